@@ -1,0 +1,49 @@
+# Few targets; `lab --help` has the rest. On a new machine: make up
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+LOCKED := training/requirements.in serving/requirements.in images/mlflow/requirements.in
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help:  ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.ready: pyproject.toml requirements.lock lab/bootstrap.sh
+	@lab/bootstrap.sh
+	@touch $@
+
+up: .venv/.ready  ## a fresh machine to a served prediction
+	@lab up
+
+down: .venv/.ready  ## stop the lab; its state stays (lab down --wipe drops it)
+	@lab down
+
+status: .venv/.ready  ## what runs, where to reach it
+	@lab status
+
+test: .venv/.ready  ## unit and engine tests (no cluster)
+	@lab tools --only pulumi
+	@pytest tests --ignore tests/e2e -n 2
+
+e2e: .venv/.ready  ## the whole path on the real cluster; takes over the lab's platform
+	@lab up --cluster-only
+	@pytest tests/e2e
+
+check: .venv/.ready  ## format, lint, types, schema
+	@ruff format --check .
+	@ruff check .
+	@pyright
+	@python -m infra.schema --check
+
+schema: .venv/.ready  ## write the JSON Schema of the stack files
+	@python -m infra.schema
+
+bench: .venv/.ready  ## preview time against a flat program
+	@lab tools --only pulumi
+	@python bench/preview.py
+
+lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry address)
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
+
+.PHONY: help up down status test e2e check schema bench lock

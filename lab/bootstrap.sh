@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Makes .venv with what requirements.lock says. Needs python3 >= 3.11 and, where uv is not on PATH, pip or venv for it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+UV_VERSION=0.13.9
+uv=$(command -v uv || true)
+if [ -z "$uv" ]; then
+  home="${XDG_CACHE_HOME:-$HOME/.cache}/mlops-lab/uv-$UV_VERSION"
+  if [ ! -x "$home/bin/uv" ]; then
+    echo "getting uv $UV_VERSION"
+    python3 -m venv "$home"
+    "$home/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+  fi
+  uv="$home/bin/uv"
+fi
+[ -x .venv/bin/python ] || "$uv" venv --quiet --python 3.11 .venv
+VIRTUAL_ENV=$PWD/.venv "$uv" pip sync --quiet requirements.lock
+VIRTUAL_ENV=$PWD/.venv "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
+ln -sf "$uv" .venv/bin/uv
