@@ -1,0 +1,43 @@
+"""The environment in which a Pulumi engine finds its tools, its state and the cluster."""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from lab import paths
+
+
+def engine_environment() -> dict[str, str]:
+    """The caller's environment, made fit for `pulumi`, `kubectl` and programs that call them.
+
+    Folders and passphrase exist afterwards. Downloads of plugins are off as soon as a stand-in for one is installed:
+    an engine that tries to download waits for minutes before it looks on PATH.
+    """
+    for folder in (paths.pulumi_home(), paths.pulumi_backend(), paths.binaries()):
+        folder.mkdir(parents=True, exist_ok=True)
+    stand_ins = any(paths.binaries().glob("pulumi-resource-*"))
+    return {
+        **{name: value for name, value in os.environ.items() if name not in {"PULUMI_CONFIG_PASSPHRASE", "PYTHONHOME"}},
+        "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{paths.binaries()}{os.pathsep}{os.environ.get('PATH', '')}",
+        "VIRTUAL_ENV": sys.prefix,
+        "KUBECONFIG": str(paths.kubeconfig()),
+        "PULUMI_HOME": str(paths.pulumi_home()),
+        "PULUMI_BACKEND_URL": f"file://{paths.pulumi_backend()}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase()),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        **({"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"} if stand_ins else {}),
+    }
+
+
+def _passphrase() -> Path:
+    """Written once, readable by its owner alone; losing it loses the secrets of every local stack."""
+    path = paths.passphrase()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    return path
