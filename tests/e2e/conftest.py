@@ -1,0 +1,118 @@
+"""The lab as a user has it: all goes through `lab`, the real engine and the real API server; nothing is mocked."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+LAB = Path(sys.executable).parent / "lab"
+ENDPOINT = "churn-predictor"
+OURS = ("mlops-platform", "ml-training", "ml-serving")
+
+Answer = TypeVar("Answer")
+
+
+def wait_for(what: str, condition: Callable[[], Answer | None], *, seconds: float) -> Answer:
+    """The first truthy answer of `condition`; fails with `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := condition():
+            return answer
+        time.sleep(0.25)
+    pytest.fail(f"waited {seconds:.0f} s in vain for {what}")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The stack `local` on the lab's cluster, used through the lab's commands."""
+
+    root: Path = ROOT
+
+    def lab(self, *arguments: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs `lab`; with `check`, a failure shows what it printed."""
+        done = subprocess.run(
+            [LAB, *arguments], cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check and done.returncode:
+            pytest.fail(f"lab {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.lab("pulumi", *arguments, "--stack", "local", "--non-interactive", check=check)
+
+    def up(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.pulumi("up", "--yes", "--skip-preview", check=check)
+
+    def set(self, path: str, value: str | int) -> None:
+        self.pulumi("config", "set", "--path", f"mlops:{path}", str(value))
+
+    def changes(self, *arguments: str) -> dict[str, str]:
+        """What a preview would do, by resource name and type; resources that stay as they are are left out."""
+        plan = json.loads(self.pulumi("preview", "--json", *arguments).stdout)
+        return {
+            step["urn"].split("::", 2)[2]: step["op"]
+            for step in plan["steps"]
+            if step["op"] not in {"same", "read", "refresh"}
+        }
+
+    @contextmanager
+    def config_restored(self) -> Iterator[None]:
+        """Whatever is done to the stack file inside is undone after it."""
+        file = self.root / "Pulumi.local.yaml"
+        before = file.read_text()
+        try:
+            yield
+        finally:
+            file.write_text(before)
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.lab("kubectl", *arguments).stdout
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def items(self, *arguments: str) -> list[dict[str, Any]]:
+        return self.get(*arguments)["items"]
+
+    def endpoint_url(self, name: str = ENDPOINT) -> str:
+        """The Service's own address: the lab routes it, so nothing but kube-proxy stands between test and pods."""
+        spec = self.get("service", name, "-n", "ml-serving")["spec"]
+        return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
+
+    def predict(self, customers: list[Mapping[str, object]], name: str = ENDPOINT) -> httpx.Response:
+        return httpx.post(f"{self.endpoint_url(name)}/invocations", json={"dataframe_records": customers}, timeout=30)
+
+    def tracking(self, path: str, **parameters: str) -> dict[str, Any]:
+        """A GET of MLflow's REST API."""
+        address = self.get("service", "mlflow", "-n", "mlops-platform")["spec"]["clusterIP"]
+        answer = httpx.get(
+            f"http://{address}:5000/api/2.0/mlflow/{path}",
+            params=parameters,
+            headers={"Host": "mlflow:5000"},
+            timeout=30,
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def versions(self, model: str = ENDPOINT) -> dict[int, dict[str, Any]]:
+        found = self.tracking("model-versions/search", filter=f"name='{model}'").get("model_versions", [])
+        return {int(version["version"]): version for version in found}
+
+
+@pytest.fixture(scope="session")
+def platform() -> Platform:
+    """A platform that `lab up` made out of nothing: version 1 is trained, registered and served."""
+    made = Platform()
+    made.lab("down", "--wipe")
+    (made.root / "Pulumi.local.yaml").unlink(missing_ok=True)
+    made.lab("up", timeout=3000)
+    return made
