@@ -1,0 +1,85 @@
+"""Other programs, run and watched. Everything in the flow that starts a process goes through here."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from lab.errors import LabError
+
+LAST_LINES = 12
+
+
+class Commands(Protocol):
+    """How the flow starts programs; the tests put their own in its place."""
+
+    def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+        """What a short command writes to its standard output; LabError with its last lines when it fails."""
+        ...
+
+    def watch(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        line: Callable[[str], None] = ...,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Runs a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails."""
+        ...
+
+
+class Processes:
+    """Real programs."""
+
+    def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+        """What a short command writes to its standard output; LabError with its last lines when it fails."""
+        try:
+            done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
+        except FileNotFoundError as missing:
+            raise LabError(f"{command[0]} is not installed.") from missing
+        if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-LAST_LINES:]
+            raise LabError(f"`{' '.join(command[:3])} ...` ended with {done.returncode}:\n" + "\n".join(said))
+        return done.stdout
+
+    def watch(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        line: Callable[[str], None] = lambda _: None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Runs a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails.
+
+        The command is a process group of its own and gets the SIGINT of an interrupted lab, so that it can tidy up.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        last = deque[str](maxlen=LAST_LINES)
+        with (
+            log.open("w") as file,
+            subprocess.Popen(
+                command, env=env, cwd=cwd, text=True, errors="replace", bufsize=1, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            ) as process,
+        ):  # fmt: skip
+            try:
+                for text in process.stdout or ():
+                    file.write(text)
+                    last.append(text.rstrip())
+                    line(text.rstrip())
+                status = process.wait()
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT)
+                process.wait()
+                raise
+        if status:
+            raise LabError(f"it ended with {status}; the last lines (all of them are in {log}):\n" + "\n".join(last))
