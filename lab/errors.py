@@ -2,4 +2,4 @@
 
 
 class LabError(Exception):
-    """One sentence or two for the person at the terminal: what is wrong, and what to do about it. Ends with exit code 1."""
+    """One line for a person: value, rule, reason, way out. The command line prints it and ends with 1, no traceback."""

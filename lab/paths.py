@@ -1,6 +1,6 @@
 """Where the lab keeps things, outside the checkout.
 
-The cache can be made again by waiting (built tools, base images); the state cannot (cluster, Pulumi stacks, secrets, logs).
+The cache can be made again by waiting (built tools, base images); the state cannot (cluster, stacks, secrets, logs).
 """
 
 import os
