@@ -1,0 +1,55 @@
+"""The account and region that the program's AWS credentials reach."""
+
+from dataclasses import dataclass
+
+import pulumi_aws as aws
+
+ZONES_WITHOUT_EKS = ("use1-az3", "usw1-az2", "cac1-az3")
+"""Zones where a control plane cannot have a subnet (EKS user guide, "Subnet requirements for clusters")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Asked of AWS once, before any resource."""
+
+    id: str
+    partition: str
+    """`aws`, `aws-cn` or `aws-us-gov`: the second field of every ARN."""
+    region: str
+    caller_arn: str
+
+
+def current() -> Account:
+    """Whom these credentials belong to. No network, no account: AWS's own error."""
+    caller = aws.get_caller_identity()
+    return Account(
+        id=caller.account_id,
+        partition=aws.get_partition().partition,
+        region=aws.get_region().region,
+        caller_arn=caller.arn,
+    )
+
+
+def zones(count: int) -> list[str]:
+    """The first `count` availability zones by name that can hold a cluster; ValueError if the region has fewer."""
+    names = sorted(
+        aws.get_availability_zones(
+            state="available",
+            exclude_zone_ids=list(ZONES_WITHOUT_EKS),
+            filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
+        ).names
+    )
+    if len(names) < count:
+        raise ValueError(f"the region has {len(names)} zones that can hold a cluster ({', '.join(names)})")
+    return names[:count]
+
+
+def role_of(caller_arn: str) -> str:
+    """The ARN under which IAM and EKS know the caller: a session of a role counts as the role.
+
+    A role below a path is seen without it in a session, so such a role is named by its last part only.
+    """
+    if ":assumed-role/" not in caller_arn:
+        return caller_arn
+    head, _, tail = caller_arn.partition(":assumed-role/")
+    return f"{head.replace(':sts:', ':iam:')}:role/{tail.split('/')[0]}"

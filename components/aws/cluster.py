@@ -1,0 +1,246 @@
+"""An EKS cluster of our own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as k8s
+
+from components.aws import kubernetes_access
+from components.aws.account import Account
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.log_group import LogGroup, LogGroupArgs
+from components.aws.policy_documents import trust_instances, trust_service, use_key_for_disks
+
+CLUSTER_POLICIES = (
+    "AmazonEKSBlockStoragePolicy",
+    "AmazonEKSClusterPolicy",
+    "AmazonEKSComputePolicy",
+    "AmazonEKSLoadBalancingPolicy",
+    "AmazonEKSNetworkingPolicy",
+)
+NODE_POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodeMinimalPolicy")
+"""What Auto Mode asks for (EKS user guide, "Learn about identity and access in EKS Auto Mode"). Nothing of S3."""
+CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
+INGRESS_CLASS = "alb"
+"""The class that Auto Mode's load balancers answer to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterArgs:
+    """Version, place, and who may come in."""
+
+    cluster_name: str
+    """Fixed: its log group must exist before it, and carries its name."""
+    kubernetes_version: str
+    service_cidr: str
+    private_subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    admin_role_arns: Sequence[str]
+    """Roles that administer the cluster; the one that runs this program is among them."""
+    public_access_cidrs: Sequence[str]
+    """Networks that reach the API over the internet; none: the API is private."""
+    log_days: int
+    permissions_boundary: str | None
+    protected: bool
+    account: Account
+
+
+class Cluster(pulumi.ComponentResource):
+    """An EKS cluster in Auto Mode without a node of its own: node pools bring them.
+
+    Its API takes IAM identities with an access entry alone, its Secrets and the disks of its nodes are encrypted with
+    its own key, NetworkPolicies are enforced, and a metrics server feeds autoscalers.
+    """
+
+    arn: pulumi.Output[str]
+    security_group_id: pulumi.Output[str]
+    """Of the control plane and of every node and pod: who lets this group in lets the cluster in."""
+    disk_key_arn: pulumi.Output[str]
+    node_role: pulumi.Output[str]
+    """Name of the role that nodes take."""
+    provider: k8s.Provider
+    """The way to the cluster's API for everything above it."""
+
+    def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:Cluster", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        key = EncryptionKey(
+            name,
+            EncryptionKeyArgs(
+                description=f"Secrets and node disks of {args.cluster_name}",
+                alias=f"{args.cluster_name}-cluster",
+                protected=args.protected,
+            ),
+            child,
+        )
+        logs = LogGroup(
+            name,
+            LogGroupArgs(
+                log_group=f"/aws/eks/{args.cluster_name}/cluster", retention_days=args.log_days, account=args.account
+            ),
+            child,
+        )
+        role, permissions = _cluster_role(name, args, key, child)
+        nodes = _node_role(name, args, child)
+        cluster = _cluster(
+            name,
+            args,
+            role=role,
+            key=key,
+            # Log group and permissions are found by name and at run time: no argument shows that they come first.
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs, *permissions]),
+        )
+        entries = _access_entries(name, args, cluster, nodes, child)
+        self.provider = kubernetes_access.provider(
+            name,
+            kubernetes_access.KubernetesAccess(
+                cluster_name=args.cluster_name,
+                region=args.account.region,
+                endpoint=cluster.endpoint,
+                certificate=cluster.certificate_authority.data,
+            ),
+            # Before its access entry exists, the API refuses the role that runs this program.
+            pulumi.ResourceOptions(parent=self, depends_on=entries),
+        )
+        _services(name, cluster, pulumi.ResourceOptions(parent=self, provider=self.provider), child)
+        self.arn = cluster.arn
+        self.security_group_id = cluster.vpc_config.cluster_security_group_id
+        self.disk_key_arn = key.arn
+        self.node_role = nodes.name
+        self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id, "node_role": nodes.name})
+
+
+def node_role_arn(cluster_name: str, account: Account) -> str:
+    """Known before the role exists, so that image repositories can come before the cluster."""
+    return f"arn:{account.partition}:iam::{account.id}:role/{node_role_name(cluster_name)}"
+
+
+def node_role_name(cluster_name: str) -> str:
+    """Fixed: repositories grant pulls to it by name."""
+    return f"{cluster_name}-nodes"
+
+
+def _cluster(
+    name: str, args: ClusterArgs, *, role: aws.iam.Role, key: EncryptionKey, opts: pulumi.ResourceOptions
+) -> aws.eks.Cluster:
+    return aws.eks.Cluster(
+        name,
+        name=args.cluster_name,
+        version=args.kubernetes_version,
+        role_arn=role.arn,
+        bootstrap_self_managed_addons=False,
+        deletion_protection=args.protected,
+        enabled_cluster_log_types=list(CONTROL_PLANE_LOGS),
+        upgrade_policy={"support_type": "STANDARD"},
+        zonal_shift_config={"enabled": True},
+        access_config={"authentication_mode": "API", "bootstrap_cluster_creator_admin_permissions": False},
+        encryption_config={"provider": {"key_arn": key.arn}, "resources": ["secrets"]},
+        compute_config={"enabled": True, "node_pools": []},
+        storage_config={"block_storage": {"enabled": True}},
+        kubernetes_network_config={
+            "elastic_load_balancing": {"enabled": True},
+            "service_ipv4_cidr": args.service_cidr,
+        },
+        vpc_config={
+            "subnet_ids": args.private_subnet_ids,
+            "endpoint_private_access": True,
+            "endpoint_public_access": bool(args.public_access_cidrs),
+            "public_access_cidrs": list(args.public_access_cidrs) or None,
+        },
+        opts=opts,
+    )
+
+
+def _cluster_role(
+    name: str, args: ClusterArgs, key: EncryptionKey, child: pulumi.ResourceOptions
+) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
+    """The control plane's role, and what must be attached before the cluster is made."""
+    role = aws.iam.Role(
+        f"{name}-control-plane",
+        assume_role_policy=trust_service(
+            "eks.amazonaws.com", account=args.account.id, actions=("sts:AssumeRole", "sts:TagSession")
+        ),
+        permissions_boundary=args.permissions_boundary,
+        opts=child,
+    )
+    attached: list[pulumi.Resource] = [
+        aws.iam.RolePolicyAttachment(
+            f"{name}-{policy}",
+            role=role.name,
+            policy_arn=f"arn:{args.account.partition}:iam::aws:policy/{policy}",
+            opts=child,
+        )
+        for policy in CLUSTER_POLICIES
+    ]
+    disks = aws.iam.RolePolicy(f"{name}-disks", role=role.name, policy=use_key_for_disks(key.arn), opts=child)
+    return role, [*attached, disks]
+
+
+def _node_role(name: str, args: ClusterArgs, child: pulumi.ResourceOptions) -> aws.iam.Role:
+    role = aws.iam.Role(
+        f"{name}-nodes",
+        name=node_role_name(args.cluster_name),
+        assume_role_policy=trust_instances(),
+        permissions_boundary=args.permissions_boundary,
+        opts=child,
+    )
+    for policy in NODE_POLICIES:
+        aws.iam.RolePolicyAttachment(
+            f"{name}-{policy}",
+            role=role.name,
+            policy_arn=f"arn:{args.account.partition}:iam::aws:policy/{policy}",
+            opts=child,
+        )
+    return role
+
+
+def _access_entries(
+    name: str, args: ClusterArgs, cluster: aws.eks.Cluster, nodes: aws.iam.Role, child: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """Nodes may join, the administrators may do everything, nobody else may anything."""
+    allowed: list[pulumi.Resource] = []
+    people = {arn.split("/")[-1]: arn for arn in args.admin_role_arns}
+    for who, principal, kind, policy in (
+        ("nodes", nodes.arn, "EC2", "AmazonEKSAutoNodePolicy"),
+        *((who, arn, "STANDARD", "AmazonEKSClusterAdminPolicy") for who, arn in people.items()),
+    ):
+        entry = aws.eks.AccessEntry(
+            f"{name}-{who}", cluster_name=cluster.name, principal_arn=principal, type=kind, opts=child
+        )
+        association = aws.eks.AccessPolicyAssociation(
+            f"{name}-{who}",
+            cluster_name=cluster.name,
+            principal_arn=entry.principal_arn,
+            policy_arn=f"arn:{args.account.partition}:eks::aws:cluster-access-policy/{policy}",
+            access_scope={"type": "cluster"},
+            opts=child,
+        )
+        allowed.append(association)
+    return allowed
+
+
+def _services(
+    name: str, cluster: aws.eks.Cluster, inside: pulumi.ResourceOptions, child: pulumi.ResourceOptions
+) -> None:
+    """What Auto Mode leaves to its users: enforcement of NetworkPolicies, an ingress class, a metrics server."""
+    k8s.core.v1.ConfigMap(
+        f"{name}-network-policies",
+        metadata={"name": "amazon-vpc-cni", "namespace": "kube-system"},
+        data={"enable-network-policy-controller": "true"},
+        opts=inside,
+    )
+    k8s.networking.v1.IngressClass(
+        f"{name}-{INGRESS_CLASS}",
+        metadata={"name": INGRESS_CLASS},
+        spec={"controller": "eks.amazonaws.com/alb"},
+        opts=inside,
+    )
+    aws.eks.Addon(
+        f"{name}-metrics-server",
+        cluster_name=cluster.name,
+        addon_name="metrics-server",
+        resolve_conflicts_on_create="OVERWRITE",
+        resolve_conflicts_on_update="OVERWRITE",
+        opts=child,
+    )

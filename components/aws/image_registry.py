@@ -1,0 +1,77 @@
+"""Where the cluster's images come from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.policy_documents import pulled_by
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRegistryArgs:
+    """Which images, and who pulls them."""
+
+    prefix: str
+    """Before each name: `<prefix>/<image>`."""
+    images: Sequence[str]
+    puller_role_arns: Sequence[str]
+    """Need not exist yet."""
+    keep: int
+    """Images kept in each repository; older ones go."""
+    protected: bool
+
+
+class ImageRegistry(pulumi.ComponentResource):
+    """A private repository for each image: a tag once pushed never changes, and every push is scanned."""
+
+    urls: Mapping[str, pulumi.Output[str]]
+    """Image -> where to push it."""
+
+    def __init__(self, name: str, args: ImageRegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:ImageRegistry", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        key = EncryptionKey(
+            name,
+            EncryptionKeyArgs(
+                description=f"Images of {args.prefix}", alias=f"{args.prefix}-images", protected=args.protected
+            ),
+            child,
+        )
+        urls: dict[str, pulumi.Output[str]] = {}
+        for image in args.images:
+            label = f"{name}-{image}"
+            repository = aws.ecr.Repository(
+                label,
+                name=f"{args.prefix}/{image}",
+                image_tag_mutability="IMMUTABLE",
+                image_scanning_configuration={"scan_on_push": True},
+                encryption_configurations=[{"encryption_type": "KMS", "kms_key": key.arn}],
+                force_delete=not args.protected,
+                opts=child,
+            )
+            aws.ecr.LifecyclePolicy(label, repository=repository.name, policy=keep_newest(args.keep), opts=child)
+            aws.ecr.RepositoryPolicy(
+                label, repository=repository.name, policy=pulled_by(args.puller_role_arns), opts=child
+            )
+            urls[image] = repository.repository_url
+        self.urls = urls
+        self.register_outputs({"urls": urls})
+
+
+def keep_newest(count: int) -> pulumi.Output[str]:
+    """ECR's words for: the newest `count` images stay."""
+    return pulumi.Output.json_dumps(
+        {
+            "rules": [
+                {
+                    "rulePriority": 1,
+                    "description": f"the newest {count} stay",
+                    "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": count},
+                    "action": {"type": "expire"},
+                }
+            ]
+        }
+    )

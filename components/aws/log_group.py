@@ -1,0 +1,58 @@
+"""Where logs of the account's own machinery go."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.account import Account
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.policy_documents import key_policy
+
+RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+"""Days that CloudWatch Logs accepts (PutRetentionPolicy)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogGroupArgs:
+    """What is logged, and for how long."""
+
+    log_group: str
+    """Its full name; a contract with the service that writes to it."""
+    retention_days: int
+    """One of `RETENTIONS`."""
+    account: Account
+
+
+class LogGroup(pulumi.ComponentResource):
+    """A CloudWatch log group with an end to its memory, encrypted with a key of its own."""
+
+    arn: pulumi.Output[str]
+    """Without the `:*` that stands for its streams."""
+
+    def __init__(self, name: str, args: LogGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:LogGroup", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        here = args.account
+        arn = f"arn:{here.partition}:logs:{here.region}:{here.id}:log-group:{args.log_group}"
+        key = EncryptionKey(
+            name,
+            EncryptionKeyArgs(
+                description=f"Logs of {args.log_group}",
+                alias=f"logs{args.log_group}",
+                policy=key_policy(
+                    account=here.id,
+                    partition=here.partition,
+                    services={
+                        f"logs.{here.region}.amazonaws.com": {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arn}}
+                    },
+                ),
+                protected=False,
+            ),
+            child,
+        )
+        group = aws.cloudwatch.LogGroup(
+            name, name=args.log_group, retention_in_days=args.retention_days, kms_key_id=key.arn, opts=child
+        )
+        self.arn = group.arn
+        self.register_outputs({"arn": self.arn})

@@ -1,0 +1,97 @@
+"""Nodes for teams that cannot use Auto Mode's own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.account import Account
+from components.aws.instance_families import Architecture
+from components.aws.node_pool import GPU_TAINT, Capacity
+from components.aws.policy_documents import trust_instances
+
+NODE_POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy")
+IMAGES: dict[tuple[Architecture, bool], str] = {
+    ("amd64", False): "BOTTLEROCKET_x86_64",
+    ("arm64", False): "BOTTLEROCKET_ARM_64",
+    ("amd64", True): "BOTTLEROCKET_x86_64_NVIDIA",
+    ("arm64", True): "BOTTLEROCKET_ARM_64_NVIDIA",
+}
+"""Architecture and GPU -> the managed image's type (EKS API, `amiType`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagedNodeGroupArgs:
+    """A fixed number of machines of exact types."""
+
+    labels: Mapping[str, str]
+    instance_types: Sequence[str]
+    capacity: Capacity
+    architecture: Architecture
+    nodes: int
+    """As many as there are: nothing in the cluster would change it."""
+    gpu: bool
+    disk_gib: int
+    cluster_name: str
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    disk_key_arn: pulumi.Input[str]
+    permissions_boundary: str | None
+    account: Account
+
+
+class ManagedNodeGroup(pulumi.ComponentResource):
+    """An EKS managed node group of constant size: encrypted disks, IMDSv2 with one hop, failing nodes replaced."""
+
+    def __init__(self, name: str, args: ManagedNodeGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:ManagedNodeGroup", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        role = aws.iam.Role(
+            name, assume_role_policy=trust_instances(), permissions_boundary=args.permissions_boundary, opts=child
+        )
+        attached = [
+            aws.iam.RolePolicyAttachment(
+                f"{name}-{policy}",
+                role=role.name,
+                policy_arn=f"arn:{args.account.partition}:iam::aws:policy/{policy}",
+                opts=child,
+            )
+            for policy in NODE_POLICIES
+        ]
+        template = aws.ec2.LaunchTemplate(
+            name,
+            update_default_version=True,
+            metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
+            block_device_mappings=[
+                {
+                    # Bottlerocket keeps images and container data on its second disk.
+                    "device_name": "/dev/xvdb",
+                    "ebs": {
+                        "encrypted": "true",
+                        "kms_key_id": args.disk_key_arn,
+                        "volume_size": args.disk_gib,
+                        "volume_type": "gp3",
+                        "delete_on_termination": "true",
+                    },
+                }
+            ],
+            opts=child,
+        )
+        aws.eks.NodeGroup(
+            name,
+            cluster_name=args.cluster_name,
+            node_role_arn=role.arn,
+            subnet_ids=args.subnet_ids,
+            instance_types=list(args.instance_types),
+            capacity_type={"on-demand": "ON_DEMAND", "spot": "SPOT"}[args.capacity],
+            ami_type=IMAGES[args.architecture, args.gpu],
+            scaling_config={"min_size": args.nodes, "max_size": args.nodes, "desired_size": args.nodes},
+            update_config={"max_unavailable": 1},
+            node_repair_config={"enabled": True},
+            labels=dict(args.labels),
+            taints=[{"key": GPU_TAINT, "value": "present", "effect": "NO_SCHEDULE"}] if args.gpu else [],
+            launch_template={"id": template.id, "version": template.latest_version.apply(str)},
+            # A node that starts before its role may join never does.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=attached),
+        )
+        self.register_outputs({})

@@ -1,0 +1,231 @@
+"""A VPC of our own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.account import Account
+from components.aws.log_group import LogGroup, LogGroupArgs
+from components.aws.policy_documents import trust_service, write_flow_logs
+from components.aws.subnets import plan
+
+NatGateways = Literal["none", "one", "per_zone"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkArgs:
+    """Addresses, zones, and the ways out."""
+
+    cidr: str
+    zones: Sequence[str]
+    """Names of availability zones; order and names of existing ones must not change."""
+    nat_gateways: NatGateways
+    interface_endpoints: Sequence[str]
+    """AWS services reached without the internet, such as `ecr.api`; each costs money by the hour and zone."""
+    flow_log_days: int
+    cluster_name: str
+    """Whose load balancers may use the subnets."""
+    account: Account
+
+
+class Network(pulumi.ComponentResource):
+    """A VPC with a public and a private subnet in each zone.
+
+    Private subnets reach S3 without leaving AWS, and the internet through the NAT gateways asked for. Every connection
+    is logged. The default security group lets nothing through, so whoever forgets to choose one gets no network.
+    """
+
+    vpc_id: pulumi.Output[str]
+    private_subnet_ids: pulumi.Output[list[str]]
+    """One for each zone, in the order of the zones."""
+    public_subnet_ids: pulumi.Output[list[str]]
+    """One for each zone: load balancers and NAT gateways live here, nothing else."""
+
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:Network", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        zones = dict(zip(args.zones, plan(args.cidr, len(args.zones)), strict=True))
+        vpc = aws.ec2.Vpc(
+            name,
+            cidr_block=args.cidr,
+            enable_dns_hostnames=True,
+            enable_dns_support=True,
+            tags={"Name": args.cluster_name},
+            opts=child,
+        )
+        aws.ec2.DefaultSecurityGroup(name, vpc_id=vpc.id, ingress=[], egress=[], opts=child)
+        public = [
+            _subnet(f"{name}-public-{zone}", args, vpc, child, zone=zone, cidr=blocks.public, role="elb")
+            for zone, blocks in zones.items()
+        ]
+        private = [
+            _subnet(f"{name}-private-{zone}", args, vpc, child, zone=zone, cidr=blocks.private, role="internal-elb")
+            for zone, blocks in zones.items()
+        ]
+        _open_routes(name, vpc, public, child)
+        tables = _private_routes(name, vpc, private, _gateways(name, args, public, child), child)
+        _endpoints(name, args, vpc, child, subnets=private, tables=tables)
+        _log_flows(name, args, vpc, child)
+        self.vpc_id = vpc.id
+        self.private_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in private))
+        self.public_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in public))
+        self.register_outputs(
+            {
+                "vpc_id": self.vpc_id,
+                "private_subnet_ids": self.private_subnet_ids,
+                "public_subnet_ids": self.public_subnet_ids,
+            }
+        )
+
+
+def _subnet(
+    name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, child: pulumi.ResourceOptions, *, zone: str, cidr: str, role: str
+) -> aws.ec2.Subnet:
+    """The tags are how Auto Mode finds subnets for load balancers (EKS user guide, "Tag subnets for EKS Auto Mode")."""
+    return aws.ec2.Subnet(
+        name,
+        vpc_id=vpc.id,
+        availability_zone=zone,
+        cidr_block=cidr,
+        map_public_ip_on_launch=False,
+        tags={
+            "Name": f"{args.cluster_name}-{name}",
+            f"kubernetes.io/role/{role}": "1",
+            f"kubernetes.io/cluster/{args.cluster_name}": "shared",
+        },
+        opts=child,
+    )
+
+
+def _open_routes(name: str, vpc: aws.ec2.Vpc, subnets: Sequence[aws.ec2.Subnet], child: pulumi.ResourceOptions) -> None:
+    """One route table for the public subnets, to the internet and from it."""
+    internet = aws.ec2.InternetGateway(name, vpc_id=vpc.id, opts=child)
+    table = aws.ec2.RouteTable(f"{name}-public", vpc_id=vpc.id, tags={"Name": "public"}, opts=child)
+    aws.ec2.Route(
+        f"{name}-public",
+        route_table_id=table.id,
+        destination_cidr_block="0.0.0.0/0",
+        gateway_id=internet.id,
+        opts=child,
+    )
+    for position, subnet in enumerate(subnets):
+        aws.ec2.RouteTableAssociation(
+            f"{name}-public-{position}", route_table_id=table.id, subnet_id=subnet.id, opts=child
+        )
+
+
+def _gateways(
+    name: str, args: NetworkArgs, public: Sequence[aws.ec2.Subnet], child: pulumi.ResourceOptions
+) -> list[aws.ec2.NatGateway]:
+    """As many as asked for; from `one` to `per_zone` the first stays."""
+    count = {"none": 0, "one": 1, "per_zone": len(public)}[args.nat_gateways]
+    return [
+        aws.ec2.NatGateway(
+            f"{name}-{position}",
+            subnet_id=subnet.id,
+            allocation_id=aws.ec2.Eip(f"{name}-{position}", domain="vpc", opts=child).allocation_id,
+            opts=child,
+        )
+        for position, subnet in enumerate(public[:count])
+    ]
+
+
+def _private_routes(
+    name: str,
+    vpc: aws.ec2.Vpc,
+    subnets: Sequence[aws.ec2.Subnet],
+    gateways: Sequence[aws.ec2.NatGateway],
+    child: pulumi.ResourceOptions,
+) -> list[aws.ec2.RouteTable]:
+    """A route table for each private subnet, out through its own zone's gateway where there is one."""
+    tables: list[aws.ec2.RouteTable] = []
+    for position, subnet in enumerate(subnets):
+        label = f"{name}-private-{position}"
+        table = aws.ec2.RouteTable(label, vpc_id=vpc.id, tags={"Name": f"private-{position}"}, opts=child)
+        aws.ec2.RouteTableAssociation(label, route_table_id=table.id, subnet_id=subnet.id, opts=child)
+        if gateways:
+            gateway = gateways[min(position, len(gateways) - 1)]
+            aws.ec2.Route(
+                label,
+                route_table_id=table.id,
+                destination_cidr_block="0.0.0.0/0",
+                nat_gateway_id=gateway.id,
+                opts=child,
+            )
+        tables.append(table)
+    return tables
+
+
+def _endpoints(
+    name: str,
+    args: NetworkArgs,
+    vpc: aws.ec2.Vpc,
+    child: pulumi.ResourceOptions,
+    *,
+    subnets: Sequence[aws.ec2.Subnet],
+    tables: Sequence[aws.ec2.RouteTable],
+) -> None:
+    """S3 through a gateway (free), other services through interfaces that answer HTTPS from inside the VPC only."""
+    service = f"com.amazonaws.{args.account.region}"
+    aws.ec2.VpcEndpoint(
+        f"{name}-s3",
+        vpc_id=vpc.id,
+        service_name=f"{service}.s3",
+        vpc_endpoint_type="Gateway",
+        route_table_ids=[table.id for table in tables],
+        opts=child,
+    )
+    if not args.interface_endpoints:
+        return
+    group = aws.ec2.SecurityGroup(
+        f"{name}-endpoints", vpc_id=vpc.id, description="Interface endpoints: HTTPS from the VPC", opts=child
+    )
+    aws.vpc.SecurityGroupIngressRule(
+        f"{name}-endpoints",
+        security_group_id=group.id,
+        cidr_ipv4=args.cidr,
+        ip_protocol="tcp",
+        from_port=443,
+        to_port=443,
+        opts=child,
+    )
+    for endpoint in args.interface_endpoints:
+        aws.ec2.VpcEndpoint(
+            f"{name}-{endpoint}",
+            vpc_id=vpc.id,
+            service_name=f"{service}.{endpoint}",
+            vpc_endpoint_type="Interface",
+            private_dns_enabled=True,
+            subnet_ids=[subnet.id for subnet in subnets],
+            security_group_ids=[group.id],
+            opts=child,
+        )
+
+
+def _log_flows(name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, child: pulumi.ResourceOptions) -> None:
+    """Accepted and refused connections of the whole VPC, in CloudWatch."""
+    logs = LogGroup(
+        f"{name}-flows",
+        LogGroupArgs(
+            log_group=f"/aws/vpc/{args.cluster_name}", retention_days=args.flow_log_days, account=args.account
+        ),
+        child,
+    )
+    role = aws.iam.Role(
+        f"{name}-flows",
+        assume_role_policy=trust_service("vpc-flow-logs.amazonaws.com", account=args.account.id),
+        opts=child,
+    )
+    permission = aws.iam.RolePolicy(f"{name}-flows", role=role.name, policy=write_flow_logs(logs.arn), opts=child)
+    aws.ec2.FlowLog(
+        name,
+        vpc_id=vpc.id,
+        traffic_type="ALL",
+        log_destination=logs.arn,
+        iam_role_arn=role.arn,
+        # Nothing that the flow log reads says that the role may already write.
+        opts=pulumi.ResourceOptions(parent=child.parent, depends_on=[permission]),
+    )

@@ -1,0 +1,244 @@
+"""Every IAM document of the program, as pure functions of names and ARNs.
+
+No statement grants an action with `*` in it, or the resource `*`. A key policy must say `*` for its resource: there it
+means the one key that it hangs on (KMS developer guide, "Key policies").
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+
+Statement = Mapping[str, object]
+
+USE_KEY = (
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+ADMINISTER_KEY = (
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:CreateGrant",
+    "kms:DeleteAlias",
+    "kms:DisableKey",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:DisableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:RetireGrant",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+)
+"""What an account needs so that its key can never lock it out, one by one instead of `kms:*`."""
+PULL_IMAGE = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+
+
+def document(*statements: Statement) -> pulumi.Output[str]:
+    """The JSON that IAM takes."""
+    return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements}, sort_keys=True)
+
+
+def trust_service(service: str, *, account: str, actions: Sequence[str] = ("sts:AssumeRole",)) -> pulumi.Output[str]:
+    """A role that one AWS service may take, on behalf of this account alone."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": list(actions),
+            "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+        }
+    )
+
+
+def trust_instances() -> pulumi.Output[str]:
+    """A role for EC2 instances. EC2 sets no source account: it hands a role to instances of the role's own account."""
+    return document({"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": ["sts:AssumeRole"]})
+
+
+def trust_pod(
+    *, namespace: pulumi.Input[str], service_account: pulumi.Input[str], cluster_arn: pulumi.Input[str]
+) -> pulumi.Output[str]:
+    """A role for the pods of one service account in one cluster, through Pod Identity."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "pods.eks.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Condition": {
+                "StringEquals": {
+                    "aws:RequestTag/eks-cluster-arn": cluster_arn,
+                    "aws:RequestTag/kubernetes-namespace": namespace,
+                    "aws:RequestTag/kubernetes-service-account": service_account,
+                }
+            },
+        }
+    )
+
+
+def key_policy(*, account: str, partition: str, services: Mapping[str, Statement]) -> pulumi.Output[str]:
+    """A key that the account administers, and that each of `services` (name -> condition) may use."""
+    return document(
+        {
+            "Sid": "Account",
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+            "Action": [*ADMINISTER_KEY, *USE_KEY],
+            "Resource": "*",
+        },
+        *(
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": list(USE_KEY),
+                "Resource": "*",
+                "Condition": condition,
+            }
+            for service, condition in services.items()
+        ),
+    )
+
+
+def use_key_for_disks(key_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """What the cluster's role needs so that Auto Mode starts nodes with disks encrypted by our key."""
+    return document(
+        {"Effect": "Allow", "Action": list(USE_KEY), "Resource": [key_arn]},
+        {
+            "Effect": "Allow",
+            "Action": ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"],
+            "Resource": [key_arn],
+            "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        },
+    )
+
+
+def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Streams and events of one log group."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Action": [
+                "logs:CreateLogStream",
+                "logs:DescribeLogGroups",
+                "logs:DescribeLogStreams",
+                "logs:PutLogEvents",
+            ],
+            "Resource": [pulumi.Output.concat(log_group_arn, ":*")],
+        }
+    )
+
+
+def objects(
+    *,
+    bucket_arn: pulumi.Input[str],
+    key_arn: pulumi.Input[str],
+    read: Sequence[str],
+    write: Sequence[str],
+) -> pulumi.Output[str]:
+    """Objects under the prefixes of `read` and `write` (each ends with `/`), their listing, and the bucket's key.
+
+    A writer reads what it wrote: multipart uploads decrypt, and MLflow lists a run's artifacts.
+    """
+    prefixes = sorted({*read, *write})
+    reachable = [_under(bucket_arn, prefix) for prefix in prefixes]
+    statements: list[Statement] = [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket"],
+            "Resource": [bucket_arn],
+            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject"],
+            "Resource": reachable,
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", *(["kms:GenerateDataKey"] if write else [])],
+            "Resource": [key_arn],
+        },
+    ]
+    if write:
+        statements.append(
+            {
+                "Effect": "Allow",
+                "Action": ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:PutObject"],
+                "Resource": [_under(bucket_arn, prefix) for prefix in sorted(write)],
+            }
+        )
+    return document(*statements)
+
+
+def _under(bucket_arn: pulumi.Input[str], prefix: str) -> pulumi.Output[str]:
+    return pulumi.Output.concat(bucket_arn, "/", prefix, "*")
+
+
+def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """A bucket policy that refuses plain HTTP and TLS before 1.2."""
+    return document(
+        *(
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["s3:*"],
+                "Resource": [bucket_arn, pulumi.Output.concat(bucket_arn, "/*")],
+                "Condition": condition,
+            }
+            for condition in (
+                {"Bool": {"aws:SecureTransport": "false"}},
+                {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
+            )
+        )
+    )
+
+
+def receive_access_logs(
+    bucket_arn: pulumi.Input[str], *, source_arn: pulumi.Input[str], account: str
+) -> pulumi.Output[str]:
+    """A bucket policy by which S3 delivers the access logs of one other bucket of this account."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "logging.s3.amazonaws.com"},
+            "Action": ["s3:PutObject"],
+            "Resource": [pulumi.Output.concat(bucket_arn, "/*")],
+            "Condition": {"ArnLike": {"aws:SourceArn": source_arn}, "StringEquals": {"aws:SourceAccount": account}},
+        }
+    )
+
+
+def pulled_by(role_arns: Sequence[pulumi.Input[str]]) -> pulumi.Output[str]:
+    """A repository policy: layers go to these roles and to AWS's own scanner, to nobody else in the account."""
+    return document(
+        {
+            "Sid": "Pull",
+            "Effect": "Allow",
+            "Principal": {"AWS": list(role_arns)},
+            "Action": list(PULL_IMAGE),
+        },
+        {
+            "Sid": "NobodyElse",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": ["ecr:GetDownloadUrlForLayer"],
+            "Condition": {
+                "ArnNotEquals": {"aws:PrincipalArn": list(role_arns)},
+                "Bool": {"aws:PrincipalIsAWSService": "false"},
+            },
+        },
+    )
