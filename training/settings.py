@@ -1,0 +1,90 @@
+"""What the container's environment asks for: the only reader of it in this room."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
+class SettingsError(Exception):
+    """The environment is incomplete or wrong; the message names each variable, its value, the rule and the way out."""
+
+
+class Settings(BaseSettings):
+    """One training run. Every field is an environment variable of the same name in upper case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    dataset: Text = Field(
+        description="where the table to learn from lies: s3://BUCKET/KEY, file:///PATH or a path, in CSV",
+        examples=["s3://mlops-artifacts/datasets/churn.csv"],
+    )
+    model: Name = Field(
+        description="the name under which the model is registered: lower case letters, digits and '-', at most 63",
+        examples=["churn-predictor"],
+    )
+    mlflow_tracking_uri: Text = Field(
+        description="the MLflow server that keeps the run and the model",
+        examples=["http://localhost:5000"],
+    )
+    experiment: Text = Field("default", description="MLflow experiment of the run", examples=["churn"])
+    n_estimators: int = Field(100, ge=1, le=10_000, description="number of trees", examples=["100"])
+    max_depth: int = Field(10, ge=1, le=100, description="greatest depth of a tree", examples=["10"])
+
+    git_commit: str = Field("", description="commit of the code in the image", examples=["3f2a9c1"])
+    image: str = Field("", description="image of the container", examples=["lab.local/training:1a2b3c"])
+    stack: str = Field("", description="Pulumi stack that declared the job", examples=["local"])
+    pulumi_urn: str = Field("", description="Pulumi URN of the job", examples=["urn:pulumi:local::mlops::..."])
+    training_job: str = Field("", description="name of the job in the stack file", examples=["churn"])
+    node_pool: str = Field("", description="node pool of the job", examples=["cpu"])
+
+    mlflow_patience_seconds: float = Field(
+        60, ge=0, le=600, description="how long to wait for an MLflow that does not answer yet", examples=["60"]
+    )
+    termination_log: Path = Field(
+        Path("/dev/termination-log"), description="where Kubernetes reads why a container failed", examples=["/tmp/why"]
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process.
+
+        Raises:
+            SettingsError: with all problems in one line.
+        """
+        try:
+            return cls.model_validate({})
+        except ValidationError as error:
+            raise SettingsError("; ".join(_sentences(error))) from error
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The hyperparameters, as MLflow shows them."""
+        return {"n_estimators": self.n_estimators, "max_depth": self.max_depth}
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Where the run comes from, as tags of run and version; what is not known is left out."""
+        names = ("git_commit", "image", "stack", "pulumi_urn", "training_job", "node_pool")
+        return {name: value for name in names if (value := str(getattr(self, name)))}
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    sentences: list[str] = []
+    for problem in error.errors():
+        field = str(problem["loc"][0])
+        rule = Settings.model_fields[field]
+        example = f"{field.upper()}={(rule.examples or [''])[0]}"
+        if problem["type"] == "missing":
+            sentences.append(f"{field.upper()} is not set; it is {rule.description}; set it, for example {example}")
+        else:
+            fault = problem["msg"][:1].lower() + problem["msg"][1:]
+            sentences.append(
+                f"{field.upper()}={problem['input']!r} is wrong ({fault}); it is {rule.description}; "
+                f"for example {example}"
+            )
+    return sentences
