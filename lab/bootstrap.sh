@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 UV_VERSION=0.13.9
-uv=$(command -v uv || true)
+# `make` puts .venv/bin first, where uv is a link to the one that is looked for here.
+uv=$(PATH=${PATH//$PWD\/.venv\/bin:/} command -v uv || true)
 if [ -z "$uv" ]; then
   home="${XDG_CACHE_HOME:-$HOME/.cache}/mlops-lab/uv-$UV_VERSION"
   if [ ! -x "$home/bin/uv" ]; then

@@ -1,0 +1,379 @@
+"""What a resource of this platform must never be: plain functions over a resource's type and the inputs it was given.
+
+They know nothing of who calls them: the policy pack (`__main__.py`) and the tests do, over the same inputs.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+Properties = Mapping[str, Any]
+Check = Callable[[str, Properties], Iterator[str]]
+WORLD = frozenset({"0.0.0.0/0", "::/0"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`check` yields a sentence for each thing wrong with a resource whose type is one of `types`."""
+
+    name: str
+    description: str
+    types: frozenset[str]
+    check: Check
+
+
+RULES: list[Rule] = []
+"""All rules that look at one resource at a time, in the order of this file."""
+
+
+def rule(
+    *types: str,
+) -> Callable[[Callable[[str, Properties], Iterator[str]]], Callable[[str, Properties], Iterator[str]]]:
+    """The function below is a rule for resources of these types; its docstring is what users read."""
+
+    def register(check: Check) -> Check:
+        name, description = check.__name__.replace("_", "-"), check.__doc__ or ""
+        RULES.append(Rule(name=name, description=description, types=frozenset(types), check=check))
+        return check
+
+    return register
+
+
+# Where IAM documents are, by type: the name of the input that holds one.
+TRUST = {"aws:iam/role:Role": "assumeRolePolicy"}
+IDENTITY = {
+    "aws:iam/policy:Policy": "policy",
+    "aws:iam/rolePolicy:RolePolicy": "policy",
+    "aws:iam/groupPolicy:GroupPolicy": "policy",
+    "aws:iam/userPolicy:UserPolicy": "policy",
+}
+KEYS = {"aws:kms/key:Key": "policy", "aws:kms/keyPolicy:KeyPolicy": "policy"}
+HELD = {
+    "aws:ecr/repositoryPolicy:RepositoryPolicy": "policy",
+    "aws:s3/bucketPolicy:BucketPolicy": "policy",
+    **KEYS,
+}
+DOCUMENTS = {**TRUST, **IDENTITY, **HELD}
+
+
+@rule(*DOCUMENTS)
+def no_wildcard_action(kind: str, properties: Properties) -> Iterator[str]:
+    """No statement allows an action with a `*` in it: what AWS adds tomorrow would be allowed today."""
+    for statement in _allowing(properties.get(DOCUMENTS[kind])):
+        for action in _list(statement.get("Action")):
+            if "*" in action:
+                yield f"allows {action}"
+        if "NotAction" in statement:
+            yield "allows everything but NotAction"
+
+
+@rule(*(kind for kind in DOCUMENTS if kind not in KEYS))
+def no_wildcard_resource(kind: str, properties: Properties) -> Iterator[str]:
+    """No statement allows something on every resource; in a key's own policy `*` means that key."""
+    for statement in _allowing(properties.get(DOCUMENTS[kind])):
+        for resource in _list(statement.get("Resource")):
+            if re.fullmatch(r"(arn:[^:]*:[^:]*:[^:]*:[^:]*:)?\*+", resource):
+                yield f"allows {_list(statement.get('Action'))} on {resource}"
+
+
+BOUND = frozenset({"aws:SourceAccount", "aws:SourceArn", "aws:RequestTag/eks-cluster-arn"})
+"""Any of these ties what a service asks for to this account or cluster."""
+
+
+@rule(*TRUST)
+def roles_are_for_our_services(kind: str, properties: Properties) -> Iterator[str]:
+    """Only AWS services take a role of ours, and only on behalf of this account (EC2 knows no other)."""
+    for statement in _allowing(properties.get(TRUST[kind])):
+        principal = _map(statement.get("Principal"))
+        if set(principal) != {"Service"}:
+            yield f"can be taken by {statement.get('Principal')}"
+            continue
+        conditions = {key for test in _map(statement.get("Condition")).values() for key in _map(test)}
+        for service in _list(principal.get("Service")):
+            if service != "ec2.amazonaws.com" and not conditions & BOUND:
+                yield f"can be taken by {service} on behalf of any account"
+
+
+@rule(*HELD)
+def policies_of_resources_name_who(kind: str, properties: Properties) -> Iterator[str]:
+    """No bucket, key or repository lets everybody in."""
+    for statement in _allowing(properties.get(HELD[kind])):
+        principal = statement.get("Principal")
+        if principal == "*" or any("*" in _list(who) for who in _map(principal).values()):
+            yield f"lets anybody {_list(statement.get('Action'))}"
+
+
+@rule("aws:iam/accessKey:AccessKey", "aws:iam/user:User")
+def no_static_credentials(kind: str, properties: Properties) -> Iterator[str]:
+    """Programs get roles: a key that never expires is a key that leaks."""
+    yield f"{kind} {properties.get('name', '')} is a lasting credential"
+
+
+@rule("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
+def no_broad_managed_policy(_kind: str, properties: Properties) -> Iterator[str]:
+    """No role takes one of AWS's own policies that open a whole service; nodes have no right on S3."""
+    name = str(properties.get("policyArn", "")).rpartition("/")[2]
+    if re.search(r"(FullAccess|AdministratorAccess|PowerUserAccess)$|^AmazonS3", name):
+        yield f"attaches {name}"
+
+
+@rule("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule")
+def no_ingress_rule_for_the_world(_kind: str, properties: Properties) -> Iterator[str]:
+    """Nothing is open to the internet."""
+    yield from _world([properties.get("cidrIpv4"), properties.get("cidrIpv6")])
+
+
+@rule("aws:ec2/securityGroup:SecurityGroup", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup")
+def no_group_for_the_world(kind: str, properties: Properties) -> Iterator[str]:
+    """Nothing is open to the internet, and a VPC's default group is closed to everybody."""
+    if kind.endswith(":DefaultSecurityGroup") and (properties.get("ingress") or properties.get("egress")):
+        yield "the default security group lets traffic through"
+    for entry in _maps(properties.get("ingress")):
+        yield from _world([*_list(entry.get("cidrBlocks")), *_list(entry.get("ipv6CidrBlocks"))])
+
+
+def _own_key(value: object) -> bool:
+    """Whether it names a key of this account, not one of AWS's."""
+    return isinstance(value, str) and bool(value) and "alias/aws/" not in value
+
+
+@rule("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration")
+def buckets_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
+    """Objects are encrypted with a key of ours, through a bucket key (one KMS call for many objects)."""
+    for entry in _maps(properties.get("rules")) or [{}]:
+        default = _map(entry.get("applyServerSideEncryptionByDefault"))
+        if default.get("sseAlgorithm") != "aws:kms" or not _own_key(default.get("kmsMasterKeyId")):
+            yield "objects are not encrypted with a key of ours"
+        if not entry.get("bucketKeyEnabled"):
+            yield "has no bucket key: every object costs a KMS request"
+
+
+@rule("aws:rds/instance:Instance")
+def databases_are_private_and_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
+    """A database has no public address; its disk and its performance data are encrypted with a key of ours."""
+    if properties.get("publiclyAccessible") is not False:
+        yield "may get a public address"
+    if properties.get("storageEncrypted") is not True or not _own_key(properties.get("kmsKeyId")):
+        yield "storage is not encrypted with a key of ours"
+    if properties.get("performanceInsightsEnabled") and not _own_key(properties.get("performanceInsightsKmsKeyId")):
+        yield "performance data is not encrypted with a key of ours"
+
+
+@rule("aws:rds/instance:Instance")
+def protected_databases_can_be_restored(_kind: str, properties: Properties) -> Iterator[str]:
+    """A database with deletion protection has backups and leaves a final snapshot."""
+    if properties.get("deletionProtection"):
+        if not properties.get("backupRetentionPeriod"):
+            yield "has no backups"
+        if properties.get("skipFinalSnapshot") is not False:
+            yield "leaves no final snapshot"
+
+
+@rule("aws:rds/parameterGroup:ParameterGroup")
+def databases_want_tls(_kind: str, properties: Properties) -> Iterator[str]:
+    """Postgres refuses a connection without TLS."""
+    set_to = {entry.get("name"): str(entry.get("value")) for entry in _maps(properties.get("parameters"))}
+    if set_to.get("rds.force_ssl") != "1":
+        yield "rds.force_ssl is not 1"
+
+
+@rule("aws:s3/bucketPolicy:BucketPolicy")
+def buckets_want_tls(_kind: str, properties: Properties) -> Iterator[str]:
+    """A bucket refuses requests without TLS."""
+    denied = [statement for statement in _statements(properties.get("policy")) if statement.get("Effect") == "Deny"]
+    if not any(_map(_map(s.get("Condition")).get("Bool")).get("aws:SecureTransport") == "false" for s in denied):
+        yield "plain HTTP is not denied"
+
+
+@rule("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock")
+def buckets_stay_private(_kind: str, properties: Properties) -> Iterator[str]:
+    """All four blocks against public access are on."""
+    for block in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"):
+        if properties.get(block) is not True:
+            yield f"{block} is off"
+
+
+@rule("aws:kms/key:Key")
+def keys_rotate(_kind: str, properties: Properties) -> Iterator[str]:
+    """A key is rotated every year, and a deleted one can be taken back for a week or more."""
+    if properties.get("enableKeyRotation") is not True:
+        yield "is never rotated"
+    if properties.get("deletionWindowInDays", 30) < 7:
+        yield "is gone before anybody notices"
+
+
+@rule("aws:eks/cluster:Cluster")
+def clusters_are_closed(_kind: str, properties: Properties) -> Iterator[str]:
+    """A cluster's API is private or open to named networks; access entries alone decide who comes in."""
+    place = _map(properties.get("vpcConfig"))
+    networks = set(_list(place.get("publicAccessCidrs")))
+    if place.get("endpointPublicAccess") is not False and (not networks or networks & WORLD):
+        yield "the API is open to the world"
+    if place.get("endpointPrivateAccess") is not True:
+        yield "nodes would reach the API over the internet"
+    if _map(properties.get("accessConfig")).get("authenticationMode") != "API":
+        yield "aws-auth, a ConfigMap, decides who comes in"
+
+
+@rule("aws:eks/cluster:Cluster")
+def clusters_are_encrypted_and_logged(_kind: str, properties: Properties) -> Iterator[str]:
+    """Secrets are encrypted with a key of ours, and all five control-plane logs are kept."""
+    encryption = _map(properties.get("encryptionConfig"))
+    key = _map(encryption.get("provider")).get("keyArn")
+    if "secrets" not in _list(encryption.get("resources")) or not _own_key(key):
+        yield "Secrets are not encrypted with a key of ours"
+    wanted = {"api", "audit", "authenticator", "controllerManager", "scheduler"}
+    if missing := wanted - set(_list(properties.get("enabledClusterLogTypes"))):
+        yield f"does not log {', '.join(sorted(missing))}"
+
+
+@rule("aws:cloudwatch/logGroup:LogGroup")
+def logs_end_and_are_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
+    """Logs are encrypted with a key of ours and not kept for ever."""
+    if not _own_key(properties.get("kmsKeyId")):
+        yield "is not encrypted with a key of ours"
+    if not properties.get("retentionInDays"):
+        yield "is kept, and paid for, for ever"
+
+
+@rule("aws:ecr/repository:Repository")
+def images_are_immutable_and_scanned(_kind: str, properties: Properties) -> Iterator[str]:
+    """A pushed tag never changes, every push is scanned, layers are encrypted with a key of ours."""
+    if properties.get("imageTagMutability") != "IMMUTABLE":
+        yield "a tag can be moved to another image"
+    if _map(properties.get("imageScanningConfiguration")).get("scanOnPush") is not True:
+        yield "pushes are not scanned"
+    for entry in _maps(properties.get("encryptionConfigurations")) or [{}]:
+        if entry.get("encryptionType") != "KMS" or not _own_key(entry.get("kmsKey")):
+            yield "layers are not encrypted with a key of ours"
+
+
+@rule("aws:ec2/launchTemplate:LaunchTemplate")
+def machines_keep_their_role_to_themselves(_kind: str, properties: Properties) -> Iterator[str]:
+    """Machines answer for their role by IMDSv2 with one hop, and their disks are encrypted with a key of ours."""
+    metadata = _map(properties.get("metadataOptions"))
+    if metadata.get("httpTokens") != "required" or metadata.get("httpPutResponseHopLimit") != 1:
+        yield "a pod can take the role of its node"
+    for mapping in _maps(properties.get("blockDeviceMappings")):
+        disk = _map(mapping.get("ebs"))
+        if str(disk.get("encrypted")).lower() != "true" or not _own_key(disk.get("kmsKeyId")):
+            yield f"disk {mapping.get('deviceName')} is not encrypted with a key of ours"
+
+
+@rule("kubernetes:eks.amazonaws.com/v1:NodeClass")
+def node_disks_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
+    """Disks of Auto Mode's nodes are encrypted with a key of ours."""
+    if not _own_key(_map(_map(properties.get("spec")).get("ephemeralStorage")).get("kmsKeyID")):
+        yield "disks are not encrypted with a key of ours"
+
+
+@rule("kubernetes:networking.k8s.io/v1:Ingress")
+def public_ingresses_use_tls_and_name_networks(_kind: str, properties: Properties) -> Iterator[str]:
+    """A load balancer on the internet speaks HTTPS and answers to named networks alone."""
+    annotations = _map(_map(properties.get("metadata")).get("annotations"))
+    said = {key.removeprefix("alb.ingress.kubernetes.io/"): str(value) for key, value in annotations.items()}
+    if said.get("scheme") != "internet-facing":
+        return
+    if not said.get("certificate-arn"):
+        yield "is public without HTTPS"
+    networks = {network for network in said.get("inbound-cidrs", "").split(",") if network}
+    if not networks or networks & WORLD:
+        yield "is open to the world"
+
+
+WORKLOADS = tuple(
+    f"kubernetes:{group}:{kind}"
+    for group, kinds in {"apps/v1": ("Deployment", "StatefulSet", "DaemonSet"), "batch/v1": ("Job", "CronJob")}.items()
+    for kind in kinds
+)
+
+
+@rule(*WORKLOADS)
+def images_are_pinned(_kind: str, properties: Properties) -> Iterator[str]:
+    """Every container's image is a digest or a tag other than latest: what runs changes by a change here alone."""
+    for container in _containers(properties):
+        image = str(container.get("image", ""))
+        if not re.search(r"(@sha256:[0-9a-f]{64}|:(?!latest$)[\w.-]+)$", image.rpartition("/")[2]):
+            yield f"{container.get('name')} runs {image}"
+
+
+@rule(*WORKLOADS)
+def containers_hold_no_secret(_kind: str, properties: Properties) -> Iterator[str]:
+    """No container has a password or an access key written into its environment."""
+    for container in _containers(properties):
+        for variable in _maps(container.get("env")):
+            if variable.get("value") and re.search(r"SECRET|PASSWORD|ACCESS_KEY", str(variable.get("name"))):
+                yield f"{container.get('name')} has {variable['name']} in clear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A resource among others."""
+
+    kind: str
+    name: str
+    properties: Properties
+
+
+BUCKET_PARTS = (
+    "aws:s3/bucketOwnershipControls:BucketOwnershipControls",
+    "aws:s3/bucketPolicy:BucketPolicy",
+    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
+    "aws:s3/bucketVersioning:BucketVersioning",
+)
+
+
+def buckets_are_complete(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """Every bucket has its encryption, versioning, ownership, policy and block against public access beside it.
+
+    They are resources of their own, so a rule about one resource never sees that one is missing.
+    """
+    buckets = [resource for resource in resources if resource.kind == "aws:s3/bucket:Bucket"]
+    for part in BUCKET_PARTS:
+        if sum(resource.kind == part for resource in resources) < len(buckets):
+            yield from ((bucket, f"a bucket lacks its {part.rpartition(':')[2]}") for bucket in buckets)
+
+
+def violations(kind: str, properties: Properties) -> list[str]:
+    """Every sentence of every rule about one resource."""
+    return [
+        f"{rule.name}: {sentence}" for rule in RULES if kind in rule.types for sentence in rule.check(kind, properties)
+    ]
+
+
+def _world(networks: Iterable[object]) -> Iterator[str]:
+    yield from (f"is open to {network}" for network in networks if network in WORLD)
+
+
+def _statements(document: object) -> list[Properties]:
+    parsed: object = json.loads(document) if isinstance(document, str) else document
+    return _maps(_map(parsed).get("Statement"))
+
+
+def _allowing(document: object) -> list[Properties]:
+    return [statement for statement in _statements(document) if statement.get("Effect") == "Allow"]
+
+
+def _containers(properties: Properties) -> list[Properties]:
+    spec = _map(properties.get("spec"))
+    template = _map((_map(_map(spec.get("jobTemplate")).get("spec")) or spec).get("template"))
+    pod = _map(template.get("spec"))
+    return [*_maps(pod.get("initContainers")), *_maps(pod.get("containers"))]
+
+
+def _map(value: object) -> Properties:
+    """The pack hands over mappings and sequences of its own, which are no dict and no list."""
+    return cast("Properties", value) if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return list(cast("Sequence[Any]", value))
+    return [] if value is None else [value]
+
+
+def _maps(value: object) -> list[Properties]:
+    return [_map(entry) for entry in _list(value)]
