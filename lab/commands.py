@@ -33,9 +33,16 @@ class Commands(Protocol):
         """Runs a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails."""
         ...
 
+    def stop(self) -> None:
+        """Interrupts every command that another thread watches."""
+        ...
+
 
 class Processes:
-    """Real programs."""
+    """Real programs. A long one is a process group of its own, and an interrupted lab passes its SIGINT on to it."""
+
+    def __init__(self) -> None:
+        self._watched = set[subprocess.Popen[str]]()
 
     def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
         """What a short command writes to its standard output; LabError with its last lines when it fails."""
@@ -45,7 +52,7 @@ class Processes:
             raise LabError(f"{command[0]} is not installed.") from missing
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-LAST_LINES:]
-            raise LabError(f"`{' '.join(command[:3])} ...` ended with {done.returncode}:\n" + "\n".join(said))
+            raise LabError(f"`{' '.join(command)}` ended with {done.returncode}:\n" + "\n".join(said))
         return done.stdout
 
     def watch(
@@ -57,19 +64,18 @@ class Processes:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """Runs a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails.
-
-        The command is a process group of its own and gets the SIGINT of an interrupted lab, so that it can tidy up.
-        """
+        """Runs a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails."""
         log.parent.mkdir(parents=True, exist_ok=True)
         last = deque[str](maxlen=LAST_LINES)
-        with (
-            log.open("w") as file,
-            subprocess.Popen(
+        try:
+            process = subprocess.Popen(
                 command, env=env, cwd=cwd, text=True, errors="replace", bufsize=1, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            ) as process,
-        ):  # fmt: skip
+            )  # fmt: skip
+        except FileNotFoundError as missing:
+            raise LabError(f"{command[0]} is not installed.") from missing
+        with log.open("w", buffering=1) as file, process:
+            self._watched.add(process)
             try:
                 for text in process.stdout or ():
                     file.write(text)
@@ -77,9 +83,28 @@ class Processes:
                     line(text.rstrip())
                 status = process.wait()
             except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGINT)
-                process.wait()
+                _interrupt(process)
                 raise
+            finally:
+                self._watched.discard(process)
         if status:
-            raise LabError(f"it ended with {status}; the last lines (all of them are in {log}):\n" + "\n".join(last))
+            raise LabError(f"It ended with {status}. The last lines (all of them are in {log}):\n" + "\n".join(last))
+
+    def stop(self) -> None:
+        """Interrupts every command that another thread watches."""
+        for process in tuple(self._watched):
+            _signal(process, signal.SIGINT)
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Waits until an interrupted program has tidied up; a second Ctrl-C ends the patience."""
+    _signal(process, signal.SIGINT)
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

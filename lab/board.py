@@ -1,0 +1,83 @@
+"""What is going on, one line each: live on a terminal, plain lines in a log."""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Line:
+    """One piece of work. `result` is what the line says when the work is done."""
+
+    live: Progress
+    task: TaskID
+    result: str = ""
+
+    def at(self, what: str) -> None:
+        """Shows what the work is at, on a terminal."""
+        self.live.update(self.task, at=escape(what))
+
+
+class Board:
+    """Lines of work, each with a spinner, what it is at and the time it has taken; several may be open at once."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._lock = threading.Lock()
+        self._open = 0
+        self._live = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[at]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            console=console,
+            transient=True,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+
+    @contextmanager
+    def line(self, what: str) -> Generator[Line]:
+        """Says that `what` began, what it is at meanwhile, and how it ended and after how long."""
+        began = time.monotonic()
+        line = self._begin(what)
+        mark = "[red]✗[/red]"
+        try:
+            yield line
+            mark = "[green]✓[/green]"
+        finally:
+            self._end(line)
+            text = ", ".join(filter(None, [duration(time.monotonic() - began), escape(line.result)]))
+            self.console.print(f"{mark} {escape(what)}  [dim]{text}[/dim]", highlight=False)
+
+    def _begin(self, what: str) -> Line:
+        if not self.console.is_terminal:
+            self.console.print(escape(f"{what} ..."), highlight=False)
+        with self._lock:
+            self._open += 1
+            self._live.start()
+        return Line(self._live, self._live.add_task(escape(what), total=None, at=""))
+
+    def _end(self, line: Line) -> None:
+        self._live.remove_task(line.task)
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                self._live.stop()
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `58 s`, `3 min 04 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

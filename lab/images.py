@@ -1,0 +1,180 @@
+"""The images of this checkout: built from its Dockerfiles, named after their content, brought to the cluster."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.base_image import BaseImage
+from lab.board import Board, Say
+from lab.commands import Commands
+from lab.errors import LabError
+from lab.image_inputs import HASH_LENGTH, content_hash
+from lab.image_store import ImageStore
+
+GIB_FOR_A_BUILD = 3
+"""What one image takes while it is built: its layers, those of its build stage, and the copy that is loaded."""
+
+VERSIONS_KEPT = 2
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+MACHINE_FILES = (CA_BUNDLE, Path("/etc/pip.conf"), Path("/etc/uv/uv.toml"))
+"""What tells a build step where packages come from and whom to trust on this machine; lent to it, never copied."""
+
+GATEWAY_DOCKERFILE = "FROM scratch\nCOPY versitygw /app/versitygw\n"
+STEP = re.compile(r"STEP (\d+/\d+: .*)")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One image: `name` is its repository, `setting` the path in the stack's configuration that holds its reference."""
+
+    name: str
+    dockerfile: str
+    setting: str
+
+
+RECIPES = (
+    Recipe("mlflow", "images/mlflow/Dockerfile", "images.tracking"),
+    Recipe("training", "training/Dockerfile", "images.training"),
+    Recipe("serving", "serving/Dockerfile", "images.serving"),
+    Recipe("postgres", "images/postgres/Dockerfile", "foundation.images.postgres"),
+    Recipe("s3-gateway", "images/s3-gateway/Dockerfile", "foundation.images.s3_gateway"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Builds, loads, pushes and prunes the images of `checkout`; `gateway` is the S3 gateway's static binary."""
+
+    checkout: Path
+    store: ImageStore
+    commands: Commands
+    board: Board
+    logs: Path
+    gateway: Path
+    base: BaseImage = field(default_factory=BaseImage)
+
+    def refs(self) -> dict[Recipe, str]:
+        """The reference of each image as the checkout is now, built or not: `lab.local/<name>:<content hash>`."""
+        return {
+            recipe: f"lab.local/{recipe.name}:"
+            + content_hash(self.checkout / recipe.dockerfile, self.checkout, self._arguments(recipe))
+            for recipe in RECIPES
+        }
+
+    def build(self) -> dict[Recipe, str]:
+        """Every image of the checkout is in the store; those that already are there are left alone."""
+        refs = self.refs()
+        if set(refs.values()) <= self.store.refs():
+            return refs
+        with self.store.alone():
+            there = self.store.refs()
+            missing = {recipe: ref for recipe, ref in refs.items() if ref not in there}
+            self._need_disk(len(missing))
+            self._build_foundations(missing, there)
+            with ThreadPoolExecutor(max_workers=min(len(missing), os.cpu_count() or 1)) as pool:
+                builds = [pool.submit(self._build_one, recipe, ref) for recipe, ref in missing.items()]
+                try:
+                    for build in as_completed(builds):
+                        build.result()
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    self.commands.stop()
+                    raise
+        return refs
+
+    def load(self, refs: Sequence[str], ctr: Sequence[str]) -> None:
+        """The node's containerd has `refs`; `ctr` is the command line that speaks to it, namespace included."""
+        there = set(self.commands.answer([*ctr, "images", "ls", "--quiet"]).split())
+        for ref in refs:
+            if ref not in there:
+                with self.board.line(f"loading {ref}"), self.store.scratch("load") as folder:
+                    archive = f"docker-archive:{folder / 'image.tar'}:{ref}"
+                    self._buildah("push", "--quiet", ref, archive, log="load")
+                    self.commands.answer([*ctr, "images", "import", str(folder / "image.tar")])
+
+    def push(self, refs: Mapping[Recipe, str], registry: str) -> dict[Recipe, str]:
+        """The images lie in `registry` (HOST/PATH); returns `HOST/PATH/<name>@sha256:...`, which nobody can move.
+
+        Credentials are those that `buildah login` or `docker login` left on this machine.
+        """
+        return {recipe: self._push_one(recipe, ref, f"docker://{registry.rstrip('/')}") for recipe, ref in refs.items()}
+
+    def prune(self, used: Sequence[str], ctr: Sequence[str] | None) -> None:
+        """The two versions of each image that were used last stay, in the store and on the node; `used` are in use."""
+        remembered = self.store.root / "used"
+        lines = remembered.read_text().split() if remembered.exists() else []
+        history = [*dict.fromkeys([*used, *lines])]
+        kept = [ref for name in dict.fromkeys(map(_repository, history)) for ref in _newest(history, name)]
+        if kept == lines:
+            return
+        remembered.write_text("\n".join(kept))
+        prefixes = tuple(f"lab.local/{recipe.name}:" for recipe in RECIPES)
+        self.store.remove({ref for ref in self.store.refs() if ref.startswith(prefixes) and ref not in kept})
+        if ctr is not None:
+            loaded = self.commands.answer([*ctr, "images", "ls", "--quiet"]).split()
+            stale = [ref for ref in loaded if ref.startswith(prefixes) and ref not in kept]
+            if stale:
+                self.commands.answer([*ctr, "images", "rm", *stale])
+
+    def _arguments(self, recipe: Recipe) -> dict[str, str]:
+        gateway = {"GATEWAY": self._gateway_ref()} if recipe.name == "s3-gateway" else {}
+        return {"BASE": self.base.ref, **gateway}
+
+    def _gateway_ref(self) -> str:
+        try:
+            return f"lab.local/versitygw:{hashlib.sha256(self.gateway.read_bytes()).hexdigest()[:HASH_LENGTH]}"
+        except FileNotFoundError as missing:
+            raise LabError(f"The S3 gateway {self.gateway} is not built; `lab tools` builds it.") from missing
+
+    def _build_foundations(self, missing: Mapping[Recipe, str], there: set[str]) -> None:
+        if missing and self.base.ref not in there:
+            with self.board.line("image base"):
+                self.base.make(self.commands, self.store, log=self.logs / "image-base.log")
+        gateway = self._gateway_ref()
+        if any(recipe.name == "s3-gateway" for recipe in missing) and gateway not in there:
+            with self.store.scratch("gateway") as folder:
+                shutil.copy(self.gateway, folder / "versitygw")
+                (folder / "Dockerfile").write_text(GATEWAY_DOCKERFILE)
+                self._buildah("bud", "--tag", gateway, str(folder), log="versitygw")
+
+    def _build_one(self, recipe: Recipe, ref: str) -> None:
+        arguments = [f"--build-arg={name}={value}" for name, value in self._arguments(recipe).items()]
+        lent = [f"--volume={file.resolve()}:{file}:ro" for file in MACHINE_FILES if file.exists()]
+        with self.board.line(f"image {recipe.name}") as progress:
+            self._buildah(
+                "bud", "--layers", "--pull-never", "--tag", ref, *arguments, *lent,
+                "--file", str(self.checkout / recipe.dockerfile), str(self.checkout),
+                log=recipe.name, line=lambda text: progress.at(step[1]) if (step := STEP.search(text)) else None,
+            )  # fmt: skip
+
+    def _push_one(self, recipe: Recipe, ref: str, registry: str) -> str:
+        target = f"{registry}/{recipe.name}:{ref.rpartition(':')[2]}"
+        with self.board.line(f"pushing {recipe.name}"), self.store.scratch("push") as folder:
+            self._buildah("push", "--digestfile", str(folder / "digest"), ref, target, log=f"push-{recipe.name}")
+            digest = (folder / "digest").read_text().strip()
+        return f"{registry.removeprefix('docker://')}/{recipe.name}@{digest}"
+
+    def _buildah(self, *arguments: str, log: str, line: Say = lambda _: None) -> None:
+        file = self.logs / f"image-{log}.log"
+        self.commands.watch(self.store.buildah(*arguments), log=file, line=line, env=self.store.environment())
+
+    def _need_disk(self, builds: int) -> None:
+        needed, free = builds * GIB_FOR_A_BUILD, shutil.disk_usage(self.store.root).free >> 30
+        if free < needed:
+            raise LabError(
+                f"{builds} images need about {needed} GiB of disk while they are built and {self.store.root} has"
+                f" {free} GiB free: make room, or put the cache on another disk with LAB_CACHE."
+            )
+
+
+def _repository(ref: str) -> str:
+    return ref.rpartition(":")[0]
+
+
+def _newest(history: Sequence[str], repository: str) -> list[str]:
+    return [ref for ref in history if _repository(ref) == repository][:VERSIONS_KEPT]
