@@ -112,6 +112,7 @@ class Images:
         kept = [ref for name in dict.fromkeys(map(_repository, history)) for ref in _newest(history, name)]
         if kept == lines:
             return
+        self.store.root.mkdir(parents=True, exist_ok=True)
         remembered.write_text("\n".join(kept))
         prefixes = tuple(f"lab.local/{recipe.name}:" for recipe in RECIPES)
         self.store.remove({ref for ref in self.store.refs() if ref.startswith(prefixes) and ref not in kept})

@@ -1,0 +1,212 @@
+"""When an image is built, what its name stands for, and what is thrown away."""
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lab.base_image import BaseImage, apt_sources
+from lab.board import Board
+from lab.errors import LabError
+from lab.image_inputs import content_hash, copied_files
+from lab.image_store import ImageStore
+from lab.images import RECIPES, Images
+from tests.lab.fakes import FakeCommands
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A small repository with a Dockerfile for each image."""
+    repo = tmp_path / "repo"
+    for recipe in RECIPES:
+        file = repo / recipe.dockerfile
+        file.parent.mkdir(parents=True, exist_ok=True)
+        copied = file.parent.relative_to(repo)
+        file.write_text(f"ARG BASE\nFROM ${{BASE}}\nCOPY requirements.lock /\nCOPY {copied} /app\n")
+    (repo / "requirements.lock").write_text("mlflow==3\n")
+    (repo / "training" / "train.py").write_text("print()\n")
+    (repo / ".dockerignore").write_text("*\n!requirements.lock\n!images\n!serving\n!training\n**/__pycache__\n")
+    return repo
+
+
+@pytest.fixture
+def commands() -> FakeCommands:
+    return FakeCommands()
+
+
+@pytest.fixture
+def images(checkout: Path, commands: FakeCommands, tmp_path: Path) -> Images:
+    (tmp_path / "versitygw").write_bytes(b"binary")
+    return Images(
+        checkout=checkout,
+        store=ImageStore(tmp_path / "store", commands),
+        commands=commands,
+        board=Board(Console(file=io.StringIO())),
+        logs=tmp_path / "logs",
+        gateway=tmp_path / "versitygw",
+    )
+
+
+def in_store(*refs: str) -> str:
+    return json.dumps([{"id": ref, "names": [ref], "created": 0} for ref in refs])
+
+
+def hash_of(checkout: Path) -> str:
+    return content_hash(checkout / "training/Dockerfile", checkout, {"BASE": "base:1"})
+
+
+def test_the_name_of_an_image_stays_while_nothing_in_it_changes(checkout: Path) -> None:
+    before = hash_of(checkout)
+    (checkout / "serving" / "server.py").write_text("another room")
+    (checkout / "README.md").write_text("words")
+    assert hash_of(checkout) == before
+
+
+@pytest.mark.parametrize("path", ["training/train.py", "training/new.py", "requirements.lock", "training/Dockerfile"])
+def test_a_changed_input_gives_an_image_another_name(checkout: Path, path: str) -> None:
+    before = hash_of(checkout)
+    with (checkout / path).open("a") as file:
+        file.write("# changed\n")
+    assert hash_of(checkout) != before
+
+
+def test_another_base_or_mode_gives_an_image_another_name(checkout: Path) -> None:
+    before = hash_of(checkout)
+    assert content_hash(checkout / "training/Dockerfile", checkout, {"BASE": "base:2"}) != before
+    (checkout / "training" / "train.py").chmod(0o755)
+    assert hash_of(checkout) != before
+
+
+def test_what_dockerignore_keeps_out_is_no_input(checkout: Path) -> None:
+    (checkout / "training" / "__pycache__").mkdir()
+    (checkout / "training" / "__pycache__" / "train.pyc").write_bytes(b"")
+    names = {str(file.relative_to(checkout)) for file in copied_files(checkout / "training/Dockerfile", checkout)}
+    assert names == {"requirements.lock", "training/Dockerfile", "training/train.py"}
+
+
+def test_files_of_another_stage_are_no_input(checkout: Path) -> None:
+    dockerfile = checkout / "training" / "Dockerfile"
+    dockerfile.write_text(
+        "FROM a AS b\nFROM a\nCOPY --from=b /nowhere /x\nCOPY --chmod=0755 \\\n  requirements.lock /y\n"
+    )
+    assert copied_files(dockerfile, checkout) == [checkout / "requirements.lock"]
+
+
+def test_a_copied_file_that_does_not_exist_is_named(checkout: Path) -> None:
+    (checkout / "requirements.lock").unlink()
+    with pytest.raises(LabError, match=r"training/Dockerfile: COPY requirements\.lock: there is no such file"):
+        hash_of(checkout)
+
+
+def test_the_inputs_of_the_real_images_are_files_of_this_repository() -> None:
+    for recipe in RECIPES:
+        assert copied_files(ROOT / recipe.dockerfile, ROOT)
+
+
+def test_a_second_build_builds_nothing(images: Images, commands: FakeCommands) -> None:
+    commands.answers["images --json"] = in_store(*images.refs().values())
+    images.build()
+    assert not commands.with_part(" bud ")
+
+
+def test_only_the_image_that_changed_is_built(images: Images, commands: FakeCommands, checkout: Path) -> None:
+    commands.answers["images --json"] = in_store(*images.refs().values(), images.base.ref)
+    (checkout / "training" / "train.py").write_text("print('better')\n")
+    refs = images.build()
+    [built] = commands.with_part(" bud ")
+    assert "--file " + str(checkout / "training/Dockerfile") in built
+    assert refs[RECIPES[1]] in built
+    assert f"--build-arg=BASE={images.base.ref}" in built
+
+
+def test_the_base_comes_first_and_from_the_machines_own_sources(images: Images, commands: FakeCommands) -> None:
+    commands.answers["indextargets"] = (
+        "Debian|bookworm|http://mirror.example/debian/|main\nElse|stable|http://x/|main\n"
+    )
+    images.build()
+    steps = [line for line in commands.ran if "mmdebstrap" in line or " bud " in line]
+    assert "mmdebstrap" in steps[0]
+    assert "deb http://mirror.example/debian/ bookworm main" in steps[0]
+    assert "http://x/" not in steps[0]
+    assert images.base.ref in steps[1]
+    assert len(steps) == 2 + 1 + len(RECIPES)
+
+
+def test_another_release_of_debian_leaves_the_choice_of_mirror_to_mmdebstrap(commands: FakeCommands) -> None:
+    commands.answers["indextargets"] = "Debian|trixie|http://mirror.example/debian/|main\n"
+    assert apt_sources(commands, "bookworm") == []
+
+
+def test_another_package_in_the_base_is_another_base() -> None:
+    assert BaseImage(packages=("python3",)).ref != BaseImage().ref
+
+
+def test_what_an_interrupted_build_left_goes_before_the_next(images: Images, commands: FakeCommands) -> None:
+    left = images.store.root / "tmp" / "base-xyz"
+    left.mkdir(parents=True)
+    images.build()
+    assert not left.exists()
+    assert commands.ran.index(commands.with_part(" rm --all")[0]) < commands.ran.index(commands.with_part(" bud ")[0])
+
+
+def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: FakeCommands) -> None:
+    commands.answers["training/Dockerfile"] = LabError("It ended with 1. The last lines ...")
+    with pytest.raises(LabError, match="ended with 1"):
+        images.build()
+    assert "stop" in commands.ran
+
+
+def test_a_disk_too_small_is_said_before_anything_is_built(
+    images: Images, commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.images.GIB_FOR_A_BUILD", 1 << 40)
+    with pytest.raises(LabError, match="GiB of disk while they are built"):
+        images.build()
+    assert not commands.with_part(" bud ")
+
+
+def test_only_what_the_node_lacks_is_loaded(images: Images, commands: FakeCommands) -> None:
+    commands.answers["images ls"] = "lab.local/training:a\nlab.local/pause:1\n"
+    images.load(["lab.local/training:a", "lab.local/serving:b"], ["ctr"])
+    assert len(commands.with_part("images import")) == 1
+    [push] = commands.with_part(" push ")
+    assert "lab.local/serving:b docker-archive:" in push
+
+
+def test_pushed_images_are_named_by_their_digest(images: Images, commands: FakeCommands) -> None:
+    def push(command: Sequence[str]) -> str:
+        Path(command[command.index("--digestfile") + 1]).write_text("sha256:abc\n")
+        return ""
+
+    commands.answers[" push "] = push
+    pushed = images.push({RECIPES[1]: "lab.local/training:123"}, "registry.example/team/")
+    assert pushed == {RECIPES[1]: "registry.example/team/training@sha256:abc"}
+    [line] = commands.with_part(" push ")
+    assert line.endswith("lab.local/training:123 docker://registry.example/team/training:123")
+
+
+def test_the_two_versions_used_last_stay(images: Images, commands: FakeCommands) -> None:
+    there = [f"lab.local/training:{tag}" for tag in "abc"]
+    commands.answers |= {
+        "dangling": "null",
+        "images --json": in_store(*there, images.base.ref),
+        "images ls": "\n".join([*there, "lab.local/pause:1"]),
+    }
+    for ref in there:
+        images.prune([ref], ["ctr"])
+    assert commands.with_part(" rmi ")[-1].endswith("rmi lab.local/training:a")
+    assert commands.with_part("ctr images rm")[-1] == "ctr images rm lab.local/training:a"
+
+
+def test_layers_of_the_last_week_stay_for_the_next_build(images: Images, commands: FakeCommands) -> None:
+    commands.answers["dangling"] = json.dumps(
+        [{"id": "old", "names": None, "created": 0}, {"id": "new", "names": None, "created": time.time()}]
+    )
+    images.prune(["lab.local/training:a"], None)
+    assert [line.split()[-1] for line in commands.with_part(" rmi ")] == ["old"]
