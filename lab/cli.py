@@ -1,19 +1,85 @@
 """The command line of the lab. Imports wait for the command that needs them, so that `lab --help` is quick."""
 
+import os
+import shlex
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from lab import paths
 from lab.errors import LabError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-PASS_THROUGH: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 @app.callback()
 def root() -> None:
     """A real Kubernetes cluster and a real Pulumi engine on this machine."""
+
+
+@app.command()
+def up(
+    *,
+    cluster_only: Annotated[bool, typer.Option(help="Stop when the cluster runs; deploy nothing.")] = False,
+    mlflow_port: Annotated[int | None, typer.Option(help="Port of 127.0.0.1 for MLflow; 5000 unless told.")] = None,
+) -> None:
+    """From nothing, or from any broken state, to a running cluster and a served prediction."""
+    from rich.console import Console
+
+    from lab.cluster import forward, operate
+    from lab.tools.install import install, install_packages
+
+    console = Console()
+    operate.check_machine()
+    install_packages(console)
+    install(console, () if not cluster_only else ("cluster", "pulumi"))
+    paths.state().mkdir(parents=True, exist_ok=True)
+    forward.choose_tracking_port(mlflow_port)
+    started = operate.up(lambda line: console.print(f"[dim]{line}", highlight=False))
+    console.print("the cluster runs" if started else "the cluster runs already", highlight=False)
+
+
+@app.command()
+def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster, stacks, secrets.")] = False) -> None:
+    """Stop everything; nothing but files is left on this machine."""
+    from rich.console import Console
+
+    from lab.cluster import operate
+
+    console = Console()
+    operate.down(wipe=wipe, say=lambda line: console.print(f"[dim]{line}", highlight=False))
+    console.print("nothing of the lab runs" + (", and its state is gone" if wipe else "; its state stays"))
+
+
+@app.command()
+def status() -> None:
+    """What runs, since when and with how much memory; where to reach it."""
+    from rich.console import Console
+
+    from lab.cluster.status import show
+
+    show(Console())
+
+
+@app.command()
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A process; without it, the list of all.")] = None,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the process writes.")] = False,
+) -> None:
+    """What a process of the cluster wrote."""
+    if name is None:
+        for path in sorted(paths.logs().glob("*.log")):
+            print(f"{path.stem:26} {path.stat().st_size / 1024:>8.0f} KiB  {path}")
+        return
+    path = paths.logs() / f"{name}.log"
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in paths.logs().glob("*.log"))) or "none yet"
+        raise LabError(f"{name}: there is no such log; there are {known}")
+    arguments = ["tail", "-n", "200", *(["-F"] if follow else []), str(path)]
+    os.execvp(arguments[0], arguments)
 
 
 @app.command()
@@ -29,10 +95,44 @@ def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a gro
     install(console, only or ())
 
 
+@app.command()
+def env() -> None:
+    """Print the lab's environment for a shell: eval "$(lab env)"."""
+    from lab.engine import engine_environment
+
+    for name, value in engine_environment().items():
+        if os.environ.get(name) != value:
+            print(f"export {name}={shlex.quote(value)}")
+
+
+@app.command(add_help_option=False)
+def kubectl() -> None:
+    """Run kubectl on the lab's cluster; all arguments are its own."""
+    _become("kubectl")
+
+
+@app.command(add_help_option=False)
+def pulumi() -> None:
+    """Run the Pulumi engine with the lab's state; all arguments are its own."""
+    _become("pulumi")
+
+
+def _become(program: str) -> None:
+    """Replaces this process; the arguments come from the shell untouched, `--` and `--help` included."""
+    from lab.engine import engine_environment
+
+    if not (paths.binaries() / program).exists():
+        group = {"pulumi": "pulumi", "kubectl": "cluster"}[program]
+        raise LabError(f"{program} is not in {paths.binaries()} yet; get it with: lab tools --only {group}")
+    os.execve(paths.binaries() / program, [program, *sys.argv[2:]], engine_environment())
+
+
 def main() -> None:
     """Entry point of `lab`."""
     try:
-        app()
+        if sys.argv[1:2] in (["kubectl"], ["pulumi"]):
+            _become(sys.argv[1])
+        app(prog_name=Path(sys.argv[0]).name)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         sys.exit(1)

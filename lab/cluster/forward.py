@@ -1,0 +1,213 @@
+"""Leads ports of 127.0.0.1 to Services: MLflow's, and one for each model endpoint.
+
+A Service keeps its port for good; the numbers are remembered in the lab's state.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import paths
+from lab.cluster.api import Api, Object
+from lab.errors import LabError
+
+TRACKING = ("mlops-platform", "mlflow")
+ENDPOINTS = "ml-serving"
+TRACKING_PORT = 5000
+FIRST_ENDPOINT_PORT = 8080
+LAST_ENDPOINT_PORT = 8179
+HOST = "127.0.0.1"
+CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a forwarded connection ends."""
+
+    address: str
+    port: int
+
+
+def urls() -> dict[str, str]:
+    """Service -> address for a browser on this machine, of the Services that are there now."""
+    return {name: f"http://localhost:{port}" for name, port in _remembered("open").items()}
+
+
+def tracking_port() -> int:
+    """The port where MLflow is, or will be."""
+    return _remembered("ports").get(_key(*TRACKING), TRACKING_PORT)
+
+
+def choose_tracking_port(port: int | None = None) -> int:
+    """Remembers the port for MLflow: the one wanted, else the one of last time, else 5000.
+
+    LabError when another program has it, with its name and a port that is free.
+    """
+    port = port or tracking_port()
+    ports = _remembered("ports")
+    ours = _remembered("open").get(TRACKING[1]) == port
+    if not ours and is_taken(port):
+        free = next_free(port + 1, taken=ports.values())
+        raise LabError(
+            f"port {port} of {HOST} is for MLflow, but {_holder(port)} listens there: end that program, "
+            f"or take another port, such as this free one: lab up --mlflow-port {free}"
+        )
+    _remember("ports", {**ports, _key(*TRACKING): port})
+    return port
+
+
+def plan(services: Iterable[Object], ports: Mapping[str, int]) -> tuple[dict[str, Target], dict[str, int]]:
+    """Which Services are led where, and all ports given so far, those of Services that are gone included."""
+    targets = {_key_of(service): target for service in services if (target := _target(service))}
+    given = dict(ports)
+    for key in sorted(targets):
+        if key not in given:
+            first = TRACKING_PORT if key == _key(*TRACKING) else FIRST_ENDPOINT_PORT
+            given[key] = next_free(first, taken=given.values())
+    return targets, given
+
+
+def next_free(first: int, taken: Iterable[int]) -> int:
+    """The first port from `first` on that is neither given away nor in use."""
+    refused = set(taken)
+    for port in range(first, first + LAST_ENDPOINT_PORT - FIRST_ENDPOINT_PORT):
+        if port not in refused and not is_taken(port):
+            return port
+    raise LabError(f"no port of {HOST} is free from {first} on: end a program that listens there")
+
+
+def is_taken(port: int) -> bool:
+    """Whether a program listens on the port, on 127.0.0.1 or on all addresses."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+class Forwarder:
+    """Open ports, one for each Service, as the Services come and go."""
+
+    def __init__(self) -> None:
+        self.targets: dict[str, Target] = {}
+        self.servers: dict[str, asyncio.Server] = {}
+        self.ports: dict[str, int] = {}
+
+    async def follow(self, services: Iterable[Object]) -> None:
+        """Exactly these Services are reachable afterwards; connections of those that stay are not touched."""
+        self.targets, given = plan(services, _remembered("ports"))
+        _remember("ports", given)
+        for key in set(self.servers) - set(self.targets):
+            self.servers.pop(key).close()
+        for key in self.targets:
+            if key not in self.servers:
+                await self._open(key, given[key])
+        _remember("open", {key.partition("/")[2]: self.ports[key] for key in self.servers})
+
+    async def _open(self, key: str, port: int) -> None:
+        async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await _lead(self.targets.get(key), reader, writer)
+
+        try:
+            self.servers[key] = await asyncio.start_server(lead, HOST, port)
+        except OSError as error:
+            print(f"{key}: port {port} of {HOST} could not be opened: {error}", flush=True)
+            return
+        self.ports[key] = port
+        print(f"{key}: {HOST}:{port}", flush=True)
+
+
+async def _lead(target: Target | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        if target is None:
+            return
+        far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(target.address, target.port), 10)
+    except (OSError, TimeoutError):
+        return
+    else:
+        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+    finally:
+        writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until one side ends: the other is told, and may still send."""
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(CHUNK):
+            writer.write(chunk)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+def follow_services(api: Api, forwarder: Forwarder, loop: asyncio.AbstractEventLoop) -> None:
+    """Keeps the forwarder up to date, until the server ends the watch. Runs beside the event loop."""
+    services: dict[str, Object] = {}
+    for kind, found in api.watch("/api/v1/services"):
+        if kind == "LISTED":
+            services = {_key_of(service): service for service in found["items"]}
+        elif kind == "DELETED":
+            services.pop(_key_of(found), None)
+        else:
+            services[_key_of(found)] = found
+        asyncio.run_coroutine_threadsafe(forwarder.follow(list(services.values())), loop).result()
+
+
+def _target(service: Object) -> Target | None:
+    """None for a Service that is not ours to lead to, or has no address of its own."""
+    metadata, spec = service["metadata"], service["spec"]
+    wanted = (metadata["namespace"], metadata["name"]) == TRACKING or metadata["namespace"] == ENDPOINTS
+    address = spec.get("clusterIP", "None")
+    if not wanted or address == "None" or not spec.get("ports"):
+        return None
+    return Target(address, spec["ports"][0]["port"])
+
+
+def _key(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}"
+
+
+def _key_of(service: Object) -> str:
+    return _key(service["metadata"]["namespace"], service["metadata"]["name"])
+
+
+def _holder(port: int) -> str:
+    """The program that listens on a port, as far as this user may know."""
+    inodes = _listening_inodes(port)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(link.readlink().name in inodes for link in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+    return "another program"
+
+
+def _listening_inodes(port: int) -> set[str]:
+    found = set[str]()
+    for table in ("tcp", "tcp6"):
+        path = Path("/proc/net") / table
+        for line in path.read_text().splitlines()[1:] if path.exists() else []:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "0A":
+                found.add(f"socket:[{fields[9]}]")
+    return found
+
+
+def _remembered(what: str) -> dict[str, int]:
+    try:
+        return json.loads((paths.state() / f"{what}.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _remember(what: str, numbers: Mapping[str, int]) -> None:
+    path = paths.state() / f"{what}.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(numbers, indent=2, sort_keys=True))
+    fresh.replace(path)
