@@ -15,6 +15,9 @@ from lab.tools.build import Pending, build, folder, go, look
 from lab.tools.catalog import APT_PACKAGES, CATALOG, GROUPS, Module, OnPath
 from lab.tools.progress import seconds, watching
 
+LOOKS_BESIDE_ITSELF = frozenset({"pulumi-language-python"})
+"""Look for other commands in the folder where they really lie, so a symbolic link into their own will not do."""
+
 
 def install(console: Console, names: Iterable[str]) -> None:
     """Every command of the named modules or groups is linked in `bin/` afterwards; builds what is found nowhere."""
@@ -125,9 +128,13 @@ def version_of(told: str) -> tuple[int, ...]:
 def _link(commands: dict[str, Path]) -> None:
     paths.binaries().mkdir(parents=True, exist_ok=True)
     for command, target in commands.items():
-        link = paths.binaries() / command
-        if link.is_symlink() and link.readlink() == target:
+        link, hard = paths.binaries() / command, command in LOOKS_BESIDE_ITSELF and _is_ours(target)
+        if link.exists() and link.samefile(target) and link.is_symlink() != hard:
             continue
         fresh = link.with_name(f".{command}.{os.getpid()}")
-        fresh.symlink_to(target)
+        fresh.hardlink_to(target) if hard else fresh.symlink_to(target)
         fresh.replace(link)
+
+
+def _is_ours(target: Path) -> bool:
+    return target.is_relative_to(paths.tools())
