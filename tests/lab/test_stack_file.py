@@ -1,0 +1,121 @@
+"""Pulumi.local.yaml through the real engine: what the lab manages in it, and what it leaves to its owner."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab import paths
+from lab.commands import Processes
+from lab.engine import engine_environment
+from lab.stack import SECRETS, Stack, diagnosis
+
+pytestmark = pytest.mark.engine
+ROOT = Path(__file__).parent.parent.parent
+IMAGES = {"images.training": "lab.local/training:1", "foundation.images.postgres": "lab.local/postgres:2"}
+MakeStack = Callable[[str], Stack]
+
+
+@pytest.fixture
+def make_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStack:
+    """A clone by name, with a program that declares nothing; all clones use one lab."""
+    monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
+
+    def make(clone: str) -> Stack:
+        checkout = tmp_path / clone
+        if not checkout.exists():
+            (checkout / "lab").mkdir(parents=True)
+            (checkout / "infra").mkdir()
+            (checkout / "infra" / "__main__.py").touch()
+            shutil.copy(ROOT / "Pulumi.yaml", checkout)
+            shutil.copy(ROOT / "lab" / "Pulumi.local.yaml", checkout / "lab")
+        return Stack(checkout=checkout, state=paths.state(), environment=engine_environment(), commands=Processes())
+
+    return make
+
+
+def prepared(stack: Stack) -> Stack:
+    stack.prepare()
+    stack.set(IMAGES)
+    return stack
+
+
+def secrets(stack: Stack) -> dict[str, str]:
+    return {name: stack.secret(name) for name in SECRETS}
+
+
+def test_a_new_lab_gets_the_template_with_images_and_secrets(make_stack: MakeStack) -> None:
+    stack = prepared(make_stack("one"))
+    config, text = stack.config(), stack.file.read_text()
+    assert config["images"] == {"training": "lab.local/training:1"}
+    assert config["foundation"]["images"] == {"postgres": "lab.local/postgres:2"}
+    assert "# set by `lab up`" in text
+    for value in secrets(stack).values():
+        assert len(value) >= 16
+        assert value not in text
+    assert (stack.state / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_time_nothing_in_the_file_changes(make_stack: MakeStack) -> None:
+    before = prepared(make_stack("one")).file.read_text()
+    assert prepared(make_stack("one")).file.read_text() == before
+
+
+def test_what_the_owner_wrote_stays_when_an_image_changes(make_stack: MakeStack) -> None:
+    stack = prepared(make_stack("one"))
+    edited = (
+        stack.file.read_text()
+        .replace("n_estimators: 100", "n_estimators: 7")
+        .replace("kind: local", "kind: local # mine")
+    )
+    stack.file.write_text(edited)
+    stack.prepare()
+    stack.set({"images.training": "lab.local/training:2"})
+    assert stack.config()["training"]["churn"]["parameters"]["n_estimators"] == 7
+    assert stack.file.read_text() == edited.replace("training:1", "training:2")
+
+
+def test_a_second_clone_gets_the_same_secrets_and_what_was_deployed_last(make_stack: MakeStack) -> None:
+    first = prepared(make_stack("one"))
+    first.set({"endpoints.churn-predictor.version": 3})
+    first.up(log=first.state / "up.log", line=lambda _: None)
+    second = prepared(make_stack("two"))
+    assert second.config() == first.config()
+    assert second.config()["endpoints"] == {"churn-predictor": {"version": 3}}
+    assert secrets(second) == secrets(first)
+    assert "# set by `lab up`" in second.file.read_text()
+
+
+def test_a_second_clone_of_a_lab_that_never_deployed_gets_the_same_secrets(make_stack: MakeStack) -> None:
+    assert secrets(prepared(make_stack("one"))) == secrets(prepared(make_stack("two")))
+
+
+def test_a_file_of_a_lab_that_was_wiped_is_set_aside(
+    make_stack: MakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = prepared(make_stack("one"))
+    old.set({"endpoints.churn-predictor.version": 3})
+    kept = old.file.read_text()
+    monkeypatch.setenv("LAB_STATE", str(tmp_path / "new-state"))
+    new = prepared(make_stack("one"))
+    assert "endpoints" not in new.config()
+    assert new.file.with_suffix(".yaml.old").read_text() == kept
+    assert "kept as Pulumi.local.yaml.old" in capsys.readouterr().out
+
+
+def test_of_a_failed_update_the_errors_are_told() -> None:
+    output = """Updating (local):
+Diagnostics:
+  pulumi:pulumi:Stack (mlops-local):
+    warning: using pulumi-language-python from $PATH
+    error: mlops:endpoints.churn-predictor.version = 0 must be 1 or more
+
+Resources:
+    3 unchanged
+"""
+    assert diagnosis(output).splitlines() == [
+        "  pulumi:pulumi:Stack (mlops-local):",
+        "    error: mlops:endpoints.churn-predictor.version = 0 must be 1 or more",
+    ]
+    assert diagnosis("error: no such stack\n") == "error: no such stack"
