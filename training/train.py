@@ -148,6 +148,9 @@ def explain(error: Exception) -> Failure:
 
 
 def _line(error: BaseException) -> str:
+    """The innermost reason: `Connection refused`, not what five layers made of it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
     return " ".join(str(error).split())[:500]
 
 

@@ -1,0 +1,77 @@
+"""Serves the model in MODEL_DIR: `python -m serving.server`.
+
+The port opens when the model has been loaded and has answered its input example. SIGUSR1 starts draining: answers carry
+`Connection: close`. SIGTERM: no new connection, what is in flight is answered, exit code 0.
+"""
+
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from serving import logs
+from serving.failure import ServingError, leave
+from serving.settings import ServerSettings, Settings
+
+LOG = logging.getLogger("serving")
+# Longer than the 60 s after which load balancers give up an idle connection: the side that sends closes it, so no
+# request meets a connection that is being closed.
+KEEP_ALIVE_SECONDS = 75
+
+
+def main() -> int:
+    """Runs until it is told to stop. Returns the exit code."""
+    logs.configure()
+    # As process 1 a signal without a handler is ignored. uvicorn puts its own in place while it serves, and raises the
+    # signal again at the end: this handler then makes it exit code 0.
+    signal.signal(signal.SIGTERM, _exit)
+    termination_log = Settings.model_fields["termination_log"].default
+    try:
+        settings = ServerSettings.load()
+        termination_log = settings.termination_log
+        settings.prepare_process()
+        with _bind(settings.host, settings.port) as listener:
+            # By name: the module imports numpy, which must not happen before `prepare_process`.
+            config = uvicorn.Config(
+                "serving.app:create",
+                factory=True,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=settings.drain_seconds,
+            )
+            uvicorn.Server(config).run(sockets=[listener])
+    except ServingError as error:
+        return leave(error, termination_log)
+    return 0
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket that holds the port and does not listen yet."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ServingError(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what holds it, or set PORT"
+        ) from error
+    return listener
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    LOG.info("stopped")
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

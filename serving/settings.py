@@ -1,0 +1,113 @@
+"""What the container's environment asks for: the only reader, and writer, of it in this room."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from serving.cpus import cpu_limit
+from serving.failure import ServingError
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Settings(BaseSettings):
+    """What fetching and serving share. Every field is an environment variable of the same name in upper case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, protected_namespaces=())
+
+    model: Text = Field(description="the registered model's name", examples=["churn-predictor"])
+    model_version: int = Field(
+        ge=1, description="the version's number in the registry, 1 or more; no alias and no 'latest'", examples=["3"]
+    )
+    model_dir: Path = Field(Path("/model"), description="folder that holds the version", examples=["/model"])
+    termination_log: Path = Field(
+        Path("/dev/termination-log"), description="where Kubernetes reads why a container failed", examples=["/tmp/why"]
+    )
+
+    @property
+    def version_dir(self) -> Path:
+        """Where the files of the version lie; it exists when all of them do."""
+        return self.model_dir / self.model / str(self.model_version)
+
+    @property
+    def title(self) -> str:
+        """The version in words."""
+        return f"{self.model} version {self.model_version}"
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process.
+
+        Raises:
+            ServingError: with all problems in one line.
+        """
+        try:
+            return cls.model_validate({})
+        except ValidationError as error:
+            raise ServingError("; ".join(_sentences(cls, error)), final=True) from error
+
+
+class FetchSettings(Settings):
+    """Settings of the init container."""
+
+    mlflow_tracking_uri: Text = Field(
+        description="the MLflow server that knows the model", examples=["http://mlflow.mlops-platform:5000"]
+    )
+    mlflow_patience_seconds: float = Field(
+        20, ge=0, le=600, description="how long to wait for an MLflow or a store that does not answer", examples=["20"]
+    )
+
+    def prepare_process(self) -> None:
+        """MLflow's client answers soon: waiting is ours, with a line for each try; its own is silent for minutes."""
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "10"
+
+
+class ServerSettings(Settings):
+    """Settings of the server."""
+
+    host: Text = Field("0.0.0.0", description="address to listen on", examples=["127.0.0.1"])
+    port: int = Field(8080, ge=1, le=65535, description="port to listen on", examples=["8080"])
+    threads: int = Field(
+        default_factory=cpu_limit, ge=1, le=256, description="predictions at the same time", examples=["2"]
+    )
+    max_request_bytes: int = Field(
+        10 * 1024 * 1024, ge=1, description="largest body of a request, in bytes", examples=["10485760"]
+    )
+    drain_seconds: int = Field(
+        30, ge=0, le=3600, description="how long a stopping server waits for requests in flight", examples=["30"]
+    )
+
+    def prepare_process(self) -> None:
+        """Numerical libraries take one thread for each CPU of the container, not of the machine.
+
+        They read this once, when they are loaded: call it before anything imports numpy.
+        """
+        for variable in THREAD_POOLS:
+            os.environ.setdefault(variable, str(cpu_limit()))
+        # Under this name MLflow enforces a signature as `mlflow models serve` does.
+        os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+        # Its warnings repeat, in its own format, what the answer and our line say.
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "true"
+
+
+def _sentences(cls: type[Settings], error: ValidationError) -> list[str]:
+    sentences: list[str] = []
+    for problem in error.errors():
+        field = str(problem["loc"][0])
+        rule = cls.model_fields[field]
+        example = f"{field.upper()}={(rule.examples or [''])[0]}"
+        if problem["type"] == "missing":
+            sentences.append(f"{field.upper()} is not set; it is {rule.description}; set it, for example {example}")
+        else:
+            fault = problem["msg"][:1].lower() + problem["msg"][1:]
+            sentences.append(
+                f"{field.upper()}={problem['input']!r} is wrong ({fault}); it is {rule.description}; "
+                f"for example {example}"
+            )
+    return sentences
