@@ -1,0 +1,127 @@
+"""The foundation in any cluster that a kubeconfig knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceOptions
+
+from components import names
+from components.foundation import ArtifactStore, Database, Foundation, Grant, NodePool
+from components.local import postgres, s3_gateway
+from components.local.postgres import Postgres, PostgresArgs
+from components.local.s3_gateway import S3Gateway, S3GatewayArgs
+from components.namespaces import Namespaces, NamespacesArgs, QuotaArgs
+
+REGION = "us-east-1"
+"""S3 clients must name a region; the gateway takes any, and this is their own default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFoundationArgs:
+    """`context` is one of the kubeconfig's; `node_pools` are nodes that are there already."""
+
+    context: str
+    storage_gib: int
+    postgres_image: str
+    s3_gateway_image: str
+    node_pools: Mapping[str, NodePool]
+    platform_quota: QuotaArgs
+    training_quota: QuotaArgs
+    serving_quota: QuotaArgs
+    database_password: Input[str]
+    artifact_store_access_key: Input[str]
+    artifact_store_secret_key: Input[str]
+
+
+class LocalFoundation(pulumi.ComponentResource):
+    """Our namespaces in a cluster that is there, with a Postgres and an S3 gateway of our own."""
+
+    foundation: Foundation
+    """What the platform is built on."""
+
+    def __init__(self, name: str, args: LocalFoundationArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("mlops:index:LocalFoundation", name, None, opts)
+        provider = k8s.Provider(name, context=args.context, opts=ResourceOptions(parent=self))
+        child = ResourceOptions(parent=self, provider=provider)
+        namespaces = Namespaces("namespaces", _namespaces(args), child)
+        database = Postgres(postgres.NAME, _postgres(args, namespaces.platform), child)
+        store = S3Gateway(s3_gateway.NAME, _s3_gateway(args, namespaces.platform), child)
+        environment = {
+            "AWS_ENDPOINT_URL_S3": store.endpoint,
+            "AWS_REGION": REGION,
+            "MLFLOW_S3_ENDPOINT_URL": store.endpoint,
+        }
+        self.foundation = Foundation(
+            provider=provider,
+            artifact_store=ArtifactStore(bucket=s3_gateway.BUCKET, environment=environment, egress=s3_gateway.EGRESS),
+            database=Database(
+                host=database.host,
+                port=postgres.PORT,
+                name=postgres.DATABASE,
+                user=postgres.USER,
+                password=args.database_password,
+                egress=postgres.EGRESS,
+            ),
+            node_pools=args.node_pools,
+            tracking=_grant("tracking", namespaces.platform, args, child),
+            training=_grant("training", namespaces.training, args, child),
+            serving=_grant("serving", namespaces.serving, args, child),
+        )
+        self.register_outputs({})
+
+
+def _grant(workload: str, namespace: Output[str], args: LocalFoundationArgs, child: ResourceOptions) -> Grant:
+    """The gateway knows one account, so here all three workloads have the same rights."""
+    labels = names.labels(workload, workload, workload)
+    service_account = k8s.core.v1.ServiceAccount(
+        workload,
+        metadata={"name": workload, "namespace": namespace, "labels": labels},
+        automount_service_account_token=False,
+        opts=child,
+    )
+    secret = k8s.core.v1.Secret(
+        f"{workload}-artifact-store",
+        metadata={"namespace": namespace, "labels": labels},
+        string_data={
+            "AWS_ACCESS_KEY_ID": args.artifact_store_access_key,
+            "AWS_SECRET_ACCESS_KEY": args.artifact_store_secret_key,
+        },
+        opts=child,
+    )
+    return Grant(
+        namespace=namespace,
+        service_account=service_account.metadata.name,
+        secret=secret.metadata.name,
+    )
+
+
+def _namespaces(args: LocalFoundationArgs) -> NamespacesArgs:
+    return NamespacesArgs(
+        platform=args.platform_quota,
+        training=args.training_quota,
+        serving=args.serving_quota,
+        artifact_store=s3_gateway.EGRESS,
+    )
+
+
+def _postgres(args: LocalFoundationArgs, namespace: Input[str]) -> PostgresArgs:
+    return PostgresArgs(
+        namespace=namespace,
+        image=args.postgres_image,
+        storage_gib=args.storage_gib,
+        password=args.database_password,
+    )
+
+
+def _s3_gateway(args: LocalFoundationArgs, namespace: Input[str]) -> S3GatewayArgs:
+    return S3GatewayArgs(
+        namespace=namespace,
+        image=args.s3_gateway_image,
+        storage_gib=args.storage_gib,
+        access_key=args.artifact_store_access_key,
+        secret_key=args.artifact_store_secret_key,
+    )

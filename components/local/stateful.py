@@ -1,0 +1,117 @@
+"""One hardened pod on one volume: the shape of both local stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi_kubernetes as k8s
+from pulumi import Input
+
+from components import names, pods
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """What differs between the stores. `scratch` are folders, beside /tmp, that the image writes to."""
+
+    name: str
+    component: str
+    image: str
+    port: int
+    storage_gib: int
+    environment: list[k8s.core.v1.EnvVarArgsDict]
+    ready: k8s.core.v1.ProbeArgsDict
+    scratch: tuple[str, ...] = ()
+
+
+def metadata(store: Store, namespace: Input[str]) -> k8s.meta.v1.ObjectMetaArgsDict:
+    """A fixed name: the volume is found again by it."""
+    return {"name": store.name, "namespace": namespace, "labels": names.labels(store.name, store.name, store.component)}
+
+
+def service_spec(store: Store) -> k8s.core.v1.ServiceSpecArgsDict:
+    """One port, the store's own."""
+    return {
+        "selector": names.selector(store.name, store.name),
+        "ports": [{"name": store.name, "port": store.port, "target_port": store.port, "protocol": "TCP"}],
+    }
+
+
+def stateful_set_spec(store: Store, service: Input[str]) -> k8s.apps.v1.StatefulSetSpecArgsDict:
+    """One replica. Its volume comes from a template, so it outlives the StatefulSet and is found by the next one."""
+    return {
+        "replicas": 1,
+        "service_name": service,
+        "selector": {"match_labels": names.selector(store.name, store.name)},
+        "template": {
+            "metadata": {"labels": names.labels(store.name, store.name, store.component)},
+            "spec": {
+                "automount_service_account_token": False,
+                "enable_service_links": False,
+                "security_context": pods.HARDENED_POD,
+                "termination_grace_period_seconds": 60,
+                "containers": [_container(store)],
+                "volumes": [
+                    pods.scratch("tmp", "256Mi"),
+                    *(pods.scratch(_volume(path), "16Mi") for path in store.scratch),
+                ],
+            },
+        },
+        "volume_claim_templates": [
+            {
+                "metadata": {"name": "data"},
+                "spec": {
+                    "access_modes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": f"{store.storage_gib}Gi"}},
+                },
+            }
+        ],
+    }
+
+
+def ingress_policy_spec(
+    store: Store, peers: list[k8s.networking.v1.NetworkPolicyPeerArgsDict]
+) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
+    """Nobody but `peers` reaches the store, and on its port alone."""
+    return {
+        "pod_selector": {"match_labels": names.selector(store.name, store.name)},
+        "policy_types": ["Ingress"],
+        "ingress": [{"from_": peers, "ports": [{"protocol": "TCP", "port": store.port}]}],
+    }
+
+
+def egress(name: str, port: int) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:
+    """The way to the store from anywhere in the cluster."""
+    return {
+        "to": [
+            {
+                "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": names.PLATFORM}},
+                "pod_selector": {"match_labels": names.selector(name, name)},
+            }
+        ],
+        "ports": [{"protocol": "TCP", "port": port}],
+    }
+
+
+def _container(store: Store) -> k8s.core.v1.ContainerArgsDict:
+    return {
+        "name": store.name,
+        "image": store.image,
+        "env": store.environment,
+        "ports": [{"name": store.name, "container_port": store.port, "protocol": "TCP"}],
+        "resources": pods.resources("100m", "256Mi"),
+        "security_context": pods.HARDENED_CONTAINER,
+        "termination_message_policy": "FallbackToLogsOnError",
+        "startup_probe": {**store.ready, "period_seconds": 1, "failure_threshold": 120},
+        "readiness_probe": {**store.ready, "period_seconds": 5},
+        "liveness_probe": {"tcp_socket": {"port": store.port}, "period_seconds": 10, "failure_threshold": 6},
+        "volume_mounts": [
+            pods.TMP,
+            {"name": "data", "mount_path": "/data"},
+            *({"name": _volume(path), "mount_path": path} for path in store.scratch),
+        ],
+    }
+
+
+def _volume(path: str) -> str:
+    return path.strip("/").replace("/", "-")

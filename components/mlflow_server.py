@@ -1,0 +1,204 @@
+"""MLflow: runs, metrics and the registry of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceOptions
+
+from components import names, pods
+from components.foundation import ArtifactStore, Database, Grant
+
+NAME = names.TRACKING_SERVICE
+PORT = names.TRACKING_PORT
+SELECTOR = names.selector(NAME, NAME)
+# Only pods behind the Service answer requests; the migration has the tracking component's label but not this selector.
+LABELS = names.labels(NAME, NAME, "tracking")
+MIGRATION_LABELS = names.labels("mlflow-migration", NAME, "tracking")
+DRAIN_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlflowServerArgs:
+    """`allowed_hosts` are Host headers that are answered beside those of the Service's own names."""
+
+    image: str
+    replicas: int
+    workers: int
+    cpu: str
+    memory: str
+    allowed_hosts: Sequence[str]
+    database: Database
+    artifact_store: ArtifactStore
+    grant: Grant
+
+
+class MlflowServer(pulumi.ComponentResource):
+    """MLflow behind the Service `mlflow`, with its schema migrated before a server of a new version starts.
+
+    Artifacts go from jobs and servers to the store directly, not through it. Whoever may reach the Service may change
+    everything: it has no accounts.
+    """
+
+    url: Output[str]
+    """Tracking URI for use in the cluster, known once the server answers."""
+
+    def __init__(self, name: str, args: MlflowServerArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("mlops:index:MlflowServer", name, None, opts)
+        child = ResourceOptions(parent=self)
+        namespace = args.grant.namespace
+        metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": namespace, "labels": LABELS}
+        named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": NAME}
+        password = k8s.core.v1.Secret(
+            name, metadata=metadata, string_data={"PGPASSWORD": args.database.password}, opts=child
+        ).metadata.name
+        k8s.networking.v1.NetworkPolicy(name, metadata=metadata, spec=_policy(args), opts=child)
+        migration = k8s.batch.v1.Job(
+            f"{name}-migration",
+            metadata={"namespace": namespace, "labels": MIGRATION_LABELS},
+            spec=_migration(args, password),
+            opts=child,
+        )
+        deployment = k8s.apps.v1.Deployment(
+            name,
+            metadata=named,
+            spec=_deployment(args, password),
+            # A server of a new version must not meet the schema of the old one.
+            opts=ResourceOptions(parent=self, depends_on=[migration]),
+        )
+        service = k8s.core.v1.Service(name, metadata=named, spec=_service(), opts=child)
+        k8s.policy.v1.PodDisruptionBudget(
+            name, metadata=metadata, spec={"max_unavailable": 1, "selector": {"match_labels": SELECTOR}}, opts=child
+        )
+        self.url = Output.concat("http://", service.metadata.name, ".", deployment.metadata.namespace, f":{PORT}")
+        self.register_outputs({"url": self.url})
+
+
+def allowed_hosts(more: Sequence[str]) -> str:
+    """Every name that DNS has for the Service, with and without the port, and `more`.
+
+    MLflow compares literally and answers 403 to what is not in the list; /health is open to all.
+    """
+    qualified = (
+        NAME,
+        f"{NAME}.{names.PLATFORM}",
+        f"{NAME}.{names.PLATFORM}.svc",
+        f"{NAME}.{names.PLATFORM}.svc.cluster.local",
+    )
+    return ",".join([*qualified, *(f"{host}:{PORT}" for host in qualified), *more])
+
+
+def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.v1.EnvVarArgsDict]:
+    """The password is no part of the URI: libpq reads it from PGPASSWORD, so no command line and no log has it."""
+    database = args.database
+    uri = Output.concat(
+        f"postgresql://{database.user}@", database.host, f":{database.port}/{database.name}?sslmode=require"
+    )
+    settings: dict[str, Input[str]] = {
+        "MLFLOW_BACKEND_STORE_URI": uri,
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": Output.concat("s3://", args.artifact_store.bucket, "/mlflow"),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HOST": "0.0.0.0",
+        "MLFLOW_PORT": str(PORT),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": allowed_hosts(args.allowed_hosts),
+        # Runs a job queue in each server, which together outgrow 1 GiB.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_SERVE_ARTIFACTS": "false",
+        "MLFLOW_WORKERS": str(args.workers),
+        **args.artifact_store.environment,
+    }
+    return [
+        *pods.environment(settings),
+        {"name": "PGPASSWORD", "value_from": {"secret_key_ref": {"name": password, "key": "PGPASSWORD"}}},
+    ]
+
+
+def _pod(args: MlflowServerArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
+    return {
+        "service_account_name": args.grant.service_account,
+        "automount_service_account_token": False,
+        # A Service called mlflow would set MLFLOW_PORT to tcp://..., which MLflow takes for its own option.
+        "enable_service_links": False,
+        "security_context": pods.HARDENED_POD,
+        "containers": [container],
+        "volumes": [pods.scratch("tmp", "512Mi")],
+    }
+
+
+def _container(args: MlflowServerArgs, name: str, password: Input[str]) -> k8s.core.v1.ContainerArgsDict:
+    return {
+        "name": name,
+        "image": args.image,
+        "env": _environment(args, password),
+        "env_from": pods.secret_environment(args.grant),
+        "resources": pods.resources(args.cpu, args.memory),
+        "security_context": pods.HARDENED_CONTAINER,
+        "termination_message_policy": "FallbackToLogsOnError",
+        "volume_mounts": [pods.TMP],
+    }
+
+
+def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.JobSpecArgsDict:
+    container: k8s.core.v1.ContainerArgsDict = {
+        **_container(args, "migration", password),
+        "command": ["mlflow", "db", "upgrade", "$(MLFLOW_BACKEND_STORE_URI)"],
+    }
+    return {
+        "backoff_limit": 3,
+        "active_deadline_seconds": 540,  # under Pulumi's own patience of 10 minutes, so that the Job gives the reason
+        "template": {
+            "metadata": {"labels": MIGRATION_LABELS},
+            "spec": {**_pod(args, container), "restart_policy": "Never"},
+        },
+    }
+
+
+def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.DeploymentSpecArgsDict:
+    health: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/health", "port": PORT}, "timeout_seconds": 5}
+    container: k8s.core.v1.ContainerArgsDict = {
+        **_container(args, "mlflow", password),
+        "command": ["mlflow", "server"],
+        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "startup_probe": {**health, "period_seconds": 2, "failure_threshold": 90},
+        "readiness_probe": {**health, "period_seconds": 5},
+        "liveness_probe": {**health, "period_seconds": 10, "failure_threshold": 6},
+        "lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+    }
+    return {
+        "replicas": args.replicas,
+        "selector": {"match_labels": SELECTOR},
+        "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
+        "revision_history_limit": 3,
+        "template": {
+            "metadata": {"labels": LABELS},
+            "spec": {
+                **_pod(args, container),
+                "topology_spread_constraints": pods.spread(SELECTOR),
+                "termination_grace_period_seconds": DRAIN_SECONDS + 30,
+            },
+        },
+    }
+
+
+def _service() -> k8s.core.v1.ServiceSpecArgsDict:
+    return {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT, "target_port": PORT, "protocol": "TCP"}]}
+
+
+def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
+    return {
+        "pod_selector": {"match_labels": names.TRACKING_PODS},
+        "policy_types": ["Ingress", "Egress"],
+        "ingress": [
+            {
+                "from_": [
+                    {"namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": namespace}}}
+                    for namespace in (names.TRAINING, names.SERVING)
+                ],
+                "ports": [{"protocol": "TCP", "port": PORT}],
+            }
+        ],
+        "egress": [args.database.egress, args.artifact_store.egress],
+    }

@@ -1,0 +1,193 @@
+"""One version of one model, served over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceOptions
+
+from components import names, pods
+from components.foundation import ArtifactStore, Grant
+
+PORT = names.SERVING_PORT
+REQUEST_SECONDS = 30
+"""The longest that the server works on one request; a leaving pod waits for it."""
+CPU_TARGET, MEMORY_TARGET = 70, 80
+"""Percent of what a pod asks for, above which the autoscaler adds one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEndpointArgs:
+    """`model` is the registry's name, `version` a number in it.
+
+    A pod has `startup_seconds` to fetch the model and answer, and goes on answering for `drain_seconds` when told to
+    leave.
+    """
+
+    image: str
+    model: str
+    version: int
+    min_replicas: int
+    max_replicas: int
+    cpu: str
+    memory: str
+    startup_seconds: int
+    drain_seconds: int
+    tracking_url: Input[str]
+    artifact_store: ArtifactStore
+    grant: Grant
+
+
+class ModelEndpoint(pulumi.ComponentResource):
+    """A Service that answers with exactly one version, on port 80 under the model's name.
+
+    Another version changes the Deployment alone: a pod of the old one leaves when a pod of the new one has answered,
+    and finishes what it began. A version that does not start fails the rollout; the old one stays as it is.
+    """
+
+    url: Output[str]
+    """URL in the cluster, without a path; /invocations takes MLflow's scoring protocol."""
+
+    def __init__(self, name: str, args: ModelEndpointArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("mlops:index:ModelEndpoint", name, None, opts)
+        child = ResourceOptions(parent=self)
+        selector = names.selector("model-endpoint", name)
+        labels = names.labels("model-endpoint", name, "serving")
+        metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.grant.namespace, "labels": labels}
+        named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": name}
+        versioned = names.labels("model-endpoint", name, "serving", version=str(args.version))
+        deployment = k8s.apps.v1.Deployment(
+            name,
+            metadata={**named, "labels": versioned, "annotations": _change_cause(args)},
+            spec=_deployment(selector, versioned, args),
+            opts=child,
+        )
+        service = k8s.core.v1.Service(name, metadata=named, spec=_service(selector), opts=child)
+        k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
+        k8s.autoscaling.v2.HorizontalPodAutoscaler(
+            name, metadata=metadata, spec=_autoscaling(deployment.metadata.name, args), opts=child
+        )
+        self.url = Output.concat("http://", service.metadata.name, ".", names.SERVING)
+        self.register_outputs({"url": self.url})
+
+
+def _change_cause(args: ModelEndpointArgs) -> Mapping[str, str]:
+    """What `kubectl rollout history` shows."""
+    return {"kubernetes.io/change-cause": f"{args.model} version {args.version}"}
+
+
+def _deployment(
+    selector: Mapping[str, str], labels: Mapping[str, str], args: ModelEndpointArgs
+) -> k8s.apps.v1.DeploymentSpecArgsDict:
+    """Without `replicas`, which belong to the autoscaler."""
+    return {
+        "selector": {"match_labels": selector},
+        "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
+        # Longer than a pod may take, so that a pod which is only slow is not called failed; 55 s with the default.
+        "progress_deadline_seconds": args.startup_seconds + 10,
+        "revision_history_limit": 3,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "service_account_name": args.grant.service_account,
+                "automount_service_account_token": False,
+                "enable_service_links": False,
+                "security_context": pods.HARDENED_POD,
+                "topology_spread_constraints": pods.spread(selector),
+                "termination_grace_period_seconds": args.drain_seconds + REQUEST_SECONDS + 5,
+                "init_containers": [_fetch(args)],
+                "containers": [_server(args)],
+                # A model that needs more disk than the pod has memory could not be loaded either.
+                "volumes": [pods.scratch("tmp", "256Mi"), pods.scratch("model", args.memory)],
+            },
+        },
+    }
+
+
+def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return {
+        **_container(args),
+        "name": "fetch",
+        "command": ["python", "-m", "serving.fetch"],
+        "env": pods.environment(
+            {
+                **_model(args),
+                **args.artifact_store.environment,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_TRACKING_URI": args.tracking_url,
+            }
+        ),
+        "env_from": pods.secret_environment(args.grant),
+        "volume_mounts": [pods.TMP, {"name": "model", "mount_path": "/model"}],
+    }
+
+
+def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    """Without address or credentials of any store: it serves what lies in its folder."""
+    ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
+    return {
+        **_container(args),
+        "name": "server",
+        "env": pods.environment({**_model(args), "PORT": str(PORT)}),
+        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "startup_probe": {**ping, "period_seconds": 1, "failure_threshold": args.startup_seconds},
+        "readiness_probe": {**ping, "period_seconds": 5, "failure_threshold": 2},
+        "liveness_probe": {
+            "http_get": {"path": "/health", "port": PORT},
+            "timeout_seconds": 5,
+            "period_seconds": 10,
+            "failure_threshold": 3,
+        },
+        # Proxies learn of a leaving pod while it still answers; the signal makes it close connections that are kept.
+        "lifecycle": {
+            "pre_stop": {"exec_": {"command": ["/bin/sh", "-c", f"kill -USR1 1; sleep {args.drain_seconds}"]}}
+        },
+        "volume_mounts": [pods.TMP, {"name": "model", "mount_path": "/model", "read_only": True}],
+    }
+
+
+def _container(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return {
+        "name": "",
+        "image": args.image,
+        "resources": pods.resources(args.cpu, args.memory),
+        "security_context": pods.HARDENED_CONTAINER,
+        "termination_message_policy": "FallbackToLogsOnError",
+    }
+
+
+def _model(args: ModelEndpointArgs) -> Mapping[str, Input[str]]:
+    return {"MODEL": args.model, "MODEL_DIR": "/model", "MODEL_VERSION": str(args.version)}
+
+
+def _service(selector: Mapping[str, str]) -> k8s.core.v1.ServiceSpecArgsDict:
+    return {"selector": selector, "ports": [{"name": "http", "port": 80, "target_port": PORT, "protocol": "TCP"}]}
+
+
+def _disruption(selector: Mapping[str, str]) -> k8s.policy.v1.PodDisruptionBudgetSpecArgsDict:
+    """One pod at a time may be moved; a pod that does not answer anyway may always, or a drain would wait for ever."""
+    return {
+        "max_unavailable": 1,
+        "selector": {"match_labels": selector},
+        "unhealthy_pod_eviction_policy": "AlwaysAllow",
+    }
+
+
+def _autoscaling(
+    deployment: Input[str], args: ModelEndpointArgs
+) -> k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgsDict:
+    return {
+        "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": deployment},
+        "min_replicas": args.min_replicas,
+        "max_replicas": args.max_replicas,
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {"name": resource, "target": {"type": "Utilization", "average_utilization": percent}},
+            }
+            for resource, percent in (("cpu", CPU_TARGET), ("memory", MEMORY_TARGET))
+        ],
+    }

@@ -1,0 +1,396 @@
+"""The kinds of values that only an AWS stack holds, with the rule, the reason and the way out of each."""
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from components.aws import instance_families, subnets
+from components.aws.log_group import RETENTIONS
+from infra.rules import Rule
+
+KUBERNETES_VERSIONS = ("1.34", "1.35")
+"""In EKS standard support and tested with this program (EKS user guide, "Kubernetes version lifecycle")."""
+POSTGRES_VERSIONS = ("16", "17")
+INTERFACE_ENDPOINTS = (
+    "ec2",
+    "ecr.api",
+    "ecr.dkr",
+    "eks",
+    "eks-auth",
+    "elasticloadbalancing",
+    "kms",
+    "logs",
+    "sts",
+)
+NEEDED_WITHOUT_NAT = frozenset({"ec2", "ecr.api", "ecr.dkr", "eks-auth", "sts"})
+"""What a node must reach to start, pull its images and hand out identities (EKS user guide, "Private clusters")."""
+MAX_NODE_DAYS = 21
+"""Auto Mode ends a node at this age in any case (EKS user guide, "Node pools": 336 hours by default, 504 at most)."""
+
+
+def _network(cidr: str) -> str:
+    subnets.plan(cidr, subnets.MAX_ZONES)
+    return cidr
+
+
+def _services(cidr: str) -> str:
+    block = subnets.block(cidr)
+    if not 12 <= block.prefixlen <= 24 or not block.is_private:
+        raise ValueError(cidr)
+    return cidr
+
+
+def _named_network(cidr: str) -> str:
+    if ipaddress.ip_network(cidr).prefixlen < 8:
+        raise ValueError(cidr)
+    return cidr
+
+
+def _known_family(family: str) -> str:
+    if family not in {*instance_families.CPU, *instance_families.GPU}:
+        raise ValueError(family)
+    return family
+
+
+def _not_reserved(bucket: str) -> str:
+    """S3 user guide, "General purpose bucket naming rules"."""
+    if bucket.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or bucket.endswith(("-s3alias", "--ol-s3", "--x-s3")):
+        raise ValueError(bucket)
+    return bucket
+
+
+AccountId = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{12}$"),
+    Rule(
+        must="must be an AWS account's number: 12 digits, in quotes",
+        because="credentials of another account must not change anything, and YAML reads 0123 as another number",
+        instead="write what `aws sts get-caller-identity --query Account` says",
+    ),
+]
+ClusterName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9A-Za-z][-0-9A-Za-z_]{0,99}$"),
+    Rule(
+        must="must be the name of an EKS cluster: letters, digits, - and _, at most 100",
+        because="it is looked up by it",
+        instead="choose one that `aws eks list-clusters` lists",
+    ),
+]
+VpcCidr = Annotated[
+    str,
+    AfterValidator(_network),
+    Rule(
+        must="must be a private IPv4 block from /16 to /23 that begins at its own address",
+        because="AWS has no larger VPC, and in a smaller one a load balancer's subnet (/27) has no room in each zone",
+        instead="write one that no network you connect to uses, as in cidr: 10.40.0.0/16",
+    ),
+]
+ServiceCidr = Annotated[
+    str,
+    AfterValidator(_services),
+    Rule(
+        must="must be a private IPv4 block from /12 to /24 that begins at its own address",
+        because="EKS gives Services their addresses from it and takes no other size",
+        instead="write it as in service_cidr: 172.20.0.0/16",
+    ),
+]
+NamedCidr = Annotated[
+    str,
+    AfterValidator(_named_network),
+    Rule(
+        must="must be an IP block of /8 or smaller that begins at its own address",
+        because="a way in is for networks that somebody can name, never for the whole internet",
+        instead="write your office's or VPN's addresses, as in 203.0.113.0/24",
+    ),
+]
+Zones = Annotated[
+    int,
+    Field(strict=True, ge=2, le=subnets.MAX_ZONES),
+    Rule(
+        must="must be 2 or 3",
+        because="EKS and a standby database need two zones, and a fourth adds cost without safety",
+        instead="write availability_zones: 3, or 2 where money matters more",
+    ),
+]
+ZoneName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$"),
+    Rule(
+        must="must be the name of an availability zone",
+        because="nodes start there and nowhere else",
+        instead="choose one that `aws ec2 describe-availability-zones` lists, as in eu-west-1a",
+    ),
+]
+NatGateways = Annotated[
+    Literal["none", "one", "per_zone"],
+    Rule(
+        must="must be none, one or per_zone",
+        because="each costs money by the hour, and with one a zone's failure cuts off the others",
+        instead="write nat_gateways: one for development, per_zone for production",
+    ),
+]
+InterfaceEndpoint = Annotated[
+    Literal["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "kms", "logs", "sts"],
+    Rule(
+        must=f"must be one of {', '.join(INTERFACE_ENDPOINTS)}",
+        because="these are the services that the platform talks to (S3 has its gateway without asking)",
+        instead="leave the others out: each costs money by the hour and zone",
+    ),
+]
+VpcId = Annotated[
+    str,
+    StringConstraints(pattern=r"^vpc-[0-9a-f]{8}([0-9a-f]{9})?$"),
+    Rule(
+        must="must be the id of a VPC: vpc- and 8 or 17 hexadecimal digits",
+        because="the cluster is put into it",
+        instead="choose one that `aws ec2 describe-vpcs` lists",
+    ),
+]
+SubnetId = Annotated[
+    str,
+    StringConstraints(pattern=r"^subnet-[0-9a-f]{8}([0-9a-f]{9})?$"),
+    Rule(
+        must="must be the id of a subnet: subnet- and 8 or 17 hexadecimal digits",
+        because="nodes, the database or load balancers are put into it",
+        instead="choose one that `aws ec2 describe-subnets` lists",
+    ),
+]
+KubernetesVersion = Annotated[
+    Literal["1.34", "1.35"],
+    Rule(
+        must=f"must be {' or '.join(KUBERNETES_VERSIONS)}, in quotes",
+        because="others are out of EKS's standard support or untested here, and YAML reads 1.30 as 1.3",
+        instead=f'write kubernetes_version: "{KUBERNETES_VERSIONS[-1]}"',
+    ),
+]
+PostgresVersion = Annotated[
+    Literal["16", "17"],
+    Rule(
+        must=f"must be {' or '.join(POSTGRES_VERSIONS)}, in quotes",
+        because="MLflow is tested with these major versions, and RDS picks the minor one",
+        instead=f'write engine_version: "{POSTGRES_VERSIONS[-1]}"',
+    ),
+]
+RoleArn = Annotated[
+    str,
+    StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@/_-]+$"),
+    Rule(
+        must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
+        because="an access entry is made for it, and EKS takes no session and no wildcard",
+        instead="write what `aws iam get-role --query Role.Arn` says",
+    ),
+]
+PolicyArn = Annotated[
+    str,
+    StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:policy/[A-Za-z0-9+=,.@/_-]+$"),
+    Rule(
+        must="must be the ARN of an IAM policy of your own",
+        because="it bounds what every role made here can do",
+        instead="write it as in arn:aws:iam::111122223333:policy/boundary, or leave the key out",
+    ),
+]
+CertificateArn = Annotated[
+    str,
+    StringConstraints(pattern=r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]{36}$"),
+    Rule(
+        must="must be the ARN of a certificate in ACM",
+        because="the load balancer shows it to clients",
+        instead="choose one that `aws acm list-certificates` lists, in the stack's region",
+    ),
+]
+LogDays = Annotated[
+    int,
+    Field(strict=True),
+    AfterValidator(lambda days: RETENTIONS[RETENTIONS.index(days)]),
+    Rule(
+        must=f"must be one of {', '.join(map(str, RETENTIONS))}",
+        because="CloudWatch keeps logs for these numbers of days only",
+        instead="write 30 for development, 365 where auditors ask",
+    ),
+]
+Family = Annotated[
+    str,
+    AfterValidator(_known_family),
+    Rule(
+        must="must be an instance family that EKS Auto Mode starts, generation 5 or newer, with NVIDIA GPUs or none",
+        because="a pool that no instance fits leaves its pods pending without a word",
+        instead="write families without a size, as in m7i or g6 (the list: components/aws/instance_families.py)",
+    ),
+]
+InstanceType = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9-]+\.(\d*xlarge|large|medium|metal(-\w+)?)$"),
+    Rule(
+        must="must be an instance type of medium size or larger",
+        because="a managed node group starts exactly these",
+        instead="write it as in m7i.xlarge",
+    ),
+]
+Capacity = Annotated[
+    Literal["on-demand", "spot"],
+    Rule(
+        must="must be on-demand or spot",
+        because="spot is cheaper, and taken away with two minutes' notice",
+        instead="write capacity: [spot, on-demand] to take what there is",
+    ),
+]
+Architecture = Annotated[
+    Literal["amd64", "arm64"],
+    Rule(
+        must="must be amd64 or arm64",
+        because="the images are built for one of them",
+        instead="write architecture: amd64",
+    ),
+]
+MaxGpus = Annotated[
+    int,
+    Field(strict=True, ge=1, le=1000),
+    Rule(
+        must="must be a whole number from 1 to 1000",
+        because="it is the most that the pool may cost: nothing else stops it from growing",
+        instead="write it as in gpu: {kind: nvidia, max: 4}",
+    ),
+]
+NodeDays = Annotated[
+    int,
+    Field(strict=True, ge=1, le=MAX_NODE_DAYS),
+    Rule(
+        must=f"must be a whole number of days from 1 to {MAX_NODE_DAYS}",
+        because="Auto Mode ends older nodes itself, in the middle of a training run if it has to",
+        instead="write expire_after_days: 14",
+    ),
+]
+Disrupted = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\d{1,3}|\d{1,2}%|100%)$"),
+    Rule(
+        must="must be a number of nodes or a percentage, in quotes",
+        because="no more of them are drained at the same time",
+        instead='write max_disrupted: "10%"',
+    ),
+]
+DiskGib = Annotated[
+    int,
+    Field(strict=True, ge=20, le=16_384),
+    Rule(
+        must="must be a whole number of GiB from 20 to 16384",
+        because="the operating system and one ML image need about 20",
+        instead="write 80, or 200 for GPU images",
+    ),
+]
+Nodes = Annotated[
+    int,
+    Field(strict=True, ge=1, le=450),
+    Rule(
+        must="must be a whole number from 1 to 450",
+        because="a managed node group here has a constant size, and EKS has no larger one",
+        instead="write it as in min: 2, max: 2, or use kind: auto to start from zero",
+    ),
+]
+BucketName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"),
+    AfterValidator(_not_reserved),
+    Rule(
+        must="must be 3 to 63 characters of a-z, 0-9 and -, with a letter or digit at both ends and no reserved prefix",
+        because="S3 refuses others, and a dot breaks TLS",
+        instead="leave the key out to have one made up, or write it as in acme-mlops-prod",
+    ),
+]
+KeptDays = Annotated[
+    int,
+    Field(strict=True, ge=1, le=3650),
+    Rule(
+        must="must be a whole number of days from 1 to 3650",
+        because="what is kept longer is paid for longer, and after it nothing brings it back",
+        instead="write 30 for what was overwritten, 90 for prediction logs",
+    ),
+]
+InstanceClass = Annotated[
+    str,
+    StringConstraints(pattern=r"^db\.(t3|t4g|[mr](5|6g|6i|7g|7i|8g))\.(micro|small|medium|large|\d{0,2}xlarge)$"),
+    Rule(
+        must="must be an instance class of RDS for PostgreSQL",
+        because="RDS starts no other",
+        instead="write db.t4g.small for development, db.m7g.large for production",
+    ),
+]
+StorageGib = Annotated[
+    int,
+    Field(strict=True, ge=20, le=65_536),
+    Rule(
+        must="must be a whole number of GiB from 20 to 65536",
+        because="RDS has no smaller or larger gp3 volume, and none that shrinks",
+        instead="start small: it grows by itself up to max_storage_gib",
+    ),
+]
+BackupDays = Annotated[
+    int,
+    Field(strict=True, ge=0, le=35),
+    Rule(
+        must="must be a whole number of days from 0 to 35",
+        because="RDS keeps automated backups no longer",
+        instead="write 14, or 0 where the data may be lost",
+    ),
+]
+SnapshotId = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(rds:)?[A-Za-z][-A-Za-z0-9]{0,254}$|^arn:aws[a-z-]*:rds:[a-z0-9-]+:\d{12}:snapshot:\S+$"
+    ),
+    Rule(
+        must="must name a snapshot of a database",
+        because="a new database starts with what is in it",
+        instead="choose one that `aws rds describe-db-snapshots` lists",
+    ),
+]
+KeepImages = Annotated[
+    int,
+    Field(strict=True, ge=5, le=1000),
+    Rule(
+        must="must be a whole number from 5 to 1000",
+        because="an image that runs, or that a rollback needs, must not go",
+        instead="write keep_images: 50",
+    ),
+]
+Truth = Annotated[
+    bool,
+    Field(strict=True),
+    Rule(
+        must="must be true or false",
+        because="it switches one thing on or off",
+        instead="write true or false, without quotes",
+    ),
+]
+MAX_CPUS = Rule(
+    must="must be a whole number of at least 2 in a pool without GPUs, and left out where gpu.max is the limit",
+    because="it is the most that the pool may cost: nothing else stops it from growing",
+    instead="write it as in max_cpus: 64",
+)
+ADMINISTRATORS = Rule(
+    must="must be a list of one role or more, each once",
+    because="access entries alone decide who comes into the cluster, and without one nobody does",
+    instead="write the ARN of the role that runs pulumi, and of those that may look inside",
+)
+SOME_FAMILIES = Rule(
+    must="must be a list of one instance family or more",
+    because="spot and on-demand capacity run out one family at a time",
+    instead="write two or three that are alike, as in [m7i, m7a]",
+)
+SOME_CAPACITY = Rule(
+    must="must be a list of on-demand, spot or both",
+    because="a pool that may buy nothing starts nothing",
+    instead="write capacity: [on-demand]",
+)
+SOME_SUBNETS = Rule(
+    must="must be a list of two subnets or more, each once",
+    because="EKS and RDS want subnets in two availability zones",
+    instead="list one subnet for each zone",
+)
+SUBNETS = Rule(
+    must="must be a list of subnets, each once",
+    because="public load balancers are put there",
+    instead="list one subnet for each zone, or none where nothing is public",
+)

@@ -1,0 +1,307 @@
+"""The `kind: aws` arm of the stack file."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from components.aws import instance_families
+from components.aws.subnets import overlap
+from infra import aws_rules, rules, secret_rules
+from infra.rules import Rule
+from infra.secret_rules import SecretRule
+
+POOL_LABEL = "mlops/node-pool"
+"""Nodes of a pool carry it with the pool's name; pods select them by it."""
+
+
+class Model(BaseModel):
+    """Frozen; a key it does not know is an error; defaults obey the rules of what is written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def kind_unless_said(kind: str) -> BeforeValidator:
+    """What a mapping without a `kind` is."""
+
+    def add(value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {"kind": kind, **cast("Mapping[str, Any]", value)}
+
+    return BeforeValidator(add)
+
+
+def once(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The values, if none is there twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(values)
+    return values
+
+
+class NewNetwork(Model):
+    """A VPC made for the platform."""
+
+    kind: Literal["new"] = "new"
+    cidr: aws_rules.VpcCidr
+    availability_zones: aws_rules.Zones = 3
+    nat_gateways: aws_rules.NatGateways
+    interface_endpoints: tuple[aws_rules.InterfaceEndpoint, ...] = ()
+    flow_log_days: aws_rules.LogDays = 30
+
+    @field_validator("interface_endpoints")
+    @classmethod
+    def _a_way_to_aws(cls, endpoints: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        missing = aws_rules.NEEDED_WITHOUT_NAT - set(endpoints)
+        if info.data.get("nat_gateways") == "none" and missing:
+            raise Rule(
+                must=f"must hold {', '.join(sorted(missing))} as well when nat_gateways is none",
+                because="nodes could neither join the cluster nor pull an image",
+                instead="add them, or write nat_gateways: one",
+            ).broken()
+        return endpoints
+
+
+class ExistingNetwork(Model):
+    """A VPC that is there already, with its routes, endpoints and load balancer tags."""
+
+    kind: Literal["existing"]
+    vpc_id: aws_rules.VpcId
+    availability_zones: aws_rules.Zones = 2
+    private_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], Field(min_length=2), aws_rules.SOME_SUBNETS]
+    public_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], aws_rules.SUBNETS] = ()
+
+    @field_validator("private_subnet_ids")
+    @classmethod
+    def _one_in_each_zone(cls, subnets: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        zones = info.data.get("availability_zones", 0)
+        if len(set(subnets)) < max(zones, len(subnets)):
+            raise Rule(
+                must=f"must be {zones} different subnets or more, for availability_zones: {zones}",
+                because="a zone without a subnet gets no node and no standby database",
+                instead=f"add a subnet, or write availability_zones: {len(set(subnets))}",
+            ).broken()
+        return subnets
+
+
+class NewCluster(Model):
+    """An EKS cluster in Auto Mode made for the platform."""
+
+    kind: Literal["new"] = "new"
+    kubernetes_version: aws_rules.KubernetesVersion
+    admin_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], Field(min_length=1), aws_rules.ADMINISTRATORS]
+    public_access_cidrs: tuple[aws_rules.NamedCidr, ...] = ()
+    service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"
+    log_days: aws_rules.LogDays = 90
+    protected: aws_rules.Truth = True
+
+    @field_validator("admin_role_arns")
+    @classmethod
+    def _each_once(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
+        if len({arn.rpartition("/")[2] for arn in arns}) < len(arns):
+            raise aws_rules.ADMINISTRATORS.broken()
+        return arns
+
+
+class ExistingCluster(Model):
+    """An EKS cluster in Auto Mode that is there already; whoever runs this program has an access entry."""
+
+    kind: Literal["existing"]
+    name: aws_rules.ClusterName
+
+
+class AwsGpu(Model):
+    """`max` is how many GPUs the pool may have in all."""
+
+    kind: rules.GpuKind
+    max: aws_rules.MaxGpus
+
+
+class AutoNodePool(Model):
+    """Nodes that Auto Mode starts when pods need them. Limited in CPUs, or in GPUs when it has some."""
+
+    kind: Literal["auto"] = "auto"
+    gpu: AwsGpu | None = None
+    architecture: aws_rules.Architecture = "amd64"
+    instance_families: Annotated[tuple[aws_rules.Family, ...], Field(min_length=1), aws_rules.SOME_FAMILIES]
+    capacity: Annotated[tuple[aws_rules.Capacity, ...], Field(min_length=1), aws_rules.SOME_CAPACITY] = ("on-demand",)
+    zones: tuple[aws_rules.ZoneName, ...] = ()
+    max_cpus: Annotated[int | None, aws_rules.MAX_CPUS] = Field(default=None, strict=True, ge=2, le=100_000)
+    disk_gib: aws_rules.DiskGib = 80
+    expire_after_days: aws_rules.NodeDays = 14
+    max_disrupted: aws_rules.Disrupted = "10%"
+
+    @field_validator("instance_families")
+    @classmethod
+    def _all_of_one_sort(cls, families: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        gpu, architecture = info.data.get("gpu"), info.data.get("architecture")
+        fitting = instance_families.GPU if gpu else instance_families.CPU
+        if wrong := [family for family in families if fitting.get(family) != architecture]:
+            raise Rule(
+                must=f"must be families {'with' if gpu else 'without'} GPUs and of architecture {architecture}",
+                because="a GPU costs ten times a CPU and pods that need one land nowhere else"
+                if set(wrong) & {*instance_families.GPU, *(instance_families.CPU if gpu else ())}
+                else "an image runs on one architecture",
+                instead=f"leave out {', '.join(wrong)}, or move them to a pool of their own "
+                f"({'without' if gpu else 'with'} gpu, or with their architecture)",
+            ).broken()
+        return families
+
+    @field_validator("max_cpus")
+    @classmethod
+    def _one_limit(cls, most: int | None, info: ValidationInfo) -> int | None:
+        if "gpu" in info.data and (most is None) is (info.data["gpu"] is None):
+            raise aws_rules.MAX_CPUS.broken("missing" if most is None else str(most))
+        return most
+
+
+class ManagedNodePool(Model):
+    """A managed node group of constant size, for teams that cannot use Auto Mode's nodes."""
+
+    kind: Literal["managed"]
+    gpu: AwsGpu | None = None
+    architecture: aws_rules.Architecture = "amd64"
+    instance_types: Annotated[tuple[aws_rules.InstanceType, ...], Field(min_length=1), aws_rules.SOME_FAMILIES]
+    capacity: aws_rules.Capacity = "on-demand"
+    min: aws_rules.Nodes
+    max: aws_rules.Nodes
+    disk_gib: aws_rules.DiskGib = 80
+
+    @field_validator("instance_types")
+    @classmethod
+    def _all_of_one_sort(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        gpu, architecture = info.data.get("gpu"), info.data.get("architecture")
+        fitting = instance_families.GPU if gpu else instance_families.CPU
+        if any(fitting.get(kind.split(".")[0]) != architecture for kind in types):
+            raise Rule(
+                must=f"must be types {'with' if gpu else 'without'} GPUs and of architecture {architecture}",
+                because="the operating system's image is chosen for all of them",
+                instead="move the others to a pool of their own",
+            ).broken()
+        return types
+
+    @field_validator("max")
+    @classmethod
+    def _constant(cls, most: int, info: ValidationInfo) -> int:
+        if most != (fewest := info.data.get("min", most)):
+            raise Rule(
+                must=f"must equal min, {fewest}",
+                because="no autoscaler runs here that would move a managed node group between the two",
+                instead=f"write max: {fewest}, or kind: auto, which scales by itself",
+            ).broken()
+        return most
+
+
+class Artifacts(Model):
+    """The bucket of datasets, models and predictions."""
+
+    bucket: aws_rules.BucketName | None = None
+    noncurrent_days: aws_rules.KeptDays = 30
+    prediction_log_days: aws_rules.KeptDays = 90
+    access_log_bucket: aws_rules.BucketName | None = None
+    protected: aws_rules.Truth = True
+
+
+class Database(Model):
+    """Postgres for MLflow. Storage grows up to `max_storage_gib` by itself."""
+
+    engine_version: aws_rules.PostgresVersion = "17"
+    instance_class: aws_rules.InstanceClass
+    storage_gib: aws_rules.StorageGib
+    max_storage_gib: aws_rules.StorageGib
+    multi_az: aws_rules.Truth = False
+    protected: aws_rules.Truth = True
+    backup_days: aws_rules.BackupDays
+    restore_from: aws_rules.SnapshotId | None = None
+
+    @field_validator("max_storage_gib")
+    @classmethod
+    def _room_to_grow(cls, most: int, info: ValidationInfo) -> int:
+        least = -(-info.data.get("storage_gib", 0) * 126 // 100)
+        if most < least:
+            raise Rule(
+                must=f"must be at least {least}, 26 % above storage_gib",
+                because="RDS refuses to grow storage by less",
+                instead=f"write max_storage_gib: {2 * info.data['storage_gib']}",
+            ).broken()
+        return most
+
+    @field_validator("backup_days")
+    @classmethod
+    def _backed_up_if_protected(cls, days: int, info: ValidationInfo) -> int:
+        if days == 0 and info.data.get("protected"):
+            raise Rule(
+                must="must be 1 or more in a protected database",
+                because="deletion protection does not bring back what a bad statement deleted",
+                instead="write backup_days: 14, or protected: false where the data may be lost",
+            ).broken()
+        return days
+
+
+Network = Annotated[Annotated[NewNetwork | ExistingNetwork, Field(discriminator="kind")], kind_unless_said("new")]
+Cluster = Annotated[Annotated[NewCluster | ExistingCluster, Field(discriminator="kind")], kind_unless_said("new")]
+AwsNodePool = Annotated[
+    Annotated[AutoNodePool | ManagedNodePool, Field(discriminator="kind")], kind_unless_said("auto")
+]
+
+
+class AwsFoundation(Model):
+    """An AWS account: VPC, EKS cluster, S3 bucket, RDS database, image repositories, one role for each workload."""
+
+    secrets: ClassVar[Mapping[str, SecretRule]] = {"database_password": secret_rules.PASSWORD}
+    kind: Annotated[Literal["aws"], rules.KIND]
+    account_id: aws_rules.AccountId
+    permissions_boundary: aws_rules.PolicyArn | None = None
+    network: Network
+    cluster: Cluster
+    node_pools: Annotated[dict[rules.PoolName, AwsNodePool], Field(min_length=1), rules.SOME_POOLS]
+    artifacts: Artifacts = Artifacts()
+    database: Database
+    keep_images: aws_rules.KeepImages = 50
+
+    @field_validator("permissions_boundary")
+    @classmethod
+    def _boundary_of_this_account(cls, arn: str | None, info: ValidationInfo) -> str | None:
+        return _of_account(arn, info) if arn else arn
+
+    @field_validator("cluster")
+    @classmethod
+    def _cluster_of_this_network(
+        cls, cluster: NewCluster | ExistingCluster, info: ValidationInfo
+    ) -> NewCluster | ExistingCluster:
+        if isinstance(cluster, ExistingCluster):
+            return cluster
+        for arn in cluster.admin_role_arns:
+            _of_account(arn, info)
+        network = info.data.get("network")
+        if isinstance(network, NewNetwork) and overlap(cluster.service_cidr, network.cidr):
+            raise Rule(
+                must=f"must have a service_cidr apart from network.cidr, {network.cidr}",
+                because="an address would be a Service's and a pod's at once",
+                instead="write another service_cidr, such as 172.20.0.0/16",
+            ).broken(cluster.service_cidr)
+        return cluster
+
+    @field_validator("node_pools")
+    @classmethod
+    def _somewhere_to_run(
+        cls, pools: dict[str, AutoNodePool | ManagedNodePool]
+    ) -> dict[str, AutoNodePool | ManagedNodePool]:
+        if all(pool.gpu for pool in pools.values()):
+            raise Rule(
+                must="must hold a pool without GPUs",
+                because="MLflow and the endpoints do not tolerate a GPU pool's taint, so they would never start",
+                instead="add one, as in cpu: {instance_families: [m7i, m7a], max_cpus: 64}",
+            ).broken()
+        return pools
+
+
+def _of_account(arn: str, info: ValidationInfo) -> str:
+    account = info.data.get("account_id", "")
+    if account and f":{account}:" not in arn:
+        raise Rule(
+            must=f"must be of account_id, {account}",
+            because="a role or policy of another account cannot be used here",
+            instead="write the ARN of one in this account",
+        ).broken(arn)
+    return arn

@@ -1,0 +1,76 @@
+"""Joins the components of a stack and exports what people need to know."""
+
+import pulumi
+from pulumi import ResourceOptions
+
+from components.foundation import Foundation
+from components.mlflow_server import MlflowServer, MlflowServerArgs
+from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
+from components.training_job import TrainingJob, TrainingJobArgs
+from infra import foundation as foundations
+from infra.settings import Endpoint, Images, Settings, Training
+
+
+def deploy(stack: Settings) -> None:
+    """Declares the whole stack."""
+    base = foundations.build(stack)
+    opts = ResourceOptions(provider=base.provider)
+    tracking = MlflowServer("mlflow", _tracking(stack, base), opts)
+    for name, training in stack.training.items():
+        TrainingJob(name, _training(training, stack.images, base, tracking), opts)
+    endpoints = {
+        name: ModelEndpoint(name, _endpoint(name, endpoint, stack.images, base, tracking), opts)
+        for name, endpoint in stack.endpoints.items()
+    }
+    pulumi.export("tracking", tracking.url)
+    pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
+    pulumi.export("artifacts", pulumi.Output.concat("s3://", base.artifact_store.bucket))
+
+
+def _tracking(stack: Settings, base: Foundation) -> MlflowServerArgs:
+    return MlflowServerArgs(
+        image=stack.images.tracking,
+        **stack.tracking.model_dump(),
+        database=base.database,
+        artifact_store=base.artifact_store,
+        grant=base.tracking,
+    )
+
+
+def _training(job: Training, images: Images, base: Foundation, tracking: MlflowServer) -> TrainingJobArgs:
+    return TrainingJobArgs(
+        image=images.training,
+        commit=images.training_commit,
+        model=job.model,
+        dataset=job.dataset,
+        parameters=job.parameters,
+        cpu=job.cpu,
+        memory=job.memory,
+        gpus=job.gpus or 0,
+        pool_name=job.node_pool,
+        pool=base.node_pools[job.node_pool],
+        deadline_minutes=job.deadline_minutes,
+        retries=job.retries,
+        tracking_url=tracking.url,
+        artifact_store=base.artifact_store,
+        grant=base.training,
+    )
+
+
+def _endpoint(
+    name: str, endpoint: Endpoint, images: Images, base: Foundation, tracking: MlflowServer
+) -> ModelEndpointArgs:
+    return ModelEndpointArgs(
+        image=images.serving,
+        model=name,
+        version=endpoint.version,
+        min_replicas=endpoint.replicas.min,
+        max_replicas=endpoint.replicas.max,
+        cpu=endpoint.cpu,
+        memory=endpoint.memory,
+        startup_seconds=endpoint.startup_seconds,
+        drain_seconds=endpoint.drain_seconds,
+        tracking_url=tracking.url,
+        artifact_store=base.artifact_store,
+        grant=base.serving,
+    )

@@ -1,0 +1,336 @@
+"""The stack file as one frozen tree, and the only reader of Pulumi's configuration.
+
+A key of the file, an attribute of the tree and a name in an error message are the same string. Secrets are no part of
+the tree: `secret` hands them on as outputs.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, cast
+
+import pulumi
+from pulumi.runtime.config import CONFIG, is_config_secret
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from components import environment
+from infra import problems, rules, secret_rules
+from infra.problems import PREFIX, Problem
+from infra.quantities import cpu_text, memory_text, octets, thousandths
+from infra.rules import Rule
+from infra.secret_rules import SecretRule
+
+
+class Model(BaseModel):
+    """Frozen; a key it does not know is an error; defaults obey the rules of what is written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Gpu(Model):
+    """GPUs of a pool's nodes; `max` is how many one Job may ask for."""
+
+    kind: rules.GpuKind
+    max: rules.Gpus
+
+
+class LocalNodePool(Model):
+    """Nodes that are there already, found by their labels. Those with GPUs carry a taint named as their resource."""
+
+    labels: Annotated[dict[rules.LabelKey, rules.LabelValue], Field(min_length=1), rules.SOME_LABELS]
+    gpu: Gpu | None = None
+
+
+class LocalImages(Model):
+    """Images of what stands in for a cloud's stores."""
+
+    postgres: rules.Image
+    s3_gateway: rules.Image
+
+
+class LocalFoundation(Model):
+    """Any Kubernetes cluster: Postgres and an S3 gateway run inside it, each on a volume of `storage_gib`."""
+
+    secrets: ClassVar[Mapping[str, SecretRule]] = {
+        "database_password": secret_rules.PASSWORD,
+        "artifact_store_access_key": secret_rules.ACCESS_KEY,
+        "artifact_store_secret_key": secret_rules.SECRET_KEY,
+    }
+    kind: Annotated[Literal["local"], rules.KIND]
+    context: rules.Context
+    storage_gib: rules.Gibibytes = 5
+    images: LocalImages
+    node_pools: Annotated[dict[rules.PoolName, LocalNodePool], Field(min_length=1), rules.SOME_POOLS]
+
+
+Foundation = LocalFoundation
+"""Another kind is a class joined here with `|` and `Field(discriminator="kind")`, and a case in infra/foundation.py."""
+
+GPU_RESOURCES = {"nvidia": "nvidia.com/gpu"}
+
+KINDS: Mapping[str, type[Foundation]] = {"local": LocalFoundation}
+
+
+class Images(Model):
+    """What runs. `training_commit` is the commit that the training image was built from.
+
+    It changes with that image alone: were it the checkout's latest commit, a commit to anything would train every
+    model again.
+    """
+
+    tracking: rules.Image
+    training: rules.Image
+    serving: rules.Image
+    training_commit: rules.Commit | None = None
+
+
+class Quota(Model):
+    """The most that the pods of a namespace ask for together; and what a container gets that does not say."""
+
+    cpu: rules.Cpu
+    memory: rules.Memory
+    pods: rules.Pods
+    container_cpu: rules.Cpu = "100m"
+    container_memory: rules.Memory = "256Mi"
+
+
+class GpuQuota(Quota):
+    """The same, with GPUs."""
+
+    gpus: rules.QuotaGpus
+
+
+class Quotas(Model):
+    """Of mlops-platform, ml-training and ml-serving."""
+
+    platform: Quota = Quota(cpu="8", memory="16Gi", pods=40)
+    training: GpuQuota = GpuQuota(cpu="64", memory="256Gi", pods=100, gpus=8)
+    serving: Quota = Quota(cpu="128", memory="512Gi", pods=500)
+
+
+class Tracking(Model):
+    """The MLflow server. `allowed_hosts` adds to the names that it has inside the cluster."""
+
+    replicas: rules.Replicas = 2
+    workers: rules.Workers = 1
+    cpu: rules.Cpu = "100m"
+    memory: rules.Memory = "1Gi"
+    allowed_hosts: tuple[rules.Host, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What the rest of the file says, as far as it is right: some rules are about two sections."""
+
+    gpus_of_pools: Mapping[str, int | None] | None = None
+    quotas: Quotas | None = None
+
+
+class Training(Model):
+    """Trained once, and again when anything of it changes."""
+
+    model: rules.ModelName
+    dataset: rules.Dataset
+    node_pool: rules.PoolName
+    parameters: dict[rules.ParameterName, rules.ParameterValue] = {}
+    cpu: rules.Cpu = "500m"
+    memory: rules.Memory = "1Gi"
+    gpus: rules.Gpus | None = None
+    deadline_minutes: rules.Minutes
+    retries: rules.Retries = 1
+
+    @field_validator("node_pool")
+    @classmethod
+    def _one_of_this_stack(cls, name: str, info: ValidationInfo) -> str:
+        pools = _rest(info).gpus_of_pools
+        if pools is not None and name not in pools:
+            raise Rule(
+                must="must name a pool of mlops:foundation.node_pools",
+                because="no node would ever run the Job",
+                instead=f"write one of {', '.join(pools)}, or add the pool there",
+            ).broken()
+        return name
+
+    @field_validator("parameters")
+    @classmethod
+    def _none_of_ours(cls, parameters: dict[str, object]) -> dict[str, object]:
+        if taken := sorted(name for name in parameters if name.upper() in environment.TRAINING):
+            raise Rule(
+                must=f"must not hold {', '.join(taken)}",
+                because="the platform itself sets an environment variable of that name in the training container",
+                instead="rename it here and in the training code",
+            ).broken()
+        return parameters
+
+    @field_validator("gpus")
+    @classmethod
+    def _as_many_as_the_pool_gives(cls, gpus: int | None, info: ValidationInfo) -> int | None:
+        pools, pool = _rest(info).gpus_of_pools or {}, info.data.get("node_pool", "")
+        most = pools.get(pool)
+        if most is not None and (gpus or 0) > most:
+            enough = [name for name, there in pools.items() if there is not None and there >= (gpus or 0)]
+            raise Rule(
+                must=f"must be at most {most}, the max of pool {pool}" if most else f"must be left out on pool {pool}",
+                because="no node of the pool has as many GPUs" if most else "its nodes have no GPU",
+                instead=f"choose node_pool: {enough[0]}" if enough else "ask for fewer, or add a pool that has them",
+            ).broken()
+        return gpus or (1 if most else None)
+
+    @field_validator("cpu", "memory")
+    @classmethod
+    def _within_the_quota(cls, amount: str, info: ValidationInfo) -> str:
+        if quotas := _rest(info).quotas:
+            key, size = ("cpu", thousandths) if info.field_name == "cpu" else ("memory", octets)
+            limit = quotas.training.cpu if key == "cpu" else quotas.training.memory
+            if size(amount) > size(limit):
+                raise Rule(
+                    must=f"must be at most {limit}, mlops:quotas.training.{key}",
+                    because="the namespace would refuse the pod",
+                    instead="ask for less, or raise the quota",
+                ).broken()
+        return amount
+
+
+class ReplicaRange(Model):
+    """How few and how many pods serve, by load."""
+
+    min: rules.Replicas
+    max: rules.Replicas
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_min(cls, most: int, info: ValidationInfo) -> int:
+        if (fewest := info.data.get("min", 0)) > most:
+            raise Rule(
+                must=f"must be at least {fewest}, the value of min",
+                because="between them the autoscaler chooses",
+                instead=f"write max: {fewest} or more, or a lower min",
+            ).broken()
+        return most
+
+
+class Endpoint(Model):
+    """One version of one registered model, served under the model's name."""
+
+    version: rules.Version
+    replicas: ReplicaRange = ReplicaRange(min=2, max=4)
+    cpu: rules.Cpu = "100m"
+    memory: rules.Memory = "1Gi"
+    startup_seconds: rules.StartupSeconds = 45
+    drain_seconds: rules.DrainSeconds = 5
+
+
+class Settings(Model):
+    """A stack."""
+
+    foundation: Foundation
+    images: Images
+    quotas: Quotas = Quotas()
+    tracking: Tracking = Tracking()
+    training: dict[rules.JobName, Training] = {}
+    endpoints: dict[rules.EndpointName, Endpoint] = {}
+
+    @field_validator("endpoints")
+    @classmethod
+    def _all_within_the_quota(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
+        quotas = _rest(info).quotas
+        demand = _demand(endpoints.values())
+        if quotas and any(asked > limit for asked, limit in zip(demand, _limits(quotas.serving), strict=True)):
+            raise Rule(
+                must=f"must fit mlops:quotas.serving ({_amounts(*_limits(quotas.serving))})",
+                because="the namespace would refuse pods in the middle of a release or of a peak",
+                instead="lower replicas.max or what one pod asks for, or raise the quota",
+            ).broken(f"{_amounts(*demand)} at the peak")
+        return endpoints
+
+
+def read() -> Settings:
+    """The settings of the current stack. pulumi.RunError with every problem of its file, one a line, if it has any."""
+    written = {key.removeprefix(PREFIX): text for key, text in CONFIG.get().items() if key.startswith(PREFIX)}
+    values = {key: _parsed(text) for key, text in written.items() if key in Settings.model_fields}
+    found = list(_problems_beside_the_tree(written, _secrets_of(values.get("foundation"))))
+    try:
+        settings = Settings.model_validate(values, context=_rest_of(values))
+    except ValidationError as error:
+        raise problems.refusal([*problems.of(error, Settings), *found]) from None
+    if found:
+        raise problems.refusal(found)
+    return settings
+
+
+def secret(key: str) -> pulumi.Output[str]:
+    """The value of `mlops:<key>`, marked as secret wherever it goes."""
+    return pulumi.Config(PREFIX.rstrip(":")).require_secret(key)
+
+
+def _parsed(text: str) -> object:
+    """Pulumi hands over mappings and lists as JSON, all else as it stands in the file."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _problems_beside_the_tree(written: Mapping[str, str], secrets: Mapping[str, SecretRule]) -> Iterator[Problem]:
+    """Keys that nobody reads, and secrets: missing, weak, in plain text, or where they do not belong."""
+    known = Settings.model_fields.keys() | secrets.keys()
+    for key in sorted(written.keys() - known):
+        yield Problem(path=key, found="is unknown", rule=problems.unknown_key(key, known))
+    for key in Settings.model_fields.keys() & written.keys():
+        if is_config_secret(PREFIX + key):
+            rule = secret_rules.NO_SECRET.rule("write the value without --secret")
+            yield Problem(path=key, found="holds a secret", rule=rule)
+    for key, secret_rule in secrets.items():
+        command = f"run pulumi config set --secret {PREFIX}{key}"
+        if key not in written:
+            yield Problem(path=key, found="is missing", rule=secret_rule.rule(command))
+        elif not is_config_secret(PREFIX + key):
+            rule = secret_rules.PLAIN.rule(f"choose another value and {command}")
+            yield Problem(path=key, found="stands in the file in plain text", rule=rule)
+        elif not secret_rule.holds(written[key]):
+            yield Problem(path=key, found="(not shown) is wrong", rule=secret_rule.rule(command))
+
+
+def _secrets_of(foundation: object) -> Mapping[str, SecretRule]:
+    """The secrets that this kind of foundation needs; none where the kind itself is wrong."""
+    kind = KINDS.get(str(_mapping(foundation).get("kind")))
+    return kind.secrets if kind else {}
+
+
+def _rest_of(values: Mapping[str, object]) -> Rest:
+    pools = _mapping(values.get("foundation")).get("node_pools")
+    try:
+        quotas = Quotas.model_validate(values.get("quotas", {}))
+    except ValidationError:
+        quotas = None
+    return Rest({name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None, quotas)
+
+
+def _gpus_of(pool: object) -> int | None:
+    """The most GPUs that a Job can ask of it; None where the file itself is wrong about that."""
+    gpu = _mapping(pool).get("gpu")
+    most = 0 if gpu is None else _mapping(gpu).get("max")
+    return most if isinstance(most, int) else None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    """What JSON made of a mapping; empty for anything else."""
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _rest(info: ValidationInfo) -> Rest:
+    return info.context if isinstance(info.context, Rest) else Rest()
+
+
+def _limits(quota: Quota) -> tuple[int, int, int]:
+    return thousandths(quota.cpu), octets(quota.memory), quota.pods
+
+
+def _demand(endpoints: Iterable[Endpoint]) -> tuple[int, int, int]:
+    """CPU, memory and pods with every endpoint at its maximum and one pod more: a release starts it first."""
+    asked = [(e.replicas.max + 1, thousandths(e.cpu), octets(e.memory)) for e in endpoints]
+    return sum(n * cpu for n, cpu, _ in asked), sum(n * memory for n, _, memory in asked), sum(n for n, _, _ in asked)
+
+
+def _amounts(cpu: int, memory: int, pods: int) -> str:
+    return f"cpu {cpu_text(cpu)}, memory {memory_text(memory)}, pods {pods}"
