@@ -114,12 +114,22 @@ def _mounts_script() -> str:
             f"mount --bind '{layout.node() / 'log'}' /var/log",
             "mount -t tmpfs -o mode=755 tmpfs /run",
             "mkdir -p /run/lock",
+            _names_script(),
             # The kubelet's volumes must reach the pods that ask for it (mountPropagation); nothing reaches the host.
             "mount --make-rshared /",
             "ip link set lo up",
             "echo 1 > /proc/sys/net/ipv4/ip_forward",
         ]
     )
+
+
+def _names_script() -> str:
+    """The node asks the cluster for names: an image in no reachable registry is refused at once, not after minutes."""
+    return f"""
+        names=$(readlink -m /etc/resolv.conf)
+        case $names in /run/*) mkdir -p "${{names%/*}}"; touch "$names";; esac
+        [ ! -e "$names" ] || mount --bind '{layout.config() / "resolv.conf"}' "$names"
+    """
 
 
 def _linked() -> bool:

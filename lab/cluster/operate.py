@@ -30,12 +30,11 @@ def up(say: Say = lambda _: None) -> list[str]:
     check_machine()
     paths.cluster().mkdir(parents=True, exist_ok=True)
     with _alone():
-        node.prepare()
         pki.ensure(layout.pki())
         config.write()
+        node.prepare()
         started = _bring_up(components.stores(), say)
-        if "containerd" in started:
-            _load_pause_image()
+        _load_pause_image(afresh="containerd" in started)
         started += _bring_up([components.apiserver()], say)
         _apply_objects(afresh=bool(started))
         started += _bring_up(components.clients(), say)
@@ -98,12 +97,18 @@ def _alone() -> Generator[None]:
         yield
 
 
-def _load_pause_image() -> None:
+def _load_pause_image(*, afresh: bool) -> None:
     """The node has the image that holds every pod's namespaces; it is in no registry that could be asked."""
-    archive = pause_archive((paths.binaries() / "pause").read_bytes())
-    done = subprocess.run(node.ctr("images", "import", "-"), input=archive, capture_output=True, check=False)
+    binary = (paths.binaries() / "pause").read_bytes()
+    digest, marker = hashlib.sha256(binary).hexdigest(), layout.node() / "pause-image"
+    if not afresh and marker.exists() and marker.read_text() == digest:
+        return
+    done = subprocess.run(
+        node.ctr("images", "import", "-"), input=pause_archive(binary), capture_output=True, check=False
+    )
     if done.returncode:
         raise LabError(f"containerd did not take the pause image: {done.stderr.decode(errors='replace').strip()}")
+    marker.write_text(digest)
 
 
 def pause_archive(binary: bytes) -> bytes:
