@@ -1,9 +1,9 @@
 """The `kind: aws` arm of the stack file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from components.aws import instance_families
 from components.aws.subnets import overlap
@@ -32,11 +32,15 @@ def kind_unless_said(kind: str) -> BeforeValidator:
     return BeforeValidator(add)
 
 
-def once(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The values, if none is there twice."""
-    if len(set(values)) < len(values):
-        raise ValueError(values)
-    return values
+def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Unlike `min_length` it looks at lists alone whose entries are right, so one mistake is one problem."""
+
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        if len(values) < count:
+            raise ValueError(values)
+        return values
+
+    return check
 
 
 class NewNetwork(Model):
@@ -68,7 +72,7 @@ class ExistingNetwork(Model):
     kind: Literal["existing"]
     vpc_id: aws_rules.VpcId
     availability_zones: aws_rules.Zones = 2
-    private_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], Field(min_length=2), aws_rules.SOME_SUBNETS]
+    private_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], AfterValidator(at_least(2)), aws_rules.SOME_SUBNETS]
     public_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], aws_rules.SUBNETS] = ()
 
     @field_validator("private_subnet_ids")
@@ -89,7 +93,7 @@ class NewCluster(Model):
 
     kind: Literal["new"] = "new"
     kubernetes_version: aws_rules.KubernetesVersion
-    admin_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], Field(min_length=1), aws_rules.ADMINISTRATORS]
+    admin_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], AfterValidator(at_least(1)), aws_rules.ADMINISTRATORS]
     public_access_cidrs: tuple[aws_rules.NamedCidr, ...] = ()
     service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"
     log_days: aws_rules.LogDays = 90
@@ -123,8 +127,10 @@ class AutoNodePool(Model):
     kind: Literal["auto"] = "auto"
     gpu: AwsGpu | None = None
     architecture: aws_rules.Architecture = "amd64"
-    instance_families: Annotated[tuple[aws_rules.Family, ...], Field(min_length=1), aws_rules.SOME_FAMILIES]
-    capacity: Annotated[tuple[aws_rules.Capacity, ...], Field(min_length=1), aws_rules.SOME_CAPACITY] = ("on-demand",)
+    instance_families: Annotated[tuple[aws_rules.Family, ...], AfterValidator(at_least(1)), aws_rules.SOME_FAMILIES]
+    capacity: Annotated[tuple[aws_rules.Capacity, ...], AfterValidator(at_least(1)), aws_rules.SOME_CAPACITY] = (
+        "on-demand",
+    )
     zones: tuple[aws_rules.ZoneName, ...] = ()
     max_cpus: Annotated[int | None, aws_rules.MAX_CPUS] = Field(default=None, strict=True, ge=2, le=100_000)
     disk_gib: aws_rules.DiskGib = 80
@@ -134,7 +140,9 @@ class AutoNodePool(Model):
     @field_validator("instance_families")
     @classmethod
     def _all_of_one_sort(cls, families: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        gpu, architecture = info.data.get("gpu"), info.data.get("architecture")
+        if not {"gpu", "architecture"} <= info.data.keys():
+            return families
+        gpu, architecture = info.data["gpu"], info.data["architecture"]
         fitting = instance_families.GPU if gpu else instance_families.CPU
         if wrong := [family for family in families if fitting.get(family) != architecture]:
             raise Rule(
@@ -161,7 +169,7 @@ class ManagedNodePool(Model):
     kind: Literal["managed"]
     gpu: AwsGpu | None = None
     architecture: aws_rules.Architecture = "amd64"
-    instance_types: Annotated[tuple[aws_rules.InstanceType, ...], Field(min_length=1), aws_rules.SOME_FAMILIES]
+    instance_types: Annotated[tuple[aws_rules.InstanceType, ...], AfterValidator(at_least(1)), aws_rules.SOME_FAMILIES]
     capacity: aws_rules.Capacity = "on-demand"
     min: aws_rules.Nodes
     max: aws_rules.Nodes
@@ -170,7 +178,9 @@ class ManagedNodePool(Model):
     @field_validator("instance_types")
     @classmethod
     def _all_of_one_sort(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        gpu, architecture = info.data.get("gpu"), info.data.get("architecture")
+        if not {"gpu", "architecture"} <= info.data.keys():
+            return types
+        gpu, architecture = info.data["gpu"], info.data["architecture"]
         fitting = instance_families.GPU if gpu else instance_families.CPU
         if any(fitting.get(kind.split(".")[0]) != architecture for kind in types):
             raise Rule(

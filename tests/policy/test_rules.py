@@ -1,0 +1,286 @@
+"""Each rule with what it lets pass and what it stops."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from policy.rules import BUCKET_PARTS, RULES, Resource, buckets_are_complete, violations
+
+KEY = "arn:aws:kms:eu-west-1:111122223333:key/1"
+LOGS = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
+SERVICE = {"Service": "eks.amazonaws.com"}
+OURS = {"StringEquals": {"aws:SourceAccount": "111122223333"}}
+
+
+def allow(effect: str = "Allow", **statement: object) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": effect, **statement}]})
+
+
+def pod(image: str = "registry/app:1", **variable: str) -> dict[str, Any]:
+    container = {"name": "app", "image": image, "env": [variable] if variable else []}
+    return {"spec": {"template": {"spec": {"containers": [container]}}}}
+
+
+def ingress(**said: str) -> dict[str, Any]:
+    return {
+        "metadata": {"annotations": {f"alb.ingress.kubernetes.io/{k.replace('_', '-')}": v for k, v in said.items()}}
+    }
+
+
+CLUSTER: dict[str, Any] = {
+    "vpcConfig": {"endpointPrivateAccess": True, "endpointPublicAccess": False},
+    "accessConfig": {"authenticationMode": "API"},
+    "encryptionConfig": {"provider": {"keyArn": KEY}, "resources": ["secrets"]},
+    "enabledClusterLogTypes": LOGS,
+}
+DATABASE: dict[str, Any] = {
+    "publiclyAccessible": False,
+    "storageEncrypted": True,
+    "kmsKeyId": KEY,
+    "performanceInsightsEnabled": True,
+    "performanceInsightsKmsKeyId": KEY,
+    "deletionProtection": True,
+    "backupRetentionPeriod": 7,
+    "skipFinalSnapshot": False,
+}
+REPOSITORY: dict[str, Any] = {
+    "imageTagMutability": "IMMUTABLE",
+    "imageScanningConfiguration": {"scanOnPush": True},
+    "encryptionConfigurations": [{"encryptionType": "KMS", "kmsKey": KEY}],
+}
+TEMPLATE: dict[str, Any] = {
+    "metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 1},
+    "blockDeviceMappings": [{"deviceName": "/dev/xvdb", "ebs": {"encrypted": "true", "kmsKeyId": KEY}}],
+}
+BLOCKS = {"blockPublicAcls": True, "blockPublicPolicy": True, "ignorePublicAcls": True, "restrictPublicBuckets": True}
+ROLE, ROLE_POLICY, BUCKET_POLICY = (
+    "aws:iam/role:Role",
+    "aws:iam/rolePolicy:RolePolicy",
+    "aws:s3/bucketPolicy:BucketPolicy",
+)
+SSE = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+GROUP_RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+TLS_ONLY = allow(
+    "Deny", Principal="*", Action="s3:*", Resource="*", Condition={"Bool": {"aws:SecureTransport": "false"}}
+)
+DEPLOYMENT, NODE_CLASS = "kubernetes:apps/v1:Deployment", "kubernetes:eks.amazonaws.com/v1:NodeClass"
+INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
+
+
+def sse(key: str | None) -> dict[str, Any]:
+    default = {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key}
+    return {"rules": [{"bucketKeyEnabled": True, "applyServerSideEncryptionByDefault": default}]}
+
+
+# rule, type, what passes, what is stopped
+CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
+    (
+        "no-wildcard-action",
+        ROLE_POLICY,
+        {"policy": allow(Action=["s3:GetObject"], Resource="arn:aws:s3:::b/mlflow/*")},
+        {"policy": allow(Action=["s3:Get*"], Resource="arn:aws:s3:::b/mlflow/*")},
+    ),
+    (
+        "no-wildcard-action",
+        ROLE_POLICY,
+        {"policy": allow("Deny", Action="s3:*", Resource="*")},
+        {"policy": allow(NotAction=["iam:PassRole"], Resource="arn:aws:s3:::b")},
+    ),
+    (
+        "no-wildcard-resource",
+        ROLE_POLICY,
+        {"policy": allow(Action="s3:GetObject", Resource=["arn:aws:s3:::b/mlflow/*"])},
+        {"policy": allow(Action="s3:GetObject", Resource=["arn:aws:s3:::b/mlflow/*", "*"])},
+    ),
+    (
+        "no-wildcard-resource",
+        ROLE_POLICY,
+        {"policy": allow(Action="s3:ListBucket", Resource="arn:aws:s3:::b")},
+        {"policy": allow(Action="s3:ListBucket", Resource="arn:aws:s3:::*")},
+    ),
+    (
+        "roles-are-for-our-services",
+        ROLE,
+        {"assumeRolePolicy": allow(Principal=SERVICE, Action="sts:AssumeRole", Condition=OURS)},
+        {"assumeRolePolicy": allow(Principal=SERVICE, Action="sts:AssumeRole")},
+    ),
+    (
+        "roles-are-for-our-services",
+        ROLE,
+        {"assumeRolePolicy": allow(Principal={"Service": "ec2.amazonaws.com"}, Action="sts:AssumeRole")},
+        {"assumeRolePolicy": allow(Principal={"AWS": "arn:aws:iam::999999999999:root"}, Action="sts:AssumeRole")},
+    ),
+    (
+        "policies-of-resources-name-who",
+        BUCKET_POLICY,
+        {"policy": TLS_ONLY},
+        {"policy": allow(Principal={"AWS": "*"}, Action="s3:GetObject", Resource="arn:aws:s3:::b/*")},
+    ),
+    (
+        "no-broad-managed-policy",
+        "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
+        {"policyArn": "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"},
+        {"policyArn": "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"},
+    ),
+    (
+        "no-ingress-rule-for-the-world",
+        GROUP_RULE,
+        {"referencedSecurityGroupId": "sg-1", "ipProtocol": "tcp", "fromPort": 5432, "toPort": 5432},
+        {"cidrIpv4": "0.0.0.0/0", "ipProtocol": "tcp", "fromPort": 5432, "toPort": 5432},
+    ),
+    (
+        "no-group-for-the-world",
+        "aws:ec2/securityGroup:SecurityGroup",
+        {"ingress": [{"cidrBlocks": ["10.0.0.0/8"]}]},
+        {"ingress": [{"ipv6CidrBlocks": ["::/0"]}]},
+    ),
+    (
+        "no-group-for-the-world",
+        "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
+        {"ingress": [], "egress": []},
+        {"ingress": [], "egress": [{"cidrBlocks": ["10.0.0.0/8"]}]},
+    ),
+    ("buckets-use-our-key", SSE, sse(KEY), sse("arn:aws:kms:eu-west-1:111122223333:alias/aws/s3")),
+    ("buckets-use-our-key", SSE, sse(KEY), sse(None)),
+    (
+        "databases-are-private-and-encrypted",
+        "aws:rds/instance:Instance",
+        DATABASE,
+        {**DATABASE, "publiclyAccessible": True},
+    ),
+    (
+        "databases-are-private-and-encrypted",
+        "aws:rds/instance:Instance",
+        DATABASE,
+        {key: value for key, value in DATABASE.items() if key != "kmsKeyId"},
+    ),
+    (
+        "protected-databases-can-be-restored",
+        "aws:rds/instance:Instance",
+        {**DATABASE, "deletionProtection": False, "backupRetentionPeriod": 0},
+        {**DATABASE, "backupRetentionPeriod": 0},
+    ),
+    (
+        "databases-want-tls",
+        "aws:rds/parameterGroup:ParameterGroup",
+        {"parameters": [{"name": "rds.force_ssl", "value": "1"}]},
+        {"parameters": [{"name": "rds.force_ssl", "value": "0"}]},
+    ),
+    ("buckets-want-tls", BUCKET_POLICY, {"policy": TLS_ONLY}, {"policy": json.dumps({"Statement": []})}),
+    (
+        "buckets-stay-private",
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+        BLOCKS,
+        {**BLOCKS, "blockPublicPolicy": False},
+    ),
+    ("keys-rotate", "aws:kms/key:Key", {"enableKeyRotation": True}, {"enableKeyRotation": False}),
+    (
+        "clusters-are-closed",
+        "aws:eks/cluster:Cluster",
+        {
+            **CLUSTER,
+            "vpcConfig": {**CLUSTER["vpcConfig"], "endpointPublicAccess": True, "publicAccessCidrs": ["1.2.3.0/24"]},
+        },
+        {**CLUSTER, "vpcConfig": {**CLUSTER["vpcConfig"], "endpointPublicAccess": True}},
+    ),
+    (
+        "clusters-are-closed",
+        "aws:eks/cluster:Cluster",
+        CLUSTER,
+        {**CLUSTER, "accessConfig": {"authenticationMode": "API_AND_CONFIG_MAP"}},
+    ),
+    (
+        "clusters-are-encrypted-and-logged",
+        "aws:eks/cluster:Cluster",
+        CLUSTER,
+        {**CLUSTER, "enabledClusterLogTypes": LOGS[1:]},
+    ),
+    (
+        "logs-end-and-are-encrypted",
+        "aws:cloudwatch/logGroup:LogGroup",
+        {"kmsKeyId": KEY, "retentionInDays": 30},
+        {"kmsKeyId": KEY},
+    ),
+    (
+        "images-are-immutable-and-scanned",
+        "aws:ecr/repository:Repository",
+        REPOSITORY,
+        {**REPOSITORY, "imageTagMutability": "MUTABLE"},
+    ),
+    (
+        "images-are-immutable-and-scanned",
+        "aws:ecr/repository:Repository",
+        REPOSITORY,
+        {**REPOSITORY, "encryptionConfigurations": [{"encryptionType": "AES256"}]},
+    ),
+    (
+        "machines-keep-their-role-to-themselves",
+        "aws:ec2/launchTemplate:LaunchTemplate",
+        TEMPLATE,
+        {**TEMPLATE, "metadataOptions": {"httpTokens": "optional", "httpPutResponseHopLimit": 2}},
+    ),
+    (
+        "node-disks-use-our-key",
+        NODE_CLASS,
+        {"spec": {"ephemeralStorage": {"size": "80Gi", "kmsKeyID": KEY}}},
+        {"spec": {"ephemeralStorage": {"size": "80Gi"}}},
+    ),
+    (
+        "public-ingresses-use-tls-and-name-networks",
+        INGRESS,
+        ingress(scheme="internet-facing", certificate_arn="arn:aws:acm:...", inbound_cidrs="203.0.113.0/24"),
+        ingress(scheme="internet-facing", certificate_arn="arn:aws:acm:...", inbound_cidrs="0.0.0.0/0"),
+    ),
+    (
+        "public-ingresses-use-tls-and-name-networks",
+        INGRESS,
+        ingress(scheme="internal"),
+        ingress(scheme="internet-facing", inbound_cidrs="203.0.113.0/24"),
+    ),
+    ("images-are-pinned", DEPLOYMENT, pod("host:5000/app:1.2"), pod("host:5000/app")),
+    ("images-are-pinned", "kubernetes:batch/v1:Job", pod(f"host/app@sha256:{'0' * 64}"), pod("host/app:latest")),
+    (
+        "containers-hold-no-secret",
+        DEPLOYMENT,
+        pod(name="AWS_REGION", value="eu-west-1"),
+        pod(name="AWS_SECRET_ACCESS_KEY", value="in clear"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "good", "_bad"), CASES)
+def test_what_obeys_passes(name: str, kind: str, good: Mapping[str, Any], _bad: Mapping[str, Any]) -> None:
+    assert not [sentence for sentence in violations(kind, good) if sentence.startswith(f"{name}:")]
+
+
+@pytest.mark.parametrize(("name", "kind", "_good", "bad"), CASES)
+def test_what_does_not_obey_is_named(name: str, kind: str, _good: Mapping[str, Any], bad: Mapping[str, Any]) -> None:
+    assert [sentence for sentence in violations(kind, bad) if sentence.startswith(f"{name}:")]
+
+
+@pytest.mark.parametrize("kind", ["aws:iam/accessKey:AccessKey", "aws:iam/user:User"])
+def test_a_lasting_credential_never_passes(kind: str) -> None:
+    assert violations(kind, {"name": "ci"}) == [f"no-static-credentials: {kind} ci is a lasting credential"]
+
+
+def test_no_rule_is_without_a_case() -> None:
+    assert {rule.name for rule in RULES} - {name for name, *_ in CASES} == {"no-static-credentials"}
+
+
+def bucket(*parts: str) -> list[Resource]:
+    kinds = ("aws:s3/bucket:Bucket", *parts)
+    return [Resource(kind=kind, name="artifacts", properties={}) for kind in kinds]
+
+
+def test_a_bucket_with_all_its_parts_passes() -> None:
+    assert not list(buckets_are_complete(bucket(*BUCKET_PARTS)))
+
+
+@pytest.mark.parametrize("missing", BUCKET_PARTS)
+def test_a_bucket_without_one_of_its_parts_is_named(missing: str) -> None:
+    found = list(buckets_are_complete(bucket(*(part for part in BUCKET_PARTS if part != missing))))
+    assert [(resource.name, sentence) for resource, sentence in found] == [
+        ("artifacts", f"a bucket lacks its {missing.rpartition(':')[2]}")
+    ]
