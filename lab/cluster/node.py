@@ -6,7 +6,6 @@ namespaces, not the host's. Mounts hold both namespaces open, so they outlive ev
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -178,9 +177,9 @@ def _check_addresses() -> None:
 
 def _cgroup_roots() -> list[Path]:
     """One hierarchy with cgroup v2; with v1 one for each controller, some of them with a second name as a link."""
-    if (CGROUPS / "cgroup.controllers").exists():
+    if (CGROUPS / "cgroup.procs").exists():
         return [CGROUPS]
-    return [path for path in sorted(CGROUPS.iterdir()) if not path.is_symlink() and (path / "tasks").exists()]
+    return [path for path in sorted(CGROUPS.iterdir()) if not path.is_symlink() and (path / "cgroup.procs").exists()]
 
 
 def _make_cgroup(cgroup: Path) -> None:
@@ -191,9 +190,9 @@ def _make_cgroup(cgroup: Path) -> None:
             (cgroup / setting).write_text((cgroup.parent / setting).read_text())
     if (control := cgroup / "cgroup.subtree_control").exists():
         controllers = (cgroup.parent / "cgroup.controllers").read_text().split()
-        wanted = " ".join(f"+{name}" for name in controllers if name in {"cpu", "cpuset", "memory", "pids", "io"})
-        (cgroup.parent / "cgroup.subtree_control").write_text(wanted)
-        control.write_text(wanted)
+        for name in {"cpu", "cpuset", "memory", "pids", "io"} & set(controllers):
+            (cgroup.parent / "cgroup.subtree_control").write_text(f"+{name}")
+            control.write_text(f"+{name}")
 
 
 def _remove_cgroup(cgroup: Path) -> None:
@@ -258,8 +257,6 @@ def _end_processes() -> None:
     while (left := inhabitants()) and time.monotonic() < end:
         _signal_all(left, signal.SIGKILL)
         time.sleep(0.1)
-    for volatile in ("lib/containerd/tmpmounts",):
-        shutil.rmtree(layout.node() / volatile, ignore_errors=True)
 
 
 def _signal_all(pids: set[int], number: signal.Signals) -> None:

@@ -36,34 +36,29 @@ def up(say: Say = lambda _: None) -> list[str]:
         started = _bring_up(components.stores(), say)
         _load_pause_image(afresh="containerd" in started)
         started += _bring_up([components.apiserver()], say)
-        _apply_objects(afresh=bool(started))
+        _apply_objects(afresh=bool(started) or not _exists(layout.GPU_NODE))
         started += _bring_up(components.clients(), say)
         _wait_for_nodes(say)
     return started
 
 
 def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
-    """No process, mount, namespace, link, route or cgroup of the cluster is left; with `wipe`, no file either."""
+    """No process, mount, namespace, link, route or cgroup of the cluster is left; with `wipe`, no state either."""
     if not paths.cluster().exists():
         return
+    check_machine()
     with _alone():
-        # The kubelet first, or it would start again what is stopped; what the others hang on comes last.
-        names = [found.name for found in components.everything()]
-        order = sorted(names, key=lambda name: (name != "kubelet", name == "etcd", name == "kube-apiserver"))
-        for name in order:
-            if name == "containerd":
-                continue
-            if process.running(name):
-                say(f"stopping {name}")
+        for component in _order_of_stopping():
+            if process.running(component.name):
+                say(f"stopping {component.name}")
             # The API server lets its clients' watches run on for a minute; there is nobody left to watch.
-            process.stop(name, seconds=2 if name == "kube-apiserver" else process.STOP_SECONDS)
+            process.stop(component, seconds=2 if component.name == "kube-apiserver" else process.STOP_SECONDS)
         say("stopping containers")
         node.remove()
-        process.stop("containerd")
+        process.stop(components.containerd())
         (paths.state() / "open.json").unlink(missing_ok=True)
     if wipe:
-        shutil.rmtree(paths.cluster())
-        paths.kubeconfig().unlink(missing_ok=True)
+        shutil.rmtree(paths.state())
 
 
 def check_machine() -> None:
@@ -83,16 +78,22 @@ def _bring_up(wave: list[Process], say: Say) -> list[str]:
     stale = [found for found in wave if not process.up_to_date(found)]
     for found in stale:
         say(f"starting {found.name}")
-        process.stop(found.name)
+        process.stop(found)
         process.start(found, node.prefix() if found.in_node else ())
     process.wait_ready(wave)
     return [found.name for found in stale]
 
 
+def _order_of_stopping() -> list[Process]:
+    """The kubelet first, or it would start again what is stopped; what others need, last. Not yet containerd."""
+    others = [found for found in components.clients() if found.name != "kubelet"]
+    return [components.kubelet(), *others, components.apiserver(), components.etcd()]
+
+
 @contextmanager
 def _alone() -> Generator[None]:
     """One `lab up` or `lab down` at a time."""
-    with (paths.cluster().parent / "lock").open("w") as lock:
+    with (paths.state() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -151,6 +152,14 @@ def _apply_objects(*, afresh: bool) -> None:
         api.apply(each)
     api.apply(objects.gpu_node_status(), subresource="/status")
     marker.write_text(digest)
+
+
+def _exists(node_name: str) -> bool:
+    try:
+        Api().get(f"/api/v1/nodes/{node_name}")
+    except ApiError:
+        return False
+    return True
 
 
 def _wait_for_nodes(say: Say) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from lab.errors import LabError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READY_SECONDS = 60.0
+_children = list[subprocess.Popen[bytes]]()
+"""Those that this command started; they outlive it, and Python warns of a child that is forgotten while it runs."""
 STOP_SECONDS = 10.0
 LOG_KEPT = 8 * 2**20
 
@@ -34,7 +36,6 @@ class Process:
     """Read at the start only: when one changes, the process is restarted."""
     in_node: bool = False
     """In the node's namespaces instead of the host's."""
-    stop_signal: signal.Signals = signal.SIGTERM
 
     def fingerprint(self) -> str:
         """Changes whenever the process should be restarted."""
@@ -123,6 +124,7 @@ def start(process: Process, prefix: Iterable[str] = ()) -> None:
             stderr=log,
             start_new_session=True,
         )
+    _children.append(started)
     made = Record(started.pid, boot_id(), start_time(started.pid) or 0, process.fingerprint())
     path = layout.pids() / f"{process.name}.json"
     fresh = path.with_suffix(".new")
@@ -144,15 +146,24 @@ def wait_ready(processes: Iterable[Process], seconds: float = READY_SECONDS) -> 
             time.sleep(0.1)
 
 
-def stop(name: str, how: signal.Signals = signal.SIGTERM, seconds: float = STOP_SECONDS) -> None:
+def stop(process: Process, seconds: float = STOP_SECONDS) -> None:
     """The process does not run afterwards: asked first, killed after `seconds`."""
-    found = record(name)
-    if found and found.alive:
-        _signal(found, how)
+    for found in filter(None, [running(process.name), *_strays(process)]):
+        _signal(found, signal.SIGTERM)
         if not _gone(found, seconds):
             _signal(found, signal.SIGKILL)
             _gone(found, STOP_SECONDS)
-    (layout.pids() / f"{name}.json").unlink(missing_ok=True)
+    (layout.pids() / f"{process.name}.json").unlink(missing_ok=True)
+
+
+def _strays(process: Process) -> Iterator[Record]:
+    """The same command, running without a record: somebody ended `lab up` between the start and the writing."""
+    line = b"".join(part.encode() + b"\0" for part in process.command)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == line:
+                pid = int(path.parent.name)
+                yield Record(pid, boot_id(), start_time(pid) or 0, "")
 
 
 def _gone(found: Record, seconds: float) -> bool:
