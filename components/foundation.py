@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi_kubernetes as k8s
@@ -13,19 +13,20 @@ from pulumi import Input
 class ArtifactStore:
     """A bucket that speaks S3; `environment` is how its clients find it (region, endpoint).
 
-    `egress` is the way to it in a NetworkPolicy.
+    `egress` is the way to it, and to what pods need to be let in, in a NetworkPolicy.
     """
 
     bucket: Input[str]
     environment: Mapping[str, Input[str]]
-    egress: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
+    egress: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
     """An empty Postgres database, or one of MLflow's, that takes TLS connections alone.
 
-    `egress` is the way to it in a NetworkPolicy.
+    `egress` is the way to it in a NetworkPolicy. `snapshot` is what was saved of it before another version of MLflow
+    may change its schema; None where nothing is saved.
     """
 
     host: Input[str]
@@ -34,6 +35,7 @@ class Database:
     user: str
     password: Input[str]
     egress: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
+    snapshot: Input[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +60,30 @@ class Grant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ingress:
+    """A way in from outside the cluster, at `https://host` or, without a certificate, `http://host`.
+
+    `sources` are the address blocks that its load balancer's requests come from.
+    """
+
+    host: str
+    tls: bool
+    class_name: str
+    annotations: Mapping[str, Input[str]]
+    sources: Sequence[Input[str]]
+
+    @property
+    def url(self) -> str:
+        """Where people and programs outside reach it."""
+        return f"{'https' if self.tls else 'http'}://{self.host}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """A cluster with our namespaces in it, two stores outside or inside of it, and a grant for each workload."""
+    """A cluster with our namespaces in it, two stores outside or inside of it, and a grant for each workload.
+
+    `facts` are what people need to know of it; nothing secret.
+    """
 
     provider: k8s.Provider
     artifact_store: ArtifactStore
@@ -68,3 +92,4 @@ class Foundation:
     tracking: Grant
     training: Grant
     serving: Grant
+    facts: Mapping[str, Input[str] | Mapping[str, Input[str]]]

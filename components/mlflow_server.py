@@ -200,5 +200,5 @@ def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDi
                 "ports": [{"protocol": "TCP", "port": PORT}],
             }
         ],
-        "egress": [args.database.egress, args.artifact_store.egress],
+        "egress": [args.database.egress, *args.artifact_store.egress],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -14,7 +14,7 @@ from components import names
 POD_SECURITY_VERSION = "v1.35"
 """The edition of the Pod Security Standards; an older cluster takes its own newest."""
 
-DNS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
+CLUSTER_DNS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
     "to": [
         {
             "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -48,12 +48,13 @@ class QuotaArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class NamespacesArgs:
-    """`artifact_store` is the way to the artifact store, for training and serving."""
+    """`artifact_store` is the way to the artifact store, for training and serving; `dns` the way to names, for all."""
 
     platform: QuotaArgs
     training: QuotaArgs
     serving: QuotaArgs
-    artifact_store: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
+    artifact_store: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
+    dns: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
 
 
 class Namespaces(pulumi.ComponentResource):
@@ -81,13 +82,13 @@ class Namespaces(pulumi.ComponentResource):
             k8s.core.v1.ResourceQuota(namespace, metadata=inside, spec={"hard": _hard(quota)}, opts=child)
             k8s.core.v1.LimitRange(namespace, metadata=inside, spec={"limits": [_defaults(quota)]}, opts=child)
             k8s.networking.v1.NetworkPolicy(
-                f"{namespace}-default", metadata=inside, spec=_nothing_but_dns(), opts=child
+                f"{namespace}-default", metadata=inside, spec=_nothing_but_dns(args), opts=child
             )
         for namespace in (names.TRAINING, names.SERVING):
             k8s.networking.v1.NetworkPolicy(
                 f"{namespace}-stores",
                 metadata={"namespace": made[namespace]},
-                spec={"pod_selector": {}, "policy_types": ["Egress"], "egress": [TRACKING, args.artifact_store]},
+                spec={"pod_selector": {}, "policy_types": ["Egress"], "egress": [TRACKING, *args.artifact_store]},
                 opts=child,
             )
         k8s.networking.v1.NetworkPolicy(
@@ -128,5 +129,5 @@ def _defaults(quota: QuotaArgs) -> k8s.core.v1.LimitRangeItemArgsDict:
     }
 
 
-def _nothing_but_dns() -> k8s.networking.v1.NetworkPolicySpecArgsDict:
-    return {"pod_selector": {}, "policy_types": ["Ingress", "Egress"], "egress": [DNS]}
+def _nothing_but_dns(args: NamespacesArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
+    return {"pod_selector": {}, "policy_types": ["Ingress", "Egress"], "egress": [args.dns]}

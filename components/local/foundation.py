@@ -14,7 +14,7 @@ from components.foundation import ArtifactStore, Database, Foundation, Grant, No
 from components.local import postgres, s3_gateway
 from components.local.postgres import Postgres, PostgresArgs
 from components.local.s3_gateway import S3Gateway, S3GatewayArgs
-from components.namespaces import Namespaces, NamespacesArgs, QuotaArgs
+from components.namespaces import CLUSTER_DNS, Namespaces, NamespacesArgs, QuotaArgs
 
 REGION = "us-east-1"
 """S3 clients must name a region; the gateway takes any, and this is their own default."""
@@ -57,7 +57,7 @@ class LocalFoundation(pulumi.ComponentResource):
         }
         self.foundation = Foundation(
             provider=provider,
-            artifact_store=ArtifactStore(bucket=s3_gateway.BUCKET, environment=environment, egress=s3_gateway.EGRESS),
+            artifact_store=ArtifactStore(bucket=s3_gateway.BUCKET, environment=environment, egress=[s3_gateway.EGRESS]),
             database=Database(
                 host=database.host,
                 port=postgres.PORT,
@@ -70,6 +70,7 @@ class LocalFoundation(pulumi.ComponentResource):
             tracking=_grant("tracking", namespaces.platform, args, child),
             training=_grant("training", namespaces.training, args, child),
             serving=_grant("serving", namespaces.serving, args, child),
+            facts={},
         )
         self.register_outputs({})
 
@@ -104,7 +105,8 @@ def _namespaces(args: LocalFoundationArgs) -> NamespacesArgs:
         platform=args.platform_quota,
         training=args.training_quota,
         serving=args.serving_quota,
-        artifact_store=s3_gateway.EGRESS,
+        artifact_store=[s3_gateway.EGRESS],
+        dns=CLUSTER_DNS,
     )
 
 
