@@ -7,24 +7,21 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
-from components.aws import kubernetes_access
+from components.aws import kubernetes_access, load_balancer
 from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.log_group import LogGroup, LogGroupArgs
-from components.aws.policy_documents import trust_instances, trust_service, use_key_for_disks
+from components.aws.policy_documents import trust_service
 
-CLUSTER_POLICIES = (
+POLICIES = (
     "AmazonEKSBlockStoragePolicy",
     "AmazonEKSClusterPolicy",
     "AmazonEKSComputePolicy",
     "AmazonEKSLoadBalancingPolicy",
     "AmazonEKSNetworkingPolicy",
 )
-NODE_POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodeMinimalPolicy")
-"""What Auto Mode asks for (EKS user guide, "Learn about identity and access in EKS Auto Mode"). Nothing of S3."""
+"""What Auto Mode asks for (EKS user guide, "Learn about identity and access in EKS Auto Mode")."""
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
-INGRESS_CLASS = "alb"
-"""The class that Auto Mode's load balancers answer to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +46,17 @@ class ClusterArgs:
 class Cluster(pulumi.ComponentResource):
     """An EKS cluster in Auto Mode without a node of its own: node pools bring them.
 
-    Its API takes IAM identities with an access entry alone, its Secrets and the disks of its nodes are encrypted with
-    its own key, NetworkPolicies are enforced, and a metrics server feeds autoscalers.
+    Its API takes IAM identities with an access entry alone, its Secrets are encrypted with its own key, NetworkPolicies
+    are enforced, and a metrics server feeds autoscalers.
     """
 
+    name: pulumi.Output[str]
+    """Known once the cluster answers."""
     arn: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
     """Of the control plane and of every node and pod: who lets this group in lets the cluster in."""
-    disk_key_arn: pulumi.Output[str]
-    node_role: pulumi.Output[str]
-    """Name of the role that nodes take."""
+    role_arn: pulumi.Output[str]
+    """The role by which EKS starts nodes."""
     provider: k8s.Provider
     """The way to the cluster's API for everything above it."""
 
@@ -68,7 +66,7 @@ class Cluster(pulumi.ComponentResource):
         key = EncryptionKey(
             name,
             EncryptionKeyArgs(
-                description=f"Secrets and node disks of {args.cluster_name}",
+                description=f"Secrets of {args.cluster_name}",
                 alias=f"{args.cluster_name}-cluster",
                 protected=args.protected,
             ),
@@ -81,8 +79,7 @@ class Cluster(pulumi.ComponentResource):
             ),
             child,
         )
-        role, permissions = _cluster_role(name, args, key, child)
-        nodes = _node_role(name, args, child)
+        role, permissions = _role(name, args, child)
         cluster = _cluster(
             name,
             args,
@@ -91,7 +88,7 @@ class Cluster(pulumi.ComponentResource):
             # Log group and permissions are found by name and at run time: no argument shows that they come first.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs, *permissions]),
         )
-        entries = _access_entries(name, args, cluster, nodes, child)
+        entries = _administrators(name, args, cluster, child)
         self.provider = kubernetes_access.provider(
             name,
             kubernetes_access.KubernetesAccess(
@@ -104,21 +101,9 @@ class Cluster(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self, depends_on=entries),
         )
         _services(name, cluster, pulumi.ResourceOptions(parent=self, provider=self.provider), child)
-        self.arn = cluster.arn
+        self.name, self.arn, self.role_arn = cluster.name, cluster.arn, role.arn
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
-        self.disk_key_arn = key.arn
-        self.node_role = nodes.name
-        self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id, "node_role": nodes.name})
-
-
-def node_role_arn(cluster_name: str, account: Account) -> str:
-    """Known before the role exists, so that image repositories can come before the cluster."""
-    return f"arn:{account.partition}:iam::{account.id}:role/{node_role_name(cluster_name)}"
-
-
-def node_role_name(cluster_name: str) -> str:
-    """Fixed: repositories grant pulls to it by name."""
-    return f"{cluster_name}-nodes"
+        self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id, "role_arn": role.arn})
 
 
 def _cluster(
@@ -152,71 +137,47 @@ def _cluster(
     )
 
 
-def _cluster_role(
-    name: str, args: ClusterArgs, key: EncryptionKey, child: pulumi.ResourceOptions
-) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
-    """The control plane's role, and what must be attached before the cluster is made."""
+def _role(
+    name: str, args: ClusterArgs, child: pulumi.ResourceOptions
+) -> tuple[aws.iam.Role, list[aws.iam.RolePolicyAttachment]]:
+    """The control plane's role, and what must hang on it before the cluster is made."""
     role = aws.iam.Role(
-        f"{name}-control-plane",
+        name,
         assume_role_policy=trust_service(
             "eks.amazonaws.com", account=args.account.id, actions=("sts:AssumeRole", "sts:TagSession")
         ),
         permissions_boundary=args.permissions_boundary,
         opts=child,
     )
-    attached: list[pulumi.Resource] = [
+    return role, [
         aws.iam.RolePolicyAttachment(
             f"{name}-{policy}",
             role=role.name,
             policy_arn=f"arn:{args.account.partition}:iam::aws:policy/{policy}",
             opts=child,
         )
-        for policy in CLUSTER_POLICIES
+        for policy in POLICIES
     ]
-    disks = aws.iam.RolePolicy(f"{name}-disks", role=role.name, policy=use_key_for_disks(key.arn), opts=child)
-    return role, [*attached, disks]
 
 
-def _node_role(name: str, args: ClusterArgs, child: pulumi.ResourceOptions) -> aws.iam.Role:
-    role = aws.iam.Role(
-        f"{name}-nodes",
-        name=node_role_name(args.cluster_name),
-        assume_role_policy=trust_instances(),
-        permissions_boundary=args.permissions_boundary,
-        opts=child,
-    )
-    for policy in NODE_POLICIES:
-        aws.iam.RolePolicyAttachment(
-            f"{name}-{policy}",
-            role=role.name,
-            policy_arn=f"arn:{args.account.partition}:iam::aws:policy/{policy}",
-            opts=child,
+def _administrators(
+    name: str, args: ClusterArgs, cluster: aws.eks.Cluster, child: pulumi.ResourceOptions
+) -> list[aws.eks.AccessPolicyAssociation]:
+    """They may do everything in the cluster, nobody else may anything."""
+    allowed: list[aws.eks.AccessPolicyAssociation] = []
+    for arn in args.admin_role_arns:
+        label = f"{name}-{arn.rpartition('/')[2]}"
+        entry = aws.eks.AccessEntry(label, cluster_name=cluster.name, principal_arn=arn, type="STANDARD", opts=child)
+        allowed.append(
+            aws.eks.AccessPolicyAssociation(
+                label,
+                cluster_name=cluster.name,
+                principal_arn=entry.principal_arn,
+                policy_arn=f"arn:{args.account.partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy",
+                access_scope={"type": "cluster"},
+                opts=child,
+            )
         )
-    return role
-
-
-def _access_entries(
-    name: str, args: ClusterArgs, cluster: aws.eks.Cluster, nodes: aws.iam.Role, child: pulumi.ResourceOptions
-) -> list[pulumi.Resource]:
-    """Nodes may join, the administrators may do everything, nobody else may anything."""
-    allowed: list[pulumi.Resource] = []
-    people = {arn.split("/")[-1]: arn for arn in args.admin_role_arns}
-    for who, principal, kind, policy in (
-        ("nodes", nodes.arn, "EC2", "AmazonEKSAutoNodePolicy"),
-        *((who, arn, "STANDARD", "AmazonEKSClusterAdminPolicy") for who, arn in people.items()),
-    ):
-        entry = aws.eks.AccessEntry(
-            f"{name}-{who}", cluster_name=cluster.name, principal_arn=principal, type=kind, opts=child
-        )
-        association = aws.eks.AccessPolicyAssociation(
-            f"{name}-{who}",
-            cluster_name=cluster.name,
-            principal_arn=entry.principal_arn,
-            policy_arn=f"arn:{args.account.partition}:eks::aws:cluster-access-policy/{policy}",
-            access_scope={"type": "cluster"},
-            opts=child,
-        )
-        allowed.append(association)
     return allowed
 
 
@@ -231,8 +192,8 @@ def _services(
         opts=inside,
     )
     k8s.networking.v1.IngressClass(
-        f"{name}-{INGRESS_CLASS}",
-        metadata={"name": INGRESS_CLASS},
+        f"{name}-{load_balancer.CLASS}",
+        metadata={"name": load_balancer.CLASS},
         spec={"controller": "eks.amazonaws.com/alb"},
         opts=inside,
     )

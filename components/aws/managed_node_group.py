@@ -33,7 +33,7 @@ class ManagedNodeGroupArgs:
     """As many as there are: nothing in the cluster would change it."""
     gpu: bool
     disk_gib: int
-    cluster_name: str
+    cluster_name: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     disk_key_arn: pulumi.Input[str]
     permissions_boundary: str | None

@@ -90,40 +90,42 @@ def trust_pod(
     )
 
 
-def key_policy(*, account: str, partition: str, services: Mapping[str, Statement]) -> pulumi.Output[str]:
-    """A key that the account administers, and that each of `services` (name -> condition) may use."""
-    return document(
-        {
-            "Sid": "Account",
-            "Effect": "Allow",
-            "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
-            "Action": [*ADMINISTER_KEY, *USE_KEY],
-            "Resource": "*",
-        },
-        *(
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": service},
-                "Action": list(USE_KEY),
-                "Resource": "*",
-                "Condition": condition,
-            }
-            for service, condition in services.items()
-        ),
-    )
+def key_policy(*uses: Statement, account: str, partition: str) -> pulumi.Output[str]:
+    """A key that the account administers, with what else is allowed to use it."""
+    administrators: Statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+        "Action": [*ADMINISTER_KEY, *USE_KEY],
+        "Resource": "*",
+    }
+    return document(administrators, *uses)
 
 
-def use_key_for_disks(key_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    """What the cluster's role needs so that Auto Mode starts nodes with disks encrypted by our key."""
-    return document(
-        {"Effect": "Allow", "Action": list(USE_KEY), "Resource": [key_arn]},
+def key_for_logs(*, region: str, log_group_arn: str) -> Statement:
+    """Of a key's policy: CloudWatch encrypts one log group with it."""
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+        "Action": list(USE_KEY),
+        "Resource": "*",
+        "Condition": {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": log_group_arn}},
+    }
+
+
+def key_for_disks(role_arns: Sequence[pulumi.Input[str]]) -> list[Statement]:
+    """Of a key's policy: these roles start instances whose disks are encrypted with it.
+
+    After EKS user guide, "Enable EBS Volume Encryption with Customer Managed KMS Keys for EKS Auto Mode".
+    """
+    who = {"Effect": "Allow", "Principal": {"AWS": list(role_arns)}, "Resource": "*"}
+    return [
+        {**who, "Action": list(USE_KEY)},
         {
-            "Effect": "Allow",
+            **who,
             "Action": ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"],
-            "Resource": [key_arn],
             "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
         },
-    )
+    ]
 
 
 def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
@@ -204,21 +206,6 @@ def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[s
                 {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
             )
         )
-    )
-
-
-def receive_access_logs(
-    bucket_arn: pulumi.Input[str], *, source_arn: pulumi.Input[str], account: str
-) -> pulumi.Output[str]:
-    """A bucket policy by which S3 delivers the access logs of one other bucket of this account."""
-    return document(
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": "logging.s3.amazonaws.com"},
-            "Action": ["s3:PutObject"],
-            "Resource": [pulumi.Output.concat(bucket_arn, "/*")],
-            "Condition": {"ArnLike": {"aws:SourceArn": source_arn}, "StringEquals": {"aws:SourceAccount": account}},
-        }
     )
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
+import pulumi_kubernetes as k8s
 
+from components import names
 from components.aws.policy_documents import objects, trust_pod
 
 
@@ -13,23 +15,23 @@ from components.aws.policy_documents import objects, trust_pod
 class WorkloadIdentityArgs:
     """Who, and which objects."""
 
-    namespace: str
     service_account: str
-    """The account itself is made where the workload is; here it only gets its rights."""
+    namespace: pulumi.Input[str]
     read: Sequence[str]
     """Prefixes in the bucket, each ends with `/`."""
     write: Sequence[str]
     bucket_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
-    cluster_name: str
+    cluster_name: pulumi.Input[str]
     cluster_arn: pulumi.Input[str]
     permissions_boundary: str | None
 
 
 class WorkloadIdentity(pulumi.ComponentResource):
-    """A role that the pods of one service account get by Pod Identity, without a key that could leak."""
+    """A service account whose pods get a role by Pod Identity, without a key that could leak."""
 
-    role_arn: pulumi.Output[str]
+    service_account: pulumi.Output[str]
+    """Its name, known once its pods get the role."""
 
     def __init__(self, name: str, args: WorkloadIdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:WorkloadIdentity", name, {}, opts)
@@ -48,14 +50,24 @@ class WorkloadIdentity(pulumi.ComponentResource):
             policy=objects(bucket_arn=args.bucket_arn, key_arn=args.key_arn, read=args.read, write=args.write),
             opts=child,
         )
-        aws.eks.PodIdentityAssociation(
+        account = k8s.core.v1.ServiceAccount(
+            name,
+            metadata={
+                "name": args.service_account,
+                "namespace": args.namespace,
+                "labels": names.labels(args.service_account, args.service_account, args.service_account),
+            },
+            automount_service_account_token=False,
+            opts=child,
+        )
+        association = aws.eks.PodIdentityAssociation(
             name,
             cluster_name=args.cluster_name,
             namespace=args.namespace,
-            service_account=args.service_account,
+            service_account=account.metadata.name,
             role_arn=role.arn,
             # A pod that starts in between would get the role without its rights.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
         )
-        self.role_arn = role.arn
-        self.register_outputs({"role_arn": self.role_arn})
+        self.service_account = association.service_account
+        self.register_outputs({"service_account": self.service_account})

@@ -1,0 +1,51 @@
+"""An EKS cluster that somebody else made."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as k8s
+
+from components.aws import kubernetes_access
+from components.aws.account import Account
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExistingClusterArgs:
+    """Which one."""
+
+    cluster_name: str
+    account: Account
+
+
+class ExistingCluster(pulumi.ComponentResource):
+    """The same that `Cluster` offers, of a cluster in Auto Mode that is only looked up.
+
+    Whoever runs this program has an access entry in it; it has an ingress class `alb`, a metrics server, and enforces
+    NetworkPolicies (docs/aws.md says how to check).
+    """
+
+    name: pulumi.Output[str]
+    arn: pulumi.Output[str]
+    security_group_id: pulumi.Output[str]
+    role_arn: pulumi.Output[str]
+    service_cidr: pulumi.Output[str]
+    provider: k8s.Provider
+
+    def __init__(self, name: str, args: ExistingClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:ExistingCluster", name, {}, opts)
+        cluster = aws.eks.get_cluster_output(name=args.cluster_name, opts=pulumi.InvokeOutputOptions(parent=self))
+        self.provider = kubernetes_access.provider(
+            name,
+            kubernetes_access.KubernetesAccess(
+                cluster_name=args.cluster_name,
+                region=args.account.region,
+                endpoint=cluster.endpoint,
+                certificate=cluster.certificate_authorities[0].data,
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+        self.name, self.arn, self.role_arn = cluster.name, cluster.arn, cluster.role_arn
+        self.security_group_id = cluster.vpc_config.cluster_security_group_id
+        self.service_cidr = cluster.kubernetes_network_configs[0].service_ipv4_cidr
+        self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id})

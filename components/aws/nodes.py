@@ -1,0 +1,92 @@
+"""What the nodes of all pools share: a role, the right to join, a key for their disks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.account import Account
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.policy_documents import key_for_disks, key_policy, trust_instances
+
+POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodeMinimalPolicy")
+"""What Auto Mode asks for (EKS user guide, "Create an EKS Auto Mode node role"). Nothing of S3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodesArgs:
+    """The cluster that the nodes join."""
+
+    cluster_name: str
+    cluster: pulumi.Input[str]
+    """The same name, known once the cluster is there."""
+    cluster_role_arn: pulumi.Input[str]
+    disk_role_arns: Sequence[pulumi.Input[str]]
+    """Other roles that start nodes with encrypted disks, beside the cluster's."""
+    permissions_boundary: str | None
+    protected: bool
+    account: Account
+
+
+class Nodes(pulumi.ComponentResource):
+    """Nodes with this role may join the cluster and pull images; what pods may do, they get from their own roles."""
+
+    role_name: pulumi.Output[str]
+    """Known once a node that has the role may join."""
+    disk_key_arn: pulumi.Output[str]
+
+    def __init__(self, name: str, args: NodesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:Nodes", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        here = args.account
+        disks = key_for_disks([args.cluster_role_arn, *args.disk_role_arns])
+        key = EncryptionKey(
+            name,
+            EncryptionKeyArgs(
+                description=f"Disks of the nodes of {args.cluster_name}",
+                alias=f"{args.cluster_name}-nodes",
+                policy=key_policy(*disks, account=here.id, partition=here.partition),
+                protected=args.protected,
+            ),
+            child,
+        )
+        role = aws.iam.Role(
+            name,
+            name=role_name(args.cluster_name),
+            assume_role_policy=trust_instances(),
+            permissions_boundary=args.permissions_boundary,
+            opts=child,
+        )
+        attached = [
+            aws.iam.RolePolicyAttachment(
+                f"{name}-{policy}",
+                role=role.name,
+                policy_arn=f"arn:{here.partition}:iam::aws:policy/{policy}",
+                opts=child,
+            )
+            for policy in POLICIES
+        ]
+        entry = aws.eks.AccessEntry(name, cluster_name=args.cluster, principal_arn=role.arn, type="EC2", opts=child)
+        joined = aws.eks.AccessPolicyAssociation(
+            name,
+            cluster_name=args.cluster,
+            principal_arn=entry.principal_arn,
+            policy_arn=f"arn:{here.partition}:eks::aws:cluster-access-policy/AmazonEKSAutoNodePolicy",
+            access_scope={"type": "cluster"},
+            opts=child,
+        )
+        ready = pulumi.Output.all(role.name, joined.id, *(attachment.id for attachment in attached))
+        self.role_name = ready.apply(lambda known: known[0])
+        self.disk_key_arn = key.arn
+        self.register_outputs({"role_name": self.role_name, "disk_key_arn": self.disk_key_arn})
+
+
+def role_name(cluster_name: str) -> str:
+    """Fixed: image repositories grant pulls to the role by its ARN, and may come before it."""
+    return f"{cluster_name}-nodes"
+
+
+def role_arn(cluster_name: str, account: Account) -> str:
+    """The ARN that the role has or will have."""
+    return f"arn:{account.partition}:iam::{account.id}:role/{role_name(cluster_name)}"
