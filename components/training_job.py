@@ -50,7 +50,8 @@ class TrainingJob(pulumi.ComponentResource):
     def __init__(self, name: str, args: TrainingJobArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:TrainingJob", name, None, opts)
         labels = names.labels("training", name, "training")
-        urn = pulumi.create_urn(name, "kubernetes:batch/v1:Job", self)
+        # Written out, since what depends on `self.urn` cannot be a child of it; true as long as we have no parent.
+        urn = pulumi.create_urn(name, "mlops:index:TrainingJob$kubernetes:batch/v1:Job")
         job = k8s.batch.v1.Job(
             name,
             metadata={

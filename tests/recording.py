@@ -1,0 +1,154 @@
+"""An engine that writes down what a program declares instead of doing it."""
+
+import contextvars
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pulumi
+from google.protobuf import json_format
+from pulumi.runtime import mocks
+from pulumi.runtime.config import set_all_config
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.settings import get_root_resource
+from typing_extensions import override
+
+SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
+PROJECT = "mlops"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """What was asked of the engine for one resource; numbers are whole where they can be.
+
+    `metadata` and `spec` are those of the inputs, for Kubernetes; `secrets` are the paths of inputs that were secret.
+    """
+
+    type: str
+    name: str
+    urn: str
+    parent: str
+    provider: str
+    inputs: Mapping[str, Any]
+    metadata: Any
+    spec: Any
+    secrets: frozenset[str]
+    dependencies: frozenset[str]
+    replace_on_changes: tuple[str, ...]
+    ignore_changes: tuple[str, ...]
+    protect: bool
+
+
+@dataclass
+class Recording:
+    """All that one program declared, in the order the engine heard of it."""
+
+    resources: list[Resource] = field(default_factory=list[Resource])
+    exports: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def all(self, type_suffix: str) -> list[Resource]:
+        """Those whose type ends so, as in `:Deployment`."""
+        return [resource for resource in self.resources if resource.type.endswith(type_suffix)]
+
+    def one(self, type_suffix: str, name: str) -> Resource:
+        """The only one of that type and name."""
+        (found,) = [resource for resource in self.all(type_suffix) if resource.name == name]
+        return found
+
+
+class Provider(mocks.Mocks):
+    """Answers as a provider would whose cluster agrees to everything; names are made as Pulumi makes them."""
+
+    @override
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        outputs: dict[str, Any] = dict(vars(args)["inputs"])
+        if args.typ.startswith("kubernetes:") and "metadata" in outputs:
+            outputs["metadata"] = {"name": f"{args.name}-0a1b2c3d", **outputs["metadata"]}
+        return f"{args.name}-id", outputs
+
+    @override
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        return {}, None
+
+
+class _Monitor(mocks.MockMonitor):
+    def __init__(self, recording: Recording, provider: mocks.Mocks) -> None:
+        super().__init__(provider)
+        self._recording = recording
+
+    @override
+    def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:
+        if request.type != "pulumi:pulumi:Stack":
+            self._recording.resources.append(
+                _resource(request, self.make_urn(request.parent, request.type, request.name))
+            )
+        return cast("Any", super()).RegisterResource(request)
+
+
+def _resource(request: resource_pb2.RegisterResourceRequest, urn: str) -> Resource:
+    secrets: list[str] = []
+    inputs = _plain(json_format.MessageToDict(request.object), "", secrets)
+    return Resource(
+        type=request.type,
+        name=request.name,
+        urn=urn,
+        parent=request.parent,
+        provider=request.provider,
+        inputs=inputs,
+        metadata=inputs.get("metadata"),
+        spec=inputs.get("spec"),
+        secrets=frozenset(secrets),
+        dependencies=frozenset(request.dependencies),
+        replace_on_changes=tuple(request.replaceOnChanges),
+        ignore_changes=tuple(request.ignoreChanges),
+        protect=request.protect,
+    )
+
+
+def _plain(value: Mapping[str, Any], path: str, secrets: list[str]) -> dict[str, Any]:
+    """A mapping off the wire without Pulumi's envelopes; the paths of secrets go into `secrets`."""
+    return {key: _item(item, f"{path}.{key}".lstrip("."), secrets) for key, item in value.items()}
+
+
+def _item(value: object, path: str, secrets: list[str]) -> object:
+    match value:
+        case dict() if SECRET_SIGNATURE in value:
+            secrets.append(path)
+            return _item(cast("dict[str, Any]", value)["value"], path, [])
+        case dict():
+            return _plain(cast("dict[str, Any]", value), path, secrets)
+        case list():
+            return [_item(item, f"{path}.{i}", secrets) for i, item in enumerate(cast("list[object]", value))]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def record(
+    program: Callable[[], object],
+    *,
+    config: Mapping[str, object] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    stack: str = "test",
+    provider: mocks.Mocks | None = None,
+) -> Recording:
+    """Runs a program against a recording engine, with `mlops:` configuration as Pulumi hands it over."""
+    recording = Recording()
+    plain = {f"{PROJECT}:{key}": v if isinstance(v, str) else json.dumps(v) for key, v in (config or {}).items()}
+    hidden = {f"{PROJECT}:{key}": value for key, value in (secrets or {}).items()}
+
+    def exporting() -> pulumi.Output[None]:
+        program()
+        exports = pulumi.Output.from_input(cast("dict[str, Any]", vars(get_root_resource())["outputs"]))
+        return exports.apply(recording.exports.update)
+
+    def run() -> None:
+        set_all_config({**plain, **hidden}, list(hidden))
+        monitor = _Monitor(recording, provider or Provider())
+        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=False, monitor=monitor)
+        cast("Any", mocks).test(exporting)()
+
+    contextvars.copy_context().run(run)
+    return recording
