@@ -6,17 +6,18 @@ import sys
 from pathlib import Path
 
 from lab import paths
+from lab.providers import wrappers
 
 
 def engine_environment() -> dict[str, str]:
     """The caller's environment, made fit for `pulumi`, `kubectl` and programs that call them.
 
-    Folders and passphrase exist afterwards. Downloads of plugins are off as soon as a stand-in for one is installed:
-    an engine that tries to download waits for minutes before it looks on PATH.
+    Folders, passphrase and the stand-in of the kubernetes plugin exist afterwards. Downloads of plugins are off: the
+    engine would wait for minutes for an address that this machine may not reach.
     """
     for folder in (paths.pulumi_home(), paths.pulumi_backend(), paths.binaries()):
         folder.mkdir(parents=True, exist_ok=True)
-    stand_ins = any(paths.binaries().glob("pulumi-resource-*"))
+    wrappers.install(paths.pulumi_home() / "plugins", Path(sys.executable))
     return {
         **{name: value for name, value in os.environ.items() if name not in {"PULUMI_CONFIG_PASSPHRASE", "PYTHONHOME"}},
         "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{paths.binaries()}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -26,7 +27,7 @@ def engine_environment() -> dict[str, str]:
         "PULUMI_BACKEND_URL": f"file://{paths.pulumi_backend()}",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase()),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
-        **({"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"} if stand_ins else {}),
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
 
 

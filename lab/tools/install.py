@@ -15,7 +15,7 @@ from lab.tools.build import Pending, build, folder, go, look
 from lab.tools.catalog import APT_PACKAGES, CATALOG, GROUPS, Module, OnPath
 from lab.tools.progress import seconds, watching
 
-LOOKS_BESIDE_ITSELF = frozenset({"pulumi-language-python"})
+LOOKS_BESIDE_ITSELF = frozenset({"pulumi", "pulumi-language-python"})
 """Look for other commands in the folder where they really lie, so a symbolic link into their own will not do."""
 
 
