@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Union, get_args, get_origin
 
@@ -66,6 +66,10 @@ def _problem(detail: ErrorDetails, root: type[BaseModel]) -> Problem:
             rule = Rule(must=context["must"], because=context["because"], instead=context["instead"])
         case "missing":
             found, rule = "is missing", place.rule
+        case "union_tag_not_found":
+            return Problem(path=f"{place.path}.kind", found="is missing", rule=place.kind)
+        case "union_tag_invalid":
+            return Problem(path=f"{place.path}.kind", found=f"is {shown(context['tag'])}", rule=place.kind)
         case "extra_forbidden":
             found, rule = "is unknown", unknown_key(str(detail["loc"][-1]), place.keys)
         case _:
@@ -92,18 +96,22 @@ class _Place:
         return sorted({key for model in _models(self.alternatives) for key in model.model_fields})
 
     @property
+    def kind(self) -> Rule:
+        tags = [_tag(model) for model in _models(self.alternatives)]
+        return Rule(
+            must=f"must be {' or '.join(tags)}",
+            because="the kind decides which other keys there are",
+            instead=f"write kind: {tags[0]} and the keys that go with it",
+        )
+
+    @property
     def rule(self) -> Rule:
         own = next((item for item in self.field.metadata if isinstance(item, Rule)), None) if self.field else None
         models = _models(self.alternatives)
         if own:
             return own
         if len(models) > 1:
-            kinds = " or ".join(_tag(model) for model in models)
-            return Rule(
-                must=f"must be a mapping with a kind: {kinds}",
-                because="the kind decides which other keys there are",
-                instead=f"write kind: {_tag(models[0])} and its keys",
-            )
+            return replace(self.kind, must=self.kind.must.replace("must be", "must be a mapping of kind"))
         if get_origin(self.alternatives[0]) is tuple:
             return Rule(
                 must="must be a list", because="there can be several", instead="write each on a line after a dash"

@@ -306,11 +306,6 @@ QuotaGpus = Annotated[
     Rule(must="must be a whole number from 0 to 1000", because="GPUs are what costs", instead="write it as in gpus: 4"),
 ]
 
-KIND = Rule(
-    must="must be local",
-    because="that is what a stack can stand on: local is any Kubernetes cluster that you have",
-    instead="write kind: local",
-)
 SOME_LABELS = Rule(
     must="must be one label or more",
     because="a pool without labels is every node there is",
