@@ -42,15 +42,15 @@ def customers(count: int) -> list[dict[str, Any]]:
     return json.loads(churn_table().drop(columns="churn").head(count).to_json(orient="records"))
 
 
-def put(endpoint: str, access_key: str, secret_key: str, uri: str) -> bool:
-    """The table lies at `uri` (s3://bucket/key) of the gateway at `endpoint`; False when something did already."""
+def put(endpoint: str, access_key: str, secret_key: str, uri: str, table: pd.DataFrame | None = None) -> bool:
+    """The table, or another one, lies at `uri` (s3://bucket/key) of the gateway; False when something did already."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     keys = {"aws_access_key_id": access_key, "aws_secret_access_key": secret_key, "region_name": "us-east-1"}
     client = cast("_Boto3", boto3).client("s3", endpoint_url=endpoint, config=S3, **keys)
     try:
         if _is_there(client, bucket, key):
             return False
-        text = churn_table().to_csv(index=False)
+        text = (churn_table() if table is None else table).to_csv(index=False)
         client.put_object(Bucket=bucket, Key=key, Body=text.encode())
     except (BotoCoreError, ClientError) as error:
         raise LabError(f"The dataset cannot be put at {uri}: {error}.") from error

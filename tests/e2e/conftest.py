@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ class Platform:
         }
 
     @contextmanager
-    def config_restored(self) -> Iterator[None]:
+    def config_restored(self) -> Generator[None]:
         """Whatever is done to the stack file inside is undone after it."""
         file = self.root / "Pulumi.local.yaml"
         before = file.read_text()
@@ -88,8 +88,10 @@ class Platform:
         spec = self.get("service", name, "-n", "ml-serving")["spec"]
         return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
 
-    def predict(self, customers: list[Mapping[str, object]], name: str = ENDPOINT) -> httpx.Response:
-        return httpx.post(f"{self.endpoint_url(name)}/invocations", json={"dataframe_records": customers}, timeout=30)
+    def predict(self, customers: Sequence[Mapping[str, object]], name: str = ENDPOINT) -> httpx.Response:
+        return httpx.post(
+            f"{self.endpoint_url(name)}/invocations", json={"dataframe_records": list(customers)}, timeout=30
+        )
 
     def tracking(self, path: str, **parameters: str) -> dict[str, Any]:
         """A GET of MLflow's REST API."""

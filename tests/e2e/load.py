@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -31,7 +31,7 @@ async def _one_client(
         except httpx.HTTPError as error:
             answers.failures.append(repr(error))
             continue
-        if answer.status_code != httpx.codes.OK or "predictions" not in answer.json():
+        if answer.is_error or "predictions" not in answer.json():
             answers.failures.append(f"{answer.status_code} {answer.text[:200]}")
         answers.latest = answer.headers.get("X-Model-Version", "none named")
         answers.by_version[answers.latest] += 1
@@ -44,7 +44,7 @@ async def _clients(url: str, body: object, answers: Answers, stop: threading.Eve
 
 
 @contextmanager
-def load(url: str, body: object) -> Iterator[Answers]:
+def load(url: str, body: object) -> Generator[Answers]:
     """Keeps `IN_FLIGHT` requests in flight over kept-alive connections for as long as the block runs.
 
     Nothing is tried again: a request that got no answer counts as a failure.

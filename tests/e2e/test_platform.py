@@ -1,5 +1,6 @@
 """The main job, end to end and in the order of a team's first days; the last test takes it all down again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import CUSTOMERS, ENDPOINT, LAB, OURS, Platform, wait_for
+from lab import dataset
+from lab.cluster.process import running
+from tests.e2e.conftest import ENDPOINT, LAB, OURS, Platform, wait_for
 from tests.e2e.load import load
 
 pytestmark = pytest.mark.e2e
 
+CUSTOMERS = dataset.customers(2)
 VERSION = f"endpoints.{ENDPOINT}.version"
 
 
@@ -159,7 +163,18 @@ def test_a_dataset_without_a_column_fails_the_job_with_the_name_of_the_column(pl
 
 
 def put_dataset_without_tenure(platform: Platform) -> None:
-    raise NotImplementedError
+    gateway = platform.get("service", "s3", "-n", "mlops-platform")["spec"]
+    access, secret = (
+        platform.pulumi("config", "get", f"mlops:artifact_store_{name}_key").stdout.strip()
+        for name in ("access", "secret")
+    )
+    dataset.put(
+        f"http://{gateway['clusterIP']}:{gateway['ports'][0]['port']}",
+        access,
+        secret,
+        "s3://mlops-artifacts/datasets/no-tenure.csv",
+        dataset.churn_table().drop(columns="tenure"),
+    )
 
 
 def gpu_job(platform: Platform, name: str) -> None:
@@ -184,15 +199,30 @@ def test_a_gpu_job_is_scheduled_onto_the_gpu_node_and_nowhere_else(platform: Pla
         on_gpu = {n for n, labels in nodes.items() if labels["mlops/node-pool"] == "gpu"}
         everywhere = [p for p in platform.items("pods", "--all-namespaces") if p["spec"].get("nodeName") in on_gpu]
         assert {pod["metadata"]["labels"]["app.kubernetes.io/instance"] for pod in everywhere} == {"on-gpu"}
-        without = without_toleration(scheduled[0])
-        platform.kubectl("apply", "-f", without)
-        reason = wait_for("the scheduler's reason", lambda: unschedulable(platform, "no-toleration"), seconds=60)
-        assert "untolerated taint" in reason
     platform.up()
 
 
-def without_toleration(pod: dict[str, Any]) -> str:
-    raise NotImplementedError
+def test_a_gpu_job_without_the_toleration_stays_pending_with_the_schedulers_reason(platform: Platform) -> None:
+    image, name = "lab.local/none:1", "no-toleration"
+    container = {
+        "name": "train",
+        "image": image,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "resources": {"limits": {"nvidia.com/gpu": "1"}},
+    }
+    spec = {
+        "nodeSelector": {"mlops/node-pool": "gpu"},
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    overrides = json.dumps({"spec": spec})
+    platform.kubectl("run", name, "-n", "ml-training", "--image", image, "--overrides", overrides)
+    try:
+        reason = wait_for("the scheduler's reason", lambda: unschedulable(platform, name), seconds=60)
+        assert "untolerated taint" in reason
+        assert "nodeName" not in platform.get("pod", name, "-n", "ml-training")["spec"]
+    finally:
+        platform.kubectl("delete", "pod", name, "-n", "ml-training", "--wait=false")
 
 
 def unschedulable(platform: Platform, name: str) -> str:
@@ -228,14 +258,13 @@ def test_killing_the_engine_in_the_middle_of_up_leaves_nothing_behind(platform: 
 def test_killing_a_process_of_the_cluster_is_repaired_by_lab_up_and_the_model_still_serves(
     platform: Platform, process: str
 ) -> None:
-    os.kill(pid_of(platform, process), signal.SIGKILL)
+    found = running(process)
+    assert found
+    os.kill(found.pid, signal.SIGKILL)
+    wait_for(f"the end of {process}", lambda: not found.alive, seconds=10)
     platform.lab("up", "--cluster-only")
     answer = wait_for("an answer", lambda: platform.predict(CUSTOMERS), seconds=60)
     assert answer.headers["X-Model-Version"] == "1"
-
-
-def pid_of(platform: Platform, process: str) -> int:
-    raise NotImplementedError
 
 
 def test_destroy_leaves_the_cluster_empty_of_ours(platform: Platform) -> None:

@@ -1,0 +1,187 @@
+"""How long `pulumi preview` takes, by number of endpoints, against a flat program with the same resources.
+
+Both run in the same engine with the same kubernetes provider and without a cluster (what is compared are the programs),
+one after the other and interleaved. The flat program declares, one call each and without components
+or settings, exactly the resources that a preview of ours planned; that both plan the same is checked. Prints a table
+and ends with 1 if a plan differs.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from lab import paths
+from lab.engine import engine_environment
+from lab.providers import wrappers
+
+ROOT = Path(__file__).parent.parent
+IMAGE = "lab.local/bench:1"
+SECRETS = {
+    "database_password": "a-password-for-a-preview-alone",
+    "artifact_store_access_key": "BENCHACCESSKEY",
+    "artifact_store_secret_key": "a-secret-key-for-a-preview-alone",
+}
+NO_CLUSTER = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "bench",
+    "clusters": [{"name": "bench", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "users": [{"name": "bench", "user": {"token": "none"}}],
+    "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+}
+FLAT = '''"""Every resource of the plan, declared one by one."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pulumi
+
+for item in json.loads(Path(__file__).with_name("plan.json").read_text()):
+    cls = getattr(import_module(item["module"]), item["class"])
+    cls(item["name"], **item["inputs"])
+'''
+OUR_ENGINE_WORDS = ("pulumi:pulumi:Stack", "pulumi:providers:", "mlops:index:")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A stack that can be previewed."""
+
+    folder: Path
+    arguments: tuple[str, ...]
+    env: Mapping[str, str]
+
+    def pulumi(self, *arguments: str) -> str:
+        """What a command of the engine prints; ends the benchmark with its last words when it fails."""
+        done = subprocess.run(
+            [str(paths.binaries() / "pulumi"), *arguments, "--non-interactive", *self.arguments],
+            cwd=self.folder, env=dict(self.env), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            sys.exit(f"pulumi {arguments[0]} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        return done.stdout
+
+    def plan(self) -> list[dict[str, Any]]:
+        """The resources of a provider that a preview would make."""
+        steps = json.loads(self.pulumi("preview", "--json"))["steps"]
+        states = [step["newState"] for step in steps]
+        return [state for state in states if not state["type"].startswith(OUR_ENGINE_WORDS)]
+
+    def seconds(self) -> float:
+        """Wall time of one preview."""
+        start = time.perf_counter()
+        self.pulumi("preview")
+        return time.perf_counter() - start
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """The lab's, with a home and a backend of its own, and a cluster that nobody reaches."""
+    backend, home, kubeconfig = scratch / "backend", scratch / "home", scratch / "kubeconfig"
+    backend.mkdir()
+    wrappers.install(home / "plugins", Path(sys.executable))
+    kubeconfig.write_text(yaml.safe_dump(NO_CLUSTER))
+    return {
+        **engine_environment(),
+        "KUBECONFIG": str(kubeconfig),
+        "PULUMI_BACKEND_URL": f"file://{backend}",
+        "PULUMI_HOME": str(home),
+    }
+
+
+def ours(scratch: Path, env: Mapping[str, str], endpoints: int) -> Project:
+    """The repository's own program with a stack file of `endpoints` endpoints."""
+    stack, file = f"bench-{endpoints}", scratch / f"Pulumi.bench-{endpoints}.yaml"
+    config = {
+        "mlops:foundation": {
+            "kind": "local",
+            "context": "bench",
+            "images": {"postgres": IMAGE, "s3_gateway": IMAGE},
+            "node_pools": {"cpu": {"labels": {"mlops/node-pool": "cpu"}}},
+        },
+        "mlops:images": {"tracking": IMAGE, "training": IMAGE, "serving": IMAGE},
+        "mlops:quotas": {"serving": {"cpu": "9000", "memory": "9000Gi", "pods": 9000}},
+        "mlops:endpoints": {f"model-{number}": {"version": number + 1} for number in range(endpoints)},
+    }
+    file.write_text(yaml.safe_dump({"config": config}))
+    project = Project(ROOT, ("--stack", stack, "--config-file", str(file)), env)
+    Project(ROOT, (), env).pulumi("stack", "init", stack, "--no-select")
+    for key, value in SECRETS.items():
+        project.pulumi("config", "set", "--secret", f"mlops:{key}", value)
+    return project
+
+
+def flat(scratch: Path, env: Mapping[str, str], endpoints: int, plan: list[dict[str, Any]]) -> Project:
+    """A program without components that declares what stands in `plan`."""
+    folder = scratch / f"flat-{endpoints}"
+    folder.mkdir()
+    (folder / "Pulumi.yaml").write_text(f"name: flat-{endpoints}\nruntime: python\n")
+    (folder / "plan.json").write_text(json.dumps([_declared(state) for state in plan]))
+    (folder / "__main__.py").write_text(FLAT)
+    project = Project(folder, ("--stack", "flat"), env)
+    Project(folder, (), env).pulumi("stack", "init", "flat")
+    return project
+
+
+def _declared(state: Mapping[str, Any]) -> dict[str, Any]:
+    _, module, name = state["type"].split(":")
+    inputs = {_snake(key): value for key, value in state["inputs"].items() if key not in {"apiVersion", "kind"}}
+    dotted = module.replace("/", ".").replace(".k8s.io", "").replace("rbac.authorization", "rbac")
+    return {
+        "module": f"pulumi_kubernetes.{dotted}",
+        "class": name,
+        "name": state["urn"].split("::")[-1],
+        "inputs": inputs,
+    }
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def measure(scratch: Path, env: Mapping[str, str], endpoints: int, repetitions: int) -> Iterator[str]:
+    """One row of the table; both programs previewed in turn."""
+    program = ours(scratch, env, endpoints)
+    planned = program.plan()
+    peer = flat(scratch, env, endpoints, planned)
+    counts = [Counter(state["type"] for state in plan) for plan in (planned, peer.plan())]
+    if counts[0] != counts[1]:
+        sys.exit(
+            f"the flat program plans other resources: {counts[0] - counts[1]} missing, {counts[1] - counts[0]} more"
+        )
+    times = [(program.seconds(), peer.seconds()) for _ in range(repetitions)]
+    mine, other = (statistics.median(column) for column in zip(*times, strict=True))
+    yield from (str(endpoints), str(len(planned)), f"{mine:.2f}", f"{other:.2f}", f"{mine / other:.2f}")
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--endpoints", type=int, nargs="+", default=[1, 10, 100, 500], metavar="N")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="the median of so many (default: 3)")
+    options = parser.parse_args()
+    table = Table("endpoints", "resources", "this program (s)", "flat program (s)", "ratio", title="pulumi preview")
+    with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
+        scratch = Path(folder)
+        env = environment(scratch)
+        for endpoints in options.endpoints:
+            status.update(f"{endpoints} endpoints")
+            table.add_row(*measure(scratch, env, endpoints, options.repetitions))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
