@@ -42,6 +42,11 @@ def up(say: Say = lambda _: None) -> list[str]:
     return started
 
 
+def plan() -> list[str]:
+    """The processes that `up` would start; changes nothing."""
+    return [found.name for found in components.everything() if not process.up_to_date(found)]
+
+
 def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
     """No process, mount, namespace, link, route or cgroup of the cluster is left; with `wipe`, no state either."""
     if not paths.cluster().exists():

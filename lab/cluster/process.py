@@ -42,7 +42,7 @@ class Process:
         digest = hashlib.sha256(repr((self.command, self.in_node)).encode())
         digest.update(str(Path(self.command[0]).resolve()).encode())
         for file in self.files:
-            digest.update(file.read_bytes())
+            digest.update(file.read_bytes() if file.exists() else b"")
         return digest.hexdigest()
 
     @property

@@ -99,22 +99,23 @@ def build(module: Module, on_package: Callable[[str], None]) -> Path:
 
 
 def _compile(module: Module, into: Path) -> Iterator[str]:
+    """Each package as it is compiled: of what `go build -v` says, the lines that are one word."""
     arguments = ["build", "-v", *flags(module), "-o", f"{into}/", *module.packages.values()]
+    said: list[str] = []
     with subprocess.Popen(
         [go()[0], *arguments], cwd=module.folder, env=_environment(), stderr=subprocess.PIPE, text=True
     ) as compiler:
-        said: list[str] = []
         try:
-            for line in compiler.stderr or ():
-                if line.startswith(("go: ", "#", "\t")) or " " in line.strip():
-                    said.append(line.strip())
+            for line in map(str.strip, compiler.stderr or ()):
+                if " " in line:
+                    said.append(line)
                 else:
-                    yield line.strip()
-        finally:
-            if compiler.poll() is None and compiler.stderr and not compiler.stderr.closed:
-                compiler.stderr.close()
-            if compiler.wait():
-                raise LabError(f"{module.name} did not build: {_reason(said)}")
+                    yield line
+        except BaseException:
+            compiler.terminate()
+            raise
+    if compiler.returncode:
+        raise LabError(f"{module.name} did not build: {_reason(said)}")
 
 
 def _complete(module: Module, made: Path) -> None:

@@ -31,8 +31,7 @@ def install(console: Console, names: Iterable[str]) -> None:
 
 def install_packages(console: Console) -> None:
     """The Debian packages that the lab's cluster needs are installed afterwards."""
-    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    missing = sorted({package for command, package in APT_PACKAGES.items() if not shutil.which(command, path=search)})
+    missing = missing_packages()
     if not missing:
         return
     wanted = " ".join(missing)
@@ -65,8 +64,7 @@ def _modules(names: Iterable[str]) -> list[Module]:
 
 
 def _build_all(console: Console, missing: list[Module]) -> None:
-    with console.status("looking at what Go has of the tools already (the first time, it fetches their sources)"):
-        queue = [look(module) for module in missing]
+    queue = [_look(console, module) for module in missing]
     names = ", ".join(module.name for module in missing)
     needed = sum(pending.bytes for pending in queue)
     expected = seconds(sum(pending.seconds for pending in queue))
@@ -77,6 +75,25 @@ def _build_all(console: Console, missing: list[Module]) -> None:
             watch.begin(pending)
             build(pending.module, watch.compiled)
             watch.end()
+
+
+def _look(console: Console, module: Module) -> Pending:
+    what = f"looking at the sources of {module.name}"
+    if not console.is_terminal:
+        console.print(what, highlight=False)
+    with console.status(f"{what}; the first time, Go fetches them"):
+        return look(module)
+
+
+def missing_tools(names: Iterable[str]) -> list[str]:
+    """Modules that `install` would build."""
+    return [m.name for m in _modules(names) if not _on_path(m.instead) and not folder(m).is_dir()]
+
+
+def missing_packages() -> list[str]:
+    """Debian packages that `install_packages` would install."""
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return sorted({package for command, package in APT_PACKAGES.items() if not shutil.which(command, path=search)})
 
 
 def check_disk(queue: list[Pending], free: dict[Path, int]) -> None:
