@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi_kubernetes as k8s
@@ -60,8 +60,23 @@ class Grant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WayIn:
+    """What is asked for: a way to one Service, for the networks `cidrs` alone where there are any.
+
+    `health_path` answers 200 whatever the Host header is.
+    """
+
+    host: str
+    public: bool
+    certificate_arn: str | None
+    cidrs: Sequence[str]
+    idle_timeout_seconds: int
+    health_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ingress:
-    """A way in from outside the cluster, at `https://host` or, without a certificate, `http://host`.
+    """How to get one, in the words of the cluster's ingress class.
 
     `sources` are the address blocks that its load balancer's requests come from.
     """
@@ -82,7 +97,7 @@ class Ingress:
 class Foundation:
     """A cluster with our namespaces in it, two stores outside or inside of it, and a grant for each workload.
 
-    `facts` are what people need to know of it; nothing secret.
+    `facts` are what people need to know of it; nothing secret. `way_in` is None where nothing makes load balancers.
     """
 
     provider: k8s.Provider
@@ -93,3 +108,4 @@ class Foundation:
     training: Grant
     serving: Grant
     facts: Mapping[str, Input[str] | Mapping[str, Input[str]]]
+    way_in: Callable[[WayIn], Ingress] | None = None

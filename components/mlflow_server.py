@@ -10,7 +10,8 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import names, pods
-from components.foundation import ArtifactStore, Database, Grant
+from components.foundation import ArtifactStore, Database, Grant, Ingress
+from components.ingress import from_load_balancer, ingress
 
 NAME = names.TRACKING_SERVICE
 PORT = names.TRACKING_PORT
@@ -34,6 +35,7 @@ class MlflowServerArgs:
     database: Database
     artifact_store: ArtifactStore
     grant: Grant
+    ingress: Ingress | None = None
 
 
 class MlflowServer(pulumi.ComponentResource):
@@ -73,6 +75,8 @@ class MlflowServer(pulumi.ComponentResource):
         k8s.policy.v1.PodDisruptionBudget(
             name, metadata=metadata, spec={"max_unavailable": 1, "selector": {"match_labels": SELECTOR}}, opts=child
         )
+        if args.ingress:
+            ingress(name, args.ingress, service.metadata.name, PORT, metadata=named, opts=child)
         self.url = Output.concat("http://", service.metadata.name, ".", deployment.metadata.namespace, f":{PORT}")
         self.register_outputs({"url": self.url})
 
@@ -103,7 +107,9 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HOST": "0.0.0.0",
         "MLFLOW_PORT": str(PORT),
-        "MLFLOW_SERVER_ALLOWED_HOSTS": allowed_hosts(args.allowed_hosts),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": allowed_hosts(
+            [*args.allowed_hosts, *([args.ingress.host] if args.ingress else [])]
+        ),
         # Runs a job queue in each server, which together outgrow 1 GiB.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_SERVE_ARTIFACTS": "false",
@@ -150,10 +156,15 @@ def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.Job
         "backoff_limit": 3,
         "active_deadline_seconds": 540,  # under Pulumi's own patience of 10 minutes, so that the Job gives the reason
         "template": {
-            "metadata": {"labels": MIGRATION_LABELS},
+            "metadata": {"labels": MIGRATION_LABELS, **_saved(args.database)},
             "spec": {**_pod(args, container), "restart_policy": "Never"},
         },
     }
+
+
+def _saved(database: Database) -> k8s.meta.v1.ObjectMetaArgsDict:
+    """Where to go back to; and by waiting for this value the migration waits for the snapshot."""
+    return {} if database.snapshot is None else {"annotations": {"mlops/database-snapshot": database.snapshot}}
 
 
 def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.DeploymentSpecArgsDict:
@@ -198,7 +209,8 @@ def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDi
                     for namespace in (names.TRAINING, names.SERVING)
                 ],
                 "ports": [{"protocol": "TCP", "port": PORT}],
-            }
+            },
+            *([from_load_balancer(args.ingress, PORT)] if args.ingress else []),
         ],
         "egress": [args.database.egress, *args.artifact_store.egress],
     }

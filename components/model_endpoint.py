@@ -10,7 +10,8 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import names, pods
-from components.foundation import ArtifactStore, Grant
+from components.foundation import ArtifactStore, Grant, Ingress
+from components.ingress import ingress
 
 PORT = names.SERVING_PORT
 REQUEST_SECONDS = 30
@@ -39,6 +40,7 @@ class ModelEndpointArgs:
     tracking_url: Input[str]
     artifact_store: ArtifactStore
     grant: Grant
+    ingress: Ingress | None = None
 
 
 class ModelEndpoint(pulumi.ComponentResource):
@@ -70,6 +72,8 @@ class ModelEndpoint(pulumi.ComponentResource):
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
             name, metadata=metadata, spec=_autoscaling(deployment.metadata.name, args), opts=child
         )
+        if args.ingress:
+            ingress(name, args.ingress, service.metadata.name, 80, metadata=named, opts=child)
         self.url = Output.concat("http://", service.metadata.name, ".", names.SERVING)
         self.register_outputs({"url": self.url})
 

@@ -200,6 +200,32 @@ CertificateArn = Annotated[
         instead="choose one that `aws acm list-certificates` lists, in the stack's region",
     ),
 ]
+HostName = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$", max_length=253),
+    Rule(
+        must="must be a full host name in lower case, without a port or a path",
+        because="the load balancer answers to it alone, and DNS has to point it there",
+        instead="write it as in churn.models.example.com",
+    ),
+]
+Scheme = Annotated[
+    Literal["internal", "public"],
+    Rule(
+        must="must be internal or public",
+        because="it decides whether the internet can reach the load balancer at all",
+        instead="leave the key out for internal",
+    ),
+]
+IdleSeconds = Annotated[
+    int,
+    Field(strict=True, ge=1, le=4000),
+    Rule(
+        must="must be a whole number of seconds from 1 to 4000",
+        because="the load balancer drops a connection on which nothing came for so long, and takes no other number",
+        instead="write more than the slowest answer takes, as in idle_timeout_seconds: 60",
+    ),
+]
 LogDays = Annotated[
     int,
     Field(strict=True),
@@ -368,6 +394,26 @@ MAX_CPUS = Rule(
     must="must be a whole number of at least 2 in a pool without GPUs, and left out where gpu.max is the limit",
     because="it is the most that the pool may cost: nothing else stops it from growing",
     instead="write it as in max_cpus: 64",
+)
+PUBLIC_TLS = Rule(
+    must="must be the ARN of a certificate in ACM when the scheme is public",
+    because="over the internet it speaks HTTPS alone",
+    instead="request one for the host (aws acm request-certificate), or write scheme: internal",
+)
+PUBLIC_NETWORKS = Rule(
+    must="must be a list of one network or more when the scheme is public",
+    because="the server has no accounts, so the network is what decides who may ask",
+    instead="write cidrs: [203.0.113.0/24], or scheme: internal",
+)
+NO_PUBLIC_TRACKING = Rule(
+    must="must be internal",
+    because="MLflow has no accounts here: whoever reaches it can change every model",
+    instead="leave the key out and use a VPN, or `kubectl port-forward -n mlops-platform service/mlflow 5000`",
+)
+INGRESS_NEEDS_AWS = Rule(
+    must="must be left out where mlops:foundation.kind is local",
+    because="nothing in the cluster would make a load balancer for it",
+    instead="use `kubectl port-forward`, or an ingress of your own beside this program",
 )
 ADMINISTRATORS = Rule(
     must="must be a list of one role or more, each once",

@@ -3,22 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from components.aws import instance_families
 from components.aws.subnets import overlap
 from infra import aws_rules, rules, secret_rules
+from infra.model import Model
 from infra.rules import Rule
 from infra.secret_rules import SecretRule
 
 POOL_LABEL = "mlops/node-pool"
 """Nodes of a pool carry it with the pool's name; pods select them by it."""
-
-
-class Model(BaseModel):
-    """Frozen; a key it does not know is an error; defaults obey the rules of what is written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def kind_unless_said(kind: str) -> BeforeValidator:
@@ -259,7 +254,7 @@ class AwsFoundation(Model):
     """An AWS account: VPC, EKS cluster, S3 bucket, RDS database, image repositories, one role for each workload."""
 
     secrets: ClassVar[Mapping[str, SecretRule]] = {"database_password": secret_rules.PASSWORD}
-    kind: Annotated[Literal["aws"], rules.KIND]
+    kind: Literal["aws"]
     account_id: aws_rules.AccountId
     permissions_boundary: aws_rules.PolicyArn | None = None
     network: Network
@@ -304,6 +299,41 @@ class AwsFoundation(Model):
                 instead="add one, as in cpu: {instance_families: [m7i, m7a], max_cpus: 64}",
             ).broken()
         return pools
+
+
+class Ingress(Model):
+    """A load balancer of its own in front of a Service; by default one that only the VPC and its peers reach."""
+
+    host: aws_rules.HostName
+    scheme: aws_rules.Scheme = "internal"
+    certificate_arn: aws_rules.CertificateArn | None = None
+    cidrs: tuple[aws_rules.NamedCidr, ...] = ()
+    idle_timeout_seconds: aws_rules.IdleSeconds = 60
+
+    @field_validator("certificate_arn")
+    @classmethod
+    def _tls_when_public(cls, arn: str | None, info: ValidationInfo) -> str | None:
+        if arn is None and info.data.get("scheme") == "public":
+            raise aws_rules.PUBLIC_TLS.broken("missing")
+        return arn
+
+    @field_validator("cidrs")
+    @classmethod
+    def _for_named_networks_when_public(cls, cidrs: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not cidrs and info.data.get("scheme") == "public":
+            raise aws_rules.PUBLIC_NETWORKS.broken("empty")
+        return cidrs
+
+
+class TrackingIngress(Ingress):
+    """The same for MLflow, which has no accounts."""
+
+    @field_validator("scheme")
+    @classmethod
+    def _never_public(cls, scheme: str) -> str:
+        if scheme == "public":
+            raise aws_rules.NO_PUBLIC_TRACKING.broken()
+        return scheme
 
 
 def _of_account(arn: str, info: ValidationInfo) -> str:

@@ -3,13 +3,17 @@
 from components.foundation import Foundation, NodePool
 from components.local.foundation import LocalFoundation, LocalFoundationArgs
 from components.namespaces import QuotaArgs
-from infra import settings
+from infra import aws_foundation, settings
 from infra.settings import Settings
 
 
 def build(stack: Settings) -> Foundation:
     """Declares everything the platform stands on."""
-    return local(stack.foundation, stack.quotas)
+    match stack.foundation:
+        case settings.AwsFoundation() as chosen:
+            return aws_foundation.build(stack, chosen)
+        case chosen:
+            return local(chosen, stack.quotas)
 
 
 def local(chosen: settings.LocalFoundation, quotas: settings.Quotas) -> Foundation:

@@ -26,6 +26,11 @@ class Problem:
     found: str
     rule: Rule
 
+    @property
+    def key(self) -> str:
+        """The key of Pulumi's configuration that it is in."""
+        return PREFIX + self.path.partition(".")[0]
+
     def line(self, file: str) -> str:
         """The sentence."""
         must, because, instead = self.rule.must, self.rule.because, self.rule.instead

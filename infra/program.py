@@ -3,10 +3,11 @@
 import pulumi
 from pulumi import ResourceOptions
 
-from components.foundation import Foundation
+from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
 from components.training_job import TrainingJob, TrainingJobArgs
+from infra import aws_settings
 from infra import foundation as foundations
 from infra.settings import Endpoint, Images, Settings, Training
 
@@ -24,16 +25,19 @@ def deploy(stack: Settings) -> None:
     }
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
+    for name, fact in base.facts.items():
+        pulumi.export(name, fact)
     pulumi.export("artifacts", pulumi.Output.concat("s3://", base.artifact_store.bucket))
 
 
 def _tracking(stack: Settings, base: Foundation) -> MlflowServerArgs:
     return MlflowServerArgs(
         image=stack.images.tracking,
-        **stack.tracking.model_dump(),
+        **stack.tracking.model_dump(exclude={"ingress"}),
         database=base.database,
         artifact_store=base.artifact_store,
         grant=base.tracking,
+        ingress=_ingress(base, stack.tracking.ingress, "/health"),
     )
 
 
@@ -73,4 +77,21 @@ def _endpoint(
         tracking_url=tracking.url,
         artifact_store=base.artifact_store,
         grant=base.serving,
+        ingress=_ingress(base, endpoint.ingress, "/ping"),
+    )
+
+
+def _ingress(base: Foundation, asked: aws_settings.Ingress | None, health_path: str) -> Ingress | None:
+    """None where none is asked for."""
+    if asked is None or base.way_in is None:
+        return None
+    return base.way_in(
+        WayIn(
+            host=asked.host,
+            public=asked.scheme == "public",
+            certificate_arn=asked.certificate_arn,
+            cidrs=asked.cidrs,
+            idle_timeout_seconds=asked.idle_timeout_seconds,
+            health_path=health_path,
+        )
     )

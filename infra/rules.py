@@ -38,15 +38,18 @@ class Rule:
         return PydanticCustomError("rule", "{must}", words)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inside = handler(source)
+        of_alternatives = inside["type"] == "union"  # whose errors are one for each alternative
+
         def check(value: object, inner: core_schema.ValidatorFunctionWrapHandler) -> object:
             try:
                 return inner(value)
             except ValidationError as error:
-                if any(detail["loc"] for detail in error.errors(include_url=False)):
-                    raise  # about something inside, which has a rule of its own
-                raise self.broken() from None
+                if of_alternatives or not any(detail["loc"] for detail in error.errors(include_url=False)):
+                    raise self.broken() from None
+                raise  # about something inside, which has a rule of its own
 
-        return core_schema.no_info_wrap_validator_function(check, handler(source))
+        return core_schema.no_info_wrap_validator_function(check, inside)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(schema), "description": f"{self.must[0].upper()}{self.must[1:]}, because {self.because}."}

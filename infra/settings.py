@@ -11,20 +11,16 @@ from typing import Annotated, ClassVar, Literal, cast
 
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from components import environment
-from infra import problems, rules, secret_rules
+from infra import aws_rules, problems, rules, secret_rules
+from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
+from infra.model import Model
 from infra.problems import PREFIX, Problem
 from infra.quantities import cpu_text, memory_text, octets, thousandths
 from infra.rules import Rule
 from infra.secret_rules import SecretRule
-
-
-class Model(BaseModel):
-    """Frozen; a key it does not know is an error; defaults obey the rules of what is written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class Gpu(Model):
@@ -56,19 +52,19 @@ class LocalFoundation(Model):
         "artifact_store_access_key": secret_rules.ACCESS_KEY,
         "artifact_store_secret_key": secret_rules.SECRET_KEY,
     }
-    kind: Annotated[Literal["local"], rules.KIND]
+    kind: Literal["local"]
     context: rules.Context
     storage_gib: rules.Gibibytes = 5
     images: LocalImages
     node_pools: Annotated[dict[rules.PoolName, LocalNodePool], Field(min_length=1), rules.SOME_POOLS]
 
 
-Foundation = LocalFoundation
-"""Another kind is a class joined here with `|` and `Field(discriminator="kind")`, and a case in infra/foundation.py."""
+Foundation = Annotated[LocalFoundation | AwsFoundation, Field(discriminator="kind")]
+"""Another kind is a class joined here, and a case in infra/foundation.py."""
 
 GPU_RESOURCES = {"nvidia": "nvidia.com/gpu"}
 
-KINDS: Mapping[str, type[Foundation]] = {"local": LocalFoundation}
+KINDS: Mapping[str, type[LocalFoundation | AwsFoundation]] = {"local": LocalFoundation, "aws": AwsFoundation}
 
 
 class Images(Model):
@@ -116,12 +112,21 @@ class Tracking(Model):
     cpu: rules.Cpu = "100m"
     memory: rules.Memory = "1Gi"
     allowed_hosts: tuple[rules.Host, ...] = ()
+    ingress: TrackingIngress | None = None
+
+    @field_validator("ingress")
+    @classmethod
+    def _where_load_balancers_are(cls, way: TrackingIngress | None, info: ValidationInfo) -> TrackingIngress | None:
+        if way and _rest(info).kind == "local":
+            raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
+        return way
 
 
 @dataclass(frozen=True)
 class Rest:
     """What the rest of the file says, as far as it is right: some rules are about two sections."""
 
+    kind: str = ""
     gpus_of_pools: Mapping[str, int | None] | None = None
     quotas: Quotas | None = None
 
@@ -132,7 +137,7 @@ class Training(Model):
     model: rules.ModelName
     dataset: rules.Dataset
     node_pool: rules.PoolName
-    parameters: dict[rules.ParameterName, rules.ParameterValue] = {}
+    parameters: dict[rules.ParameterName, rules.ParameterValue] = Field(default_factory=dict)
     cpu: rules.Cpu = "500m"
     memory: rules.Memory = "1Gi"
     gpus: rules.Gpus | None = None
@@ -218,6 +223,14 @@ class Endpoint(Model):
     memory: rules.Memory = "1Gi"
     startup_seconds: rules.StartupSeconds = 45
     drain_seconds: rules.DrainSeconds = 5
+    ingress: Ingress | None = None
+
+    @field_validator("ingress")
+    @classmethod
+    def _where_load_balancers_are(cls, way: Ingress | None, info: ValidationInfo) -> Ingress | None:
+        if way and _rest(info).kind == "local":
+            raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
+        return way
 
 
 class Settings(Model):
@@ -227,8 +240,8 @@ class Settings(Model):
     images: Images
     quotas: Quotas = Quotas()
     tracking: Tracking = Tracking()
-    training: dict[rules.JobName, Training] = {}
-    endpoints: dict[rules.EndpointName, Endpoint] = {}
+    training: dict[rules.JobName, Training] = Field(default_factory=dict)
+    endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
 
     @field_validator("endpoints")
     @classmethod
@@ -248,11 +261,12 @@ def read() -> Settings:
     """The settings of the current stack. pulumi.RunError with every problem of its file, one a line, if it has any."""
     written = {key.removeprefix(PREFIX): text for key, text in CONFIG.get().items() if key.startswith(PREFIX)}
     values = {key: _parsed(text) for key, text in written.items() if key in Settings.model_fields}
-    found = list(_problems_beside_the_tree(written, _secrets_of(values.get("foundation"))))
+    found = [*_unknown_keys(written, values), *_problems_of_secrets(written, values)]
     try:
         settings = Settings.model_validate(values, context=_rest_of(values))
     except ValidationError as error:
-        raise problems.refusal([*problems.of(error, Settings), *found]) from None
+        readable = (problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key))
+        raise problems.refusal([*readable, *found]) from None
     if found:
         raise problems.refusal(found)
     return settings
@@ -271,16 +285,23 @@ def _parsed(text: str) -> object:
         return text
 
 
-def _problems_beside_the_tree(written: Mapping[str, str], secrets: Mapping[str, SecretRule]) -> Iterator[Problem]:
-    """Keys that nobody reads, and secrets: missing, weak, in plain text, or where they do not belong."""
-    known = Settings.model_fields.keys() | secrets.keys()
+def _unknown_keys(written: Mapping[str, str], values: Mapping[str, object]) -> Iterator[Problem]:
+    kind = _kind(values)
+    secrets = {key for each in ([kind] if kind else KINDS.values()) for key in each.secrets}
+    known = Settings.model_fields.keys() | secrets
     for key in sorted(written.keys() - known):
         yield Problem(path=key, found="is unknown", rule=problems.unknown_key(key, known))
-    for key in Settings.model_fields.keys() & written.keys():
+
+
+def _problems_of_secrets(written: Mapping[str, str], values: Mapping[str, object]) -> Iterator[Problem]:
+    """Missing, weak, in plain text, or where they do not belong."""
+    for key in values:
         if is_config_secret(PREFIX + key):
             rule = secret_rules.NO_SECRET.rule("write the value without --secret")
             yield Problem(path=key, found="holds a secret", rule=rule)
-    for key, secret_rule in secrets.items():
+    if (kind := _kind(values)) is None:
+        return
+    for key, secret_rule in kind.secrets.items():
         command = f"run pulumi config set --secret {PREFIX}{key}"
         if key not in written:
             yield Problem(path=key, found="is missing", rule=secret_rule.rule(command))
@@ -291,19 +312,23 @@ def _problems_beside_the_tree(written: Mapping[str, str], secrets: Mapping[str, 
             yield Problem(path=key, found="(not shown) is wrong", rule=secret_rule.rule(command))
 
 
-def _secrets_of(foundation: object) -> Mapping[str, SecretRule]:
-    """The secrets that this kind of foundation needs; none where the kind itself is wrong."""
-    kind = KINDS.get(str(_mapping(foundation).get("kind")))
-    return kind.secrets if kind else {}
+def _kind(values: Mapping[str, object]) -> type[LocalFoundation | AwsFoundation] | None:
+    """The kind of foundation that the file names, right or wrong in the rest; None where the name is wrong."""
+    return KINDS.get(str(_mapping(values.get("foundation")).get("kind")))
 
 
 def _rest_of(values: Mapping[str, object]) -> Rest:
-    pools = _mapping(values.get("foundation")).get("node_pools")
+    foundation = _mapping(values.get("foundation"))
+    pools = foundation.get("node_pools")
     try:
         quotas = Quotas.model_validate(values.get("quotas", {}))
     except ValidationError:
         quotas = None
-    return Rest({name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None, quotas)
+    return Rest(
+        kind=str(foundation.get("kind")),
+        gpus_of_pools={name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None,
+        quotas=quotas,
+    )
 
 
 def _gpus_of(pool: object) -> int | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.policy_documents import encrypted_connections_only
 
@@ -28,7 +27,6 @@ class ArtifactBucketArgs:
     """A bucket of yours that takes one line for each request."""
     protected: bool
     """Refuses to be deleted; without it, deleting the bucket deletes what is in it."""
-    account: Account
 
 
 class ArtifactBucket(pulumi.ComponentResource):

@@ -55,6 +55,7 @@ class Cluster(pulumi.ComponentResource):
     arn: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
     """Of the control plane and of every node and pod: who lets this group in lets the cluster in."""
+    service_cidr: pulumi.Output[str]
     role_arn: pulumi.Output[str]
     """The role by which EKS starts nodes."""
     provider: k8s.Provider
@@ -102,6 +103,7 @@ class Cluster(pulumi.ComponentResource):
         )
         _services(name, cluster, pulumi.ResourceOptions(parent=self, provider=self.provider), child)
         self.name, self.arn, self.role_arn = cluster.name, cluster.arn, role.arn
+        self.service_cidr = pulumi.Output.from_input(args.service_cidr)
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
         self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id, "role_arn": role.arn})
 

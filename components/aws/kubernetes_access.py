@@ -72,6 +72,6 @@ def provider(name: str, access: KubernetesAccess, opts: pulumi.ResourceOptions) 
     )
 
 
-def update_kubeconfig_command(access: KubernetesAccess) -> str:
+def update_kubeconfig_command(cluster_name: str, region: str) -> str:
     """What a person types to get the same access."""
-    return f"aws eks update-kubeconfig --name {access.cluster_name} --region {access.region}"
+    return f"aws eks update-kubeconfig --name {cluster_name} --region {region}"

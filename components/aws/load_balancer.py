@@ -2,37 +2,39 @@
 
 from collections.abc import Mapping, Sequence
 
+import pulumi
+
+from components.foundation import WayIn
+
 CLASS = "alb"
+TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+"""TLS 1.2 and 1.3 (ELB user guide, "Security policies")."""
 
 
-def annotations(
-    *, public: bool, certificate_arn: str | None, cidrs: Sequence[str], health_path: str, idle_timeout_seconds: int
-) -> Mapping[str, str]:
-    """Annotations of an Ingress: one load balancer of its own, straight to the pods' addresses.
+def annotations(asked: WayIn, subnet_ids: pulumi.Input[Sequence[str]]) -> Mapping[str, pulumi.Input[str]]:
+    """Annotations of an Ingress: one load balancer of its own in these subnets, straight to the pods' addresses.
 
     With a certificate it speaks HTTPS and sends plain HTTP there; a public one without a certificate cannot be asked
     for (settings refuse it). Names are those of the AWS Load Balancer Controller, "Ingress annotations".
     """
-    listeners = '[{"HTTP":80},{"HTTPS":443}]' if certificate_arn else '[{"HTTP":80}]'
-    words = {
-        "scheme": "internet-facing" if public else "internal",
-        "target-type": "ip",
-        "listen-ports": listeners,
-        "healthcheck-path": health_path,
-        "healthcheck-interval-seconds": "10",
-        "inbound-cidrs": ",".join(cidrs),
-        "load-balancer-attributes": (
-            f"idle_timeout.timeout_seconds={idle_timeout_seconds},routing.http.drop_invalid_header_fields.enabled=true"
-        ),
-        "target-group-attributes": "deregistration_delay.timeout_seconds=30",
-        **(
-            {
-                "certificate-arn": certificate_arn,
-                "ssl-redirect": "443",
-                "ssl-policy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
-            }
-            if certificate_arn
-            else {}
-        ),
+    attributes = {
+        "idle_timeout.timeout_seconds": str(asked.idle_timeout_seconds),
+        "routing.http.drop_invalid_header_fields.enabled": "true",
     }
-    return {f"alb.ingress.kubernetes.io/{key}": value for key, value in words.items() if value}
+    words: dict[str, pulumi.Input[str]] = {
+        "scheme": "internet-facing" if asked.public else "internal",
+        "subnets": pulumi.Output.from_input(subnet_ids).apply(",".join),
+        "target-type": "ip",
+        "listen-ports": '[{"HTTP":80},{"HTTPS":443}]' if asked.certificate_arn else '[{"HTTP":80}]',
+        "healthcheck-path": asked.health_path,
+        "healthcheck-interval-seconds": "10",
+        "load-balancer-attributes": ",".join(f"{key}={value}" for key, value in attributes.items()),
+        "target-group-attributes": "deregistration_delay.timeout_seconds=30",
+    }
+    if asked.cidrs:
+        words["inbound-cidrs"] = ",".join(asked.cidrs)
+    if asked.certificate_arn:
+        words["certificate-arn"] = asked.certificate_arn
+        words["ssl-policy"] = TLS_POLICY
+        words["ssl-redirect"] = "443"
+    return {f"alb.ingress.kubernetes.io/{key}": value for key, value in words.items()}

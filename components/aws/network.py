@@ -39,6 +39,7 @@ class Network(pulumi.ComponentResource):
     """
 
     vpc_id: pulumi.Output[str]
+    cidr: pulumi.Output[str]
     private_subnet_ids: pulumi.Output[list[str]]
     """One for each zone, in the order of the zones."""
     public_subnet_ids: pulumi.Output[list[str]]
@@ -69,12 +70,13 @@ class Network(pulumi.ComponentResource):
         tables = _private_routes(name, vpc, private, _gateways(name, args, public, child), child)
         _endpoints(name, args, vpc, child, subnets=private, tables=tables)
         _log_flows(name, args, vpc, child)
-        self.vpc_id = vpc.id
+        self.vpc_id, self.cidr = vpc.id, vpc.cidr_block
         self.private_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in private))
         self.public_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in public))
         self.register_outputs(
             {
                 "vpc_id": self.vpc_id,
+                "cidr": self.cidr,
                 "private_subnet_ids": self.private_subnet_ids,
                 "public_subnet_ids": self.public_subnet_ids,
             }

@@ -71,7 +71,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("network", {**EXISTING, "vpc_id": "vpc-1"}, "id of a VPC", "network.vpc_id"),
     ("network", {**EXISTING, "private_subnet_ids": ["subnet-01234567"]}, "two subnets", "network.private_subnet_ids"),
     ("network", {**EXISTING, "cidr": "10.0.0.0/16"}, "key that this program reads", "network.cidr"),
-    ("network", {"kind": "shared"}, "new or existing"),
+    ("network", {"kind": "shared"}, "new or existing", "network.kind"),
     ("cluster.kubernetes_version", "1.29", "1.34 or 1.35, in quotes"),
     ("cluster.kubernetes_version", 1.35, "1.34 or 1.35, in quotes"),
     ("cluster.admin_role_arns", [], "one role or more"),

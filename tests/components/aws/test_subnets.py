@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from components.aws.subnets import LARGEST_PREFIX, MAX_ZONES, SMALLEST_PREFIX, Zone, overlap, plan
 
 
-
 def vpc(second: int, third: int, prefix: int) -> str:
     return str(IPv4Network((f"10.{second}.{third}.0", prefix), strict=False))
 

@@ -1,0 +1,33 @@
+"""A VPC that somebody else made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExistingNetworkArgs:
+    """Which one, and which of its subnets."""
+
+    vpc_id: str
+    private_subnet_ids: Sequence[str]
+    public_subnet_ids: Sequence[str]
+
+
+class ExistingNetwork(pulumi.ComponentResource):
+    """The same that `Network` offers, of a VPC that is only looked up; its routes and endpoints are its owner's."""
+
+    vpc_id: pulumi.Output[str]
+    cidr: pulumi.Output[str]
+    private_subnet_ids: pulumi.Output[list[str]]
+    public_subnet_ids: pulumi.Output[list[str]]
+
+    def __init__(self, name: str, args: ExistingNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mlops:aws:ExistingNetwork", name, {}, opts)
+        vpc = aws.ec2.get_vpc_output(id=args.vpc_id, opts=pulumi.InvokeOutputOptions(parent=self))
+        self.vpc_id, self.cidr = vpc.id, vpc.cidr_block
+        self.private_subnet_ids = pulumi.Output.from_input(list(args.private_subnet_ids))
+        self.public_subnet_ids = pulumi.Output.from_input(list(args.public_subnet_ids))
+        self.register_outputs({"vpc_id": self.vpc_id, "cidr": self.cidr})

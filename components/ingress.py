@@ -1,0 +1,40 @@
+"""A way in from outside the cluster to one Service."""
+
+from __future__ import annotations
+
+import pulumi_kubernetes as k8s
+from pulumi import Input, ResourceOptions
+
+from components.foundation import Ingress
+
+
+def ingress(
+    name: str,
+    way: Ingress,
+    service: Input[str],
+    port: int,
+    *,
+    metadata: k8s.meta.v1.ObjectMetaArgsDict,
+    opts: ResourceOptions,
+) -> k8s.networking.v1.Ingress:
+    """All paths of the host lead to the Service. It is there once the load balancer has an address."""
+    backend: k8s.networking.v1.IngressBackendArgsDict = {"service": {"name": service, "port": {"number": port}}}
+    return k8s.networking.v1.Ingress(
+        name,
+        metadata={**metadata, "annotations": dict(way.annotations)},
+        spec={
+            "ingress_class_name": way.class_name,
+            "rules": [
+                {"host": way.host, "http": {"paths": [{"path": "/", "path_type": "Prefix", "backend": backend}]}}
+            ],
+        },
+        opts=opts,
+    )
+
+
+def from_load_balancer(way: Ingress, port: int) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
+    """Of a NetworkPolicy: the load balancer reaches the pods."""
+    return {
+        "from_": [{"ip_block": {"cidr": source}} for source in way.sources],
+        "ports": [{"protocol": "TCP", "port": port}],
+    }

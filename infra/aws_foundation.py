@@ -1,0 +1,336 @@
+"""`kind: aws`: joins the components of an AWS account to the foundation that the platform stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceOptions
+
+from components import foundation
+from components.aws import account as accounts
+from components.aws import artifact_bucket, database, kubernetes_access, load_balancer, nodes
+from components.aws.account import Account
+from components.aws.artifact_bucket import ArtifactBucket, ArtifactBucketArgs
+from components.aws.cluster import Cluster, ClusterArgs
+from components.aws.database import Database, DatabaseArgs, DatabaseSnapshot, DatabaseSnapshotArgs
+from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
+from components.aws.existing_network import ExistingNetwork, ExistingNetworkArgs
+from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
+from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
+from components.aws.network import Network, NetworkArgs
+from components.aws.node_pool import GPU_TAINT, NodePool, NodePoolArgs
+from components.aws.nodes import Nodes, NodesArgs
+from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
+from components.namespaces import Namespaces, NamespacesArgs, QuotaArgs
+from infra import aws_settings, settings
+from infra.aws_account import check
+from infra.aws_settings import POOL_LABEL, AwsFoundation
+from infra.settings import Settings
+
+IMAGES = ("tracking", "training", "serving")
+POD_IDENTITY_AGENT = "169.254.170.23/32"
+"""Where a pod asks for its role's credentials (EKS user guide, "Pod Identity")."""
+RIGHTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "tracking": ((), (artifact_bucket.ARTIFACTS,)),
+    "training": ((artifact_bucket.DATASETS,), (artifact_bucket.ARTIFACTS,)),
+    "serving": ((artifact_bucket.ARTIFACTS,), (artifact_bucket.PREDICTIONS,)),
+}
+"""Workload -> prefixes of the bucket that it reads, and those that it reads and writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What every part of the foundation needs to know."""
+
+    name: str
+    """Of the cluster, and in front of all fixed names: one for each stack of an account and region."""
+    account: Account
+    chosen: AwsFoundation
+
+
+def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
+    """Declares it all, from the network up. pulumi.RunError if the credentials are another account's."""
+    site = Site(name=f"{pulumi.get_project()}-{pulumi.get_stack()}", account=accounts.current(), chosen=chosen)
+    check(site.account, chosen)
+    registry = _registry(site)
+    network = _network(site)
+    cluster = _cluster(site, network)
+    pools = _node_pools(site, network, cluster)
+    bucket = _bucket(site)
+    store = _database(site, network, cluster)
+    egress = _egress()
+    namespaces = Namespaces(
+        "namespaces",
+        NamespacesArgs(
+            platform=QuotaArgs(**stack.quotas.platform.model_dump()),
+            training=QuotaArgs(**stack.quotas.training.model_dump()),
+            serving=QuotaArgs(**stack.quotas.serving.model_dump()),
+            artifact_store=egress,
+            dns=_dns(cluster.service_cidr),
+        ),
+        # Pods need their nodes until they have ended.
+        ResourceOptions(provider=cluster.provider, depends_on=pools),
+    )
+    places = {"tracking": namespaces.platform, "training": namespaces.training, "serving": namespaces.serving}
+    grants = {name: _grant(site, name, place, bucket, cluster) for name, place in places.items()}
+    return foundation.Foundation(
+        provider=cluster.provider,
+        artifact_store=foundation.ArtifactStore(
+            bucket=bucket.name, environment={"AWS_REGION": site.account.region}, egress=egress
+        ),
+        database=foundation.Database(
+            host=store.host,
+            port=database.PORT,
+            name=database.NAME,
+            user=database.USER,
+            password=settings.secret("database_password"),
+            egress={
+                "to": [{"ip_block": {"cidr": network.cidr}}],
+                "ports": [{"protocol": "TCP", "port": database.PORT}],
+            },
+            snapshot=_snapshot(store, stack.images.tracking) if chosen.database.protected else None,
+        ),
+        node_pools={
+            name: foundation.NodePool(labels={POOL_LABEL: name}, gpu_resource=GPU_TAINT if pool.gpu else None)
+            for name, pool in chosen.node_pools.items()
+        },
+        **grants,
+        facts={
+            "cluster": cluster.name,
+            "kubeconfig_command": kubernetes_access.update_kubeconfig_command(_cluster_name(site), site.account.region),
+            "registry": registry.urls,
+        },
+        way_in=lambda asked: foundation.Ingress(
+            host=asked.host,
+            tls=asked.certificate_arn is not None,
+            class_name=load_balancer.CLASS,
+            annotations=load_balancer.annotations(
+                asked, network.public_subnet_ids if asked.public else network.private_subnet_ids
+            ),
+            sources=[network.cidr],
+        ),
+    )
+
+
+def _cluster_name(site: Site) -> str:
+    cluster = site.chosen.cluster
+    return cluster.name if isinstance(cluster, aws_settings.ExistingCluster) else site.name
+
+
+def _registry(site: Site) -> ImageRegistry:
+    """Needs nothing of the rest, so that images can be pushed before the first pod wants one."""
+    return ImageRegistry(
+        "images",
+        ImageRegistryArgs(
+            prefix=site.name,
+            images=IMAGES,
+            puller_role_arns=[nodes.role_arn(_cluster_name(site), site.account)],
+            keep=site.chosen.keep_images,
+            protected=site.chosen.artifacts.protected,
+        ),
+    )
+
+
+def _network(site: Site) -> Network | ExistingNetwork:
+    match site.chosen.network:
+        case aws_settings.ExistingNetwork() as existing:
+            return ExistingNetwork(
+                "network",
+                ExistingNetworkArgs(
+                    vpc_id=existing.vpc_id,
+                    private_subnet_ids=existing.private_subnet_ids,
+                    public_subnet_ids=existing.public_subnet_ids,
+                ),
+            )
+        case new:
+            return Network(
+                "network",
+                NetworkArgs(
+                    cidr=new.cidr,
+                    zones=accounts.zones(new.availability_zones),
+                    nat_gateways=new.nat_gateways,
+                    interface_endpoints=new.interface_endpoints,
+                    flow_log_days=new.flow_log_days,
+                    cluster_name=_cluster_name(site),
+                    account=site.account,
+                ),
+            )
+
+
+def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | ExistingCluster:
+    match site.chosen.cluster:
+        case aws_settings.ExistingCluster() as existing:
+            return ExistingCluster("cluster", ExistingClusterArgs(cluster_name=existing.name, account=site.account))
+        case new:
+            return Cluster(
+                "cluster",
+                ClusterArgs(
+                    cluster_name=site.name,
+                    kubernetes_version=new.kubernetes_version,
+                    service_cidr=new.service_cidr,
+                    private_subnet_ids=network.private_subnet_ids,
+                    admin_role_arns=new.admin_role_arns,
+                    public_access_cidrs=new.public_access_cidrs,
+                    log_days=new.log_days,
+                    permissions_boundary=site.chosen.permissions_boundary,
+                    protected=new.protected,
+                    account=site.account,
+                ),
+            )
+
+
+def _node_pools(
+    site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster
+) -> list[pulumi.Resource]:
+    shared = Nodes(
+        "nodes",
+        NodesArgs(
+            cluster_name=_cluster_name(site),
+            cluster=cluster.name,
+            cluster_role_arn=cluster.role_arn,
+            disk_role_arns=_autoscaling(site),
+            permissions_boundary=site.chosen.permissions_boundary,
+            protected=False,
+            account=site.account,
+        ),
+    )
+    made: list[pulumi.Resource] = []
+    for name, pool in site.chosen.node_pools.items():
+        match pool:
+            case aws_settings.ManagedNodePool():
+                made.append(
+                    ManagedNodeGroup(
+                        name,
+                        ManagedNodeGroupArgs(
+                            labels={POOL_LABEL: name},
+                            instance_types=pool.instance_types,
+                            capacity=pool.capacity,
+                            architecture=pool.architecture,
+                            nodes=pool.max,
+                            gpu=pool.gpu is not None,
+                            disk_gib=pool.disk_gib,
+                            cluster_name=cluster.name,
+                            subnet_ids=network.private_subnet_ids,
+                            disk_key_arn=shared.disk_key_arn,
+                            permissions_boundary=site.chosen.permissions_boundary,
+                            account=site.account,
+                        ),
+                    )
+                )
+            case auto:
+                made.append(
+                    NodePool(
+                        name,
+                        NodePoolArgs(
+                            labels={POOL_LABEL: name},
+                            instance_families=auto.instance_families,
+                            capacity=auto.capacity,
+                            architecture=auto.architecture,
+                            zones=auto.zones,
+                            max_cpus=auto.max_cpus,
+                            max_gpus=auto.gpu.max if auto.gpu else None,
+                            disk_gib=auto.disk_gib,
+                            expire_after_days=auto.expire_after_days,
+                            max_disrupted=auto.max_disrupted,
+                            node_role=shared.role_name,
+                            subnet_ids=network.private_subnet_ids,
+                            security_group_id=cluster.security_group_id,
+                            disk_key_arn=shared.disk_key_arn,
+                        ),
+                        ResourceOptions(provider=cluster.provider),
+                    )
+                )
+    return made
+
+
+def _autoscaling(site: Site) -> list[str]:
+    """A managed node group's disks are made by EC2 Auto Scaling's own role in the account."""
+    if not any(isinstance(pool, aws_settings.ManagedNodePool) for pool in site.chosen.node_pools.values()):
+        return []
+    path = "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+    return [f"arn:{site.account.partition}:iam::{site.account.id}:{path}"]
+
+
+def _bucket(site: Site) -> ArtifactBucket:
+    chosen = site.chosen.artifacts
+    return ArtifactBucket(
+        "artifacts",
+        ArtifactBucketArgs(
+            bucket=chosen.bucket,
+            key_alias=f"{site.name}-artifacts",
+            noncurrent_days=chosen.noncurrent_days,
+            prediction_log_days=chosen.prediction_log_days,
+            access_log_bucket=chosen.access_log_bucket,
+            protected=chosen.protected,
+        ),
+    )
+
+
+def _database(site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster) -> Database:
+    chosen = site.chosen.database
+    return Database(
+        "database",
+        DatabaseArgs(
+            identifier=site.name,
+            engine_version=chosen.engine_version,
+            instance_class=chosen.instance_class,
+            storage_gib=chosen.storage_gib,
+            max_storage_gib=chosen.max_storage_gib,
+            multi_az=chosen.multi_az,
+            backup_days=chosen.backup_days,
+            restore_from=chosen.restore_from,
+            protected=chosen.protected,
+            password=settings.secret("database_password"),
+            vpc_id=network.vpc_id,
+            subnet_ids=network.private_subnet_ids,
+            client_security_group_id=cluster.security_group_id,
+        ),
+    )
+
+
+def _snapshot(store: Database, image: str) -> Output[str]:
+    """Taken before the schema meets another image of MLflow."""
+    return DatabaseSnapshot("before-mlflow", DatabaseSnapshotArgs(database=store.identifier, before=image)).arn
+
+
+def _grant(
+    site: Site, workload: str, namespace: Input[str], bucket: ArtifactBucket, cluster: Cluster | ExistingCluster
+) -> foundation.Grant:
+    read, write = RIGHTS[workload]
+    identity = WorkloadIdentity(
+        workload,
+        WorkloadIdentityArgs(
+            service_account=workload,
+            namespace=namespace,
+            read=read,
+            write=write,
+            bucket_arn=bucket.arn,
+            key_arn=bucket.key_arn,
+            cluster_name=cluster.name,
+            cluster_arn=cluster.arn,
+            permissions_boundary=site.chosen.permissions_boundary,
+        ),
+        ResourceOptions(provider=cluster.provider),
+    )
+    return foundation.Grant(namespace=namespace, service_account=identity.service_account)
+
+
+def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
+    """S3 has addresses all over the place, so its port is what can be named; and credentials come from the node."""
+    return [
+        {"to": [{"ip_block": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 443}]},
+        {"to": [{"ip_block": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},
+    ]
+
+
+def _dns(service_cidr: Output[str]) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:
+    """Auto Mode runs CoreDNS on each node and not in pods, so its address is what can be named: the tenth Service."""
+    address = service_cidr.apply(lambda cidr: f"{IPv4Network(cidr)[10]}/32")
+    return {
+        "to": [{"ip_block": {"cidr": address}}],
+        "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
+    }
