@@ -1,4 +1,4 @@
-"""A right stack file, for tests to change one thing of."""
+"""A right stack file, for tests to change something of."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -26,26 +26,33 @@ LOCAL: Mapping[str, Any] = {
             "model": "churn-predictor",
             "dataset": "s3://mlops-artifacts/datasets/churn.csv",
             "node_pool": "cpu",
-            "parameters": {"n_estimators": 100, "learning_rate": 0.5, "balanced": True},
+            "parameters": {"n_estimators": 100, "max_depth": 10},
             "deadline_minutes": 30,
         }
     },
     "endpoints": {"churn-predictor": {"version": 1, "replicas": {"min": 1, "max": 3}}},
 }
-SECRETS = {
+SECRETS: Mapping[str, str] = {
     "database_password": "0123456789-password",
     "artifact_store_access_key": "LABACCESSKEY01",
     "artifact_store_secret_key": "0123456789-secret-key",
 }
 
 
-def changed(*changes: tuple[str, object]) -> dict[str, Any]:
-    """The stack with values set at dotted paths; a path that ends in `-` is removed."""
+class Absent:
+    """Written instead of a value: the key is taken out."""
+
+
+def changed(changes: Mapping[str, object]) -> dict[str, Any]:
+    """The right stack with values set, or keys taken out, at dotted paths."""
     stack = deepcopy(dict(LOCAL))
-    for path, value in changes:
+    for path, value in changes.items():
         *way, last = path.split(".")
-        target: dict[str, Any] = stack
-        for part in way:
-            target = target.setdefault(part, {})
-        target[last] = value
+        place: dict[str, Any] = stack
+        for key in way:
+            place = place.setdefault(key, {})
+        if isinstance(value, Absent):
+            del place[last]
+        else:
+            place[last] = value
     return stack

@@ -1,0 +1,219 @@
+"""What a stack file may say: each wrong value is one line with file, path, value, rule, reason and way out."""
+
+from collections.abc import Mapping
+
+import pulumi
+import pytest
+
+from infra import settings
+from tests.recording import record
+from tests.stacks import LOCAL, SECRETS, Absent, changed
+
+
+def problems(config: Mapping[str, object], secrets: Mapping[str, str] = SECRETS) -> list[str]:
+    """The lines after the headline; empty when the file is right."""
+    try:
+        record(settings.read, config=config, secrets=secrets, stack="dev")
+    except pulumi.RunError as error:
+        headline, *lines = str(error).splitlines()
+        assert headline.startswith(f"{len(lines)} problem")
+        assert headline.endswith("in Pulumi.dev.yaml; nothing was touched")
+        return lines
+    return []
+
+
+# Where, what is written there, what is said about it; and the path that the line names, where that is another one.
+WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
+    ("foundation.kind", "gcp", 'is "gcp": must be local or aws'),
+    ("foundation.kind", Absent(), "is missing: must be local or aws"),
+    ("foundation.context", Absent(), "is missing: must name a context of the kubeconfig"),
+    ("foundation.context", "two words", "must name a context"),
+    ("foundation.storage_gib", 0, "is 0: must be a whole number of GiB"),
+    ("foundation.storage_gib", "5Gi", 'is "5Gi": must be a whole number of GiB'),
+    ("foundation.node_pools", {}, "is {}: must be a mapping of one pool or more"),
+    ("foundation.node_pools.cpu.labels", {}, "must be one label or more"),
+    ("foundation.node_pools.cpu.labels.a", True, "is true: must be a label's value, a text (in quotes"),
+    (
+        "foundation.node_pools.cpu.gpu",
+        {"kind": "amd", "max": 1},
+        'is "amd": must be nvidia',
+        "foundation.node_pools.cpu.gpu.kind",
+    ),
+    ("foundation.node_pools.Big", {"labels": {"a": "b"}}, 'is "Big": must be a DNS label (RFC 1123)'),
+    ("foundation.images.postgres", "lab.local/postgres:latest", "with a tag other than latest, or with a digest"),
+    ("images.training", "training", "must be a full image name"),
+    ("images.serving", "lab.local/serving", "with a tag other than latest"),
+    ("images.serving", "lab.local:5000/serving", "with a tag other than latest"),
+    ("images.serving", Absent(), "is missing: must be a full image name"),
+    ("images.training_commit", "main", "must be a git commit"),
+    ("images.training_commit", 1234567, "must be a git commit: 7 to 40 hexadecimal digits, in quotes"),
+    ("images.server", "lab.local/x:1", "is unknown: must be a key that this program reads"),
+    (
+        "quotas.serving",
+        {"cpu": -1, "memory": "9Gi", "pods": 9},
+        "is -1: must be an amount of CPU above 0",
+        "quotas.serving.cpu",
+    ),
+    ("quotas.serving", {"cpu": 9, "memory": "9Gi"}, "is missing: must be a whole number", "quotas.serving.pods"),
+    ("tracking.replicas", 0, "is 0: must be a whole number from 1 to 1000"),
+    ("tracking.workers", 1.5, "is 1.5: must be a whole number from 1 to 32"),
+    ("tracking.allowed_hosts", "localhost", "must be a list"),
+    (
+        "tracking.allowed_hosts",
+        ["http://localhost"],
+        'is "http://localhost": must be a host name',
+        "tracking.allowed_hosts.0",
+    ),
+    ("tracking.replica", 3, "did you mean replicas?"),
+    ("training", [], "is []: must be a mapping"),
+    ("training.churn", "yes", 'is "yes": must be a mapping, because it holds cpu, dataset, deadline_minutes'),
+    ("training.Churn_1", LOCAL["training"]["churn"], 'is "Churn_1": must be a DNS label (RFC 1123)'),
+    ("training.churn.node_pool", "tpu", "must name a pool of mlops:foundation.node_pools"),
+    ("training.churn.node_pool", "tpu", "write one of cpu, gpu, or add the pool there"),
+    (
+        "training.churn.gpus",
+        1,
+        "is 1: must be left out on pool cpu, because its nodes have no GPU; choose node_pool: gpu",
+    ),
+    ("training.churn.gpus", 0, "is 0: must be a whole number from 1 to 16"),
+    ("training.churn.deadline_minutes", Absent(), "is missing: must be a whole number of minutes"),
+    ("training.churn.deadline_minutes", Absent(), "because a training run that hangs holds its node"),
+    ("training.churn.deadline_minutes", 20_000, "from 1 to 10080 (a week)"),
+    ("training.churn.retries", -1, "is -1: must be a whole number from 0 to 10"),
+    ("training.churn.dataset", "s3://bucket", "must be the URI of one file"),
+    ("training.churn.dataset", "https://somewhere/churn.csv", "must be the URI of one file"),
+    ("training.churn.memory", "1G", "with a binary unit: Ki, Mi, Gi or Ti"),
+    ("training.churn.memory", 1024, "is 1024: must be an amount of memory"),
+    ("training.churn.memory", "512m", "m thousandths of a byte"),
+    ("training.churn.cpu", "0", "must be an amount of CPU above 0"),
+    ("training.churn.cpu", True, "is true: must be an amount of CPU"),
+    ("training.churn.cpu", 65, "is 65: must be at most 64, mlops:quotas.training.cpu"),
+    ("training.churn.memory", "1Ti", 'is "1Ti": must be at most 256Gi, mlops:quotas.training.memory'),
+    ("training.churn.parameters.Depth", 3, 'is "Depth": must be a name of a-z, 0-9 and _'),
+    ("training.churn.parameters.depths", [1, 2], "is [1, 2]: must be a text, a number or a truth value"),
+    ("training.churn.parameters", {"dataset": "x"}, "must not hold dataset, because the platform itself sets"),
+    ("training.churn.model", "churn predictor", "must be a DNS label (RFC 1123)"),
+    ("endpoints.Churn", {"version": 1}, 'is "Churn": must be a DNS label (RFC 1123)'),
+    ("endpoints.1st", {"version": 1}, "that begins with a letter"),
+    (f"endpoints.{'a' * 64}", {"version": 1}, "at most 63 characters"),
+    ("endpoints.churn-predictor", None, "is null: must be a mapping"),
+    ("endpoints.churn-predictor.version", Absent(), "is missing: must be a whole number of at least 1"),
+    ("endpoints.churn-predictor.version", 0, "is 0: must be a whole number of at least 1"),
+    ("endpoints.churn-predictor.version", "latest", 'is "latest": must be a whole number of at least 1'),
+    ("endpoints.churn-predictor.version", "champion", 'is "champion": must be a whole number'),
+    ("endpoints.churn-predictor.version", "2", 'is "2": must be a whole number of at least 1, without quotes'),
+    ("endpoints.churn-predictor.version", 1.5, "is 1.5: must be a whole number"),
+    ("endpoints.churn-predictor.version", True, "is true: must be a whole number"),
+    ("endpoints.churn-predictor.verson", 2, "is unknown: must be a key that this program reads"),
+    ("endpoints.churn-predictor.verson", 2, "did you mean version?"),
+    (
+        "endpoints.churn-predictor.replicas.min",
+        4,
+        "is 3: must be at least 4, the value of min",
+        "endpoints.churn-predictor.replicas.max",
+    ),
+    ("endpoints.churn-predictor.replicas.min", 0, "is 0: must be a whole number from 1 to 1000"),
+    ("endpoints.churn-predictor.replicas", 3, "is 3: must be a mapping, because it holds max, min"),
+    ("endpoints.churn-predictor.startup_seconds", 1, "from 5 to 3600"),
+    ("endpoints.churn-predictor.drain_seconds", 0, "from 1 to 300"),
+    (
+        "quotas.serving",
+        {"cpu": 1, "memory": "2Gi", "pods": 9},
+        "is cpu 400m, memory 4Gi, pods 4 at the peak",
+        "endpoints",
+    ),
+    ("endpoint", {}, "is unknown: must be a key that this program reads"),
+    ("endpoint", {}, "did you mean endpoints?"),
+]
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case[0]}={case[1]}"[:60])
+def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: tuple[str, ...]) -> None:
+    where, value, said, path = (*case, case[0])[:4]
+    (line,) = problems(changed({where: value}))
+    sentence = line.removeprefix(f"Pulumi.dev.yaml: mlops:{path} is ")
+    assert sentence != line, line
+    assert said.removeprefix("is ") in sentence
+    reason = sentence.partition(", because ")[2]
+    assert reason.partition("; ")[2]
+
+
+def test_every_problem_of_a_file_is_found_at_once() -> None:
+    wrong = changed(
+        {
+            "foundation.images.postgres": "postgres",
+            "training.churn.node_pool": "tpu",
+            "training.churn.memory": "1G",
+            "training.churn.deadline_minutes": Absent(),
+            "endpoints.churn-predictor.version": "latest",
+            "endpoints.churn-predictor.replicas": {"min": 3, "max": 2},
+            "endpoints.Other": {"version": 0},
+            "trainig": {},
+        }
+    )
+    assert len(problems(wrong, {})) == 12
+
+
+def test_a_rule_about_two_sections_holds_beside_other_problems_of_both() -> None:
+    lines = problems(changed({"foundation.context": Absent(), "training.churn.cpu": "x", "training.churn.gpus": 1}))
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "written"),
+    [
+        ("training.churn.cpu", 0.5, "500m"),
+        ("training.churn.cpu", "0.5", "500m"),
+        ("training.churn.cpu", "1500m", "1500m"),
+        ("training.churn.cpu", 2, "2"),
+        ("training.churn.memory", "2048Mi", "2Gi"),
+    ],
+)
+def test_amounts_are_taken_in_any_notation_and_kept_in_that_of_the_api_server(
+    key: str, value: object, written: str
+) -> None:
+    read: list[settings.Settings] = []
+    record(lambda: read.append(settings.read()), config=changed({key: value}), secrets=SECRETS)
+    assert getattr(read[0].training["churn"], key.rpartition(".")[2]) == written
+
+
+def test_a_job_on_a_gpu_pool_gets_one_gpu_without_asking() -> None:
+    read: list[settings.Settings] = []
+    config = changed({"training.churn.node_pool": "gpu"})
+    record(lambda: read.append(settings.read()), config=config, secrets=SECRETS)
+    assert read[0].training["churn"].gpus == 1
+
+
+def test_more_gpus_than_a_pool_gives_are_refused_with_its_number() -> None:
+    (line,) = problems(changed({"training.churn.node_pool": "gpu", "training.churn.gpus": 3}))
+    assert "training.churn.gpus is 3: must be at most 2, the max of pool gpu" in line
+
+
+def test_keys_of_other_programs_in_the_file_are_let_be() -> None:
+    assert problems(LOCAL) == []
+
+
+class TestSecrets:
+    def test_a_missing_one_comes_with_the_command_that_sets_it(self) -> None:
+        lines = problems(LOCAL, {key: value for key, value in SECRETS.items() if key != "database_password"})
+        assert len(lines) == 1
+        assert "mlops:database_password is missing" in lines[0]
+        assert lines[0].endswith("run pulumi config set --secret mlops:database_password")
+
+    def test_one_in_plain_text_is_refused_and_not_repeated(self) -> None:
+        rest = {key: value for key, value in SECRETS.items() if key != "database_password"}
+        (line,) = problems({**LOCAL, "database_password": SECRETS["database_password"]}, rest)
+        assert "mlops:database_password stands in the file in plain text: must be encrypted" in line
+        assert SECRETS["database_password"] not in line
+
+    @pytest.mark.parametrize("weak", ["", "short", "with a space in it.", "with/slash-in-it-0", 'quote"quote"quote'])
+    def test_a_weak_one_is_refused_and_not_shown(self, weak: str) -> None:
+        (line,) = problems(LOCAL, {**SECRETS, "database_password": weak})
+        assert "mlops:database_password (not shown) is wrong: must be 16 to 128 printable ASCII characters" in line
+        assert not weak or weak not in line
+
+    def test_one_among_other_values_is_refused_and_not_shown(self) -> None:
+        rest = {key: value for key, value in LOCAL.items() if key != "tracking"}
+        lines = problems(rest, {**SECRETS, "tracking": '{"replicas": "hunter2"}'})
+        assert any("mlops:tracking holds a secret: must not hold a secret" in line for line in lines)
+        assert not [line for line in lines if "hunter2" in line]
