@@ -45,9 +45,7 @@ class Postgres(pulumi.ComponentResource):
         store = _store(args, secret.metadata.name)
         metadata = stateful.metadata(store, args.namespace)
         service = k8s.core.v1.Service(name, metadata=metadata, spec=stateful.service_spec(store), opts=child)
-        pod = k8s.apps.v1.StatefulSet(
-            name, metadata=metadata, spec=stateful.stateful_set_spec(store, service.metadata.name), opts=child
-        )
+        pod = k8s.apps.v1.StatefulSet(name, metadata=metadata, spec=stateful.stateful_set_spec(store), opts=child)
         k8s.networking.v1.NetworkPolicy(
             name,
             metadata={"namespace": args.namespace},

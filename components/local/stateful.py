@@ -37,11 +37,12 @@ def service_spec(store: Store) -> k8s.core.v1.ServiceSpecArgsDict:
     }
 
 
-def stateful_set_spec(store: Store, service: Input[str]) -> k8s.apps.v1.StatefulSetSpecArgsDict:
+def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
     """One replica. Its volume comes from a template, so it outlives the StatefulSet and is found by the next one."""
     return {
         "replicas": 1,
-        "service_name": service,
+        # By name: the Service itself is ready only when a pod of this set is.
+        "service_name": store.name,
         "selector": {"match_labels": names.selector(store.name, store.name)},
         "template": {
             "metadata": {"labels": names.labels(store.name, store.name, store.component)},
