@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -160,8 +161,11 @@ def _parse(content: bytes, uri: str) -> pd.DataFrame:
             f"{uri} is not UTF-8: byte 0x{content[error.start]:02x} in line {line}; save the file as UTF-8"
         ) from error
     try:
-        table = pd.read_csv(io.StringIO(text), na_values=BLANKS, low_memory=False)
-    except pd.errors.ParserError as error:
+        with warnings.catch_warnings():
+            # A row longer than the header is only a warning to pandas, which then drops what is over.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(io.StringIO(text), index_col=False, na_values=BLANKS, low_memory=False)
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(
             f"{uri} is not a CSV: {str(error).strip()}; every line needs the header's number of fields"
         ) from error
@@ -206,7 +210,7 @@ def _refuse_where(wrong: pd.Series, values: pd.Series, column: Column, rule: str
         return
     row = int(wrong.to_numpy().argmax())
     value = values.iloc[row]
-    shown = "nothing" if pd.isna(value) else repr(value)
+    shown = "nothing" if pd.isna(value) else f"'{value}'"
     raise DataError(
         f"{uri}: the column {column.name} holds {shown} {rule}, in row {row + 1} of {len(values)} "
         f"({int(wrong.sum())} such rows); correct the file"

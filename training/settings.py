@@ -1,5 +1,6 @@
-"""What the container's environment asks for: the only reader of it in this room."""
+"""What the container's environment asks for: the only reader, and writer, of it in this room."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -60,6 +61,12 @@ class Settings(BaseSettings):
             return cls.model_validate({})
         except ValidationError as error:
             raise SettingsError("; ".join(_sentences(error))) from error
+
+    def prepare_process(self) -> None:
+        """Libraries behave as a job needs: they retry for a minute, not four, and do not chat."""
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # the image has no git; GIT_COMMIT says what it would
 
     @property
     def parameters(self) -> dict[str, int]:

@@ -48,10 +48,12 @@ class Failure:
 def main() -> int:
     """Runs one training and returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _stop)
     settings = None
     try:
         settings = Settings.load()
+        settings.prepare_process()
         number = train(settings)
     except Exception as error:
         failure = explain(error)

