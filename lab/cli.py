@@ -23,22 +23,19 @@ def root() -> None:
 def up(
     *,
     cluster_only: Annotated[bool, typer.Option(help="Stop when the cluster runs; deploy nothing.")] = False,
+    context: Annotated[str | None, typer.Option(help="Deploy to this context of your kubeconfig instead.")] = None,
+    registry: Annotated[str | None, typer.Option(help="HOST/PATH to push images to, for --context.")] = None,
     mlflow_port: Annotated[int | None, typer.Option(help="Port of 127.0.0.1 for MLflow; 5000 unless told.")] = None,
 ) -> None:
     """From nothing, or from any broken state, to a running cluster and a served prediction."""
     from rich.console import Console
 
-    from lab.cluster import forward, operate
-    from lab.tools.install import install, install_packages
+    from lab import up as way
 
-    console = Console()
-    operate.check_machine()
-    install_packages(console)
-    install(console, () if not cluster_only else ("cluster", "pulumi"))
-    paths.state().mkdir(parents=True, exist_ok=True)
-    forward.choose_tracking_port(mlflow_port)
-    started = operate.up(lambda line: console.print(f"[dim]{line}", highlight=False))
-    console.print("the cluster runs" if started else "the cluster runs already", highlight=False)
+    if cluster_only:
+        way.cluster(Console(), mlflow_port, tools=("cluster", "pulumi"))
+    else:
+        way.up(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
 
 
 @app.command()
@@ -122,8 +119,7 @@ def _become(program: str) -> None:
     from lab.engine import engine_environment
 
     if not (paths.binaries() / program).exists():
-        group = {"pulumi": "pulumi", "kubectl": "cluster"}[program]
-        raise LabError(f"{program} is not in {paths.binaries()} yet; get it with: lab tools --only {group}")
+        raise LabError(f"{program} is not in {paths.binaries()} yet; get it with: lab tools --only {program}")
     os.execve(paths.binaries() / program, [program, *sys.argv[2:]], engine_environment())
 
 

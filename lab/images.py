@@ -95,7 +95,7 @@ class Images:
                 with self.board.line(f"loading {ref}"), self.store.scratch("load") as folder:
                     archive = f"docker-archive:{folder / 'image.tar'}:{ref}"
                     self._buildah("push", "--quiet", ref, archive, log="load")
-                    self.commands.answer([*ctr, "images", "import", str(folder / "image.tar")])
+                    self.commands.answer([*ctr, "images", "import", "-"], stdin=folder / "image.tar")
 
     def push(self, refs: Mapping[Recipe, str], registry: str) -> dict[Recipe, str]:
         """The images lie in `registry` (HOST/PATH); returns `HOST/PATH/<name>@sha256:...`, which nobody can move.

@@ -1,0 +1,192 @@
+"""`lab up`: tools, a cluster, images, the platform on it, and what to do next."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lab import paths
+from lab.board import Board
+from lab.cluster import forward, layout, node, operate
+from lab.commands import Commands, Processes
+from lab.engine import engine_environment
+from lab.errors import LabError
+from lab.flow import MODEL, Flow, Served
+from lab.image_store import ImageStore
+from lab.images import Images, Recipe
+from lab.reach import Kube
+from lab.stack import Stack
+from lab.tools.install import install, install_packages
+
+OWN_SERVER = f"https://{layout.HOST}:{layout.API_PORT}"
+FORWARDS = ("mlops-platform service/mlflow 5000:5000", f"ml-serving service/{MODEL} 8080:80")
+SHOWN_METRICS = ("accuracy", "f1", "roc_auc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The cluster that is deployed to. `own` is the one that the lab made: its node takes images without a registry."""
+
+    context: str
+    environment: Mapping[str, str]
+    own: bool
+
+
+def cluster(console: Console, mlflow_port: int | None, *, tools: tuple[str, ...] = ()) -> None:
+    """The lab's own cluster runs, with `tools` (all, unless told)."""
+    operate.check_machine()
+    install_packages(console)
+    install(console, tools)
+    paths.state().mkdir(parents=True, exist_ok=True)
+    forward.choose_tracking_port(mlflow_port)
+    with Board(console).line("cluster") as line:
+        started = operate.up(line.at)
+        line.result = f"started {', '.join(started)}" if started else "runs already"
+
+
+def up(console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None) -> None:
+    """From whatever there is to a served prediction, on the lab's own cluster or on that of `context`."""
+    commands, board = Processes(), Board(console)
+    if context is None:
+        cluster(console, mlflow_port)
+        target = Target(context=layout.NAME, environment=engine_environment(), own=True)
+    else:
+        install(console, ("pulumi", "kubectl", "images"))
+        target = target_of(context, commands)
+    refs = _images(board, commands, target, registry)
+    kube = Kube(context=target.context, environment=target.environment, commands=commands)
+    stack = Stack(
+        checkout=paths.CHECKOUT, state=paths.state(), environment=target.environment, commands=commands,
+        say=console.print,
+    )  # fmt: skip
+    with board.line(f"stack file {stack.file.name}"):
+        stack.prepare()
+        config = stack.config()
+        check_context(config, target, deployed=bool((stack.deployment() or {}).get("resources")))
+        stack.set(values(config, target, refs, _commit(commands)))
+        check_nodes(stack.config(), kube)
+    served = Flow(board=board, stack=stack, kube=kube, backend=paths.pulumi_backend(), logs=paths.logs()).up()
+    console.print(summary(served, _addresses(target)))
+    if not target.own:
+        for service in FORWARDS:
+            console.print(f"kubectl --context {target.context} port-forward --namespace {service}", highlight=False)
+
+
+def _images(board: Board, commands: Commands, target: Target, registry: str | None) -> dict[Recipe, str]:
+    """References that the cluster can pull, or has already."""
+    if not target.own and registry is None:
+        raise LabError(
+            f"Context {target.context} is not the lab's own cluster, so its nodes get images from a registry: say which"
+            " with --registry HOST/PATH (`buildah login HOST` first, if it asks who you are)."
+        )
+    images = Images(
+        checkout=paths.CHECKOUT, store=ImageStore(paths.cache() / "buildah", commands), commands=commands, board=board,
+        logs=paths.logs(), gateway=paths.binaries() / "versitygw",
+    )  # fmt: skip
+    with board.line("images"):
+        refs = images.build()
+        ctr = node.ctr() if target.own else None
+        if ctr and registry is None:
+            images.load(list(refs.values()), ctr)
+        images.prune(list(refs.values()), ctr)
+        return images.push(refs, registry) if registry else refs
+
+
+def _commit(commands: Commands) -> str | None:
+    """The commit of the checkout, marked when the training image holds changes on top; None outside of git."""
+    try:
+        head = commands.answer(["git", "rev-parse", "HEAD"], cwd=paths.CHECKOUT).strip()
+        changed = commands.answer(
+            ["git", "status", "--porcelain", "--", "training", "requirements.lock"], cwd=paths.CHECKOUT
+        )
+    except LabError:
+        return None
+    return f"{head}-dirty" if changed.strip() else head
+
+
+def _addresses(target: Target) -> Mapping[str, str]:
+    """Where a browser on this machine finds the Services; in a foreign cluster, once the printed commands run."""
+    return forward.urls() if target.own else {"mlflow": "http://localhost:5000", MODEL: "http://localhost:8080"}
+
+
+def target_of(context: str, commands: Commands) -> Target:
+    """A cluster of the user's kubeconfig; the lab's own one when that is what the context leads to."""
+    environment = engine_environment()
+    environment.pop("KUBECONFIG")
+    if users := os.environ.get("KUBECONFIG"):
+        environment["KUBECONFIG"] = users
+    known = commands.answer(["kubectl", "config", "get-contexts", "--output", "name"], env=environment).split()
+    if context not in known:
+        raise LabError(
+            f"The kubeconfig has no context {context}; it has {', '.join(sorted(known)) or 'none'}."
+            " The environment variable KUBECONFIG names another file."
+        )
+    kube = Kube(context=context, environment=environment, commands=commands)
+    server = kube.kubectl("config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}")
+    return Target(context=context, environment=environment, own=server == OWN_SERVER)
+
+
+def check_context(config: Mapping[str, Any], target: Target, *, deployed: bool) -> None:
+    """LabError when the stack is deployed to another cluster: the engine would rebuild everything in this one."""
+    where = config["foundation"]["context"]
+    if deployed and where != target.context:
+        raise LabError(
+            f"Stack local is deployed to context {where}, not to {target.context}: go on there with"
+            f" `lab up --context {where}`, or take it down first with `lab pulumi destroy`."
+        )
+
+
+def check_nodes(config: Mapping[str, Any], kube: Kube) -> None:
+    """LabError when no node has the labels of a pool that a training run is for."""
+    for name in {run["node_pool"] for run in config.get("training", {}).values()}:
+        labels = config["foundation"]["node_pools"].get(name, {}).get("labels", {})
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        if labels and not kube.items("nodes", "--selector", selector):
+            raise LabError(
+                f"No node of context {kube.context} has the labels of node pool {name} ({selector}): give them to one"
+                f" (kubectl label node NAME {selector.replace(',', ' ')}), or write others into Pulumi.local.yaml."
+            )
+
+
+def values(
+    config: Mapping[str, Any], target: Target, refs: Mapping[Recipe, str], commit: str | None
+) -> dict[str, object]:
+    """What the lab manages in the stack's file. The commit goes with the image that was built from it, and stays."""
+    managed: dict[str, object] = {recipe.setting: ref for recipe, ref in refs.items()}
+    if commit and config.get("images", {}).get("training") != managed["images.training"]:
+        managed["images.training_commit"] = commit
+    return {**managed, "foundation.context": target.context}
+
+
+def summary(served: Served, addresses: Mapping[str, str]) -> Table:
+    """Where to go from here."""
+    request = json.dumps({"dataframe_records": [served.prediction.customer]}, separators=(",", ":"))
+    number = served.version.number
+    curl = f"curl -s {addresses[MODEL]}/invocations -H 'Content-Type: application/json' -d {shlex.quote(request)}"
+    measured = ", ".join(
+        f"{name} {served.version.metrics[name]:.3f}" for name in SHOWN_METRICS if name in served.version.metrics
+    )
+    table = Table(show_header=False, box=box.SIMPLE, padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("MLflow", addresses["mlflow"])
+    table.add_row("endpoint", f"{addresses[MODEL]}/invocations")
+    table.add_row(
+        "model", f"{MODEL} version {number}" + (f" (newest: {served.newest})" if served.newest != number else "")
+    )
+    table.add_row("measured", measured)
+    table.add_row("predicted", f"{json.dumps(served.prediction.answer)} for the first customer of the dataset")
+    table.add_row("try it", curl)
+    table.add_row("train another", "change parameters in Pulumi.local.yaml, then: make up")
+    table.add_row(
+        "serve it",
+        f"lab pulumi config set --path 'mlops:endpoints.{MODEL}.version' {max(served.newest, number + 1)}"
+        " && lab pulumi up",
+    )
+    return table
