@@ -1,5 +1,7 @@
 """The account and region that the program's AWS credentials reach."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import pulumi_aws as aws

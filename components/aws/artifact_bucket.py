@@ -1,5 +1,7 @@
 """The bucket that datasets, models and predictions live in."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

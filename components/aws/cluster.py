@@ -1,5 +1,7 @@
 """An EKS cluster of our own."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

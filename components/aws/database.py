@@ -1,5 +1,7 @@
 """Postgres for MLflow, run by RDS."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256

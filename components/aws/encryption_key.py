@@ -1,5 +1,7 @@
 """A key of our own for one store."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import pulumi

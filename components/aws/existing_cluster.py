@@ -1,5 +1,7 @@
 """An EKS cluster that somebody else made."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import pulumi

@@ -1,5 +1,7 @@
 """A VPC that somebody else made."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

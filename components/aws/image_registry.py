@@ -1,5 +1,7 @@
 """Where the cluster's images come from."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """How programs and people reach a cluster's API: a token from `aws eks get-token`, no key kept anywhere."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import pulumi

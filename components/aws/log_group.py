@@ -1,5 +1,7 @@
 """Where logs of the account's own machinery go."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import pulumi

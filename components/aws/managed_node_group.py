@@ -1,5 +1,7 @@
 """Nodes for teams that cannot use Auto Mode's own."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

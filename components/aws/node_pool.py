@@ -1,5 +1,7 @@
 """Nodes that come when pods need them and go when they do not."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

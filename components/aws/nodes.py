@@ -1,5 +1,7 @@
 """What the nodes of all pools share: a role, the right to join, a key for their disks."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,6 +4,8 @@ No statement grants an action with `*` in it, or the resource `*`. A key policy 
 means the one key that it hangs on (KMS developer guide, "Key policies").
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import pulumi

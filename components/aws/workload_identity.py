@@ -1,5 +1,7 @@
 """What the pods of one service account may do in AWS."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,0 +1,40 @@
+"""The program, run once against the recording engine and asked by many tests."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from infra import program, settings
+from tests.recording import Recording, record
+from tests.stacks import LOCAL, SECRETS, changed
+
+
+def deployed(changes: Mapping[str, object] | None = None) -> Recording:
+    """What the program declares for the right stack with some changes."""
+    config = changed(changes) if changes else LOCAL
+    return record(lambda: program.deploy(settings.read()), config=config, secrets=SECRETS)
+
+
+@cache
+def local() -> Recording:
+    """What the program declares for the right stack."""
+    return deployed()
+
+
+def pod_specs(recording: Recording) -> dict[str, Any]:
+    """The pods of all workloads, by type and name of the workload."""
+    return {
+        f"{kind} {resource.name}": resource.spec["template"]["spec"]
+        for kind in ("Deployment", "StatefulSet", "Job")
+        for resource in recording.all(f":{kind}")
+    }
+
+
+def containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All of them, those that come first too."""
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def environment(container: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name; where a value comes from elsewhere, the reference."""
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}

@@ -1,0 +1,121 @@
+"""The whole stack as the engine hears of it."""
+
+import pytest
+
+from tests.deployed import containers, deployed, local, pod_specs
+from tests.recording import Recording, Resource
+from tests.stacks import SECRETS
+
+
+def declared(recording: Recording) -> dict[str, Resource]:
+    return {resource.urn: resource for resource in recording.resources}
+
+
+def changes(before: Recording, after: Recording) -> list[str]:
+    """Type and name of what differs, is new or is gone."""
+    old, new = declared(before), declared(after)
+    return [
+        f"{resource.type.rpartition(':')[2]} {resource.name}"
+        for urn, resource in (old | new).items()
+        if old.get(urn) is None or new.get(urn) is None or old[urn].inputs != new[urn].inputs
+    ]
+
+
+def test_the_same_stack_twice_is_the_same_to_the_last_value() -> None:
+    assert changes(local(), deployed()) == []
+
+
+def test_another_version_changes_one_deployment_and_nothing_else() -> None:
+    assert changes(local(), deployed({"endpoints.churn-predictor.version": 2})) == ["Deployment churn-predictor"]
+
+
+def test_more_replicas_change_the_autoscaler_and_nothing_else() -> None:
+    after = deployed({"endpoints.churn-predictor.replicas.max": 9})
+    assert changes(local(), after) == ["HorizontalPodAutoscaler churn-predictor"]
+
+
+def test_another_parameter_changes_one_job_and_nothing_else() -> None:
+    assert changes(local(), deployed({"training.churn.parameters.max_depth": 4})) == ["Job churn"]
+
+
+def test_a_new_endpoint_leaves_all_others_as_they_are() -> None:
+    after = deployed({"endpoints.other": {"version": 3}})
+    assert {change.split()[1] for change in changes(local(), after)} == {"other"}
+
+
+def test_another_image_of_mlflow_migrates_again() -> None:
+    after = deployed({"images.tracking": "lab.local/mlflow:2"})
+    assert sorted(changes(local(), after)) == ["Deployment mlflow", "Job mlflow-migration"]
+
+
+def test_people_learn_where_to_find_things_and_no_secret() -> None:
+    exports = local().exports
+    assert exports["tracking"] == "http://mlflow.mlops-platform:5000"
+    assert exports["endpoints"] == {"churn-predictor": "http://churn-predictor.ml-serving"}
+    assert not [secret for secret in SECRETS.values() if secret in str(exports)]
+
+
+def test_secrets_reach_the_engine_marked_as_such_and_stand_in_secrets_alone() -> None:
+    for resource in local().resources:
+        held = [key for key, value in resource.inputs.items() if any(s in str(value) for s in SECRETS.values())]
+        assert held == sorted(resource.secrets)
+        assert not held or resource.type == "kubernetes:core/v1:Secret"
+
+
+def test_everything_goes_to_the_cluster_of_the_stack_file() -> None:
+    (provider,) = local().all(":kubernetes")
+    assert provider.inputs["context"] == "somewhere"
+    for resource in local().resources:
+        if resource.type.startswith("kubernetes:"):
+            assert resource.provider.startswith(provider.urn), resource.urn
+
+
+@pytest.mark.parametrize("workload", pod_specs(local()))
+def test_a_pod_has_no_right_it_does_not_need(workload: str) -> None:
+    pod = pod_specs(local())[workload]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(pod):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
+
+
+@pytest.mark.parametrize("workload", pod_specs(local()))
+def test_a_failing_container_says_why(workload: str) -> None:
+    for container in containers(pod_specs(local())[workload]):
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_no_password_and_no_key_stands_in_a_pod() -> None:
+    assert not [secret for secret in SECRETS.values() if secret in str(pod_specs(local()))]
+
+
+def test_an_object_says_what_it_is_part_of() -> None:
+    for kind in ("Deployment", "StatefulSet", "Job", "Service", "Namespace", "ServiceAccount"):
+        for resource in local().all(f":{kind}"):
+            assert resource.metadata["labels"]["app.kubernetes.io/part-of"] == "mlops", resource.urn
+
+
+def test_selectors_hold_nothing_that_can_change() -> None:
+    for kind in ("Deployment", "StatefulSet"):
+        for resource in local().all(f":{kind}"):
+            selector = resource.spec["selector"]["matchLabels"]
+            assert selector.keys() == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
+            assert selector.items() <= resource.spec["template"]["metadata"]["labels"].items()
+
+
+def test_no_two_workloads_of_a_namespace_are_selected_by_the_same_labels() -> None:
+    selected = [
+        (resource.metadata["namespace"], *sorted(labels.items()))
+        for kind in ("Deployment", "StatefulSet", "Job")
+        for resource in local().all(f":{kind}")
+        for labels in [resource.spec["template"]["metadata"]["labels"]]
+    ]
+    assert len(set(selected)) == len(selected)
