@@ -1,7 +1,5 @@
 """How an Ingress asks Auto Mode for an Application Load Balancer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pulumi
