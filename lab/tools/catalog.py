@@ -4,21 +4,28 @@ A Go module is a folder of `modules/` with a go.mod that pins it and all it stan
 with empty caches on 2 cores; they feed the estimate and the check of free disk.
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MODULES = Path(__file__).parent / "modules"
 KUBERNETES = "1.35.4"
+KUBERNETES_VERSION = {
+    "k8s.io/component-base/version.gitVersion": f"v{KUBERNETES}",
+    "k8s.io/component-base/version.gitMajor": "1",
+    "k8s.io/component-base/version.gitMinor": "35",
+}
 PULUMI = "3.259.0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnPath:
-    """When programs of the system stand in for a module: all `commands` on PATH, and the first at least `minimum`."""
+    """When programs of the system stand in for a module: all on PATH, the first new enough and not too new."""
 
     commands: tuple[str, ...]
     version_arguments: tuple[str, ...]
     minimum: tuple[int, ...]
+    below: tuple[int, ...] = (sys.maxsize,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,8 @@ class Module:
     """A pinned Go module and the commands made from it."""
 
     name: str
+    source: str = ""
+    """The folder of `modules/` with its go.mod, where that is not named as the module."""
     packages: dict[str, str]
     """Command -> Go package."""
     aliases: dict[str, str] = field(default_factory=dict[str, str])
@@ -43,7 +52,7 @@ class Module:
     @property
     def folder(self) -> Path:
         """Holds go.mod, go.sum and what we wrote in Go."""
-        return MODULES / self.name
+        return MODULES / (self.source or self.name)
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -88,15 +97,22 @@ KUBE = Module(
         "pause": "./pause",
     },
     aliases=dict.fromkeys(
-        ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"), "kube"
+        ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"), "kube"
     ),
-    variables={
-        "k8s.io/component-base/version.gitVersion": f"v{KUBERNETES}",
-        "k8s.io/component-base/version.gitMajor": "1",
-        "k8s.io/component-base/version.gitMinor": "35",
-    },
-    cold_seconds=560,
+    variables=KUBERNETES_VERSION,
+    cold_seconds=540,
     disk_mib=3600,
+)
+KUBECTL = Module(
+    name="kubectl",
+    source="kube",
+    # Apart from `kube`: all that a cluster of the user's needs, and a user often has it already.
+    packages={"kubectl": "k8s.io/kubernetes/cmd/kubectl"},
+    variables=KUBERNETES_VERSION,
+    cold_seconds=120,
+    disk_mib=900,
+    # One minor version to either side is what Kubernetes supports.
+    instead=OnPath(commands=("kubectl",), version_arguments=("version", "--client"), minimum=(1, 34), below=(1, 37)),
 )
 ADDONS = Module(
     name="addons",
@@ -130,10 +146,11 @@ S3_GATEWAY = Module(
     disk_mib=900,
 )
 
-CATALOG = {module.name: module for module in (PULUMI_ENGINE, PULUMI_PYTHON, KUBE, ADDONS, CONTAINERD, CNI, S3_GATEWAY)}
+MODULES_IN_ORDER = (PULUMI_ENGINE, PULUMI_PYTHON, KUBE, KUBECTL, ADDONS, CONTAINERD, CNI, S3_GATEWAY)
+CATALOG = {module.name: module for module in MODULES_IN_ORDER}
 GROUPS = {
     "pulumi": ("pulumi", "pulumi-python"),
-    "cluster": ("kube", "addons", "containerd", "cni"),
+    "cluster": ("kube", "kubectl", "addons", "containerd", "cni"),
     "images": ("versitygw",),
 }
 """What `lab tools --only NAME` takes besides the name of a module."""

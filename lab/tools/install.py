@@ -131,7 +131,7 @@ def _on_path(instead: OnPath | None) -> dict[str, Path] | None:
     if first is None or None in found.values():
         return None
     told = subprocess.run([first, *instead.version_arguments], capture_output=True, text=True, check=False).stdout
-    if version_of(told) < instead.minimum:
+    if not instead.minimum <= version_of(told) < instead.below:
         return None
     return {command: Path(path) for command, path in found.items() if path}
 

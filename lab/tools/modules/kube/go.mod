@@ -7,7 +7,6 @@ godebug default=go1.25
 require (
 	github.com/coredns/coredns v1.14.7
 	github.com/spf13/cobra v1.10.2
-	k8s.io/kubectl v0.0.0
 	k8s.io/kubernetes v1.35.4
 )
 
@@ -15,6 +14,7 @@ require (
 	github.com/docker/go-connections v0.7.0 // indirect
 	github.com/google/pprof v0.0.0-20260604005048-7023385849c0 // indirect
 	go.etcd.io/etcd/server/v3 v3.6.5 // indirect
+	k8s.io/kubectl v0.0.0 // indirect
 )
 
 require (
@@ -268,4 +268,7 @@ replace (
 	k8s.io/sample-controller => k8s.io/sample-controller v0.35.4
 )
 
-tool go.etcd.io/etcd/server/v3
+tool (
+	go.etcd.io/etcd/server/v3
+	k8s.io/kubernetes/cmd/kubectl
+)

@@ -1,5 +1,5 @@
 // Command kube is all of Kubernetes that the lab runs, as one binary that takes its role from the name it is called by:
-// linked once, the six programs share their code on disk and in the page cache.
+// linked once, the five programs share their code on disk and in the page cache.
 package main
 
 import (
@@ -16,8 +16,6 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	kubectl "k8s.io/kubectl/pkg/cmd"
-	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	manager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -37,11 +35,6 @@ func main() {
 		serve(proxy.NewProxyCommand())
 	case "kubelet":
 		serve(kubelet.NewKubeletCommand(context.Background()))
-	case "kubectl":
-		// Not `serve`: kubectl words its own errors.
-		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
-			kubectlutil.CheckErr(err)
-		}
 	default:
 		fmt.Fprintf(os.Stderr, "%s is no part of Kubernetes: call this binary through a link named after a component\n", role)
 		os.Exit(2)
