@@ -99,7 +99,7 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
     """The password is no part of the URI: libpq reads it from PGPASSWORD, so no command line and no log has it."""
     database = args.database
     uri = Output.concat(
-        f"postgresql://{database.user}@", database.host, f":{database.port}/{database.name}?sslmode=require"
+        f"postgresql+psycopg2://{database.user}@", database.host, f":{database.port}/{database.name}?sslmode=require"
     )
     settings: dict[str, Input[str]] = {
         "MLFLOW_BACKEND_STORE_URI": uri,
