@@ -82,7 +82,9 @@ def serve(plugin: object) -> None:
     A request `GetPluginInfo` goes to the method `get_plugin_info(request, call)`; what it lacks is unimplemented.
     """
     engine = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's to handle; it sends Cancel
+    # A plugin is in a process group of its own, so Ctrl-C never reaches it: this is the engine that has no more to ask,
+    # and waits 10 s for the process to end.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     server = grpc.server(
         ThreadPoolExecutor(THREADS),
         options=[

@@ -120,6 +120,7 @@ REPLACES: Final = {
         "characterSetName",
     ),
     "aws:rds/parameterGroup:ParameterGroup": ("name", "family"),
+    "aws:rds/snapshot:Snapshot": ("dbInstanceIdentifier", "dbSnapshotIdentifier"),
     "aws:rds/subnetGroup:SubnetGroup": ("name",),
     "aws:s3/bucket:Bucket": ("bucket", "objectLockEnabled"),
 }
@@ -157,6 +158,7 @@ OUTPUTS: Final[dict[str, Any]] = {
         "endpoint": "{id}.c{hex}.{region}.rds.amazonaws.com:5432",
         "resourceId": "db-{hex}",
     },
+    "aws:rds/snapshot:Snapshot": {"dbSnapshotArn": "arn:aws:rds:{region}:{account}:snapshot:{id}"},
     "aws:s3/bucket:Bucket": {
         "bucketDomainName": "{id}.s3.amazonaws.com",
         "region": "{region}",
@@ -168,8 +170,8 @@ FUNCTIONS: Final[dict[str, Any]] = {
     "aws:index/getCallerIdentity:getCallerIdentity": {
         "id": "{account}",
         "accountId": "{account}",
-        "arn": "arn:aws:iam::{account}:user/engine",
-        "userId": "AIDAENGINE",
+        "arn": "arn:aws:sts::{account}:assumed-role/mlops-deploy/engine",
+        "userId": "AROAENGINE:engine",
     },
     "aws:index/getRegion:getRegion": {
         "id": "{region}",
