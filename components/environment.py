@@ -1,17 +1,15 @@
-"""Names of the environment variables that the images read: what the program promises to training/ and serving/."""
+"""Names of environment variables in the training container that no parameter can have."""
 
-TRAINING = frozenset(
-    {
-        "DATASET",
-        "EXPERIMENT",
-        "GIT_COMMIT",
-        "IMAGE",
-        "MLFLOW_TRACKING_URI",
-        "MODEL",
-        "NODE_POOL",
-        "PULUMI_URN",
-        "STACK",
-        "TRAINING_JOB",
-    }
+SET = frozenset(
+    {"DATASET", "EXPERIMENT", "GIT_COMMIT", "IMAGE", "MODEL", "NODE_POOL", "PULUMI_URN", "STACK", "TRAINING_JOB"}
 )
-"""Set for every training container; a parameter cannot have one of these names."""
+"""Those the program sets: the contract with training/settings.py."""
+
+OF_OTHERS = frozenset({"HOME", "PATH", "TERMINATION_LOG"})
+PREFIXES_OF_OTHERS = ("AWS_", "KUBERNETES_", "LD_", "MLFLOW_", "PYTHON")
+"""Those the image, the libraries in it and Kubernetes rely on."""
+
+
+def is_taken(name: str) -> bool:
+    """Whether a parameter of this name would break something else in the container."""
+    return name in SET | OF_OTHERS or name.startswith(PREFIXES_OF_OTHERS)

@@ -135,7 +135,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     return {
         **_container(args),
         "name": "server",
-        "env": pods.environment({**_model(args), "PORT": str(PORT)}),
+        "env": pods.environment({**_model(args), "DRAIN_SECONDS": str(REQUEST_SECONDS), "PORT": str(PORT)}),
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
         "startup_probe": {**ping, "period_seconds": 1, "failure_threshold": args.startup_seconds},
         "readiness_probe": {**ping, "period_seconds": 5, "failure_threshold": 2},

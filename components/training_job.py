@@ -68,7 +68,7 @@ class TrainingJob(pulumi.ComponentResource):
 
 
 def _environment(name: str, urn: Input[str], args: TrainingJobArgs) -> Mapping[str, Input[str]]:
-    """The contract with training/settings.py. The names of components/environment.py are ours, the rest parameters."""
+    """The contract with training/settings.py, and the parameters; components/environment.py keeps their names apart."""
     return {
         **{key.upper(): _text(value) for key, value in args.parameters.items()},
         **({"GIT_COMMIT": args.commit} if args.commit else {}),

@@ -159,10 +159,10 @@ class Training(Model):
     @field_validator("parameters")
     @classmethod
     def _none_of_ours(cls, parameters: dict[str, object]) -> dict[str, object]:
-        if taken := sorted(name for name in parameters if name.upper() in environment.TRAINING):
+        if taken := sorted(name for name in parameters if environment.is_taken(name.upper())):
             raise Rule(
                 must=f"must not hold {', '.join(taken)}",
-                because="the platform itself sets an environment variable of that name in the training container",
+                because="an environment variable of that name in the training container has another meaning",
                 instead="rename it here and in the training code",
             ).broken()
         return parameters

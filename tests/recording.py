@@ -73,9 +73,15 @@ class Provider(mocks.Mocks):
 
 
 class _Monitor(mocks.MockMonitor):
-    def __init__(self, recording: Recording, provider: mocks.Mocks) -> None:
+    def __init__(self, recording: Recording, provider: mocks.Mocks, stack: str) -> None:
         super().__init__(provider)
         self._recording = recording
+        self._stack = stack
+
+    @override
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        parents = parent.split("::")[2] if parent and "pulumi:pulumi:Stack" not in parent else ""
+        return f"urn:pulumi:{self._stack}::{PROJECT}::{parents}{'$' if parents else ''}{type_}::{name}"
 
     @override
     def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:
@@ -146,7 +152,7 @@ def record(
 
     def run() -> None:
         set_all_config({**plain, **hidden}, list(hidden))
-        monitor = _Monitor(recording, provider or Provider())
+        monitor = _Monitor(recording, provider or Provider(), stack)
         mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=False, monitor=monitor)
         cast("Any", mocks).test(exporting)()
 

@@ -1,0 +1,74 @@
+"""What stands in for a cloud's stores."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.deployed import deployed, environment, local
+
+
+def pod(name: str) -> Mapping[str, Any]:
+    return local().one(":StatefulSet", name).spec["template"]["spec"]
+
+
+@pytest.mark.parametrize("name", ["postgres", "s3"])
+def test_data_outlives_the_pod_and_its_stateful_set(name: str) -> None:
+    resource = local().one(":StatefulSet", name)
+    assert resource.metadata["name"] == name, "its volume is found again by this name"
+    (claim,) = resource.spec["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
+    assert resource.spec["replicas"] == 1
+
+
+def test_the_stack_file_sizes_the_volumes() -> None:
+    recording = deployed({"foundation.storage_gib": 50})
+    for name in ("postgres", "s3"):
+        (claim,) = recording.one(":StatefulSet", name).spec["volumeClaimTemplates"]
+        assert claim["spec"]["resources"]["requests"]["storage"] == "50Gi"
+
+
+def test_postgres_takes_requests_when_it_takes_connections_over_the_network() -> None:
+    (container,) = pod("postgres")["containers"]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container[probe]["exec"]["command"] == ["pg_isready", "--quiet", "--host=127.0.0.1"]
+    assert container["livenessProbe"]["tcpSocket"] == {"port": 5432}
+
+
+def test_postgres_has_its_password_from_a_secret() -> None:
+    (container,) = pod("postgres")["containers"]
+    reference = environment(container)["POSTGRES_PASSWORD"]["secretKeyRef"]
+    assert reference["key"] == "password"
+    assert reference["name"].startswith("postgres-")
+
+
+def test_only_mlflow_reaches_postgres() -> None:
+    (rule,) = local().one(":NetworkPolicy", "postgres").spec["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/component": "tracking"}}}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 5432}]
+
+
+def test_the_bucket_is_there_before_the_first_request() -> None:
+    (container,) = pod("s3")["containers"]
+    bucket = str(local().exports["artifacts"]).removeprefix("s3://")
+    assert environment(container)["BUCKETS"] == bucket
+    assert container["readinessProbe"]["httpGet"] == {"path": environment(container)["VGW_HEALTH"], "port": 7070}
+
+
+def test_mlflow_training_and_serving_reach_the_artifacts_and_nobody_else() -> None:
+    (rule,) = local().one(":NetworkPolicy", "s3").spec["ingress"]
+    peers = [
+        peer.get("podSelector", peer.get("namespaceSelector"))["matchLabels"].popitem()[1] for peer in rule["from"]
+    ]
+    assert peers == ["tracking", "ml-training", "ml-serving"]
+
+
+def test_each_workload_has_an_account_of_its_own_without_a_token() -> None:
+    accounts = {account.metadata["name"]: account for account in local().all(":ServiceAccount")}
+    assert {name: account.metadata["namespace"] for name, account in accounts.items()} == {
+        "tracking": "mlops-platform",
+        "training": "ml-training",
+        "serving": "ml-serving",
+    }
+    assert {account.inputs["automountServiceAccountToken"] for account in accounts.values()} == {False}

@@ -1,0 +1,124 @@
+"""A served model as its callers and its operators meet it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.deployed import deployed, environment, local
+from tests.recording import Recording
+
+NAME = "churn-predictor"
+
+
+def spec(recording: Recording, kind: str = "Deployment") -> Mapping[str, Any]:
+    return recording.one(f":{kind}", NAME).spec
+
+
+def pod(recording: Recording) -> Mapping[str, Any]:
+    return spec(recording)["template"]["spec"]
+
+
+def server(recording: Recording) -> Mapping[str, Any]:
+    (container,) = pod(recording)["containers"]
+    return container
+
+
+def fetch(recording: Recording) -> Mapping[str, Any]:
+    (container,) = pod(recording)["initContainers"]
+    return container
+
+
+def test_it_fetches_the_version_of_the_stack_file_and_serves_that() -> None:
+    recording = deployed({f"endpoints.{NAME}.version": 7})
+    assert fetch(recording)["command"] == ["python", "-m", "serving.fetch"]
+    for container in (fetch(recording), server(recording)):
+        assert environment(container)["MODEL"] == NAME
+        assert environment(container)["MODEL_VERSION"] == "7"
+        assert environment(container)["MODEL_DIR"] == "/model"
+
+
+def test_the_version_is_written_on_pods_and_history_and_is_in_no_selector() -> None:
+    deployment = local().one(":Deployment", NAME)
+    assert deployment.metadata["annotations"]["kubernetes.io/change-cause"] == f"{NAME} version 1"
+    assert deployment.spec["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "1"
+    for selector in (
+        spec(local())["selector"]["matchLabels"],
+        spec(local(), "Service")["selector"],
+        spec(local(), "PodDisruptionBudget")["selector"]["matchLabels"],
+    ):
+        assert selector == {"app.kubernetes.io/name": "model-endpoint", "app.kubernetes.io/instance": NAME}
+
+
+def test_a_release_never_has_fewer_pods_that_answer() -> None:
+    assert spec(local())["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+    }
+
+
+def test_a_version_that_does_not_start_fails_the_rollout_within_a_minute() -> None:
+    assert spec(local())["progressDeadlineSeconds"] <= 60
+    probe = server(local())["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] <= spec(local())["progressDeadlineSeconds"]
+
+
+def test_a_big_model_gets_the_time_it_needs() -> None:
+    recording = deployed({f"endpoints.{NAME}.startup_seconds": 600})
+    probe = server(recording)["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 600
+    assert spec(recording)["progressDeadlineSeconds"] > 600
+
+
+def test_a_leaving_pod_answers_until_everybody_knows_and_finishes_what_it_began() -> None:
+    recording = deployed({f"endpoints.{NAME}.drain_seconds": 20})
+    assert server(recording)["lifecycle"]["preStop"]["exec"]["command"] == [
+        "/bin/sh",
+        "-c",
+        "kill -USR1 1; sleep 20",
+    ]
+    longest_request = int(environment(server(recording))["DRAIN_SECONDS"])
+    assert pod(recording)["terminationGracePeriodSeconds"] > 20 + longest_request
+
+
+def test_the_number_of_pods_follows_the_load_between_min_and_max() -> None:
+    recording = deployed({f"endpoints.{NAME}.replicas": {"min": 3, "max": 20}})
+    scaling = spec(recording, "HorizontalPodAutoscaler")
+    assert scaling["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
+    assert (scaling["minReplicas"], scaling["maxReplicas"]) == (3, 20)
+    assert {m["resource"]["name"]: m["resource"]["target"]["averageUtilization"] for m in scaling["metrics"]} == {
+        "cpu": 70,
+        "memory": 80,
+    }
+    assert "replicas" not in spec(recording), "the autoscaler's number would be undone by every up"
+
+
+def test_a_drained_node_takes_one_pod_at_a_time_and_is_never_blocked() -> None:
+    budget = spec(local(), "PodDisruptionBudget")
+    assert budget["maxUnavailable"] == 1
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_pods_spread_over_zones_and_nodes_where_there_are_several() -> None:
+    constraints = pod(local())["topologySpreadConstraints"]
+    assert [rule["topologyKey"] for rule in constraints] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    assert {rule["whenUnsatisfiable"] for rule in constraints} == {"ScheduleAnyway"}
+
+
+def test_a_pod_gets_requests_when_it_answers_and_none_when_it_does_not() -> None:
+    assert server(local())["readinessProbe"]["httpGet"] == {"path": "/ping", "port": 8080}
+    assert server(local())["livenessProbe"]["httpGet"] == {"path": "/health", "port": 8080}
+    (port,) = spec(local(), "Service")["ports"]
+    assert (port["port"], port["targetPort"]) == (80, 8080)
+    assert environment(server(local()))["PORT"] == "8080"
+
+
+def test_the_server_knows_no_store_and_no_credentials() -> None:
+    assert "envFrom" not in server(local())
+    assert not {name for name in environment(server(local())) if name.startswith(("AWS_", "MLFLOW_"))}
+    assert fetch(local())["envFrom"][0]["secretRef"]["name"].startswith("serving-artifact-store-")
+
+
+def test_the_model_lies_on_a_bounded_disk_that_the_server_cannot_write() -> None:
+    volumes = {volume["name"]: volume for volume in pod(local())["volumes"]}
+    assert volumes["model"]["emptyDir"]["sizeLimit"] == server(local())["resources"]["limits"]["memory"]
+    mounts = {mount["mountPath"]: mount for mount in server(local())["volumeMounts"]}
+    assert mounts["/model"]["readOnly"] is True

@@ -1,0 +1,97 @@
+"""What every pod of a namespace is held to."""
+
+from typing import Any
+
+import pytest
+
+from tests.deployed import deployed, local
+from tests.recording import Resource
+
+NAMESPACES = ("mlops-platform", "ml-training", "ml-serving")
+
+
+def policies(namespace: str) -> list[Resource]:
+    return [policy for policy in local().all(":NetworkPolicy") if policy.metadata["namespace"] == namespace]
+
+
+def reaches(namespace: str, name: str, port: int, rule: str, *, pods: dict[str, str] | None = None) -> list[Any]:
+    """Rules of a namespace's policies that let its pods at `name` in mlops-platform."""
+    return [
+        peer
+        for policy in policies(namespace)
+        if policy.spec["podSelector"] == ({"matchLabels": pods} if pods else {})
+        for flow in policy.spec.get(rule, [])
+        for peer in flow.get("to", [])
+        if peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/name") == name
+        and [entry["port"] for entry in flow["ports"]] == [port]
+    ]
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_a_pod_that_could_harm_its_node_is_refused(namespace: str) -> None:
+    labels = local().one(":Namespace", namespace).metadata["labels"]
+    for mode in ("enforce", "audit", "warn"):
+        assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
+        assert labels[f"pod-security.kubernetes.io/{mode}-version"] == "v1.35"
+
+
+def test_a_namespace_gets_no_more_than_the_stack_file_grants() -> None:
+    quota = {"cpu": 2, "memory": "4Gi", "pods": 20, "gpus": 1, "container_cpu": "50m", "container_memory": "64Mi"}
+    recording = deployed({"quotas.training": quota})
+    assert recording.one(":ResourceQuota", "ml-training").spec["hard"] == {
+        "requests.cpu": "2",
+        "requests.memory": "4Gi",
+        "limits.memory": "4Gi",
+        "requests.nvidia.com/gpu": "1",
+        "pods": "20",
+    }
+    assert recording.one(":LimitRange", "ml-training").spec["limits"] == [
+        {
+            "type": "Container",
+            "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
+            "default": {"memory": "64Mi"},
+        }
+    ]
+
+
+def test_no_gpu_is_to_be_had_outside_of_training() -> None:
+    for namespace in ("mlops-platform", "ml-serving"):
+        assert local().one(":ResourceQuota", namespace).spec["hard"]["requests.nvidia.com/gpu"] == "0"
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_a_pod_talks_to_dns_alone_unless_a_flow_is_named(namespace: str) -> None:
+    policy = local().one(":NetworkPolicy", f"{namespace}-default").spec
+    assert policy["podSelector"] == {}
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    (dns,) = policy["egress"]
+    assert dns["to"] == [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ]
+    assert {(entry["protocol"], entry["port"]) for entry in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
+
+
+@pytest.mark.parametrize("namespace", ["ml-training", "ml-serving"])
+def test_training_and_serving_reach_mlflow_and_the_artifacts_and_not_the_database(namespace: str) -> None:
+    assert reaches(namespace, "mlflow", 5000, "egress")
+    assert reaches(namespace, "s3", 7070, "egress")
+    assert not reaches(namespace, "postgres", 5432, "egress")
+
+
+def test_mlflow_reaches_the_database_and_the_artifacts() -> None:
+    tracking = {"app.kubernetes.io/component": "tracking"}
+    assert reaches("mlops-platform", "postgres", 5432, "egress", pods=tracking)
+    assert reaches("mlops-platform", "s3", 7070, "egress", pods=tracking)
+
+
+def test_an_endpoint_answers_whoever_asks_and_on_its_port_alone() -> None:
+    policy = local().one(":NetworkPolicy", "ml-serving-requests").spec
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
+
+
+def test_nobody_reaches_into_training() -> None:
+    assert not [policy for policy in policies("ml-training") if policy.spec.get("ingress")]

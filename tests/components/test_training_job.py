@@ -1,0 +1,94 @@
+"""A training run as a Job."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.deployed import deployed, environment, local
+from tests.recording import Recording
+
+GPU = {"training.churn.node_pool": "gpu"}
+
+
+def job(recording: Recording) -> Mapping[str, Any]:
+    return recording.one(":Job", "churn").spec
+
+
+def pod(recording: Recording) -> Mapping[str, Any]:
+    return job(recording)["template"]["spec"]
+
+
+def values(recording: Recording) -> Mapping[str, Any]:
+    return environment(pod(recording)["containers"][0])
+
+
+def test_up_does_not_wait_for_it() -> None:
+    annotations = local().one(":Job", "churn").metadata["annotations"]
+    assert annotations == {"pulumi.com/skipAwait": "true"}
+
+
+@pytest.mark.parametrize("key", ["deadline_minutes", "retries"])
+def test_a_change_that_kubernetes_would_take_in_place_makes_a_new_job_as_well(key: str) -> None:
+    resource = deployed({f"training.churn.{key}": 3}).one(":Job", "churn")
+    assert resource.spec != job(local())
+    assert resource.replace_on_changes == ("spec",)
+    assert "name" not in resource.metadata, "old and new Job must be able to be there at once"
+
+
+def test_it_stays_when_it_is_done() -> None:
+    assert "ttlSecondsAfterFinished" not in job(local())
+
+
+def test_it_ends_at_its_deadline() -> None:
+    assert job(local())["activeDeadlineSeconds"] == 30 * 60
+
+
+def test_a_bad_dataset_is_not_tried_again_and_a_lost_node_does_not_count() -> None:
+    assert job(local())["backoffLimit"] == 1
+    assert pod(local())["restartPolicy"] == "Never"
+    lost, bad = job(local())["podFailurePolicy"]["rules"]
+    assert lost == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert bad["action"] == "FailJob"
+    assert bad["onExitCodes"] == {
+        "containerName": pod(local())["containers"][0]["name"],
+        "operator": "In",
+        "values": [2],
+    }
+
+
+def test_it_runs_on_the_nodes_of_its_pool() -> None:
+    assert pod(local())["nodeSelector"] == {"mlops/node-pool": "cpu"}
+    assert not pod(local()).get("tolerations")
+    assert "nvidia.com/gpu" not in pod(local())["containers"][0]["resources"]["limits"]
+
+
+def test_on_a_gpu_pool_it_asks_for_a_gpu_and_is_let_onto_the_nodes() -> None:
+    recording = deployed({**GPU, "training.churn.gpus": 2})
+    assert pod(recording)["nodeSelector"] == {"mlops/node-pool": "gpu"}
+    assert pod(recording)["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    resources = pod(recording)["containers"][0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "2"
+
+
+def test_parameters_of_every_kind_reach_the_image() -> None:
+    given = {"n_estimators": 200, "rate": 0.5, "text": "0.001", "balanced": True}
+    read = values(deployed({"training.churn.parameters": given}))
+    assert read["N_ESTIMATORS"] == "200"
+    assert read["RATE"] == "0.5"
+    assert read["TEXT"] == "0.001"
+    assert read["BALANCED"] == "true"
+
+
+def test_what_it_registers_can_be_traced_to_what_made_it() -> None:
+    read = values(local())
+    assert read["GIT_COMMIT"] == "0123456789abcdef0123456789abcdef01234567"
+    assert read["IMAGE"] == pod(local())["containers"][0]["image"]
+    assert read["STACK"] == "test"
+    assert read["PULUMI_URN"] == local().one(":Job", "churn").urn
+    assert read["TRAINING_JOB"] == "churn"
+    assert read["NODE_POOL"] == "cpu"
+
+
+def test_it_starts_when_mlflow_answers() -> None:
+    assert local().one(":Deployment", "mlflow").urn in local().one(":Job", "churn").dependencies
