@@ -124,16 +124,18 @@ class Forwarder:
 
 
 async def _lead(target: Target | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    ends = [writer]
     try:
         if target is None:
             return
         far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(target.address, target.port), 10)
+        ends.append(far_writer)
+        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
     except (OSError, TimeoutError):
         return
-    else:
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
     finally:
-        writer.close()
+        for end in ends:
+            end.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

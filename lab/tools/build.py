@@ -115,7 +115,7 @@ def _compile(module: Module, into: Path) -> Iterator[str]:
             compiler.terminate()
             raise
     if compiler.returncode:
-        raise LabError(f"{module.name} did not build: {_reason(said)}")
+        raise LabError(f"{module.name} did not build: {reason(said)}")
 
 
 def _complete(module: Module, made: Path) -> None:
@@ -137,7 +137,7 @@ def _go(module: Module, *arguments: str) -> subprocess.CompletedProcess[str]:
         [go()[0], *arguments], cwd=module.folder, env=_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise LabError(f"{module.name} did not build: {_reason(done.stderr.splitlines())}")
+        raise LabError(f"{module.name} did not build: {reason(done.stderr.splitlines())}")
     return done
 
 
@@ -146,7 +146,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
-def _reason(said: list[str]) -> str:
+def reason(said: list[str]) -> str:
     """The first line that is not mere progress; Go says the cause before its consequences."""
     telling = [line for line in said if line and not line.startswith(("go: downloading", "go: added", "#"))]
     if any("no space left on device" in line for line in telling):

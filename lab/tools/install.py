@@ -21,7 +21,7 @@ LOOKS_BESIDE_ITSELF = frozenset({"pulumi", "pulumi-language-python"})
 
 def install(console: Console, names: Iterable[str]) -> None:
     """Every command of the named modules or groups is linked in `bin/` afterwards; builds what is found nowhere."""
-    sources = [(module, _on_path(module.instead)) for module in _modules(names)]
+    sources = [(module, on_path(module.instead)) for module in chosen_modules(names)]
     missing = [module for module, found in sources if not found and not folder(module).is_dir()]
     if missing:
         _build_all(console, missing)
@@ -53,7 +53,8 @@ def install_packages(console: Console) -> None:
             raise LabError(f"apt-get {step[0]} failed while installing {wanted}: {last}")
 
 
-def _modules(names: Iterable[str]) -> list[Module]:
+def chosen_modules(names: Iterable[str]) -> list[Module]:
+    """The modules that names of modules and groups stand for; all of them for no name."""
     wanted = list(names) or list(CATALOG)
     known = sorted({*CATALOG, *GROUPS})
     for name in wanted:
@@ -87,7 +88,7 @@ def _look(console: Console, module: Module) -> Pending:
 
 def missing_tools(names: Iterable[str]) -> list[str]:
     """Modules that `install` would build."""
-    return [m.name for m in _modules(names) if not _on_path(m.instead) and not folder(m).is_dir()]
+    return [m.name for m in chosen_modules(names) if not on_path(m.instead) and not folder(m).is_dir()]
 
 
 def missing_packages() -> list[str]:
@@ -120,7 +121,7 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def _on_path(instead: OnPath | None) -> dict[str, Path] | None:
+def on_path(instead: OnPath | None) -> dict[str, Path] | None:
     """The system's own commands, when all are there and new enough."""
     if instead is None:
         return None

@@ -1,0 +1,125 @@
+"""What is said where the cluster cannot run, and what can be seen of it without running it."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import components, config, layout, node, objects, operate, pki
+from lab.cluster.api import path_of
+from lab.errors import LabError
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAB_STATE", str(tmp_path))
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cluster").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def configured(state: Path) -> Path:
+    pki.ensure(layout.pki())
+    config.write()
+    return state
+
+
+def test_on_another_system_two_sentences_name_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(LabError) as refused:
+        operate.check_machine()
+    assert str(refused.value) == (
+        "The lab's own cluster needs Linux, and this is darwin. "
+        "Use a cluster that you have: lab up --context NAME --registry URL"
+    )
+
+
+def test_without_root_the_way_out_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(LabError, match=r"needs root, for .*\. Use a cluster that you have: lab up --context NAME"):
+        operate.check_machine()
+
+
+def test_a_state_folder_that_the_node_would_hide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_STATE", "/var/lib/mlops-lab")
+    with pytest.raises(LabError, match=r"must not be in /var/lib: .*set LAB_STATE and LAB_CACHE to folders elsewhere"):
+        node.prepare()
+
+
+def test_down_where_there_never_was_a_lab_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_STATE", str(tmp_path / "none"))
+    operate.down(wipe=True)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_fresh_machine_plans_to_start_everything() -> None:
+    assert operate.plan() == [component.name for component in components.everything()]
+
+
+@pytest.mark.usefixtures("configured")
+def test_writing_the_configuration_again_touches_no_file() -> None:
+    def seen() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in layout.config().rglob("*") if path.is_file()}
+
+    before = seen()
+    config.write()
+    assert seen() == before
+
+
+def test_the_kubeconfig_can_be_carried_elsewhere(configured: Path) -> None:
+    told = json.loads((configured / "kubeconfig").read_text())
+    assert told["current-context"] == "mlops-lab"
+    assert str(configured) not in json.dumps(told)
+    assert (configured / "kubeconfig").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.usefixtures("configured")
+def test_nobody_is_let_in_without_a_certificate() -> None:
+    assert {"--anonymous-auth=false", "--authorization-mode=Node,RBAC"} <= set(components.apiserver().command)
+    assert {"--client-cert-auth=true", "--peer-client-cert-auth=true"} <= set(components.etcd().command)
+
+
+@pytest.mark.usefixtures("configured")
+def test_nothing_listens_on_an_address_that_other_machines_reach() -> None:
+    told = " ".join(part for component in components.everything() for part in component.command)
+    files = " ".join(
+        path.read_text() for path in layout.config().rglob("*") if path.suffix != ".kubeconfig" and path.is_file()
+    )
+    assert "0.0.0.0:" not in told + files
+    assert f"--bind-address={layout.HOST}" in told
+
+
+@pytest.mark.usefixtures("configured")
+def test_pod_security_is_baseline_where_a_namespace_says_nothing() -> None:
+    told = json.loads((layout.config() / "admission.yaml").read_text())
+    assert told["plugins"][0]["configuration"]["defaults"]["enforce"] == "baseline"
+
+
+def test_a_pod_that_asks_for_no_gpu_is_kept_away_from_the_simulated_node() -> None:
+    made = objects.gpu_node()
+    assert made["metadata"]["labels"]["mlops/node-pool"] == "gpu"
+    assert made["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    assert objects.gpu_node_status()["status"]["allocatable"]["nvidia.com/gpu"] == "1"
+
+
+@pytest.mark.usefixtures("configured")
+def test_every_object_has_the_path_that_the_api_server_gives_it() -> None:
+    known = {path_of(each) for each in objects.wanted()}
+    assert "/apis/storage.k8s.io/v1/storageclasses/lab" in known
+    assert "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/metrics-server" in known
+    assert "/api/v1/nodes/lab-gpu" in known
+
+
+def test_the_pause_image_holds_one_program_and_runs_it_as_nobody() -> None:
+    with tarfile.open(fileobj=io.BytesIO(operate.pause_archive(b"program"))) as archive:
+        parts = {entry.name: entry for entry in archive}
+        made = json.load(archive.extractfile(parts["config.json"]) or io.BytesIO())
+        layer = archive.extractfile(parts["layer.tar"])
+        assert layer
+        with tarfile.open(fileobj=layer) as inside:
+            assert inside.getnames() == ["pause"]
+    assert made["config"] == {"Entrypoint": ["/pause"], "User": "65535:65535"}

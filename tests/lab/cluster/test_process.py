@@ -1,0 +1,143 @@
+"""Detached processes: found again, never confused with others, restarted when they should be."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import layout, process
+from lab.cluster.process import Process, Record
+from lab.errors import LabError
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAB_STATE", str(tmp_path))
+    (tmp_path / "cluster").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Process]:
+    # The number of seconds names this test's process among all on the machine.
+    made = Process(name="sleeper", command=("/bin/sleep", f"60.{os.getpid()}"), ready=lambda: True)
+    yield made
+    process.stop(made)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def rewrite(name: str, change: Callable[[Record], Record]) -> None:
+    found = process.record(name)
+    assert found
+    (layout.pids() / f"{name}.json").write_text(json.dumps(asdict(change(found))))
+
+
+def test_a_started_process_is_found_again(sleeper: Process) -> None:
+    process.start(sleeper)
+    assert process.running("sleeper")
+    assert process.up_to_date(sleeper)
+
+
+def test_it_has_a_session_of_its_own_so_that_ctrl_c_does_not_reach_it(sleeper: Process) -> None:
+    process.start(sleeper)
+    found = process.running("sleeper")
+    assert found
+    assert os.getsid(found.pid) == found.pid
+
+
+def test_a_killed_process_is_not_taken_for_running(sleeper: Process) -> None:
+    process.start(sleeper)
+    found = process.running("sleeper")
+    assert found
+    os.kill(found.pid, signal.SIGKILL)
+    until(lambda: process.running("sleeper") is None)
+
+
+def test_another_process_with_the_same_pid_is_neither_found_nor_killed(sleeper: Process) -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
+        process.start(sleeper)
+        mine = process.record("sleeper")
+        assert mine
+        rewrite("sleeper", lambda found: replace(found, pid=stranger.pid, started=1))
+        assert process.running("sleeper") is None
+        process.stop(sleeper)
+        assert stranger.poll() is None
+        assert not mine.alive
+        stranger.kill()
+
+
+def test_after_a_reboot_no_record_counts(sleeper: Process) -> None:
+    process.start(sleeper)
+    rewrite("sleeper", lambda found: replace(found, boot="another"))
+    assert process.running("sleeper") is None
+
+
+def test_a_process_that_was_started_but_never_recorded_is_stopped_too(sleeper: Process) -> None:
+    process.start(sleeper)
+    found = process.running("sleeper")
+    assert found
+    (layout.pids() / "sleeper.json").unlink()
+    process.stop(sleeper)
+    assert not found.alive
+
+
+def test_a_damaged_record_counts_as_none(sleeper: Process) -> None:
+    process.start(sleeper)
+    (layout.pids() / "sleeper.json").write_text('{"pid": 1}')
+    assert process.record("sleeper") is None
+
+
+def test_a_process_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
+    command = ("/bin/sh", "-c", f"trap '' TERM; echo deaf; while :; do sleep 0.1; done; : {tmp_path}")
+    deaf = Process(name="deaf", command=command, ready=lambda: True)
+    process.start(deaf)
+    found = process.running("deaf")
+    assert found
+    until(lambda: "deaf" in deaf.log.read_text())
+    process.stop(deaf, seconds=0.2)
+    assert not found.alive
+
+
+def test_a_changed_file_or_command_asks_for_a_restart(sleeper: Process, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("old")
+    configured = replace(sleeper, files=(tmp_path / "config",))
+    process.start(configured)
+    assert process.up_to_date(configured)
+    assert not process.up_to_date(replace(configured, command=(*sleeper.command, "1")))
+    (tmp_path / "config").write_text("new")
+    assert not process.up_to_date(configured)
+    process.stop(configured)
+
+
+def test_a_process_that_dies_is_reported_with_its_last_words() -> None:
+    dying = Process(name="dying", command=("/bin/sh", "-c", "echo cannot open the data; exit 3"), ready=lambda: False)
+    process.start(dying)
+    with pytest.raises(LabError, match=r"(?s)^dying ended as it started; the end of .*dying\.log:\n  cannot open"):
+        process.wait_ready([dying])
+
+
+def test_a_process_that_hangs_is_reported_as_running_but_not_ready(sleeper: Process) -> None:
+    process.start(sleeper)
+    with pytest.raises(LabError, match="sleeper runs but is not ready after 0 s"):
+        process.wait_ready([replace(sleeper, ready=lambda: False)], seconds=0.2)
+
+
+def test_a_log_that_grew_keeps_its_end(sleeper: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LOG_KEPT", 100)
+    sleeper.log.parent.mkdir(parents=True)
+    sleeper.log.write_text("old " * 100 + "new")
+    process.start(sleeper)
+    assert sleeper.log.stat().st_size <= 50
+    assert sleeper.log.read_text().endswith("new")

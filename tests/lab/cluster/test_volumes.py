@@ -1,0 +1,61 @@
+"""Which claims get a volume, what the volume is, and when it goes."""
+
+from typing import Any
+
+import pytest
+
+from lab.cluster import volumes
+
+
+def claim(**spec: object) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "namespace": "mlops-platform",
+            "name": "data",
+            "uid": "1234",
+            "annotations": {"volume.kubernetes.io/selected-node": "lab-cpu"},
+        },
+        "spec": {
+            "storageClassName": "lab",
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "5Gi"}},
+            **spec,
+        },
+    }
+
+
+def test_a_claim_is_served_once_its_pod_has_a_node() -> None:
+    waiting = claim()
+    assert volumes.waits_for_volume(waiting)
+    del waiting["metadata"]["annotations"]
+    assert not volumes.waits_for_volume(waiting)
+
+
+@pytest.mark.parametrize("spec", [{"storageClassName": "other"}, {"volumeName": "bound"}])
+def test_a_claim_of_others_or_one_that_is_bound_is_left_alone(spec: dict[str, object]) -> None:
+    assert not volumes.waits_for_volume(claim(**spec))
+
+
+def test_the_volume_is_for_this_claim_and_this_node_alone() -> None:
+    spec = volumes.volume(claim())["spec"]
+    assert spec["claimRef"]["uid"] == "1234"
+    assert spec["capacity"] == {"storage": "5Gi"}
+    [term] = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term["matchExpressions"][0]["values"] == ["lab-cpu"]
+
+
+def test_the_same_claim_gets_the_same_volume_after_a_restart() -> None:
+    assert volumes.volume(claim()) == volumes.volume(claim())
+
+
+def test_a_volume_goes_only_once_it_is_released() -> None:
+    made = volumes.volume(claim())
+    assert not volumes.is_released(made)
+    assert not volumes.is_released({**made, "status": {"phase": "Bound"}})
+    assert volumes.is_released({**made, "status": {"phase": "Released"}})
+
+
+def test_a_volume_that_is_to_be_kept_is_kept() -> None:
+    made = volumes.volume(claim())
+    made["spec"]["persistentVolumeReclaimPolicy"] = "Retain"
+    assert not volumes.is_released({**made, "status": {"phase": "Released"}})

@@ -1,0 +1,65 @@
+"""The command line: what a person types, and what is said when it cannot be done."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+LAB = Path(sys.executable).parent / "lab"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Mapping[str, str]:
+    return {"LAB_STATE": str(tmp_path / "state"), "LAB_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin"}
+
+
+def lab(folders: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([LAB, *arguments], env=folders, capture_output=True, text=True, check=False)
+
+
+def test_a_tool_that_is_not_there_yet_is_one_line_with_the_way_to_get_it(folders: Mapping[str, str]) -> None:
+    done = lab(folders, "kubectl", "get", "pods")
+    assert done.returncode == 1
+    assert done.stderr.startswith("lab: kubectl is not in ")
+    assert done.stderr.endswith("get it with: lab tools --only kubectl\n")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["kubectl", "pulumi"])
+def test_arguments_reach_the_program_untouched(folders: Mapping[str, str], program: str) -> None:
+    bin_folder = Path(folders["LAB_CACHE"]) / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / program).write_text('#!/bin/sh\nfor given in "$@"; do echo "[$given]"; done\nexit 7\n')
+    (bin_folder / program).chmod(0o755)
+    given = ["--help", "-n", "a b", "--", "--wipe", "-f"]
+    done = lab(folders, program, *given)
+    assert done.stdout.splitlines() == [f"[{each}]" for each in given]
+    assert done.returncode == 7
+
+
+def test_status_without_a_lab_says_how_to_make_one(folders: Mapping[str, str]) -> None:
+    assert lab(folders, "status").stdout == "there is no cluster; make one with: lab up\n"
+
+
+def test_a_log_that_is_not_there_names_those_that_are(folders: Mapping[str, str]) -> None:
+    logs = Path(folders["LAB_STATE"]) / "logs"
+    logs.mkdir(parents=True)
+    (logs / "etcd.log").write_text("first\nlast\n")
+    assert lab(folders, "logs", "etcd").stdout == "first\nlast\n"
+    assert lab(folders, "logs", "kublet").stderr == "lab: kublet: there is no such log; there are etcd\n"
+
+
+def test_env_prints_what_a_shell_can_evaluate(folders: Mapping[str, str]) -> None:
+    told = lab(folders, "env").stdout
+    seen = subprocess.run(
+        ["/bin/sh", "-euc", f'{told}\necho "$PULUMI_BACKEND_URL"'], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout == f"file://{folders['LAB_STATE']}/pulumi\n"
+
+
+def test_a_wrong_option_is_refused_and_help_is_named(folders: Mapping[str, str]) -> None:
+    done = lab(folders, "down", "--purge")
+    assert done.returncode == 2
+    assert "lab down --help" in done.stderr

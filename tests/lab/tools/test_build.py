@@ -1,0 +1,145 @@
+"""Building: what changes the address in the cache, what a build leaves, what it says when it fails."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lab import paths
+from lab.errors import LabError
+from lab.tools import build
+from lab.tools.catalog import CATALOG, Module
+
+MAIN = """package main
+
+import (
+	"os"
+
+	"example.invalid/hello/words"
+)
+
+func main() { os.Stdout.WriteString(words.Hello) }
+"""
+WORDS = "package words\n\nvar Hello = {}\n"
+
+
+def hello(folder: Path) -> Module:
+    return Module(
+        name="hello",
+        source=str(folder),
+        packages={"greet": "./cmd"},
+        aliases={"welcome": "greet"},
+        cold_seconds=1,
+        disk_mib=1,
+    )
+
+
+@pytest.fixture(autouse=True)
+def fresh_go() -> Iterator[None]:
+    """What is known of Go must not be known from another test's PATH."""
+    build.go.cache_clear()
+    yield
+    build.go.cache_clear()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "source"
+    (folder / "cmd").mkdir(parents=True)
+    (folder / "go.mod").write_text("module example.invalid/hello\n\ngo 1.26\n")
+    (folder / "go.sum").write_text("")
+    (folder / "cmd" / "main.go").write_text(MAIN)
+    (folder / "words").mkdir()
+    (folder / "words" / "words.go").write_text(WORDS.format('"hello"'))
+    return hello(folder)
+
+
+@pytest.mark.parametrize("name", ["go.mod", "go.sum", "cmd/main.go"])
+def test_a_changed_source_is_built_into_another_folder(module: Module, name: str) -> None:
+    before = build.folder(module)
+    (module.folder / name).write_text((module.folder / name).read_text() + "\n")
+    assert build.folder(module) != before
+
+
+def test_other_flags_or_another_go_are_built_into_another_folder(
+    module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = build.folder(module)
+    tagged = replace(module, tags="osusergo")
+    versioned = replace(module, variables={"main.version": "v2"})
+    others = {build.folder(tagged), build.folder(versioned)}
+    monkeypatch.setattr(build, "go", cache(lambda: ("go", "go1.99.0 linux amd64")))
+    assert len({before, *others, build.folder(module)}) == 4
+
+
+def test_a_second_clone_finds_the_same_folder(module: Module, tmp_path: Path) -> None:
+    shutil.copytree(module.folder, tmp_path / "clone")
+    assert build.folder(hello(tmp_path / "clone")) == build.folder(module)
+
+
+def test_every_command_works_and_every_package_was_told(module: Module) -> None:
+    told = list[str]()
+    made = build.build(module, told.append)
+    for command in module.commands:
+        assert subprocess.run([made / command], capture_output=True, text=True, check=True).stdout == "hello"
+    assert "example.invalid/hello/cmd" in told
+    assert made == build.folder(module)
+
+
+def test_what_is_counted_before_a_build_is_what_is_compiled(module: Module) -> None:
+    # Its own text, so that Go's cache cannot have it from an earlier run; what is linked counts every time.
+    (module.folder / "words" / "words.go").write_text(WORDS.format(f'"{module.folder}"'))
+    before = build.look(module)
+    build.build(module, lambda _: None)
+    assert (before.stale, build.look(module).stale) == (2, 1)
+    assert before.packages > before.stale
+
+
+def test_an_interrupted_build_leaves_no_folder_and_the_next_one_completes(module: Module) -> None:
+    (module.folder / "words" / "words.go").write_text(WORDS.format(f'"{module.folder} interrupted"'))
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build.build(module, interrupt)
+    assert not list(paths.tools().iterdir())
+    assert (build.build(module, lambda _: None) / "greet").exists()
+
+
+def test_a_failed_build_says_where_in_one_line(module: Module) -> None:
+    (module.folder / "words" / "words.go").write_text(WORDS.format("1"))
+    with pytest.raises(LabError, match=r"^hello did not build: cmd/main.go:9:\d+: cannot use words.Hello .*$"):
+        build.build(module, lambda _: None)
+    assert not list(paths.tools().iterdir())
+
+
+def test_a_full_disk_is_said_as_such() -> None:
+    said = ["# k8s.io/api/core/v1", "go build k8s.io/api/core/v1: write /tmp/x: no space left on device"]
+    assert "the disk is full" in build.reason(said)
+
+
+def test_without_go_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LabError, match=r"go is not on PATH: .* Go 1\.26 or newer; install it"):
+        build.go()
+
+
+def test_an_old_go_is_refused_with_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "go"
+    fake.write_text("#!/bin/sh\necho go1.22.1; echo linux; echo amd64\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(LabError, match=r"is go1\.22\.1: the lab's tools need Go 1\.26"):
+        build.go()
+
+
+@pytest.mark.parametrize("module", CATALOG.values(), ids=list(CATALOG))
+def test_every_module_of_the_catalog_is_pinned(module: Module) -> None:
+    assert (module.folder / "go.mod").read_text().startswith("module mlops.invalid/")
+    assert (module.folder / "go.sum").stat().st_size

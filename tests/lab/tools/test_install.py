@@ -1,0 +1,120 @@
+"""Where tools come from: the system when it has them, else the cache; and what is said when neither can be."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lab import paths
+from lab.errors import LabError
+from lab.tools import install
+from lab.tools.build import Pending
+from lab.tools.catalog import KUBECTL, PULUMI_ENGINE, S3_GATEWAY, Module, OnPath
+
+ENGINE = OnPath(commands=("engine", "host"), version_arguments=("version",), minimum=(3, 259), below=(4,))
+
+
+def put(folder: Path, command: str, says: str = "") -> None:
+    (folder / command).write_text(f"#!/bin/sh\necho '{says}'\n")
+    (folder / command).chmod(0o755)
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder on PATH."""
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "system"))
+    (tmp_path / "system").mkdir()
+    return tmp_path / "system"
+
+
+@pytest.mark.parametrize(
+    ("says", "used"),
+    [
+        ("v3.259.0", True),
+        ("v3.300.1-alpha", True),
+        ("engine 3.259", True),
+        ("v3.258.9", False),
+        ("v4.0.0", False),
+        ("dev", False),
+    ],
+)
+def test_a_tool_on_path_is_used_when_it_is_new_enough(system: Path, says: str, used: bool) -> None:
+    put(system, "engine", says)
+    put(system, "host")
+    assert (install.on_path(ENGINE) is not None) == used
+
+
+def test_a_tool_on_path_is_not_used_when_its_companion_is_missing(system: Path) -> None:
+    put(system, "engine", "v3.259.0")
+    assert install.on_path(ENGINE) is None
+
+
+def test_the_labs_own_link_is_not_taken_for_the_systems(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.binaries().mkdir(parents=True)
+    put(paths.binaries(), "engine", "v3.259.0")
+    put(paths.binaries(), "host")
+    monkeypatch.setenv("PATH", f"{paths.binaries()}:{system}")
+    assert install.on_path(ENGINE) is None
+
+
+def test_what_is_on_path_is_linked_and_nothing_is_built(system: Path) -> None:
+    put(system, "kubectl", "Client Version: v1.35.1")
+    install.install(Console(quiet=True), ["kubectl"])
+    assert (paths.binaries() / "kubectl").resolve() == system / "kubectl"
+    assert not paths.tools().exists()
+
+
+def test_a_kubectl_two_minor_versions_away_is_not_used(system: Path) -> None:
+    put(system, "kubectl", "Client Version: v1.37.0")
+    assert KUBECTL.instead
+    assert install.on_path(KUBECTL.instead) is None
+
+
+@pytest.mark.usefixtures("system")
+def test_an_unknown_name_lists_those_there_are() -> None:
+    with pytest.raises(LabError, match=r"^helm: no such tool; the lab knows addons, cluster, .*versitygw$"):
+        install.install(Console(quiet=True), ["helm"])
+
+
+def test_a_group_stands_for_its_modules() -> None:
+    assert [module.name for module in install.chosen_modules(["pulumi"])] == ["pulumi", "pulumi-python"]
+
+
+def pending(module: Module, stale: int) -> Pending:
+    return Pending(module, packages=100, stale=stale)
+
+
+def test_a_disk_with_too_little_room_is_refused_in_one_sentence() -> None:
+    queue = [pending(PULUMI_ENGINE, 100), pending(S3_GATEWAY, 100)]
+    with pytest.raises(LabError) as refused:
+        install.check_disk(queue, {Path("/small"): 2**30, Path("/large"): 2**40})
+    assert str(refused.value) == (
+        "/small has 1.0 GiB free: building pulumi, versitygw needs 5.0 GiB; "
+        "free some space, or point LAB_CACHE, GOCACHE and GOMODCACHE to a larger disk"
+    )
+
+
+def test_what_go_has_compiled_already_needs_no_room_again() -> None:
+    install.check_disk([pending(PULUMI_ENGINE, 1)], {Path("/small"): 2**31})
+
+
+@pytest.mark.usefixtures("system")
+def test_without_apt_get_the_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "APT_PACKAGES", {"no-such-command": "some-package"})
+    with pytest.raises(LabError, match=r"^some-package: not on PATH, and this system has no apt-get"):
+        install.install_packages(Console(quiet=True))
+
+
+def test_who_is_not_root_is_told_the_command(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(system, "apt-get")
+    monkeypatch.setattr(install, "APT_PACKAGES", {"no-such-command": "some-package"})
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(LabError, match=r"only root may install them; run: sudo apt-get install some-package$"):
+        install.install_packages(Console(quiet=True))
+
+
+def test_packages_that_are_there_are_not_asked_for(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "APT_PACKAGES", {"runc": "runc"})
+    put(system, "runc")
+    install.install_packages(Console(quiet=True))
