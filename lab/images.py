@@ -74,6 +74,8 @@ class Images:
         with self.store.alone():
             there = self.store.refs()
             missing = {recipe: ref for recipe, ref in refs.items() if ref not in there}
+            if not missing:  # another `lab up` built them while this one waited
+                return refs
             self._need_disk(len(missing))
             self._build_foundations(missing, there)
             with ThreadPoolExecutor(max_workers=min(len(missing), os.cpu_count() or 1)) as pool:

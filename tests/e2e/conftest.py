@@ -110,11 +110,16 @@ class Platform:
         return {int(version["version"]): version for version in found}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--keep-lab", action="store_true", help="start from the lab's platform as it is, not from nothing")
+
+
 @pytest.fixture(scope="session")
-def platform() -> Platform:
+def platform(request: pytest.FixtureRequest) -> Platform:
     """A platform that `lab up` made out of nothing: version 1 is trained, registered and served."""
     made = Platform()
-    made.lab("down", "--wipe")
-    (made.root / "Pulumi.local.yaml").unlink(missing_ok=True)
+    if not request.config.getoption("--keep-lab"):
+        made.lab("down", "--wipe")
+        (made.root / "Pulumi.local.yaml").unlink(missing_ok=True)
     made.lab("up", timeout=3000)
     return made
