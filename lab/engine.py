@@ -26,6 +26,7 @@ def engine_environment() -> dict[str, str]:
         "PULUMI_HOME": str(paths.pulumi_home()),
         "PULUMI_BACKEND_URL": f"file://{paths.pulumi_backend()}",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase()),
+        "PULUMI_PYTHON_CMD": str(paths.CHECKOUT / "lab" / "policy-python"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
