@@ -82,12 +82,15 @@ def test_a_second_clone_finds_the_same_folder(module: Module, tmp_path: Path) ->
     assert build.folder(hello(tmp_path / "clone")) == build.folder(module)
 
 
-def test_every_command_works_and_every_package_was_told(module: Module) -> None:
+def test_every_command_works_and_every_package_was_told(module: Module, tmp_path: Path) -> None:
     told = list[str]()
+    (module.folder / "words" / "words.go").write_text(WORDS.format(f'"hello {tmp_path}"'))
     made = build.build(module, told.append)
     for command in module.commands:
-        assert subprocess.run([made / command], capture_output=True, text=True, check=True).stdout == "hello"
-    assert "example.invalid/hello/cmd" in told
+        assert (
+            subprocess.run([made / command], capture_output=True, text=True, check=True).stdout == f"hello {tmp_path}"
+        )
+    assert {"example.invalid/hello/cmd", "example.invalid/hello/words"} <= set(told)
     assert made == build.folder(module)
 
 
