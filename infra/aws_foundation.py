@@ -26,7 +26,7 @@ from components.aws.node_pool import GPU_TAINT, NodePool, NodePoolArgs
 from components.aws.nodes import Nodes, NodesArgs
 from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
 from components.namespaces import Namespaces, NamespacesArgs, QuotaArgs
-from infra import aws_settings, settings
+from infra import aws_changes, aws_settings, settings
 from infra.aws_account import check
 from infra.aws_settings import POOL_LABEL, AwsFoundation
 from infra.settings import Settings
@@ -56,6 +56,8 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     """Declares it all, from the network up. pulumi.RunError if the credentials are another account's."""
     site = Site(name=f"{pulumi.get_project()}-{pulumi.get_stack()}", account=accounts.current(), chosen=chosen)
     check(site.account, chosen)
+    facts = aws_changes.facts(site.account.region, chosen)
+    aws_changes.announce(facts)
     registry = _registry(site)
     network = _network(site)
     cluster = _cluster(site, network)
@@ -103,6 +105,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             "cluster": cluster.name,
             "kubeconfig_command": kubernetes_access.update_kubeconfig_command(_cluster_name(site), site.account.region),
             "registry": registry.urls,
+            aws_changes.OUTPUT: facts,
         },
         way_in=lambda asked: foundation.Ingress(
             host=asked.host,

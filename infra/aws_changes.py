@@ -1,0 +1,176 @@
+"""Changes to an AWS stack that no update can make in place: refused, or announced by name before anything happens.
+
+The stack's own output `foundation` says on what the last update stood.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import pulumi
+from pulumi.runtime import invoke
+
+from infra.aws_settings import AwsFoundation
+from infra.problems import PREFIX, Problem, refusal
+from infra.rules import Rule
+
+OUTPUT = "foundation"
+ABSENT = "absent"
+Facts = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consequence:
+    """What comes of a change that `applies`; impossible with a `never`, else up to whoever lifts the `protection`."""
+
+    paths: tuple[str, ...]
+    replaces: str
+    protection: tuple[str, ...] = ()
+    applies: Callable[[str, str], bool] = str.__ne__
+    never: str = ""
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _lower(old: str, new: str) -> bool:
+    return ABSENT not in {old, new} and _version(new) < _version(old)
+
+
+def _skips(old: str, new: str) -> bool:
+    return ABSENT not in {old, new} and _version(new)[-1] - _version(old)[-1] > 1
+
+
+STORES = ("artifacts.protected", "database.protected")
+CONSEQUENCES = (
+    Consequence(
+        paths=("region",),
+        replaces="everything: the stack moves, the data does not",
+        protection=("cluster.protected", *STORES),
+    ),
+    Consequence(
+        paths=("network.kind", "network.cidr", "network.vpc_id"),
+        replaces="the VPC, and with it the cluster and the database",
+        protection=("cluster.protected", "database.protected"),
+    ),
+    Consequence(
+        paths=("network.availability_zones",),
+        replaces="the subnets of a zone, with what runs there",
+        protection=("cluster.protected", "database.protected"),
+        applies=_lower,
+    ),
+    Consequence(
+        paths=("cluster.kind", "cluster.name", "cluster.service_cidr"),
+        replaces="the cluster, with everything that runs in it",
+        protection=("cluster.protected",),
+    ),
+    Consequence(
+        paths=("cluster.kubernetes_version",),
+        replaces="the cluster",
+        applies=_lower,
+        never="EKS has no way back to an older version",
+    ),
+    Consequence(
+        paths=("cluster.kubernetes_version",),
+        replaces="the cluster",
+        applies=_skips,
+        never="EKS upgrades one minor version at a time",
+    ),
+    Consequence(
+        paths=("artifacts.bucket",),
+        replaces="the bucket: datasets and models stay behind in the old one",
+        protection=("artifacts.protected",),
+    ),
+    Consequence(
+        paths=("database.engine_version",),
+        replaces="the database",
+        applies=_lower,
+        never="Postgres has no way back to an older major version",
+    ),
+    Consequence(
+        paths=("database.engine_version",),
+        replaces="the parameter group, and upgrades the database in place, which is gone for minutes",
+        protection=("database.protected",),
+    ),
+    Consequence(
+        paths=("database.storage_gib",),
+        replaces="the database",
+        applies=_lower,
+        never="RDS storage does not shrink",
+    ),
+    Consequence(
+        paths=("database.restore_from",),
+        replaces="the database by what was in the snapshot",
+        protection=("database.protected",),
+    ),
+)
+"""The first that applies to a path decides."""
+
+
+def facts(region: str, chosen: AwsFoundation) -> Facts:
+    """What the consequences are about, as the stack file has it; exported, and read again by the next update."""
+    tree = chosen.model_dump(mode="json")
+    paths = {path for each in CONSEQUENCES for path in (*each.paths, *each.protection)} - {"region"}
+    found = {path: tree[path.split(".")[0]].get(path.split(".")[1]) for path in sorted(paths)}
+    return {"region": region, **{path: ABSENT if value is None else str(value) for path, value in found.items()}}
+
+
+def announce(new: Facts) -> None:
+    """Warns of what this update will replace. pulumi.RunError with every change that cannot be made as it stands."""
+    old = _last()
+    changed = list(consequences(old, new))
+    if refused := [problem for path, each in changed if (problem := refuse(path, each, old, new))]:
+        raise refusal(refused)
+    for path, each in changed:
+        pulumi.log.warn(f"{PREFIX}{_key(path)} is {new[path]}, was {old[path]}: this update replaces {each.replaces}")
+
+
+def consequences(old: Facts, new: Facts) -> Iterator[tuple[str, Consequence]]:
+    """What changed between two updates that matters, by path."""
+    decided = set[str]()
+    for each in CONSEQUENCES:
+        for path in each.paths:
+            if path in old and path not in decided and each.applies(old[path], new[path]):
+                decided.add(path)
+                yield path, each
+
+
+def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | None:
+    """Why it cannot be done; None where it can."""
+    found = f"is {new[path]}, was {old[path]}"
+    if each.never:
+        rule = Rule(
+            must=f"must not go from {old[path]} to {new[path]}", because=each.never, instead=_way_out(path, old)
+        )
+        return Problem(path=_key(path), found=found, rule=rule)
+    # What the last update protected stays so until an update has lifted it.
+    held = [flag for flag in each.protection if "True" in {old.get(flag), new[flag]}]
+    if not held:
+        return None
+    lifted = " and ".join(f"{PREFIX}foundation.{flag}" for flag in held)
+    commands = "; ".join(f"pulumi config set --path '{PREFIX}foundation.{flag}' false" for flag in held)
+    rule = Rule(
+        must=f"must stay {old[path]} as long as {lifted} {'is' if len(held) == 1 else 'are'} true",
+        because=f"the change replaces {each.replaces}",
+        instead=f"put it back, or save the data, run {commands}; pulumi up, and change it then",
+    )
+    return Problem(path=_key(path), found=found, rule=rule)
+
+
+def _way_out(path: str, old: Facts) -> str:
+    if path == "cluster.kubernetes_version":
+        major, minor = _version(old[path])
+        return f'write "{major}.{minor + 1}" next, or put "{old[path]}" back'
+    return f"put {old[path]} back; to go there all the same, restore the data into another stack"
+
+
+def _key(path: str) -> str:
+    return path if path == "region" else f"foundation.{path}"
+
+
+def _last() -> Facts:
+    """Of a stack that was never deployed: nothing."""
+    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    read = cast("Mapping[str, Mapping[str, Facts]]", invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value)
+    return read.get("outputs", {}).get(OUTPUT, {})
