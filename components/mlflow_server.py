@@ -12,6 +12,7 @@ from pulumi import Input, Output, ResourceOptions
 from components import names, pods
 from components.foundation import ArtifactStore, Database, Grant, Ingress
 from components.ingress import from_load_balancer, ingress
+from components.service import service
 
 NAME = names.TRACKING_SERVICE
 PORT = names.TRACKING_PORT
@@ -71,13 +72,13 @@ class MlflowServer(pulumi.ComponentResource):
             # A server of a new version must not meet the schema of the old one.
             opts=ResourceOptions(parent=self, depends_on=[migration]),
         )
-        service = k8s.core.v1.Service(name, metadata=named, spec=_service(), opts=child)
+        entry = service(name, SELECTOR, PORT, PORT, metadata=named, opts=child)
         k8s.policy.v1.PodDisruptionBudget(
             name, metadata=metadata, spec={"max_unavailable": 1, "selector": {"match_labels": SELECTOR}}, opts=child
         )
         if args.ingress:
-            ingress(name, args.ingress, service.metadata.name, PORT, metadata=named, opts=child)
-        self.url = Output.concat("http://", service.metadata.name, ".", deployment.metadata.namespace, f":{PORT}")
+            ingress(name, args.ingress, entry.metadata.name, PORT, metadata=named, opts=child)
+        self.url = Output.concat("http://", entry.metadata.name, ".", deployment.metadata.namespace, f":{PORT}")
         self.register_outputs({"url": self.url})
 
 
@@ -192,10 +193,6 @@ def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.Dep
             },
         },
     }
-
-
-def _service() -> k8s.core.v1.ServiceSpecArgsDict:
-    return {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT, "target_port": PORT, "protocol": "TCP"}]}
 
 
 def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDict:

@@ -12,6 +12,7 @@ from pulumi import Input, Output, ResourceOptions
 from components import names, pods
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
+from components.service import service
 
 PORT = names.SERVING_PORT
 REQUEST_SECONDS = 30
@@ -67,14 +68,14 @@ class ModelEndpoint(pulumi.ComponentResource):
             spec=_deployment(selector, versioned, args),
             opts=child,
         )
-        service = k8s.core.v1.Service(name, metadata=named, spec=_service(selector), opts=child)
+        entry = service(name, selector, 80, PORT, metadata=named, opts=child)
         k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
             name, metadata=metadata, spec=_autoscaling(deployment.metadata.name, args), opts=child
         )
         if args.ingress:
-            ingress(name, args.ingress, service.metadata.name, 80, metadata=named, opts=child)
-        self.url = Output.concat("http://", service.metadata.name, ".", names.SERVING)
+            ingress(name, args.ingress, entry.metadata.name, 80, metadata=named, opts=child)
+        self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
         self.register_outputs({"url": self.url})
 
 
@@ -165,10 +166,6 @@ def _container(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
 
 def _model(args: ModelEndpointArgs) -> Mapping[str, Input[str]]:
     return {"MODEL": args.model, "MODEL_DIR": "/model", "MODEL_VERSION": str(args.version)}
-
-
-def _service(selector: Mapping[str, str]) -> k8s.core.v1.ServiceSpecArgsDict:
-    return {"selector": selector, "ports": [{"name": "http", "port": 80, "target_port": PORT, "protocol": "TCP"}]}
 
 
 def _disruption(selector: Mapping[str, str]) -> k8s.policy.v1.PodDisruptionBudgetSpecArgsDict:

@@ -10,6 +10,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components import names
 from components.local import stateful
+from components.service import service
 
 NAME = "postgres"
 PORT = 5432
@@ -44,7 +45,7 @@ class Postgres(pulumi.ComponentResource):
         )
         store = _store(args, secret.metadata.name)
         metadata = stateful.metadata(store, args.namespace)
-        service = k8s.core.v1.Service(name, metadata=metadata, spec=stateful.service_spec(store), opts=child)
+        entry = service(name, names.selector(NAME, NAME), PORT, PORT, metadata=metadata, opts=child)
         pod = k8s.apps.v1.StatefulSet(name, metadata=metadata, spec=stateful.stateful_set_spec(store), opts=child)
         k8s.networking.v1.NetworkPolicy(
             name,
@@ -52,7 +53,7 @@ class Postgres(pulumi.ComponentResource):
             spec=stateful.ingress_policy_spec(store, [{"pod_selector": {"match_labels": names.TRACKING_PODS}}]),
             opts=child,
         )
-        self.host = Output.concat(service.metadata.name, ".", pod.metadata.namespace)
+        self.host = Output.concat(entry.metadata.name, ".", pod.metadata.namespace)
         self.register_outputs({"host": self.host})
 
 

@@ -10,6 +10,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components import names, pods
 from components.local import stateful
+from components.service import service
 
 NAME = "s3"
 PORT = 7070
@@ -46,7 +47,7 @@ class S3Gateway(pulumi.ComponentResource):
         )
         store = _store(args, secret.metadata.name)
         metadata = stateful.metadata(store, args.namespace)
-        service = k8s.core.v1.Service(name, metadata=metadata, spec=stateful.service_spec(store), opts=child)
+        entry = service(name, names.selector(NAME, NAME), PORT, PORT, metadata=metadata, opts=child)
         pod = k8s.apps.v1.StatefulSet(name, metadata=metadata, spec=stateful.stateful_set_spec(store), opts=child)
         k8s.networking.v1.NetworkPolicy(
             name,
@@ -54,7 +55,7 @@ class S3Gateway(pulumi.ComponentResource):
             spec=stateful.ingress_policy_spec(store, _clients()),
             opts=child,
         )
-        self.endpoint = Output.concat("http://", service.metadata.name, ".", pod.metadata.namespace, f":{PORT}")
+        self.endpoint = Output.concat("http://", entry.metadata.name, ".", pod.metadata.namespace, f":{PORT}")
         self.register_outputs({"endpoint": self.endpoint})
 
 

@@ -29,14 +29,6 @@ def metadata(store: Store, namespace: Input[str]) -> k8s.meta.v1.ObjectMetaArgsD
     return {"name": store.name, "namespace": namespace, "labels": names.labels(store.name, store.name, store.component)}
 
 
-def service_spec(store: Store) -> k8s.core.v1.ServiceSpecArgsDict:
-    """One port, the store's own."""
-    return {
-        "selector": names.selector(store.name, store.name),
-        "ports": [{"name": store.name, "port": store.port, "target_port": store.port, "protocol": "TCP"}],
-    }
-
-
 def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
     """One replica. Its volume comes from a template, so it outlives the StatefulSet and is found by the next one."""
     return {

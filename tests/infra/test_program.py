@@ -103,6 +103,14 @@ def test_an_object_says_what_it_is_part_of() -> None:
             assert resource.metadata["labels"]["app.kubernetes.io/part-of"] == "mlops", resource.urn
 
 
+def test_up_waits_for_pods_and_not_for_the_services_before_them() -> None:
+    for resource in local().all(":Service"):
+        assert resource.metadata["annotations"] == {"pulumi.com/skipAwait": "true"}
+    for kind in ("Deployment", "StatefulSet"):
+        for resource in local().all(f":{kind}"):
+            assert "pulumi.com/skipAwait" not in resource.metadata.get("annotations", {})
+
+
 def test_selectors_hold_nothing_that_can_change() -> None:
     for kind in ("Deployment", "StatefulSet"):
         for resource in local().all(f":{kind}"):
