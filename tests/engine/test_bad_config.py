@@ -1,0 +1,77 @@
+"""Wrong stack files through the real engine: all that is wrong is said at once, and nothing is touched."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.projects import Engine, Project, Run
+from tests.stacks import LOCAL, SECRETS, Absent, changed
+
+pytestmark = pytest.mark.engine
+
+WRONG: dict[str, tuple[object, str]] = {
+    "endpoints.unknown-key": ({"version": 1, "verson": 2}, "unknown-key.verson is unknown: .* did you mean version?"),
+    "endpoints.wrong-type": ({"version": [1]}, r"wrong-type.version is \[1\]: must be a whole number of at least 1"),
+    "endpoints.zero": ({"version": 0}, "zero.version is 0: must be a whole number of at least 1"),
+    "endpoints.latest": ({"version": "latest"}, 'latest.version is "latest": must be a whole number of at least 1'),
+    "endpoints.quoted": ({"version": "2"}, 'quoted.version is "2": must be .* without quotes'),
+    "endpoints.truth": ({"version": True}, "truth.version is true: must be a whole number of at least 1"),
+    "endpoints.replicas": (
+        {"version": 1, "replicas": {"min": 3, "max": 2}},
+        "replicas.replicas.max is 2: must be at least 3, the value of min",
+    ),
+    "endpoints.Bad_Name": ({"version": 1}, r'Bad_Name is "Bad_Name": must be a DNS label \(RFC 1123\)'),
+    "training.churn.node_pool": ("tpu", 'churn.node_pool is "tpu": must name a pool .* write one of cpu, gpu'),
+    "training.churn.deadline_minutes": (
+        Absent(),
+        "churn.deadline_minutes is missing: must be a whole number of minutes",
+    ),
+    "training.on-cpu": (
+        {**LOCAL["training"]["churn"], "gpus": 1},
+        "on-cpu.gpus is 1: must be left out on pool cpu, because its nodes have no GPU; choose node_pool: gpu",
+    ),
+    "training.big": (
+        {**LOCAL["training"]["churn"], "cpu": 100},
+        "big.cpu is 100: must be at most 64, mlops:quotas.training.cpu",
+    ),
+    "foundation.images.postgres": ("lab.local/postgres:latest", "with a tag other than latest, or with a digest"),
+    "trainig": ({}, "mlops:trainig is unknown: .* did you mean training?"),
+}
+
+
+def up(project: Project) -> Run:
+    run = project.up()
+    assert not run.succeeded
+    assert run.steps == [], "nothing is asked of any provider"
+    assert {resource["type"] for resource in project.state()} <= {"pulumi:pulumi:Stack"}
+    assert "Traceback" not in run.output
+    return run
+
+
+def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Engine, tmp_path: Path) -> None:
+    stack = changed({path: value for path, (value, _) in WRONG.items()})
+    secrets = {key: value for key, value in SECRETS.items() if key != "artifact_store_secret_key"}
+    project = engine.our_program(tmp_path, {**stack, "database_password": "a-password-in-plain-text"}, secrets)
+    said = up(project).said()
+    headline, *lines = [line for line in said.splitlines() if "Pulumi.test.yaml" in line]
+    assert headline.endswith(f"{len(lines)} problems in Pulumi.test.yaml; nothing was touched")
+    assert len(lines) == len(WRONG) + 2
+    for path, (_, sentence) in WRONG.items():
+        assert [line for line in lines if re.search(sentence, line)], path
+    assert "mlops:artifact_store_secret_key is missing" in said
+    assert "run pulumi config set --secret mlops:artifact_store_secret_key" in said
+    assert "a-password-in-plain-text" not in said
+
+
+def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_path: Path) -> None:
+    project = engine.our_program(tmp_path, LOCAL, SECRETS)
+    for path, value in {
+        "endpoints.churn-predictor.version": "2",
+        "endpoints.churn-predictor.cpu": "0.5",
+        "training.churn.parameters.learning_rate": "1e-3",
+        "training.churn.parameters.balanced": "true",
+    }.items():
+        project.pulumi("config", "set", "--path", f"mlops:{path}", value)
+    run = project.preview()
+    assert run.succeeded, run.output

@@ -1,0 +1,269 @@
+"""Small Pulumi projects under the real engine, with a home, a state and plugins that are the test's own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import yaml
+
+from lab import paths
+from lab.providers.values import section
+
+CHECKOUT = Path(__file__).parent.parent
+STACK = "test"
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], *, seconds: float = 60) -> None:
+    """Returns when `condition` holds; fails when `process` ends or time runs out before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"it ended before: {process.communicate()[0]}"
+        assert time.monotonic() < end, "it did not come to pass in time"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the engine did (or planned) to one resource; `diff` maps property paths to `add`, `update-replace`, ..."""
+
+    op: str
+    type: str
+    name: str
+    diff: Mapping[str, str]
+    old: Mapping[str, Any]
+    new: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a recording plugin was asked; secret values are `{"secret": ...}`, unknown ones `<unknown>`."""
+
+    method: str
+    about: str
+    inputs: Mapping[str, Any]
+    preview: bool
+
+    @property
+    def name(self) -> str:
+        """Of the resource or function."""
+        return self.about.rpartition("::")[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished command of the engine."""
+
+    succeeded: bool
+    output: str
+    events: list[dict[str, Any]]
+    requests: list[Request]
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The stack's, as the engine shows them."""
+        ends = [event["resOutputsEvent"]["metadata"] for event in self.events if "resOutputsEvent" in event]
+        stacks = [section(end, "new", "outputs") for end in ends if end["type"] == "pulumi:pulumi:Stack"]
+        return stacks[-1] if stacks else {}
+
+    @property
+    def steps(self) -> list[Step]:
+        """One for each resource that is not the stack's own."""
+        kind = "resourcePreEvent" if any("resourcePreEvent" in event for event in self.events) else "resOutputsEvent"
+        found = [event[kind]["metadata"] for event in self.events if kind in event]
+        return [
+            Step(
+                op=each["op"],
+                type=each["type"],
+                name=each["urn"].rpartition("::")[2],
+                diff={path: entry["diffKind"] for path, entry in section(each, "detailedDiff").items()},
+                old=each.get("old") or {},
+                new=each.get("new") or {},
+            )
+            for each in found
+            if each["type"] != "pulumi:pulumi:Stack"
+        ]
+
+    @property
+    def changes(self) -> dict[str, list[str]]:
+        """Operations by the name of the resource; those that stay the same left out."""
+        found: dict[str, list[str]] = {}
+        for step in self.steps:
+            if step.op != "same" and not step.type.startswith("pulumi:"):
+                found.setdefault(step.name, []).append(step.op)
+        return found
+
+    def step(self, name: str, op: str) -> Step:
+        """The only one."""
+        (found,) = [step for step in self.steps if (step.name, step.op) == (name, op)]
+        return found
+
+    def said(self, severity: str = "error") -> str:
+        """All messages of one severity (`error`, `warning`, `info`), each on lines of its own."""
+        found = [event["diagnosticEvent"] for event in self.events if "diagnosticEvent" in event]
+        return "\n".join(each["message"].strip() for each in found if each["severity"].startswith(severity))
+
+
+@dataclass
+class Project:
+    """One program and its stack."""
+
+    folder: Path
+    environment: dict[str, str]
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def recording(self) -> Path:
+        """What recording plugins write."""
+        return Path(self.environment["MLOPS_RECORDING"])
+
+    def write(self, program: str) -> None:
+        """Makes `program` the one that runs next."""
+        (self.folder / "__main__.py").write_text(dedent(program))
+
+    def configure(self, name: str, value: str, *, secret: bool = False) -> None:
+        """Sets a key of the stack's configuration."""
+        self.pulumi("config", "set", name, value, *(["--secret"] if secret else []))
+
+    def preview(self, *arguments: str) -> Run:
+        """`pulumi preview`."""
+        return self.run("preview", *arguments)
+
+    def up(self, *arguments: str) -> Run:
+        """`pulumi up` without a preview."""
+        return self.run("up", "--yes", "--skip-preview", *arguments)
+
+    def refresh(self, *arguments: str) -> Run:
+        """`pulumi refresh` without a preview."""
+        return self.run("refresh", "--yes", "--skip-preview", *arguments)
+
+    def destroy(self, *arguments: str) -> Run:
+        """`pulumi destroy` without a preview."""
+        return self.run("destroy", "--yes", "--skip-preview", *arguments)
+
+    def run(self, command: str, *arguments: str) -> Run:
+        """Any operation on the stack."""
+        process = self.start(command, *arguments)
+        output, _ = process.communicate()
+        return self._finished(process.returncode, output)
+
+    def start(self, command: str, *arguments: str) -> subprocess.Popen[str]:
+        """The same, left running; its process group is its own."""
+        for file in (self._events, self.recording):
+            file.unlink(missing_ok=True)
+        return subprocess.Popen(
+            ["pulumi", command, "--non-interactive", "--event-log", str(self._events), *arguments, *self.arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """`kill -9` of the engine alone, and what a user does about the lock that it leaves."""
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        self.pulumi("cancel", "--yes", STACK)
+
+    def state(self) -> list[dict[str, Any]]:
+        """The resources in the stack's state, secrets encrypted."""
+        return json.loads(self.pulumi("stack", "export"))["deployment"].get("resources", [])
+
+    def resource(self, name: str) -> dict[str, Any]:
+        """The only one of that name that is not to be deleted."""
+        (found,) = [each for each in self.state() if each["urn"].endswith(f"::{name}") and not each.get("delete")]
+        return found
+
+    def pulumi(self, *arguments: str) -> str:
+        """Any other command; what it writes."""
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"pulumi {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def requests(self) -> list[Request]:
+        """What recording plugins have been asked in the last command."""
+        lines = self.recording.read_text().splitlines() if self.recording.exists() else []
+        asked = [json.loads(line) for line in lines]
+        return [Request(each["method"], each["about"], each["inputs"], each.get("preview", False)) for each in asked]
+
+    @property
+    def _events(self) -> Path:
+        return self.recording.with_suffix(".events")
+
+    def _finished(self, status: int, output: str) -> Run:
+        lines = self._events.read_text().splitlines() if self._events.exists() else []
+        return Run(
+            succeeded=status == 0,
+            output=output,
+            events=[json.loads(line) for line in lines],
+            requests=self.requests(),
+        )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine whose home is `home`; nothing of the user's own is read or written."""
+
+    home: Path
+    variables: Mapping[str, str]
+
+    def project(self, folder: Path, program: str, **variables: str) -> Project:
+        """A new stack of `program`; `variables` are added to the environment."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "Pulumi.yaml").write_text("name: probe\nruntime: python\n")
+        project = Project(folder, self._environment(folder, variables))
+        project.write(program)
+        project.pulumi("stack", "init", STACK)
+        return project
+
+    def our_program(
+        self, folder: Path, stack: Mapping[str, Any], secrets: Mapping[str, str], **variables: str
+    ) -> Project:
+        """The repository's own program with a stack file of its own: `stack` and `secrets` are keys of `mlops:`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        main = os.path.relpath(CHECKOUT / "infra", folder)
+        (folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "mlops", "runtime": "python", "main": main}))
+        file = folder / f"Pulumi.{STACK}.yaml"
+        file.write_text(yaml.safe_dump({"config": {f"mlops:{key}": value for key, value in stack.items()}}))
+        project = Project(folder, self._environment(folder, variables))
+        project.pulumi("stack", "init", STACK)
+        for key, value in secrets.items():
+            project.configure(f"mlops:{key}", value, secret=True)
+        return project
+
+    def _environment(self, folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
+        backend = folder / "state"
+        backend.mkdir(exist_ok=True)
+        path = os.pathsep.join([str(Path(sys.prefix) / "bin"), str(paths.binaries()), os.environ.get("PATH", "")])
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "KUBE", "AWS_"))}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "PATH": path,
+            "VIRTUAL_ENV": sys.prefix,
+            "PULUMI_HOME": str(self.home),
+            "PULUMI_BACKEND_URL": f"file://{backend}",
+            "PULUMI_CONFIG_PASSPHRASE": "of a test",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PULUMI_DEBUG_COMMANDS": "true",  # for --event-log
+            "MLOPS_RECORDING": str(folder / "requests.jsonl"),
+            **self.variables,
+            **variables,
+        }
