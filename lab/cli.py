@@ -26,13 +26,17 @@ def up(
     context: Annotated[str | None, typer.Option(help="Deploy to this context of your kubeconfig instead.")] = None,
     registry: Annotated[str | None, typer.Option(help="HOST/PATH to push images to, for --context.")] = None,
     mlflow_port: Annotated[int | None, typer.Option(help="Port of 127.0.0.1 for MLflow; 5000 unless told.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done; do nothing.")] = False,
 ) -> None:
     """From nothing, or from any broken state, to a running cluster and a served prediction."""
     from rich.console import Console
 
+    from lab import plan
     from lab import up as way
 
-    if cluster_only:
+    if dry_run:
+        print("\n".join(plan.steps(own_cluster=context is None)))
+    elif cluster_only:
         way.cluster(Console(), mlflow_port, tools=("cluster", "pulumi"))
     else:
         way.up(Console(), context=context, registry=registry, mlflow_port=mlflow_port)

@@ -11,6 +11,7 @@ from lab.cluster.forward import Forwarder, follow_services
 from lab.cluster.volumes import follow_claims, follow_volumes
 
 PAUSE_SECONDS = 1.0
+RETRY_SECONDS = 5.0
 
 
 def keep(name: str, work: Callable[[], None]) -> None:
@@ -33,7 +34,10 @@ async def main() -> None:
     }
     for name, work in works.items():
         threading.Thread(target=keep, args=(name, work), name=name, daemon=True).start()
-    await asyncio.Event().wait()
+    while True:
+        await asyncio.sleep(RETRY_SECONDS)
+        if set(forwarder.targets) - set(forwarder.servers):
+            await forwarder.open_missing()
 
 
 if __name__ == "__main__":

@@ -265,7 +265,7 @@ def kwok() -> Process:
 def agent() -> Process:
     """The lab's own: makes persistent volumes, and leads ports of 127.0.0.1 to Services."""
     here = Path(__file__).parent
-    sources = (here / f"{name}.py" for name in ("agent", "forward", "volumes", "api", "layout"))
+    sources = (here / f"{name}.py" for name in ("agent", "forward", "volumes", "api", "layout", "process"))
     return Process(
         name="agent",
         command=(sys.executable, "-m", "lab.cluster.agent"),

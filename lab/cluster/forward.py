@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab import paths
 from lab.cluster.api import Api, Object
+from lab.cluster.process import running
 from lab.errors import LabError
 
 TRACKING = ("mlops-platform", "mlflow")
@@ -49,7 +50,7 @@ def choose_tracking_port(port: int | None = None) -> int:
     """
     port = port or tracking_port()
     ports = _remembered("ports")
-    ours = _remembered("open").get(TRACKING[1]) == port
+    ours = running("agent") is not None and _remembered("open").get(TRACKING[1]) == port
     if not ours and is_taken(port):
         free = next_free(port + 1, taken=ports.values())
         raise LabError(
@@ -98,6 +99,7 @@ class Forwarder:
         self.targets: dict[str, Target] = {}
         self.servers: dict[str, asyncio.Server] = {}
         self.ports: dict[str, int] = {}
+        self.opening = asyncio.Lock()
 
     async def follow(self, services: Iterable[Object]) -> None:
         """Exactly these Services are reachable afterwards; connections of those that stay are not touched."""
@@ -105,22 +107,28 @@ class Forwarder:
         _remember("ports", given)
         for key in set(self.servers) - set(self.targets):
             self.servers.pop(key).close()
-        for key in self.targets:
-            if key not in self.servers:
-                await self._open(key, given[key])
+        await self.open_missing()
+
+    async def open_missing(self) -> None:
+        """Every Service has its port open, but for one whose port another program holds; that is tried again later."""
+        async with self.opening:
+            for key in set(self.targets) - set(self.servers):
+                await self._open(key)
         _remember("open", {key.partition("/")[2]: self.ports[key] for key in self.servers})
 
-    async def _open(self, key: str, port: int) -> None:
+    async def _open(self, key: str) -> None:
         async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await _lead(self.targets.get(key), reader, writer)
 
-        try:
-            self.servers[key] = await asyncio.start_server(lead, HOST, port)
-        except OSError as error:
-            print(f"{key}: port {port} of {HOST} could not be opened: {error}", flush=True)
-            return
-        self.ports[key] = port
-        print(f"{key}: {HOST}:{port}", flush=True)
+        ports = _remembered("ports")
+        if key != _key(*TRACKING) and is_taken(ports[key]):
+            # An endpoint can move; MLflow cannot, for it answers only to the host names and ports that it was told.
+            ports[key] = next_free(FIRST_ENDPOINT_PORT, taken=ports.values())
+            _remember("ports", ports)
+        with contextlib.suppress(OSError):
+            self.servers[key] = await asyncio.start_server(lead, HOST, ports[key])
+            self.ports[key] = ports[key]
+            print(f"{key}: {HOST}:{ports[key]}", flush=True)
 
 
 async def _lead(target: Target | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

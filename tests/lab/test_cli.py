@@ -1,5 +1,6 @@
 """The command line: what a person types, and what is said when it cannot be done."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -37,6 +38,15 @@ def test_arguments_reach_the_program_untouched(folders: Mapping[str, str], progr
     done = lab(folders, program, *given)
     assert done.stdout.splitlines() == [f"[{each}]" for each in given]
     assert done.returncode == 7
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(folders: Mapping[str, str]) -> None:
+    done = lab({**folders, "PATH": os.environ["PATH"]}, "up", "--dry-run")
+    tools = next(line for line in done.stdout.splitlines() if line.startswith("build into"))
+    assert {"kube", "containerd", "versitygw"} <= set(tools.partition(": ")[2].split(", "))
+    assert "start in" in done.stdout
+    assert not Path(folders["LAB_STATE"]).exists()
+    assert not Path(folders["LAB_CACHE"]).exists()
 
 
 def test_status_without_a_lab_says_how_to_make_one(folders: Mapping[str, str]) -> None:

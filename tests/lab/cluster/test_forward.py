@@ -92,8 +92,9 @@ def test_another_port_for_mlflow_is_remembered() -> None:
     assert forward.tracking_port() == chosen
 
 
-def test_the_labs_own_forwarder_is_not_taken_for_another_program(state: Path) -> None:
+def test_the_labs_own_forwarder_is_not_taken_for_another_program(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = forward.choose_tracking_port()
+    monkeypatch.setattr(forward, "running", str)
     (state / "open.json").write_text(json.dumps({"mlflow": port}))
     with listening(port):
         assert forward.choose_tracking_port() == port
@@ -148,6 +149,23 @@ def test_a_service_that_does_not_answer_ends_the_connection_and_not_the_forwarde
         port = int(url.rpartition(":")[2])
         assert await ask(port, b"hello") == b""
         assert forward.is_taken(port)
+        await forwarder.follow([])
+
+    asyncio.run(story())
+
+
+def test_an_endpoint_whose_port_was_taken_meanwhile_moves_and_mlflow_waits_for_its_own() -> None:
+    async def story() -> None:
+        endpoint, forwarder = service("ml-serving", "churn"), forward.Forwarder()
+        await forwarder.follow([MLFLOW, endpoint])
+        before = forward.urls()
+        await forwarder.follow([])
+        with listening(forward.TRACKING_PORT), listening(forward.FIRST_ENDPOINT_PORT):
+            await forwarder.follow([MLFLOW, endpoint])
+            assert set(forward.urls()) == {"churn"}
+            assert forward.urls()["churn"] != before["churn"]
+        await forwarder.open_missing()
+        assert forward.urls()["mlflow"] == before["mlflow"]
         await forwarder.follow([])
 
     asyncio.run(story())
