@@ -1,5 +1,6 @@
 """The command line of the lab. Imports wait for the command that needs them, so that `lab --help` is quick."""
 
+import errno
 import os
 import shlex
 import sys
@@ -135,4 +136,9 @@ def main() -> None:
         app(prog_name=Path(sys.argv[0]).name)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"lab: the disk is full ({error.filename or paths.cache()}); make room and try again", file=sys.stderr)
         sys.exit(1)

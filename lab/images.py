@@ -4,9 +4,10 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from lab.base_image import BaseImage
@@ -78,26 +79,13 @@ class Images:
                 return refs
             self._need_disk(len(missing))
             self._build_foundations(missing, there)
-            with ThreadPoolExecutor(max_workers=min(len(missing), os.cpu_count() or 1)) as pool:
-                builds = [pool.submit(self._build_one, recipe, ref) for recipe, ref in missing.items()]
-                try:
-                    for build in as_completed(builds):
-                        build.result()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    self.commands.stop()
-                    raise
+            self._side_by_side([partial(self._build_one, recipe, ref) for recipe, ref in missing.items()])
         return refs
 
     def load(self, refs: Sequence[str], ctr: Sequence[str]) -> None:
         """The node's containerd has `refs`; `ctr` is the command line that speaks to it, namespace included."""
         there = set(self.commands.answer([*ctr, "images", "ls", "--quiet"]).split())
-        for ref in refs:
-            if ref not in there:
-                with self.board.line(f"loading {ref}"), self.store.scratch("load") as folder:
-                    archive = f"docker-archive:{folder / 'image.tar'}:{ref}"
-                    self._buildah("push", "--quiet", ref, archive, log="load")
-                    self.commands.answer([*ctr, "images", "import", "-"], stdin=folder / "image.tar")
+        self._side_by_side([partial(self._load_one, ref, ctr) for ref in refs if ref not in there])
 
     def push(self, refs: Mapping[Recipe, str], registry: str) -> dict[Recipe, str]:
         """The images lie in `registry` (HOST/PATH); returns `HOST/PATH/<name>@sha256:...`, which nobody can move.
@@ -154,6 +142,24 @@ class Images:
                 "--file", str(self.checkout / recipe.dockerfile), str(self.checkout),
                 log=recipe.name, line=lambda text: progress.at(step[1]) if (step := STEP.search(text)) else None,
             )  # fmt: skip
+
+    def _load_one(self, ref: str, ctr: Sequence[str]) -> None:
+        name = _repository(ref).rpartition("/")[2]
+        with self.board.line(f"loading {name}"), self.store.scratch("load") as folder:
+            archive = folder / "image.tar"
+            self._buildah("push", "--quiet", ref, f"docker-archive:{archive}:{ref}", log=f"load-{name}")
+            self.commands.answer([*ctr, "images", "import", "-"], stdin=archive)
+
+    def _side_by_side(self, works: Sequence[Callable[[], None]]) -> None:
+        """Does `works`, as many at a time as there are processors; the first that fails stops the others."""
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            try:
+                for work in as_completed([pool.submit(work) for work in works]):
+                    work.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.commands.stop()
+                raise
 
     def _push_one(self, recipe: Recipe, ref: str, registry: str) -> str:
         target = f"{registry}/{recipe.name}:{ref.rpartition(':')[2]}"

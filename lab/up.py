@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lab import paths
@@ -72,7 +73,7 @@ def up(console: Console, *, context: str | None, registry: str | None, mlflow_po
         stack.set(values(config, target, refs, _commit(commands)))
         check_nodes(stack.config(), kube)
     served = Flow(board=board, stack=stack, kube=kube, backend=paths.pulumi_backend(), logs=paths.logs()).up()
-    console.print(summary(served, _addresses(target)))
+    show(console, served, _addresses(target))
     if not target.own:
         for service in FORWARDS:
             console.print(f"kubectl --context {target.context} port-forward --namespace {service}", highlight=False)
@@ -164,29 +165,26 @@ def values(
     return {**managed, "foundation.context": target.context}
 
 
-def summary(served: Served, addresses: Mapping[str, str]) -> Table:
-    """Where to go from here."""
-    request = json.dumps({"dataframe_records": [served.prediction.customer]}, separators=(",", ":"))
-    number = served.version.number
-    curl = f"curl -s {addresses[MODEL]}/invocations -H 'Content-Type: application/json' -d {shlex.quote(request)}"
-    measured = ", ".join(
-        f"{name} {served.version.metrics[name]:.3f}" for name in SHOWN_METRICS if name in served.version.metrics
-    )
+def show(console: Console, served: Served, addresses: Mapping[str, str]) -> None:
+    """What came of it, and where to go from here. Commands stand on one line each, whole, to be copied."""
+    number, newest = served.version.number, served.newest
+    metrics = served.version.metrics
     table = Table(show_header=False, box=box.SIMPLE, padding=(0, 1))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
     table.add_row("MLflow", addresses["mlflow"])
     table.add_row("endpoint", f"{addresses[MODEL]}/invocations")
-    table.add_row(
-        "model", f"{MODEL} version {number}" + (f" (newest: {served.newest})" if served.newest != number else "")
-    )
-    table.add_row("measured", measured)
+    table.add_row("model", f"{MODEL} version {number}" + (f" (newest: {newest})" if newest != number else ""))
+    table.add_row("measured", ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN_METRICS if name in metrics))
     table.add_row("predicted", f"{json.dumps(served.prediction.answer)} for the first customer of the dataset")
-    table.add_row("try it", curl)
-    table.add_row("train another", "change parameters in Pulumi.local.yaml, then: make up")
-    table.add_row(
-        "serve it",
-        f"lab pulumi config set --path 'mlops:endpoints.{MODEL}.version' {max(served.newest, number + 1)}"
+    console.print(table)
+    request = json.dumps({"dataframe_records": [served.prediction.customer]}, separators=(",", ":"))
+    other = newest if newest != number else number + 1
+    commands = {
+        "Ask it:": f"curl -s {addresses[MODEL]}/invocations -H 'Content-Type: application/json'"
+        f" -d {shlex.quote(request)}",
+        "Train the next version: change parameters in Pulumi.local.yaml, then:": "make up",
+        "Serve another version:": f"lab pulumi config set --path 'mlops:endpoints.{MODEL}.version' {other}"
         " && lab pulumi up",
-    )
-    return table
+    }
+    for what, command in commands.items():
+        console.print(f"[bold]{what}[/bold]")
+        console.print(f"  {escape(command)}", soft_wrap=True, highlight=False)
