@@ -1,0 +1,59 @@
+"""The stack `local` through the real engine, with a plugin that agrees to everything."""
+
+import pytest
+
+from tests.projects import Engine, Project, Run
+from tests.stacks import LOCAL, SECRETS
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def deployed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Run]:
+    """The stack after its first `up`, and that."""
+    project = engine.our_program(tmp_path_factory.mktemp("local"), LOCAL, SECRETS)
+    run = project.up()
+    assert run.succeeded, run.output
+    return project, run
+
+
+def changed(project: Project, path: str, value: str) -> Run:
+    """A preview with one value of the stack file set as a user sets it, and set back."""
+    file = project.folder / "Pulumi.test.yaml"
+    before = file.read_text()
+    project.pulumi("config", "set", "--path", f"mlops:{path}", value)
+    run = project.preview()
+    file.write_text(before)
+    assert run.succeeded, run.output
+    return run
+
+
+def test_a_second_up_changes_nothing(deployed: tuple[Project, Run]) -> None:
+    project, _ = deployed
+    assert project.up("--expect-no-changes").succeeded
+
+
+def test_a_release_updates_one_deployment_in_place_and_nothing_else(deployed: tuple[Project, Run]) -> None:
+    run = changed(deployed[0], "endpoints.churn-predictor.version", "2")
+    assert run.changes == {"churn-predictor": ["update"]}
+    assert run.step("churn-predictor", "update").type == "kubernetes:apps/v1:Deployment"
+
+
+def test_a_change_of_a_deadline_trains_again_with_a_job_of_its_own(deployed: tuple[Project, Run]) -> None:
+    run = changed(deployed[0], "training.churn.deadline_minutes", "20")
+    assert run.changes.keys() == {"churn"}
+    assert run.changes["churn"][0] == "create-replacement", "the old Job goes when the new one is there"
+
+
+def test_no_secret_stands_in_the_state_in_clear(deployed: tuple[Project, Run]) -> None:
+    state = str(deployed[0].state())
+    assert not [secret for secret in SECRETS.values() if secret in state]
+
+
+def test_the_namespaces_go_when_everything_in_them_is_gone(deployed: tuple[Project, Run]) -> None:
+    project, _ = deployed
+    run = project.destroy()
+    assert run.succeeded, run.output
+    gone = [step.type.rpartition(":")[2] for step in run.steps if step.type.startswith("kubernetes:")]
+    assert gone[-3:] == ["Namespace"] * 3
+    assert project.state() == []
