@@ -35,12 +35,15 @@ def up(
     from lab import plan
     from lab import up as way
 
-    if dry_run:
-        print("\n".join(plan.steps(own_cluster=context is None)))
-    elif cluster_only:
-        way.cluster(Console(), mlflow_port, tools=("cluster", "pulumi"))
-    else:
-        way.up(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
+    try:
+        if dry_run:
+            print("\n".join(plan.steps(own_cluster=context is None)))
+        elif cluster_only:
+            way.cluster(Console(), mlflow_port, tools=("cluster", "pulumi"))
+        else:
+            way.up(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
+    except KeyboardInterrupt:
+        raise LabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
 
 
 @app.command()
