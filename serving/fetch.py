@@ -6,6 +6,7 @@ does not exist or has no files. 1: MLflow or the artifact store did not answer.
 
 import errno
 import logging
+import os
 import shutil
 import sys
 import time
@@ -22,12 +23,12 @@ from mlflow.tracking import MlflowClient
 
 from serving import logs
 from serving.failure import ServingError, leave
-from serving.settings import FetchSettings, Settings
+from serving.settings import FetchSettings, Termination
 
 LOG = logging.getLogger("serving")
 Result = TypeVar("Result")
 UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
-STORE_ERRORS = (Boto3Error, BotoCoreError, ClientError, MlflowException)
+STORE_ERRORS = (Boto3Error, BotoCoreError, ClientError, MlflowException, OSError)
 
 
 class _Named(Protocol):
@@ -44,13 +45,10 @@ class _Repository(Protocol):
 def main() -> int:
     """Fetches the version that the environment names and returns the exit code."""
     logs.configure()
-    termination_log = Settings.model_fields["termination_log"].default
     try:
-        settings = FetchSettings.load()
-        termination_log = settings.termination_log
-        fetch(settings)
+        fetch(FetchSettings.load())
     except ServingError as error:
-        return leave(error, termination_log)
+        return leave(error, Termination().termination_log)
     return 0
 
 
@@ -106,12 +104,11 @@ def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings)
             return action()
         except STORE_ERRORS as error:
             fault = _fault(error)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise ServingError(
-                f"no space left in {settings.model_dir} for {settings.title}; give the volume a larger size limit"
-            ) from error
+            # Not by its number: MLflow puts the errors of its download threads into one text.
+            if os.strerror(errno.ENOSPC) in fault:
+                raise ServingError(
+                    f"no space left in {settings.model_dir} for {settings.title}; give the volume a larger size limit"
+                ) from error
         left = deadline - time.monotonic()
         if left <= 0:
             raise ServingError(

@@ -38,7 +38,10 @@ def load(folder: Path, title: str) -> PyFuncModel:
 
 def _predict_in_one_thread(model: PyFuncModel) -> None:
     """Requests run side by side; threads inside one of them would only wait for each other."""
-    estimator = cast("object", model.get_raw_model())
+    try:
+        estimator = cast("object", model.get_raw_model())
+    except NotImplementedError:
+        return  # not every flavour has something underneath
     if isinstance(estimator, _Estimator):
         estimator.set_params(**{name: 1 for name in estimator.get_params() if name.split("__")[-1] == "n_jobs"})
 

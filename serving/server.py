@@ -14,7 +14,7 @@ import uvicorn
 
 from serving import logs
 from serving.failure import ServingError, leave
-from serving.settings import ServerSettings, Settings
+from serving.settings import ServerSettings, Termination
 
 LOG = logging.getLogger("serving")
 # Longer than the 60 s after which load balancers give up an idle connection: the side that sends closes it, so no
@@ -28,10 +28,8 @@ def main() -> int:
     # As process 1 a signal without a handler is ignored. uvicorn puts its own in place while it serves, and raises the
     # signal again at the end: this handler then makes it exit code 0.
     signal.signal(signal.SIGTERM, _exit)
-    termination_log = Settings.model_fields["termination_log"].default
     try:
         settings = ServerSettings.load()
-        termination_log = settings.termination_log
         settings.prepare_process()
         with _bind(settings.host, settings.port) as listener:
             # By name: the module imports numpy, which must not happen before `prepare_process`.
@@ -49,7 +47,7 @@ def main() -> int:
             )
             uvicorn.Server(config).run(sockets=[listener])
     except ServingError as error:
-        return leave(error, termination_log)
+        return leave(error, Termination().termination_log)
     return 0
 
 

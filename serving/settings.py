@@ -14,19 +14,26 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-class Settings(BaseSettings):
-    """What fetching and serving share. Every field is an environment variable of the same name in upper case."""
+class Termination(BaseSettings):
+    """Where to leave the last words. Apart from the rest: they are needed when the rest is wrong."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, protected_namespaces=())
+
+    termination_log: Path = Field(
+        default=Path("/dev/termination-log"),
+        description="where Kubernetes reads why a container failed",
+        examples=["/tmp/why"],
+    )
+
+
+class Settings(Termination):
+    """What fetching and serving share. Every field is an environment variable of the same name in upper case."""
 
     model: Text = Field(description="the registered model's name", examples=["churn-predictor"])
     model_version: int = Field(
         ge=1, description="the version's number in the registry, 1 or more; no alias and no 'latest'", examples=["3"]
     )
     model_dir: Path = Field(Path("/model"), description="folder that holds the version", examples=["/model"])
-    termination_log: Path = Field(
-        Path("/dev/termination-log"), description="where Kubernetes reads why a container failed", examples=["/tmp/why"]
-    )
 
     @property
     def version_dir(self) -> Path:

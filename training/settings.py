@@ -15,10 +15,20 @@ class SettingsError(Exception):
     """The environment is incomplete or wrong; the message names each variable, its value, the rule and the way out."""
 
 
-class Settings(BaseSettings):
-    """One training run. Every field is an environment variable of the same name in upper case."""
+class Termination(BaseSettings):
+    """Where to leave the last words. Apart from the rest: they are needed when the rest is wrong."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    termination_log: Path = Field(
+        default=Path("/dev/termination-log"),
+        description="where Kubernetes reads why a container failed",
+        examples=["/tmp/why"],
+    )
+
+
+class Settings(Termination):
+    """One training run. Every field is an environment variable of the same name in upper case."""
 
     dataset: Text = Field(
         description="where the table to learn from lies: s3://BUCKET/KEY, file:///PATH or a path, in CSV",
@@ -45,9 +55,6 @@ class Settings(BaseSettings):
 
     mlflow_patience_seconds: float = Field(
         60, ge=0, le=600, description="how long to wait for an MLflow that does not answer yet", examples=["60"]
-    )
-    termination_log: Path = Field(
-        Path("/dev/termination-log"), description="where Kubernetes reads why a container failed", examples=["/tmp/why"]
     )
 
     @classmethod

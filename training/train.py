@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 
 import mlflow
@@ -23,7 +24,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
 from training import churn, data, tracking
-from training.settings import Settings, SettingsError
+from training.settings import Settings, SettingsError, Termination
 
 LOG = logging.getLogger("training")
 SEED = 7
@@ -50,7 +51,6 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _stop)
-    settings = None
     try:
         settings = Settings.load()
         settings.prepare_process()
@@ -60,8 +60,7 @@ def main() -> int:
         if failure.defect:
             LOG.exception("a defect in the training code:")
         LOG.log(logging.ERROR, "%s", failure.sentence)
-        if settings:
-            _leave(failure.sentence, settings)
+        _leave(failure.sentence, Termination().termination_log)
         return failure.code
     LOG.info("registered %s version %s", settings.model, number)
     return 0
@@ -170,11 +169,11 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     )
 
 
-def _leave(sentence: str, settings: Settings) -> None:
-    """The sentence where Kubernetes looks for it, if this is a container."""
-    if settings.termination_log.exists():
+def _leave(sentence: str, termination_log: Path) -> None:
+    """The sentence where Kubernetes looks for it; the kubelet makes the file, so without one nobody looks."""
+    if termination_log.exists():
         with contextlib.suppress(OSError):
-            settings.termination_log.write_text(sentence)
+            termination_log.write_text(sentence)
 
 
 if __name__ == "__main__":
