@@ -38,6 +38,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def started(name: str) -> Record:
+    """What runs under the name, as soon as it can be told by its command: a moment passes until the kernel shows it."""
+    found = process.running(name)
+    assert found
+    until(lambda: b"sleep" in Path(f"/proc/{found.pid}/cmdline").read_bytes())
+    return found
+
+
 def rewrite(name: str, change: Callable[[Record], Record]) -> None:
     found = process.record(name)
     assert found
@@ -68,14 +76,14 @@ def test_a_killed_process_is_not_taken_for_running(sleeper: Process) -> None:
 def test_another_process_with_the_same_pid_is_neither_found_nor_killed(sleeper: Process) -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
         process.start(sleeper)
-        mine = process.record("sleeper")
-        assert mine
+        mine = started("sleeper")
         rewrite("sleeper", lambda found: replace(found, pid=stranger.pid, started=1))
         assert process.running("sleeper") is None
         process.stop(sleeper)
-        assert stranger.poll() is None
-        assert not mine.alive
+        survived = stranger.poll() is None
         stranger.kill()
+    assert survived
+    assert not mine.alive
 
 
 def test_after_a_reboot_no_record_counts(sleeper: Process) -> None:
@@ -86,8 +94,7 @@ def test_after_a_reboot_no_record_counts(sleeper: Process) -> None:
 
 def test_a_process_that_was_started_but_never_recorded_is_stopped_too(sleeper: Process) -> None:
     process.start(sleeper)
-    found = process.running("sleeper")
-    assert found
+    found = started("sleeper")
     (layout.pids() / "sleeper.json").unlink()
     process.stop(sleeper)
     assert not found.alive
