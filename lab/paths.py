@@ -63,3 +63,29 @@ def passphrase() -> Path:
 def cluster() -> Path:
     """Certificates, etcd, the node's folders and pid files."""
     return state() / "cluster"
+
+
+def ports() -> Path:
+    """The port of 127.0.0.1 that each Service has for good."""
+    return state() / "ports.json"
+
+
+def open_ports() -> Path:
+    """The ports that lead to a Service now."""
+    return state() / "open.json"
+
+
+def secrets() -> Path:
+    """The passwords of the local stack, made once."""
+    return state() / "secrets.json"
+
+
+def lock() -> Path:
+    """Held by the one `lab up` or `lab down` that works on the cluster."""
+    return state() / "lock"
+
+
+def belongings() -> list[Path]:
+    """All of the state; `lab down --wipe` takes these and nothing else."""
+    folders = [cluster(), pulumi_home(), pulumi_backend(), logs()]
+    return [*folders, passphrase(), secrets(), kubeconfig(), ports(), open_ports(), lock()]

@@ -35,12 +35,12 @@ class Target:
 
 def urls() -> dict[str, str]:
     """Service -> address for a browser on this machine, of the Services that are there now."""
-    return {name: f"http://localhost:{port}" for name, port in _remembered("open").items()}
+    return {name: f"http://localhost:{port}" for name, port in _remembered(paths.open_ports()).items()}
 
 
 def tracking_port() -> int:
     """The port where MLflow is, or will be."""
-    return _remembered("ports").get(_key(*TRACKING), TRACKING_PORT)
+    return _remembered(paths.ports()).get(_key(*TRACKING), TRACKING_PORT)
 
 
 def choose_tracking_port(port: int | None = None) -> int:
@@ -49,15 +49,15 @@ def choose_tracking_port(port: int | None = None) -> int:
     LabError when another program has it, with its name and a port that is free.
     """
     port = port or tracking_port()
-    ports = _remembered("ports")
-    ours = running("agent") is not None and _remembered("open").get(TRACKING[1]) == port
+    ports = _remembered(paths.ports())
+    ours = running("agent") is not None and _remembered(paths.open_ports()).get(TRACKING[1]) == port
     if not ours and is_taken(port):
         free = next_free(port + 1, taken=ports.values())
         raise LabError(
             f"port {port} of {HOST} is for MLflow, but {_holder(port)} listens there: end that program, "
             f"or take another port, such as this free one: lab up --mlflow-port {free}"
         )
-    _remember("ports", {**ports, _key(*TRACKING): port})
+    _remember(paths.ports(), {**ports, _key(*TRACKING): port})
     return port
 
 
@@ -103,8 +103,8 @@ class Forwarder:
 
     async def follow(self, services: Iterable[Object]) -> None:
         """Exactly these Services are reachable afterwards; connections of those that stay are not touched."""
-        self.targets, given = plan(services, _remembered("ports"))
-        _remember("ports", given)
+        self.targets, given = plan(services, _remembered(paths.ports()))
+        _remember(paths.ports(), given)
         for key in set(self.servers) - set(self.targets):
             self.servers.pop(key).close()
         await self.open_missing()
@@ -114,17 +114,17 @@ class Forwarder:
         async with self.opening:
             for key in set(self.targets) - set(self.servers):
                 await self._open(key)
-        _remember("open", {key.partition("/")[2]: self.ports[key] for key in self.servers})
+        _remember(paths.open_ports(), {key.partition("/")[2]: self.ports[key] for key in self.servers})
 
     async def _open(self, key: str) -> None:
         async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await _lead(self.targets.get(key), reader, writer)
 
-        ports = _remembered("ports")
+        ports = _remembered(paths.ports())
         if key != _key(*TRACKING) and is_taken(ports[key]):
             # An endpoint can move; MLflow cannot, for it answers only to the host names and ports that it was told.
             ports[key] = next_free(FIRST_ENDPOINT_PORT, taken=ports.values())
-            _remember("ports", ports)
+            _remember(paths.ports(), ports)
         with contextlib.suppress(OSError):
             self.servers[key] = await asyncio.start_server(lead, HOST, ports[key])
             self.ports[key] = ports[key]
@@ -209,15 +209,14 @@ def _listening_inodes(port: int) -> set[str]:
     return found
 
 
-def _remembered(what: str) -> dict[str, int]:
+def _remembered(file: Path) -> dict[str, int]:
     try:
-        return json.loads((paths.state() / f"{what}.json").read_text())
+        return json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return {}
 
 
-def _remember(what: str, numbers: Mapping[str, int]) -> None:
-    path = paths.state() / f"{what}.json"
-    fresh = path.with_suffix(".new")
+def _remember(file: Path, numbers: Mapping[str, int]) -> None:
+    fresh = file.with_suffix(".new")
     fresh.write_text(json.dumps(numbers, indent=2, sort_keys=True))
-    fresh.replace(path)
+    fresh.replace(file)

@@ -61,9 +61,20 @@ def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
         say("stopping containers")
         node.remove()
         process.stop(components.containerd())
-        (paths.state() / "open.json").unlink(missing_ok=True)
+        paths.open_ports().unlink(missing_ok=True)
     if wipe:
-        shutil.rmtree(paths.state())
+        _wipe()
+
+
+def _wipe() -> None:
+    """Only what is known to be the lab's: LAB_STATE may point to a folder that holds other things too."""
+    for path in paths.belongings():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if not any(paths.state().iterdir()):
+        paths.state().rmdir()
 
 
 def check_machine() -> None:
@@ -98,7 +109,7 @@ def _order_of_stopping() -> list[Process]:
 @contextmanager
 def _alone() -> Generator[None]:
     """One `lab up` or `lab down` at a time."""
-    with (paths.state() / "lock").open("w") as lock:
+    with paths.lock().open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -50,13 +50,13 @@ class Estimate:
 
     def left(self, now: float) -> float:
         """Seconds until the whole queue is built."""
-        expected = self.queue[0].seconds
-        elapsed = now - self.clock
+        expected, elapsed = self.queue[0].seconds, now - self.clock
         share = min(1.0, self.done / max(1, self.queue[0].stale))
-        # The catalog's figure is of another machine: the more is done, the more the pace seen here counts.
-        seen = elapsed / share if share > 0.05 else expected
-        current = max(0.0, (1 - share) * expected + share * seen - elapsed)
-        return current + sum(pending.seconds for pending in self.queue[1:])
+        # The catalog's figures are of another machine. After a quarter, the pace seen here is all that counts.
+        trust = min(1.0, 4 * share)
+        total = (1 - trust) * expected + (trust * elapsed / share if share else 0)
+        rest = sum(pending.seconds for pending in self.queue[1:])
+        return max(0.0, total - elapsed) + rest * total / expected
 
     def next(self) -> None:
         """The first module in the queue is built."""

@@ -55,6 +55,22 @@ def test_down_where_there_never_was_a_lab_is_quiet(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "none").exists()
 
 
+def test_a_wipe_takes_what_is_the_labs_and_nothing_else(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "remove", lambda: None)
+    (state / "pulumi").mkdir()
+    (state / "passphrase").touch()
+    (state / "of-the-user").touch()
+    operate.down(wipe=True)
+    assert [path.name for path in state.iterdir()] == ["of-the-user"]
+
+
+def test_without_a_wipe_the_state_stays(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "remove", lambda: None)
+    (state / "passphrase").touch()
+    operate.down()
+    assert {"cluster", "passphrase"} <= {path.name for path in state.iterdir()}
+
+
 @pytest.mark.usefixtures("configured")
 def test_a_fresh_machine_plans_to_start_everything() -> None:
     assert operate.plan() == [component.name for component in components.everything()]

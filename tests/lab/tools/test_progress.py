@@ -24,10 +24,10 @@ def test_the_estimate_begins_with_the_catalogs_figures() -> None:
 
 
 def test_the_estimate_follows_the_pace_of_this_machine() -> None:
-    """Half is done in twice the time expected for all: about as much again is left, not nothing."""
-    slow = Estimate([Pending(PULUMI_ENGINE, 1000, 1000)], clock=0, done=500)
-    left = slow.left(now=2 * PULUMI_ENGINE.cold_seconds)
-    assert left > PULUMI_ENGINE.cold_seconds / 3
+    """Half is done in twice the time expected for all: as much again is left, and the next takes four times as long."""
+    slow = Estimate([Pending(PULUMI_ENGINE, 1000, 1000), Pending(CNI, 100, 100)], clock=0, done=500)
+    expected = PULUMI_ENGINE.cold_seconds
+    assert slow.left(now=2 * expected) == 2 * expected + 4 * CNI.cold_seconds
 
 
 def test_a_log_gets_whole_lines_that_say_what_how_many_and_how_long() -> None:
