@@ -62,6 +62,8 @@ def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
         node.remove()
         process.stop(components.containerd())
         paths.open_ports().unlink(missing_ok=True)
+        if left := node.leftovers():
+            raise LabError(f"the lab is down, but this machine would not let go of: {', '.join(left)}; try it again")
     if wipe:
         _wipe()
 
