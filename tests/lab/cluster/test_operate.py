@@ -55,8 +55,15 @@ def test_down_where_there_never_was_a_lab_is_quiet(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "none").exists()
 
 
-def test_a_wipe_takes_what_is_the_labs_and_nothing_else(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab that runs on this machine is not touched."""
     monkeypatch.setattr(node, "remove", lambda: None)
+    monkeypatch.setattr(node, "leftovers", list[str])
+
+
+@pytest.mark.usefixtures("no_node")
+def test_a_wipe_takes_what_is_the_labs_and_nothing_else(state: Path) -> None:
     (state / "pulumi").mkdir()
     (state / "passphrase").touch()
     (state / "of-the-user").touch()
@@ -64,11 +71,19 @@ def test_a_wipe_takes_what_is_the_labs_and_nothing_else(state: Path, monkeypatch
     assert [path.name for path in state.iterdir()] == ["of-the-user"]
 
 
-def test_without_a_wipe_the_state_stays(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "remove", lambda: None)
+@pytest.mark.usefixtures("no_node")
+def test_without_a_wipe_the_state_stays(state: Path) -> None:
     (state / "passphrase").touch()
     operate.down()
     assert {"cluster", "passphrase"} <= {path.name for path in state.iterdir()}
+
+
+@pytest.mark.usefixtures("no_node")
+def test_what_could_not_be_removed_is_named(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "leftovers", lambda: ["mount /stuck"])
+    with pytest.raises(LabError, match=r"would not let go of: mount /stuck; try it again"):
+        operate.down(wipe=True)
+    assert (state / "cluster").exists()
 
 
 @pytest.mark.usefixtures("configured")
