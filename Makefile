@@ -23,7 +23,7 @@ status: .venv/.ready  ## what runs, where to reach it
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
 	@lab tools --only pulumi
-	@pytest tests --ignore tests/e2e -n 2
+	@pytest tests --ignore tests/e2e -n 2 --dist loadfile  # a module's engine runs are made once
 
 e2e: .venv/.ready  ## the whole path on the real cluster; takes over the lab's platform
 	@lab up --cluster-only

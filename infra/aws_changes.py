@@ -141,7 +141,7 @@ def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | No
     found = f"is {new[path]}, was {old[path]}"
     if each.never:
         rule = Rule(
-            must=f"must not go from {old[path]} to {new[path]}", because=each.never, instead=_way_out(path, old)
+            must=f"must not go from {old[path]} to {new[path]}", because=each.never, instead=_way_out(path, each, old)
         )
         return Problem(path=_key(path), found=found, rule=rule)
     # What the last update protected stays so until an update has lifted it.
@@ -158,10 +158,10 @@ def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | No
     return Problem(path=_key(path), found=found, rule=rule)
 
 
-def _way_out(path: str, old: Facts) -> str:
-    if path == "cluster.kubernetes_version":
+def _way_out(path: str, each: Consequence, old: Facts) -> str:
+    if each.applies is _skips:
         major, minor = _version(old[path])
-        return f'write "{major}.{minor + 1}" next, or put "{old[path]}" back'
+        return f'write "{major}.{minor + 1}" first'
     return f"put {old[path]} back; to go there all the same, restore the data into another stack"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,8 +77,10 @@ class Run:
     @property
     def steps(self) -> list[Step]:
         """One for each resource that is not the stack's own."""
-        kind = "resourcePreEvent" if any("resourcePreEvent" in event for event in self.events) else "resOutputsEvent"
-        found = [event[kind]["metadata"] for event in self.events if kind in event]
+        begun = [event["resourcePreEvent"]["metadata"] for event in self.events if "resourcePreEvent" in event]
+        ended = [event["resOutputsEvent"]["metadata"] for event in self.events if "resOutputsEvent" in event]
+        refreshed = any(each["op"] == "refresh" for each in begun)  # only the end tells what it found
+        found = ended if refreshed else begun
         return [
             Step(
                 op=each["op"],
@@ -243,6 +246,18 @@ class Engine:
         file.write_text(yaml.safe_dump({"config": {f"mlops:{key}": value for key, value in stack.items()}}))
         project = Project(folder, self._environment(folder, variables))
         project.pulumi("stack", "init", STACK)
+        for key, value in secrets.items():
+            project.configure(f"mlops:{key}", value, secret=True)
+        return project
+
+    def tracked_stack(self, folder: Path, stack: str, secrets: Mapping[str, str], **variables: str) -> Project:
+        """The repository's own program with a stack file of the checkout."""
+        folder.mkdir(parents=True, exist_ok=True)
+        main = os.path.relpath(CHECKOUT / "infra", folder)
+        (folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "mlops", "runtime": "python", "main": main}))
+        shutil.copy(CHECKOUT / f"Pulumi.{stack}.yaml", folder)
+        project = Project(folder, self._environment(folder, variables))
+        project.pulumi("stack", "init", stack)
         for key, value in secrets.items():
             project.configure(f"mlops:{key}", value, secret=True)
         return project

@@ -60,15 +60,7 @@ class ArtifactBucket(pulumi.ComponentResource):
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,
             bucket=bucket.id,
-            rules=[
-                {
-                    "bucket_key_enabled": True,
-                    "apply_server_side_encryption_by_default": {
-                        "sse_algorithm": "aws:kms",
-                        "kms_master_key_id": key.arn,
-                    },
-                }
-            ],
+            rules=encryption(key.arn),
             opts=child,
         )
         closed = aws.s3.BucketPublicAccessBlock(
@@ -101,6 +93,17 @@ class ArtifactBucket(pulumi.ComponentResource):
             )
         self.name, self.arn, self.key_arn = bucket.bucket, bucket.arn, key.arn
         self.register_outputs({"name": self.name, "arn": self.arn, "key_arn": self.key_arn})
+
+
+def encryption(
+    key_arn: pulumi.Input[str],
+) -> Sequence[aws.s3.BucketServerSideEncryptionConfigurationRuleArgsDict]:
+    """Our key for every object; a bucket key, so that not every object costs a request to KMS."""
+    default: aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgsDict = {
+        "sse_algorithm": "aws:kms",
+        "kms_master_key_id": key_arn,
+    }
+    return [{"bucket_key_enabled": True, "apply_server_side_encryption_by_default": default}]
 
 
 def lifecycle(args: ArtifactBucketArgs) -> Sequence[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:

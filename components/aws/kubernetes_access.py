@@ -69,6 +69,7 @@ def provider(name: str, access: KubernetesAccess, opts: pulumi.ResourceOptions) 
         name,
         kubeconfig=kubeconfig(access),
         cluster_identifier=access.cluster_name,
+        enable_patch_force=True,
         enable_server_side_apply=True,
         opts=opts,
     )

@@ -1,0 +1,25 @@
+"""A component is read in one sitting."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LONGEST_BODY = 60
+COMPONENTS = Path(__file__).parent.parent.parent / "components"
+
+
+def bodies() -> Iterator[tuple[str, int]]:
+    """Each component with the lines of its constructor, signature included."""
+    for file in sorted(COMPONENTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef) and any("ComponentResource" in ast.unparse(base) for base in node.bases):
+                for part in node.body:
+                    if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                        yield node.name, (part.end_lineno or 0) - part.lineno + 1
+
+
+@pytest.mark.parametrize(("component", "lines"), list(bodies()))
+def test_the_body_of_a_component_fits_on_a_screen(component: str, lines: int) -> None:
+    assert lines <= LONGEST_BODY, component

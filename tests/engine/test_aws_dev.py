@@ -1,0 +1,103 @@
+"""Stack `dev` through the real engine, with the policy pack watching; the cloud is a recording."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from policy.rules import buckets_are_complete, violations
+from tests.engine.aws_stack import PASSWORD, asked, change, declared, kind_of, name_of
+from tests.projects import CHECKOUT, Engine, Run
+
+pytestmark = pytest.mark.engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """The runs, in this order."""
+
+    preview: Run
+    up: Run
+    moved: Run
+    foreign: Run
+    destroyed: Run
+
+
+@pytest.fixture(scope="module")
+def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("dev")
+    python = str(CHECKOUT / "lab" / "policy-python")
+    project = engine.tracked_stack(folder, "dev", {"database_password": PASSWORD}, PULUMI_PYTHON_CMD=python)
+    pack = ("--policy-pack", str(CHECKOUT / "policy"))
+    preview, up = project.preview(*pack), project.up(*pack)
+    change(project, "dev", {"foundation.network.cidr": "10.50.0.0/16"})
+    moved = project.preview()
+    right = (folder / "Pulumi.dev.yaml").read_text()
+    (folder / "Pulumi.dev.yaml").write_text(right.replace("123456789012", "999999999999"))
+    foreign = project.preview()
+    (folder / "Pulumi.dev.yaml").write_text(right)
+    return Story(preview=preview, up=up, moved=moved, foreign=foreign, destroyed=project.destroy())
+
+
+def test_a_preview_of_nothing_yet_shows_everything_and_touches_nothing(story: Story) -> None:
+    assert story.preview.succeeded, story.preview.output
+    assert {op for ops in story.preview.changes.values() for op in ops} == {"create"}
+    assert not asked(story.preview, "create")
+
+
+def test_the_policy_pack_lets_the_stack_pass(story: Story) -> None:
+    assert story.up.succeeded, story.up.output
+    for run in (story.preview, story.up):
+        assert "mlops@v1.0.0" in run.output
+        assert "[mandatory]" not in run.output
+
+
+def test_no_resource_breaks_a_rule(story: Story) -> None:
+    resources = declared(story.up)
+    assert len(resources) > 100
+    assert not [(r.name, sentence) for r in resources for sentence in violations(r.kind, r.properties)]
+    assert not list(buckets_are_complete(resources))
+
+
+def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: Story) -> None:
+    assert story.moved.succeeded, story.moved.output
+    (line,) = [line for line in story.moved.said("warning").splitlines() if "mlops:foundation" in line]
+    assert line == (
+        "mlops:foundation.network.cidr is 10.50.0.0/16, was 10.41.0.0/16: "
+        "this update replaces the VPC, and with it the cluster and the database"
+    )
+    assert {step.name for step in story.moved.steps if step.op == "replace"} >= {"network", "cluster"}
+
+
+def test_credentials_of_another_account_change_nothing(story: Story) -> None:
+    assert not story.foreign.succeeded
+    assert not [step for step in story.foreign.steps if not step.type.startswith("pulumi:")]
+    assert (
+        'Pulumi.dev.yaml: mlops:foundation.account_id is "999999999999": must be the account of your credentials, '
+        "123456789012, because" in story.foreign.said()
+    )
+
+
+def test_an_unprotected_stack_goes_with_its_data_in_one_command(story: Story) -> None:
+    assert story.destroyed.succeeded, story.destroyed.output
+    gone = [(kind_of(urn), name_of(urn)) for urn in asked(story.destroyed, "delete")]
+    assert len(gone) > 100
+    assert gone.index(("kubernetes:karpenter.sh/v1:NodePool", "gpu")) < gone.index(
+        ("aws:eks/cluster:Cluster", "cluster")
+    )
+
+
+BAD = """
+    import pulumi_aws as aws
+    aws.s3.Bucket("open")
+    aws.vpc.SecurityGroupIngressRule("world", security_group_id="sg-1", ip_protocol="tcp", cidr_ipv4="0.0.0.0/0")
+"""
+
+
+def test_the_policy_pack_stops_what_breaks_a_rule(engine: Engine, tmp_path: Path) -> None:
+    python = str(CHECKOUT / "lab" / "policy-python")
+    project = engine.project(tmp_path, BAD, PULUMI_PYTHON_CMD=python)
+    preview = project.preview("--policy-pack", str(CHECKOUT / "policy"))
+    assert not preview.succeeded
+    assert "is open to 0.0.0.0/0" in preview.output
+    assert "a bucket lacks its BucketPublicAccessBlock" in preview.output

@@ -1,0 +1,166 @@
+"""Stack `prod` through the real engine, from nothing to nothing; the cloud is a recording."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from policy.rules import buckets_are_complete, violations
+from tests.engine.aws_stack import PASSWORD, asked, change, declared, kind_of, name_of
+from tests.projects import Engine, Run
+
+pytestmark = pytest.mark.engine
+
+# What a team changes every week, and once in a while.
+RELEASES: Mapping[str, object] = {
+    "endpoints.churn-predictor.version": 2,
+    "endpoints.churn-predictor.replicas": {"min": 4, "max": 30},
+    "foundation.cluster.kubernetes_version": "1.35",
+    "foundation.database.instance_class": "db.m7g.xlarge",
+    "foundation.database.storage_gib": 200,
+    "foundation.node_pools.cpu.max_cpus": 128,
+    "foundation.node_pools.gpu.gpu.max": 8,
+    "images.tracking": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mlops-prod/tracking:3.18.0",
+}
+REFUSED: Mapping[str, object] = {
+    "foundation.network.cidr": "10.50.0.0/16",
+    "foundation.cluster.kubernetes_version": "1.34",
+    "foundation.artifacts.bucket": "another-mlops-prod",
+    "foundation.database.engine_version": "16",
+}
+LIFTED = {f"foundation.{part}.protected": False for part in ("cluster", "artifacts", "database")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """The runs, in this order."""
+
+    up: Run
+    again: Run
+    release: Run
+    refused: Run
+    protected: Run
+    lifted: Run
+    destroyed: Run
+    state: str
+
+
+@pytest.fixture(scope="module")
+def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    project = engine.tracked_stack(tmp_path_factory.mktemp("prod"), "prod", {"database_password": PASSWORD})
+    change(project, "prod", {"foundation.cluster.kubernetes_version": "1.34"})
+    up, again = project.up(), project.up("--refresh")
+    state = project.pulumi("stack", "export")
+    change(project, "prod", RELEASES)
+    release = project.up()
+    right = {path: _value(project.folder, path) for path in REFUSED}
+    change(project, "prod", REFUSED)
+    refused = project.preview()
+    change(project, "prod", right)
+    protected = project.run("destroy", "--yes")
+    change(project, "prod", LIFTED)
+    lifted, destroyed = project.up(), project.destroy()
+    return Story(
+        up=up,
+        again=again,
+        release=release,
+        refused=refused,
+        protected=protected,
+        lifted=lifted,
+        destroyed=destroyed,
+        state=state,
+    )
+
+
+def _value(folder: Path, path: str) -> object:
+    place: Any = yaml.safe_load((folder / "Pulumi.prod.yaml").read_text())["config"]
+    for part in f"mlops:{path}".split("."):
+        place = place[part]
+    return place
+
+
+def test_one_update_makes_the_whole_platform(story: Story) -> None:
+    assert story.up.succeeded, story.up.output
+    assert story.up.outputs["cluster"] == "mlops-prod"
+    assert story.up.outputs["kubeconfig_command"] == ("aws eks update-kubeconfig --name mlops-prod --region eu-west-1")
+    assert story.up.outputs["artifacts"] == "s3://example-mlops-prod"
+    assert set(story.up.outputs["registry"]) == {"tracking", "training", "serving"}
+
+
+def test_a_refresh_finds_no_drift_and_a_second_update_changes_nothing(story: Story) -> None:
+    assert story.again.succeeded, story.again.output
+    assert {op for ops in story.again.changes.values() for op in ops} <= {"refresh"}
+
+
+def test_no_resource_breaks_a_rule(story: Story) -> None:
+    resources = [*declared(story.up), *declared(story.release)]
+    assert len(resources) > 130
+    assert not [(r.name, sentence) for r in resources for sentence in violations(r.kind, r.properties)]
+    assert not list(buckets_are_complete(declared(story.up)))
+
+
+def test_the_password_is_nowhere_in_clear(story: Story) -> None:
+    assert PASSWORD not in story.state
+    assert PASSWORD not in story.up.output
+    assert PASSWORD not in str(story.up.outputs)
+
+
+def test_what_a_team_changes_every_week_replaces_nothing_but_the_migration(story: Story) -> None:
+    assert story.release.succeeded, story.release.output
+    replaced = {step.name for step in story.release.steps if "replace" in step.op}
+    assert replaced <= {"mlflow-migration", "before-mlflow"}
+    changed = set(story.release.changes)
+    assert {"cluster", "database", "cpu", "gpu", "churn-predictor", "mlflow"} <= changed
+    assert not changed & {"network", "artifacts", "nodes", "mlops-platform", "churn"}
+
+
+def test_an_upgrade_of_mlflow_saves_the_database_before_the_schema_changes(story: Story) -> None:
+    order = [name_of(r.about) for r in story.release.requests if r.method in {"create", "update"} and not r.preview]
+    assert order.index("before-mlflow") < order.index("mlflow-migration") < order.index("mlflow")
+    (migration,) = [r for r in declared(story.release) if r.name == "mlflow-migration"]
+    saved = migration.properties["spec"]["template"]["metadata"]["annotations"]["mlops/database-snapshot"]
+    assert saved.startswith("arn:aws:rds:eu-west-1:123456789012:snapshot:before-mlflow-")
+
+
+def test_a_kubernetes_upgrade_keeps_the_way_into_the_cluster(story: Story) -> None:
+    assert not [s for s in story.release.steps if s.type == "pulumi:providers:kubernetes" and s.op != "same"]
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_a_change_that_would_replace_what_is_protected_is_refused_before_the_preview(story: Story, path: str) -> None:
+    assert not story.refused.succeeded
+    assert not [step for step in story.refused.steps if not step.type.startswith("pulumi:")]
+    (line,) = [line for line in story.refused.said().splitlines() if f"mlops:{path} is " in line]
+    assert "must " in line
+    assert ", because " in line
+
+
+def test_a_stack_with_protected_resources_is_not_destroyed_and_the_way_out_is_said(story: Story) -> None:
+    assert not story.protected.succeeded
+    assert not asked(story.protected, "delete")
+    assert "pulumi state unprotect" in story.protected.output
+
+
+TOP_DOWN = (
+    ("kubernetes:networking.k8s.io/v1:Ingress", "churn-predictor"),
+    ("kubernetes:apps/v1:Deployment", "churn-predictor"),
+    ("kubernetes:apps/v1:Deployment", "mlflow"),
+    ("kubernetes:core/v1:Namespace", "mlops-platform"),
+    ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
+    ("aws:eks/cluster:Cluster", "cluster"),
+    ("aws:ec2/subnet:Subnet", "network-private-eu-west-1a"),
+    ("aws:ec2/vpc:Vpc", "network"),
+)
+"""An endpoint, the platform, the nodes that they ran on, the cluster, the network."""
+
+
+def test_once_unprotected_everything_goes_from_the_top_down(story: Story) -> None:
+    assert story.lifted.succeeded, story.lifted.output
+    assert story.destroyed.succeeded, story.destroyed.output
+    gone = [(kind_of(urn), name_of(urn)) for urn in asked(story.destroyed, "delete")]
+    order = [gone.index(each) for each in TOP_DOWN]
+    assert order == sorted(order)
+    assert ("aws:rds/instance:Instance", "database") in gone
