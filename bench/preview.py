@@ -104,7 +104,11 @@ def environment(scratch: Path) -> dict[str, str]:
 
 def ours(scratch: Path, env: Mapping[str, str], endpoints: int) -> Project:
     """The repository's own program with a stack file of `endpoints` endpoints."""
-    stack, file = f"bench-{endpoints}", scratch / f"Pulumi.bench-{endpoints}.yaml"
+    folder = scratch / f"ours-{endpoints}"
+    folder.mkdir()
+    (folder / "Pulumi.yaml").write_text(
+        yaml.safe_dump({"name": "mlops", "runtime": "python", "main": str(ROOT / "infra")})
+    )
     config = {
         "mlops:foundation": {
             "kind": "local",
@@ -116,9 +120,10 @@ def ours(scratch: Path, env: Mapping[str, str], endpoints: int) -> Project:
         "mlops:quotas": {"serving": {"cpu": "9000", "memory": "9000Gi", "pods": 9000}},
         "mlops:endpoints": {f"model-{number}": {"version": number + 1} for number in range(endpoints)},
     }
-    file.write_text(yaml.safe_dump({"config": config}))
-    project = Project(ROOT, ("--stack", stack, "--config-file", str(file)), env)
-    Project(ROOT, (), env).pulumi("stack", "init", stack, "--no-select")
+    stack = f"bench-{endpoints}"
+    (folder / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump({"config": config}))
+    project = Project(folder, ("--stack", stack), env)
+    Project(folder, (), env).pulumi("stack", "init", stack)
     for key, value in SECRETS.items():
         project.pulumi("config", "set", "--secret", f"mlops:{key}", value)
     return project

@@ -125,7 +125,7 @@ class Flow:
             )
         told = self.stack.config().get("endpoints", {}).get(MODEL, {}).get("version")
         if told is None or told > newest.number:
-            self.stack.set({f"endpoints.{MODEL}.version": newest.number})
+            self.stack.set({f"endpoints.{MODEL}.version": newest.number, **_a_small_endpoint(told)})
 
     def _ask(self) -> Served:
         with self.board.line("one prediction") as line:
@@ -158,3 +158,9 @@ def predict(address: str, customer: Mapping[str, Any]) -> Prediction:
 
 def _without(component: str) -> str:
     return f"--exclude=**{component}**"
+
+
+def _a_small_endpoint(told: object) -> Mapping[str, object]:
+    """Replicas that fit a machine of two cores, for an endpoint that the file does not have yet."""
+    replicas = f"endpoints.{MODEL}.replicas"
+    return {} if told else {f"{replicas}.min": 1, f"{replicas}.max": 2}

@@ -45,7 +45,8 @@ class LocalFoundation(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: LocalFoundationArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:LocalFoundation", name, None, opts)
-        provider = k8s.Provider(name, context=args.context, opts=ResourceOptions(parent=self))
+        # The stack file is right: a field that somebody edited by hand is taken back instead of failing the update.
+        provider = k8s.Provider(name, context=args.context, enable_patch_force=True, opts=ResourceOptions(parent=self))
         child = ResourceOptions(parent=self, provider=provider)
         namespaces = Namespaces("namespaces", _namespaces(args), child)
         database = Postgres(postgres.NAME, _postgres(args, namespaces.platform), child)

@@ -121,5 +121,5 @@ def platform(request: pytest.FixtureRequest) -> Platform:
     if not request.config.getoption("--keep-lab"):
         made.lab("down", "--wipe")
         (made.root / "Pulumi.local.yaml").unlink(missing_ok=True)
-    made.lab("up", timeout=3000)
+        made.lab("up", timeout=3000)
     return made
