@@ -128,7 +128,19 @@ def _become(program: str) -> None:
 
     if not (paths.binaries() / program).exists():
         raise LabError(f"{program} is not in {paths.binaries()} yet; get it with: lab tools --only {program}")
-    os.execve(paths.binaries() / program, [program, *sys.argv[2:]], engine_environment())
+    environment, arguments = engine_environment(), sys.argv[2:]
+    if program == "pulumi":
+        arguments = _after_a_killed_engine(arguments, environment)
+    os.execve(paths.binaries() / program, [program, *arguments], environment)
+
+
+def _after_a_killed_engine(arguments: list[str], environment: dict[str, str]) -> list[str]:
+    from lab.commands import Processes
+    from lab.recovery import engine_arguments
+    from lab.stack import Stack
+
+    stack = Stack(checkout=Path.cwd(), state=paths.state(), environment=environment, commands=Processes())
+    return engine_arguments(arguments, stack, paths.pulumi_backend())
 
 
 def main() -> None:

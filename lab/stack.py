@@ -12,7 +12,7 @@ from typing import Any
 from lab.commands import LAST_LINES, Commands
 from lab.errors import LabError
 
-NAME = "local"
+PROJECT, NAME = "mlops", "local"
 SECRETS = ("database_password", "artifact_store_access_key", "artifact_store_secret_key")
 SALT = re.compile(r"(?m)^encryptionsalt: *(\S+)\n?")
 

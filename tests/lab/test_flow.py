@@ -17,7 +17,7 @@ from lab.board import Board
 from lab.errors import LabError
 from lab.flow import MODEL, Flow, Prediction
 from lab.reach import Kube
-from lab.recovery import cancel_dead_lock, clear_creations
+from lab.recovery import cancel_dead_lock, engine_arguments, recover
 from lab.registry import Version
 from lab.stack import Stack
 from tests.lab.fakes import FakeCommands
@@ -265,15 +265,36 @@ def test_a_living_engine_is_waited_for_by_the_user(world: World, monkeypatch: py
     assert not world.updates
 
 
-def test_what_a_killed_engine_had_named_itself_is_no_orphan(world: World) -> None:
-    def creating(**metadata: object) -> dict[str, Any]:
-        inputs = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
-        return {"type": "creating", "resource": {"inputs": inputs}}
+def left_pending(world: World, *operations: Mapping[str, Any]) -> None:
+    file = world.flow.backend / ".pulumi" / "stacks" / "mlops" / "local.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"checkpoint": {"latest": {"pending_operations": operations}}}))
 
-    named = creating(name="fixed", namespace="ml-training")
+
+def creating(**metadata: object) -> dict[str, Any]:
+    inputs = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
+    return {"type": "creating", "resource": {"inputs": inputs}}
+
+
+def test_what_a_killed_engine_had_named_itself_is_no_orphan(world: World) -> None:
     auto = creating(name="churn-1", namespace="ml-training", annotations={"pulumi.com/autonamed": "true"})
-    world.commands.answers["stack export"] = json.dumps({"deployment": {"pending_operations": [named, auto]}})
-    clear_creations(world.flow.stack, world.flow.kube)
+    left_pending(world, creating(name="fixed", namespace="ml-training"), auto)
+    recover(world.flow.stack, world.flow.kube, world.flow.backend)
     [deleted] = world.commands.with_part(" delete ")
     assert "delete Job.batch churn-1 --namespace ml-training" in deleted
     assert world.commands.with_part("refresh --yes --skip-preview --clear-pending-creates")
+
+
+def test_what_a_killed_engine_had_begun_to_change_is_read_anew(world: World) -> None:
+    left_pending(world, {"type": "updating", "resource": {"inputs": {}}})
+    recover(world.flow.stack, world.flow.kube, world.flow.backend)
+    assert world.commands.with_part("pulumi refresh --yes")
+    assert engine_arguments(["up", "--yes"], world.flow.stack, world.flow.backend) == ["up", "--yes", "--refresh"]
+    assert engine_arguments(["config"], world.flow.stack, world.flow.backend) == ["config"]
+
+
+def test_an_engine_that_ended_well_leaves_nothing_to_do(world: World) -> None:
+    left_pending(world)
+    recover(world.flow.stack, world.flow.kube, world.flow.backend)
+    assert engine_arguments(["up"], world.flow.stack, world.flow.backend) == ["up"]
+    assert not world.commands.ran
