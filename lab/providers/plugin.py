@@ -84,7 +84,7 @@ def serve(plugin: object) -> None:
     engine = os.getppid()
     # A plugin is in a process group of its own, so Ctrl-C never reaches it: this is the engine that has no more to ask,
     # and waits 10 s for the process to end.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, _end)
     server = grpc.server(
         ThreadPoolExecutor(THREADS),
         options=[
@@ -100,6 +100,10 @@ def serve(plugin: object) -> None:
     while os.getppid() == engine:
         time.sleep(0.5)
     os._exit(1)  # the engine was killed: threads that still wait must not keep the process alive
+
+
+def _end(*_: object) -> None:
+    os._exit(0)
 
 
 def _handlers(plugin: object) -> grpc.GenericRpcHandler:

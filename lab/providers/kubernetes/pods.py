@@ -7,7 +7,6 @@ from lab.providers.kubernetes.objects import identity
 from lab.providers.values import Tree, entries, section
 
 LOG_LINES: Final = 8
-EVENTS_LOOKED_AT: Final = 20
 IMAGE_REASONS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull",
                                   "ImageInspectError", "RegistryUnavailable"})  # fmt: skip
 STARTING: Final = frozenset({"ContainerCreating", "PodInitializing", ""})
@@ -47,7 +46,7 @@ def trouble(pod: Tree, look: Look | None = None) -> list[str]:
         return []
     found = [*_unscheduled(pod), *(reason for name in ("init", "") for reason in _containers(pod, name, look))]
     if look and (not found or all("not ready" in reason for reason in found)):
-        found += _warnings(pod, look)
+        found += last_warning(pod, look)
     status = section(pod, "status")
     if not found and status.get("phase") == "Failed":
         found = [f"failed: {status.get('reason') or ''} {status.get('message') or ''}".strip()]
@@ -101,9 +100,10 @@ def _ended(pod: Tree, status: Tree, ended: Tree, look: Look | None, *, previous:
     return f"{text}; its last log lines:\n" + "\n".join(f"    {line}" for line in lines) if lines else text
 
 
-def _warnings(pod: Tree, look: Look) -> list[str]:
-    metadata = section(pod, "metadata")
+def last_warning(live: Tree, look: Look) -> list[str]:
+    """The newest warning among the events about an object; empty where there is none."""
+    metadata = section(live, "metadata")
     fields = f"involvedObject.uid={metadata.get('uid')},type=Warning"
-    events = look.find("v1", "Event", metadata.get("namespace"), fields=fields)[-EVENTS_LOOKED_AT:]
+    events = look.find("v1", "Event", metadata.get("namespace"), fields=fields)
     newest = sorted(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))[-1:]
     return [f"{event.get('reason')}: {str(event.get('message')).strip()}" for event in newest]

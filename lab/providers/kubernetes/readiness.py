@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from lab.providers.kubernetes.objects import name_of, namespace_of
-from lab.providers.kubernetes.pods import Look, condition, trouble
+from lab.providers.kubernetes.pods import Look, condition, last_warning, trouble
 from lab.providers.values import Tree, entries, section
 
 REPLICA_FAILURE_GRACE: Final = timedelta(seconds=30)  # a rollout may pass a quota as old Pods go
@@ -206,12 +206,11 @@ def explain(live: Tree, look: Look, *, deep: bool) -> list[str]:
     """What is wrong with the Pods behind `live`; `deep` reads events and logs too."""
     if live.get("kind") == "Pod":
         return trouble(live, look if deep else None)
-    if live.get("kind") == "PersistentVolumeClaim" and deep:
-        return _claim_events(live, look)
     found = (trouble(each, look if deep else None) for each in _current_pods(live, look))
     bad = [reasons for reasons in found if reasons]
     more = [f"and {len(bad) - WORST_PODS} more Pods"] if len(bad) > WORST_PODS else []
-    return [*(reason for reasons in bad[:WORST_PODS] for reason in reasons), *more]
+    reasons = [*(reason for reasons in bad[:WORST_PODS] for reason in reasons), *more]
+    return reasons or (last_warning(live, look) if deep else [])
 
 
 def _current_pods(live: Tree, look: Look) -> list[Tree]:
@@ -238,9 +237,3 @@ def _newest_replica_set(live: Tree, look: Look, labels: str) -> str | None:
         if section(each, "metadata", "annotations").get(revision) == wanted:
             return section(each, "metadata").get("uid")
     return None
-
-
-def _claim_events(live: Tree, look: Look) -> list[str]:
-    fields = f"involvedObject.uid={section(live, 'metadata').get('uid')},type=Warning"
-    events = look.find("v1", "Event", namespace_of(live), fields=fields)
-    return [f"{event.get('reason')}: {event.get('message')}" for event in events[-1:]]
