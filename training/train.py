@@ -50,6 +50,7 @@ def main() -> int:
     """Runs one training and returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # misses pip, which the image does not have
     signal.signal(signal.SIGTERM, _stop)
     try:
         settings = Settings.load()
