@@ -145,7 +145,6 @@ def test_a_stack_with_protected_resources_is_not_destroyed_and_the_way_out_is_sa
 
 
 TOP_DOWN = (
-    ("kubernetes:networking.k8s.io/v1:Ingress", "churn-predictor"),
     ("kubernetes:apps/v1:Deployment", "churn-predictor"),
     ("kubernetes:apps/v1:Deployment", "mlflow"),
     ("kubernetes:core/v1:Namespace", "mlops-platform"),

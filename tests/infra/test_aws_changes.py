@@ -1,0 +1,105 @@
+"""Which change of an AWS stack replaces what, and who may do it."""
+
+import pytest
+
+from infra import aws_changes
+from infra.aws_changes import CONSEQUENCES, Facts, consequences, refuse
+from infra.aws_settings import AwsFoundation
+from tests.infra.test_aws_settings import EXISTING, changed
+
+UNPROTECTED = {f"{part}.protected": "False" for part in ("cluster", "artifacts", "database")}
+
+
+def facts(path: str = "account_id", value: object = "111122223333", region: str = "eu-west-1") -> Facts:
+    return aws_changes.facts(region, AwsFoundation.model_validate(changed(path, value)))
+
+
+# path, from, to, what goes (empty: nothing), whether `protected` stands in the way
+TABLE: list[tuple[str, object, object, str, bool]] = [
+    ("network.cidr", "10.40.0.0/16", "10.50.0.0/16", "the VPC", True),
+    ("network.availability_zones", 2, 3, "", False),
+    ("network.availability_zones", 3, 2, "the subnets of a zone", True),
+    ("network.nat_gateways", "one", "per_zone", "", False),
+    ("network.flow_log_days", 30, 90, "", False),
+    ("cluster.service_cidr", "172.20.0.0/16", "172.30.0.0/16", "the cluster", True),
+    ("cluster.kubernetes_version", "1.34", "1.35", "", False),
+    ("cluster.public_access_cidrs", [], ["203.0.113.0/24"], "", False),
+    ("cluster.log_days", 30, 90, "", False),
+    ("node_pools.cpu.max_cpus", 64, 128, "", False),
+    ("node_pools.cpu.instance_families", ["m7i"], ["m7i", "m8i"], "", False),
+    ("node_pools.gpu.gpu.max", 1, 8, "", False),
+    ("artifacts.bucket", "acme-models", "acme-other-models", "the bucket", True),
+    ("artifacts.bucket", None, "acme-models", "the bucket", True),
+    ("artifacts.noncurrent_days", 30, 60, "", False),
+    ("database.instance_class", "db.t4g.small", "db.m7g.large", "", False),
+    ("database.storage_gib", 100, 200, "", False),
+    ("database.multi_az", False, True, "", False),
+    ("database.backup_days", 7, 14, "", False),
+    ("database.engine_version", "16", "17", "the parameter group", True),
+    ("database.restore_from", None, "mlops-prod-final", "the database", True),
+]
+
+
+@pytest.mark.parametrize(("path", "old", "new", "goes", "guarded"), TABLE)
+def test_a_change_replaces_what_the_table_says(path: str, old: object, new: object, goes: str, guarded: bool) -> None:
+    before, after = facts(path, old), facts(path, new)
+    found = dict(consequences(before, after))
+    assert [each.replaces.startswith(goes) for each in found.values()] == ([True] if goes else [])
+    for where, each in found.items():
+        assert (refuse(where, each, before, after) is not None) is guarded
+        assert refuse(where, each, {**before, **UNPROTECTED}, {**after, **UNPROTECTED}) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "because"),
+    [
+        ("cluster.kubernetes_version", "1.35", "1.34", "no way back"),
+        ("database.engine_version", "17", "16", "no way back"),
+        ("database.storage_gib", "200", "100", "does not shrink"),
+    ],
+)
+def test_what_aws_never_does_is_refused_even_unprotected(path: str, old: str, new: str, because: str) -> None:
+    before, after = {**facts(), **UNPROTECTED, path: old}, {**facts(), **UNPROTECTED, path: new}
+    ((where, each),) = consequences(before, after)
+    problem = refuse(where, each, before, after)
+    assert problem
+    assert because in problem.rule.because
+
+
+def test_kubernetes_is_upgraded_one_minor_version_at_a_time() -> None:
+    before, after = ({**facts(), "cluster.kubernetes_version": version} for version in ("1.33", "1.35"))
+    ((where, each),) = consequences(before, after)
+    problem = refuse(where, each, before, after)
+    assert problem
+    assert problem.rule.instead == 'write "1.34" first'
+
+
+def test_another_region_is_another_platform() -> None:
+    ((where, each),) = consequences(facts(), facts(region="eu-central-1"))
+    problem = refuse(where, each, facts(), facts(region="eu-central-1"))
+    assert problem
+    assert problem.path == "region"
+
+
+def test_going_over_to_an_existing_network_is_a_change_of_the_network_alone() -> None:
+    found = {path for path, _ in consequences(facts(), facts("network", EXISTING))}
+    assert "network.kind" in found
+    assert all(path.startswith("network.") for path in found)
+
+
+def test_lifting_the_protection_and_the_change_it_guards_take_two_updates() -> None:
+    before = facts()
+    after = {**before, **UNPROTECTED, "artifacts.bucket": "another"}
+    ((where, each),) = consequences(before, after)
+    problem = refuse(where, each, before, after)
+    assert problem
+    assert "pulumi config set --path 'mlops:foundation.artifacts.protected' false; pulumi up" in problem.rule.instead
+
+
+def test_a_stack_that_was_never_deployed_has_nothing_to_replace() -> None:
+    assert not list(consequences({}, facts()))
+
+
+def test_every_consequence_reads_a_fact_that_is_exported() -> None:
+    known = set(facts())
+    assert {path for each in CONSEQUENCES for path in (*each.paths, *each.protection)} <= known

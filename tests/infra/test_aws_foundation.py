@@ -1,0 +1,205 @@
+"""What an AWS stack declares, seen by a recording engine: rights, node pools, what is there already."""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from pulumi.runtime import mocks
+from typing_extensions import override
+
+from infra.program import deploy
+from infra.settings import read
+from tests.projects import CHECKOUT
+from tests.recording import Provider, Recording, record
+
+# The SDK itself imports what it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")
+
+PASSWORD = "0123456789-password"
+ACCOUNT = "123456789012"
+ANSWERS: Mapping[str, dict[str, Any]] = {
+    "aws:index/getCallerIdentity:getCallerIdentity": {
+        "accountId": ACCOUNT,
+        "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/mlops-deploy/session",
+    },
+    "aws:index/getPartition:getPartition": {"partition": "aws"},
+    "aws:index/getRegion:getRegion": {"region": "eu-west-1"},
+    "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1c", "eu-west-1a", "eu-west-1b"]},
+    "aws:ec2/getVpc:getVpc": {"id": "vpc-01234567", "cidrBlock": "10.9.0.0/16"},
+    "aws:eks/getCluster:getCluster": {
+        "name": "shared",
+        "arn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/shared",
+        "roleArn": f"arn:aws:iam::{ACCOUNT}:role/shared",
+        "endpoint": "https://shared",
+        "certificateAuthorities": [{"data": "Q0E="}],
+        "vpcConfig": {"clusterSecurityGroupId": "sg-shared"},
+        "kubernetesNetworkConfigs": [{"serviceIpv4Cidr": "10.100.0.0/16"}],
+    },
+}
+
+
+class Aws(Provider):
+    """With what AWS would answer about the account and what is there already."""
+
+    @override
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        identity, outputs = super().new_resource(args)
+        if args.typ == "aws:eks/cluster:Cluster":
+            outputs |= {"certificateAuthority": {"data": "Q0E="}, "endpoint": "https://new", "arn": "arn:cluster"}
+            outputs["vpcConfig"] = {**outputs["vpcConfig"], "clusterSecurityGroupId": "sg-new"}
+        if args.typ.startswith("kubernetes:"):
+            return identity, outputs
+        made_up = {"address": "database.example", "latestVersion": 1, "arn": f"arn:aws:{args.name}", "name": args.name}
+        return identity, {**made_up, **outputs}
+
+    @override
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        return ANSWERS.get(args.token, {}), []
+
+
+def declared(**foundation: object) -> Recording:
+    config = copy.deepcopy(yaml.safe_load((CHECKOUT / "Pulumi.prod.yaml").read_text())["config"])
+    tree = {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
+    tree["foundation"] |= foundation
+    return record(
+        lambda: deploy(read()), config=tree, secrets={"database_password": PASSWORD}, stack="prod", provider=Aws()
+    )
+
+
+@pytest.fixture(scope="module")
+def prod() -> Recording:
+    return declared()
+
+
+def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
+    """Action -> resources."""
+    policy = json.loads(recording.one(":RolePolicy", workload).inputs["policy"])
+    found: dict[str, set[str]] = {}
+    for statement in policy["Statement"]:
+        for action in statement["Action"]:
+            found.setdefault(action, set()).update(statement["Resource"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("workload", "reads", "writes"),
+    [
+        ("tracking", {"mlflow/"}, {"mlflow/"}),
+        ("training", {"mlflow/", "datasets/"}, {"mlflow/"}),
+        ("serving", {"mlflow/", "predictions/"}, {"predictions/"}),
+    ],
+)
+def test_a_workload_reaches_its_own_prefixes_of_the_bucket(
+    prod: Recording, workload: str, reads: set[str], writes: set[str]
+) -> None:
+    found = rights(prod, workload)
+    assert found["s3:GetObject"] == {f"arn:aws:artifacts/{prefix}*" for prefix in reads}
+    assert found["s3:PutObject"] == {f"arn:aws:artifacts/{prefix}*" for prefix in writes}
+    assert found["s3:ListBucket"] == {"arn:aws:artifacts"}
+
+
+def test_nodes_have_no_right_on_any_bucket(prod: Recording) -> None:
+    attached = {r.inputs["policyArn"].rpartition("/")[2] for r in prod.all(":RolePolicyAttachment")}
+    assert not {name for name in attached if "S3" in name}
+    assert {r.name for r in prod.all("iam/rolePolicy:RolePolicy")} == {
+        "network-flows",
+        "tracking",
+        "training",
+        "serving",
+    }
+
+
+def test_only_the_pods_of_its_service_account_take_a_role(prod: Recording) -> None:
+    trust = json.loads(prod.one("iam/role:Role", "serving").inputs["assumeRolePolicy"])["Statement"][0]
+    assert trust["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {
+        "aws:RequestTag/eks-cluster-arn": "arn:cluster",
+        "aws:RequestTag/kubernetes-namespace": "ml-serving",
+        "aws:RequestTag/kubernetes-service-account": "serving",
+    }
+
+
+def test_a_gpu_pool_starts_from_nothing_keeps_others_off_and_waits_before_it_shrinks(prod: Recording) -> None:
+    pool = prod.one("karpenter.sh/v1:NodePool", "gpu").spec
+    assert pool["limits"] == {"nvidia.com/gpu": "4"}
+    assert pool["template"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    assert pool["disruption"]["consolidateAfter"] == "10m"
+    assert {r["key"]: r["values"] for r in pool["template"]["spec"]["requirements"]} == {
+        "eks.amazonaws.com/instance-family": ["g6", "g5"],
+        "karpenter.sh/capacity-type": ["spot", "on-demand"],
+        "kubernetes.io/arch": ["amd64"],
+    }
+
+
+def test_training_selects_the_pool_by_the_label_that_its_nodes_carry(prod: Recording) -> None:
+    labels = prod.one("karpenter.sh/v1:NodePool", "cpu").spec["template"]["metadata"]["labels"]
+    assert prod.one(":Job", "churn").spec["template"]["spec"]["nodeSelector"] == labels
+
+
+def test_the_database_lets_in_the_cluster_and_nobody_else(prod: Recording) -> None:
+    door = prod.one(":SecurityGroupIngressRule", "database").inputs
+    assert (door["referencedSecurityGroupId"], door["fromPort"], door["toPort"]) == ("sg-new", 5432, 5432)
+    database = prod.one("rds/instance:Instance", "database")
+    assert database.protect
+    assert "password" in database.secrets
+    assert database.inputs["finalSnapshotIdentifier"] == "mlops-prod-final"
+
+
+def test_zones_are_taken_in_the_order_of_their_names(prod: Recording) -> None:
+    assert [r.inputs["availabilityZone"] for r in prod.all("subnet:Subnet") if "public" in r.name] == [
+        "eu-west-1a",
+        "eu-west-1b",
+        "eu-west-1c",
+    ]
+
+
+def test_credentials_reach_pods_and_names_are_found_under_the_network_policies(prod: Recording) -> None:
+    policies = [r for r in prod.all(":NetworkPolicy") if r.name in {"ml-serving-default", "ml-serving-stores"}]
+    ways = json.dumps([rule for policy in policies for rule in policy.spec["egress"]])
+    assert "172.20.0.10/32" in ways
+    assert "169.254.170.23/32" in ways
+
+
+def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Recording) -> None:
+    ingress = prod.one(":Ingress", "mlflow")
+    assert ingress.metadata["annotations"]["alb.ingress.kubernetes.io/scheme"] == "internal"
+    server = prod.one(":Deployment", "mlflow").spec["template"]["spec"]["containers"][0]
+    hosts = {v["name"]: v.get("value") for v in server["env"]}["MLFLOW_SERVER_ALLOWED_HOSTS"]
+    assert "mlflow.ml.example.com" in hosts.split(",")
+
+
+def test_an_existing_network_and_cluster_are_used_and_not_made() -> None:
+    recording = declared(
+        network={
+            "kind": "existing",
+            "vpc_id": "vpc-01234567",
+            "private_subnet_ids": ["subnet-01234567", "subnet-01234568"],
+        },
+        cluster={"kind": "existing", "name": "shared"},
+    )
+    assert not recording.all("ec2/vpc:Vpc")
+    assert not recording.all("eks/cluster:Cluster")
+    node_class = recording.one(":NodeClass", "cpu").spec
+    assert [term["id"] for term in node_class["subnetSelectorTerms"]] == ["subnet-01234567", "subnet-01234568"]
+    assert node_class["securityGroupSelectorTerms"] == [{"id": "sg-shared"}]
+    assert recording.one(":AccessEntry", "nodes").inputs["clusterName"] == "shared"
+    assert "10.100.0.10/32" in json.dumps(recording.one(":NetworkPolicy", "ml-serving-default").spec)
+
+
+def test_a_managed_pool_has_its_size_and_keeps_its_role_to_itself() -> None:
+    pools = {"cpu": {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 3, "max": 3}}
+    recording = declared(node_pools=pools)
+    group = recording.one("eks/nodeGroup:NodeGroup", "cpu").inputs
+    assert group["scalingConfig"] == {"minSize": 3, "maxSize": 3, "desiredSize": 3}
+    template = recording.one(":LaunchTemplate", "cpu").inputs
+    assert template["metadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
+
+
+def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made() -> None:
+    admins = {"kubernetes_version": "1.35", "admin_role_arns": [f"arn:aws:iam::{ACCOUNT}:role/somebody-else"]}
+    with pytest.raises(pulumi.RunError, match="admin_role_arns lacks arn:aws:iam::123456789012:role/mlops-deploy"):
+        declared(cluster=admins)
