@@ -4,7 +4,7 @@ A tree is JSON with two additions: `Secret` around a value, and `UNKNOWN` in pla
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeGuard
@@ -176,7 +176,7 @@ def entries(tree: Json, *keys: str) -> list[Tree]:
     return [item for item in found if is_map(item)] if is_list(found) else []
 
 
-def with_secrets(tree: Tree, known: Iterator[tuple[Path, Any]] | list[tuple[Path, Any]]) -> Tree:
+def with_secrets(tree: Tree, known: Iterable[tuple[Path, Json]]) -> Tree:
     """`tree` with each of the `known` secrets marked: at its path, and wherever its text stands again."""
     paths = dict(known)
     texts = {text for value in paths.values() for text in _texts(value)}

@@ -93,6 +93,14 @@ def title(tree: Tree) -> str:
     return f"{tree.get('kind')} {identity(tree)}"
 
 
+def propagation_of(tree: Tree) -> str:
+    """How a deletion goes on to what the object owns: before it (`Foreground`) where that is Pods, else after it.
+
+    The garbage collector learns of a new custom kind only after half a minute, and in the foreground it is waited for.
+    """
+    return "Foreground" if str(tree.get("apiVersion")).startswith(("apps/", "batch/")) else "Background"
+
+
 def field_manager(urn: str) -> str:
     """The owner of the fields that a resource sets. Made from its URN, so that an interrupted create is known again."""
     return f"pulumi-kubernetes-{hashlib.sha256(urn.encode()).hexdigest()[:8]}"

@@ -78,7 +78,7 @@ def _container(pod: Tree, status: Tree, look: Look | None) -> str:
         return _ended(pod, status, before, look, previous=reason != "")
     if reason not in STARTING:
         return f"cannot start: {reason}: {waiting.get('message') or 'no message'}"
-    if section(status, "state", "running") and not status.get("ready") and status.get("started") is not None:
+    if "running" in section(status, "state") and not status.get("ready") and status.get("started") is not None:
         return "runs but is not ready"
     return ""
 

@@ -39,6 +39,7 @@ from lab.providers.kubernetes.objects import (
     namespace_of,
     parse_identity,
     parse_type,
+    propagation_of,
     title,
 )  # fmt: skip
 from lab.providers.kubernetes.unconfirmed import Unconfirmed, marked, unmarked
@@ -274,7 +275,7 @@ class KubernetesProvider:
             if not existing or not isinstance(cause, ApiError) or not replacement.refused_as_immutable(cause):
                 raise
         # An interrupted run made it for this very resource, and differently.
-        cluster.delete(body, propagation="Foreground")
+        cluster.delete(body, propagation=propagation_of(body))
         until_gone(cluster, body, patience)
         return cluster.apply_patiently(body, manager=manager, force=force, warn=warn)
 
@@ -351,7 +352,7 @@ class KubernetesProvider:
             if subject.token.patch:
                 self._let_go(cluster, tree, _manager(subject, state))
                 return Empty()
-            cluster.delete(tree, propagation=annotation(tree, DELETE_PROPAGATION) or "Foreground")
+            cluster.delete(tree, propagation=annotation(tree, DELETE_PROPAGATION) or propagation_of(tree))
             if is_awaited(tree):
                 until_gone(cluster, tree, self._patience(subject, tree, request.timeout, call))
         except UnreachableError:

@@ -99,7 +99,7 @@ def _reasons(cluster: Cluster, live: Tree, failure: str, waits_for: str, seconds
 
 def until_gone(cluster: Cluster, tree: Tree, patience: Patience) -> None:
     """Returns when no object of that name is left, or one that is new; RefusedError says what holds it back."""
-    start, pause = time.monotonic(), FIRST_PAUSE
+    start, pause, said = time.monotonic(), FIRST_PAUSE, ""
     uid: str | None = None
     while True:
         live = cluster.get_like(tree)
@@ -112,7 +112,9 @@ def until_gone(cluster: Cluster, tree: Tree, patience: Patience) -> None:
             )
         if not patience.go_on():
             raise InterruptedWaitError(f"{title(tree)} is being deleted; waiting for it was interrupted")
-        if time.monotonic() - start > QUIET_SECONDS:
-            patience.say(f"Waiting for it to be gone ({why_still_there(live)})")
+        message = f"Waiting for it to be gone ({why_still_there(live)})"
+        if message != said and time.monotonic() - start > QUIET_SECONDS:
+            patience.say(message)
+            said = message
         time.sleep(pause)
         pause = min(LONGEST_PAUSE, pause * 1.4)
