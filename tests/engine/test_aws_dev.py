@@ -12,6 +12,25 @@ from tests.projects import CHECKOUT, Engine, Run
 pytestmark = pytest.mark.engine
 
 
+# One thing wrong in each section.
+WRONG = {
+    "foundation.account_id": 123456789012,
+    "foundation.network.cidr": "10.41.0.0/28",
+    "foundation.network.nat_gateways": "many",
+    "foundation.cluster.kubernetes_version": "1.29",
+    "foundation.cluster.public_access_cidrs": ["0.0.0.0/0"],
+    "foundation.node_pools.cpu.instance_families": ["g6"],
+    "foundation.node_pools.gpu.gpu.kind": "amd",
+    "foundation.artifacts.bucket": "My.Models",
+    "foundation.database.instance_class": "small",
+    "foundation.database.max_storage_gib": 20,
+    "tracking.ingress": {"host": "mlflow.example.com", "scheme": "public"},
+    "training.churn.node_pool": "tpu",
+    "endpoints.churn-predictor": {"version": "latest"},
+    "endpoint": {},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """The runs, in this order."""
@@ -19,7 +38,7 @@ class Story:
     preview: Run
     up: Run
     moved: Run
-    foreign: Run
+    wrong: Run
     destroyed: Run
 
 
@@ -33,10 +52,11 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     change(project, "dev", {"foundation.network.cidr": "10.50.0.0/16"})
     moved = project.preview()
     right = (folder / "Pulumi.dev.yaml").read_text()
-    (folder / "Pulumi.dev.yaml").write_text(right.replace("123456789012", "999999999999"))
-    foreign = project.preview()
+    change(project, "dev", WRONG)
+    project.configure("mlops:database_password", "with spaces", secret=True)
+    wrong = project.up()
     (folder / "Pulumi.dev.yaml").write_text(right)
-    return Story(preview=preview, up=up, moved=moved, foreign=foreign, destroyed=project.destroy())
+    return Story(preview=preview, up=up, moved=moved, wrong=wrong, destroyed=project.destroy())
 
 
 def test_a_preview_of_nothing_yet_shows_everything_and_touches_nothing(story: Story) -> None:
@@ -69,13 +89,14 @@ def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: S
     assert {step.name for step in story.moved.steps if step.op == "replace"} >= {"network", "cluster"}
 
 
-def test_credentials_of_another_account_change_nothing(story: Story) -> None:
-    assert not story.foreign.succeeded
-    assert not [step for step in story.foreign.steps if not step.type.startswith("pulumi:")]
-    assert (
-        'Pulumi.dev.yaml: mlops:foundation.account_id is "999999999999": must be the account of your credentials, '
-        "123456789012, because" in story.foreign.said()
-    )
+def test_everything_wrong_with_a_file_is_said_in_one_run_that_touches_nothing(story: Story) -> None:
+    assert not story.wrong.succeeded
+    assert not story.wrong.requests
+    lines = [line for line in story.wrong.said().splitlines() if line.startswith("Pulumi.dev.yaml: mlops:")]
+    named = {line.removeprefix("Pulumi.dev.yaml: mlops:").split()[0] for line in lines}
+    assert len(lines) >= len(WRONG) + 1
+    assert all(any(name.startswith(path) for name in named) for path in [*WRONG, "database_password"])
+    assert "with spaces" not in story.wrong.output
 
 
 def test_an_unprotected_stack_goes_with_its_data_in_one_command(story: Story) -> None:

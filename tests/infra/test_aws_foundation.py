@@ -199,6 +199,12 @@ def test_a_managed_pool_has_its_size_and_keeps_its_role_to_itself() -> None:
     assert template["metadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
 
 
+def test_credentials_of_another_account_are_refused_before_anything_is_made() -> None:
+    admins = {"kubernetes_version": "1.35", "admin_role_arns": ["arn:aws:iam::999999999999:role/mlops-deploy"]}
+    with pytest.raises(pulumi.RunError, match="must be the account of your credentials, 123456789012"):
+        declared(account_id="999999999999", cluster=admins)
+
+
 def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made() -> None:
     admins = {"kubernetes_version": "1.35", "admin_role_arns": [f"arn:aws:iam::{ACCOUNT}:role/somebody-else"]}
     with pytest.raises(pulumi.RunError, match="admin_role_arns lacks arn:aws:iam::123456789012:role/mlops-deploy"):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from infra import problems
 from infra.aws_settings import AwsFoundation
+from infra.settings import Rest, Settings
 
 ADMIN = "arn:aws:iam::111122223333:role/platform"
 RIGHT: Mapping[str, Any] = {
@@ -30,6 +31,11 @@ EXISTING = {
 }
 MANAGED = {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 2, "max": 2}
 NO_NAT = {"cidr": "10.40.0.0/16", "nat_gateways": "none"}
+
+
+IMAGES = {name: f"registry.example/{name}:1" for name in ("tracking", "training", "serving")}
+CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+PUBLIC = {"host": "churn.example.com", "scheme": "public", "certificate_arn": CERTIFICATE, "cidrs": ["203.0.113.0/24"]}
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
@@ -133,6 +139,61 @@ def test_a_wrong_value_is_one_line_with_path_rule_reason_and_way_out(case: tuple
     assert ", because " in line
     assert "; " in line.partition(", because ")[2]
     assert "\n" not in line
+
+
+ENDPOINT, TRACKING = "endpoints.churn.ingress", "tracking.ingress"
+# section, what is written there, where the problem is, what the line says
+WRONG_INGRESS: list[tuple[str, Mapping[str, object], str, str]] = [
+    (TRACKING, PUBLIC, "scheme", "MLflow has no accounts"),
+    (ENDPOINT, {**PUBLIC, "certificate_arn": None}, "certificate_arn", "HTTPS alone"),
+    (ENDPOINT, {**PUBLIC, "cidrs": []}, "cidrs", "one network or more when the scheme is public"),
+    (ENDPOINT, {**PUBLIC, "cidrs": ["0.0.0.0/0"]}, "cidrs.0", "never for the whole internet"),
+    (ENDPOINT, {**PUBLIC, "cidrs": ["::/0"]}, "cidrs.0", "never for the whole internet"),
+    (ENDPOINT, {**PUBLIC, "certificate_arn": "arn:aws:iam::1:server-certificate/x"}, "certificate_arn", "in ACM"),
+    (ENDPOINT, {**PUBLIC, "host": "churn.example.com:443"}, "host", "without a port"),
+    (ENDPOINT, {**PUBLIC, "host": "churn"}, "host", "full host name"),
+    (ENDPOINT, {**PUBLIC, "scheme": "internet-facing"}, "scheme", "internal or public"),
+    (ENDPOINT, {"host": "churn.example.com", "idle_timeout_seconds": 0}, "idle_timeout_seconds", "from 1 to 4000"),
+    (ENDPOINT, {"host": "churn.example.com", "tls": True}, "tls", "key that this program reads"),
+]
+
+
+def with_ingress(section: str, ingress: object) -> dict[str, Any]:
+    tree: dict[str, Any] = {
+        "foundation": RIGHT,
+        "images": IMAGES,
+        "tracking": {},
+        "endpoints": {"churn": {"version": 1}},
+    }
+    place = tree["tracking"] if section == TRACKING else tree["endpoints"]["churn"]
+    place["ingress"] = ingress
+    return tree
+
+
+@pytest.mark.parametrize(("section", "ingress", "where", "rule"), WRONG_INGRESS)
+def test_a_way_in_that_is_wrong_or_too_wide_is_refused(
+    section: str, ingress: Mapping[str, object], where: str, rule: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(with_ingress(section, ingress))
+    (line,) = [problem.line("Pulumi.prod.yaml") for problem in problems.of(caught.value, Settings)]
+    assert line.startswith(f"Pulumi.prod.yaml: mlops:{section}.{where} is ")
+    assert rule in line
+
+
+@pytest.mark.parametrize(
+    ("section", "ingress"),
+    [(ENDPOINT, PUBLIC), (ENDPOINT, {"host": "churn.example.com"}), (TRACKING, {"host": "mlflow.example.com"})],
+)
+def test_a_way_in_for_named_networks_is_accepted(section: str, ingress: object) -> None:
+    assert Settings.model_validate(with_ingress(section, ingress))
+
+
+def test_a_way_in_needs_something_that_makes_load_balancers() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(with_ingress(ENDPOINT, {"host": "churn.example.com"}), context=Rest(kind="local"))
+    (problem,) = problems.of(caught.value, Settings)
+    assert problem.rule.must == "must be left out where mlops:foundation.kind is local"
 
 
 def test_the_table_is_long_enough_to_matter() -> None:
