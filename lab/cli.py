@@ -32,18 +32,18 @@ def up(
     """From nothing, or from any broken state, to a running cluster and a served prediction."""
     from rich.console import Console
 
-    from lab import plan
-    from lab import up as way
+    if dry_run:
+        from lab.plan import steps
 
-    try:
-        if dry_run:
-            print("\n".join(plan.steps(own_cluster=context is None)))
-        elif cluster_only:
-            way.cluster(Console(), mlflow_port, tools=("cluster", "pulumi"))
-        else:
-            way.up(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
-    except KeyboardInterrupt:
-        raise LabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
+        print("\n".join(steps(own_cluster=context is None)))
+    elif cluster_only:
+        from lab.cluster.bring_up import bring_up
+
+        bring_up(Console(), mlflow_port, tools=("cluster", "pulumi"))
+    else:
+        from lab.up import up as bring_up_all
+
+        bring_up_all(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
 
 
 @app.command()

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from lab import paths
 from lab.board import Board
-from lab.cluster import forward, layout, node, operate
+from lab.cluster import forward, layout, node
+from lab.cluster.bring_up import bring_up
 from lab.commands import Commands, Processes
 from lab.engine import engine_environment
 from lab.errors import LabError
@@ -23,7 +24,7 @@ from lab.image_store import ImageStore
 from lab.images import Images, Recipe
 from lab.reach import Kube
 from lab.stack import Stack
-from lab.tools.install import install, install_packages
+from lab.tools.install import install
 
 OWN_SERVER = f"https://{layout.HOST}:{layout.API_PORT}"
 FORWARDS = ("mlops-platform service/mlflow 5000:5000", f"ml-serving service/{MODEL} 8080:80")
@@ -39,23 +40,11 @@ class Target:
     own: bool
 
 
-def cluster(console: Console, mlflow_port: int | None, *, tools: tuple[str, ...] = ()) -> None:
-    """The lab's own cluster runs, with `tools` (all, unless told)."""
-    operate.check_machine()
-    install_packages(console)
-    install(console, tools)
-    paths.state().mkdir(parents=True, exist_ok=True)
-    forward.choose_tracking_port(mlflow_port)
-    with Board(console).line("cluster") as line:
-        started = operate.up(line.at)
-        line.result = f"started {', '.join(started)}" if started else "runs already"
-
-
 def up(console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None) -> None:
     """From whatever there is to a served prediction, on the lab's own cluster or on that of `context`."""
     commands, board = Processes(), Board(console)
     if context is None:
-        cluster(console, mlflow_port)
+        bring_up(console, mlflow_port)
         target = Target(context=layout.NAME, environment=engine_environment(), own=True)
     else:
         install(console, ("pulumi", "kubectl", "images"))

@@ -1,0 +1,20 @@
+"""`lab up --cluster-only`: imports little, for it is the command that most often has nothing to do."""
+
+from rich.console import Console
+
+from lab import paths
+from lab.board import Board
+from lab.cluster import forward, operate
+from lab.tools.install import install, install_packages
+
+
+def bring_up(console: Console, mlflow_port: int | None, *, tools: tuple[str, ...] = ()) -> None:
+    """The lab's own cluster runs, with `tools` (all, unless told)."""
+    operate.check_machine()
+    install_packages(console)
+    install(console, tools)
+    paths.state().mkdir(parents=True, exist_ok=True)
+    forward.choose_tracking_port(mlflow_port)
+    with Board(console).line("cluster") as line:
+        started = operate.up(line.at)
+        line.result = f"started {', '.join(started)}" if started else "runs already"
