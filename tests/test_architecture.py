@@ -102,7 +102,7 @@ def test_no_file_holds_a_path_of_a_machine_or_a_registry_host() -> None:
         "deb.deb" + "ian.org",
     ]
     private = re.compile(
-        "|".join([*map(re.escape, hosts), "/ro" + "ot/", "/ho" + "me/[a-z]", r"(?<![\w.])/wo" + "rk/"])
+        "|".join([*map(re.escape, hosts), r"(?<![\w}])/ro" + "ot/", "/ho" + "me/[a-z]", r"(?<![\w.])/wo" + "rk/"])
     )
     wrong = {
         f"{path.relative_to(ROOT)}: {found.group()}"
