@@ -12,6 +12,8 @@ from tests.projects import CHECKOUT, Engine, Run
 pytestmark = pytest.mark.engine
 
 
+# docs/aws.md: what has to be there before images and data can be.
+GROUND = ("--target", "**mlops:aws:**", "--target", "**mlops:index:Namespaces**")
 # One thing wrong in each section.
 WRONG = {
     "foundation.account_id": 123456789012,
@@ -36,6 +38,7 @@ class Story:
     """The runs, in this order."""
 
     preview: Run
+    ground: Run
     up: Run
     moved: Run
     wrong: Run
@@ -48,7 +51,7 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     python = str(CHECKOUT / "lab" / "policy-python")
     project = engine.tracked_stack(folder, "dev", {"database_password": PASSWORD}, PULUMI_PYTHON_CMD=python)
     pack = ("--policy-pack", str(CHECKOUT / "policy"))
-    preview, up = project.preview(*pack), project.up(*pack)
+    preview, ground, up = project.preview(*pack), project.up(*GROUND), project.up(*pack)
     change(project, "dev", {"foundation.network.cidr": "10.50.0.0/16"})
     moved = project.preview()
     right = (folder / "Pulumi.dev.yaml").read_text()
@@ -56,7 +59,7 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     project.configure("mlops:database_password", "with spaces", secret=True)
     wrong = project.up()
     (folder / "Pulumi.dev.yaml").write_text(right)
-    return Story(preview=preview, up=up, moved=moved, wrong=wrong, destroyed=project.destroy())
+    return Story(preview=preview, ground=ground, up=up, moved=moved, wrong=wrong, destroyed=project.destroy())
 
 
 def test_a_preview_of_nothing_yet_shows_everything_and_touches_nothing(story: Story) -> None:
@@ -72,8 +75,16 @@ def test_the_policy_pack_lets_the_stack_pass(story: Story) -> None:
         assert "[mandatory]" not in run.output
 
 
+def test_the_ground_can_be_laid_before_the_first_image_is_pushed(story: Story) -> None:
+    assert story.ground.succeeded, story.ground.output
+    made = {kind_of(urn) for urn in asked(story.ground, "create")}
+    assert {"aws:ecr/repository:Repository", "aws:s3/bucket:Bucket", "aws:eks/cluster:Cluster"} <= made
+    assert not {kind for kind in made if kind.endswith((":Deployment", ":Job"))}
+    assert {":Deployment", ":Job"} <= {f":{kind_of(urn).rpartition(':')[2]}" for urn in asked(story.up, "create")}
+
+
 def test_no_resource_breaks_a_rule(story: Story) -> None:
-    resources = declared(story.up)
+    resources = [*declared(story.ground), *declared(story.up)]
     assert len(resources) > 100
     assert not [(r.name, sentence) for r in resources for sentence in violations(r.kind, r.properties)]
     assert not list(buckets_are_complete(resources))
