@@ -177,10 +177,15 @@ def entries(tree: Json, *keys: str) -> list[Tree]:
 
 
 def with_secrets(tree: Tree, known: Iterable[tuple[Path, Json]]) -> Tree:
-    """`tree` with each of the `known` secrets marked: at its path, and wherever its text stands again."""
-    paths = dict(known)
-    texts = {text for value in paths.values() for text in _texts(value)}
-    return {key: _mark(value, (key,), set(paths), texts) for key, value in tree.items()}
+    """`tree` with each of the `known` secrets marked at its path, and anywhere in its list, which may be reordered."""
+    paths: set[Path] = set()
+    texts: dict[Path, set[str]] = {}
+    for path, value in known:
+        paths.add(path)
+        index = next((place for place, part in enumerate(path) if isinstance(part, int)), None)
+        if index is not None:
+            texts.setdefault(path[:index], set()).update(_texts(value))
+    return {key: _mark(value, (key,), paths, texts, frozenset()) for key, value in tree.items()}
 
 
 def _texts(value: Json) -> Iterator[str]:
@@ -194,13 +199,14 @@ def _texts(value: Json) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _mark(value: Json, at: Path, paths: set[Path], texts: set[str]) -> Json:
+def _mark(value: Json, at: Path, paths: set[Path], texts: dict[Path, set[str]], here: frozenset[str]) -> Json:
+    here |= texts.get(at, set())
     if isinstance(value, Secret):
         return value
-    if at in paths or (isinstance(value, str) and value in texts):
+    if at in paths or (isinstance(value, str) and value in here):
         return Secret(value)
     if is_map(value):
-        return {key: _mark(item, (*at, key), paths, texts) for key, item in value.items()}
+        return {key: _mark(item, (*at, key), paths, texts, here) for key, item in value.items()}
     if is_list(value):
-        return [_mark(item, (*at, index), paths, texts) for index, item in enumerate(value)]
+        return [_mark(item, (*at, index), paths, texts, here) for index, item in enumerate(value)]
     return value

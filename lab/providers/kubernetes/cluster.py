@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from lab.providers.kubernetes.api import APPLY, MERGE, METADATA_ONLY, Api, ApiError, Kind, UnknownKindError
+from lab.providers.kubernetes.api import APPLY, MERGE, METADATA_ONLY, Api, ApiError, UnknownKindError
 from lab.providers.kubernetes.objects import is_managed_by, name_of, namespace_of, title
 from lab.providers.kubernetes.pods import LOG_LINES
 from lab.providers.plugin import RefusalError
-from lab.providers.values import Tree, entries, is_list, look_up
+from lab.providers.values import Tree, entries, is_list, look_up, section
 
 RETRIES_FOR_SECONDS: Final = 15  # a definition just established, a namespace just made, a webhook just starting
 LOG_BYTES: Final = 16 * 1024
@@ -69,7 +69,8 @@ class Cluster:
         if dry_run:
             query["dryRun"] = "All"
         kind = self.api.kind(body["apiVersion"], body["kind"], again=not dry_run)
-        path = kind.path(namespace_of(body), name_of(body))
+        namespace = namespace_of(body) or self.api.namespace  # a kind whose scope was not known before
+        path = kind.path(namespace, name_of(body))
         return self.api.request("PATCH", path, query=query, body=body, content=APPLY, warn=warn)
 
     def apply_patiently(self, body: Tree, *, manager: str, force: bool, warn: Callable[[str], None]) -> Tree:
@@ -95,6 +96,13 @@ class Cluster:
             if error.code != 404:
                 raise _sentence(error, title(tree), doing="delete") from error
 
+    def let_go(self, tree: Tree, *, manager: str) -> None:
+        """The fields that `manager` has set go; the object stays."""
+        metadata = {key: text for key, text in section(tree, "metadata").items() if key in {"name", "namespace"}}
+        bare = {"apiVersion": tree["apiVersion"], "kind": tree["kind"], "metadata": metadata}
+        if self.get_like(bare):
+            self.apply(bare, manager=manager, force=False)
+
     def annotate(self, tree: Tree, annotations: dict[str, str | None], *, manager: str) -> None:
         """Sets (or with None removes) annotations of a live object; one that is gone is fine."""
         path = self.api.kind(tree["apiVersion"], tree["kind"]).path(namespace_of(tree), name_of(tree))
@@ -111,13 +119,6 @@ class Cluster:
         listed = self.api.request("GET", where.path(namespace), accept=METADATA_ONLY)
         found = [{**each, "apiVersion": api_version, "kind": kind} for each in entries(listed, "items")]
         return [each for each in found if is_managed_by(each, manager)]
-
-    def kind_of(self, api_version: str, kind: str) -> Kind | None:
-        """None where it is not served."""
-        try:
-            return self.api.kind(api_version, kind)
-        except UnknownKindError:
-            return None
 
 
 def _is_passing(error: Exception) -> bool:

@@ -42,7 +42,7 @@ def outputs(live: Tree, inputs: Tree, *, manager: str) -> Tree:
         FIELD_MANAGER: manager,
         INITIAL_API_VERSION: live.get("apiVersion"),
     }
-    return with_secrets(hidden(tree), list(secret_paths(inputs)))
+    return with_secrets(hidden(tree), secret_paths(inputs))
 
 
 def hidden(tree: Tree) -> Tree:
@@ -78,6 +78,11 @@ def preview_of_update(answer: Tree) -> Tree:
     _put(tree, ("metadata", "resourceVersion"), UNKNOWN)
     _put(tree, ("metadata", "generation"), UNKNOWN)
     return tree
+
+
+def guess(body: Tree, state: Tree) -> Tree:
+    """What an update leads to where the server cannot be asked: the new body, with the identity that the object has."""
+    return {**body, "metadata": {**section(state, "metadata"), **section(body, "metadata")}}
 
 
 def _put(tree: Tree, path: Path, value: Json) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
@@ -12,37 +10,28 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2
 
 from lab.providers.diff_response import diff_response
 from lab.providers.differences import Difference, differences, property_path
-from lab.providers.kubernetes import outputs, replacement, settings
-from lab.providers.kubernetes.api import Api, ApiError, UnknownKindError, UnreachableError
-from lab.providers.kubernetes.checking import (
-    ONLY_OFFICIAL,
-    InvalidInputError,
-    Naming,
-    checked,
-    is_cluster_scoped,
-    not_an_object,
-)  # fmt: skip
-from lab.providers.kubernetes.cluster import Cluster, RefusedError, sentence
+from lab.providers.kubernetes import creating, outputs, replacement, settings
+from lab.providers.kubernetes.api import UnreachableError
+from lab.providers.kubernetes.bodies import INTERNAL, body_of, left_as_it_is
+from lab.providers.kubernetes.checking import ONLY_OFFICIAL, InvalidInputError, Naming, checked, not_an_object
+from lab.providers.kubernetes.cluster import RefusedError
+from lab.providers.kubernetes.connection import Connection
 from lab.providers.kubernetes.inputs import drifted, imported
-from lab.providers.kubernetes.kubeconfig import KubeconfigError
 from lab.providers.kubernetes.objects import (
     AUTONAMED,
     DELETE_PROPAGATION,
-    PATCH_FORCE,
     Token,
     annotation,
     field_manager,
     identity,
     is_autonamed,
-    is_managed_by,
     name_of,
     namespace_of,
     parse_identity,
     parse_type,
     propagation_of,
-    title,
-)  # fmt: skip
-from lab.providers.kubernetes.unconfirmed import Unconfirmed, marked, unmarked
+)
+from lab.providers.kubernetes.unconfirmed import Unconfirmed, unmarked
 from lab.providers.kubernetes.waiting import (
     NotReadyError,
     Patience,
@@ -51,39 +40,12 @@ from lab.providers.kubernetes.waiting import (
     seconds_for,
     until_gone,
     until_ready,
-)  # fmt: skip
-from lab.providers.plugin import Call, EngineLog, InitializationFailedError, RefusalError
-from lab.providers.values import (
-    Json,
-    Path,
-    Tree,
-    decode,
-    encode,
-    has_unknown,
-    is_list,
-    is_map,
-    look_up,
-    plain,
-    secret_paths,
-    section,
-    with_secrets,
-)  # fmt: skip
+)
+from lab.providers.plugin import Call, EngineLog, InitializationFailedError
+from lab.providers.values import Path, Tree, decode, encode, plain, secret_paths, section, with_secrets
 
 VERSION: Final = version("pulumi-kubernetes")
-INTERNAL: Final = "__"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The resource that a request is about."""
-
-    urn: str
-    token: Token
-
-    @classmethod
-    def at(cls, urn: str) -> "Subject":
-        """Every request about a resource has its URN."""
-        return cls(urn, parse_type(urn.split("::")[2]))
+DROPPED: Final = "The cluster does not answer; dropped from the state (deleteUnreachable)"
 
 
 class KubernetesProvider:
@@ -92,12 +54,9 @@ class KubernetesProvider:
     def __init__(self, engine: str | None) -> None:
         """`engine`: the address at which the engine takes messages."""
         parent = os.getppid()
-        self._log = EngineLog(engine)
-        self._settings = settings.ProviderSettings()
+        self._messages = EngineLog(engine)
+        self._connection = Connection(settings.ProviderSettings(), self._messages)
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._cluster: Cluster | None = None
-        self._unreachable: RefusalError | None = None
         self._unconfirmed = Unconfirmed(alive=lambda: os.getppid() == parent)
 
     def confirm_created(self) -> None:
@@ -133,12 +92,12 @@ class KubernetesProvider:
         """Another cluster makes another provider, and so replaces everything on it."""
         old, new = decode(request.old_inputs), decode(request.news)
         changes = list(differences(old, new))
-        moved = [change for change in changes if _moves(change.path[0], old, new)]
+        moved = [change for change in changes if settings.moves(change.path[0], old, new)]
         return diff_response(changes, {change.path for change in moved})
 
     def configure(self, request: provider_pb2.ConfigureRequest, _call: Call) -> provider_pb2.ConfigureResponse:
         """Reads the arguments; the cluster is only asked when it is needed."""
-        self._settings = settings.read(decode(request.args))
+        self._connection = Connection(settings.read(decode(request.args)), self._messages)
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
         )
@@ -164,8 +123,7 @@ class KubernetesProvider:
         resource_type = request.urn.split("::")[2].rpartition("$")[2]
         if not_an_object(resource_type):
             raise RefusedError(f"{resource_type}: {ONLY_OFFICIAL.format(what='charts or YAML files', version=VERSION)}")
-        olds = decode(request.olds)
-        options = request.autonaming
+        news, olds, options = decode(request.news), decode(request.olds), request.autonaming
         naming = Naming(
             resource=request.urn.split("::", 3)[3],
             seed=request.randomSeed,
@@ -176,301 +134,161 @@ class KubernetesProvider:
             self._unconfirmed.know(olds)
         try:
             inputs = checked(
-                decode(request.news), olds, Subject.at(request.urn).token, naming, namespace_for=self._default_namespace
+                news, olds, parse_type(resource_type), naming, namespace_for=self._connection.namespace_for
             )
         except InvalidInputError as invalid:
             failure = provider_pb2.CheckFailure(property=invalid.where, reason=invalid.reason)
             return provider_pb2.CheckResponse(inputs=request.news, failures=[failure])
         return provider_pb2.CheckResponse(inputs=encode(inputs))
 
-    def _default_namespace(self, token: Token) -> str | None:
-        scoped = is_cluster_scoped(token)
-        if scoped is None and (cluster := self._reach()):
-            kind = cluster.kind_of(token.api_version, token.kind)
-            scoped = None if kind is None else not kind.namespaced
-        if scoped is not False:
-            return None
-        try:
-            return self._settings.namespace or self._access_namespace()
-        except KubeconfigError:
-            return "default"
-
-    def _access_namespace(self) -> str:
-        cluster = self._connect()
-        return cluster.api.namespace
-
     def diff(self, request: provider_pb2.DiffRequest, _call: Call) -> provider_pb2.DiffResponse:
         """What changes, and whether an update can make it."""
-        subject = Subject.at(request.urn)
-        old, new = decode(request.old_inputs), decode(request.news)
-        changes = [change for change in differences(old, new) if not _is_internal(change.path)]
+        token, old, new = _token(request.urn), decode(request.old_inputs), decode(request.news)
+        changes = [change for change in differences(old, new) if not _is_ours(change, token)]
         if not changes:
             return diff_response([], set())
-        replaced = replacement.must_replace(
-            subject.token.kind, plain(old), plain(new), changes, mutable_data=self._settings.mutable_data
-        )
-        if not replaced and not subject.token.patch:
-            replaced = self._refused_paths(subject, decode(request.olds), new, changes)
+        mutable = self._connection.settings.mutable_data
+        replaced = replacement.must_replace(token.kind, plain(old), plain(new), changes, mutable_data=mutable)
+        if not replaced and not token.patch:
+            manager = _manager(request.urn, decode(request.olds))
+            replaced = _under(self._connection.immutable_fields(new, manager), changes)
         same_place = name_of(old) == name_of(new) and namespace_of(old) == namespace_of(new)
         return diff_response(changes, replaced, delete_first=bool(replaced) and same_place and not is_autonamed(new))
 
-    def _refused_paths(self, subject: Subject, state: Tree, new: Tree, changes: list[Difference]) -> set[Path]:
-        """Those changes that the server refuses in a dry run, because the field is immutable."""
-        cluster = None if has_unknown(new) else self._reach()
-        if cluster is None:
-            return set()
-        try:
-            cluster.apply(_body(new), manager=_manager(subject, state), force=True, dry_run=True)
-        except ApiError as error:
-            fields = replacement.refused_as_immutable(error)
-            if not fields:
-                return set()
-            under = {change.path for change in changes if property_path(change.path).startswith(tuple(fields))}
-            return under or {change.path for change in changes}
-        except UnreachableError as error:
-            self._do_without(error)
-        except UnknownKindError:
-            pass  # its definition is made in the same update
-        return set()
-
     def create(self, request: provider_pb2.CreateRequest, call: Call) -> provider_pb2.CreateResponse:
         """Makes the object and waits until it is ready."""
-        subject, inputs = Subject.at(request.urn), decode(request.properties)
-        manager = field_manager(subject.urn)
+        inputs, manager = decode(request.properties), field_manager(request.urn)
         if request.preview:
-            answer = self._dry_run(subject, inputs, manager) or _body(inputs)
+            answer = self._connection.dry_run(request.urn, inputs, manager) or body_of(inputs)
             tree = outputs.outputs(outputs.preview_of_create(answer, inputs), inputs, manager=manager)
-            return provider_pb2.CreateResponse(id="", properties=encode(tree))
-        cluster, body = self._connect(), _body(inputs)
-        patience = self._patience(subject, body, request.timeout, call)
-        live = self._make(cluster, subject, body, patience)
-        tree = self._awaited(cluster, live, inputs, manager, patience)
-        if is_autonamed(body):
-            self._unconfirmed.confirm_later(cluster, live, manager)
-        return provider_pb2.CreateResponse(id=identity(live), properties=encode(tree))
-
-    def _make(self, cluster: Cluster, subject: Subject, body: Tree, patience: Patience) -> Tree:
-        manager, warn = field_manager(subject.urn), self._warner(subject)
-        force = self._force(body)
-        if subject.token.patch:
-            return cluster.apply_patiently(body, manager=manager, force=force, warn=warn)
-        if is_autonamed(body):
-            for left in self._unconfirmed.left_over(cluster, body, manager):
-                self._log.info(subject.urn, f"Removing {title(left)}, which an interrupted update left behind")
-                cluster.delete(left, propagation="Background")
-            body = marked(body)
-        existing = cluster.get_like(body)
-        if existing and section(existing, "metadata").get("deletionTimestamp"):
-            until_gone(cluster, body, patience)
-            existing = None
-        if existing and not is_managed_by(existing, manager) and not self._settings.upsert:
-            raise RefusedError(
-                f"{title(body)} already exists, and not from this resource. Take it over with `pulumi import` or the "
-                "`import_` option, delete it, or set `upsertExistingObjects` on the provider"
-            )
+            return provider_pb2.CreateResponse(properties=encode(tree))
+        body = body_of(inputs)
+        patience = self._patience(request.urn, body, request.timeout, call)
+        if _token(request.urn).patch:
+            live = self._apply(request.urn, body, manager)
+        else:
+            live = creating.create(self._connection, self._unconfirmed, request.urn, body, patience)
         try:
-            return cluster.apply_patiently(body, manager=manager, force=force, warn=warn)
-        except RefusedError as refused:
-            cause = refused.__cause__
-            if not existing or not isinstance(cause, ApiError) or not replacement.refused_as_immutable(cause):
-                raise
-        # An interrupted run made it for this very resource, and differently.
-        cluster.delete(body, propagation=propagation_of(body))
-        until_gone(cluster, body, patience)
-        return cluster.apply_patiently(body, manager=manager, force=force, warn=warn)
+            tree = self._awaited(live, inputs, manager, patience)
+        finally:
+            if is_autonamed(body):
+                self._unconfirmed.confirm_later(self._connection.cluster(), live, manager)
+        return provider_pb2.CreateResponse(id=identity(live), properties=encode(tree))
 
     def update(self, request: provider_pb2.UpdateRequest, call: Call) -> provider_pb2.UpdateResponse:
         """Applies the change and waits until the object is ready again."""
-        subject, inputs, state = Subject.at(request.urn), decode(request.news), decode(request.olds)
-        manager = _manager(subject, state)
+        inputs, state = decode(request.news), decode(request.olds)
+        manager, body = _manager(request.urn, state), body_of(inputs)
         if request.preview:
-            answer = self._dry_run(subject, inputs, manager)
-            shown = outputs.preview_of_update(answer) if answer else _guess(inputs, state)
+            answer = self._connection.dry_run(request.urn, inputs, manager)
+            shown = outputs.preview_of_update(answer or outputs.guess(body, plain(state)))
             return provider_pb2.UpdateResponse(properties=encode(outputs.outputs(shown, inputs, manager=manager)))
-        cluster, body = self._connect(), _body(inputs)
         if request.ignoreChanges:
-            body = _leave_as_they_are(body, cluster.get_like(body), list(request.ignoreChanges))
-        patience = self._patience(subject, body, request.timeout, call)
-        live = cluster.apply_patiently(body, manager=manager, force=self._force(body), warn=self._warner(subject))
-        tree = self._awaited(cluster, live, inputs, manager, patience)
+            live = self._connection.cluster().get_like(body)
+            body = left_as_it_is(body, live, list(request.ignoreChanges))
+        patience = self._patience(request.urn, body, request.timeout, call)
+        tree = self._awaited(self._apply(request.urn, body, manager), inputs, manager, patience)
         return provider_pb2.UpdateResponse(properties=encode(tree))
 
-    def _awaited(self, cluster: Cluster, live: Tree, inputs: Tree, manager: str, patience: Patience) -> Tree:
-        """The outputs once the object is ready; InitializationFailedError keeps it in the state where it is not."""
-        try:
-            if is_awaited(live):
-                live = until_ready(cluster, live, patience)
-        except NotReadyError as error:
-            raise InitializationFailedError(
-                identity=identity(error.live),
-                outputs=outputs.outputs(unmarked(error.live), inputs, manager=manager),
-                inputs=inputs,
-                reasons=error.reasons,
-            ) from error
-        return outputs.outputs(unmarked(live), inputs, manager=manager)
-
     def read(self, request: provider_pb2.ReadRequest, _call: Call) -> provider_pb2.ReadResponse:
-        """The live object; `inputs` tell of drift in what the program sets."""
-        subject, inputs, state = Subject.at(request.urn), decode(request.inputs), decode(request.properties)
-        namespace, name = parse_identity(request.id)
-        api_version = str(inputs.get("apiVersion") or state.get("apiVersion") or subject.token.api_version)
-        cluster = self._connect()
+        """The live object; the inputs tell of drift in what the program sets."""
+        inputs, state = decode(request.inputs), decode(request.properties)
+        manager = _manager(request.urn, state)
         try:
-            namespace = namespace or self._default_namespace(subject.token)
-            live = cluster.get(api_version, subject.token.kind, namespace, name)
+            live = self._find(request, inputs or state)
         except UnreachableError:
-            if not self._settings.delete_unreachable:
+            if not self._connection.settings.delete_unreachable:
                 raise
-            self._log.warn(subject.urn, "The cluster does not answer; dropped from the state (deleteUnreachable)")
+            self._messages.warn(request.urn, DROPPED)
             live = None
         if live is None:
             return provider_pb2.ReadResponse()
         self._unconfirmed.know(live)
-        live, manager = unmarked(live), _manager(subject, state)
+        live = unmarked(live)
         if not inputs:
             taken = outputs.hidden(imported(live))
             tree = outputs.outputs(live, taken, manager=manager)
             return provider_pb2.ReadResponse(id=identity(live), properties=encode(tree), inputs=encode(taken))
-        seen = outputs.hidden(with_secrets(drifted(plain(inputs), live), list(secret_paths(inputs))))
+        seen = outputs.hidden(with_secrets(drifted(plain(inputs), live), secret_paths(inputs)))
         tree = outputs.outputs(live, inputs, manager=manager)
-        if is_awaited(live) and (reasons := not_ready(cluster, live)):
+        if is_awaited(live) and (reasons := not_ready(self._connection.cluster(), live)):
             raise InitializationFailedError(identity=identity(live), outputs=tree, inputs=seen, reasons=reasons)
         return provider_pb2.ReadResponse(id=identity(live), properties=encode(tree), inputs=encode(seen))
 
     def delete(self, request: provider_pb2.DeleteRequest, call: Call) -> Empty:
-        """Returns when the object is gone, and all that it owns."""
-        subject, state = Subject.at(request.urn), plain(decode(request.properties))
+        """Returns when the object is gone, and the Pods that it owns."""
+        token, state = _token(request.urn), plain(decode(request.properties))
         namespace, name = parse_identity(request.id)
         tree: Tree = {
             **state,
-            "apiVersion": state.get("apiVersion") or subject.token.api_version,
-            "kind": subject.token.kind,
+            "apiVersion": state.get("apiVersion") or token.api_version,
+            "kind": token.kind,
             "metadata": {**section(state, "metadata"), "namespace": namespace, "name": name},
         }
         try:
-            cluster = self._connect()
-            if subject.token.patch:
-                self._let_go(cluster, tree, _manager(subject, state))
+            cluster = self._connection.cluster()
+            if token.patch:
+                cluster.let_go(tree, manager=_manager(request.urn, state))
                 return Empty()
             cluster.delete(tree, propagation=annotation(tree, DELETE_PROPAGATION) or propagation_of(tree))
             if is_awaited(tree):
-                until_gone(cluster, tree, self._patience(subject, tree, request.timeout, call))
+                until_gone(cluster, tree, self._patience(request.urn, tree, request.timeout, call))
         except UnreachableError:
-            if not self._settings.delete_unreachable:
+            if not self._connection.settings.delete_unreachable:
                 raise
-            self._log.warn(subject.urn, "The cluster does not answer; dropped from the state (deleteUnreachable)")
+            self._messages.warn(request.urn, DROPPED)
         return Empty()
 
-    def _let_go(self, cluster: Cluster, tree: Tree, manager: str) -> None:
-        """A Patch resource ends: its fields go, the object stays."""
-        metadata = {key: text for key, text in section(tree, "metadata").items() if key in {"name", "namespace"}}
-        bare = {"apiVersion": tree["apiVersion"], "kind": tree["kind"], "metadata": metadata}
-        if cluster.get_like(bare):
-            cluster.apply(bare, manager=manager, force=False)
+    def _find(self, request: provider_pb2.ReadRequest, known: Tree) -> Tree | None:
+        token = _token(request.urn)
+        namespace, name = parse_identity(request.id)
+        cluster = self._connection.cluster()
+        api_version = str(known.get("apiVersion") or token.api_version)
+        return cluster.get(api_version, token.kind, namespace or self._connection.namespace_for(token), name)
 
-    # The cluster
+    def _apply(self, urn: str, body: Tree, manager: str) -> Tree:
+        force, warn = self._connection.force(body), self._connection.warns(urn)
+        return self._connection.cluster().apply_patiently(body, manager=manager, force=force, warn=warn)
 
-    def _connect(self) -> Cluster:
-        with self._lock:
-            if self._cluster is None:
-                access = self._settings.access()
-                self._cluster = Cluster(Api(access, timeout_seconds=self._settings.timeout_seconds))
-            return self._cluster
-
-    def _reach(self) -> Cluster | None:
-        """The cluster, or None when a preview has to do without; the user reads once why."""
-        if self._unreachable:
-            return None
+    def _awaited(self, live: Tree, inputs: Tree, manager: str, patience: Patience) -> Tree:
+        """The outputs once the object is ready; InitializationFailedError keeps it in the state where it is not."""
         try:
-            return self._connect()
-        except KubeconfigError as error:
-            self._do_without(error)
-            return None
+            if is_awaited(live):
+                live = until_ready(self._connection.cluster(), live, patience)
+        except NotReadyError as error:
+            tree = outputs.outputs(unmarked(error.live), inputs, manager=manager)
+            raise InitializationFailedError(
+                identity=identity(error.live), outputs=tree, inputs=inputs, reasons=error.reasons
+            ) from error
+        return outputs.outputs(unmarked(live), inputs, manager=manager)
 
-    def _do_without(self, error: RefusalError) -> None:
-        with self._lock:
-            first, self._unreachable = self._unreachable is None, error
-        if first:
-            self._log.warn("", f"This preview was not checked by the cluster: {error}")
-
-    def _dry_run(self, subject: Subject, inputs: Tree, manager: str) -> Tree | None:
-        """The object as the server would have it; None where only the update will tell."""
-        cluster = None if has_unknown(inputs) else self._reach()
-        if cluster is None:
-            return None
-        body = _body(inputs)
-        try:
-            return cluster.apply(
-                body, manager=manager, force=self._force(body), dry_run=True, warn=self._warner(subject)
-            )
-        except UnreachableError as error:
-            self._do_without(error)
-        except UnknownKindError:
-            pass  # its definition is made in the same update
-        except ApiError as error:
-            # Its namespace is made in the same update, or it takes the place of one that is deleted first.
-            if error.code != 404 and not replacement.refused_as_immutable(error):
-                raise RefusedError(sentence(error, title(body))) from error
-        return None
-
-    def _force(self, body: Tree) -> bool:
-        return self._settings.patch_force or annotation(body, PATCH_FORCE) == "true"
-
-    def _warner(self, subject: Subject) -> Callable[[str], None]:
-        return lambda message: self._log.warn(subject.urn, message)
-
-    def _patience(self, subject: Subject, tree: Tree, custom_timeout: float, call: Call) -> Patience:
+    def _patience(self, urn: str, tree: Tree, custom_timeout: float, call: Call) -> Patience:
         return Patience(
             seconds=seconds_for(tree, custom_timeout),
             go_on=lambda: call.is_active() and not self._stopping.is_set(),
-            say=lambda message: self._log.status(subject.urn, message),
+            say=lambda message: self._messages.status(urn, message),
         )
 
 
-def _body(inputs: Tree) -> Tree:
-    """What is sent: the inputs without marks and without what is null."""
-    return {key: _without_null(value) for key, value in plain(inputs).items() if not key.startswith(INTERNAL)}
+def _token(urn: str) -> Token:
+    return parse_type(urn.split("::")[2])
 
 
-def _without_null(value: Json) -> Json:
-    if is_map(value):
-        return {key: _without_null(item) for key, item in value.items() if item is not None}
-    if is_list(value):
-        return [_without_null(item) for item in value]
-    return value
-
-
-def _manager(subject: Subject, state: Tree) -> str:
+def _manager(urn: str, state: Tree) -> str:
     """The one that made the object, whatever its URN was then."""
-    return str(state.get(outputs.FIELD_MANAGER) or field_manager(subject.urn))
+    return str(state.get(outputs.FIELD_MANAGER) or field_manager(urn))
 
 
-def _guess(inputs: Tree, state: Tree) -> Tree:
-    """A preview of an update that the server cannot be asked about."""
-    return {**_body(inputs), "metadata": {**section(plain(state), "metadata"), **section(_body(inputs), "metadata")}}
+def _is_ours(change: Difference, token: Token) -> bool:
+    """Whether the program has no part in a change: book-keeping, or a custom kind whose scope was not known before."""
+    found_later = not token.built_in and change.path == ("metadata", "namespace") and change.kind != "update"
+    mark = ("metadata", "annotations", AUTONAMED)
+    return str(change.path[0]).startswith(INTERNAL) or change.path == mark or found_later
 
 
-def _leave_as_they_are(body: Tree, live: Tree | None, paths: list[str]) -> Tree:
-    """`body` with the live value at each of the ignored paths, so that the update takes nothing from another owner."""
-    for text in paths:
-        path = tuple(text.split("."))
-        value = look_up(live, path)
-        if value is not None and look_up(body, path) is not None:
-            section(body, *path[:-1])[path[-1]] = value
-    return body
-
-
-def _is_internal(path: Path) -> bool:
-    return str(path[0]).startswith(INTERNAL) or path == ("metadata", "annotations", AUTONAMED)
-
-
-def _moves(part: str | int, old: Tree, new: Tree) -> bool:
-    """Whether a change of this provider argument leads to another cluster."""
-    if part == "clusterIdentifier":
-        return True
-    if part not in {"kubeconfig", "context", "cluster"} or "clusterIdentifier" in new or has_unknown(new):
-        return False
-    try:
-        return settings.read(old).access().server != settings.read(new).access().server
-    except (KubeconfigError, OSError, KeyError):
-        return False
+def _under(fields: list[str], changes: list[Difference]) -> set[Path]:
+    """The changes below the fields that the server names; all of them where none is."""
+    if not fields:
+        return set()
+    named = {change.path for change in changes if property_path(change.path).startswith(tuple(fields))}
+    return named or {change.path for change in changes}

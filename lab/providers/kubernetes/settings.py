@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from lab.providers.kubernetes import kubeconfig
-from lab.providers.kubernetes.kubeconfig import Access
-from lab.providers.values import Json, Tree, is_map, plain
+from lab.providers.kubernetes.kubeconfig import Access, KubeconfigError
+from lab.providers.values import Json, Tree, has_unknown, is_map, plain
 
 NOT_HERE: Final = ("alwaysRender", "renderYamlToDirectory")
 
@@ -77,3 +77,15 @@ def _json(value: Json) -> Json:
         return json.loads(value)
     except ValueError:
         return value
+
+
+def moves(argument: str | int, old: Tree, new: Tree) -> bool:
+    """Whether a change of this argument leads to another cluster."""
+    if argument == "clusterIdentifier":
+        return True
+    if argument not in {"kubeconfig", "context", "cluster"} or "clusterIdentifier" in new or has_unknown(new):
+        return False
+    try:
+        return read(old).access().server != read(new).access().server
+    except (KubeconfigError, OSError, KeyError):
+        return False

@@ -64,7 +64,7 @@ def until_ready(cluster: Cluster, live: Tree, patience: Patience) -> Tree:
         if progress.failure or waited >= patience.seconds:
             raise NotReadyError(live, _reasons(cluster, live, progress.failure, progress.waits_for, patience.seconds))
         if not patience.go_on():
-            raise InterruptedWaitError(f"{title(live)} exists; waiting for it was interrupted")
+            raise NotReadyError(live, [f"{title(live)}: waiting was interrupted; it waits for {progress.waits_for}"])
         message = f"Waiting for {progress.waits_for}"
         if waited > QUIET_SECONDS:
             message = "; ".join([message, *explain(live, cluster, deep=False)])

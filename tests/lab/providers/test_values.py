@@ -51,10 +51,13 @@ def test_an_unknown_is_found_below_a_secret() -> None:
     assert not has_unknown({"a": [Secret({"b": "known"})]})
 
 
-def test_a_secret_is_marked_at_its_place_and_wherever_its_text_stands_again() -> None:
-    live = {"data": {"password": "other"}, "status": {"copy": "hush", "items": ["hush", "loud"]}}
+def test_a_secret_is_marked_at_its_path_whatever_stands_there_now() -> None:
+    live = {"data": {"password": "other", "user": "hush"}, "name": "hush"}
     known = [(("data", "password"), "hush")]
-    assert with_secrets(live, known) == {
-        "data": {"password": Secret("other")},
-        "status": {"copy": Secret("hush"), "items": [Secret("hush"), "loud"]},
-    }
+    assert with_secrets(live, known) == {"data": {"password": Secret("other"), "user": "hush"}, "name": "hush"}
+
+
+def test_a_secret_in_a_list_is_found_again_in_another_order() -> None:
+    live = {"env": [{"name": "B"}, {"name": "A", "value": "hush"}], "name": "hush"}
+    known = [(("env", 0, "value"), "hush")]
+    assert with_secrets(live, known) == {"env": [{"name": "B"}, {"name": "A", "value": Secret("hush")}], "name": "hush"}
