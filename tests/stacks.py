@@ -42,6 +42,9 @@ SECRETS: Mapping[str, str] = {
 class Absent:
     """Written instead of a value: the key is taken out."""
 
+    def __repr__(self) -> str:  # the same in each process of a parallel run, which compare the names of tests
+        return "absent"
+
 
 def changed(changes: Mapping[str, object]) -> dict[str, Any]:
     """The right stack with values set, or keys taken out, at dotted paths."""
