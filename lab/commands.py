@@ -17,14 +17,7 @@ LAST_LINES = 12
 class Commands(Protocol):
     """How the flow starts programs; the tests put their own in its place."""
 
-    def answer(
-        self,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        stdin: Path | None = None,
-    ) -> str:
+    def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
         """What a short command writes to its standard output; LabError with its last lines when it fails."""
         ...
 
@@ -51,20 +44,12 @@ class Processes:
     def __init__(self) -> None:
         self._watched = set[subprocess.Popen[str]]()
 
-    def answer(
-        self,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        stdin: Path | None = None,
-    ) -> str:
+    def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
         """What a short command writes to its standard output; LabError with its last lines when it fails."""
         try:
-            with (stdin or Path(os.devnull)).open("rb") as given:
-                done = subprocess.run(
-                    command, env=env, cwd=cwd, stdin=given, capture_output=True, text=True, check=False
-                )
+            done = subprocess.run(
+                command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError as missing:
             raise LabError(f"{command[0]} is not installed.") from missing
         if done.returncode:

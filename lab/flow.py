@@ -1,7 +1,7 @@
 """From an empty cluster to a served prediction. Every step finds out what is left to do, so that any run goes on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Flow:
     kube: Kube
     backend: Path
     logs: Path
+    wait_for_images: Callable[[], object]
+    """Returns once the cluster has what training and serving run on; the platform itself can come up before."""
 
     def up(self) -> Served:
         """The platform runs, the model is trained, registered and served, and one prediction came back.
@@ -61,6 +63,7 @@ class Flow:
         if TRAINING_JOB not in there:
             self._deploy("platform without training and serving", _without(TRAINING_JOB), _without(MODEL_ENDPOINT))
             self._put_dataset()
+        self.wait_for_images()
         if MODEL_ENDPOINT not in there:
             self._deploy("platform with training", _without(MODEL_ENDPOINT), *self._second_tries())
             self._wait_for_training()
@@ -71,7 +74,8 @@ class Flow:
 
     def _deploy(self, what: str, *arguments: str) -> None:
         with self.board.line(f"pulumi up: {what}") as line:
-            line.result = self.stack.up(*arguments, log=self.logs / "pulumi-up.log", line=line.at)
+            log = self.logs / f"pulumi-up-{what.replace(' ', '-')}.log"
+            line.result = self.stack.up(*arguments, log=log, line=line.at)
         with self.board.line("waiting for pods"):
             for namespace in (PLATFORM, SERVING):
                 if self.kube.items("deployment", "--namespace", namespace):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -31,17 +32,21 @@ STEP = re.compile(r"STEP (\d+/\d+: .*)")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One image: `name` is its repository, `setting` the path in the stack's configuration that holds its reference."""
+    """One image: `name` is its repository, `setting` the path in the stack's configuration that holds its reference.
+
+    `late` ones are needed only when the platform runs: to train and to serve.
+    """
 
     name: str
     dockerfile: str
     setting: str
+    late: bool = False
 
 
 RECIPES = (
     Recipe("mlflow", "images/mlflow/Dockerfile", "images.tracking"),
-    Recipe("training", "training/Dockerfile", "images.training"),
-    Recipe("serving", "serving/Dockerfile", "images.serving"),
+    Recipe("training", "training/Dockerfile", "images.training", late=True),
+    Recipe("serving", "serving/Dockerfile", "images.serving", late=True),
     Recipe("postgres", "images/postgres/Dockerfile", "foundation.images.postgres"),
     Recipe("s3-gateway", "images/s3-gateway/Dockerfile", "foundation.images.s3_gateway"),
 )
@@ -145,10 +150,14 @@ class Images:
 
     def _load_one(self, ref: str, ctr: Sequence[str]) -> None:
         name = _repository(ref).rpartition("/")[2]
-        with self.board.line(f"loading {name}"), self.store.scratch("load") as folder:
-            archive = folder / "image.tar"
-            self._buildah("push", "--quiet", ref, f"docker-archive:{archive}:{ref}", log=f"load-{name}")
-            self.commands.answer([*ctr, "images", "import", "-"], stdin=archive)
+        packed = self.store.buildah("push", "--quiet", ref, f"docker-archive:/dev/stdout:{ref}")
+        both = f"{shlex.join(packed)} | {shlex.join([*ctr, 'images', 'import', '-'])}"
+        with self.board.line(f"loading {name}"):
+            self.commands.watch(
+                ["bash", "-o", "pipefail", "-c", both],
+                log=self.logs / f"image-load-{name}.log",
+                env=self.store.environment(),
+            )
 
     def _side_by_side(self, works: Sequence[Callable[[], None]]) -> None:
         """Does `works`, as many at a time as there are processors; the first that fails stops the others."""

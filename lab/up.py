@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +51,25 @@ def up(console: Console, *, context: str | None, registry: str | None, mlflow_po
     else:
         install(console, ("pulumi", "kubectl", "images"))
         target = target_of(context, commands)
-    refs = _images(board, commands, target, registry)
+    with _images(board, commands, target, registry) as (refs, wait_for_images):
+        served = _deploy(board, commands, target, refs, wait_for_images)
+    show(board.console, served, _addresses(target))
+    if not target.own:
+        for service in FORWARDS:
+            console.print(f"kubectl --context {target.context} port-forward --namespace {service}", highlight=False)
+
+
+def _deploy(
+    board: Board,
+    commands: Commands,
+    target: Target,
+    refs: Mapping[Recipe, str],
+    wait_for_images: Callable[[], object],
+) -> Served:
     kube = Kube(context=target.context, environment=target.environment, commands=commands)
     stack = Stack(
         checkout=paths.CHECKOUT, state=paths.state(), environment=target.environment, commands=commands,
-        say=console.print,
+        say=board.console.print,
     )  # fmt: skip
     with board.line(f"stack file {stack.file.name}"):
         stack.prepare()
@@ -61,15 +77,17 @@ def up(console: Console, *, context: str | None, registry: str | None, mlflow_po
         check_context(config, target, deployed=bool((stack.deployment() or {}).get("resources")))
         stack.set(values(config, target, refs, _commit(commands)))
         check_nodes(stack.config(), kube)
-    served = Flow(board=board, stack=stack, kube=kube, backend=paths.pulumi_backend(), logs=paths.logs()).up()
-    show(console, served, _addresses(target))
-    if not target.own:
-        for service in FORWARDS:
-            console.print(f"kubectl --context {target.context} port-forward --namespace {service}", highlight=False)
+    return Flow(
+        board=board, stack=stack, kube=kube, backend=paths.pulumi_backend(), logs=paths.logs(),
+        wait_for_images=wait_for_images,
+    ).up()  # fmt: skip
 
 
-def _images(board: Board, commands: Commands, target: Target, registry: str | None) -> dict[Recipe, str]:
-    """References that the cluster can pull, or has already."""
+@contextmanager
+def _images(
+    board: Board, commands: Commands, target: Target, registry: str | None
+) -> Generator[tuple[Mapping[Recipe, str], Callable[[], object]]]:
+    """References that the cluster can pull or has already; of the late ones, once the function has returned."""
     if not target.own and registry is None:
         raise LabError(
             f"Context {target.context} is not the lab's own cluster, so its nodes get images from a registry: say which"
@@ -79,13 +97,22 @@ def _images(board: Board, commands: Commands, target: Target, registry: str | No
         checkout=paths.CHECKOUT, store=ImageStore(paths.cache() / "buildah", commands), commands=commands, board=board,
         logs=paths.logs(), gateway=paths.binaries() / "versitygw",
     )  # fmt: skip
+    ctr = node.ctr() if target.own else None
     with board.line("images"):
         refs = images.build()
-        ctr = node.ctr() if target.own else None
-        if ctr and registry is None:
-            images.load(list(refs.values()), ctr)
         images.prune(list(refs.values()), ctr)
-        return images.push(refs, registry) if registry else refs
+        if registry:
+            refs = images.push(refs, registry)
+        elif ctr:
+            images.load([ref for recipe, ref in refs.items() if not recipe.late], ctr)
+    with ThreadPoolExecutor(max_workers=1) as background:
+        late = [ref for recipe, ref in refs.items() if recipe.late]
+        rest = background.submit(images.load, late, ctr) if ctr and not registry else None
+        try:
+            yield refs, rest.result if rest else lambda: None
+        except BaseException:
+            commands.stop()
+            raise
 
 
 def _commit(commands: Commands) -> str | None:

@@ -37,6 +37,7 @@ class World:
     job: str | None = None
     failed: bool = False
     dataset: bool = False
+    images: bool = False
     trainings: int = 0
 
     @property
@@ -52,7 +53,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     stack = Stack(checkout=tmp_path, state=tmp_path, environment={}, commands=commands, say=lambda _: None)
     kube = Kube(context="mlops-lab", environment={}, commands=commands)
     board = Board(Console(file=io.StringIO()))
-    world = World(commands, Flow(board=board, stack=stack, kube=kube, backend=tmp_path / "pulumi", logs=tmp_path))
+    where = {"backend": tmp_path / "pulumi", "logs": tmp_path}
+    world = World(commands, Flow(board=board, stack=stack, kube=kube, **where, wait_for_images=lambda: images(world)))
     (tmp_path / "secrets.json").write_text("{}")
     commands.answers |= {
         "stack export": lambda _: deployment(world),
@@ -95,6 +97,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
+def images(world: World) -> None:
+    world.images = True
+
+
 def deployment(world: World) -> str:
     resources = [{"type": kind, "urn": f"urn:{kind}"} for kind in world.components]
     job = [{"type": "kubernetes:batch/v1:Job", "urn": "urn:job", "id": f"ml-training/{world.job}"}] if world.job else []
@@ -126,6 +132,7 @@ def update(world: World, command: Sequence[str]) -> str:
         world.components.add("mlops:index:TrainingJob")
         if world.job is None or "--replace=urn:job" in line:
             assert world.dataset, "trained before the dataset was there"
+            assert world.images, "trained before the image was there"
             world.job, world.failed = JOB + "x" * world.trainings, False
             world.trainings += 1
             world.versions += 1
