@@ -14,13 +14,12 @@ from components import names
 POD_SECURITY_VERSION = "v1.35"
 """The edition of the Pod Security Standards; an older cluster takes its own newest."""
 
+DNS_PODS: k8s.networking.v1.NetworkPolicyPeerArgsDict = {
+    "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
+}
 CLUSTER_DNS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
-    "to": [
-        {
-            "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
-            "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
-        }
-    ],
+    "to": [DNS_PODS],
     "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
 }
 TRACKING: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {

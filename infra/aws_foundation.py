@@ -22,13 +22,14 @@ from components.aws.existing_network import ExistingNetwork, ExistingNetworkArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
 from components.aws.network import Network, NetworkArgs
+from components.aws.node_agents import NodeAgents, NodeAgentsArgs
 from components.aws.node_pool import GPU_TAINT, NodePool, NodePoolArgs
 from components.aws.nodes import Nodes, NodesArgs
 from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
-from components.namespaces import Namespaces, NamespacesArgs, QuotaArgs
+from components.namespaces import CLUSTER_DNS, DNS_PODS, Namespaces, NamespacesArgs, QuotaArgs
 from infra import aws_changes, aws_settings, settings
 from infra.aws_account import check
-from infra.aws_settings import POOL_LABEL, AwsFoundation
+from infra.aws_settings import POOL_LABEL, AwsFoundation, ManagedNodePool
 from infra.settings import Settings
 
 IMAGES = ("tracking", "training", "serving")
@@ -124,6 +125,15 @@ def _cluster_name(site: Site) -> str:
     return cluster.name if isinstance(cluster, aws_settings.ExistingCluster) else site.name
 
 
+def _node_roles(site: Site) -> list[str]:
+    managed = [name for name, pool in site.chosen.node_pools.items() if isinstance(pool, ManagedNodePool)]
+    return [nodes.role_name(site.name), *(_managed_role(site, name) for name in managed)]
+
+
+def _managed_role(site: Site, pool: str) -> str:
+    return f"{site.name}-{pool}-nodes"
+
+
 def _registry(site: Site) -> ImageRegistry:
     """Needs nothing of the rest, so that images can be pushed before the first pod wants one."""
     return ImageRegistry(
@@ -131,7 +141,7 @@ def _registry(site: Site) -> ImageRegistry:
         ImageRegistryArgs(
             prefix=site.name,
             images=IMAGES,
-            puller_role_arns=[nodes.role_arn(_cluster_name(site), site.account)],
+            puller_role_arns=[accounts.role_arn(name, site.account) for name in _node_roles(site)],
             keep=site.chosen.keep_images,
             protected=site.chosen.artifacts.protected,
         ),
@@ -192,8 +202,8 @@ def _node_pools(
     shared = Nodes(
         "nodes",
         NodesArgs(
-            cluster_name=_cluster_name(site),
-            cluster=cluster.name,
+            prefix=site.name,
+            cluster_name=cluster.name,
             cluster_role_arn=cluster.role_arn,
             disk_role_arns=_autoscaling(site),
             permissions_boundary=site.chosen.permissions_boundary,
@@ -202,13 +212,16 @@ def _node_pools(
         ),
     )
     made: list[pulumi.Resource] = []
+    if any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
+        made.append(NodeAgents("node-agents", NodeAgentsArgs(cluster_name=cluster.name)))
     for name, pool in site.chosen.node_pools.items():
         match pool:
-            case aws_settings.ManagedNodePool():
+            case ManagedNodePool():
                 made.append(
                     ManagedNodeGroup(
                         name,
                         ManagedNodeGroupArgs(
+                            role_name=_managed_role(site, name),
                             labels={POOL_LABEL: name},
                             instance_types=pool.instance_types,
                             capacity=pool.capacity,
@@ -252,7 +265,7 @@ def _node_pools(
 
 def _autoscaling(site: Site) -> list[str]:
     """A managed node group's disks are made by EC2 Auto Scaling's own role in the account."""
-    if not any(isinstance(pool, aws_settings.ManagedNodePool) for pool in site.chosen.node_pools.values()):
+    if not any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
         return []
     path = "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
     return [f"arn:{site.account.partition}:iam::{site.account.id}:{path}"]
@@ -331,9 +344,10 @@ def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
 
 
 def _dns(service_cidr: Output[str]) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:
-    """Auto Mode runs CoreDNS on each node and not in pods, so its address is what can be named: the tenth Service."""
+    """Auto Mode runs CoreDNS on each node and not in pods, so its address is what can be named: the tenth Service.
+
+    Beside managed nodes there are pods of it as well.
+    """
     address = service_cidr.apply(lambda cidr: f"{IPv4Network(cidr)[10]}/32")
-    return {
-        "to": [{"ip_block": {"cidr": address}}],
-        "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
-    }
+    on_nodes: k8s.networking.v1.NetworkPolicyPeerArgsDict = {"ip_block": {"cidr": address}}
+    return {**CLUSTER_DNS, "to": [on_nodes, DNS_PODS]}

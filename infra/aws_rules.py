@@ -410,6 +410,11 @@ NO_PUBLIC_TRACKING = Rule(
     because="MLflow has no accounts here: whoever reaches it can change every model",
     instead="leave the key out and use a VPN, or `kubectl port-forward -n mlops-platform service/mlflow 5000`",
 )
+DATASET_IN_BUCKET = Rule(
+    must="must lie in the stack's own bucket under datasets/",
+    because="the role of training reads there and nowhere else, so the Job would end with AccessDenied",
+    instead="copy it there and write s3://<mlops:foundation.artifacts.bucket>/datasets/<file>",
+)
 INGRESS_NEEDS_AWS = Rule(
     must="must be left out where mlops:foundation.kind is local",
     because="nothing in the cluster would make a load balancer for it",

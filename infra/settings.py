@@ -127,6 +127,7 @@ class Rest:
     """What the rest of the file says, as far as it is right: some rules are about two sections."""
 
     kind: str = ""
+    bucket: str | None = None
     gpus_of_pools: Mapping[str, int | None] | None = None
     quotas: Quotas | None = None
 
@@ -155,6 +156,14 @@ class Training(Model):
                 instead=f"write one of {', '.join(pools)}, or add the pool there",
             ).broken()
         return name
+
+    @field_validator("dataset")
+    @classmethod
+    def _where_training_may_read(cls, dataset: str, info: ValidationInfo) -> str:
+        rest = _rest(info)
+        if rest.kind == "aws" and not dataset.startswith(f"s3://{rest.bucket or dataset.split('/')[2]}/datasets/"):
+            raise aws_rules.DATASET_IN_BUCKET.broken()
+        return dataset
 
     @field_validator("parameters")
     @classmethod
@@ -326,6 +335,7 @@ def _rest_of(values: Mapping[str, object]) -> Rest:
         quotas = None
     return Rest(
         kind=str(foundation.get("kind")),
+        bucket=_text(_mapping(foundation.get("artifacts")).get("bucket")),
         gpus_of_pools={name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None,
         quotas=quotas,
     )
@@ -341,6 +351,10 @@ def _gpus_of(pool: object) -> int | None:
 def _mapping(value: object) -> Mapping[str, object]:
     """What JSON made of a mapping; empty for anything else."""
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _rest(info: ValidationInfo) -> Rest:

@@ -21,6 +21,11 @@ class Account:
     caller_arn: str
 
 
+def role_arn(name: str, account: Account) -> str:
+    """The ARN that a role of the account has or will have."""
+    return f"arn:{account.partition}:iam::{account.id}:role/{name}"
+
+
 def current() -> Account:
     """Whom these credentials belong to. No network, no account: AWS's own error."""
     caller = aws.get_caller_identity()

@@ -27,6 +27,8 @@ IMAGES: dict[tuple[Architecture, bool], str] = {
 class ManagedNodeGroupArgs:
     """A fixed number of machines of exact types."""
 
+    role_name: str
+    """Fixed: image repositories grant pulls to the role by its ARN, and may come before it."""
     labels: Mapping[str, str]
     instance_types: Sequence[str]
     capacity: Capacity
@@ -49,7 +51,11 @@ class ManagedNodeGroup(pulumi.ComponentResource):
         super().__init__("mlops:aws:ManagedNodeGroup", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
-            name, assume_role_policy=trust_instances(), permissions_boundary=args.permissions_boundary, opts=child
+            name,
+            name=args.role_name,
+            assume_role_policy=trust_instances(),
+            permissions_boundary=args.permissions_boundary,
+            opts=child,
         )
         attached = [
             aws.iam.RolePolicyAttachment(

@@ -20,9 +20,10 @@ POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodeMinimalPol
 class NodesArgs:
     """The cluster that the nodes join."""
 
-    cluster_name: str
-    cluster: pulumi.Input[str]
-    """The same name, known once the cluster is there."""
+    prefix: str
+    """In front of names that are fixed."""
+    cluster_name: pulumi.Input[str]
+    """Known once the cluster is there."""
     cluster_role_arn: pulumi.Input[str]
     disk_role_arns: Sequence[pulumi.Input[str]]
     """Other roles that start nodes with encrypted disks, beside the cluster's."""
@@ -46,8 +47,8 @@ class Nodes(pulumi.ComponentResource):
         key = EncryptionKey(
             name,
             EncryptionKeyArgs(
-                description=f"Disks of the nodes of {args.cluster_name}",
-                alias=f"{args.cluster_name}-nodes",
+                description=f"Disks of the nodes of {args.prefix}",
+                alias=f"{args.prefix}-nodes",
                 policy=key_policy(*disks, account=here.id, partition=here.partition),
                 protected=args.protected,
             ),
@@ -55,7 +56,7 @@ class Nodes(pulumi.ComponentResource):
         )
         role = aws.iam.Role(
             name,
-            name=role_name(args.cluster_name),
+            name=role_name(args.prefix),
             assume_role_policy=trust_instances(),
             permissions_boundary=args.permissions_boundary,
             opts=child,
@@ -69,10 +70,12 @@ class Nodes(pulumi.ComponentResource):
             )
             for policy in POLICIES
         ]
-        entry = aws.eks.AccessEntry(name, cluster_name=args.cluster, principal_arn=role.arn, type="EC2", opts=child)
+        entry = aws.eks.AccessEntry(
+            name, cluster_name=args.cluster_name, principal_arn=role.arn, type="EC2", opts=child
+        )
         joined = aws.eks.AccessPolicyAssociation(
             name,
-            cluster_name=args.cluster,
+            cluster_name=args.cluster_name,
             principal_arn=entry.principal_arn,
             policy_arn=f"arn:{here.partition}:eks::aws:cluster-access-policy/AmazonEKSAutoNodePolicy",
             access_scope={"type": "cluster"},
@@ -84,11 +87,6 @@ class Nodes(pulumi.ComponentResource):
         self.register_outputs({"role_name": self.role_name, "disk_key_arn": self.disk_key_arn})
 
 
-def role_name(cluster_name: str) -> str:
+def role_name(prefix: str) -> str:
     """Fixed: image repositories grant pulls to the role by its ARN, and may come before it."""
-    return f"{cluster_name}-nodes"
-
-
-def role_arn(cluster_name: str, account: Account) -> str:
-    """The ARN that the role has or will have."""
-    return f"arn:{account.partition}:iam::{account.id}:role/{role_name(cluster_name)}"
+    return f"{prefix}-nodes"

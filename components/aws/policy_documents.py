@@ -47,7 +47,6 @@ ADMINISTER_KEY = (
     "kms:UpdateKeyDescription",
 )
 """What an account needs so that its key can never lock it out, one by one instead of `kms:*`."""
-PULL_IMAGE = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 
 
 def document(*statements: Statement) -> pulumi.Output[str]:
@@ -212,16 +211,13 @@ def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[s
 
 
 def pulled_by(role_arns: Sequence[pulumi.Input[str]]) -> pulumi.Output[str]:
-    """A repository policy: layers go to these roles and to AWS's own scanner, to nobody else in the account."""
+    """A repository policy: layers go to these roles and to AWS's own scanner, to nobody else in the account.
+
+    It only denies: what the roles may, they have from their own policies, and a role that is named in a condition need
+    not exist yet.
+    """
     return document(
         {
-            "Sid": "Pull",
-            "Effect": "Allow",
-            "Principal": {"AWS": list(role_arns)},
-            "Action": list(PULL_IMAGE),
-        },
-        {
-            "Sid": "NobodyElse",
             "Effect": "Deny",
             "Principal": "*",
             "Action": ["ecr:GetDownloadUrlForLayer"],
@@ -229,5 +225,5 @@ def pulled_by(role_arns: Sequence[pulumi.Input[str]]) -> pulumi.Output[str]:
                 "ArnNotEquals": {"aws:PrincipalArn": list(role_arns)},
                 "Bool": {"aws:PrincipalIsAWSService": "false"},
             },
-        },
+        }
     )

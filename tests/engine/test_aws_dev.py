@@ -28,6 +28,7 @@ WRONG = {
     "foundation.database.max_storage_gib": 20,
     "tracking.ingress": {"host": "mlflow.example.com", "scheme": "public"},
     "training.churn.node_pool": "tpu",
+    "training.churn.dataset": "s3://somebody-elses/datasets/churn.csv",
     "endpoints.churn-predictor": {"version": "latest"},
     "endpoint": {},
 }

@@ -195,6 +195,9 @@ def test_a_managed_pool_has_its_size_and_keeps_its_role_to_itself() -> None:
     recording = declared(node_pools=pools)
     group = recording.one("eks/nodeGroup:NodeGroup", "cpu").inputs
     assert group["scalingConfig"] == {"minSize": 3, "maxSize": 3, "desiredSize": 3}
+    assert {r.inputs["addonName"] for r in recording.all(":Addon")} >= {"vpc-cni", "coredns", "eks-pod-identity-agent"}
+    pullers = json.loads(recording.one(":RepositoryPolicy", "images-serving").inputs["policy"])
+    assert f"arn:aws:iam::{ACCOUNT}:role/mlops-prod-cpu-nodes" in json.dumps(pullers)
     template = recording.one(":LaunchTemplate", "cpu").inputs
     assert template["metadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
 
