@@ -116,7 +116,9 @@ def _entry(documents: list[Tree], kind: str, name: str) -> Tree:
 def _in_cluster(namespace: str | None) -> Access:
     host = os.environ.get("KUBERNETES_SERVICE_HOST")
     if not host or not (IN_CLUSTER / "token").is_file():
-        raise KubeconfigError("there is no kubeconfig: none given, no $KUBECONFIG, no ~/.kube/config")
+        told = os.environ.get("KUBECONFIG")
+        looked = f"$KUBECONFIG is {told}, which does not exist" if told else "no $KUBECONFIG, no ~/.kube/config"
+        raise KubeconfigError(f"there is no kubeconfig: none given to the provider, and {looked}")
     return Access(
         server=f"https://{host}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}",
         namespace=namespace or (IN_CLUSTER / "namespace").read_text().strip(),

@@ -62,7 +62,10 @@ def test_no_kubeconfig_at_all_is_one_sentence(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(KubeconfigError, match="there is no kubeconfig"):
+    with pytest.raises(KubeconfigError, match=r"there is no kubeconfig: .* no \$KUBECONFIG, no ~/.kube/config"):
+        load(None)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
+    with pytest.raises(KubeconfigError, match=r"\$KUBECONFIG is .*gone, which does not exist"):
         load(None)
 
 
