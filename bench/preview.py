@@ -94,8 +94,10 @@ def environment(scratch: Path) -> dict[str, str]:
     backend.mkdir()
     wrappers.install(home / "plugins", Path(sys.executable))
     kubeconfig.write_text(yaml.safe_dump(NO_CLUSTER))
+    lab = {name: value for name, value in engine_environment().items() if name != "PULUMI_CONFIG_PASSPHRASE_FILE"}
     return {
-        **engine_environment(),
+        **lab,
+        "PULUMI_CONFIG_PASSPHRASE": "for a preview alone",
         "KUBECONFIG": str(kubeconfig),
         "PULUMI_BACKEND_URL": f"file://{backend}",
         "PULUMI_HOME": str(home),
