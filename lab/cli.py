@@ -4,6 +4,8 @@ import errno
 import os
 import shlex
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -32,18 +34,28 @@ def up(
     """From nothing, or from any broken state, to a running cluster and a served prediction."""
     from rich.console import Console
 
-    if dry_run:
-        from lab.plan import steps
+    with _interruptible():
+        if dry_run:
+            from lab.plan import steps
 
-        print("\n".join(steps(own_cluster=context is None)))
-    elif cluster_only:
-        from lab.cluster.bring_up import bring_up
+            print("\n".join(steps(own_cluster=context is None)))
+        elif cluster_only:
+            from lab.cluster.bring_up import bring_up
 
-        bring_up(Console(), mlflow_port, tools=("cluster", "pulumi"))
-    else:
-        from lab.up import up as bring_up_all
+            bring_up(Console(), mlflow_port, tools=("cluster", "pulumi"))
+        else:
+            from lab.up import up as bring_up_all
 
-        bring_up_all(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
+            bring_up_all(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Ctrl-C is a sentence; left alone, typer would end without a word."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise LabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The command line: what a person types, and what is said when it cannot be done."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from lab import cli
 
 LAB = Path(sys.executable).parent / "lab"
 
@@ -73,3 +76,29 @@ def test_a_wrong_option_is_refused_and_help_is_named(folders: Mapping[str, str])
     done = lab(folders, "down", "--purge")
     assert done.returncode == 2
     assert "lab down --help" in done.stderr
+
+
+def test_an_interrupted_up_says_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.up.up", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lab", "up"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "lab: interrupted; what is done stays done, and `lab up` goes on from here\n"
+
+
+def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/cache/image.tar")
+
+    monkeypatch.setattr("lab.up.up", full)
+    monkeypatch.setattr(sys, "argv", ["lab", "up"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "lab: the disk is full (/cache/image.tar); make room and try again\n"
