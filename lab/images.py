@@ -179,7 +179,10 @@ class Images:
 
     def _buildah(self, *arguments: str, log: str, line: Say = lambda _: None) -> None:
         file = self.logs / f"image-{log}.log"
-        self.commands.watch(self.store.buildah(*arguments), log=file, line=line, env=self.store.environment())
+        try:
+            self.commands.watch(self.store.buildah(*arguments), log=file, line=line, env=self.store.environment())
+        except LabError as error:
+            raise LabError(f"Image {log} could not be made: mend what the log names, then try again. {error}") from None
 
     def _need_disk(self, builds: int) -> None:
         needed, free = builds * GIB_FOR_A_BUILD, shutil.disk_usage(self.store.root).free >> 30
