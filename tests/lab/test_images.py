@@ -157,7 +157,7 @@ def test_what_an_interrupted_build_left_goes_before_the_next(images: Images, com
 
 def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: FakeCommands) -> None:
     commands.answers["training/Dockerfile"] = LabError("It ended with 1. The last lines ...")
-    with pytest.raises(LabError, match="Image training could not be made: mend what the log names.* It ended with 1"):
+    with pytest.raises(LabError, match=r"Image training could not be made: mend what the log names.* It ended with 1"):
         images.build()
     assert "stop" in commands.ran
 
