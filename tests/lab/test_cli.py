@@ -16,7 +16,12 @@ LAB = Path(sys.executable).parent / "lab"
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Mapping[str, str]:
-    return {"LAB_STATE": str(tmp_path / "state"), "LAB_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin"}
+    return {
+        "HOME": str(tmp_path),
+        "LAB_STATE": str(tmp_path / "state"),
+        "LAB_CACHE": str(tmp_path / "cache"),
+        "PATH": "/usr/bin:/bin",
+    }
 
 
 def lab(folders: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
