@@ -125,12 +125,8 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
 
 def _pod(args: MlflowServerArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
     return {
+        **pods.hardened(container),
         "service_account_name": args.grant.service_account,
-        "automount_service_account_token": False,
-        # A Service called mlflow would set MLFLOW_PORT to tcp://..., which MLflow takes for its own option.
-        "enable_service_links": False,
-        "security_context": pods.HARDENED_POD,
-        "containers": [container],
         "volumes": [pods.scratch("tmp", "512Mi")],
     }
 

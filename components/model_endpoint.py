@@ -97,14 +97,11 @@ def _deployment(
         "template": {
             "metadata": {"labels": labels},
             "spec": {
+                **pods.hardened(_server(args)),
                 "service_account_name": args.grant.service_account,
-                "automount_service_account_token": False,
-                "enable_service_links": False,
-                "security_context": pods.HARDENED_POD,
                 "topology_spread_constraints": pods.spread(selector),
                 "termination_grace_period_seconds": args.drain_seconds + REQUEST_SECONDS + 5,
                 "init_containers": [_fetch(args)],
-                "containers": [_server(args)],
                 # A model that needs more disk than the pod has memory could not be loaded either.
                 "volumes": [pods.scratch("tmp", "256Mi"), pods.scratch("model", args.memory)],
             },

@@ -28,6 +28,19 @@ HARDENED_CONTAINER: k8s.core.v1.SecurityContextArgsDict = {
 TMP: k8s.core.v1.VolumeMountArgsDict = {"name": "tmp", "mount_path": "/tmp"}  # the one place images may write
 
 
+def hardened(*containers: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
+    """A pod without a way to the API server, and without variables for Services.
+
+    A Service called mlflow would set MLFLOW_PORT to tcp://..., which MLflow takes for its own option.
+    """
+    return {
+        "automount_service_account_token": False,
+        "enable_service_links": False,
+        "security_context": HARDENED_POD,
+        "containers": list(containers),
+    }
+
+
 def scratch(name: str, size: str) -> k8s.core.v1.VolumeArgsDict:
     """A folder on the node that lives as long as the pod; a pod that writes more than `size` is evicted."""
     return {"name": name, "empty_dir": {"size_limit": size}}

@@ -123,14 +123,11 @@ def _job(
         "template": {
             "metadata": {"labels": labels},
             "spec": {
+                **pods.hardened(container),
                 "service_account_name": args.grant.service_account,
-                "automount_service_account_token": False,
-                "enable_service_links": False,
                 "restart_policy": "Never",
-                "security_context": pods.HARDENED_POD,
                 "node_selector": args.pool.labels,
                 "tolerations": _tolerations(args.pool),
-                "containers": [container],
                 "volumes": [pods.scratch("tmp", "2Gi")],
             },
         },

@@ -39,11 +39,8 @@ def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
         "template": {
             "metadata": {"labels": names.labels(store.name, store.name, store.component)},
             "spec": {
-                "automount_service_account_token": False,
-                "enable_service_links": False,
-                "security_context": pods.HARDENED_POD,
+                **pods.hardened(_container(store)),
                 "termination_grace_period_seconds": 60,
-                "containers": [_container(store)],
                 "volumes": [
                     pods.scratch("tmp", "256Mi"),
                     *(pods.scratch(_volume(path), "16Mi") for path in store.scratch),
