@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from components.aws.account import Account
 from components.aws.instance_families import Architecture
 from components.aws.node_pool import GPU_TAINT, Capacity
-from components.aws.policy_documents import trust_instances
+from components.aws.node_role import node_role
 
 NODE_POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy")
 IMAGES: dict[tuple[Architecture, bool], str] = {
@@ -50,22 +50,14 @@ class ManagedNodeGroup(pulumi.ComponentResource):
     def __init__(self, name: str, args: ManagedNodeGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ManagedNodeGroup", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        role = aws.iam.Role(
+        role, attached = node_role(
             name,
-            name=args.role_name,
-            assume_role_policy=trust_instances(),
+            args.role_name,
+            NODE_POLICIES,
             permissions_boundary=args.permissions_boundary,
+            account=args.account,
             opts=child,
         )
-        attached = [
-            aws.iam.RolePolicyAttachment(
-                f"{name}-{policy}",
-                role=role.name,
-                policy_arn=f"arn:{args.account.partition}:iam::aws:policy/{policy}",
-                opts=child,
-            )
-            for policy in NODE_POLICIES
-        ]
         template = aws.ec2.LaunchTemplate(
             name,
             update_default_version=True,

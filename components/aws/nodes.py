@@ -10,7 +10,8 @@ import pulumi_aws as aws
 
 from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from components.aws.policy_documents import key_for_disks, key_policy, trust_instances
+from components.aws.node_role import node_role
+from components.aws.policy_documents import key_for_disks, key_policy
 
 POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodeMinimalPolicy")
 """What Auto Mode asks for (EKS user guide, "Create an EKS Auto Mode node role"). Nothing of S3."""
@@ -54,22 +55,14 @@ class Nodes(pulumi.ComponentResource):
             ),
             child,
         )
-        role = aws.iam.Role(
+        role, attached = node_role(
             name,
-            name=role_name(args.prefix),
-            assume_role_policy=trust_instances(),
+            role_name(args.prefix),
+            POLICIES,
             permissions_boundary=args.permissions_boundary,
+            account=here,
             opts=child,
         )
-        attached = [
-            aws.iam.RolePolicyAttachment(
-                f"{name}-{policy}",
-                role=role.name,
-                policy_arn=f"arn:{here.partition}:iam::aws:policy/{policy}",
-                opts=child,
-            )
-            for policy in POLICIES
-        ]
         entry = aws.eks.AccessEntry(
             name, cluster_name=args.cluster_name, principal_arn=role.arn, type="EC2", opts=child
         )
