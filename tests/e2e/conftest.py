@@ -52,8 +52,20 @@ class Platform:
     def up(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.pulumi("up", "--yes", "--skip-preview", check=check)
 
-    def set(self, path: str, value: str | int) -> None:
-        self.pulumi("config", "set", "--path", f"mlops:{path}", str(value))
+    def set(self, values: Mapping[str, str | int]) -> None:
+        """Values of the stack file by path below `mlops:`, in one run of the engine."""
+        self.pulumi("config", "set-all", "--path", *(f"--plaintext=mlops:{path}={v}" for path, v in values.items()))
+
+    def add_training(self, name: str, **more: str | int) -> None:
+        """A training run of a model of its own on the churn table, with other or more settings."""
+        settings: dict[str, str | int] = {
+            "model": f"churn-{name}",
+            "dataset": "s3://mlops-artifacts/datasets/churn.csv",
+            "node_pool": "cpu",
+            "deadline_minutes": 5,
+            **more,
+        }
+        self.set({f"training.{name}.{key}": value for key, value in settings.items()})
 
     def changes(self, *arguments: str) -> dict[str, str]:
         """What a preview would do, by resource name and type; resources that stay as they are are left out."""

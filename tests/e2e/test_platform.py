@@ -17,6 +17,7 @@ from tests.e2e.load import load
 pytestmark = pytest.mark.e2e
 
 CUSTOMERS = dataset.customers(2)
+NO_TENURE = "s3://mlops-artifacts/datasets/no-tenure.csv"
 VERSION = f"endpoints.{ENDPOINT}.version"
 
 
@@ -38,7 +39,7 @@ def versions(platform: Platform) -> tuple[int, int]:
     """Two versions of the model: the one that is served at first, and one trained with another depth."""
     old, newest = served(platform), max(platform.versions())
     depth = parameters_of(platform, platform.versions()[newest])["max_depth"]
-    platform.set("training.churn.parameters.max_depth", 4 if depth != "4" else 5)
+    platform.set({"training.churn.parameters.max_depth": 4 if depth != "4" else 5})
     platform.up()
     wait_for("another version", lambda: max(platform.versions()) > newest, seconds=180)
     return old, max(platform.versions())
@@ -51,7 +52,7 @@ def pods(platform: Platform, namespace: str, name: str) -> list[dict[str, Any]]:
 def release(platform: Platform, version: int) -> None:
     """Bumps the served version under load and asserts that nobody noticed."""
     url, body = f"{platform.endpoint_url()}/invocations", {"dataframe_records": CUSTOMERS}
-    platform.set(VERSION, version)
+    platform.set({VERSION: version})
     changes = platform.changes()
     assert len(changes) == 1
     assert next(iter(changes)).endswith(f"kubernetes:apps/v1:Deployment::{ENDPOINT}")
@@ -130,7 +131,7 @@ def test_a_release_back_under_load_loses_no_request(platform: Platform, versions
 def test_a_version_that_does_not_exist_fails_the_rollout_and_leaves_the_old_one_serving(platform: Platform) -> None:
     before, known = served(platform), ", ".join(map(str, sorted(platform.versions())))
     with platform.config_restored():
-        platform.set(VERSION, 99)
+        platform.set({VERSION: 99})
         began = time.monotonic()
         failed = platform.up(check=False)
         print(f"an update to a version that does not exist failed after {time.monotonic() - began:.0f} s")
@@ -152,10 +153,7 @@ def pod_versions(platform: Platform) -> set[str]:
 
 def test_a_dataset_without_a_column_fails_the_job_with_the_name_of_the_column(platform: Platform) -> None:
     with platform.config_restored():
-        for key, value in {"model": "churn-broken", "dataset": "s3://mlops-artifacts/datasets/no-tenure.csv"}.items():
-            platform.set(f"training.broken.{key}", value)
-        platform.set("training.broken.node_pool", "cpu")
-        platform.set("training.broken.deadline_minutes", 5)
+        platform.add_training("broken", dataset=NO_TENURE)
         put_dataset_without_tenure(platform)
         platform.up()
         wait_for(
@@ -184,22 +182,14 @@ def put_dataset_without_tenure(platform: Platform) -> None:
         f"http://{gateway['clusterIP']}:{gateway['ports'][0]['port']}",
         access,
         secret,
-        "s3://mlops-artifacts/datasets/no-tenure.csv",
+        NO_TENURE,
         dataset.churn_table().drop(columns="tenure"),
     )
 
 
-def gpu_job(platform: Platform, name: str) -> None:
-    platform.set(f"training.{name}.model", "churn-gpu")
-    platform.set(f"training.{name}.dataset", "s3://mlops-artifacts/datasets/churn.csv")
-    platform.set(f"training.{name}.node_pool", "gpu")
-    platform.set(f"training.{name}.gpus", 1)
-    platform.set(f"training.{name}.deadline_minutes", 5)
-
-
 def test_a_gpu_job_is_scheduled_onto_the_gpu_node_and_nowhere_else(platform: Platform) -> None:
     with platform.config_restored():
-        gpu_job(platform, "on-gpu")
+        platform.add_training("on-gpu", node_pool="gpu", gpus=1)
         platform.up()
         scheduled = wait_for(
             "a scheduled pod",
@@ -246,11 +236,8 @@ def test_killing_the_engine_in_the_middle_of_up_leaves_nothing_behind(
     platform: Platform, versions: tuple[int, int]
 ) -> None:
     with platform.config_restored():
-        platform.set("training.again.model", "churn-again")
-        platform.set("training.again.dataset", "s3://mlops-artifacts/datasets/churn.csv")
-        platform.set("training.again.node_pool", "cpu")
-        platform.set("training.again.deadline_minutes", 5)
-        platform.set(VERSION, versions[1])
+        platform.add_training("again")
+        platform.set({VERSION: versions[1]})
         process = subprocess.Popen(
             [LAB, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local", "--non-interactive"],
             cwd=platform.root,
