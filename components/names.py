@@ -9,10 +9,20 @@ TRACKING_PORT = 5000
 TRACKING_PODS = {"app.kubernetes.io/component": "tracking"}
 SERVING_PORT = 8080
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
+INSTANCE = "app.kubernetes.io/instance"
+TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
+TRACKING_UI = "mlops/tracking-ui"
+"""Annotation of a training job's template: where people reach MLflow."""
+PARAMETERS = "PARAMETERS"
+"""Variable of the training container: JSON of what the model's code takes; `make train` writes it anew."""
+REQUESTER = "REQUESTER"
+"""Another: who asked for the run; `make train` sets it."""
+
 
 def selector(name: str, instance: str) -> dict[str, str]:
     """The labels that Services, Deployments and policies select by. They never change: a selector cannot."""
-    return {"app.kubernetes.io/name": name, "app.kubernetes.io/instance": instance}
+    return {"app.kubernetes.io/name": name, INSTANCE: instance}
 
 
 def labels(name: str, instance: str, component: str, **more: str) -> dict[str, str]:
@@ -21,6 +31,6 @@ def labels(name: str, instance: str, component: str, **more: str) -> dict[str, s
         **selector(name, instance),
         "app.kubernetes.io/component": component,
         "app.kubernetes.io/part-of": "mlops",
-        "app.kubernetes.io/managed-by": "pulumi",
+        MANAGED_BY: "pulumi",
         **{f"app.kubernetes.io/{key}": value for key, value in more.items()},
     }

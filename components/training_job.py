@@ -1,4 +1,4 @@
-"""One training run as a Job."""
+"""Runs of one model's training: now, on a schedule, or when somebody asks."""
 
 from __future__ import annotations
 
@@ -9,49 +9,71 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import names, pods
-from components.foundation import ArtifactStore, Grant, NodePool
+from components import names, pods, sweep
+from components.foundation import NodePool
+from components.training_container import NAME, TrainingContainerArgs, container
+from components.training_schedule import NEVER, Schedule, cron_job
 
 BAD_INPUT = 2
 """What the training image exits with when another attempt would fail the same way: bad dataset, bad parameter."""
+TYPE = "mlops:index:TrainingJob"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingJobArgs:
-    """`model` is the registry's name for what comes out; `parameters` reach the image in upper case."""
+class TrainingJobArgs(TrainingContainerArgs):
+    """`deadline_minutes` is for one run with its retries; a sweep may take that for each wave of its points.
 
-    image: str
-    commit: str | None
-    model: str
-    dataset: str
-    parameters: Mapping[str, str | float | bool]
-    cpu: str
-    memory: str
-    gpus: int
-    pool_name: str
-    pool: NodePool
+    `service_account` and `priority_class` are names of what is there already; None is the grant's, and no class.
+    `tracking_ui` is where people reach MLflow.
+    """
+
     deadline_minutes: int
-    retries: int
-    tracking_url: Input[str]
-    artifact_store: ArtifactStore
-    grant: Grant
+    schedule: Schedule | None
+    priority_class: str | None
+    service_account: str | None
+    tracking_ui: Input[str]
 
 
 class TrainingJob(pulumi.ComponentResource):
-    """A Job that trains and registers one version; `pulumi up` starts it and does not wait for it.
+    """A CronJob of the training job's name, which every run is made from; and, without a schedule, a first run.
 
-    Any change makes a new Job and removes the old one, running or done; no change leaves it be, so a model is not
-    trained twice. It has no time to live for the same reason: Pulumi would make a Job again that cleaned itself up.
+    Without a schedule the CronJob is suspended: `make train` makes Jobs from it. The first run is a Job that `pulumi up`
+    starts and does not wait for. Any change makes a new one and removes the old one, running or done; no change leaves
+    it be, so a model is not trained twice. It has no time to live for the same reason: Pulumi would make a Job again
+    that cleaned itself up.
     """
 
-    job_name: Output[str]
-    """The Job's name in the cluster."""
+    template_name: Output[str]
+    """The CronJob's name in the cluster."""
+    job_name: Output[str | None]
+    """The Job's; None with a schedule."""
 
     def __init__(self, name: str, args: TrainingJobArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__("mlops:index:TrainingJob", name, None, opts)
+        super().__init__(TYPE, name, None, opts)
         labels = names.labels("training", name, "training")
-        # Written out, since what depends on `self.urn` cannot be a child of it; true as long as we have no parent.
-        urn = pulumi.create_urn(name, "mlops:index:TrainingJob$kubernetes:batch/v1:Job")
+        template = k8s.batch.v1.CronJob(
+            name,
+            metadata={
+                "name": name,
+                "namespace": args.grant.namespace,
+                "labels": labels,
+                "annotations": {names.TRACKING_UI: args.tracking_ui},
+            },
+            spec=cron_job(
+                args.schedule or NEVER,
+                {
+                    # What Pulumi did not make must not look as if it had: the lab waits for Jobs that are Pulumi's.
+                    "metadata": {"labels": {**labels, names.MANAGED_BY: "cronjob"}},
+                    "spec": _job(labels, args, container(name, _urn(name, "CronJob"), args)),
+                },
+            ),
+            opts=ResourceOptions(parent=self),
+        )
+        self.template_name = template.metadata.name
+        self.job_name = Output.from_input(None) if args.schedule else self._run(name, labels, args)
+        self.register_outputs({"template_name": self.template_name, "job_name": self.job_name})
+
+    def _run(self, name: str, labels: Mapping[str, str], args: TrainingJobArgs) -> Output[str | None]:
         job = k8s.batch.v1.Job(
             name,
             metadata={
@@ -59,78 +81,47 @@ class TrainingJob(pulumi.ComponentResource):
                 "labels": labels,
                 "annotations": {"pulumi.com/skipAwait": "true"},
             },
-            spec=_job(labels, args, _container(args, _environment(name, urn, args))),
+            spec=_job(labels, args, container(name, _urn(name, "Job"), args)),
             # Kubernetes would take some changes in place, as of the deadline, and not run anything again.
             opts=ResourceOptions(parent=self, replace_on_changes=["spec"]),
         )
-        self.job_name = job.metadata.name
-        self.register_outputs({"job_name": self.job_name})
+        return job.metadata.name.apply(lambda given: given)
 
 
-def _environment(name: str, urn: Input[str], args: TrainingJobArgs) -> Mapping[str, Input[str]]:
-    """The contract with training/settings.py, and the parameters; components/environment.py keeps their names apart."""
-    return {
-        **{key.upper(): _text(value) for key, value in args.parameters.items()},
-        **({"GIT_COMMIT": args.commit} if args.commit else {}),
-        "DATASET": args.dataset,
-        "EXPERIMENT": args.model,
-        "IMAGE": args.image,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_TRACKING_URI": args.tracking_url,
-        "MODEL": args.model,
-        "NODE_POOL": args.pool_name,
-        "PULUMI_URN": urn,
-        "STACK": pulumi.get_stack(),
-        "TRAINING_JOB": name,
-        **args.artifact_store.environment,
-    }
-
-
-def _text(value: str | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _container(args: TrainingJobArgs, environment: Mapping[str, Input[str]]) -> k8s.core.v1.ContainerArgsDict:
-    devices = {args.pool.gpu_resource: str(args.gpus)} if args.pool.gpu_resource and args.gpus else {}
-    return {
-        "name": "train",
-        "image": args.image,
-        "env": pods.environment(environment),
-        "env_from": pods.secret_environment(args.grant),
-        "resources": pods.resources(args.cpu, args.memory, **devices),
-        "security_context": pods.HARDENED_CONTAINER,
-        "termination_message_policy": "FallbackToLogsOnError",
-        "volume_mounts": [pods.TMP],
-    }
+def _urn(name: str, kind: str) -> Output[str]:
+    """Written out, since what depends on `self.urn` cannot be a child of it; true as long as we have no parent."""
+    return pulumi.create_urn(name, f"{TYPE}$kubernetes:batch/v1:{kind}")
 
 
 def _job(
     labels: Mapping[str, str], args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict
 ) -> k8s.batch.v1.JobSpecArgsDict:
+    seconds = args.deadline_minutes * 60
+    pod: k8s.core.v1.PodSpecArgsDict = {
+        **pods.hardened(container),
+        "service_account_name": args.service_account or args.grant.service_account,
+        "restart_policy": "Never",
+        "node_selector": args.pool.labels,
+        "tolerations": _tolerations(args.pool),
+        "volumes": [pods.scratch("tmp", args.ephemeral_storage)],
+        **({"priority_class_name": args.priority_class} if args.priority_class else {}),
+        # One point that hangs must not use up the time of the others.
+        **({"active_deadline_seconds": seconds} if args.sweep else {}),
+    }
     return {
-        "active_deadline_seconds": args.deadline_minutes * 60,
-        "backoff_limit": args.retries,
+        **(sweep.indexed(args.sweep, args.retries) if args.sweep else {"backoff_limit": args.retries}),
+        "active_deadline_seconds": seconds * (args.sweep.waves if args.sweep else 1),
         "pod_failure_policy": {
             "rules": [
                 # A node that is drained or taken back is nobody's mistake and does not count as an attempt.
                 {"action": "Ignore", "on_pod_conditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 {
-                    "action": "FailJob",
-                    "on_exit_codes": {"container_name": "train", "operator": "In", "values": [BAD_INPUT]},
+                    "action": "FailIndex" if args.sweep else "FailJob",
+                    "on_exit_codes": {"container_name": NAME, "operator": "In", "values": [BAD_INPUT]},
                 },
             ]
         },
-        "template": {
-            "metadata": {"labels": labels},
-            "spec": {
-                **pods.hardened(container),
-                "service_account_name": args.grant.service_account,
-                "restart_policy": "Never",
-                "node_selector": args.pool.labels,
-                "tolerations": _tolerations(args.pool),
-                "volumes": [pods.scratch("tmp", "2Gi")],
-            },
-        },
+        "template": {"metadata": {"labels": labels}, "spec": pod},
     }
 
 

@@ -9,10 +9,6 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
     StringConstraints,
     WithJsonSchema,
 )
@@ -85,10 +81,10 @@ EndpointName = Annotated[
 ]
 JobName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{LABEL}$", max_length=54),
+    StringConstraints(pattern=rf"^{LABEL}$", max_length=52),
     Rule(
-        must="must be a DNS label (RFC 1123): a-z, 0-9 and -, at most 54 characters",
-        because="Pulumi adds nine characters to make the Job's name, which Kubernetes limits to 63",
+        must="must be a DNS label (RFC 1123): a-z, 0-9 and -, at most 52 characters",
+        because="Kubernetes adds up to eleven characters to make a Job's name of it, and limits that to 63",
         instead="rename it, as in churn-weekly",
     ),
 ]
@@ -275,23 +271,6 @@ LabelValue = Annotated[
         must="must be a label's value, a text (in quotes where YAML sees a number or a truth value)",
         because="pods are sent to the nodes that have it",
         instead="choose one that `kubectl get nodes --show-labels` lists",
-    ),
-]
-ParameterName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
-    Rule(
-        must="must be a name of a-z, 0-9 and _",
-        because="the training image reads it from its environment in upper case",
-        instead="rename it, as in n_estimators",
-    ),
-]
-ParameterValue = Annotated[
-    StrictBool | StrictInt | StrictFloat | StrictStr,
-    Rule(
-        must="must be a text, a number or a truth value",
-        because="it is handed over as one environment variable",
-        instead="write one value, as in max_depth: 10",
     ),
 ]
 GpuKind = Annotated[

@@ -13,8 +13,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from components import environment
-from infra import aws_rules, problems, rules, secret_rules
+from infra import aws_rules, problems, rules, secret_rules, training_rules, training_settings
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
 from infra.model import Model
 from infra.problems import PREFIX, Problem
@@ -133,17 +132,27 @@ class Rest:
 
 
 class Training(Model):
-    """Trained once, and again when anything of it changes."""
+    """Trained once, and again when anything of it changes; or, with `schedule`, whenever the time comes.
+
+    `image` and `command` replace what is common to all. `priority_class` and `service_account` are in the cluster already.
+    """
 
     model: rules.ModelName
+    image: rules.Image | None = None
+    command: Annotated[list[training_rules.Word], Field(min_length=1), training_rules.NO_WORD] | None = None
     dataset: rules.Dataset
     node_pool: rules.PoolName
-    parameters: dict[rules.ParameterName, rules.ParameterValue] = Field(default_factory=dict)
+    parameters: dict[training_rules.ParameterName, training_settings.ParameterValue] = Field(default_factory=dict)
     cpu: rules.Cpu = "500m"
     memory: rules.Memory = "1Gi"
+    ephemeral_storage: training_rules.EphemeralStorage = "2Gi"
     gpus: rules.Gpus | None = None
     deadline_minutes: rules.Minutes
     retries: rules.Retries = 1
+    priority_class: training_rules.ObjectName | None = None
+    service_account: training_rules.ObjectName | None = None
+    schedule: training_settings.Schedule | None = None
+    sweep: training_settings.Sweep | None = None
 
     @field_validator("node_pool")
     @classmethod
@@ -164,17 +173,6 @@ class Training(Model):
         if rest.kind == "aws" and not dataset.startswith(f"s3://{rest.bucket or dataset.split('/')[2]}/datasets/"):
             raise aws_rules.DATASET_IN_BUCKET.broken()
         return dataset
-
-    @field_validator("parameters")
-    @classmethod
-    def _none_of_ours(cls, parameters: dict[str, object]) -> dict[str, object]:
-        if taken := sorted(name for name in parameters if environment.is_taken(name.upper())):
-            raise Rule(
-                must=f"must not hold {', '.join(taken)}",
-                because="an environment variable of that name in the training container has another meaning",
-                instead="rename it here and in the training code",
-            ).broken()
-        return parameters
 
     @field_validator("gpus")
     @classmethod
@@ -203,6 +201,34 @@ class Training(Model):
                     instead="ask for less, or raise the quota",
                 ).broken()
         return amount
+
+
+    @field_validator("sweep")
+    @classmethod
+    def _of_declared_parameters(
+        cls, sweep: training_settings.Sweep | None, info: ValidationInfo
+    ) -> training_settings.Sweep | None:
+        parameters: Mapping[str, object] | None = info.data.get("parameters")
+        if sweep and parameters is not None:
+            for name in sorted(sweep.swept - parameters.keys()):
+                raise training_rules.not_declared(name, parameters)
+        return sweep
+
+    @field_validator("sweep")
+    @classmethod
+    def _together_within_the_quota(
+        cls, sweep: training_settings.Sweep | None, info: ValidationInfo
+    ) -> training_settings.Sweep | None:
+        quotas = _rest(info).quotas
+        if sweep and quotas and info.data.keys() >= {"cpu", "memory", "gpus"}:
+            pods, limit = sweep.most_at_once, quotas.training
+            asked = (pods * thousandths(info.data["cpu"]), pods * octets(info.data["memory"]), pods)
+            gpus = pods * (info.data["gpus"] or 0)
+            if gpus > limit.gpus or any(most < each for each, most in zip(asked, _limits(limit), strict=True)):
+                raise training_rules.SWEEP_WITHIN_QUOTA.broken(
+                    f"{pods} pods at once with {_amounts(*asked)}" + f", gpus {gpus}" * bool(gpus)
+                )
+        return sweep
 
 
 class ReplicaRange(Model):

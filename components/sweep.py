@@ -1,0 +1,44 @@
+"""Several runs of one training job, each with other parameters, of which the best is registered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import pulumi_kubernetes as k8s
+
+Scalar = str | float | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Each point replaces some parameters. The best is the one whose `metric` is greatest, or least, by `goal`."""
+
+    points: Sequence[Mapping[str, Scalar]]
+    max_parallel: int
+    metric: str
+    goal: str
+
+    @property
+    def waves(self) -> int:
+        """How often a free place has to be waited for."""
+        return ceil(len(self.points) / self.max_parallel)
+
+
+def indexed(sweep: Sweep, retries: int) -> k8s.batch.v1.JobSpecArgsDict:
+    """What a Job of one pod a point has beside what any training Job has; each point has its own retries."""
+    return {
+        "completion_mode": "Indexed",
+        "completions": len(sweep.points),
+        "parallelism": min(sweep.max_parallel, len(sweep.points)),
+        "backoff_limit_per_index": retries,
+    }
+
+
+def told(sweep: Sweep, retries: int) -> str:
+    """JSON: the contract with training/sweep.py. Kubernetes adds JOB_COMPLETION_INDEX: which of the points is meant."""
+    return json.dumps(
+        {"points": sweep.points, "metric": sweep.metric, "goal": sweep.goal, "retries": retries}, sort_keys=True
+    )

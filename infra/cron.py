@@ -1,0 +1,69 @@
+"""Schedules as Kubernetes reads them: five fields of cron, or a word like @daily."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WORDS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+PART = re.compile(r"(?:[*?]|(?P<first>[a-z]{3}|\d{1,2})(?:-(?P<last>[a-z]{3}|\d{1,2}))?)(?:/(?P<step>\d{1,2}))?")
+
+
+@dataclass(frozen=True)
+class _Field:
+    """`words` are the values' names, from `least` on."""
+
+    name: str
+    least: int
+    most: int
+    words: Sequence[str] = ()
+
+    def number(self, text: str) -> int:
+        """ValueError for what is no value of the field."""
+        number = int(text) if text.isdigit() else self.least + self.words.index(text)
+        if not self.least <= number <= self.most:
+            raise ValueError(text)
+        return number
+
+
+FIELDS = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of the month", 1, 31),
+    _Field("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec".split()),
+    _Field("day of the week", 0, 6, "sun mon tue wed thu fri sat".split()),
+)
+
+
+def check(schedule: str) -> None:
+    """ValueError, with what is wrong in a few words, when it does not name a time that comes."""
+    if schedule in WORDS:
+        return
+    if schedule.startswith("@"):
+        raise ValueError(f"of the words with @ there are {', '.join(WORDS)}")
+    texts = schedule.lower().split()
+    if len(texts) != len(FIELDS):
+        raise ValueError(f"there are {len(texts)} fields instead of {len(FIELDS)}")
+    _, _, days, months, _ = (_values(field, text) for field, text in zip(FIELDS, texts, strict=True))
+    if texts[4] in {"*", "?"} and min(days) > max(LONGEST_MONTHS[month - 1] for month in months):
+        raise ValueError(f"no month {texts[3]} has a day {texts[2]}")
+
+
+def _values(field: _Field, text: str) -> set[int]:
+    return {value for part in text.split(",") for value in _range(field, part)}
+
+
+def _range(field: _Field, part: str) -> range:
+    found = PART.fullmatch(part)
+    try:
+        if not found:
+            raise ValueError(part)
+        first = field.number(found["first"]) if found["first"] else field.least
+        only = found["first"] and not found["step"]
+        last = field.number(found["last"]) if found["last"] else first if only else field.most
+        step = int(found["step"] or 1)
+    except ValueError:
+        raise ValueError(f"{part!r} is no {field.name}, {field.least} to {field.most}") from None
+    if last < first or step == 0:
+        raise ValueError(f"{part!r} names no {field.name}")
+    return range(first, last + 1, step)

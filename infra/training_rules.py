@@ -1,0 +1,196 @@
+"""The kinds of values of a training job. Each knows its rule, the reason for it and the way out."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from infra import quantities
+from infra.rules import LABEL, Rule
+
+
+def _in_the_database(name: str) -> str:
+    if name == "Local" or name not in available_timezones():
+        raise ValueError(name)
+    return name
+
+
+MOST_POINTS = 100
+"""Of a sweep: more are searched better by a method than by trying all."""
+ParameterName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
+    Rule(
+        must="must be a name of a-z, 0-9 and _",
+        because="it is the name of an attribute in the model's code",
+        instead="rename it, as in n_estimators",
+    ),
+]
+Plain = StrictBool | StrictInt | StrictFloat | StrictStr
+Scalar = Annotated[
+    Plain,
+    Rule(
+        must="must be a text, a number or a truth value",
+        because="the model's code takes it as it is written here",
+        instead="write one value, as in max_depth: 10",
+    ),
+]
+EphemeralStorage = Annotated[
+    str,
+    BeforeValidator(quantities.memory),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,6}(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "10Gi"]}),
+    Rule(
+        must="must be an amount of disk with a binary unit: Ki, Mi, Gi or Ti",
+        because="the node sets this much aside, and evicts a run that writes more",
+        instead="write it as in 2Gi: twice what the dataset and the model take",
+    ),
+]
+Word = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    Rule(
+        must="must be a text that is not empty",
+        because="it is one word of a command line, which no shell reads",
+        instead='write each word by itself, as in ["python", "-m", "training.train"]',
+    ),
+]
+ObjectName = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{LABEL}(\.{LABEL})*$", max_length=253),
+    Rule(
+        must="must be the name of an object of the cluster: a-z, 0-9, - and .",
+        because="the Job's pods are refused, or wait for ever, when there is none",
+        instead="write a name that `kubectl get` lists",
+    ),
+]
+SecretKey = Annotated[
+    str,
+    StringConstraints(pattern=r"^[-._A-Za-z0-9]{1,253}$"),
+    Rule(
+        must="must be a key of a Secret: letters, digits, -, _ and .",
+        because="the value stands under it",
+        instead="write a key that `kubectl describe secret` lists",
+    ),
+]
+TimeZone = Annotated[
+    str,
+    AfterValidator(_in_the_database),
+    Rule(
+        must="must be a time zone of the IANA database",
+        because="the hours of the schedule are those of its clocks",
+        instead="write it as in Europe/Berlin or Etc/UTC",
+    ),
+]
+Kept = Annotated[
+    int,
+    Field(strict=True, ge=0, le=100),
+    Rule(
+        must="must be a whole number from 0 to 100",
+        because="so many ended Jobs stay, with their logs, to be looked at",
+        instead="write it as in keep_failed: 10",
+    ),
+]
+MaxParallel = Annotated[
+    int,
+    Field(strict=True, ge=1, le=MOST_POINTS),
+    Rule(
+        must=f"must be a whole number from 1 to {MOST_POINTS}",
+        because="so many points of the sweep run at once",
+        instead="write how many the node pool has room for, as in max_parallel: 2",
+    ),
+]
+Metric = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-zA-Z][-\w./ ]{0,249}$"),
+    Rule(
+        must="must be the name of a metric that each run logs",
+        because="by it the best point is found, which alone is registered",
+        instead="write it as MLflow shows it, as in metric: roc_auc",
+    ),
+]
+Goal = Annotated[
+    Literal["maximize", "minimize"],
+    Rule(
+        must="must be maximize or minimize",
+        because="a loss is better the smaller it is, a score the greater",
+        instead="write goal: maximize, or leave it out",
+    ),
+]
+
+SOME_VALUES = Rule(
+    must="must be a list of one value or more",
+    because="the sweep tries each with each of the other parameters' values",
+    instead="write it as in max_depth: [5, 10]",
+)
+SOME_PARAMETERS = Rule(
+    must="must be a mapping of one parameter or more to a list of values",
+    because="without one there is nothing to try",
+    instead="write it as in grid: {max_depth: [5, 10]}",
+)
+SOME_POINTS = Rule(
+    must="must be a list of one point or more, each a mapping of parameters to values",
+    because="each is one run",
+    instead="write it as in points: [{max_depth: 5}, {max_depth: 10}]",
+)
+NO_WORD = Rule(
+    must="must be a list of words",
+    because="it replaces what the image would start",
+    instead='write it as in command: ["python", "-m", "training.train"]',
+)
+
+SWEEP_WITHIN_QUOTA = Rule(
+    must="must fit mlops:quotas.training",
+    because="the namespace would refuse the pods",
+    instead="lower max_parallel or what one run asks for, or raise the quota",
+)
+
+
+def no_schedule(fault: str) -> PydanticCustomError:
+    """For five fields of cron that are none."""
+    return Rule(
+        must="must be a schedule of five fields: minute, hour, day of the month, month, day of the week",
+        because=fault,
+        instead='write it as in "0 3 * * 0", Sundays at three',
+    ).broken()
+
+
+def too_many_points(points: int) -> PydanticCustomError:
+    """For a sweep beyond the cap."""
+    return Rule(
+        must=f"must make at most {MOST_POINTS} points",
+        because="each is a run with its cost",
+        instead="try fewer values, or divide it into sweeps one after the other",
+    ).broken(f"{points} points")
+
+
+def grid_or_points() -> PydanticCustomError:
+    """For a sweep with both, or with neither."""
+    return Rule(
+        must="must be there, or grid, and not both",
+        because="a sweep tries every combination of a grid's values, or the points that are listed",
+        instead="write grid: {max_depth: [5, 10]} or points: [{max_depth: 5}, {max_depth: 10}]",
+    ).broken()
+
+
+def not_declared(name: str, parameters: Iterable[str]) -> PydanticCustomError:
+    """For a swept name that is none of the job's parameters."""
+    known = sorted(parameters)
+    close = get_close_matches(name, known, 1)
+    return Rule(
+        must=f"must not hold {name}",
+        because="a sweep varies what stands under parameters: there stands the value of a run outside of it",
+        instead=f"did you mean {close[0]}?" if close else f"add {name} to parameters, or write one of {known}",
+    ).broken(f"about {name}")

@@ -1,0 +1,106 @@
+"""The parts of a training job in a stack file."""
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from infra import cron, training_rules
+from infra.model import Model
+from infra.rules import Rule
+
+
+class SecretParameter(Model):
+    """A value that stands in a Secret of ml-training, which this program does not make."""
+
+    secret: training_rules.ObjectName
+    key: training_rules.SecretKey
+
+
+ParameterValue = Annotated[
+    training_rules.Plain | SecretParameter,
+    Rule(
+        must="must be a text, a number, a truth value or {secret: NAME, key: KEY}",
+        because="the model's code takes it as it is written here, or as the Secret of ml-training has it",
+        instead="write it as in max_depth: 10, or as in api_key: {secret: geocoder, key: token}",
+    ),
+]
+
+
+class Schedule(Model):
+    """When it runs by itself; a text alone is the value of `cron`."""
+
+    cron: str
+    time_zone: training_rules.TimeZone = "Etc/UTC"
+    suspend: bool = False
+    keep_succeeded: training_rules.Kept = 10
+    keep_failed: training_rules.Kept = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"cron": value} if isinstance(value, str) else value
+
+    @field_validator("cron")
+    @classmethod
+    def _a_time_that_comes(cls, text: str) -> str:
+        try:
+            cron.check(text)
+        except ValueError as fault:
+            raise training_rules.no_schedule(str(fault)) from None
+        return text
+
+
+Values = Annotated[list[training_rules.Scalar], Field(min_length=1), training_rules.SOME_VALUES]
+Grid = Annotated[
+    dict[training_rules.ParameterName, Values], Field(min_length=1), training_rules.SOME_PARAMETERS
+]
+Point = Annotated[
+    dict[training_rules.ParameterName, training_rules.Scalar], Field(min_length=1), training_rules.SOME_POINTS
+]
+
+
+class Sweep(Model):
+    """One run for every combination of a grid's values, or for every point; the best of them is registered."""
+
+    grid: Grid | None = None
+    points: Annotated[list[Point], Field(min_length=1), training_rules.SOME_POINTS] | None = None
+    max_parallel: training_rules.MaxParallel
+    metric: training_rules.Metric = "roc_auc"
+    goal: training_rules.Goal = "maximize"
+
+    @field_validator("grid")
+    @classmethod
+    def _few_combinations(cls, grid: dict[str, list[Any]] | None) -> dict[str, list[Any]] | None:
+        if grid and (points := prod(map(len, grid.values()))) > training_rules.MOST_POINTS:
+            raise training_rules.too_many_points(points)
+        return grid
+
+    @field_validator("points")
+    @classmethod
+    def _instead_of_a_grid(cls, points: list[Any] | None, info: ValidationInfo) -> list[Any] | None:
+        if points and len(points) > training_rules.MOST_POINTS:
+            raise training_rules.too_many_points(len(points))
+        if "grid" in info.data and (points is None) == (info.data["grid"] is None):
+            raise training_rules.grid_or_points()
+        return points
+
+    @property
+    def all_points(self) -> Sequence[dict[str, training_rules.Plain]]:
+        """What each run has instead of the job's own parameters."""
+        if self.points is not None:
+            return self.points
+        grid = self.grid or {}
+        return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+    @property
+    def most_at_once(self) -> int:
+        """Pods."""
+        return min(self.max_parallel, len(self.all_points))
+
+    @property
+    def swept(self) -> set[str]:
+        """Names of the parameters that differ between points."""
+        return {name for point in self.all_points for name in point}
