@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,10 +19,11 @@ BAD_INPUT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJobArgs:
-    """`model` is the registry's name for what comes out; `parameters` reach the image in upper case."""
+    """`model` is the registry's name for what comes out; `project` is the file of training/projects that makes it."""
 
     image: str
     commit: str | None
+    project: str
     model: str
     dataset: str
     parameters: Mapping[str, str | float | bool]
@@ -68,9 +70,8 @@ class TrainingJob(pulumi.ComponentResource):
 
 
 def _environment(name: str, urn: Input[str], args: TrainingJobArgs) -> Mapping[str, Input[str]]:
-    """The contract with training/settings.py, and the parameters; components/environment.py keeps their names apart."""
+    """The contract with training/settings.py."""
     return {
-        **{key.upper(): _text(value) for key, value in args.parameters.items()},
         **({"GIT_COMMIT": args.commit} if args.commit else {}),
         "DATASET": args.dataset,
         "EXPERIMENT": args.model,
@@ -79,15 +80,13 @@ def _environment(name: str, urn: Input[str], args: TrainingJobArgs) -> Mapping[s
         "MLFLOW_TRACKING_URI": args.tracking_url,
         "MODEL": args.model,
         "NODE_POOL": args.pool_name,
+        "PARAMETERS": json.dumps(dict(args.parameters), sort_keys=True),
+        "PROJECT": args.project,
         "PULUMI_URN": urn,
         "STACK": pulumi.get_stack(),
         "TRAINING_JOB": name,
         **args.artifact_store.environment,
     }
-
-
-def _text(value: str | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _container(args: TrainingJobArgs, environment: Mapping[str, Input[str]]) -> k8s.core.v1.ContainerArgsDict:

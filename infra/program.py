@@ -18,7 +18,7 @@ def deploy(stack: Settings) -> None:
     opts = ResourceOptions(provider=base.provider)
     tracking = MlflowServer("mlflow", _tracking(stack, base), opts)
     for name, training in stack.training.items():
-        TrainingJob(name, _training(training, stack.images, base, tracking), opts)
+        TrainingJob(name, _training(name, training, stack.images, base, tracking), opts)
     endpoints = {
         name: ModelEndpoint(name, _endpoint(name, endpoint, stack.images, base, tracking), opts)
         for name, endpoint in stack.endpoints.items()
@@ -41,10 +41,11 @@ def _tracking(stack: Settings, base: Foundation) -> MlflowServerArgs:
     )
 
 
-def _training(job: Training, images: Images, base: Foundation, tracking: MlflowServer) -> TrainingJobArgs:
+def _training(name: str, job: Training, images: Images, base: Foundation, tracking: MlflowServer) -> TrainingJobArgs:
     return TrainingJobArgs(
         image=images.training,
         commit=images.training_commit,
+        project=job.project or name,
         model=job.model,
         dataset=job.dataset,
         parameters=job.parameters,

@@ -277,12 +277,21 @@ LabelValue = Annotated[
         instead="choose one that `kubectl get nodes --show-labels` lists",
     ),
 ]
+ProjectName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$"),
+    Rule(
+        must="must be a name of a-z, 0-9, _ and -",
+        because="a project is a file of training/projects",
+        instead="write the file's name without .py, as in project: churn_boosted",
+    ),
+]
 ParameterName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
     Rule(
         must="must be a name of a-z, 0-9 and _",
-        because="the training image reads it from its environment in upper case",
+        because="it is a field of the project's parameter class",
         instead="rename it, as in n_estimators",
     ),
 ]
@@ -290,7 +299,7 @@ ParameterValue = Annotated[
     StrictBool | StrictInt | StrictFloat | StrictStr,
     Rule(
         must="must be a text, a number or a truth value",
-        because="it is handed over as one environment variable",
+        because="it is one value of one field of the project's parameter class",
         instead="write one value, as in max_depth: 10",
     ),
 ]

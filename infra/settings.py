@@ -13,7 +13,6 @@ import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from components import environment
 from infra import aws_rules, problems, rules, secret_rules
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
 from infra.model import Model
@@ -135,6 +134,7 @@ class Rest:
 class Training(Model):
     """Trained once, and again when anything of it changes."""
 
+    project: rules.ProjectName | None = Field(None, description="The entry's own name where it is left out.")
     model: rules.ModelName
     dataset: rules.Dataset
     node_pool: rules.PoolName
@@ -164,17 +164,6 @@ class Training(Model):
         if rest.kind == "aws" and not dataset.startswith(f"s3://{rest.bucket or dataset.split('/')[2]}/datasets/"):
             raise aws_rules.DATASET_IN_BUCKET.broken()
         return dataset
-
-    @field_validator("parameters")
-    @classmethod
-    def _none_of_ours(cls, parameters: dict[str, object]) -> dict[str, object]:
-        if taken := sorted(name for name in parameters if environment.is_taken(name.upper())):
-            raise Rule(
-                must=f"must not hold {', '.join(taken)}",
-                because="an environment variable of that name in the training container has another meaning",
-                instead="rename it here and in the training code",
-            ).broken()
-        return parameters
 
     @field_validator("gpus")
     @classmethod

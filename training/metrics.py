@@ -32,9 +32,7 @@ class Predictions:
 
     def only(self, rows: NDArray[np.bool_]) -> "Predictions":
         """Those of some of the rows."""
-        return Predictions(
-            truth=self.truth[rows], predicted=self.predicted[rows], probability=self.probability[rows]
-        )
+        return Predictions(truth=self.truth[rows], predicted=self.predicted[rows], probability=self.probability[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +58,7 @@ def predict(project: Project[Any], model: Classifier, table: pd.DataFrame) -> Pr
 
 
 def measure(predictions: Predictions, weights: NDArray[Any] | None = None) -> dict[str, float]:
-    """accuracy, f1 and roc_auc, each 0 to 1, or nan where only one label occurs; `weights` says how often a row counts."""
+    """accuracy, f1 and roc_auc, each 0 to 1, nan where one label alone occurs; `weights` says how often a row counts."""
     truth, predicted = predictions.truth, predictions.predicted
     weights = np.ones(len(truth)) if weights is None else weights
     right, hits = float(weights @ (truth == predicted)), float(weights @ (truth & predicted))
@@ -77,8 +75,10 @@ def measure(predictions: Predictions, weights: NDArray[Any] | None = None) -> di
 
 
 def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[np.intp]]:
-    """The bootstrap: how often each row is in a sample of as many rows, `count` times; for two models on the same rows,
-    measured with the same weights, the interval of their difference is a paired one."""
+    """The bootstrap: how often each row is in a sample of as many rows, `count` times.
+
+    Two models measured on the same rows with the same weights give a paired interval of their difference.
+    """
     chance = np.random.default_rng(seed)
     for _ in range(count):
         yield np.bincount(chance.integers(rows, size=rows), minlength=rows)

@@ -131,7 +131,9 @@ class Project(Generic[P]):
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ProjectError(f"the columns {', '.join(doubled)} are declared twice; name each once")
         if (self.split.how == "random") != (not self.split.by):
-            raise ProjectError(f"Split(how={self.split.how!r}, by={self.split.by!r}): give `by` for time and group alone")
+            raise ProjectError(
+                f"Split(how={self.split.how!r}, by={self.split.by!r}): give `by` for time and group alone"
+            )
         if strange := sorted(set(self.slices) - {c.name for c in self.columns if c.kind == "category"}):
             raise ProjectError(f"slices {', '.join(strange)} are no declared categories; name some of the columns")
 

@@ -13,16 +13,18 @@ from training.project import Project, Rows, Split
 
 
 def held_out(project: Project[Any], table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a checked table that no model of the project learns from; champion and challenger are compared on them.
+    """The rows of a checked table that no model of the project learns from: what models are compared on.
 
-    The same table gives the same rows, whenever and wherever this is asked.
+    The same table gives the same rows, whenever and wherever this is asked. Categories are pandas categories.
     """
     return table.loc[_mask(project.split, project.target.name, table)].reset_index(drop=True)
 
 
 def divide(project: Project[Any], table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(known, held out). `table` is empty afterwards: each column is let go once it is divided, so that the data is in
-    memory once and not twice."""
+    """(known, held out).
+
+    `table` is empty afterwards: each column is let go once it is divided, so that the data is in memory once.
+    """
     return _take(table, _mask(project.split, project.target.name, table))
 
 

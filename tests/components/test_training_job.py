@@ -1,5 +1,6 @@
 """A training run as a Job."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,10 +75,13 @@ def test_on_a_gpu_pool_it_asks_for_a_gpu_and_is_let_onto_the_nodes() -> None:
 def test_parameters_of_every_kind_reach_the_image() -> None:
     given = {"n_estimators": 200, "rate": 0.5, "text": "0.001", "balanced": True}
     read = values(deployed({"training.churn.parameters": given}))
-    assert read["N_ESTIMATORS"] == "200"
-    assert read["RATE"] == "0.5"
-    assert read["TEXT"] == "0.001"
-    assert read["BALANCED"] == "true"
+    assert json.loads(read["PARAMETERS"]) == given
+    assert not {name.upper() for name in given} & set(read)
+
+
+def test_it_trains_the_project_of_its_name_unless_it_names_another() -> None:
+    assert values(local())["PROJECT"] == "churn"
+    assert values(deployed({"training.churn.project": "churn_boosted"}))["PROJECT"] == "churn_boosted"
 
 
 def test_what_it_registers_can_be_traced_to_what_made_it() -> None:

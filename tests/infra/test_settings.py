@@ -91,12 +91,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.memory", "1Ti", 'is "1Ti": must be at most 256Gi, mlops:quotas.training.memory'),
     ("training.churn.parameters.Depth", 3, 'is "Depth": must be a name of a-z, 0-9 and _'),
     ("training.churn.parameters.depths", [1, 2], "is [1, 2]: must be a text, a number or a truth value"),
-    ("training.churn.parameters", {"path": "x", "aws_region": "x"}, "must not hold aws_region, path"),
-    (
-        "training.churn.parameters",
-        {"dataset": "x"},
-        "must not hold dataset, because an environment variable of that name",
-    ),
+    ("training.churn.project", "../x", 'is "../x": must be a name of a-z, 0-9, _ and -'),
     ("training.churn.model", "churn predictor", "must be a DNS label (RFC 1123)"),
     ("endpoints.Churn", {"version": 1}, 'is "Churn": must be a DNS label (RFC 1123)'),
     ("endpoints.1st", {"version": 1}, "that begins with a letter"),
