@@ -58,7 +58,7 @@ def predict(project: Project[Any], model: Classifier, table: pd.DataFrame) -> Pr
 
 
 def measure(predictions: Predictions, weights: NDArray[Any] | None = None) -> dict[str, float]:
-    """accuracy, f1 and roc_auc, each 0 to 1, nan where one label alone occurs; `weights` says how often a row counts."""
+    """accuracy, f1 and roc_auc, each 0 to 1, nan where one label is all; `weights` says how often a row counts."""
     truth, predicted = predictions.truth, predictions.predicted
     weights = np.ones(len(truth)) if weights is None else weights
     right, hits = float(weights @ (truth == predicted)), float(weights @ (truth & predicted))

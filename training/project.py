@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import pandas as pd
 from mlflow.models import ModelSignature
@@ -71,9 +71,9 @@ class Target:
 class Split:
     """Which rows a model does not learn from, `test_share` of them: the same for the same table, always.
 
-    `random` keeps the balance of labels. `time` holds out the latest rows by the column `by`, and rows of one moment stay
-    together. `group` keeps all rows with one value of `by` together (a household, a device), and a group on the same side
-    when the table grows.
+    `random` keeps the balance of labels. `time` holds out the latest rows by the column `by`; rows of one moment stay
+    together. `group` keeps all rows with one value of `by` together (a household, a device), and a group on the same
+    side when the table grows. `by` need not be a feature.
     """
 
     how: Literal["random", "time", "group"] = "random"
@@ -92,9 +92,17 @@ class Classifier(Protocol):
     """What `fit` returns, and what scikit-learn's pipelines are."""
 
     @property
-    def classes_(self) -> NDArray[Any]: ...
-    def predict(self, X: pd.DataFrame) -> NDArray[Any]: ...
-    def predict_proba(self, X: pd.DataFrame) -> NDArray[Any]: ...
+    def classes_(self) -> NDArray[Any]:
+        """The labels, in the order of `predict_proba`'s columns."""
+        ...
+
+    def predict(self, table: pd.DataFrame, /) -> NDArray[Any]:
+        """A label for each row."""
+        ...
+
+    def predict_proba(self, table: pd.DataFrame, /) -> NDArray[Any]:
+        """A probability for each row and label."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,4 +178,4 @@ def load(name: str) -> Project[Any]:
     declared = vars(importlib.import_module(f"training.projects.{module}")).get("PROJECT")
     if not isinstance(declared, Project):
         raise ProjectError(f"training/projects/{module}.py declares no PROJECT; write PROJECT = Project(...)")
-    return declared
+    return cast("Project[Any]", declared)

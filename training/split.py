@@ -51,13 +51,12 @@ def _mask(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _random(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-    mask = np.zeros(len(table), dtype=bool)
+    rows, labels = np.arange(len(table)), pd.factorize(table[target], sort=True)[0]
     try:
-        _, chosen = train_test_split(
-            np.arange(len(table)), test_size=split.test_share, random_state=split.seed, stratify=table[target]
-        )
+        _, chosen = train_test_split(rows, test_size=split.test_share, random_state=split.seed, stratify=labels)
     except ValueError as error:
         raise DataError(f"{len(table)} rows cannot be split: {error}; give more rows of each label") from error
+    mask = np.zeros(len(table), dtype=bool)
     mask[chosen] = True
     return mask
 
