@@ -27,14 +27,12 @@ class Sweep:
         return ceil(len(self.points) / self.max_parallel)
 
 
-def indexed(sweep: Sweep, retries: int) -> k8s.batch.v1.JobSpecArgsDict:
-    """What a Job of one pod a point has beside what any training Job has; each point has its own retries."""
-    return {
-        "completion_mode": "Indexed",
-        "completions": len(sweep.points),
-        "parallelism": min(sweep.max_parallel, len(sweep.points)),
-        "backoff_limit_per_index": retries,
-    }
+def index(job: k8s.batch.v1.JobSpecArgsDict, sweep: Sweep, retries: int) -> None:
+    """Makes it a Job of one pod a point, `max_parallel` of them at once; each point has its own retries."""
+    job["completion_mode"] = "Indexed"
+    job["completions"] = len(sweep.points)
+    job["parallelism"] = min(sweep.max_parallel, len(sweep.points))
+    job["backoff_limit_per_index"] = retries
 
 
 def told(sweep: Sweep, retries: int) -> str:

@@ -57,10 +57,9 @@ def container(name: str, urn: Input[str], args: TrainingContainerArgs) -> k8s.co
     """`name` is the training job's in the stack file, `urn` that of the object whose Jobs it runs in."""
     devices = {args.pool.gpu_resource: str(args.gpus)} if args.pool.gpu_resource and args.gpus else {}
     disk = {"ephemeral-storage": args.ephemeral_storage}
-    return {
+    made: k8s.core.v1.ContainerArgsDict = {
         "name": NAME,
         "image": args.image,
-        **({"command": list(args.command)} if args.command else {}),
         "env": _environment(name, urn, args),
         "env_from": pods.secret_environment(args.grant),
         "resources": pods.resources(args.cpu, args.memory, **disk, **devices),
@@ -68,6 +67,9 @@ def container(name: str, urn: Input[str], args: TrainingContainerArgs) -> k8s.co
         "termination_message_policy": "FallbackToLogsOnError",
         "volume_mounts": [pods.TMP],
     }
+    if args.command:
+        made["command"] = args.command
+    return made
 
 
 def _environment(name: str, urn: Input[str], args: TrainingContainerArgs) -> list[k8s.core.v1.EnvVarArgsDict]:

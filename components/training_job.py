@@ -37,10 +37,10 @@ class TrainingJobArgs(TrainingContainerArgs):
 class TrainingJob(pulumi.ComponentResource):
     """A CronJob of the training job's name, which every run is made from; and, without a schedule, a first run.
 
-    Without a schedule the CronJob is suspended: `make train` makes Jobs from it. The first run is a Job that `pulumi up`
-    starts and does not wait for. Any change makes a new one and removes the old one, running or done; no change leaves
-    it be, so a model is not trained twice. It has no time to live for the same reason: Pulumi would make a Job again
-    that cleaned itself up.
+    Without a schedule the CronJob is suspended: `make train` makes Jobs from it. The first run is a Job that
+    `pulumi up` starts and does not wait for. Any change makes a new one and removes the old one, running or done; no
+    change leaves it be, so a model is not trained twice. It has no time to live for the same reason: Pulumi would make
+    a Job again that cleaned itself up.
     """
 
     template_name: Output[str]
@@ -96,21 +96,10 @@ def _urn(name: str, kind: str) -> Output[str]:
 def _job(
     labels: Mapping[str, str], args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict
 ) -> k8s.batch.v1.JobSpecArgsDict:
+    pod = _pod(args, container)
     seconds = args.deadline_minutes * 60
-    pod: k8s.core.v1.PodSpecArgsDict = {
-        **pods.hardened(container),
-        "service_account_name": args.service_account or args.grant.service_account,
-        "restart_policy": "Never",
-        "node_selector": args.pool.labels,
-        "tolerations": _tolerations(args.pool),
-        "volumes": [pods.scratch("tmp", args.ephemeral_storage)],
-        **({"priority_class_name": args.priority_class} if args.priority_class else {}),
-        # One point that hangs must not use up the time of the others.
-        **({"active_deadline_seconds": seconds} if args.sweep else {}),
-    }
-    return {
-        **(sweep.indexed(args.sweep, args.retries) if args.sweep else {"backoff_limit": args.retries}),
-        "active_deadline_seconds": seconds * (args.sweep.waves if args.sweep else 1),
+    job: k8s.batch.v1.JobSpecArgsDict = {
+        "active_deadline_seconds": seconds,
         "pod_failure_policy": {
             "rules": [
                 # A node that is drained or taken back is nobody's mistake and does not count as an attempt.
@@ -123,6 +112,28 @@ def _job(
         },
         "template": {"metadata": {"labels": labels}, "spec": pod},
     }
+    if args.sweep:
+        sweep.index(job, args.sweep, args.retries)
+        job["active_deadline_seconds"] = seconds * args.sweep.waves
+        # One point that hangs must not use up the time of the others.
+        pod["active_deadline_seconds"] = seconds
+    else:
+        job["backoff_limit"] = args.retries
+    return job
+
+
+def _pod(args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
+    pod: k8s.core.v1.PodSpecArgsDict = {
+        **pods.hardened(container),
+        "service_account_name": args.service_account or args.grant.service_account,
+        "restart_policy": "Never",
+        "node_selector": args.pool.labels,
+        "tolerations": _tolerations(args.pool),
+        "volumes": [pods.scratch("tmp", args.ephemeral_storage)],
+    }
+    if args.priority_class:
+        pod["priority_class_name"] = args.priority_class
+    return pod
 
 
 def _tolerations(pool: NodePool) -> list[k8s.core.v1.TolerationArgsDict]:

@@ -24,9 +24,7 @@ NEVER = Schedule(cron="0 0 1 1 *", time_zone="Etc/UTC", suspend=True, keep_succe
 """Of a training job without a schedule: its CronJob is only the template that `make train` makes Jobs from."""
 
 
-def cron_job(
-    schedule: Schedule, template: k8s.batch.v1.JobTemplateSpecArgsDict
-) -> k8s.batch.v1.CronJobSpecArgsDict:
+def cron_job(schedule: Schedule, template: k8s.batch.v1.JobTemplateSpecArgsDict) -> k8s.batch.v1.CronJobSpecArgsDict:
     """One Job at a time: a run that is late for the next one's start makes that one not happen."""
     return {
         "schedule": schedule.cron,

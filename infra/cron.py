@@ -30,8 +30,8 @@ FIELDS = (
     _Field("minute", 0, 59),
     _Field("hour", 0, 23),
     _Field("day of the month", 1, 31),
-    _Field("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec".split()),
-    _Field("day of the week", 0, 6, "sun mon tue wed thu fri sat".split()),
+    _Field("month", 1, 12, ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
+    _Field("day of the week", 0, 6, ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
 )
 
 
@@ -54,16 +54,22 @@ def _values(field: _Field, text: str) -> set[int]:
 
 
 def _range(field: _Field, part: str) -> range:
-    found = PART.fullmatch(part)
     try:
-        if not found:
-            raise ValueError(part)
-        first = field.number(found["first"]) if found["first"] else field.least
-        only = found["first"] and not found["step"]
-        last = field.number(found["last"]) if found["last"] else first if only else field.most
-        step = int(found["step"] or 1)
+        first, last, step = _ends(field, part)
     except ValueError:
         raise ValueError(f"{part!r} is no {field.name}, {field.least} to {field.most}") from None
     if last < first or step == 0:
         raise ValueError(f"{part!r} names no {field.name}")
     return range(first, last + 1, step)
+
+
+def _ends(field: _Field, part: str) -> tuple[int, int, int]:
+    """The first and the last value, and the step between."""
+    found = PART.fullmatch(part)
+    if not found:
+        raise ValueError(part)
+    first, last, step = found.groups()
+    if first is None:
+        return field.least, field.most, int(step or 1)
+    to = field.number(last) if last else field.most if step else field.number(first)
+    return field.number(first), to, int(step or 1)

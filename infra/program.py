@@ -1,15 +1,19 @@
 """Joins the components of a stack and exports what people need to know."""
 
 import pulumi
-from pulumi import ResourceOptions
+from pulumi import Input, ResourceOptions
 
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
+from components.sweep import Scalar, Sweep
+from components.training_container import SecretValue
 from components.training_job import TrainingJob, TrainingJobArgs
-from infra import aws_settings
+from components.training_schedule import Schedule
+from infra import aws_settings, training_settings
 from infra import foundation as foundations
 from infra.settings import Endpoint, Images, Settings, Training
+from infra.training_settings import SecretParameter
 
 
 def deploy(stack: Settings) -> None:
@@ -18,7 +22,7 @@ def deploy(stack: Settings) -> None:
     opts = ResourceOptions(provider=base.provider)
     tracking = MlflowServer("mlflow", _tracking(stack, base), opts)
     for name, training in stack.training.items():
-        TrainingJob(name, _training(training, stack.images, base, tracking), opts)
+        TrainingJob(name, _training(name, training, stack, base, tracking), opts)
     endpoints = {
         name: ModelEndpoint(name, _endpoint(name, endpoint, stack.images, base, tracking), opts)
         for name, endpoint in stack.endpoints.items()
@@ -41,24 +45,48 @@ def _tracking(stack: Settings, base: Foundation) -> MlflowServerArgs:
     )
 
 
-def _training(job: Training, images: Images, base: Foundation, tracking: MlflowServer) -> TrainingJobArgs:
+def _training(name: str, job: Training, stack: Settings, base: Foundation, tracking: MlflowServer) -> TrainingJobArgs:
     return TrainingJobArgs(
-        image=images.training,
-        commit=images.training_commit,
+        image=job.image or stack.images.training,
+        # Of another image nobody said which commit it was built from.
+        commit=None if job.image else stack.images.training_commit,
+        command=job.command or (),
+        project=job.project or name,
         model=job.model,
         dataset=job.dataset,
-        parameters=job.parameters,
+        parameters={key: _parameter(value) for key, value in job.parameters.items()},
         cpu=job.cpu,
         memory=job.memory,
+        ephemeral_storage=job.ephemeral_storage,
         gpus=job.gpus or 0,
         pool_name=job.node_pool,
         pool=base.node_pools[job.node_pool],
         deadline_minutes=job.deadline_minutes,
         retries=job.retries,
+        priority_class=job.priority_class,
+        service_account=job.service_account,
+        schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
+        sweep=_sweep(job.sweep) if job.sweep else None,
         tracking_url=tracking.url,
+        tracking_ui=_tracking_ui(stack, base, tracking),
         artifact_store=base.artifact_store,
         grant=base.training,
     )
+
+
+def _parameter(value: Scalar | SecretParameter) -> Scalar | SecretValue:
+    return SecretValue(**value.model_dump()) if isinstance(value, SecretParameter) else value
+
+
+def _sweep(asked: training_settings.Sweep) -> Sweep:
+    return Sweep(points=asked.all_points, max_parallel=asked.max_parallel, metric=asked.metric, goal=asked.goal)
+
+
+def _tracking_ui(stack: Settings, base: Foundation, tracking: MlflowServer) -> Input[str]:
+    """Where people reach MLflow: its ingress, else the first host beside its own that it answers to."""
+    if way := _ingress(base, stack.tracking.ingress, "/health"):
+        return way.url
+    return f"http://{stack.tracking.allowed_hosts[0]}" if stack.tracking.allowed_hosts else tracking.url
 
 
 def _endpoint(

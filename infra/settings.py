@@ -134,9 +134,11 @@ class Rest:
 class Training(Model):
     """Trained once, and again when anything of it changes; or, with `schedule`, whenever the time comes.
 
-    `image` and `command` replace what is common to all. `priority_class` and `service_account` are in the cluster already.
+    `image` and `command` replace what is common to all; `priority_class` and `service_account` are in the cluster
+    already.
     """
 
+    project: training_rules.ProjectName | None = Field(None, description="The entry's own name where it is left out.")
     model: rules.ModelName
     image: rules.Image | None = None
     command: Annotated[list[training_rules.Word], Field(min_length=1), training_rules.NO_WORD] | None = None
@@ -201,7 +203,6 @@ class Training(Model):
                     instead="ask for less, or raise the quota",
                 ).broken()
         return amount
-
 
     @field_validator("sweep")
     @classmethod

@@ -30,12 +30,21 @@ def _in_the_database(name: str) -> str:
 
 MOST_POINTS = 100
 """Of a sweep: more are searched better by a method than by trying all."""
+ProjectName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$"),
+    Rule(
+        must="must be a name of a-z, 0-9, _ and -",
+        because="a project is a file of training/projects",
+        instead="write the file's name without .py, as in project: churn_boosted",
+    ),
+]
 ParameterName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
     Rule(
         must="must be a name of a-z, 0-9 and _",
-        because="it is the name of an attribute in the model's code",
+        because="it is a field of the project's parameter class",
         instead="rename it, as in n_estimators",
     ),
 ]
@@ -114,7 +123,7 @@ MaxParallel = Annotated[
 ]
 Metric = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-zA-Z][-\w./ ]{0,249}$"),
+    StringConstraints(pattern=r"^[a-zA-Z][-a-zA-Z0-9_./]{0,99}$"),
     Rule(
         must="must be the name of a metric that each run logs",
         because="by it the best point is found, which alone is registered",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from infra import cron, training_rules
+from infra import aws_rules, cron, training_rules
 from infra.model import Model
 from infra.rules import Rule
 
@@ -34,13 +34,13 @@ class Schedule(Model):
 
     cron: str
     time_zone: training_rules.TimeZone = "Etc/UTC"
-    suspend: bool = False
+    suspend: aws_rules.Truth = False
     keep_succeeded: training_rules.Kept = 10
     keep_failed: training_rules.Kept = 10
 
     @model_validator(mode="before")
     @classmethod
-    def _from_text(cls, value: Any) -> Any:
+    def _from_text(cls, value: object) -> object:
         return {"cron": value} if isinstance(value, str) else value
 
     @field_validator("cron")
@@ -54,9 +54,7 @@ class Schedule(Model):
 
 
 Values = Annotated[list[training_rules.Scalar], Field(min_length=1), training_rules.SOME_VALUES]
-Grid = Annotated[
-    dict[training_rules.ParameterName, Values], Field(min_length=1), training_rules.SOME_PARAMETERS
-]
+Grid = Annotated[dict[training_rules.ParameterName, Values], Field(min_length=1), training_rules.SOME_PARAMETERS]
 Point = Annotated[
     dict[training_rules.ParameterName, training_rules.Scalar], Field(min_length=1), training_rules.SOME_POINTS
 ]

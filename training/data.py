@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Literal, Protocol, TypedDict, cast
+from typing import IO, Any, Protocol, TypedDict, cast
 from urllib.parse import unquote, urlsplit
 
 import boto3
 import pandas as pd
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from training.project import Column, Project, Target
 
 # Some exports, the original of the Telco table among them, write a missing number as a blank.
 BLANKS = ["", " "]
@@ -29,22 +31,6 @@ class StoreError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of the table. An `integer` is there in every row; a `number` or a `category` may be missing."""
-
-    name: str
-    kind: Literal["integer", "number", "category"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """The column to predict and the two labels it holds, the one of interest last."""
-
-    name: str
-    labels: tuple[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A checked table: the declared columns and the target, in that order, and what it was read from."""
 
@@ -56,13 +42,14 @@ class Dataset:
     """Columns of the file that the model does not use."""
 
 
-def load(uri: str, columns: Sequence[Column], target: Target) -> Dataset:
+def load(uri: str, project: Project[Any]) -> Dataset:
     """The checked table at the URI.
 
     Raises:
         DataError: it is not there, not readable, or not the declared table.
         StoreError: S3 did not answer.
     """
+    columns, target = project.columns, project.target
     content = read(uri)
     table = _parse(content, uri)
     names = [column.name for column in columns] + [target.name]

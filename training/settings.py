@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, Json, StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Value = StrictBool | StrictInt | StrictFloat | StrictStr
+SECRET_PREFIX = "PARAMETER_"
 
 
 class SettingsError(Exception):
@@ -30,8 +32,9 @@ class Termination(BaseSettings):
 class Settings(Termination):
     """One training run. Every field is an environment variable of the same name in upper case."""
 
+    project: Text = Field(description="the model project: a file of training/projects", examples=["churn"])
     dataset: Text = Field(
-        description="where the table to learn from lies: s3://BUCKET/KEY, file:///PATH or a path, in CSV",
+        description="where the table to learn from lies: s3://BUCKET/KEY, file:///PATH or a path, in CSV or Parquet",
         examples=["s3://mlops-artifacts/datasets/churn.csv"],
     )
     model: Name = Field(
@@ -43,8 +46,11 @@ class Settings(Termination):
         examples=["http://localhost:5000"],
     )
     experiment: Text = Field("default", description="MLflow experiment of the run", examples=["churn"])
-    n_estimators: int = Field(100, ge=1, le=10_000, description="number of trees", examples=["100"])
-    max_depth: int = Field(10, ge=1, le=100, description="greatest depth of a tree", examples=["10"])
+    parameters: Json[dict[str, Value]] = Field(
+        default_factory=dict,
+        description="the project's parameters, as one JSON object of texts, numbers and truth values",
+        examples=['{"n_estimators": 100}'],
+    )
 
     git_commit: str = Field("", description="commit of the code in the image", examples=["3f2a9c1"])
     image: str = Field("", description="image of the container", examples=["lab.local/training:1a2b3c"])
@@ -52,9 +58,15 @@ class Settings(Termination):
     pulumi_urn: str = Field("", description="Pulumi URN of the job", examples=["urn:pulumi:local::mlops::..."])
     training_job: str = Field("", description="name of the job in the stack file", examples=["churn"])
     node_pool: str = Field("", description="node pool of the job", examples=["cpu"])
+    requester: str = Field("", description="who asked for the run", examples=["ada"])
 
+    work_folder: Path = Field(
+        Path("/tmp/training"),
+        description="where what a run made is kept until MLflow has it",
+        examples=["/tmp/training"],
+    )
     mlflow_patience_seconds: float = Field(
-        60, ge=0, le=600, description="how long to wait for an MLflow that does not answer yet", examples=["60"]
+        60, ge=0, le=86_400, description="how long to wait for an MLflow that does not answer", examples=["60"]
     )
 
     @classmethod
@@ -70,20 +82,24 @@ class Settings(Termination):
             raise SettingsError("; ".join(_sentences(error))) from error
 
     def prepare_process(self) -> None:
-        """Libraries behave as a job needs: they retry for a minute, not four, and do not chat."""
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+        """Libraries behave as a job needs: they give up soon, since we try again, and do not chat."""
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # the image has no git; GIT_COMMIT says what it would
 
     @property
-    def parameters(self) -> dict[str, int]:
-        """The hyperparameters, as MLflow shows them."""
-        return {"n_estimators": self.n_estimators, "max_depth": self.max_depth}
+    def secrets(self) -> dict[str, str]:
+        """Parameters given by reference to a Secret, as PARAMETER_NAME: used, and told nobody."""
+        return {
+            name.removeprefix(SECRET_PREFIX).lower(): value
+            for name, value in os.environ.items()
+            if name.startswith(SECRET_PREFIX)
+        }
 
     @property
     def origin(self) -> dict[str, str]:
         """Where the run comes from, as tags of run and version; what is not known is left out."""
-        names = ("git_commit", "image", "stack", "pulumi_urn", "training_job", "node_pool")
+        names = ("project", "git_commit", "image", "stack", "pulumi_urn", "training_job", "node_pool", "requester")
         return {name: value for name in names if (value := str(getattr(self, name)))}
 
 

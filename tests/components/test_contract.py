@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from components import environment as contract
 from components.training_job import BAD_INPUT
 from serving.settings import FetchSettings, ServerSettings
-from tests.deployed import deployed, environment, local
+from tests.deployed import environment, local
 from training.settings import Settings as TrainingSettings
 from training.settings import SettingsError
 from training.train import explain
@@ -43,6 +42,7 @@ def test_training_reads_what_the_job_says(container: Mapping[str, str]) -> None:
     read = TrainingSettings.load()
     assert read.dataset == "s3://mlops-artifacts/datasets/churn.csv"
     assert read.model == read.experiment == "churn-predictor"
+    assert read.project == "churn"
     assert read.parameters == {"n_estimators": 100, "max_depth": 10}
     assert read.origin == {
         name: container[name.upper()]
@@ -77,13 +77,6 @@ def test_no_variable_is_written_for_nobody(kind: str, name: str, group: str, rea
     written = environment(local().one(f":{kind}", name).spec["template"]["spec"][group][0]).keys()
     read = {field.upper() for reader in readers for field in reader.model_fields}
     assert written - read <= READ_BY_LIBRARIES
-
-
-def test_the_names_that_parameters_cannot_have_are_those_the_job_sets() -> None:
-    (pod,) = deployed({"training.churn.parameters": {}}).one(":Job", "churn").spec["template"]["spec"]["containers"]
-    written = environment(pod).keys()
-    assert not [name for name in written if not contract.is_taken(name)]
-    assert written >= contract.SET
 
 
 def test_training_exits_with_the_code_that_stops_the_job() -> None:

@@ -1,5 +1,6 @@
 """A training run as a Job."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,10 +75,13 @@ def test_on_a_gpu_pool_it_asks_for_a_gpu_and_is_let_onto_the_nodes() -> None:
 def test_parameters_of_every_kind_reach_the_image() -> None:
     given = {"n_estimators": 200, "rate": 0.5, "text": "0.001", "balanced": True}
     read = values(deployed({"training.churn.parameters": given}))
-    assert read["N_ESTIMATORS"] == "200"
-    assert read["RATE"] == "0.5"
-    assert read["TEXT"] == "0.001"
-    assert read["BALANCED"] == "true"
+    assert json.loads(read["PARAMETERS"]) == given
+    assert not {name.upper() for name in given} & set(read)
+
+
+def test_it_trains_the_project_of_its_name_unless_it_names_another() -> None:
+    assert values(local())["PROJECT"] == "churn"
+    assert values(deployed({"training.churn.project": "churn_boosted"}))["PROJECT"] == "churn_boosted"
 
 
 def test_what_it_registers_can_be_traced_to_what_made_it() -> None:
@@ -88,6 +92,48 @@ def test_what_it_registers_can_be_traced_to_what_made_it() -> None:
     assert read["PULUMI_URN"] == local().one(":Job", "churn").urn
     assert read["TRAINING_JOB"] == "churn"
     assert read["NODE_POOL"] == "cpu"
+
+
+def test_a_parameter_in_a_secret_is_a_reference_to_the_last() -> None:
+    given = {"depth": 3, "api_key": {"secret": "geocoder", "key": "token"}}
+    read = values(deployed({"training.churn.parameters": given}))
+    assert json.loads(read["PARAMETERS"]) == {"depth": 3}
+    assert read["PARAMETER_API_KEY"] == {"secretKeyRef": {"name": "geocoder", "key": "token"}}
+
+
+def test_kubernetes_reads_no_variable_into_a_text() -> None:
+    read = values(deployed({"training.churn.parameters": {"text": "$(HOME) $$ $5"}}))
+    assert json.loads(read["PARAMETERS"].replace("$$", "$")) == {"text": "$(HOME) $$ $5"}
+    assert "$$(HOME)" in read["PARAMETERS"]
+
+
+def test_image_and_command_are_its_own_where_it_says_so() -> None:
+    recording = deployed(
+        {"training.churn.image": "lab.local/mine:1", "training.churn.command": ["python", "-m", "mine"]}
+    )
+    (container,) = pod(recording)["containers"]
+    assert container["image"] == values(recording)["IMAGE"] == "lab.local/mine:1"
+    assert container["command"] == ["python", "-m", "mine"]
+    assert "GIT_COMMIT" not in values(recording), "nobody said what that image was built from"
+    assert "command" not in pod(local())["containers"][0]
+
+
+def test_it_runs_as_whom_it_names_and_with_the_priority_it_names() -> None:
+    recording = deployed({"training.churn.service_account": "mine", "training.churn.priority_class": "high"})
+    assert (pod(recording)["serviceAccountName"], pod(recording)["priorityClassName"]) == ("mine", "high")
+    assert pod(local())["serviceAccountName"] == "training"
+    assert "priorityClassName" not in pod(local())
+
+
+def test_what_it_writes_to_disk_is_asked_for_and_capped() -> None:
+    spec = pod(deployed({"training.churn.ephemeral_storage": "4096Mi"}))
+    resources = spec["containers"][0]["resources"]
+    assert resources["requests"]["ephemeral-storage"] == resources["limits"]["ephemeral-storage"] == "4Gi"
+    assert spec["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}}]
+
+
+def test_a_run_knows_the_name_of_its_job() -> None:
+    assert values(local())["JOB_NAME"] == {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
 
 
 def test_it_starts_when_mlflow_answers() -> None:

@@ -66,7 +66,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ),
     ("tracking.replica", 3, "did you mean replicas?"),
     ("training", [], "is []: must be a mapping"),
-    ("training.churn", "yes", 'is "yes": must be a mapping, because it holds cpu, dataset, deadline_minutes'),
+    ("training.churn", "yes", 'is "yes": must be a mapping, because it holds command, cpu, dataset, deadline_minutes'),
     ("training.Churn_1", LOCAL["training"]["churn"], 'is "Churn_1": must be a DNS label (RFC 1123)'),
     ("training.churn.node_pool", "tpu", "must name a pool of mlops:foundation.node_pools"),
     ("training.churn.node_pool", "tpu", "write one of cpu, gpu, or add the pool there"),
@@ -90,13 +90,91 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.cpu", 65, "is 65: must be at most 64, mlops:quotas.training.cpu"),
     ("training.churn.memory", "1Ti", 'is "1Ti": must be at most 256Gi, mlops:quotas.training.memory'),
     ("training.churn.parameters.Depth", 3, 'is "Depth": must be a name of a-z, 0-9 and _'),
-    ("training.churn.parameters.depths", [1, 2], "is [1, 2]: must be a text, a number or a truth value"),
-    ("training.churn.parameters", {"path": "x", "aws_region": "x"}, "must not hold aws_region, path"),
+    ("training.churn.parameters.depths", [1, 2], "is [1, 2]: must be a text, a number, a truth value or {secret"),
+    ("training.churn.project", "../x", 'is "../x": must be a name of a-z, 0-9, _ and -'),
     (
-        "training.churn.parameters",
-        {"dataset": "x"},
-        "must not hold dataset, because an environment variable of that name",
+        "training.churn.parameters.key",
+        {"secret": "a"},
+        'is {"secret": "a"}: must be a text, a number, a truth value or {',
     ),
+    ("training.churn.parameters.key", {"secret": "A B", "key": "k"}, "as in api_key: {secret: geocoder, key: token}"),
+    ("training.churn.image", "training:latest", "must be a full image name"),
+    ("training.churn.command", "python -m mine", "must be a list of words"),
+    ("training.churn.command", ["python", ""], 'is "": must be a text that is not empty', "training.churn.command.1"),
+    ("training.churn.ephemeral_storage", "2G", "must be an amount of disk with a binary unit"),
+    ("training.churn.priority_class", "Very high", "must be the name of an object of the cluster"),
+    ("training.churn.service_account", "_", "must be the name of an object of the cluster"),
+    (f"training.{'a' * 53}", LOCAL["training"]["churn"], "at most 52 characters"),
+    ("training.churn.schedule", "0 3 * *", "because there are 4 fields instead of 5", "training.churn.schedule.cron"),
+    ("training.churn.schedule.cron", "0 24 * * *", "because '24' is no hour, 0 to 23; write it as in"),
+    ("training.churn.schedule", {"suspend": True}, "is missing: must be", "training.churn.schedule.cron"),
+    (
+        "training.churn.schedule",
+        {"cron": "@daily", "time_zone": "Mars/Olympus"},
+        'is "Mars/Olympus": must be a time zone of the IANA database',
+        "training.churn.schedule.time_zone",
+    ),
+    (
+        "training.churn.schedule",
+        {"cron": "@daily", "suspend": 1},
+        "is 1: must be true or false",
+        "training.churn.schedule.suspend",
+    ),
+    (
+        "training.churn.schedule",
+        {"cron": "@daily", "keep_failed": -1},
+        "is -1: must be a whole number from 0 to 100",
+        "training.churn.schedule.keep_failed",
+    ),
+    ("training.churn.schedule", 3, "is 3: must be a mapping, because it holds cron, keep_failed"),
+    (
+        "training.churn.sweep",
+        {"max_parallel": 1},
+        "is null: must be there, or grid, and not both",
+        "training.churn.sweep.points",
+    ),
+    (
+        "training.churn.sweep",
+        {"max_parallel": 1, "grid": {"max_depth": [1]}, "points": [{"max_depth": 1}]},
+        "must be there, or grid, and not both",
+        "training.churn.sweep.points",
+    ),
+    (
+        "training.churn.sweep",
+        {"grid": {"max_depth": [1, 2]}},
+        "is missing: must be a whole number from 1 to 100",
+        "training.churn.sweep.max_parallel",
+    ),
+    (
+        "training.churn.sweep",
+        {"max_parallel": 2, "grid": {"max_depth": [*range(1, 12)], "n_estimators": [*range(1, 11)]}},
+        "is 110 points: must make at most 100 points, because each is a run with its cost",
+        "training.churn.sweep.grid",
+    ),
+    (
+        "training.churn.sweep",
+        {"max_parallel": 2, "points": [{"max_depth": 1}] * 101},
+        "is 101 points: must make at most 100 points",
+        "training.churn.sweep.points",
+    ),
+    (
+        "training.churn.sweep",
+        {"max_parallel": 2, "grid": {"max_depth": 3}},
+        "is 3: must be a list of one value or more",
+        "training.churn.sweep.grid.max_depth",
+    ),
+    (
+        "training.churn.sweep",
+        {"max_parallel": 2, "points": [{"max_depth": [3]}]},
+        "is [3]: must be a text, a number or a truth value",
+        "training.churn.sweep.points.0.max_depth",
+    ),
+    (
+        "training.churn.sweep",
+        {"max_parallel": 2, "grid": {"max_dept": [3]}},
+        "must not hold max_dept, because a sweep varies what stands under parameters",
+    ),
+    ("training.churn.sweep", {"max_parallel": 2, "grid": {"max_dept": [3]}}, "did you mean max_depth?"),
     ("training.churn.model", "churn predictor", "must be a DNS label (RFC 1123)"),
     ("endpoints.Churn", {"version": 1}, 'is "Churn": must be a DNS label (RFC 1123)'),
     ("endpoints.1st", {"version": 1}, "that begins with a letter"),
@@ -192,6 +270,23 @@ def test_a_job_on_a_gpu_pool_gets_one_gpu_without_asking() -> None:
 def test_more_gpus_than_a_pool_gives_are_refused_with_its_number() -> None:
     (line,) = problems(changed({"training.churn.node_pool": "gpu", "training.churn.gpus": 3}))
     assert "training.churn.gpus is 3: must be at most 2, the max of pool gpu" in line
+
+
+def test_a_sweep_that_its_namespace_would_refuse_in_part_is_refused_before() -> None:
+    sweep = {"max_parallel": 40, "grid": {"max_depth": [*range(1, 81)]}}
+    (line,) = problems(changed({"training.churn.cpu": 2, "training.churn.sweep": sweep}))
+    assert "sweep is 40 pods at once with cpu 80, memory 40Gi, pods 40: must fit mlops:quotas.training" in line
+    gpus = {"training.churn.node_pool": "gpu", "training.churn.gpus": 2, "training.churn.sweep": sweep}
+    assert "memory 40Gi, pods 40, gpus 80: must fit mlops:quotas.training" in problems(changed(gpus))[0]
+
+
+def test_a_schedule_can_be_written_as_the_times_alone() -> None:
+    read: list[settings.Settings] = []
+    config = changed({"training.churn.schedule": "0 3 * * 0"})
+    record(lambda: read.append(settings.read()), config=config, secrets=SECRETS)
+    schedule = read[0].training["churn"].schedule
+    assert schedule
+    assert (schedule.cron, schedule.time_zone, schedule.suspend) == ("0 3 * * 0", "Etc/UTC", False)
 
 
 def test_keys_of_other_programs_in_the_file_are_let_be() -> None:

@@ -1,5 +1,7 @@
-import pandas as pd
+from typing import Any
+
+from numpy.typing import NDArray
 
 def train_test_split(
-    table: pd.DataFrame, *, test_size: float, random_state: int, stratify: pd.Series[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]: ...
+    rows: NDArray[Any], *, test_size: float, random_state: int, stratify: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
