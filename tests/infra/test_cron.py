@@ -7,7 +7,15 @@ from infra import cron
 
 @pytest.mark.parametrize(
     "schedule",
-    ["0 3 * * 0", "*/15 9-17 * * MON-fri", "5/10,7 * ? jan,6 *", "@daily", "0 0 29 2 *", "0 0 31 2 1", "0 0 30,31 2,4 *"],
+    [
+        "0 3 * * 0",
+        "*/15 9-17 * * MON-fri",
+        "5/10,7 * ? jan,6 *",
+        "@daily",
+        "0 0 29 2 *",
+        "0 0 31 2 1",
+        "0 0 30,31 2,4 *",
+    ],
 )
 def test_it_is_taken(schedule: str) -> None:
     cron.check(schedule)

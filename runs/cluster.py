@@ -1,0 +1,92 @@
+"""The cluster that a kubeconfig names, by way of `kubectl`."""
+
+import json
+import re
+import subprocess
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from components import names
+from runs.errors import ClusterError, RunsError
+
+LISTENING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+)")
+Object = Mapping[str, Any]
+"""One of Kubernetes', as its JSON has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """The namespace of training Jobs in the cluster of `context`; None is the kubeconfig's current one."""
+
+    context: str | None = None
+
+    def items(self, kinds: str, selector: str) -> list[Object]:
+        """The objects of these kinds that the labels select."""
+        return json.loads(self._answer("get", kinds, "--selector", selector, "--output", "json"))["items"]
+
+    def warnings(self, name: str) -> list[str]:
+        """What the cluster complained about concerning an object, the latest last."""
+        about = f"involvedObject.name={name},type=Warning"
+        events = json.loads(self._answer("get", "events", "--field-selector", about, "--output", "json"))["items"]
+        return [event["message"] for event in sorted(events, key=lambda event: str(event.get("lastTimestamp") or ""))]
+
+    def create(self, manifest: Object) -> Object:
+        """The object as it was made, with its name."""
+        return json.loads(self._answer("create", "--filename", "-", "--output", "json", given=json.dumps(manifest)))
+
+    def log(self, pod: str, *, since: str | None = None) -> Iterator[tuple[str, str]]:
+        """Lines of a pod with their times, as they are written, to its end. ClusterError if the connection breaks."""
+        more = ["--since-time", since] if since else []
+        command = self._command("logs", pod, "--follow", "--timestamps", *more)
+        with _started(command, errors=subprocess.DEVNULL) as following:
+            for line in following.stdout or ():
+                time, _, text = line.rstrip("\n").partition(" ")
+                yield time, text
+            if following.wait():
+                raise ClusterError(f"`{' '.join(command)}` ended with {following.returncode}")
+
+    @contextmanager
+    def tracking(self) -> Generator[str]:
+        """`http://127.0.0.1:<free port>`, which leads to MLflow until the block ends."""
+        service = f"service/{names.TRACKING_SERVICE}"
+        command = self._command("port-forward", service, f":{names.TRACKING_PORT}", namespace=names.PLATFORM)
+        with _started(command) as tunnel:
+            said = ""
+            for line in tunnel.stdout or ():
+                said += line
+                if found := LISTENING.search(line):
+                    yield f"http://{found[1]}"
+                    return
+            raise ClusterError(f"MLflow cannot be reached through kubectl: {said.strip()}")
+
+    def _command(self, *arguments: str, namespace: str = names.TRAINING) -> Sequence[str]:
+        context = ["--context", self.context] if self.context else []
+        return ["kubectl", *context, "--namespace", namespace, *arguments]
+
+    def _answer(self, *arguments: str, given: str = "") -> str:
+        command = self._command(*arguments)
+        try:
+            done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        except FileNotFoundError as missing:
+            raise RunsError("kubectl is not on PATH, and the cluster is reached through it; install it") from missing
+        if done.returncode:
+            raise ClusterError(f"`{' '.join(command)}` ended with {done.returncode}: {_last_line(done.stderr)}")
+        return done.stdout
+
+
+@contextmanager
+def _started(command: Sequence[str], *, errors: int = subprocess.STDOUT) -> Generator[subprocess.Popen[str]]:
+    """A program that is told to stop when the block ends."""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace"
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]

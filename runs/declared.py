@@ -1,0 +1,130 @@
+"""Training jobs as the stack file declares them: the CronJobs that Jobs are made from."""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
+
+from components import names
+from runs.cluster import Cluster, Object
+from runs.errors import RefusedError
+from runs.values import Value, parse
+
+GIVEN = "mlops/given"
+"""Annotation of a Job: the values that it has and its declaration has not, as JSON."""
+SELECTOR = ",".join(f"{key}={value}" for key, value in names.TRAINING_JOBS.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """One training job of the stack."""
+
+    template: Object
+    """The CronJob."""
+
+    @property
+    def name(self) -> str:
+        """Its key under mlops:training."""
+        return self.template["metadata"]["name"]
+
+    @property
+    def tracking_ui(self) -> str:
+        """Where people reach MLflow."""
+        return self.template["metadata"].get("annotations", {}).get(names.TRACKING_UI, "")
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Value]:
+        """The values it has in the stack file, those in Secrets apart."""
+        return json.loads(self._variables.get(names.PARAMETERS, "{}").replace("$$", "$"))
+
+    def job(self, given: Mapping[str, str], requester: str | None) -> Object:
+        """A Job as the schedule would make it, with some values changed.
+
+        Raises:
+            RefusedError: a value is of an unknown parameter, or of another type than the declared one.
+        """
+        values = {name.lower(): self._checked(name.lower(), text) for name, text in given.items()}
+        meta, template = self.template["metadata"], self.template["spec"]["jobTemplate"]
+        labels = {**template["metadata"]["labels"], names.MANAGED_BY: "runs"}
+        spec = deepcopy(dict(template["spec"]))
+        variables = {names.PARAMETERS: _literal({**self.parameters, **values})} if values else {}
+        if requester:
+            variables[names.REQUESTER] = requester
+        _set(spec, variables)
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "generateName": f"{self.name}-",
+                "namespace": meta["namespace"],
+                "labels": labels,
+                # As of kubectl create job --from: what the controller knows such a Job by.
+                "annotations": {"cronjob.kubernetes.io/instantiate": "manual", GIVEN: json.dumps(values)},
+                # It goes when the CronJob goes, and its history is as long as that of scheduled runs.
+                "ownerReferences": [
+                    {
+                        "apiVersion": "batch/v1",
+                        "kind": "CronJob",
+                        "name": self.name,
+                        "uid": meta["uid"],
+                        "controller": True,
+                    }
+                ],
+            },
+            "spec": spec,
+        }
+
+    def _checked(self, name: str, text: str) -> Value:
+        if f"PARAMETER_{name.upper()}" in self._variables:
+            raise RefusedError(f"{name} of {self.name} stands in a Secret: change it there, where nobody reads it")
+        if name not in self.parameters:
+            known = sorted(self.parameters)
+            close = get_close_matches(name, known, 1)
+            way_out = (
+                f"did you mean {close[0]}?" if close else f"declare it under mlops:training.{self.name}.parameters"
+            )
+            raise RefusedError(
+                f"{name}={text}: {self.name} has no parameter {name}, it has {', '.join(known) or 'none'}; {way_out}"
+            )
+        if name in self._swept:
+            raise RefusedError(f"{name}={text}: {self.name} sweeps {name}, so each point has its own; change the sweep")
+        return parse(name, text, self.parameters[name])
+
+    @cached_property
+    def _swept(self) -> set[str]:
+        points = json.loads(self._variables.get("SWEEP", "{}").replace("$$", "$")).get("points", [])
+        return {name for point in points for name in point}
+
+    @cached_property
+    def _variables(self) -> Mapping[str, str]:
+        (container,) = self.template["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        return {entry["name"]: entry.get("value", "") for entry in container["env"]}
+
+
+def find(cluster: Cluster, name: str) -> Declared:
+    """The training job of that name. RefusedError if the stack has none."""
+    found = {each.name: each for each in all_of(cluster)}
+    if name in found:
+        return found[name]
+    close = get_close_matches(name, found, 1)
+    hint = f"did you mean {close[0]}?" if close else "declare it under mlops:training and run pulumi up"
+    raise RefusedError(f"there is no training job {name}, there are {', '.join(sorted(found)) or 'none'}; {hint}")
+
+
+def all_of(cluster: Cluster) -> list[Declared]:
+    """Every training job of the stack."""
+    return [Declared(template=item) for item in cluster.items("cronjobs", SELECTOR)]
+
+
+def _literal(values: Mapping[str, Value]) -> str:
+    """JSON as the container shall see it: Kubernetes reads $(NAME) as a variable, and $$ as a dollar."""
+    return json.dumps(values, sort_keys=True).replace("$", "$$")
+
+
+def _set(spec: dict[str, Any], variables: Mapping[str, str]) -> None:
+    (container,) = spec["template"]["spec"]["containers"]
+    rest = [entry for entry in container["env"] if entry["name"] not in variables]
+    container["env"] = [*rest, *({"name": name, "value": value} for name, value in variables.items())]

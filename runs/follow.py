@@ -1,0 +1,100 @@
+"""A run from the outside, until it ends: what its pods are at, and what they write."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from runs.cluster import Cluster
+from runs.errors import ClusterError, RunsError
+from runs.state import Pod, Run, all_runs
+
+SECONDS_BETWEEN_LOOKS = 1.0
+LAST_LOG_SECONDS = 20.0
+LOOKS_WITHOUT_ANSWER = 60
+
+Say = Callable[[str], None]
+
+
+class _Log(threading.Thread):
+    """Tells the lines of one pod from a time on. A daemon, so that Ctrl-C need not wait for the next line."""
+
+    def __init__(self, cluster: Cluster, pod: str, say: Say, since: str | None) -> None:
+        super().__init__(daemon=True)
+        self._cluster, self._pod, self._say, self._since = cluster, pod, say, since
+        self.seen = since
+        self.broke = False
+
+    @override
+    def run(self) -> None:
+        try:
+            for time, line in self._cluster.log(self._pod, since=self._since):
+                if self._since is None or time > self._since:  # the cluster looks at whole seconds
+                    self.seen = time
+                    self._say(line)
+        except ClusterError:
+            self.broke = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follower:
+    """Follows the run `job` of the training job `training`.
+
+    `note` is told what the cluster does, `log` what the run writes; they are called from several threads.
+    """
+
+    cluster: Cluster
+    training: str
+    job: str
+    note: Say
+    log: Say
+    pause: Callable[[float], object] = threading.Event().wait
+    _words: dict[str, str] = field(default_factory=dict[str, str])
+    _logs: dict[str, _Log] = field(default_factory=dict[str, _Log])
+
+    def until_the_end(self) -> Run:
+        """The run once it has ended and all that it wrote was told. RunsError if it is deleted meanwhile."""
+        unanswered = 0
+        while True:
+            try:
+                run = self.look()
+            except ClusterError as error:
+                unanswered += 1
+                self._tell("the cluster", f"does not answer: {error}")
+                if unanswered == LOOKS_WITHOUT_ANSWER:
+                    raise
+            else:
+                unanswered = 0
+                if run.has_ended:
+                    for log in self._logs.values():
+                        log.join(LAST_LOG_SECONDS)
+                    return run
+            self.pause(SECONDS_BETWEEN_LOOKS)
+
+    def look(self) -> Run:
+        """The run as it is; what is new of it is told."""
+        found = [run for run in all_runs(self.cluster, self.training) if run.name == self.job]
+        if not found:
+            raise RunsError(f"there is no Job {self.job} any more: somebody deleted it, or its history is over")
+        (run,) = found
+        for pod in run.pods:
+            self._tell(pod.name, pod.words)
+            if pod.has_started:
+                self._keep_log(pod, f"[{pod.index}] " if run.points else "")
+        if not run.pods and not run.has_ended:
+            self._tell(run.name, ": ".join(["no pod yet", *self.cluster.warnings(run.name)[-1:]]))
+        return run
+
+    def _tell(self, name: str, words: str) -> None:
+        if self._words.get(name) != words:
+            self._words[name] = words
+            self.note(f"{name} {words}")
+
+    def _keep_log(self, pod: Pod, prefix: str) -> None:
+        """Its log is followed, anew after a broken connection."""
+        log = self._logs.get(pod.name)
+        if log is None or (not log.is_alive() and (log.broke or pod.exit_code is None)):
+            log = _Log(self.cluster, pod.name, lambda line: self.log(prefix + line), log.seen if log else None)
+            self._logs[pod.name] = log
+            log.start()

@@ -1,0 +1,96 @@
+"""What MLflow knows of a run: its metrics and the version that it registered."""
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from components import names
+from runs.cluster import Cluster
+from runs.errors import ClusterError
+
+JOB_TAG, PARENT_TAG = "job_name", "mlflow.parentRunId"
+NEWEST = 200
+HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
+"""The name under which MLflow answers whatever the way to it is; to a name not in its list it says 403."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """`page` is the path and fragment of the run's page; `version` is None where nothing was registered."""
+
+    page: str
+    metrics: Mapping[str, float]
+    model: str | None
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """MLflow at an address of this machine."""
+
+    http: httpx.Client
+
+    def results(self, experiment: str, jobs: Collection[str]) -> Mapping[str, Result]:
+        """By the Job's name, the latest run of each that is no point of a sweep; a Job that told nothing is not there."""
+        number = self._experiment(experiment)
+        if number is None:
+            return {}
+        found: dict[str, Result] = {}
+        for run in self._runs(number):
+            tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+            job = tags.get(JOB_TAG, "")
+            if job in jobs and PARENT_TAG not in tags and job not in found:
+                found[job] = self._result(number, run, tags.get("best_run", run["info"]["run_id"]))
+        return found
+
+    def _result(self, experiment: str, run: Mapping[str, Any], registered: str) -> Result:
+        versions: list[dict[str, str]] = self._get("model-versions/search", filter=f"run_id='{registered}'").get(
+            "model_versions", []
+        )
+        newest = max(versions, key=lambda each: int(each["version"]), default=None)
+        return Result(
+            page=f"/#/experiments/{experiment}/runs/{run['info']['run_id']}",
+            metrics={each["key"]: each["value"] for each in run["data"].get("metrics", [])},
+            model=newest["name"] if newest else None,
+            version=int(newest["version"]) if newest else None,
+        )
+
+    def _experiment(self, name: str) -> str | None:
+        answer = self.http.get("/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": name})
+        return (
+            None
+            if answer.status_code == httpx.codes.NOT_FOUND.value
+            else _checked(answer)["experiment"]["experiment_id"]
+        )
+
+    def _runs(self, experiment: str) -> Sequence[Mapping[str, Any]]:
+        """The newest first."""
+        asked = {
+            "experiment_ids": [experiment],
+            "filter": f"tags.{JOB_TAG} LIKE '%'",
+            "order_by": ["attributes.start_time DESC"],
+            "max_results": NEWEST,
+        }
+        return _checked(self.http.post("/api/2.0/mlflow/runs/search", json=asked)).get("runs", [])
+
+    def _get(self, what: str, **asked: str) -> Mapping[str, Any]:
+        return _checked(self.http.get(f"/api/2.0/mlflow/{what}", params=asked))
+
+
+@contextmanager
+def reached(cluster: Cluster) -> Generator[Tracking]:
+    """MLflow of the cluster, for as long as the block runs. ClusterError if it does not answer as it should."""
+    with cluster.tracking() as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=30) as http:
+        try:
+            yield Tracking(http=http)
+        except httpx.HTTPError as error:
+            raise ClusterError(f"MLflow did not answer: {error}") from error
+
+
+def _checked(answer: httpx.Response) -> Mapping[str, Any]:
+    if answer.is_error:
+        raise ClusterError(f"MLflow answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
+    return answer.json()

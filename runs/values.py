@@ -1,0 +1,58 @@
+"""Values of parameters as they are written on a command line."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from runs.errors import RefusedError
+
+Value = str | float | bool
+
+TRUTH = {"true": True, "false": False}
+MAKE_WORD = re.compile(r"(?:\\\s|\S)+")
+
+
+def pairs(words: Sequence[str]) -> Mapping[str, str]:
+    """`NAME=value` by name. RefusedError for what is no such pair, or there twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise RefusedError(f"{word} is no value of a parameter; write NAME=value, as in N_ESTIMATORS=300")
+        if name in found:
+            raise RefusedError(f"{name} is given twice, {found[name]} and {value}; give it once")
+        found[name] = value
+    return found
+
+
+def of_make(flags: str) -> Sequence[str]:
+    """The `NAME=value` words of make's command line, from MAKEFLAGS, where blanks have a backslash before them."""
+    _, _, written = f" {flags}".partition(" -- ")
+    # Make doubles each dollar that it hands on, and a user writes one as two.
+    return [re.sub(r"\\(\s)", r"\1", word).replace("$$$$", "$") for word in MAKE_WORD.findall(written)]
+
+
+def parse(name: str, text: str, declared: Value) -> Value:
+    """The value in the type of the one that the stack file declares. RefusedError if it is none of that type."""
+    match declared:
+        case bool():
+            value, kind = TRUTH.get(text.lower()), "true or false"
+        case int():
+            value, kind = _number(int, text), "a whole number"
+        case float():
+            value, kind = _number(float, text), "a number"
+        case _:
+            return text
+    if value is None:
+        raise RefusedError(
+            f"{name}={text}: must be {kind}, because the stack file declares it as {declared}; write one"
+        )
+    return value
+
+
+def _number(kind: type[int] | type[float], text: str) -> float | None:
+    try:
+        number = kind(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
