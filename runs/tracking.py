@@ -34,7 +34,7 @@ class Tracking:
     http: httpx.Client
 
     def results(self, experiment: str, jobs: Collection[str]) -> Mapping[str, Result]:
-        """By the Job's name, the latest run of each that is no point of a sweep; a Job that told nothing is not there."""
+        """By the Job's name: the latest run of each, of a sweep the parent; a Job that told nothing is not there."""
         number = self._experiment(experiment)
         if number is None:
             return {}

@@ -2,9 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, Json, StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -27,6 +38,17 @@ class Termination(BaseSettings):
         description="where Kubernetes reads why a container failed",
         examples=["/tmp/why"],
     )
+
+
+class SweepPlan(BaseModel):
+    """What all points of a sweep know of it; `retries` is how often one of them may fail and be tried again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    points: tuple[dict[str, Value], ...]
+    metric: str
+    goal: Literal["maximize", "minimize"]
+    retries: int
 
 
 class Settings(Termination):
@@ -60,6 +82,15 @@ class Settings(Termination):
     training_job: str = Field("", description="name of the job in the stack file", examples=["churn"])
     node_pool: str = Field("", description="node pool of the job", examples=["cpu"])
     requester: str = Field("", description="who asked for the run", examples=["ada"])
+    job_name: str = Field("", description="the Kubernetes Job that the run belongs to", examples=["churn-x7k2p"])
+
+    sweep: Json[SweepPlan] | None = Field(
+        None,
+        description="the sweep that the run is one point of, as one JSON object",
+        examples=['{"points": [{"max_depth": 5}], "metric": "roc_auc", "goal": "maximize", "retries": 1}'],
+    )
+    job_completion_index: int = Field(0, ge=0, description="which of the points, from 0", examples=["3"])
+    index_failures: int = Field(0, ge=0, description="how often the point failed before", examples=["1"])
 
     work_folder: Path = Field(
         Path("/tmp/training"),
@@ -89,6 +120,19 @@ class Settings(Termination):
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # the image has no git; GIT_COMMIT says what it would
 
     @property
+    def point(self) -> dict[str, Value]:
+        """Parameters that are this point's own; none outside of a sweep. SettingsError if there is no such point."""
+        if self.sweep is None:
+            return {}
+        index, points = self.job_completion_index, self.sweep.points
+        if index >= len(points):
+            raise SettingsError(
+                f"JOB_COMPLETION_INDEX={index} is wrong: SWEEP has {len(points)} points, the first is 0; "
+                "run the Job with as many completions as there are points"
+            )
+        return points[index]
+
+    @property
     def secrets(self) -> dict[str, str]:
         """Parameters given by reference to a Secret, as PARAMETER_NAME: used, and told nobody."""
         return {
@@ -100,7 +144,17 @@ class Settings(Termination):
     @property
     def origin(self) -> dict[str, str]:
         """Where the run comes from, as tags of run and version; what is not known is left out."""
-        names = ("project", "git_commit", "image", "stack", "pulumi_urn", "training_job", "node_pool", "requester")
+        names = (
+            "project",
+            "git_commit",
+            "image",
+            "stack",
+            "pulumi_urn",
+            "training_job",
+            "node_pool",
+            "requester",
+            "job_name",
+        )
         return {name: value for name in names if (value := str(getattr(self, name)))}
 
 

@@ -25,12 +25,14 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.exceptions import MlflowException
 
-from training import data, project, split, tracking
+from training import data, project, split, sweep, tracking
 from training.evaluation import Evaluation, evaluate
 from training.project import Parameters, Project, ProjectError
 from training.settings import Settings, SettingsError, Termination
+from training.sweep import Candidate, Sweep
 
 LOG = logging.getLogger("training")
+BAD_INPUT = 2
 EXAMPLE_ROWS = 3
 COLUMNS_NAMED = 10
 
@@ -66,23 +68,40 @@ def main(**given: object) -> int:
         LOG.log(logging.ERROR, "%s", failure.sentence)
         _leave(failure.sentence, Termination().termination_log)
         return failure.code
-    LOG.info("registered %s version %s", settings.model, number)
+    if number is not None:
+        LOG.info("registered %s version %s", settings.model, number)
     return 0
 
 
-def train(settings: Settings) -> int:
+def train(settings: Settings) -> int | None:
     """Reads, fits, evaluates, logs and registers. Returns the number of the new version.
 
-    From the moment that MLflow answers there is a run, and it says FAILED, and why, when this raises.
+    From the moment that MLflow answers there is a run, and it says FAILED, and why, when this raises. Of a sweep, the
+    point that ends last registers the best of all; the others return None.
     """
+    try:
+        return _train(settings)
+    except Exception as error:
+        failure = explain(error)
+        plan = settings.sweep
+        if plan and (failure.code == BAD_INPUT or settings.index_failures >= plan.retries):
+            # What fails here does not change how this point ended.
+            with contextlib.suppress(MlflowException, tracking.TrackingError):
+                tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
+                sweep.of(settings, plan).failed(failure.sentence)
+        raise
+
+
+def _train(settings: Settings) -> int | None:
     declared = project.load(settings.project)
-    parameters = project.read_parameters(declared, settings.parameters | settings.secrets)
+    parameters = project.read_parameters(declared, settings.parameters | settings.point | settings.secrets)
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-    run = mlflow.start_run(tags=settings.origin)
+    mine = sweep.of(settings, settings.sweep) if settings.sweep else None
+    run = mlflow.start_run(tags={**settings.origin, **(mine.tags() if mine else {})})
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
-        number = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id).number()
+        number = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id, mine).number()
     except Exception as error:
         with contextlib.suppress(MlflowException):
             mlflow.set_tag("mlflow.note.content", explain(error).sentence)
@@ -90,7 +109,7 @@ def train(settings: Settings) -> int:
             mlflow.end_run("FAILED")
         raise
     tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)(mlflow.end_run)
-    return number
+    return mine.done(run.info.run_id) if mine else number
 
 
 @dataclass(frozen=True)
@@ -99,8 +118,10 @@ class _Run:
     project: Project[Any]
     parameters: Parameters
     folder: Path
+    sweep: Sweep | None
 
-    def number(self) -> int:
+    def number(self) -> int | None:
+        """Of the registered version; None for a point of a sweep, which is only kept."""
         start = time.monotonic()
         patiently = self._patience()
         words = self._words()
@@ -122,6 +143,8 @@ class _Run:
         pictures.mkdir(parents=True)
         evaluation = evaluate(self.project, model, known, unseen, pictures)
         LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
+        if self.sweep:
+            self.sweep.check(evaluation.metrics)
         tracking.save_model(self.project, model, example, evaluation.profile, self.folder / "model")
 
         patiently = self._patience(f"the trained model is kept in {self.folder / 'model'}")
@@ -130,13 +153,22 @@ class _Run:
         patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
         patiently(lambda: mlflow.log_artifacts(str(pictures)))
         model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
-        description = f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}"
-        tags = self._tags(dataset, evaluation)
-        number = patiently(
-            lambda: tracking.register(self.settings.model, model_uri, description=description, tags=tags)
+        candidate = Candidate(
+            model_uri=model_uri,
+            description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
+            tags=self._tags(dataset, evaluation),
         )
+        number = patiently(lambda: self._hand_over(candidate))
         shutil.rmtree(self.folder)
         return number
+
+    def _hand_over(self, candidate: Candidate) -> int | None:
+        if self.sweep:
+            self.sweep.keep(candidate)
+            return None
+        return tracking.register(
+            self.settings.model, candidate.model_uri, description=candidate.description, tags=candidate.tags
+        )
 
     def _patience(self, kept: str = "") -> tracking.Patience:
         settings = self.settings
@@ -180,7 +212,7 @@ def explain(error: Exception) -> Failure:
     """What a failed run leaves behind."""
     match error:
         case SettingsError() | ProjectError() | data.DataError():
-            return Failure(2, str(error))
+            return Failure(BAD_INPUT, str(error))
         case data.StoreError() | tracking.TrackingError() | StoppedError():
             return Failure(1, str(error))
         case MlflowException():

@@ -5,13 +5,19 @@ from typing import Any
 
 import pytest
 
+from components import names
 from components.training_job import BAD_INPUT
+from runs import state, tracking
 from serving.settings import FetchSettings, ServerSettings
-from tests.deployed import environment, local
+from tests.deployed import deployed, environment, local
 from training.settings import Settings as TrainingSettings
 from training.settings import SettingsError
 from training.train import explain
 
+POD = {
+    "metadata.labels['batch.kubernetes.io/job-name']": "churn-0a1b2c3d",
+    "metadata.annotations['batch.kubernetes.io/job-index-failure-count']": "2",
+}
 READ_BY_LIBRARIES = {
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
@@ -26,10 +32,15 @@ def container(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """The process has the environment of the container that the test names, and nothing else of that kind."""
     kind, name, group = request.param
     spec = local().one(f":{kind}", name).spec["template"]["spec"]
-    values: dict[str, Any] = environment(spec[group][0])
+    values = {key: filled_in(value) for key, value in environment(spec[group][0]).items()}
     for key, value in values.items():
         monkeypatch.setenv(key, value)
     return values
+
+
+def filled_in(value: Any) -> str:
+    """As Kubernetes would: a dollar is written as two, and a reference to the pod becomes what stands there."""
+    return value.replace("$$", "$") if isinstance(value, str) else POD[value["fieldRef"]["fieldPath"]]
 
 
 TRAINING = ("Job", "churn", "containers")
@@ -46,8 +57,52 @@ def test_training_reads_what_the_job_says(container: Mapping[str, str]) -> None:
     assert read.parameters == {"n_estimators": 100, "max_depth": 10}
     assert read.origin == {
         name: container[name.upper()]
-        for name in ("git_commit", "image", "stack", "pulumi_urn", "training_job", "node_pool")
+        for name in (
+            "project",
+            "git_commit",
+            "image",
+            "stack",
+            "pulumi_urn",
+            "training_job",
+            "node_pool",
+            "job_name",
+        )
     }
+
+
+def test_a_pod_of_a_sweep_reads_its_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = {"grid": {"max_depth": [5, 10]}, "max_parallel": 1, "goal": "minimize"}
+    recording = deployed({"training.churn.sweep": sweep, "training.churn.parameters.name": "$(HOME)"})
+    for key, value in environment(recording.one(":Job", "churn").spec["template"]["spec"]["containers"][0]).items():
+        monkeypatch.setenv(key, filled_in(value))
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")  # Kubernetes sets it in each pod of an Indexed Job
+    read = TrainingSettings.load()
+    assert read.point == {"max_depth": 10}
+    assert read.parameters["name"] == "$(HOME)"
+    assert read.sweep
+    assert (read.sweep.metric, read.sweep.goal, read.sweep.retries) == ("roc_auc", "minimize", 1)
+    assert read.index_failures == 2
+
+
+def test_a_secret_reaches_the_code_under_the_parameters_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"training.churn.parameters.api_key": {"secret": "geocoder", "key": "token"}}
+    (container,) = deployed(given).one(":Job", "churn").spec["template"]["spec"]["containers"]
+    for key, value in environment(container).items():
+        if isinstance(value, str) or "secretKeyRef" in value:
+            monkeypatch.setenv(key, value if isinstance(value, str) else "hunter2")
+    read = TrainingSettings.load()
+    assert read.secrets == {"api_key": "hunter2"}
+    assert "api_key" not in read.parameters
+
+
+def test_what_make_train_looks_for_is_what_training_leaves() -> None:
+    assert tracking.JOB_TAG in TrainingSettings.model_fields
+    assert state.BAD_INPUT == BAD_INPUT
+
+
+def test_what_make_train_changes_is_what_training_reads() -> None:
+    assert {names.PARAMETERS.lower(), names.REQUESTER.lower()} <= TrainingSettings.model_fields.keys()
+    assert names.PARAMETERS in environment(local().one(":Job", "churn").spec["template"]["spec"]["containers"][0])
 
 
 @pytest.mark.parametrize("container", [FETCH], indirect=True)
