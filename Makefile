@@ -21,6 +21,18 @@ down: .venv/.ready  ## stop the lab; its state stays (lab down --wipe drops it)
 status: .venv/.ready  ## what runs, where to reach it
 	@lab status
 
+# The lab's cluster, unless make is told the context of another, or KUBECONFIG names one.
+IN_THE_LAB = $(if $(CONTEXT)$(KUBECONFIG),,eval "$$(lab env)";)
+
+train: .venv/.ready  ## run a declared training job now: NAME=churn [N_ESTIMATORS=300 ...] [DRY_RUN=1] [CONTEXT=...]
+	@$(IN_THE_LAB) runs make-train
+
+follow: .venv/.ready  ## a run that goes on, from the start of its log: RUN=churn-x7k2p [CONTEXT=...]
+	@$(IN_THE_LAB) runs follow $(RUN) $(if $(CONTEXT),--context $(CONTEXT))
+
+runs: .venv/.ready  ## the last training runs: [NAME=churn] [LAST=20] [CONTEXT=...]
+	@$(IN_THE_LAB) runs list $(if $(NAME),--name $(NAME)) $(if $(LAST),--last $(LAST)) $(if $(CONTEXT),--context $(CONTEXT))
+
 test: .venv/.ready  ## unit and engine tests (no cluster)
 	@lab tools --only pulumi
 	@pytest tests --ignore tests/e2e -n 2 --dist loadfile  # a module's engine runs are made once
@@ -46,4 +58,4 @@ lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry addr
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status test e2e check schema bench lock
+.PHONY: help up down status train follow runs test e2e check schema bench lock

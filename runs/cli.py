@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from runs import declared, tracking
 from runs.cluster import Cluster
@@ -52,7 +53,8 @@ def make_train() -> None:
     told = {name: words.pop(name, "") for name in WORDS_OF_MAKE}
     if not told["NAME"]:
         raise RefusedError("which training job? write make train NAME=churn, as under mlops:training")
-    _train(told["NAME"], words, Cluster(context=told["CONTEXT"] or None), dry_run=bool(told["DRY_RUN"]))
+    cluster = Cluster(context=told["CONTEXT"] or None)
+    _train(told["NAME"], words, cluster, dry_run=bool(told["DRY_RUN"]))
 
 
 @app.command()
@@ -111,7 +113,7 @@ def _follow(cluster: Cluster, training: Declared, job: str) -> None:
         note=lambda line: console.print(line, style="dim", markup=False),
         log=lambda line: console.print(line, markup=False),
     )
-    again = f"runs follow {job}{f' --context {cluster.context}' if cluster.context else ''}"
+    again = f"make follow RUN={job}" + (f" CONTEXT={cluster.context}" if cluster.context else "")
     try:
         run = follower.until_the_end()
     except KeyboardInterrupt:
@@ -126,7 +128,7 @@ def _follow(cluster: Cluster, training: Declared, job: str) -> None:
 def _tell_end(console: Console, cluster: Cluster, training: Declared, run: Run) -> None:
     took = duration(run.duration(datetime.now(UTC)))
     if run.status == "Failed":
-        console.print(f"[red]{run.name} failed[/] after {took}:", run.reason, markup=True)
+        console.print(f"[red]{run.name} failed[/] after {took}: {escape(run.reason)}")
     else:
         console.print(f"[green]{run.name} succeeded[/] after {took}")
     try:

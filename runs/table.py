@@ -40,5 +40,5 @@ def metrics(values: Mapping[str, float]) -> str:
 
 
 def duration(time: timedelta) -> str:
-    """`1:02:03`, or `2:03` under an hour."""
+    """`1:02:03`, or `02:03` under an hour."""
     return str(timedelta(seconds=round(time.total_seconds()))).removeprefix("0:")

@@ -44,9 +44,7 @@ def parse(name: str, text: str, declared: Value) -> Value:
         case _:
             return text
     if value is None:
-        raise RefusedError(
-            f"{name}={text}: must be {kind}, because the stack file declares it as {declared}; write one"
-        )
+        raise RefusedError(f"{name}={text}: must be {kind}, because the stack file says {declared}; write {kind}")
     return value
 
 

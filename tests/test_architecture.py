@@ -3,15 +3,17 @@
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("infra", "components", "training", "serving", "lab")
+ROOMS = ("infra", "components", "runs", "training", "serving", "lab")
 MAY_IMPORT = {
     "infra": {"components"},
     "components": set[str](),
+    "runs": {"components"},
     "training": set[str](),
     "serving": set[str](),
     "lab": set[str](),
@@ -57,6 +59,13 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
 def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     wrong = {str(p.relative_to(ROOT)) for p in tracked(f"{room}/*.py") for n in imports(p) if n.startswith("pulumi")}
     assert not wrong
+
+
+def test_runs_are_started_and_followed_without_pulumi() -> None:
+    known = {name for path in tracked("runs/*.py") for name in imports(path) if name.split(".")[0] == "components"}
+    assert known == {"components"}
+    without = "import sys; sys.modules['pulumi'] = sys.modules['pulumi_kubernetes'] = None; import runs.cli"
+    subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
 
 
 def test_only_the_aws_components_know_aws() -> None:

@@ -1,0 +1,85 @@
+"""A cluster behind a stand-in of kubectl, and the command line of `runs` in this process."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from runs import cli, follow
+from tests.registry import Registry, registry
+from tests.runs.world import World
+
+__all__ = ["registry"]
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An empty one; its kubectl is first on PATH."""
+    for folder in ("scenes", "logs", "bin"):
+        (tmp_path / folder).mkdir()
+    kubectl = tmp_path / "bin" / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("kubectl.py")} "$@"\n')
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{kubectl.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("WORLD", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 0.01)
+    return World(tmp_path)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command line; gives the exit code and what was said."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["runs", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out + said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def mlflow_address(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server with the shared registry, which answers to the name of its Service alone."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", registry.uri]
+    command += ["--workers", "1", "--port", address.rpartition(":")[2], "--allowed-hosts", "mlflow.mlops-platform:5000"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    folder = tmp_path_factory.mktemp("mlflow")
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT) as server,
+    ):
+        try:
+            while not _answers(address):
+                assert server.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+            yield address
+        finally:
+            server.terminate()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"http://{address}/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def mlflow(world: World, mlflow_address: str) -> None:
+    """The cluster's Service mlflow leads to it."""
+    (world.folder / "mlflow").write_text(mlflow_address)

@@ -1,0 +1,64 @@
+"""What MLflow knows of a run, at its end and in the list; against a real server behind the stand-in of kubectl."""
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.registry import MODEL, Registry
+from tests.runs.conftest import Command
+from tests.runs.world import JOB, World, complete, container, ended, job, pod, row, template, unschedulable
+
+CHURN = template()
+POD = f"{JOB}-aaaaa"
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_a_run_is_followed_from_its_queue_to_its_version(world: World, runs: Command, registry: Registry) -> None:
+    client = MlflowClient(registry.uri)
+    experiment = client.get_experiment_by_name(MODEL) or client.get_experiment(client.create_experiment(MODEL))
+    told = client.create_run(experiment.experiment_id, tags={"job_name": JOB})
+    client.log_metric(told.info.run_id, "roc_auc", 0.8123)
+    model = client.create_logged_model(experiment.experiment_id, "model", source_run_id=told.info.run_id)
+    client.create_registered_model("followed")
+    version = client.create_model_version("followed", f"models:/{model.model_id}", told.info.run_id)
+    world.scenes(
+        [CHURN],
+        [CHURN, job(CHURN), pod("Pending", **unschedulable("0/2 nodes are available: 2 Insufficient cpu."))],
+        [CHURN, job(CHURN), pod("Pending", **container(waiting={"reason": "ContainerCreating"}))],
+        [CHURN, job(CHURN), pod("Running", **container(running={}))],
+        [CHURN, job(CHURN, status=complete()), pod("Succeeded", **ended(0))],
+    )
+    world.log(POD, "reading s3://b/k", "[bold] is no markup")
+    code, said = runs("train", "churn")
+    lines = said.splitlines()
+    assert code == 0
+    assert f"{POD} Pending: 0/2 nodes are available: 2 Insufficient cpu." in lines
+    assert f"{POD} Pending: ContainerCreating" in lines
+    assert lines.index("reading s3://b/k") < lines.index("[bold] is no markup")
+    assert lines[-4:] == [
+        f"{JOB} succeeded after 01:35",
+        f"run      http://localhost:5000/#/experiments/{experiment.experiment_id}/runs/{told.info.run_id}",
+        "metrics  roc_auc 0.812",
+        f"version  followed {version.version}",
+    ]
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_a_sweep_shows_the_metrics_and_the_version_of_its_best_point(
+    world: World, runs: Command, registry: Registry
+) -> None:
+    client = MlflowClient(registry.uri)
+    experiment = client.get_experiment_by_name(MODEL)
+    number = experiment.experiment_id if experiment else client.create_experiment(MODEL)
+    parent = client.create_run(number, tags={"job_name": "churn-swept"}).info.run_id
+    tags = {"job_name": "churn-swept", "mlflow.parentRunId": parent}
+    best, other = (client.create_run(number, tags=tags).info.run_id for _ in range(2))
+    for run, value in ((parent, 0.9), (best, 0.9), (other, 0.7)):
+        client.log_metric(run, "roc_auc", value)
+    client.set_tag(parent, "best_run", best)
+    model = client.create_logged_model(number, "model", source_run_id=best)
+    client.create_registered_model("listed")
+    client.create_model_version("listed", f"models:/{model.model_id}", best)
+    world.scenes([CHURN, job(CHURN, name="churn-swept", status=complete()), job(CHURN, name="churn-silent")])
+    said = runs("list")[1]
+    assert row(said, "churn-swept").endswith("01:35 roc_auc 0.900 listed 1")
+    assert not row(said, "churn-silent").endswith("1")

@@ -1,0 +1,122 @@
+"""A cluster at one look after another, as `tests/runs/kubectl.py` shows it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.deployed import deployed
+
+Object = dict[str, Any]
+JOB = "churn-x7k2p"
+MADE = "2026-03-01T12:00:00Z"
+
+
+@dataclass(frozen=True)
+class World:
+    """`folder` is what the stand-in of kubectl reads."""
+
+    folder: Path
+
+    def scenes(self, *scenes: Sequence[Object]) -> None:
+        """What there is, at one look after another; the last one stays."""
+        for number, objects in enumerate(scenes):
+            (self.folder / "scenes" / f"{number:03}").write_text(json.dumps(objects))
+
+    def log(self, pod: str, *lines: str, breaks_after: int | None = None, goes_on: bool = False) -> None:
+        """What a pod wrote, a line a second; the first connection breaks after some, or the pod goes on."""
+        times = (f"2026-03-01T12:00:{second:02}.{second:09}Z" for second in range(len(lines)))
+        written = "".join(f"{time} {line}\n" for time, line in zip(times, lines, strict=True))
+        (self.folder / "logs" / pod).write_text(written)
+        if breaks_after is not None:
+            (self.folder / "logs" / f"{pod}.breaks-after").write_text(str(breaks_after))
+        if goes_on:
+            (self.folder / "logs" / f"{pod}.goes-on").touch()
+
+    @property
+    def created(self) -> Object | None:
+        """The Job that was made."""
+        file = self.folder / "created.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    @property
+    def asked(self) -> list[str]:
+        """Command lines of kubectl, in order."""
+        return [" ".join(json.loads(line)) for line in (self.folder / "asked").read_text().splitlines()]
+
+
+def template(changes: Mapping[str, object] | None = None) -> Object:
+    """The CronJob `churn` as the program declares it and the cluster has it."""
+    declared = deployed(changes).one(":CronJob", "churn").inputs
+    made: Object = json.loads(json.dumps(declared))
+    made["metadata"] |= {"uid": "0c7d", "creationTimestamp": MADE}
+    return made
+
+
+def job(template: Object, *, name: str = JOB, status: Object | None = None, **metadata: Any) -> Object:
+    """A Job made from the CronJob, at some point of its life."""
+    made = deepcopy(template["spec"]["jobTemplate"])
+    labels = {**made["metadata"]["labels"], "app.kubernetes.io/managed-by": "runs"}
+    return {
+        "kind": "Job",
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": MADE, **metadata},
+        "spec": made["spec"],
+        "status": status or {"startTime": MADE},
+    }
+
+
+def complete() -> Object:
+    """Status of a Job that took a minute and 35 seconds."""
+    condition = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-03-01T12:01:35Z"}
+    return {"startTime": MADE, "completionTime": "2026-03-01T12:01:35Z", "conditions": [condition]}
+
+
+def failed(reason: str, message: str) -> Object:
+    """Status of a Job that gave up after ten minutes."""
+    condition = {"type": "Failed", "status": "True", "lastTransitionTime": "2026-03-01T12:10:00Z"}
+    return {"startTime": MADE, "conditions": [condition | {"reason": reason, "message": message}]}
+
+
+def pod(phase: str, *, name: str = f"{JOB}-aaaaa", of: str = JOB, index: str | None = None, **status: Any) -> Object:
+    """A pod of a Job."""
+    labels = {
+        "app.kubernetes.io/component": "training",
+        "app.kubernetes.io/instance": "churn",
+        "batch.kubernetes.io/job-name": of,
+        **({"batch.kubernetes.io/job-completion-index": index} if index else {}),
+    }
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": MADE},
+        "status": {"phase": phase, **status},
+    }
+
+
+def unschedulable(message: str) -> Object:
+    """Status of a pod that no node has room for."""
+    return {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]}
+
+
+def container(**state: Any) -> Object:
+    """Status of a pod whose container is in a state, as in running={}."""
+    return {"containerStatuses": [{"name": "train", "state": state}]}
+
+
+def ended(code: int, message: str = "", reason: str = "") -> Object:
+    """Status of a pod whose container ended."""
+    state = {"exitCode": code, "reason": reason or ("Error" if code else "Completed"), "message": message}
+    return container(terminated=state)
+
+
+def warning(about: str, message: str) -> Object:
+    """An event."""
+    metadata = {"name": f"{about}.1"}
+    return {"kind": "Event", "metadata": metadata, "involvedObject": {"name": about}, "message": message}
+
+
+def row(said: str, run: str) -> str:
+    """The line of a run in the table, its words a blank apart."""
+    (line,) = [line for line in said.splitlines() if line.startswith(run)]
+    return " ".join(line.split())
