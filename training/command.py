@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from training import project, train
+from training.settings import local_store
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     parser.add_argument("--model", help="the name to register it under (default: the project's)")
     parser.add_argument("--mlflow", metavar="URI", help="default: MLFLOW_TRACKING_URI, or mlflow.db in this folder")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the project")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if wrong := [word for word in options.parameters if "=" not in word]:
         parser.error(f"{wrong[0]} is no parameter; write NAME=VALUE, as in N_ESTIMATORS=300")
     parameters = dict(word.split("=", 1) for word in options.parameters)
@@ -35,14 +36,9 @@ def main() -> None:
             parameters=json.dumps({name.lower(): value for name, value in parameters.items()}),
             requester=getpass.getuser(),
             **_commit(),
-            **_store(options.mlflow),
+            **({"mlflow_tracking_uri": options.mlflow} if options.mlflow else local_store()),
         )
     )
-
-
-def _store(uri: str | None) -> dict[str, str]:
-    """Where to; nothing leaves it to the environment."""
-    return {"mlflow_tracking_uri": uri} if uri else {}
 
 
 def _commit() -> dict[str, str]:

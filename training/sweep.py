@@ -8,28 +8,19 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-import mlflow
 from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from training import tracking
 from training.settings import Settings, SettingsError, SweepPlan
+from training.tracking import Version
 
 LOG = logging.getLogger(__name__)
-SWEEP, POINT, CANDIDATE, PARENT = "sweep", "point.", "candidate", "mlflow.parentRunId"
+SWEEP, POINT, VERSION, PARENT = "sweep", "point.", "would_be_version", "mlflow.parentRunId"
 DECIDER = "decided_by_point"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """What a run would have registered."""
-
-    model_uri: str
-    description: str
-    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +40,15 @@ class Sweep:
         """What makes a run one of the sweep's; the parent is there afterwards."""
         return {PARENT: self.patiently(self._parent).info.run_id, "sweep_point": str(self.index)}
 
-    def check(self, metrics: Mapping[str, float]) -> None:
-        """SettingsError if the one that decides is not among them."""
+    def keep(self, run_id: str, version: Version) -> None:
+        """The run has what is registered if it is the best. SettingsError if it lacks the metric that decides."""
+        metrics = self.patiently(lambda: self.client.get_run(run_id)).data.metrics
         if self.plan.metric not in metrics:
             raise SettingsError(
                 f"the sweep's metric is {self.plan.metric}, and a run has none of that name; write one of "
                 + ", ".join(sorted(metrics))
             )
-
-    def keep(self, candidate: Candidate) -> None:
-        """The active run has what is registered if it is the best."""
-        mlflow.set_tag(CANDIDATE, as_tag(candidate))
+        self.patiently(lambda: self.client.set_tag(run_id, VERSION, json.dumps(asdict(version))))
 
     def done(self, run_id: str) -> int | None:
         """The point has the run's result. Returns the version if this was the last point, and one was registered."""
@@ -105,14 +94,14 @@ class Sweep:
         return self._register(parent, max(runs, key=self._worth), len(runs))
 
     def _register(self, parent: str, best: Run, of: int) -> int:
-        told = json.loads(best.data.tags[CANDIDATE])
+        kept = Version(**json.loads(best.data.tags[VERSION]))
         index, value = best.data.tags["sweep_point"], best.data.metrics[self.plan.metric]
-        number = tracking.register(
-            self.model,
-            told["model_uri"],
-            description=f"{told['description']}; the best of {of} points by {self.plan.metric}",
-            tags={**told["tags"], "sweep_run": parent},
+        version = replace(
+            kept,
+            description=f"{kept.description}; the best of {of} points by {self.plan.metric}",
+            tags={**kept.tags, "sweep_run": parent},
         )
+        number = tracking.register(self.model, version)
         LOG.info("point %s is the best of %d by %s, %.4f: version %d", index, of, self.plan.metric, value, number)
         self.client.set_tag(best.info.run_id, "best_of_sweep", "true")
         for name, metric in best.data.metrics.items():
@@ -159,12 +148,7 @@ class Sweep:
         ]
 
 
-def as_tag(candidate: Candidate) -> str:
-    """JSON."""
-    return json.dumps(asdict(candidate))
-
-
-def of(settings: Settings, plan: SweepPlan) -> Sweep:
+def of(settings: Settings, plan: SweepPlan, patiently: tracking.Patience) -> Sweep:
     """The sweep of that plan, in the experiment of the settings."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name(settings.experiment)
@@ -178,5 +162,5 @@ def of(settings: Settings, plan: SweepPlan) -> Sweep:
         experiment_id=experiment.experiment_id,
         origin=settings.origin,
         client=client,
-        patiently=tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri),
+        patiently=patiently,
     )

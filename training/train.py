@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,12 +28,12 @@ from mlflow.exceptions import MlflowException
 from training import data, project, split, sweep, tracking
 from training.evaluation import Evaluation, evaluate
 from training.project import Parameters, Project, ProjectError
-from training.settings import Settings, SettingsError, Termination
-from training.sweep import Candidate, Sweep
+from training.settings import Settings, SettingsError, SweepPlan, Termination
 
 LOG = logging.getLogger("training")
 BAD_INPUT = 2
-EXAMPLE_ROWS = 3
+SECONDS_TO_GIVE_UP = 10  # a stopped pod has 30 to end in
+EXAMPLE_ROWS, ROWS_SEARCHED = 3, 10_000
 COLUMNS_NAMED = 10
 
 
@@ -85,11 +85,16 @@ def train(settings: Settings) -> int | None:
         failure = explain(error)
         plan = settings.sweep
         if plan and (failure.code == BAD_INPUT or settings.index_failures >= plan.retries):
-            # What fails here does not change how this point ended.
-            with contextlib.suppress(MlflowException, tracking.TrackingError):
-                tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-                sweep.of(settings, plan).failed(failure.sentence)
+            _give_up(settings, plan, failure.sentence)
         raise
+
+
+def _give_up(settings: Settings, plan: SweepPlan, sentence: str) -> None:
+    """The sweep does not wait for this point. What fails here does not change how the point ended."""
+    briefly = tracking.Patience(seconds=SECONDS_TO_GIVE_UP, uri=settings.mlflow_tracking_uri)
+    with contextlib.suppress(MlflowException, tracking.TrackingError):
+        tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
+        sweep.of(settings, plan, briefly).failed(sentence)
 
 
 def _train(settings: Settings) -> int | None:
@@ -97,18 +102,24 @@ def _train(settings: Settings) -> int | None:
     parameters = project.read_parameters(declared, settings.parameters | settings.point | settings.secrets)
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-    mine = sweep.of(settings, settings.sweep) if settings.sweep else None
+    patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
+    mine = sweep.of(settings, settings.sweep, patiently) if settings.sweep else None
     run = mlflow.start_run(tags={**settings.origin, **(mine.tags() if mine else {})})
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
-        number = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id, mine).number()
+        made = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id, patiently).version()
+        number = None
+        if mine:
+            mine.keep(run.info.run_id, made)
+        else:
+            number = patiently(lambda: tracking.register(settings.model, made))
     except Exception as error:
         with contextlib.suppress(MlflowException):
             mlflow.set_tag("mlflow.note.content", explain(error).sentence)
         with contextlib.suppress(MlflowException):
             mlflow.end_run("FAILED")
         raise
-    tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)(mlflow.end_run)
+    patiently(mlflow.end_run)
     return mine.done(run.info.run_id) if mine else number
 
 
@@ -118,19 +129,15 @@ class _Run:
     project: Project[Any]
     parameters: Parameters
     folder: Path
-    sweep: Sweep | None
+    """Where the model and what is known of it stand until MLflow has them."""
+    patiently: tracking.Patience
 
-    def number(self) -> int | None:
-        """Of the registered version; None for a point of a sweep, which is only kept."""
+    def version(self) -> tracking.Version:
+        """The active run holds a fitted model, and all that is known of it; nothing is registered."""
         start = time.monotonic()
-        patiently = self._patience()
         words = self._words()
-        patiently(lambda: mlflow.log_params(words | {"seed": self.project.split.seed}))
-        LOG.info("reading %s", self.settings.dataset)
-        dataset = data.load(self.settings.dataset, self.project)
-        _tell(dataset)
-        patiently(lambda: tracking.log_dataset(dataset, self.project))
-
+        self.patiently(lambda: mlflow.log_params(words | {"seed": self.project.split.seed}))
+        dataset = self._read()
         rows, example = len(dataset.table), self._example(dataset.table)
         known, unseen = split.divide(self.project, dataset.table)
         learnt_from = split.rows(self.project, known)
@@ -139,47 +146,46 @@ class _Run:
         if learnt_from.facts:
             LOG.info("%s", _listed(learnt_from.facts))
 
-        pictures = self.folder / "evaluation"
-        pictures.mkdir(parents=True)
-        evaluation = evaluate(self.project, model, known, unseen, pictures)
+        evaluation = evaluate(self.project, model, known, unseen, self.folder / "evaluation")
         LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
-        if self.sweep:
-            self.sweep.check(evaluation.metrics)
         tracking.save_model(self.project, model, example, evaluation.profile, self.folder / "model")
-
-        patiently = self._patience(f"the trained model is kept in {self.folder / 'model'}")
-        LOG.info("logging the model")
-        patiently(lambda: mlflow.log_params(learnt_from.facts))
-        patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
-        patiently(lambda: mlflow.log_artifacts(str(pictures)))
-        model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
-        candidate = Candidate(
-            model_uri=model_uri,
+        return tracking.Version(
+            model_uri=self._log(evaluation, learnt_from.facts, start),
             description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
             tags=self._tags(dataset, evaluation),
         )
-        number = patiently(lambda: self._hand_over(candidate))
+
+    def _read(self) -> data.Dataset:
+        LOG.info("reading %s", self.settings.dataset)
+        dataset = data.load(self.settings.dataset, self.project)
+        LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
+        if dataset.ignored:
+            more = len(dataset.ignored) - COLUMNS_NAMED
+            named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
+            LOG.info("columns not used: %s", named)
+        self.patiently(lambda: tracking.log_dataset(dataset, self.project))
+        return dataset
+
+    def _log(self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float) -> str:
+        """What stands in the folder is in MLflow, and the folder is gone. Returns the model's URI."""
+        LOG.info("logging the model")
+        patiently = replace(self.patiently, kept=f"the trained model is kept in {self.folder / 'model'}")
+        patiently(lambda: mlflow.log_params(dict(facts)))
+        patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
+        patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
+        model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
         shutil.rmtree(self.folder)
-        return number
-
-    def _hand_over(self, candidate: Candidate) -> int | None:
-        if self.sweep:
-            self.sweep.keep(candidate)
-            return None
-        return tracking.register(
-            self.settings.model, candidate.model_uri, description=candidate.description, tags=candidate.tags
-        )
-
-    def _patience(self, kept: str = "") -> tracking.Patience:
-        settings = self.settings
-        return tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri, kept=kept)
+        return model_uri
 
     def _words(self) -> dict[str, object]:
         """The parameters as MLflow shows them: those from Secrets are left out."""
         return self.parameters.model_dump(exclude=set(self.settings.secrets))
 
     def _example(self, table: pd.DataFrame) -> pd.DataFrame:
-        rows = table[self.project.features].dropna().head(EXAMPLE_ROWS).reset_index(drop=True)
+        """A few rows, whole ones where there are any early in the table."""
+        early = table[self.project.features].head(ROWS_SEARCHED)
+        whole = early.dropna()
+        rows = (early if whole.empty else whole).head(EXAMPLE_ROWS).reset_index(drop=True)
         return rows.astype({column.name: object for column in self.project.columns if column.kind == "category"})
 
     def _tags(self, dataset: data.Dataset, evaluation: Evaluation) -> dict[str, str]:
@@ -188,14 +194,6 @@ class _Run:
             | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
             | {name: f"{value:.4f}" for name, value in evaluation.metrics.items()}
         )
-
-
-def _tell(dataset: data.Dataset) -> None:
-    LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
-    if dataset.ignored:
-        more = len(dataset.ignored) - COLUMNS_NAMED
-        named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
-        LOG.info("columns not used: %s", named)
 
 
 def _cost(start: float) -> dict[str, float]:

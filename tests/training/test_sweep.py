@@ -15,9 +15,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from tests.registry import Registry
-from training import data, sweep, tracking, train
+from training import data, tracking, train
 from training.settings import Settings, SweepPlan
-from training.sweep import Candidate, Sweep
+from training.sweep import Sweep
+from training.tracking import Version
 
 NUMBERS = count()
 
@@ -59,10 +60,8 @@ def trained(point: Sweep, roc_auc: float) -> str:
     client.log_metric(run_id, "roc_auc", roc_auc)
     model = client.create_logged_model(point.experiment_id, "model", source_run_id=run_id)
     client.finalize_logged_model(model.model_id, "READY")
-    candidate = Candidate(
-        model_uri=f"models:/{model.model_id}", description=f"depth {point.index}", tags={"roc_auc": str(roc_auc)}
-    )
-    client.set_tag(run_id, "candidate", sweep.as_tag(candidate))
+    uri = f"models:/{model.model_id}"
+    point.keep(run_id, Version(model_uri=uri, description=f"depth {point.index}", tags={"roc_auc": str(roc_auc)}))
     client.set_terminated(run_id)
     return run_id
 
