@@ -153,7 +153,7 @@ class Training(Model):
     retries: rules.Retries = 1
     priority_class: training_rules.ObjectName | None = None
     service_account: training_rules.ObjectName | None = None
-    schedule: training_settings.Schedule | None = None
+    schedule: training_settings.Schedule | None = Field(None, json_schema_extra=training_settings.or_text)
     sweep: training_settings.Sweep | None = None
 
     @field_validator("node_pool")

@@ -28,6 +28,7 @@ def _in_the_database(name: str) -> str:
     return name
 
 
+IN_CRON = 'write it as in "0 3 * * 0", Sundays at three'
 MOST_POINTS = 100
 """Of a sweep: more are searched better by a method than by trying all."""
 ProjectName = Annotated[
@@ -92,6 +93,14 @@ SecretKey = Annotated[
         must="must be a key of a Secret: letters, digits, -, _ and .",
         because="the value stands under it",
         instead="write a key that `kubectl describe secret` lists",
+    ),
+]
+Cron = Annotated[
+    str,
+    Rule(
+        must="must be a schedule of five fields: minute, hour, day of the month, month, day of the week",
+        because="Kubernetes starts a run whenever the clock agrees with all of them",
+        instead=IN_CRON,
     ),
 ]
 TimeZone = Annotated[
@@ -172,7 +181,7 @@ def no_schedule(fault: str) -> PydanticCustomError:
     return Rule(
         must="must be a schedule of five fields: minute, hour, day of the month, month, day of the week",
         because=fault,
-        instead='write it as in "0 3 * * 0", Sundays at three',
+        instead=IN_CRON,
     ).broken()
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from itertools import product
 from math import prod
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from infra import aws_rules, cron, training_rules
 from infra.model import Model
@@ -32,7 +33,7 @@ ParameterValue = Annotated[
 class Schedule(Model):
     """When it runs by itself; a text alone is the value of `cron`."""
 
-    cron: str
+    cron: training_rules.Cron
     time_zone: training_rules.TimeZone = "Etc/UTC"
     suspend: aws_rules.Truth = False
     keep_succeeded: training_rules.Kept = 10
@@ -51,6 +52,11 @@ class Schedule(Model):
         except ValueError as fault:
             raise training_rules.no_schedule(str(fault)) from None
         return text
+
+
+def or_text(schema: JsonDict) -> None:
+    """What the schema says of a schedule that may be left out: it may be a text, too."""
+    schema["anyOf"] = [{"type": "string"}, *cast("list[JsonValue]", schema["anyOf"])]
 
 
 Values = Annotated[list[training_rules.Scalar], Field(min_length=1), training_rules.SOME_VALUES]
