@@ -40,12 +40,13 @@ class Cluster:
         """Lines of a pod with their times, as they are written, to its end. ClusterError if the connection breaks."""
         more = ["--since-time", since] if since else []
         command = self._command("logs", pod, "--follow", "--timestamps", *more)
-        with _started(command, errors=subprocess.DEVNULL) as following:
+        with _started(command, errors=subprocess.PIPE) as following:
             for line in following.stdout or ():
                 time, _, text = line.rstrip("\n").partition(" ")
                 yield time, text
+            said = following.stderr.read() if following.stderr else ""
             if following.wait():
-                raise ClusterError(f"`{' '.join(command)}` ended with {following.returncode}")
+                raise ClusterError(_last_line(said))
 
     @contextmanager
     def tracking(self) -> Generator[str]:

@@ -13,6 +13,7 @@ from runs.state import Pod, Run, all_runs
 SECONDS_BETWEEN_LOOKS = 1.0
 LAST_LOG_SECONDS = 20.0
 LOOKS_WITHOUT_ANSWER = 60
+LOOKS_AFTER_THE_END = 5
 
 Say = Callable[[str], None]
 
@@ -24,7 +25,7 @@ class _Log(threading.Thread):
         super().__init__(daemon=True)
         self._cluster, self._pod, self._say, self._since = cluster, pod, say, since
         self.seen = since
-        self.broke = False
+        self.fault = ""
 
     @override
     def run(self) -> None:
@@ -33,8 +34,8 @@ class _Log(threading.Thread):
                 if self._since is None or time > self._since:  # the cluster looks at whole seconds
                     self.seen = time
                     self._say(line)
-        except ClusterError:
-            self.broke = True
+        except ClusterError as error:
+            self.fault = str(error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Follower:
 
     def until_the_end(self) -> Run:
         """The run once it has ended and all that it wrote was told. RunsError if it is deleted meanwhile."""
-        unanswered = 0
+        unanswered, after_the_end = 0, 0
         while True:
             try:
                 run = self.look()
@@ -66,9 +67,8 @@ class Follower:
                     raise
             else:
                 unanswered = 0
-                if run.has_ended:
-                    for log in self._logs.values():
-                        log.join(LAST_LOG_SECONDS)
+                after_the_end += run.has_ended
+                if run.has_ended and (self._all_is_told(run) or after_the_end == LOOKS_AFTER_THE_END):
                     return run
             self.pause(SECONDS_BETWEEN_LOOKS)
 
@@ -86,6 +86,13 @@ class Follower:
             self._tell(run.name, ": ".join(["no pod yet", *self.cluster.warnings(run.name)[-1:]]))
         return run
 
+    def _all_is_told(self, run: Run) -> bool:
+        """Waits for the rest of the logs; False when the connection to one broke."""
+        logs = [self._logs[pod.name] for pod in run.pods if pod.name in self._logs]
+        for log in logs:
+            log.join(LAST_LOG_SECONDS)
+        return not any(log.fault for log in logs)
+
     def _tell(self, name: str, words: str) -> None:
         if self._words.get(name) != words:
             self._words[name] = words
@@ -94,7 +101,9 @@ class Follower:
     def _keep_log(self, pod: Pod, prefix: str) -> None:
         """Its log is followed, anew after a broken connection."""
         log = self._logs.get(pod.name)
-        if log is None or (not log.is_alive() and (log.broke or pod.exit_code is None)):
+        if log and log.fault:
+            self._tell(f"{pod.name} log", log.fault)
+        if log is None or (not log.is_alive() and (log.fault or pod.exit_code is None)):
             log = _Log(self.cluster, pod.name, lambda line: self.log(prefix + line), log.seen if log else None)
             self._logs[pod.name] = log
             log.start()

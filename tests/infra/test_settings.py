@@ -104,7 +104,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.ephemeral_storage", "2G", "must be an amount of disk with a binary unit"),
     ("training.churn.priority_class", "Very high", "must be the name of an object of the cluster"),
     ("training.churn.service_account", "_", "must be the name of an object of the cluster"),
-    (f"training.{'a' * 53}", LOCAL["training"]["churn"], "at most 52 characters"),
+    (f"training.{'a' * 50}", LOCAL["training"]["churn"], "at most 49 characters"),
     ("training.churn.schedule", "0 3 * *", "because there are 4 fields instead of 5", "training.churn.schedule.cron"),
     ("training.churn.schedule.cron", "0 24 * * *", "because '24' is no hour, 0 to 23; write it as in"),
     ("training.churn.schedule", {"suspend": True}, "is missing: must be", "training.churn.schedule.cron"),

@@ -78,6 +78,7 @@ def logs(words: list[str], options: dict[str, str]) -> int:
         lines = lines[: int(breaks.read_text())]
         breaks.unlink()
         print("\n".join(lines))
+        print("error: unexpected EOF", file=sys.stderr)
         return 1
     print("\n".join(lines), flush=True)
     if (WORLD / "logs" / f"{words[0]}.goes-on").exists():

@@ -197,6 +197,7 @@ def test_a_log_whose_connection_breaks_goes_on_where_it_was(world: World, runs: 
     world.log(POD, "one", "two", "three", "four", breaks_after=2)
     said = runs("train", "churn")[1].splitlines()
     assert [line for line in said if line in {"one", "two", "three", "four"}] == ["one", "two", "three", "four"]
+    assert f"{POD} log error: unexpected EOF" in said
 
 
 def test_the_points_of_a_sweep_are_told_apart(world: World, runs: Command) -> None:
