@@ -175,8 +175,8 @@ def main() -> None:
         sys.stdout.write(json.dumps(WAYS[options.way](options.file, options.trees)) + "\n")
         return
     table = Table(
-        "rows", "data (MiB)", "fit (s)", "bare (s)", "wrapped (s)", "ratio", "of CPU", "bare peak (MiB)", "wrapped peak (MiB)",
-        "ratio", "wrapper alone (of the data)", title=f"training, {options.trees} trees",
+        "rows", "data (MiB)", "fit (s)", "bare (s)", "wrapped (s)", "ratio", "of CPU", "bare peak (MiB)",
+        "wrapped peak (MiB)", "ratio", "wrapper alone (of the data)", title=f"training, {options.trees} trees",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
         smallest = Path(folder, "smallest.csv")
