@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,31 +36,27 @@ class Cluster:
         """The object as it was made, with its name."""
         return json.loads(self._answer("create", "--filename", "-", "--output", "json", given=json.dumps(manifest)))
 
-    def log(self, pod: str, *, since: str | None = None) -> Iterator[tuple[str, str]]:
-        """Lines of a pod with their times, as they are written, to its end. ClusterError if the connection breaks."""
+    def log(self, pod: str, *, since: str | None = None) -> subprocess.Popen[str]:
+        """Writes each line of a pod with its time, as it comes, and ends when the pod does; not 0 if it had to stop."""
         more = ["--since-time", since] if since else []
-        command = self._command("logs", pod, "--follow", "--timestamps", *more)
-        with _started(command, errors=subprocess.PIPE) as following:
-            for line in following.stdout or ():
-                time, _, text = line.rstrip("\n").partition(" ")
-                yield time, text
-            said = following.stderr.read() if following.stderr else ""
-            if following.wait():
-                raise ClusterError(_last_line(said))
+        return _start(self._command("logs", pod, "--follow", "--timestamps", *more), errors=subprocess.PIPE)
 
     @contextmanager
     def tracking(self) -> Generator[str]:
         """`http://127.0.0.1:<free port>`, which leads to MLflow until the block ends."""
         service = f"service/{names.TRACKING_SERVICE}"
         command = self._command("port-forward", service, f":{names.TRACKING_PORT}", namespace=names.PLATFORM)
-        with _started(command) as tunnel:
-            said = ""
-            for line in tunnel.stdout or ():
-                said += line
-                if found := LISTENING.search(line):
-                    yield f"http://{found[1]}"
-                    return
-            raise ClusterError(f"MLflow cannot be reached through kubectl: {said.strip()}")
+        with _start(command, errors=subprocess.STDOUT) as tunnel:
+            try:
+                said = ""
+                for line in tunnel.stdout or ():
+                    said += line
+                    if found := LISTENING.search(line):
+                        yield f"http://{found[1]}"
+                        return
+                raise ClusterError(f"MLflow cannot be reached through kubectl: {said.strip()}")
+            finally:
+                tunnel.terminate()
 
     def _command(self, *arguments: str, namespace: str = names.TRAINING) -> Sequence[str]:
         context = ["--context", self.context] if self.context else []
@@ -73,21 +69,16 @@ class Cluster:
         except FileNotFoundError as missing:
             raise RunsError("kubectl is not on PATH, and the cluster is reached through it; install it") from missing
         if done.returncode:
-            raise ClusterError(f"`{' '.join(command)}` ended with {done.returncode}: {_last_line(done.stderr)}")
+            raise ClusterError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}")
         return done.stdout
 
 
-@contextmanager
-def _started(command: Sequence[str], *, errors: int = subprocess.STDOUT) -> Generator[subprocess.Popen[str]]:
-    """A program that is told to stop when the block ends."""
-    with subprocess.Popen(
+def _start(command: Sequence[str], *, errors: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace"
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
+    )
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """What a program said last, which is why it failed."""
     return (text.strip().splitlines() or ["it said nothing"])[-1]

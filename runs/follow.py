@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
-from runs.cluster import Cluster
+from runs.cluster import Cluster, last_line
 from runs.errors import ClusterError, RunsError
 from runs.state import Pod, Run, all_runs
 
@@ -23,19 +23,26 @@ class _Log(threading.Thread):
 
     def __init__(self, cluster: Cluster, pod: str, say: Say, since: str | None) -> None:
         super().__init__(daemon=True)
-        self._cluster, self._pod, self._say, self._since = cluster, pod, say, since
+        self._process, self._say, self._since = cluster.log(pod, since=since), say, since
         self.seen = since
         self.fault = ""
 
     @override
     def run(self) -> None:
-        try:
-            for time, line in self._cluster.log(self._pod, since=self._since):
+        with self._process as process:
+            for line in process.stdout or ():
+                time, _, text = line.rstrip("\n").partition(" ")
                 if self._since is None or time > self._since:  # the cluster looks at whole seconds
                     self.seen = time
-                    self._say(line)
-        except ClusterError as error:
-            self.fault = str(error)
+                    self._say(text)
+            said = process.stderr.read() if process.stderr else ""
+            if process.wait():
+                self.fault = last_line(said)
+
+    def stop(self) -> None:
+        """Its program does not outlive this one."""
+        self._process.terminate()
+        self._process.wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +63,13 @@ class Follower:
 
     def until_the_end(self) -> Run:
         """The run once it has ended and all that it wrote was told. RunsError if it is deleted meanwhile."""
+        try:
+            return self._until_the_end()
+        finally:
+            for log in self._logs.values():
+                log.stop()
+
+    def _until_the_end(self) -> Run:
         unanswered, after_the_end = 0, 0
         while True:
             try:

@@ -68,6 +68,7 @@ class Platform:
     def add_training(self, name: str, **more: str | int) -> None:
         """A training run of a model of its own on the churn table, with other or more settings."""
         settings: dict[str, str | int] = {
+            "project": "churn",
             "model": f"churn-{name}",
             "dataset": "s3://mlops-artifacts/datasets/churn.csv",
             "node_pool": "cpu",

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,19 @@ from tests.runs.world import (
 
 CHURN = template()
 POD = f"{JOB}-aaaaa"
+
+
+def still_there(world: World) -> list[str]:
+    """Programs of the world that outlive the command."""
+    environments = Path("/proc").glob("[0-9]*/environ")
+    return [str(each) for each in environments if f"WORLD={world.folder}".encode() in _read(each)]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def variables(job: dict[str, Any]) -> dict[str, Any]:
@@ -221,6 +235,7 @@ def test_ctrl_c_leaves_the_run_to_itself_and_says_how_to_follow_it_again(world: 
         started.send_signal(signal.SIGINT)
         rest = started.stdout.read()
         assert started.wait() == 130
+    assert not still_there(world)
     assert f"{JOB} goes on; follow it again with: make follow RUN={JOB}" in rest
     assert not [line for line in world.asked if "delete" in line]
 
