@@ -130,11 +130,16 @@ class Run:
     @property
     def reason(self) -> str:
         """Why it failed, in the words of its last pod that left some, else in those of Kubernetes."""
-        failed = self._condition("Failed") or {}
+        failed, points = self._condition("Failed") or {}, self.job["status"].get("failedIndexes")
         left = [pod.last_words for pod in self.pods if pod.exit_code and pod.last_words]
-        return (left or [": ".join(filter(None, [failed.get("reason"), failed.get("message")])) or "no reason given"])[
-            -1
-        ]
+        told = ": ".join(filter(None, [failed.get("reason"), failed.get("message")]))
+        return (f"points {points}: " if points else "") + (left[-1] if left else told or "no reason given")
+
+    @property
+    def progress(self) -> str:
+        """The status, and how many points have succeeded where there are several."""
+        done = self.job["status"].get("succeeded", 0)
+        return f"{self.status} {done}/{self.points}" if self.points else self.status
 
     @property
     def was_bad_input(self) -> bool:

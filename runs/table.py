@@ -25,7 +25,7 @@ def table(runs: Sequence[Run], results: Mapping[str, Result], now: datetime) -> 
             run.training,
             run.made_by,
             ", ".join(f"{name}={value}" for name, value in json.loads(run.given).items()),
-            f"[{color}]{run.status}",
+            f"[{color}]{run.progress}",
             f"{run.started:%Y-%m-%d %H:%M}",
             duration(run.duration(now)),
             metrics(result.metrics) if result else "",

@@ -1,9 +1,11 @@
 """What a stack file may say: each wrong value is one line with file, path, value, rule, reason and way out."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pulumi
 import pytest
+import yaml
 
 from infra import settings
 from tests.recording import record
@@ -287,6 +289,17 @@ def test_a_schedule_can_be_written_as_the_times_alone() -> None:
     schedule = read[0].training["churn"].schedule
     assert schedule
     assert (schedule.cron, schedule.time_zone, schedule.suspend) == ("0 3 * * 0", "Etc/UTC", False)
+
+
+def test_the_guide_to_runs_shows_an_entry_that_is_right() -> None:
+    guide = Path(__file__).parent.parent.parent / "docs" / "runs.md"
+    written = yaml.safe_load(guide.read_text().partition("```yaml\n")[2].partition("```")[0])
+    read: list[settings.Settings] = []
+    entry = written["mlops:training"]["churn"]
+    record(lambda: read.append(settings.read()), config=changed({"training.churn": entry}), secrets=SECRETS)
+    sweep = read[0].training["churn"].sweep
+    assert sweep
+    assert len(sweep.all_points) == 6
 
 
 def test_keys_of_other_programs_in_the_file_are_let_be() -> None:

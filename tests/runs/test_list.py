@@ -3,7 +3,7 @@
 import json
 
 from tests.runs.conftest import Command
-from tests.runs.world import MADE, World, complete, container, failed, job, pod, row, template
+from tests.runs.world import JOB, MADE, World, complete, container, failed, job, pod, row, template
 
 CHURN = template()
 EVENING = "2026-03-01T20:00:00Z"
@@ -29,6 +29,12 @@ def test_runs_are_listed_the_latest_last_with_state_and_time(world: World, runs:
     assert row(said, "churn-wait").startswith("churn-wait churn runs Waiting")
     assert said.splitlines()[-1].startswith("churn-late")
     assert "without metrics: MLflow cannot be reached through kubectl" in said
+
+
+def test_a_sweep_shows_how_far_it_is(world: World, runs: Command) -> None:
+    swept = template({"training.churn.sweep": {"grid": {"max_depth": [1, 2, 3]}, "max_parallel": 2}})
+    world.scenes([job(swept, status={"startTime": MADE, "succeeded": 2}), pod("Running", **container(running={}))])
+    assert " Running 2/3 " in row(runs("list")[1], JOB)
 
 
 def test_the_last_of_one_training_job_can_be_asked_for(world: World, runs: Command) -> None:

@@ -192,6 +192,18 @@ def test_a_failure_ends_with_its_reason_and_tells_bad_input_apart(
     assert f"{JOB} failed after 10:00: {said}" in text
 
 
+def test_a_sweep_that_failed_names_its_points(world: World, runs: Command) -> None:
+    churn = template({"training.churn.sweep": {"grid": {"max_depth": [1, 2]}, "max_parallel": 2}})
+    status = failed("FailedIndexes", "Job has failed indexes") | {"failedIndexes": "1"}
+    world.scenes(
+        [churn], [churn, job(churn, status=status), pod("Failed", index="1", **ended(2, "max_depth is wrong"))]
+    )
+    world.log(POD)
+    code, said = runs("train", "churn")
+    assert code == 2
+    assert "failed after 10:00: points 1: max_depth is wrong" in said
+
+
 def test_a_container_that_kubernetes_killed_says_why(world: World, runs: Command) -> None:
     status = failed("BackoffLimitExceeded", "Job has reached the specified backoff limit")
     world.scenes([CHURN], [CHURN, job(CHURN, status=status), pod("Failed", **ended(137, "", "OOMKilled"))])
