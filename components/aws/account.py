@@ -37,18 +37,17 @@ def current() -> Account:
     )
 
 
-def zones(count: int) -> list[str]:
-    """The first `count` availability zones by name that can hold a cluster; ValueError if the region has fewer."""
-    names = sorted(
+def zones() -> list[str]:
+    """The region's availability zones that can hold a cluster, by name.
+
+    Whatever their state: were one left out while it is impaired, the others would move up and take its subnets.
+    """
+    return sorted(
         aws.get_availability_zones(
-            state="available",
             exclude_zone_ids=list(ZONES_WITHOUT_EKS),
             filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
         ).names
     )
-    if len(names) < count:
-        raise ValueError(f"the region has {len(names)} zones that can hold a cluster ({', '.join(names)})")
-    return names[:count]
 
 
 def role_of(caller_arn: str) -> str:

@@ -34,7 +34,8 @@ class ClusterArgs:
     """Fixed: its log group must exist before it, and carries its name."""
     kubernetes_version: str
     service_cidr: str
-    private_subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """Private ones in two zones or more, where the control plane is reached; nodes may stand in others."""
     admin_role_arns: Sequence[str]
     """Roles that administer the cluster; the one that runs this program is among them."""
     public_access_cidrs: Sequence[str]
@@ -71,6 +72,7 @@ class Cluster(pulumi.ComponentResource):
             EncryptionKeyArgs(
                 description=f"Secrets of {args.cluster_name}",
                 alias=f"{args.cluster_name}-cluster",
+                account=args.account,
                 protected=args.protected,
             ),
             child,
@@ -132,7 +134,7 @@ def _cluster(
             "service_ipv4_cidr": args.service_cidr,
         },
         vpc_config={
-            "subnet_ids": args.private_subnet_ids,
+            "subnet_ids": args.subnet_ids,
             "endpoint_private_access": True,
             "endpoint_public_access": bool(args.public_access_cidrs),
             "public_access_cidrs": list(args.public_access_cidrs) or None,

@@ -113,7 +113,7 @@ def test_an_upgrade_of_mlflow_saves_the_database_before_the_schema_changes(story
     assert order.index("before-mlflow") < order.index("mlflow-migration") < order.index("mlflow")
     (migration,) = [r for r in declared(story.release) if r.name == "mlflow-migration"]
     saved = migration.properties["spec"]["template"]["metadata"]["annotations"]["mlops/database-snapshot"]
-    assert saved.startswith("arn:aws:rds:eu-west-1:123456789012:snapshot:before-mlflow-")
+    assert saved.startswith("arn:aws:rds:eu-west-1:123456789012:snapshot:mlops-prod-before-mlflow-")
 
 
 def test_a_kubernetes_upgrade_keeps_the_way_into_the_cluster(story: Story) -> None:
@@ -140,17 +140,25 @@ TOP_DOWN = (
     ("kubernetes:apps/v1:Deployment", "mlflow"),
     ("kubernetes:core/v1:Namespace", "mlops-platform"),
     ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
+    ("aws:ec2/natGateway:NatGateway", "network-0"),
+    ("aws:ec2/internetGateway:InternetGateway", "network"),
+    ("aws:ec2/vpc:Vpc", "network"),
+)
+"""An endpoint, the platform, the nodes that they ran on, and only then their way out."""
+CLUSTER_DOWN = (
+    ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
     ("aws:eks/cluster:Cluster", "cluster"),
     ("aws:ec2/subnet:Subnet", "network-private-eu-west-1a"),
     ("aws:ec2/vpc:Vpc", "network"),
 )
-"""An endpoint, the platform, the nodes that they ran on, the cluster, the network."""
+"""The nodes, the cluster, the network."""
 
 
 def test_once_unprotected_everything_goes_from_the_top_down(story: Story) -> None:
     assert story.lifted.succeeded, story.lifted.output
     assert story.destroyed.succeeded, story.destroyed.output
     gone = [(kind_of(urn), name_of(urn)) for urn in asked(story.destroyed, "delete")]
-    order = [gone.index(each) for each in TOP_DOWN]
-    assert order == sorted(order)
+    for steps in (TOP_DOWN, CLUSTER_DOWN):
+        order = [gone.index(each) for each in steps]
+        assert order == sorted(order)
     assert ("aws:rds/instance:Instance", "database") in gone

@@ -29,7 +29,10 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
     "aws:index/getPartition:getPartition": {"partition": "aws"},
     "aws:index/getRegion:getRegion": {"region": "eu-west-1"},
     "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1c", "eu-west-1a", "eu-west-1b"]},
-    "aws:ec2/getVpc:getVpc": {"id": "vpc-01234567", "cidrBlock": "10.9.0.0/16"},
+    "aws:ec2/getVpc:getVpc": {
+        "id": "vpc-01234567",
+        "cidrBlockAssociations": [{"cidrBlock": "10.9.0.0/16"}, {"cidrBlock": "100.64.0.0/16"}],
+    },
     "aws:eks/getCluster:getCluster": {
         "name": "shared",
         "arn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/shared",
@@ -45,6 +48,8 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
 class Aws(Provider):
     """With what AWS would answer about the account and what is there already."""
 
+    answers: Mapping[str, dict[str, Any]] = ANSWERS
+
     @override
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         identity, outputs = super().new_resource(args)
@@ -58,21 +63,49 @@ class Aws(Provider):
 
     @override
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        return ANSWERS.get(args.token, {}), []
+        return self.answers.get(args.token, {}), []
 
 
-def declared(**foundation: object) -> Recording:
+def declared(stack: str = "prod", tracking: object = None, **foundation: object) -> Recording:
     config = copy.deepcopy(yaml.safe_load((CHECKOUT / "Pulumi.prod.yaml").read_text())["config"])
     tree = {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
     tree["foundation"] |= foundation
+    tree["tracking"] |= tracking or {}
     return record(
-        lambda: deploy(read()), config=tree, secrets={"database_password": PASSWORD}, stack="prod", provider=Aws()
+        lambda: deploy(read()), config=tree, secrets={"database_password": PASSWORD}, stack=stack, provider=Aws()
     )
 
 
 @pytest.fixture(scope="module")
 def prod() -> Recording:
     return declared()
+
+
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+DATABASE = {"instance_class": "db.t4g.small", "storage_gib": 20, "max_storage_gib": 50, "backup_days": 1}
+MANAGED = {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 3, "max": 3}
+
+
+@pytest.fixture(scope="module")
+def managed() -> Recording:
+    """With managed nodes, a boundary, and a database that may go."""
+    return declared(
+        node_pools={"cpu": MANAGED}, permissions_boundary=BOUNDARY, database={**DATABASE, "protected": False}
+    )
+
+
+@pytest.fixture(scope="module")
+def existing() -> Recording:
+    """In a network and a cluster that are there already, with a database made of a snapshot."""
+    return declared(
+        network={
+            "kind": "existing",
+            "vpc_id": "vpc-01234567",
+            "private_subnet_ids": ["subnet-01234567", "subnet-01234568"],
+        },
+        cluster={"kind": "existing", "name": "shared"},
+        database={**DATABASE, "restore_from": "before"},
+    )
 
 
 def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
@@ -86,20 +119,35 @@ def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("workload", "reads", "writes"),
+    ("workload", "reads", "writes", "deletes"),
     [
-        ("tracking", {"mlflow/"}, {"mlflow/"}),
-        ("training", {"mlflow/", "datasets/"}, {"mlflow/"}),
-        ("serving", {"mlflow/", "predictions/"}, {"predictions/"}),
+        ("tracking", {"mlflow/"}, {"mlflow/"}, {"mlflow/"}),
+        ("training", {"mlflow/", "datasets/"}, {"mlflow/"}, set()),
+        ("serving", {"mlflow/"}, {"predictions/"}, set()),
     ],
 )
 def test_a_workload_reaches_its_own_prefixes_of_the_bucket(
-    prod: Recording, workload: str, reads: set[str], writes: set[str]
+    prod: Recording, workload: str, reads: set[str], writes: set[str], deletes: set[str]
 ) -> None:
     found = rights(prod, workload)
-    assert found["s3:GetObject"] == {f"arn:aws:artifacts/{prefix}*" for prefix in reads}
-    assert found["s3:PutObject"] == {f"arn:aws:artifacts/{prefix}*" for prefix in writes}
+    for action, prefixes in (("s3:GetObject", reads), ("s3:PutObject", writes), ("s3:DeleteObject", deletes)):
+        assert found.get(action, set()) == {f"arn:aws:artifacts/{prefix}*" for prefix in prefixes}
     assert found["s3:ListBucket"] == {"arn:aws:artifacts"}
+
+
+def test_every_role_is_held_by_the_boundary(managed: Recording) -> None:
+    roles = managed.all("iam/role:Role")
+    assert {role.name for role in roles} >= {"cluster", "network-flows", "nodes", "cpu", "training"}
+    assert {role.inputs.get("permissionsBoundary") for role in roles} == {BOUNDARY}
+
+
+def test_no_key_is_left_with_the_policy_that_aws_gives_it(managed: Recording) -> None:
+    keys = managed.all("kms/key:Key")
+    assert {key.name for key in keys} >= {"artifacts", "cluster", "database", "images", "nodes", "network-flows"}
+    for key in keys:
+        actions = [action for each in json.loads(key.inputs["policy"])["Statement"] for action in each["Action"]]
+        assert "kms:PutKeyPolicy" in actions, "else nobody could ever change it"
+        assert not [action for action in actions if "*" in action]
 
 
 def test_nodes_have_no_right_on_any_bucket(prod: Recording) -> None:
@@ -146,7 +194,68 @@ def test_the_database_lets_in_the_cluster_and_nobody_else(prod: Recording) -> No
     database = prod.one("rds/instance:Instance", "database")
     assert database.protect
     assert "password" in database.secrets
-    assert database.inputs["finalSnapshotIdentifier"] == "mlops-prod-final"
+    assert database.inputs["finalSnapshotIdentifier"].startswith("mlops-prod-final-")
+
+
+def test_what_the_database_logs_is_encrypted_and_ends(prod: Recording) -> None:
+    database, logs = prod.one("rds/instance:Instance", "database"), prod.one("logGroup:LogGroup", "database-logs")
+    (exported,) = database.inputs["enabledCloudwatchLogsExports"]
+    assert logs.inputs["name"] == f"/aws/rds/instance/{database.inputs['identifier']}/{exported}"
+    assert logs.inputs["retentionInDays"] == 30
+    assert logs.urn in database.dependencies, "RDS would make the group itself"
+
+
+def test_outages_wait_for_the_maintenance_window_where_the_database_is_protected(
+    prod: Recording, managed: Recording
+) -> None:
+    assert [r.one("rds/instance:Instance", "database").inputs["applyImmediately"] for r in (prod, managed)] == [
+        False,
+        True,
+    ]
+
+
+def test_lifting_the_protection_still_leaves_a_last_snapshot(managed: Recording) -> None:
+    database = managed.one("rds/instance:Instance", "database").inputs
+    assert (database["deletionProtection"], database["skipFinalSnapshot"]) == (False, False)
+
+
+def test_a_database_from_another_snapshot_leaves_a_last_snapshot_of_another_name(
+    prod: Recording, existing: Recording
+) -> None:
+    databases = [recording.one("rds/instance:Instance", "database").inputs for recording in (prod, existing)]
+    assert [database.get("snapshotIdentifier") for database in databases] == [None, "before"]
+    assert len({database["finalSnapshotIdentifier"] for database in databases}) == 2
+
+
+def test_a_gateway_to_the_internet_comes_before_those_that_need_it(prod: Recording) -> None:
+    internet = prod.one(":InternetGateway", "network")
+    gateways = prod.all(":NatGateway")
+    assert len(gateways) == 3
+    assert all(internet.urn in gateway.dependencies for gateway in gateways)
+
+
+def test_a_third_zone_is_none_of_the_control_planes(prod: Recording) -> None:
+    assert prod.one("eks/cluster:Cluster", "cluster").inputs["vpcConfig"]["subnetIds"] == [
+        "network-private-eu-west-1a-id",
+        "network-private-eu-west-1b-id",
+    ]
+    assert len(prod.one(":NodeClass", "cpu").spec["subnetSelectorTerms"]) == 3
+
+
+def test_a_release_waits_until_the_load_balancer_sends_requests_to_the_new_pods(prod: Recording) -> None:
+    labels = prod.one(":Namespace", "ml-serving").metadata["labels"]
+    assert labels["eks.amazonaws.com/pod-readiness-gate-inject"] == "enabled"
+    assert prod.one(":Deployment", "churn-predictor").spec["progressDeadlineSeconds"] >= 45 + 60
+
+
+def test_a_load_balancer_answers_to_its_own_network_unless_others_are_named(prod: Recording) -> None:
+    other = prod.one(":Ingress", "churn-predictor").metadata["annotations"]
+    assert other["alb.ingress.kubernetes.io/inbound-cidrs"] == "10.40.0.0/16"
+
+
+def test_a_training_run_is_left_on_its_node_until_it_has_ended(prod: Recording) -> None:
+    pod = prod.one(":Job", "churn").spec["template"]["metadata"]
+    assert pod["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
 
 
 def test_zones_are_taken_in_the_order_of_their_names(prod: Recording) -> None:
@@ -172,34 +281,29 @@ def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Rec
     assert "mlflow.ml.example.com" in hosts.split(",")
 
 
-def test_an_existing_network_and_cluster_are_used_and_not_made() -> None:
-    recording = declared(
-        network={
-            "kind": "existing",
-            "vpc_id": "vpc-01234567",
-            "private_subnet_ids": ["subnet-01234567", "subnet-01234568"],
-        },
-        cluster={"kind": "existing", "name": "shared"},
-    )
-    assert not recording.all("ec2/vpc:Vpc")
-    assert not recording.all("eks/cluster:Cluster")
-    node_class = recording.one(":NodeClass", "cpu").spec
+def test_an_existing_network_and_cluster_are_used_and_not_made(existing: Recording) -> None:
+    assert not existing.all("ec2/vpc:Vpc")
+    assert not existing.all("eks/cluster:Cluster")
+    node_class = existing.one(":NodeClass", "cpu").spec
     assert [term["id"] for term in node_class["subnetSelectorTerms"]] == ["subnet-01234567", "subnet-01234568"]
     assert node_class["securityGroupSelectorTerms"] == [{"id": "sg-shared"}]
-    assert recording.one(":AccessEntry", "nodes").inputs["clusterName"] == "shared"
-    assert "10.100.0.10/32" in json.dumps(recording.one(":NetworkPolicy", "ml-serving-default").spec)
+    assert existing.one(":AccessEntry", "nodes").inputs["clusterName"] == "shared"
+    (way,) = [w for w in existing.one(":NetworkPolicy", "mlflow").spec["egress"] if w["ports"][0]["port"] == 5432]
+    assert [peer["ipBlock"]["cidr"] for peer in way["to"]] == ["10.9.0.0/16", "100.64.0.0/16"]
+    assert "10.100.0.10/32" in json.dumps(existing.one(":NetworkPolicy", "ml-serving-default").spec)
 
 
-def test_a_managed_pool_has_its_size_and_keeps_its_role_to_itself() -> None:
-    pools = {"cpu": {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 3, "max": 3}}
-    recording = declared(node_pools=pools)
-    group = recording.one("eks/nodeGroup:NodeGroup", "cpu").inputs
+def test_a_managed_pool_has_its_size_and_keeps_its_role_to_itself(managed: Recording) -> None:
+    group = managed.one("eks/nodeGroup:NodeGroup", "cpu").inputs
     assert group["scalingConfig"] == {"minSize": 3, "maxSize": 3, "desiredSize": 3}
-    assert {r.inputs["addonName"] for r in recording.all(":Addon")} >= {"vpc-cni", "coredns", "eks-pod-identity-agent"}
-    pullers = json.loads(recording.one(":RepositoryPolicy", "images-serving").inputs["policy"])
+    assert {r.inputs["addonName"] for r in managed.all(":Addon")} >= {"vpc-cni", "coredns", "eks-pod-identity-agent"}
+    pullers = json.loads(managed.one(":RepositoryPolicy", "images-serving").inputs["policy"])
     assert f"arn:aws:iam::{ACCOUNT}:role/mlops-prod-cpu-nodes" in json.dumps(pullers)
-    template = recording.one(":LaunchTemplate", "cpu").inputs
+    template = managed.one(":LaunchTemplate", "cpu").inputs
     assert template["metadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
+    disks = {each["deviceName"]: each["ebs"] for each in template["blockDeviceMappings"]}
+    assert {name: disk["encrypted"] for name, disk in disks.items()} == {"/dev/xvda": "true", "/dev/xvdb": "true"}
+    assert disks["/dev/xvdb"]["volumeSize"] == 80
 
 
 def test_credentials_of_another_account_are_refused_before_anything_is_made() -> None:
@@ -212,3 +316,33 @@ def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made(
     admins = {"kubernetes_version": "1.35", "admin_role_arns": [f"arn:aws:iam::{ACCOUNT}:role/somebody-else"]}
     with pytest.raises(pulumi.RunError, match="admin_role_arns lacks arn:aws:iam::123456789012:role/mlops-deploy"):
         declared(cluster=admins)
+
+
+PUBLIC = {"host": "mlflow.ml.example.com", "certificate_arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{'0' * 36}"}
+CPU = {"instance_families": ["m7i"], "max_cpus": 8}
+
+
+@pytest.mark.parametrize(
+    ("stack", "changes", "said"),
+    [
+        ("prod", {"node_pools": {"cpu": {**CPU, "zones": ["eu-west-1d"]}}}, "must be among eu-west-1a, eu-west-1b, eu"),
+        ("prod", {"tracking": {"ingress": PUBLIC}}, f"must be a certificate of account {ACCOUNT} in eu-west-1"),
+        ("Prod_EU", {}, "must be of a stack whose name is a-z, 0-9 and single hyphens"),
+        ("p" * 25, {}, "single hyphens, 24 at most"),
+    ],
+)
+def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
+    stack: str, changes: Mapping[str, Any], said: str
+) -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        declared(stack, **changes)
+    headline, line = str(refused.value).splitlines()
+    assert headline == f"1 problem in Pulumi.{stack}.yaml; nothing was touched"
+    assert said in line
+
+
+def test_a_region_with_too_few_zones_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    zones = {"aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1a", "eu-west-1b"]}}
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, **zones})
+    with pytest.raises(pulumi.RunError, match="availability_zones is 3: must be at most 2 in eu-west-1"):
+        declared()
