@@ -87,16 +87,10 @@ class Ingress:
     """
 
     host: str
-    tls: bool
     class_name: str
     annotations: Mapping[str, Input[str]]
     sources: Input[Sequence[str]]
     healthy_seconds: int
-
-    @property
-    def url(self) -> str:
-        """Where people and programs outside reach it."""
-        return f"{'https' if self.tls else 'http'}://{self.host}"
 
 
 @dataclass(frozen=True, kw_only=True)

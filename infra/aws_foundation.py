@@ -103,7 +103,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             user=database.USER,
             password=settings.secret("database_password"),
             egress={"to": peers(network.cidrs), "ports": [{"protocol": "TCP", "port": database.PORT}]},
-            snapshot=_snapshot(site, store, stack.images.tracking) if chosen.database.protected else None,
+            snapshot=_snapshot(site, store, stack.images.tracking) if chosen.database.snapshots else None,
         ),
         node_pools={
             name: foundation.NodePool(
@@ -120,7 +120,6 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         },
         way_in=lambda asked: foundation.Ingress(
             host=asked.host,
-            tls=asked.certificate_arn is not None,
             class_name=load_balancer.CLASS,
             annotations=load_balancer.annotations(
                 asked,
@@ -319,7 +318,7 @@ def _database(site: Site, network: Network | ExistingNetwork, cluster: Cluster |
             backup_days=chosen.backup_days,
             restore_from=chosen.restore_from,
             protected=chosen.protected,
-            final_snapshot=chosen.final_snapshot,
+            final_snapshot=chosen.snapshots,
             log_days=chosen.log_days,
             account=site.account,
             password=settings.secret("database_password"),
@@ -332,8 +331,8 @@ def _database(site: Site, network: Network | ExistingNetwork, cluster: Cluster |
 
 def _snapshot(site: Site, store: Database, image: str) -> Output[str]:
     """Taken before the schema meets another image of MLflow."""
-    args = DatabaseSnapshotArgs(prefix=site.name, database=store.identifier, before=image)
-    return DatabaseSnapshot("before-mlflow", args).arn
+    args = DatabaseSnapshotArgs(prefix=site.name, database=site.name, before=image)
+    return DatabaseSnapshot("before-mlflow", args, ResourceOptions(depends_on=[store])).arn
 
 
 def _grant(

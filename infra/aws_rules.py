@@ -357,7 +357,9 @@ KeptDays = Annotated[
 ]
 InstanceClass = Annotated[
     str,
-    StringConstraints(pattern=r"^db\.(t3|t4g|[mr](5|6g|6i|7g|7i|8g))\.(micro|small|medium|large|\d{0,2}xlarge)$"),
+    StringConstraints(
+        pattern=r"^db\.(t(3|4g)\.(micro|small|medium|large|2?xlarge)|[mr](5|6g|6i|7g|7i|8g)\.(large|\d{0,2}xlarge))$"
+    ),
     Rule(
         must="must be an instance class of RDS for PostgreSQL",
         because="RDS starts no other",

@@ -208,7 +208,10 @@ class Artifacts(Model):
 
 
 class Database(Model):
-    """Postgres for MLflow. Storage grows up to `max_storage_gib` by itself; what is deleted leaves a snapshot."""
+    """Postgres for MLflow. Storage grows up to `max_storage_gib` by itself.
+
+    With `snapshots` one is taken before it is deleted, and before another MLflow changes its schema.
+    """
 
     engine_version: aws_rules.PostgresVersion = "17"
     instance_class: aws_rules.InstanceClass
@@ -216,7 +219,7 @@ class Database(Model):
     max_storage_gib: aws_rules.StorageGib
     multi_az: aws_rules.Truth = False
     protected: aws_rules.Truth = True
-    final_snapshot: aws_rules.Truth = True
+    snapshots: aws_rules.Truth = True
     backup_days: aws_rules.BackupDays
     restore_from: aws_rules.SnapshotId | None = None
     log_days: aws_rules.LogDays = 30
@@ -233,9 +236,9 @@ class Database(Model):
             ).broken()
         return most
 
-    @field_validator("final_snapshot")
+    @field_validator("snapshots")
     @classmethod
-    def _last_words_if_protected(cls, kept: bool, info: ValidationInfo) -> bool:
+    def _taken_if_protected(cls, kept: bool, info: ValidationInfo) -> bool:
         if not kept and info.data.get("protected"):
             raise Rule(
                 must="must be true in a protected database",
@@ -326,6 +329,11 @@ class Ingress(Model):
     certificate_arn: aws_rules.CertificateArn | None = None
     cidrs: tuple[aws_rules.NamedCidr, ...] = ()
     idle_timeout_seconds: aws_rules.IdleSeconds = 60
+
+    @property
+    def url(self) -> str:
+        """Where people and programs outside the cluster reach it."""
+        return f"{'https' if self.certificate_arn else 'http'}://{self.host}"
 
     @field_validator("certificate_arn")
     @classmethod

@@ -171,10 +171,11 @@ def buckets_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
 
 @rule("aws:rds/instance:Instance")
 def databases_are_private_and_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
-    """A database has no public address; its disk and its performance data are encrypted with a key of ours."""
+    """A database has no public address; disk and performance data have a key of ours, or its snapshot's."""
     if properties.get("publiclyAccessible") is not False:
         yield "may get a public address"
-    if properties.get("storageEncrypted") is not True or not _own_key(properties.get("kmsKeyId")):
+    keyed = _own_key(properties.get("kmsKeyId")) or properties.get("snapshotIdentifier")
+    if properties.get("storageEncrypted") is not True or not keyed:
         yield "storage is not encrypted with a key of ours"
     if properties.get("performanceInsightsEnabled") and not _own_key(properties.get("performanceInsightsKmsKeyId")):
         yield "performance data is not encrypted with a key of ours"

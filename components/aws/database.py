@@ -36,7 +36,7 @@ class DatabaseArgs:
     multi_az: bool
     backup_days: int
     restore_from: str | None
-    """Identifier of a snapshot that a new database starts from."""
+    """Identifier of a snapshot that a new database starts from, with its data and its key."""
     protected: bool
     """Refuses to be deleted. What needs an outage waits for the maintenance window; without it, it happens at once."""
     final_snapshot: bool
@@ -52,7 +52,6 @@ class DatabaseArgs:
 class Database(pulumi.ComponentResource):
     """A private, encrypted Postgres that takes TLS connections from one security group alone."""
 
-    identifier: pulumi.Output[str]
     host: pulumi.Output[str]
     """Its DNS name, the same after a failover."""
 
@@ -87,8 +86,8 @@ class Database(pulumi.ComponentResource):
             # unencrypted and for ever.
             pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs]),
         )
-        self.identifier, self.host = instance.identifier, instance.address
-        self.register_outputs({"identifier": self.identifier, "host": self.host})
+        self.host = instance.address
+        self.register_outputs({"host": self.host})
 
 
 def _instance(
@@ -119,7 +118,8 @@ def _instance(
         max_allocated_storage=args.max_storage_gib,
         storage_type="gp3",
         storage_encrypted=True,
-        kms_key_id=key.arn,
+        # A snapshot brings its own key; naming another would replace the database with the next update.
+        kms_key_id=None if args.restore_from else key.arn,
         db_name=None if args.restore_from else NAME,
         snapshot_identifier=args.restore_from,
         username=None if args.restore_from else USER,
@@ -178,7 +178,8 @@ class DatabaseSnapshotArgs:
 
     prefix: str
     """In front of the snapshot's name, which is one of the whole account and region."""
-    database: pulumi.Input[str]
+    database: str
+    """Its identifier; no output, so that a database that is replaced by this very snapshot does not drag it along."""
     before: str
     """What is about to change the schema, such as an image reference; a new value takes a new snapshot."""
 

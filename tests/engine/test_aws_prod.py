@@ -41,6 +41,7 @@ class Story:
     refused: Run
     protected: Run
     lifted: Run
+    restored: Run
     destroyed: Run
     state: str
 
@@ -60,7 +61,12 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     file.write_text(right)
     protected = project.run("destroy", "--yes")
     change(project, "prod", LIFTED)
-    lifted, destroyed = project.up(), project.destroy()
+    lifted = project.up()
+    right = file.read_text()
+    change(project, "prod", {"foundation.database.restore_from": "mlops-prod-before-mlflow-0a1b2c3d"})
+    restored = project.preview()
+    file.write_text(right)
+    destroyed = project.destroy()
     return Story(
         up=up,
         again=again,
@@ -68,6 +74,7 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
         refused=refused,
         protected=protected,
         lifted=lifted,
+        restored=restored,
         destroyed=destroyed,
         state=state,
     )
@@ -78,6 +85,10 @@ def test_one_update_makes_the_whole_platform(story: Story) -> None:
     assert story.up.outputs["cluster"] == "mlops-prod"
     assert story.up.outputs["kubeconfig_command"] == ("aws eks update-kubeconfig --name mlops-prod --region eu-west-1")
     assert story.up.outputs["artifacts"] == "s3://example-mlops-prod"
+    assert story.up.outputs["outside"] == {
+        "mlflow": "http://mlflow.ml.example.com",
+        "churn-predictor": "http://churn.ml.example.com",
+    }
     assert set(story.up.outputs["registry"]) == {"tracking", "training", "serving"}
 
 
@@ -133,6 +144,16 @@ def test_a_stack_with_protected_resources_is_not_destroyed_and_the_way_out_is_sa
     assert not story.protected.succeeded
     assert not asked(story.protected, "delete")
     assert "pulumi state unprotect" in story.protected.output
+
+
+def test_a_database_can_be_made_anew_of_the_snapshot_from_before_the_upgrade(story: Story) -> None:
+    assert story.lifted.succeeded, story.lifted.output
+    assert "before-mlflow" not in {name_of(urn) for urn in asked(story.lifted, "delete")}
+    assert story.restored.succeeded, story.restored.output
+    assert "replace" in story.restored.changes["database"]
+    assert "before-mlflow" not in story.restored.changes
+    (line,) = [line for line in story.restored.said("warning").splitlines() if "restore_from" in line]
+    assert line.endswith("this update replaces the database by what was in the snapshot")
 
 
 TOP_DOWN = (

@@ -122,8 +122,8 @@ def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
     ("workload", "reads", "writes", "deletes"),
     [
         ("tracking", {"mlflow/"}, {"mlflow/"}, {"mlflow/"}),
-        ("training", {"mlflow/", "datasets/"}, {"mlflow/"}, set()),
-        ("serving", {"mlflow/"}, {"predictions/"}, set()),
+        ("training", {"mlflow/", "datasets/"}, {"mlflow/"}, set[str]()),
+        ("serving", {"mlflow/"}, {"predictions/"}, set[str]()),
     ],
 )
 def test_a_workload_reaches_its_own_prefixes_of_the_bucket(
@@ -225,6 +225,10 @@ def test_a_database_from_another_snapshot_leaves_a_last_snapshot_of_another_name
     databases = [recording.one("rds/instance:Instance", "database").inputs for recording in (prod, existing)]
     assert [database.get("snapshotIdentifier") for database in databases] == [None, "before"]
     assert len({database["finalSnapshotIdentifier"] for database in databases}) == 2
+
+
+def test_a_restored_database_keeps_the_key_of_its_snapshot(existing: Recording) -> None:
+    assert "kmsKeyId" not in existing.one("rds/instance:Instance", "database").inputs
 
 
 def test_a_gateway_to_the_internet_comes_before_those_that_need_it(prod: Recording) -> None:

@@ -127,7 +127,8 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("database.instance_class", "m7g.large", "instance class of RDS"),
     ("database.storage_gib", 10, "from 20 to 65536"),
     ("database.max_storage_gib", 110, "must be at least 126"),
-    ("database.final_snapshot", False, "true in a protected database"),
+    ("database.instance_class", "db.m7g.small", "instance class of RDS"),
+    ("database.snapshots", False, "true in a protected database"),
     ("database.log_days", 100, "must be one of 1, 3, 5"),
     ("database.backup_days", 0, "1 or more in a protected database"),
     ("database.backup_days", 60, "from 0 to 35"),
@@ -236,7 +237,7 @@ def test_an_existing_cluster_is_accepted_in_an_existing_network() -> None:
 
 
 def test_a_database_that_may_be_lost_may_leave_nothing_behind() -> None:
-    assert not lines(changed("database", {**RIGHT["database"], "protected": False, "final_snapshot": False}))
+    assert not lines(changed("database", {**RIGHT["database"], "protected": False, "snapshots": False}))
 
 
 def test_an_unprotected_database_may_have_a_standby_and_no_backup() -> None:

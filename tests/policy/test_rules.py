@@ -182,6 +182,12 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         {key: value for key, value in DATABASE.items() if key != "kmsKeyId"},
     ),
     (
+        "databases-are-private-and-encrypted",
+        "aws:rds/instance:Instance",
+        {**DATABASE, "kmsKeyId": None, "snapshotIdentifier": "before"},
+        {**DATABASE, "storageEncrypted": False, "snapshotIdentifier": "before"},
+    ),
+    (
         "protected-databases-can-be-restored",
         "aws:rds/instance:Instance",
         {**DATABASE, "deletionProtection": False, "backupRetentionPeriod": 0},
