@@ -6,8 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import pulumi
 
 from components.aws.account import Account, role_of
+from components.aws.existing_cluster import Seen, look
 from infra import aws_rules
-from infra.aws_settings import AutoNodePool, AwsFoundation, Ingress, NewCluster, NewNetwork
+from infra.aws_settings import (
+    AutoNodePool,
+    AwsFoundation,
+    ExistingCluster,
+    ExistingNetwork,
+    Ingress,
+    NewCluster,
+    NewNetwork,
+)
 from infra.problems import Problem, refusal, shown
 from infra.rules import Rule
 from infra.settings import Settings
@@ -21,6 +30,8 @@ def check(name: str, account: Account, zones: Sequence[str], stack: Settings) ->
     if not isinstance(chosen := stack.foundation, AwsFoundation):
         return
     found = [*_name(name), *_credentials(account, chosen), *_zones(account, zones, chosen)]
+    if isinstance(chosen.cluster, ExistingCluster) and not found:
+        found = list(_existing(look(chosen.cluster.name), chosen))
     if found := [*found, *_certificates(account, _ingresses(stack))]:
         raise refusal(found)
 
@@ -91,6 +102,39 @@ def _zones(account: Account, zones: Sequence[str], chosen: AwsFoundation) -> Ite
                     instead="choose some of these, or leave the key out for all",
                 ),
             )
+
+
+def _existing(seen: Seen, chosen: AwsFoundation) -> Iterator[Problem]:
+    if isinstance(chosen.network, ExistingNetwork) and chosen.network.vpc_id != seen.vpc_id:
+        yield Problem(
+            path="foundation.network.vpc_id",
+            found=f"is {chosen.network.vpc_id}",
+            rule=Rule(
+                must=f"must be {seen.vpc_id}, where the existing cluster is",
+                because="nodes elsewhere cannot join it, and its pods not reach the database",
+                instead="write that one and its subnets, or another cluster.name",
+            ),
+        )
+    if seen.authentication_mode == "CONFIG_MAP":
+        yield Problem(
+            path="foundation.cluster.name",
+            found="is a cluster with authentication mode CONFIG_MAP",
+            rule=Rule(
+                must="must be one that takes access entries",
+                because="new nodes are let in by one",
+                instead="run aws eks update-cluster-config --access-config authenticationMode=API_AND_CONFIG_MAP",
+            ),
+        )
+    if not seen.auto_mode and any(isinstance(pool, AutoNodePool) for pool in chosen.node_pools.values()):
+        yield Problem(
+            path="foundation.cluster.name",
+            found="is a cluster without Auto Mode",
+            rule=Rule(
+                must="must be one in Auto Mode for node pools of kind auto",
+                because="nothing in it would start their nodes",
+                instead="switch Auto Mode on, or write kind: managed in each pool",
+            ),
+        )
 
 
 def _ingresses(stack: Settings) -> Mapping[str, Ingress]:

@@ -20,6 +20,26 @@ class ExistingClusterArgs:
     account: Account
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What is known of it before anything is made."""
+
+    vpc_id: str
+    auto_mode: bool
+    authentication_mode: str
+    """`CONFIG_MAP`, `API` or `API_AND_CONFIG_MAP`."""
+
+
+def look(cluster_name: str) -> Seen:
+    """Asks AWS, whose own error it is if there is no such cluster."""
+    found = aws.eks.get_cluster(name=cluster_name)
+    return Seen(
+        vpc_id=found.vpc_config.vpc_id,
+        auto_mode=any(each.enabled for each in found.compute_configs),
+        authentication_mode=found.access_configs[0].authentication_mode,
+    )
+
+
 class ExistingCluster(pulumi.ComponentResource):
     """The same that `Cluster` offers, of a cluster in Auto Mode that is only looked up.
 

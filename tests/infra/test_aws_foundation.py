@@ -11,8 +11,11 @@ import yaml
 from pulumi.runtime import mocks
 from typing_extensions import override
 
+from infra.aws_changes import consequences
 from infra.program import deploy
 from infra.settings import read
+from lab.providers.differences import differences, property_path
+from lab.providers.recording.aws import REPLACES
 from tests.projects import CHECKOUT
 from tests.recording import Provider, Recording, record
 
@@ -39,7 +42,9 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
         "roleArn": f"arn:aws:iam::{ACCOUNT}:role/shared",
         "endpoint": "https://shared",
         "certificateAuthorities": [{"data": "Q0E="}],
-        "vpcConfig": {"clusterSecurityGroupId": "sg-shared"},
+        "vpcConfig": {"clusterSecurityGroupId": "sg-shared", "vpcId": "vpc-01234567"},
+        "accessConfigs": [{"authenticationMode": "API"}],
+        "computeConfigs": [{"enabled": True}],
         "kubernetesNetworkConfigs": [{"serviceIpv4Cidr": "10.100.0.0/16"}],
     },
 }
@@ -66,14 +71,23 @@ class Aws(Provider):
         return self.answers.get(args.token, {}), []
 
 
-def declared(stack: str = "prod", tracking: object = None, **foundation: object) -> Recording:
+def tracked() -> dict[str, Any]:
+    """`Pulumi.prod.yaml`, what is below `mlops:`."""
     config = copy.deepcopy(yaml.safe_load((CHECKOUT / "Pulumi.prod.yaml").read_text())["config"])
-    tree = {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
-    tree["foundation"] |= foundation
-    tree["tracking"] |= tracking or {}
+    return {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
+
+
+def run(tree: Mapping[str, Any], stack: str = "prod") -> Recording:
     return record(
         lambda: deploy(read()), config=tree, secrets={"database_password": PASSWORD}, stack=stack, provider=Aws()
     )
+
+
+def declared(stack: str = "prod", tracking: object = None, **foundation: object) -> Recording:
+    tree = tracked()
+    tree["foundation"] |= foundation
+    tree["tracking"] |= tracking or {}
+    return run(tree, stack)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +97,7 @@ def prod() -> Recording:
 
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
 DATABASE = {"instance_class": "db.t4g.small", "storage_gib": 20, "max_storage_gib": 50, "backup_days": 1}
+SUBNETS = {f"network-{kind}-eu-west-1{zone}" for kind in ("public", "private") for zone in "abc"}
 MANAGED = {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 3, "max": 3}
 
 
@@ -94,18 +109,20 @@ def managed() -> Recording:
     )
 
 
+THERE: Mapping[str, Any] = {
+    "network": {
+        "kind": "existing",
+        "vpc_id": "vpc-01234567",
+        "private_subnet_ids": ["subnet-01234567", "subnet-01234568"],
+    },
+    "cluster": {"kind": "existing", "name": "shared"},
+}
+
+
 @pytest.fixture(scope="module")
 def existing() -> Recording:
     """In a network and a cluster that are there already, with a database made of a snapshot."""
-    return declared(
-        network={
-            "kind": "existing",
-            "vpc_id": "vpc-01234567",
-            "private_subnet_ids": ["subnet-01234567", "subnet-01234568"],
-        },
-        cluster={"kind": "existing", "name": "shared"},
-        database={**DATABASE, "restore_from": "before"},
-    )
+    return declared(**THERE, database={**DATABASE, "restore_from": "before"})
 
 
 def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
@@ -345,8 +362,78 @@ def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"vpcConfig": {"clusterSecurityGroupId": "sg", "vpcId": "vpc-89abcdef"}}, "must be vpc-89abcdef, where the"),
+        ({"accessConfigs": [{"authenticationMode": "CONFIG_MAP"}]}, "must be one that takes access entries"),
+        ({"computeConfigs": [{"enabled": False}]}, "must be one in Auto Mode for node pools of kind auto"),
+    ],
+)
+def test_an_existing_cluster_that_could_not_be_used_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, other: Mapping[str, Any], said: str
+) -> None:
+    cluster = "aws:eks/getCluster:getCluster"
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, cluster: {**ANSWERS[cluster], **other}})
+    with pytest.raises(pulumi.RunError, match=said):
+        declared(**THERE)
+
+
 def test_a_region_with_too_few_zones_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     zones = {"aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1a", "eu-west-1b"]}}
     monkeypatch.setattr(Aws, "answers", {**ANSWERS, **zones})
     with pytest.raises(pulumi.RunError, match="availability_zones is 3: must be at most 2 in eu-west-1"):
         declared()
+
+
+def replaced(old: Recording, new: Recording) -> set[str]:
+    """Names of AWS resources with a change that no update can make in place, as far as the recording plugin knows."""
+    before = {resource.urn: resource.inputs for resource in old.resources if resource.type in REPLACES}
+    return {
+        resource.name
+        for resource in new.resources
+        if resource.urn in before
+        for each in differences(before[resource.urn], resource.inputs)
+        if property_path(each.path).startswith(REPLACES[resource.type])
+    }
+
+
+ROUTINE: Mapping[str, object] = {
+    "endpoints.churn-predictor.version": 2,
+    "endpoints.churn-predictor.replicas": {"min": 4, "max": 30},
+    "foundation.cluster.public_access_cidrs": ["203.0.113.0/24"],
+    "foundation.cluster.log_days": 90,
+    "foundation.network.nat_gateways": "one",
+    "foundation.network.interface_endpoints": [],
+    "foundation.node_pools.cpu.max_cpus": 128,
+    "foundation.node_pools.gpu.instance_families": ["g6e"],
+    "foundation.database.instance_class": "db.m7g.xlarge",
+    "foundation.database.storage_gib": 200,
+    "foundation.database.multi_az": False,
+    "foundation.permissions_boundary": BOUNDARY,
+}
+# what is written below mlops:, which AWS resources that replaces, whether it is announced
+CHANGES: list[tuple[Mapping[str, object], set[str], bool]] = [
+    (ROUTINE, set[str](), False),
+    ({"images.tracking": "registry.example/tracking:3.18.0"}, {"before-mlflow"}, False),
+    ({"foundation.network.availability_zones": 2}, set[str](), True),
+    ({"foundation.network.cidr": "10.50.0.0/16"}, {"network", *SUBNETS}, True),
+    ({"foundation.cluster.service_cidr": "172.30.0.0/16"}, {"cluster"}, True),
+    ({"foundation.database.restore_from": "before"}, {"database"}, True),
+]
+
+
+@pytest.mark.parametrize(("changes", "goes", "announced"), CHANGES)
+def test_what_the_program_would_replace_is_what_is_announced(
+    prod: Recording, changes: Mapping[str, object], goes: set[str], announced: bool
+) -> None:
+    tree = tracked()
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        place = tree
+        for part in way:
+            place = place[part]
+        place[last] = value
+    changed = run(tree)
+    assert replaced(prod, changed) == goes
+    assert bool(list(consequences(prod.exports["foundation"], changed.exports["foundation"]))) is announced
