@@ -438,6 +438,12 @@ DATASET_IN_BUCKET = Rule(
     because="the role of training reads there and nowhere else, so the Job would end with AccessDenied",
     instead="copy it there and write s3://<mlops:foundation.artifacts.bucket>/datasets/<file>",
 )
+LEAST_DRAIN = 15
+TIME_TO_LOOK_AWAY = Rule(
+    must=f"must be beside drain_seconds of at least {LEAST_DRAIN}",
+    because="a load balancer goes on asking a pod for seconds after it was told to leave",
+    instead="write drain_seconds: 20",
+)
 PUBLIC_SUBNETS = Rule(
     must="must have scheme: internal where mlops:foundation.network lists no two public_subnet_ids",
     because="a public load balancer stands in public subnets of two zones",

@@ -242,6 +242,8 @@ class Endpoint(Model):
             raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
         if way and way.scheme == "public" and not _rest(info).public_load_balancers:
             raise aws_rules.PUBLIC_SUBNETS.broken(way.host)
+        if way and (drain := info.data.get("drain_seconds", aws_rules.LEAST_DRAIN)) < aws_rules.LEAST_DRAIN:
+            raise aws_rules.TIME_TO_LOOK_AWAY.broken(f"beside drain_seconds: {drain}")
         return way
 
 

@@ -171,7 +171,7 @@ def with_ingress(section: str, ingress: object) -> dict[str, Any]:
         "foundation": RIGHT,
         "images": IMAGES,
         "tracking": {},
-        "endpoints": {"churn": {"version": 1}},
+        "endpoints": {"churn": {"version": 1, "drain_seconds": 20}},
     }
     place = tree["tracking"] if section == TRACKING else tree["endpoints"]["churn"]
     place["ingress"] = ingress
@@ -202,6 +202,15 @@ def test_a_way_in_needs_something_that_makes_load_balancers() -> None:
         Settings.model_validate(with_ingress(ENDPOINT, {"host": "churn.example.com"}), context=Rest(kind="local"))
     (problem,) = problems.of(caught.value, Settings)
     assert problem.rule.must == "must be left out where mlops:foundation.kind is local"
+
+
+def test_a_way_in_needs_pods_that_answer_until_the_load_balancer_looks_away() -> None:
+    tree = with_ingress(ENDPOINT, {"host": "churn.example.com"})
+    del tree["endpoints"]["churn"]["drain_seconds"]
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(tree)
+    (problem,) = problems.of(caught.value, Settings)
+    assert (problem.path, problem.found) == (ENDPOINT, "is beside drain_seconds: 5")
 
 
 def test_a_public_way_in_needs_public_subnets() -> None:
