@@ -229,7 +229,8 @@ def _node_pools(
     # Nodes need their way to AWS and to image registries from the first minute to the last.
     connected = ResourceOptions(depends_on=[network])
     if any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
-        made.append(NodeAgents("node-agents", NodeAgentsArgs(cluster_name=cluster.name)))
+        agents = NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version)
+        made.append(NodeAgents("node-agents", agents))
     for name, pool in site.chosen.node_pools.items():
         match pool:
             case ManagedNodePool():
@@ -246,6 +247,7 @@ def _node_pools(
                             gpu=pool.gpu is not None,
                             disk_gib=pool.disk_gib,
                             cluster_name=cluster.name,
+                            kubernetes_version=cluster.version,
                             subnet_ids=network.private_subnet_ids,
                             disk_key_arn=shared.disk_key_arn,
                             permissions_boundary=site.chosen.permissions_boundary,

@@ -56,6 +56,7 @@ class Cluster(pulumi.ComponentResource):
     name: pulumi.Output[str]
     """Known once the cluster answers."""
     arn: pulumi.Output[str]
+    version: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
     """Of the control plane and of every node and pod: who lets this group in lets the cluster in."""
     service_cidr: pulumi.Output[str]
@@ -106,7 +107,7 @@ class Cluster(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self, depends_on=entries),
         )
         _services(name, cluster, pulumi.ResourceOptions(parent=self, provider=self.provider), child)
-        self.name, self.arn, self.role_arn = cluster.name, cluster.arn, role.arn
+        self.name, self.arn, self.version, self.role_arn = cluster.name, cluster.arn, cluster.version, role.arn
         self.service_cidr = pulumi.Output.from_input(args.service_cidr)
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
         self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id, "role_arn": role.arn})

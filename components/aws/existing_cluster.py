@@ -49,6 +49,7 @@ class ExistingCluster(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
     arn: pulumi.Output[str]
+    version: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
     role_arn: pulumi.Output[str]
     service_cidr: pulumi.Output[str]
@@ -67,7 +68,7 @@ class ExistingCluster(pulumi.ComponentResource):
             ),
             pulumi.ResourceOptions(parent=self),
         )
-        self.name, self.arn, self.role_arn = cluster.name, cluster.arn, cluster.role_arn
+        self.name, self.arn, self.version, self.role_arn = cluster.name, cluster.arn, cluster.version, cluster.role_arn
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
         self.service_cidr = cluster.kubernetes_network_configs[0].service_ipv4_cidr
         self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id})

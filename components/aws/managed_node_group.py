@@ -38,6 +38,8 @@ class ManagedNodeGroupArgs:
     gpu: bool
     disk_gib: int
     cluster_name: pulumi.Input[str]
+    kubernetes_version: pulumi.Input[str]
+    """The cluster's: nodes do not follow it by themselves."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     disk_key_arn: pulumi.Input[str]
     permissions_boundary: str | None
@@ -69,6 +71,7 @@ class ManagedNodeGroup(pulumi.ComponentResource):
         aws.eks.NodeGroup(
             name,
             cluster_name=args.cluster_name,
+            version=args.kubernetes_version,
             node_role_arn=role.arn,
             subnet_ids=args.subnet_ids,
             instance_types=list(args.instance_types),

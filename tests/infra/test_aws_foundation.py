@@ -32,6 +32,7 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
     "aws:index/getPartition:getPartition": {"partition": "aws"},
     "aws:index/getRegion:getRegion": {"region": "eu-west-1"},
     "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1c", "eu-west-1a", "eu-west-1b"]},
+    "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1-for-the-cluster"},
     "aws:ec2/getVpc:getVpc": {
         "id": "vpc-01234567",
         "cidrBlockAssociations": [{"cidrBlock": "10.9.0.0/16"}, {"cidrBlock": "100.64.0.0/16"}],
@@ -325,6 +326,12 @@ def test_a_managed_pool_has_its_size_and_keeps_its_role_to_itself(managed: Recor
     disks = {each["deviceName"]: each["ebs"] for each in template["blockDeviceMappings"]}
     assert {name: disk["encrypted"] for name, disk in disks.items()} == {"/dev/xvda": "true", "/dev/xvdb": "true"}
     assert disks["/dev/xvdb"]["volumeSize"] == 80
+
+
+def test_managed_nodes_and_their_agents_follow_the_cluster_when_it_is_upgraded(managed: Recording) -> None:
+    assert managed.one("eks/nodeGroup:NodeGroup", "cpu").inputs["version"] == "1.35"
+    agents = [r for r in managed.all(":Addon") if r.name.startswith("node-agents-")]
+    assert {r.inputs["addonVersion"] for r in agents} == {"v1-for-the-cluster"}
 
 
 def test_credentials_of_another_account_are_refused_before_anything_is_made() -> None:
