@@ -52,7 +52,6 @@ def _moved(old: str, new: str) -> bool:
     return ABSENT not in {old, new} and old != new
 
 
-STORES = ("artifacts.protected", "database.protected")
 CONSEQUENCES = (
     Consequence(
         paths=("account_id",),
@@ -61,13 +60,18 @@ CONSEQUENCES = (
     ),
     Consequence(
         paths=("region",),
-        replaces="everything: the stack moves, the data does not",
-        protection=("cluster.protected", *STORES),
+        replaces="everything",
+        never="nothing moves between regions, and the data stays in the old one",
     ),
     Consequence(
         paths=("network.kind", "network.cidr", "network.vpc_id"),
         replaces="the VPC, and with it the cluster and the database",
-        protection=("cluster.protected", "database.protected"),
+        never="AWS moves no cluster and no database to another VPC",
+    ),
+    Consequence(
+        paths=("cluster.service_cidr",),
+        replaces="the cluster, with everything that runs in it",
+        never="EKS hands out addresses of Services from the block that the cluster was made with",
     ),
     Consequence(
         paths=("network.availability_zones",),
@@ -76,7 +80,7 @@ CONSEQUENCES = (
         applies=_lower,
     ),
     Consequence(
-        paths=("cluster.kind", "cluster.name", "cluster.service_cidr"),
+        paths=("cluster.kind", "cluster.name"),
         replaces="the cluster, with everything that runs in it",
         protection=("cluster.protected",),
     ),
@@ -195,7 +199,7 @@ def _way_out(path: str, each: Consequence, old: Facts) -> str:
     if each.applies is _skips:
         major, minor = _version(old[path])
         return f'write "{major}.{minor + 1}" first'
-    return f"put {old[path]} back; to go there all the same, restore the data into another stack"
+    return f"put {old[path]} back; to go there all the same, make another stack and restore the data into it"
 
 
 def _key(path: str) -> str:

@@ -99,7 +99,7 @@ class Cluster(pulumi.ComponentResource):
             name,
             kubernetes_access.KubernetesAccess(
                 cluster_name=args.cluster_name,
-                region=args.account.region,
+                account=args.account,
                 endpoint=cluster.endpoint,
                 certificate=cluster.certificate_authority.data,
             ),

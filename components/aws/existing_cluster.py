@@ -62,7 +62,7 @@ class ExistingCluster(pulumi.ComponentResource):
             name,
             kubernetes_access.KubernetesAccess(
                 cluster_name=args.cluster_name,
-                region=args.account.region,
+                account=args.account,
                 endpoint=cluster.endpoint,
                 certificate=cluster.certificate_authorities[0].data,
             ),

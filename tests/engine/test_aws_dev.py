@@ -53,9 +53,12 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     project = engine.tracked_stack(folder, "dev", {"database_password": PASSWORD}, PULUMI_PYTHON_CMD=python)
     pack = ("--policy-pack", str(CHECKOUT / "policy"))
     preview, ground, up = project.preview(*pack), project.up(*GROUND), project.up(*pack)
-    change(project, "dev", {"foundation.network.cidr": "10.50.0.0/16"})
-    moved = project.preview()
     right = (folder / "Pulumi.dev.yaml").read_text()
+    bucket = "another-mlops-dev"
+    dataset = {"training.churn.dataset": f"s3://{bucket}/datasets/churn.csv"}
+    change(project, "dev", {"foundation.artifacts.bucket": bucket, **dataset})
+    moved = project.preview()
+    (folder / "Pulumi.dev.yaml").write_text(right)
     change(project, "dev", WRONG)
     project.configure("mlops:database_password", "with spaces", secret=True)
     wrong = project.up()
@@ -95,10 +98,10 @@ def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: S
     assert story.moved.succeeded, story.moved.output
     (line,) = [line for line in story.moved.said("warning").splitlines() if "mlops:foundation" in line]
     assert line == (
-        "mlops:foundation.network.cidr is 10.50.0.0/16, was 10.41.0.0/16: "
-        "this update replaces the VPC, and with it the cluster and the database"
+        "mlops:foundation.artifacts.bucket is another-mlops-dev, was example-mlops-dev: "
+        "this update replaces the bucket: datasets and models stay behind in the old one"
     )
-    assert {step.name for step in story.moved.steps if step.op == "replace"} >= {"network", "cluster"}
+    assert "aws:s3/bucket:Bucket" in {step.type for step in story.moved.steps if step.op == "replace"}
 
 
 def test_everything_wrong_with_a_file_is_said_in_one_run_that_touches_nothing(story: Story) -> None:

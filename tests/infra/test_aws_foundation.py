@@ -256,6 +256,11 @@ def test_a_gateway_to_the_internet_comes_before_those_that_need_it(prod: Recordi
     assert all(internet.urn in gateway.dependencies for gateway in gateways)
 
 
+def test_the_way_into_the_cluster_is_known_by_what_an_upgrade_does_not_change(prod: Recording) -> None:
+    provider = prod.one("pulumi:providers:kubernetes", "cluster").inputs
+    assert provider["clusterIdentifier"] == f"{ACCOUNT}/eu-west-1/mlops-prod"
+
+
 def test_a_third_zone_is_none_of_the_control_planes(prod: Recording) -> None:
     assert prod.one("eks/cluster:Cluster", "cluster").inputs["vpcConfig"]["subnetIds"] == [
         "network-private-eu-west-1a-id",
