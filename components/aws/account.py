@@ -26,6 +26,11 @@ def role_arn(name: str, account: Account) -> str:
     return f"arn:{account.partition}:iam::{account.id}:role/{name}"
 
 
+def arn(service: str, rest: str, account: Account) -> str:
+    """Of a resource of the account in its region."""
+    return f"arn:{account.partition}:{service}:{account.region}:{account.id}:{rest}"
+
+
 def current() -> Account:
     """Whom these credentials belong to. No network, no account: AWS's own error."""
     caller = aws.get_caller_identity()

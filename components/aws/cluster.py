@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
 from components.aws import kubernetes_access, load_balancer
-from components.aws.account import Account
+from components.aws.account import Account, arn
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.log_group import LogGroup, LogGroupArgs
 from components.aws.policy_documents import trust_service
@@ -151,7 +151,10 @@ def _role(
     role = aws.iam.Role(
         name,
         assume_role_policy=trust_service(
-            "eks.amazonaws.com", account=args.account.id, actions=("sts:AssumeRole", "sts:TagSession")
+            "eks.amazonaws.com",
+            account=args.account.id,
+            source_arn=arn("eks", f"cluster/{args.cluster_name}", args.account),
+            actions=("sts:AssumeRole", "sts:TagSession"),
         ),
         permissions_boundary=args.permissions_boundary,
         opts=child,
@@ -172,9 +175,11 @@ def _administrators(
 ) -> list[aws.eks.AccessPolicyAssociation]:
     """They may do everything in the cluster, nobody else may anything."""
     allowed: list[aws.eks.AccessPolicyAssociation] = []
-    for arn in args.admin_role_arns:
-        label = f"{name}-{arn.rpartition('/')[2]}"
-        entry = aws.eks.AccessEntry(label, cluster_name=cluster.name, principal_arn=arn, type="STANDARD", opts=child)
+    for role_arn in args.admin_role_arns:
+        label = f"{name}-{role_arn.rpartition('/')[2]}"
+        entry = aws.eks.AccessEntry(
+            label, cluster_name=cluster.name, principal_arn=role_arn, type="STANDARD", opts=child
+        )
         allowed.append(
             aws.eks.AccessPolicyAssociation(
                 label,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.account import Account
+from components.aws.account import Account, arn
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.policy_documents import key_for_logs
 
@@ -36,14 +36,13 @@ class LogGroup(pulumi.ComponentResource):
         super().__init__("mlops:aws:LogGroup", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         here = args.account
-        arn = f"arn:{here.partition}:logs:{here.region}:{here.id}:log-group:{args.log_group}"
         key = EncryptionKey(
             name,
             EncryptionKeyArgs(
                 description=f"Logs of {args.log_group}",
                 alias=f"logs{args.log_group}",
                 account=here,
-                uses=[key_for_logs(region=here.region, log_group_arn=arn)],
+                uses=[key_for_logs(region=here.region, log_group_arn=arn("logs", f"log-group:{args.log_group}", here))],
                 protected=False,
             ),
             child,

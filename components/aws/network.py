@@ -9,7 +9,7 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.account import Account
+from components.aws.account import Account, arn
 from components.aws.log_group import LogGroup, LogGroupArgs
 from components.aws.policy_documents import trust_service, write_flow_logs
 from components.aws.subnets import plan
@@ -234,7 +234,11 @@ def _log_flows(name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, child: pulumi.Res
     )
     role = aws.iam.Role(
         f"{name}-flows",
-        assume_role_policy=trust_service("vpc-flow-logs.amazonaws.com", account=args.account.id),
+        assume_role_policy=trust_service(
+            "vpc-flow-logs.amazonaws.com",
+            account=args.account.id,
+            source_arn=arn("ec2", "vpc-flow-log/*", args.account),
+        ),
         permissions_boundary=args.permissions_boundary,
         opts=child,
     )

@@ -56,14 +56,19 @@ def document(*statements: Statement) -> pulumi.Output[str]:
     return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements}, sort_keys=True)
 
 
-def trust_service(service: str, *, account: str, actions: Sequence[str] = ("sts:AssumeRole",)) -> pulumi.Output[str]:
-    """A role that one AWS service may take, on behalf of this account alone."""
+def trust_service(
+    service: str, *, account: str, source_arn: str, actions: Sequence[str] = ("sts:AssumeRole",)
+) -> pulumi.Output[str]:
+    """A role that one AWS service may take, on behalf of this account and of what `source_arn` names alone."""
     return document(
         {
             "Effect": "Allow",
             "Principal": {"Service": service},
             "Action": list(actions),
-            "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": account},
+                "ArnLike": {"aws:SourceArn": source_arn},
+            },
         }
     )
 

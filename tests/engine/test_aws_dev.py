@@ -41,7 +41,6 @@ class Story:
     preview: Run
     ground: Run
     up: Run
-    moved: Run
     wrong: Run
     destroyed: Run
 
@@ -54,16 +53,11 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     pack = ("--policy-pack", str(CHECKOUT / "policy"))
     preview, ground, up = project.preview(*pack), project.up(*GROUND), project.up(*pack)
     right = (folder / "Pulumi.dev.yaml").read_text()
-    bucket = "another-mlops-dev"
-    dataset = {"training.churn.dataset": f"s3://{bucket}/datasets/churn.csv"}
-    change(project, "dev", {"foundation.artifacts.bucket": bucket, **dataset})
-    moved = project.preview()
-    (folder / "Pulumi.dev.yaml").write_text(right)
     change(project, "dev", WRONG)
     project.configure("mlops:database_password", "with spaces", secret=True)
     wrong = project.up()
     (folder / "Pulumi.dev.yaml").write_text(right)
-    return Story(preview=preview, ground=ground, up=up, moved=moved, wrong=wrong, destroyed=project.destroy())
+    return Story(preview=preview, ground=ground, up=up, wrong=wrong, destroyed=project.destroy())
 
 
 def test_a_preview_of_nothing_yet_shows_everything_and_touches_nothing(story: Story) -> None:
@@ -92,16 +86,6 @@ def test_no_resource_breaks_a_rule(story: Story) -> None:
     assert len(resources) > 100
     assert not [(r.name, sentence) for r in resources for sentence in violations(r.kind, r.properties)]
     assert not list(buckets_are_complete(resources))
-
-
-def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: Story) -> None:
-    assert story.moved.succeeded, story.moved.output
-    (line,) = [line for line in story.moved.said("warning").splitlines() if "mlops:foundation" in line]
-    assert line == (
-        "mlops:foundation.artifacts.bucket is another-mlops-dev, was example-mlops-dev: "
-        "this update replaces the bucket: datasets and models stay behind in the old one"
-    )
-    assert "aws:s3/bucket:Bucket" in {step.type for step in story.moved.steps if step.op == "replace"}
 
 
 def test_everything_wrong_with_a_file_is_said_in_one_run_that_touches_nothing(story: Story) -> None:

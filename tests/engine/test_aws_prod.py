@@ -152,8 +152,14 @@ def test_a_database_can_be_made_anew_of_the_snapshot_from_before_the_upgrade(sto
     assert story.restored.succeeded, story.restored.output
     assert "replace" in story.restored.changes["database"]
     assert "before-mlflow" not in story.restored.changes
-    (line,) = [line for line in story.restored.said("warning").splitlines() if "restore_from" in line]
-    assert line.endswith("this update replaces the database by what was in the snapshot")
+
+
+def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: Story) -> None:
+    (line,) = [line for line in story.restored.said("warning").splitlines() if "mlops:foundation" in line]
+    assert line == (
+        "mlops:foundation.database.restore_from is mlops-prod-before-mlflow-0a1b2c3d, was absent: "
+        "this update replaces the database by what was in the snapshot"
+    )
 
 
 TOP_DOWN = (

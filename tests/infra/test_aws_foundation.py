@@ -189,6 +189,21 @@ def test_only_the_pods_of_its_service_account_take_a_role(prod: Recording) -> No
     }
 
 
+@pytest.mark.parametrize(
+    ("role", "source"),
+    [
+        ("cluster", f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/mlops-prod"),
+        ("network-flows", f"arn:aws:ec2:eu-west-1:{ACCOUNT}:vpc-flow-log/*"),
+    ],
+)
+def test_a_service_takes_its_role_for_what_the_role_was_made_for(prod: Recording, role: str, source: str) -> None:
+    trust = json.loads(prod.one("iam/role:Role", role).inputs["assumeRolePolicy"])["Statement"][0]
+    assert trust["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        "ArnLike": {"aws:SourceArn": source},
+    }
+
+
 def test_a_gpu_pool_starts_from_nothing_keeps_others_off_and_waits_before_it_shrinks(prod: Recording) -> None:
     pool = prod.one("karpenter.sh/v1:NodePool", "gpu").spec
     assert pool["limits"] == {"nvidia.com/gpu": "4"}
