@@ -271,6 +271,14 @@ def test_a_gateway_to_the_internet_comes_before_those_that_need_it(prod: Recordi
     assert all(internet.urn in gateway.dependencies for gateway in gateways)
 
 
+def test_nodes_come_after_their_way_out_of_the_network_and_go_before_it(prod: Recording, managed: Recording) -> None:
+    pools = [prod.one("mlops:aws:NodePool", "gpu"), managed.one("mlops:aws:ManagedNodeGroup", "cpu")]
+    for recording, pool in zip((prod, managed), pools, strict=True):
+        routes = [route for route in recording.all(":Route") if route.name.startswith("network-private-")]
+        assert len(routes) == 3
+        assert {route.urn for route in routes} <= pool.dependencies
+
+
 def test_the_way_into_the_cluster_is_known_by_what_an_upgrade_does_not_change(prod: Recording) -> None:
     provider = prod.one("pulumi:providers:kubernetes", "cluster").inputs
     assert provider["clusterIdentifier"] == f"{ACCOUNT}/eu-west-1/mlops-prod"
