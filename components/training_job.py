@@ -110,7 +110,7 @@ def _job(
                 },
             ]
         },
-        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "template": {"metadata": _metadata(labels, args.pool), "spec": pod},
     }
     if args.sweep:
         sweep.index(job, args.sweep, args.retries)
@@ -134,6 +134,10 @@ def _pod(args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s
     if args.priority_class:
         pod["priority_class_name"] = args.priority_class
     return pod
+
+
+def _metadata(labels: Mapping[str, str], pool: NodePool) -> k8s.meta.v1.ObjectMetaArgsDict:
+    return {"labels": labels, "annotations": pool.annotations} if pool.annotations else {"labels": labels}
 
 
 def _tolerations(pool: NodePool) -> list[k8s.core.v1.TolerationArgsDict]:

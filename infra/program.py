@@ -29,6 +29,9 @@ def deploy(stack: Settings) -> None:
     }
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
+    ways = {"mlflow": stack.tracking.ingress, **{name: each.ingress for name, each in stack.endpoints.items()}}
+    if outside := {name: way.url for name, way in ways.items() if way}:
+        pulumi.export("outside", outside)
     for name, fact in base.facts.items():
         pulumi.export(name, fact)
     pulumi.export("artifacts", pulumi.Output.concat("s3://", base.artifact_store.bucket))
@@ -68,7 +71,7 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
         schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
         sweep=_sweep(job.sweep) if job.sweep else None,
         tracking_url=tracking.url,
-        tracking_ui=_tracking_ui(stack, base, tracking),
+        tracking_ui=_tracking_ui(stack, tracking),
         artifact_store=base.artifact_store,
         grant=base.training,
     )
@@ -82,10 +85,10 @@ def _sweep(asked: training_settings.Sweep) -> Sweep:
     return Sweep(points=asked.all_points, max_parallel=asked.max_parallel, metric=asked.metric, goal=asked.goal)
 
 
-def _tracking_ui(stack: Settings, base: Foundation, tracking: MlflowServer) -> Input[str]:
+def _tracking_ui(stack: Settings, tracking: MlflowServer) -> Input[str]:
     """Where people reach MLflow: its ingress, else the first host beside its own that it answers to."""
-    if way := _ingress(base, stack.tracking.ingress, "/health"):
-        return way.url
+    if stack.tracking.ingress:
+        return stack.tracking.ingress.url
     return f"http://{stack.tracking.allowed_hosts[0]}" if stack.tracking.allowed_hosts else tracking.url
 
 
