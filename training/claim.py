@@ -87,13 +87,13 @@ class Claim(BaseModel):
 class Deadline:
     """The time that a claim may still be used, by a clock that nobody sets."""
 
-    def __init__(self, seconds: float = HOLD.total_seconds()) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, length: timedelta) -> None:
+        self._end = time.monotonic() + length.total_seconds()
 
     @property
     def is_over(self) -> bool:
         """No further call may start."""
-        return time.monotonic() > self._end
+        return time.monotonic() >= self._end
 
 
 def standing(client: Client, model: str) -> list[Claim]:
@@ -110,7 +110,7 @@ def take(client: Client, model: str, claim: Claim) -> list[Claim]:
         BusyError: another one goes on; the claim is dropped.
     """
     write(client, model, claim)
-    patience = Deadline(COURTESY.total_seconds())
+    patience = Deadline(COURTESY)
     while True:
         others = [other for other in standing(client, model) if other.name != claim.name]
         living = [other for other in others if not other.is_abandoned]

@@ -67,7 +67,7 @@ def promote(client: Client, request: Request, holder: claims.Holder | None = Non
         FailedError: it stopped halfway, and the next promotion finishes it.
     """
     claim = Claim(asked=str(request), by=request.by, holder=holder or claims.this_process())
-    deadline = Deadline()
+    deadline = Deadline(claims.HOLD)
     versions.standing(client, request.model, request.version)  # exists
     abandoned = claims.take(client, request.model, claim)
     done: list[str] = []
@@ -95,7 +95,7 @@ def plan(client: Client, request: Request) -> tuple[Step, ...]:
     now = versions.standing(client, request.model, request.version)
     if request.version is None:
         return stages.steps_back(now, request.record)
-    return stages.steps_to(now, request.version, request.stage, request.record)
+    return stages.steps_to(now, request.stage, request.record)
 
 
 def _carry_out(client: Client, model: str, claim: Claim, deadline: Deadline) -> list[str]:
@@ -169,7 +169,7 @@ def _conclusion(client: Client, request: Request) -> str:
     )
     if request.version is None:
         return f"{request.model}: {champion} again"
-    return f"{request.model} version {request.version} stands at {now.stage(request.version)}; {champion}{way_back}"
+    return f"{request.model} version {request.version} stands at {now.stage}; {champion}{way_back}"
 
 
 def _request(asked: argparse.Namespace) -> Request:

@@ -69,45 +69,46 @@ class Step(BaseModel):
 
 
 class Standing(BaseModel):
-    """A registered model as the registry shows it at one moment."""
+    """A registered model, and one version of it, as the registry shows them at one moment."""
 
     model_config = ConfigDict(frozen=True)
 
     aliases: Mapping[str, int]
-    tags: Mapping[int, Mapping[str, str]]
-    """By version, of the versions that the aliases name and the one in question."""
+    version: int = 0
+    """The version in question; 0 where none is."""
+    tags: Mapping[str, str] = {}
+    """Those of that version."""
 
     @property
     def champion(self) -> int | None:
         """The version in production."""
         return self.aliases.get(CHAMPION)
 
-    def stage(self, version: int) -> Stage:
+    @property
+    def stage(self) -> Stage:
         """The word for where the version stands."""
-        if self.aliases.get(CHAMPION) == version:
+        if self.champion == self.version:
             return Stage.PRODUCTION
-        if self.aliases.get(CHALLENGER) == version:
+        if self.aliases.get(CHALLENGER) == self.version:
             return Stage.STAGING
-        return Stage.ARCHIVED if RECORDS[Stage.ARCHIVED] in self.tags.get(version, {}) else Stage.NONE
+        return Stage.ARCHIVED if RECORDS[Stage.ARCHIVED] in self.tags else Stage.NONE
 
 
-def steps_to(standing: Standing, version: int, stage: Stage, record: str) -> tuple[Step, ...]:
+def steps_to(standing: Standing, stage: Stage, record: str) -> tuple[Step, ...]:
     """The calls that bring the version to the stage; none when it is there.
 
     Args:
         standing: what the registry holds now.
-        version: number of the version.
         stage: where it shall stand.
         record: who, when, at which commit and why, as the registry shall keep it.
 
     Raises:
         RefusedError: the rules do not allow it.
     """
-    here = standing.stage(version)
-    if here == stage:
+    if standing.stage == stage:
         return ()
-    _check(standing, version, here, stage)
-    return tuple(_steps(standing, version, here, stage, record))
+    _check(standing, stage)
+    return tuple(_steps(standing, stage, record))
 
 
 def steps_back(standing: Standing, record: str) -> tuple[Step, ...]:
@@ -135,7 +136,8 @@ def steps_back(standing: Standing, record: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _check(standing: Standing, version: int, here: Stage, stage: Stage) -> None:
+def _check(standing: Standing, stage: Stage) -> None:
+    version, here, tags = standing.version, standing.stage, standing.tags
     if here not in MAY_COME_FROM[stage]:
         ways = " or ".join(sorted(MAY_COME_FROM[stage]))
         raise RefusedError(
@@ -144,7 +146,6 @@ def _check(standing: Standing, version: int, here: Stage, stage: Stage) -> None:
         )
     if stage not in (Stage.STAGING, Stage.PRODUCTION):
         return
-    tags = standing.tags.get(version, {})
     status = tags.get(VALIDATION_STATUS)
     if status != PASSED:
         fault = "was not validated" if status is None else f"did not pass its validation ({status})"
@@ -161,8 +162,8 @@ def _check(standing: Standing, version: int, here: Stage, stage: Stage) -> None:
         )
 
 
-def _steps(standing: Standing, version: int, here: Stage, stage: Stage, record: str) -> Iterator[Step]:
-    champion = standing.champion
+def _steps(standing: Standing, stage: Stage, record: str) -> Iterator[Step]:
+    version, here, champion = standing.version, standing.stage, standing.champion
     if stage is Stage.STAGING:
         yield Step(what="alias", key=CHALLENGER, version=version)
     if stage is Stage.PRODUCTION:

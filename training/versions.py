@@ -124,8 +124,9 @@ def standing(client: Client, model: str, number: int | None = None) -> Standing:
         if error.error_code != UNKNOWN:
             raise
         raise UnknownError(_what_exists(client, model, "")) from error
-    asked = {*aliases.values(), *([number] if number else [])}
-    return Standing(aliases=aliases, tags={each: dict(version(client, model, each).tags) for each in asked})
+    if number is None:
+        return Standing(aliases=aliases)
+    return Standing(aliases=aliases, version=number, tags=version(client, model, number).tags)
 
 
 def download(client: Client, uri: str, found: ModelVersion, folder: Path) -> Path:
