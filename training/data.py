@@ -1,33 +1,37 @@
-"""Reads a table from S3 or a file and makes sure it is the one a model was declared for."""
+"""Reads the columns that a project declares, from CSV or Parquet, and makes sure they can be learnt from.
 
-import hashlib
-import io
-import warnings
-from collections.abc import Sequence
+Only what is declared is kept, a column at a time and in the narrowest form: 8 bytes for a number, mostly 1 for a word.
+"""
+
+import codecs
+import csv
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import IO, Any, Protocol, TypedDict, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
-import boto3
 import pandas as pd
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+from pandas.api.types import union_categoricals
+from pyarrow import parquet
 
-from training.project import Column, Project, Target
+from training import checks, source
+from training.project import Project
+from training.source import DataError, StoreError
+
+__all__ = ["DataError", "Dataset", "StoreError", "load"]
 
 # Some exports, the original of the Telco table among them, write a missing number as a blank.
-BLANKS = ["", " "]
-S3_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
-
-
-class DataError(Exception):
-    """The dataset cannot be learnt from, and will not be better at the next try."""
-
-
-class StoreError(Exception):
-    """The store of the dataset did not answer; the next try may succeed."""
+MISSING = ["", " ", "NA", "N/A", "NaN", "nan", "NULL", "null"]
+ARROW = {
+    "integer": pa.float64(),  # so that a missing or a broken one can be told by its row
+    "number": pa.float64(),
+    "category": pa.dictionary(pa.int32(), pa.string()),
+    "time": pa.timestamp("us"),
+}
+HEADER = 1 << 20  # bytes in which the header of a CSV ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class Dataset:
     digest: str
     """SHA-256 of the bytes, in hexadecimal."""
     table: pd.DataFrame
+    """Integers are int64, numbers float64, words and labels categories."""
     ignored: tuple[str, ...]
     """Columns of the file that the model does not use."""
 
@@ -46,175 +51,161 @@ def load(uri: str, project: Project[Any]) -> Dataset:
     """The checked table at the URI.
 
     Raises:
-        DataError: it is not there, not readable, or not the declared table.
+        DataError: it is not there, not readable, or not the declared table; all that is wrong, in one line.
         StoreError: S3 did not answer.
     """
-    columns, target = project.columns, project.target
-    content = read(uri)
-    table = _parse(content, uri)
-    names = [column.name for column in columns] + [target.name]
-    _check_names(table, names, uri)
-    for column in columns:
-        table[column.name] = _typed(table[column.name], column, uri)
-    _check_target(table[target.name], target, uri)
+    kinds = _kinds(project)
+    with source.stream(uri) as stream:
+        read = _read_parquet if uri.endswith((".parquet", ".pq")) else _read_csv
+        present, columns = read(uri, stream, kinds)
+        digest = stream.digest
+    if not len(columns[project.target.name]):
+        raise DataError(f"{uri} has a header and no rows; give a table with rows")
+    if wrong := list(checks.problems(columns, project)):
+        more = f"; and {len(wrong) - 5} problems more" if len(wrong) > 5 else ""
+        raise DataError(f"{uri}: {'; '.join(wrong[:5])}{more}")
+    for column in project.columns:
+        if column.kind == "integer":
+            columns[column.name] = columns[column.name].astype("int64")
     return Dataset(
         uri=uri,
-        digest=hashlib.sha256(content).hexdigest(),
-        table=table[names],
-        ignored=tuple(str(name) for name in table.columns if name not in names),
+        digest=digest,
+        table=pd.DataFrame(columns, copy=False),
+        ignored=tuple(name for name in present if name not in kinds),
     )
 
 
-def read(uri: str) -> bytes:
-    """The bytes at `s3://BUCKET/KEY`, `file:///PATH` or a path."""
-    parts = urlsplit(uri)
-    match parts.scheme:
-        case "s3":
-            return _read_s3(uri, parts.netloc, parts.path.removeprefix("/"))
-        case "file":
-            return _read_file(uri, Path(unquote(parts.path)))
-        case "":
-            return _read_file(uri, Path(uri))
-        case scheme:
-            raise DataError(
-                f"{uri} cannot be read: {scheme}:// is not known; give s3://BUCKET/KEY, file:///PATH or a path"
-            )
+Columns = dict[str, "pd.Series[Any]"]
 
 
-class _Answer(TypedDict):
-    Body: IO[bytes]
+def _kinds(project: Project[Any]) -> dict[str, str]:
+    """What to read: features, label, and what rows are divided by."""
+    kinds: dict[str, str] = {column.name: column.kind for column in project.columns} | {project.target.name: "category"}
+    if project.split.by:
+        kinds.setdefault(project.split.by, "time" if project.split.how == "time" else "category")
+    return kinds
 
 
-class _S3(Protocol):
-    def get_object(self, **where: str) -> _Answer: ...
-
-
-class _Boto3(Protocol):
-    """boto3 carries no types; this is all of it that is used here."""
-
-    def client(self, service: str, *, config: Config) -> _S3: ...
-
-
-def _read_s3(uri: str, bucket: str, key: str) -> bytes:
-    if not bucket or not key:
-        raise DataError(f"{uri} cannot be read: bucket or key is missing; write s3://BUCKET/KEY")
+def _read_csv(uri: str, stream: source.Stream, kinds: Mapping[str, str]) -> tuple[list[str], Columns]:
+    present = _header(uri, stream, kinds)
     try:
-        return cast("_Boto3", boto3).client("s3", config=S3_CONFIG).get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        raise _refusal(uri, error) from error
-    except NoCredentialsError as error:
-        raise DataError(
-            f"{uri} cannot be read: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "or give the pod a role"
-        ) from error
-    except BotoCoreError as error:
-        raise StoreError(f"{uri} cannot be read: {error}; check AWS_ENDPOINT_URL_S3 and start the job again") from error
+        return present, _gather(_csv_batches(stream, {name: ARROW[kind] for name, kind in kinds.items()}), kinds)
+    except pa.ArrowInvalid as error:
+        raise _csv_fault(uri, str(error), kinds) from error
 
 
-S3_WAYS_OUT = {
-    "NoSuchKey": "no such key; check the key, or put the file there",
-    "NoSuchBucket": "no such bucket; check the bucket's name and AWS_ENDPOINT_URL_S3",
-    "AccessDenied": "access denied; give the job's service account, or its access key, leave to read it",
-    "InvalidAccessKeyId": "S3 does not know this access key; check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
-}
-
-
-def _refusal(uri: str, error: ClientError) -> DataError | StoreError:
-    answer = cast("dict[str, dict[str, str]]", error.response)["Error"]
-    code = answer.get("Code", "")
-    if code in S3_WAYS_OUT:
-        return DataError(f"{uri} cannot be read: {S3_WAYS_OUT[code]}")
-    return StoreError(f"{uri} cannot be read: S3 answered {code} {answer.get('Message', '')}; start the job again")
-
-
-def _read_file(uri: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{uri} cannot be read: {error.strerror}; check the path (s3://BUCKET/KEY works too)"
-        ) from error
-
-
-def _parse(content: bytes, uri: str) -> pd.DataFrame:
-    if not content.strip():
+def _header(uri: str, stream: source.Stream, kinds: Mapping[str, str]) -> list[str]:
+    beginning = stream.peek(HEADER)
+    if not beginning.strip():
         raise DataError(f"{uri} is empty; give a CSV with a header line and rows")
     try:
-        text = content.decode("utf-8-sig")
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{uri} is not UTF-8: byte 0x{content[error.start]:02x} in line {line}; save the file as UTF-8"
-        ) from error
+        raise _not_utf8(uri) from error
+    present = next(csv.reader(line for line in text.splitlines() if line.strip()))
+    _check_names(uri, present, kinds)
+    return present
+
+
+def _csv_batches(stream: source.Stream, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    yield from arrow_csv.open_csv(
+        pa.PythonFile(stream, mode="r"),
+        read_options=arrow_csv.ReadOptions(block_size=source.BLOCK),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=types, include_columns=list(types), null_values=MISSING, strings_can_be_null=True
+        ),
+    )
+
+
+def _csv_fault(uri: str, said: str, kinds: Mapping[str, str]) -> DataError:
+    """What Arrow means, in words of the file; for a value that does not fit, the file is read once more as text."""
+    if "Empty CSV" in said:
+        return DataError(f"{uri} has a header and no rows; give a table with rows")
+    if "UTF8" in said:
+        return _not_utf8(uri)
+    if "conversion error" in said:
+        typed = {name: kind for name, kind in kinds.items() if kind != "category"}
+        with source.stream(uri) as stream:
+            texts = _gather(_csv_batches(stream, dict.fromkeys(typed, pa.string())), typed)
+        wrong = [problem for name, kind in typed.items() for problem in checks.unreadable(name, kind, texts[name])]
+        return DataError(f"{uri}: {'; '.join(wrong) or said}; correct the file")
+    return DataError(f"{uri} is not a CSV: {' '.join(said.split())}; every line needs the header's number of fields")
+
+
+def _not_utf8(uri: str) -> DataError:
+    with source.stream(uri) as stream:
+        decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+        while part := stream.read(source.BLOCK):
+            try:
+                line += decoder.decode(part).count("\n")
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                return DataError(
+                    f"{uri} is not UTF-8: byte 0x{error.object[error.start]:02x} in line {line}; save the file as UTF-8"
+                )
+    return DataError(f"{uri} is not UTF-8; save the file as UTF-8")
+
+
+def _read_parquet(uri: str, stream: source.Stream, kinds: Mapping[str, str]) -> tuple[list[str], Columns]:
+    with tempfile.TemporaryFile() as file:
+        stream.copy_to(file)  # a Parquet is read from its end, and the digest is of all of it
+        if not file.tell():
+            raise DataError(f"{uri} is empty (0 bytes); give a Parquet file with rows")
+        try:
+            opened = parquet.ParquetFile(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{uri} is not a Parquet file: {error}; write it again") from error
+        present = opened.schema_arrow.names
+        _check_names(uri, present, kinds)
+        return present, _gather(_parquet_batches(uri, opened, kinds), kinds)
+
+
+def _parquet_batches(uri: str, opened: parquet.ParquetFile, kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    for batch in opened.iter_batches(columns=list(kinds)):
+        columns = {name: _cast(uri, name, kind, batch.column(name)) for name, kind in kinds.items()}
+        yield pa.RecordBatch.from_pydict(columns)
+
+
+def _cast(uri: str, name: str, kind: str, values: pa.Array) -> pa.Array:
     try:
-        with warnings.catch_warnings():
-            # A row longer than the header is only a warning to pandas, which then drops what is over.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(io.StringIO(text), index_col=False, na_values=BLANKS, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        if kind == "category":
+            return values.cast(pa.string()).dictionary_encode()
+        return values.cast(ARROW[kind], safe=kind != "time")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
-            f"{uri} is not a CSV: {str(error).strip()}; every line needs the header's number of fields"
+            f"{uri}: the column {name} holds {values.type} {checks.RULES[kind]}: {error}; correct the file"
         ) from error
-    if table.empty:
-        raise DataError(f"{uri} has a header and no rows; give a table with rows")
-    return table
 
 
-def _check_names(table: pd.DataFrame, names: Sequence[str], uri: str) -> None:
-    present = [str(name) for name in table.columns]
-    missing = [name for name in names if name not in present]
+def _gather(batches: Iterator[pa.RecordBatch], kinds: Mapping[str, str]) -> Columns:
+    """Each column in one piece. A batch's words become codes at once: its texts are not kept."""
+    pieces: dict[str, list[pd.Series[Any]]] = {name: [] for name in kinds}
+    for batch in batches:
+        for name, there in pieces.items():
+            there.append(batch.column(name).to_pandas())
+    return {name: _joined(pieces.pop(name), kind) for name, kind in kinds.items()}
+
+
+def _joined(pieces: "list[pd.Series[Any]]", kind: str) -> "pd.Series[Any]":
+    if kind != "category":
+        return pd.concat(pieces, ignore_index=True) if pieces else pd.Series(dtype="float64")
+    categories = [piece.cat.rename_categories(list(piece.cat.categories)) for piece in pieces]
+    return pd.Series(union_categoricals(categories, sort_categories=True) if pieces else pd.Categorical([]))
+
+
+def _check_names(uri: str, present: Sequence[str], kinds: Mapping[str, str]) -> None:
+    if doubled := sorted({name for name in kinds if present.count(name) > 1}):
+        raise DataError(f"{uri} has the column {', '.join(doubled)} more than once; leave one of each")
+    missing = [name for name in kinds if name not in present]
     if not missing:
         return
     hints = [
         f"is {near[0]} meant as {name}?"
         for name in missing
-        if (near := get_close_matches(name, set(present) - set(names), 1))
+        if (near := get_close_matches(name, set(present) - set(kinds), 1))
     ]
     raise DataError(
         f"{uri} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}, which the model needs; "
         f"it has {', '.join(present)}; {' '.join(hints) or 'add what is missing, or give another table'}"
     )
-
-
-def _typed(values: pd.Series, column: Column, uri: str) -> pd.Series:
-    """The values as int64, float64 or text."""
-    if values.isna().all():
-        raise DataError(f"{uri}: the column {column.name} has no value in any row; fill it, or give another table")
-    if column.kind == "category":
-        return values.astype(object).where(values.isna(), values.astype(str))
-    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
-    _refuse_where(numbers.isna() & values.notna(), values, column, "where a number must stand", uri)
-    if column.kind == "number":
-        return numbers
-    _refuse_where(numbers.isna(), values, column, "where a whole number must stand", uri)
-    _refuse_where(numbers % 1 != 0, values, column, "where a whole number must stand", uri)
-    return numbers.astype("int64")
-
-
-def _refuse_where(wrong: pd.Series, values: pd.Series, column: Column, rule: str, uri: str) -> None:
-    if not wrong.any():
-        return
-    row = int(wrong.to_numpy().argmax())
-    value = values.iloc[row]
-    shown = "nothing" if pd.isna(value) else f"'{value}'"
-    raise DataError(
-        f"{uri}: the column {column.name} holds {shown} {rule}, in row {row + 1} of {len(values)} "
-        f"({int(wrong.sum())} such rows); correct the file"
-    )
-
-
-def _check_target(labels: pd.Series, target: Target, uri: str) -> None:
-    counts = labels.value_counts(dropna=False)
-    strange = [str(label) for label in counts.index if label not in target.labels]
-    if strange:
-        raise DataError(
-            f"{uri}: the column {target.name} holds {', '.join(strange[:5])}, and may hold only "
-            f"{' or '.join(target.labels)}; correct the file"
-        )
-    absent = [label for label in target.labels if label not in counts.index]
-    if absent:
-        raise DataError(
-            f"{uri}: the column {target.name} never says {absent[0]}; give rows of both labels, or a model has nothing "
-            "to tell apart"
-        )

@@ -6,7 +6,7 @@ it fits. See docs/training.md.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
@@ -15,10 +15,11 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training import projects
 
+RUN_PARAMETERS = {"dataset", "dataset_digest", "dataset_size", "seed"}
 MLFLOW_TYPES = {"integer": "long", "number": "double", "category": "string"}
 
 
@@ -40,6 +41,8 @@ class Column:
     categories: Sequence[str] = ()
     most_missing: float = 0.5
     """Share of rows without a value above which the table is refused."""
+    decisive: bool = False
+    """It may tell the label all by itself; otherwise a table in which it does is refused as leaking the answer."""
 
 
 def integers(*names: str, at_least: float | None = None, at_most: float | None = None) -> Sequence[Column]:
@@ -114,6 +117,8 @@ class Rows:
     divide: Callable[[float], "tuple[Rows, Rows]"]
     """Splits them once more, as the project declares, for early stopping: (rest, share)."""
     seed: int
+    facts: dict[str, str | float] = field(default_factory=dict[str, str | float])
+    """What `fit` finds out and the run shall show, such as where it stopped."""
 
 
 P = TypeVar("P", bound=Parameters)
@@ -133,6 +138,8 @@ class Project(Generic[P]):
     """Category features by whose values `validate` looks at a model's metrics."""
     trusted: Sequence[str] = ()
     """Types, beyond those of scikit-learn and LightGBM, that loading the model may build."""
+    packages: Sequence[str] = ()
+    """Packages, beyond scikit-learn, that loading the model needs; serving/requirements.in must have them."""
 
     def __post_init__(self) -> None:
         names = [*self.features, self.target.name]
@@ -142,6 +149,8 @@ class Project(Generic[P]):
             raise ProjectError(
                 f"Split(how={self.split.how!r}, by={self.split.by!r}): give `by` for time and group alone"
             )
+        if taken := sorted(RUN_PARAMETERS & set(self.parameters.model_fields)):
+            raise ProjectError(f"the parameters {', '.join(taken)} are what every run records; rename them")
         if strange := sorted(set(self.slices) - {c.name for c in self.columns if c.kind == "category"}):
             raise ProjectError(f"slices {', '.join(strange)} are no declared categories; name some of the columns")
 
@@ -157,6 +166,35 @@ class Project(Generic[P]):
             inputs=Schema([ColSpec(MLFLOW_TYPES[column.kind], column.name) for column in self.columns]),
             outputs=Schema([ColSpec("string")]),
         )
+
+
+def read_parameters(project: Project[P], values: Mapping[str, object]) -> P:
+    """The parameters, checked.
+
+    Raises:
+        ProjectError: a name is unknown, or a value is not what it must be; all in one line.
+    """
+    try:
+        return project.parameters.model_validate(values)
+    except ValidationError as error:
+        raise ProjectError("; ".join(_parameter_sentences(project.parameters, error))) from error
+
+
+def _parameter_sentences(parameters: type[Parameters], error: ValidationError) -> Iterator[str]:
+    fields = parameters.model_fields
+    known = ", ".join(fields) or "none"
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        what = f"; it is the {fields[name].description}" if name in fields and fields[name].description else ""
+        if problem["type"] == "extra_forbidden":
+            near = get_close_matches(name, fields, 1)
+            hint = f"is {near[0]} meant?" if near else "leave it out, or add it to the project"
+            yield f"the parameter {name} is not known; there are {known}; {hint}"
+        elif problem["type"] == "missing":
+            yield f"the parameter {name} is not set{what}; give it"
+        else:
+            secret = "" if "Secret" in str(fields[name].annotation) else f"={problem['input']!r}"
+            yield f"the parameter {name}{secret} is wrong ({problem['msg'][:1].lower()}{problem['msg'][1:]}){what}"
 
 
 def names() -> list[str]:

@@ -48,6 +48,7 @@ class Settings(Termination):
     experiment: Text = Field("default", description="MLflow experiment of the run", examples=["churn"])
     parameters: Json[dict[str, Value]] = Field(
         default_factory=dict,
+        validate_default=False,
         description="the project's parameters, as one JSON object of texts, numbers and truth values",
         examples=['{"n_estimators": 100}'],
     )
@@ -70,14 +71,14 @@ class Settings(Termination):
     )
 
     @classmethod
-    def load(cls) -> Self:
-        """The settings of this process.
+    def load(cls, **given: object) -> Self:
+        """The settings of this process; what is given stands before the environment.
 
         Raises:
             SettingsError: with all problems in one line.
         """
         try:
-            return cls.model_validate({})
+            return cls.model_validate(given)
         except ValidationError as error:
             raise SettingsError("; ".join(_sentences(error))) from error
 

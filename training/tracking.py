@@ -2,30 +2,31 @@
 
 import json
 import logging
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import mlflow
+import mlflow.pyfunc as mlflow_pyfunc
 import mlflow.sklearn as mlflow_sklearn
 import pandas as pd
-from matplotlib.figure import Figure
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.models import ModelSignature
-from mlflow.models.model import ModelInfo
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
 from training.data import Dataset
+from training.project import Classifier, Project
 
 LOG = logging.getLogger(__name__)
 # What loading the model needs, at the versions that made it.
@@ -33,6 +34,9 @@ REQUIREMENTS = ("mlflow-skinny", "numpy", "pandas", "scikit-learn", "scipy", "sk
 # skops refuses types it does not know; these two hold numbers, a tree's nodes and their type.
 TRUSTED = ("numpy.dtype", "sklearn.tree._tree.Tree")
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
+UNANSWERED = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
+MAY_PASS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+Result = TypeVar("Result")
 
 
 class TrackingError(Exception):
@@ -45,33 +49,47 @@ class _Mlflow(Protocol):
 
 
 class _MlflowSklearn(Protocol):
-    def log_model(
+    def save_model(
         self,
-        sk_model: Pipeline,
+        sk_model: Classifier,
+        path: Path,
         *,
-        name: str,
         signature: ModelSignature,
         input_example: pd.DataFrame,
         pip_requirements: Sequence[str],
         skops_trusted_types: Sequence[str],
-    ) -> ModelInfo: ...
+        extra_files: Sequence[str],
+    ) -> None: ...
+
+
+class _Described(Protocol):
+    """The file MLmodel."""
+
+    run_id: str | None
+    model_id: str | None
+    model_uuid: str | None
+    artifact_path: str | None
+
+    def save(self, path: str) -> None: ...
+
+
+class _Mlmodel(Protocol):
+    def load(self, path: str) -> _Described: ...
+
+
+class _Predicts(Protocol):
+    def predict(self, data: pd.DataFrame) -> object: ...
+
+
+class _MlflowPyfunc(Protocol):
+    def load_model(self, model_uri: str) -> _Predicts: ...
 
 
 # MLflow is typed in part; these are the functions used here that are not.
 MLFLOW = cast("_Mlflow", mlflow)
 MLFLOW_SKLEARN = cast("_MlflowSklearn", mlflow_sklearn)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """How well the model tells the labels apart on rows it has not seen, each 0 to 1."""
-
-    accuracy: float
-    f1: float
-    roc_auc: float
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value:.3f}" for name, value in asdict(self).items())
+MLFLOW_PYFUNC = cast("_MlflowPyfunc", mlflow_pyfunc)
+MLMODEL = cast("_Mlmodel", Model)
 
 
 def wait_for_mlflow(uri: str, patience: float) -> None:
@@ -122,7 +140,7 @@ def open_experiment(uri: str, name: str) -> None:
     MLFLOW.set_experiment(name)
 
 
-def log_dataset(dataset: Dataset, signature: ModelSignature) -> None:
+def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
     """The run shows where the table came from, its digest, its size and its columns."""
     mlflow.log_params({"dataset": dataset.uri, "dataset_size": len(dataset.table), "dataset_digest": dataset.digest})
     kind = "s3" if dataset.uri.startswith("s3:") else "local"
@@ -130,58 +148,86 @@ def log_dataset(dataset: Dataset, signature: ModelSignature) -> None:
         source=get_dataset_source_from_json(json.dumps({"uri": dataset.uri}), kind),
         name=Path(dataset.uri).stem,
         digest=dataset.digest[:DIGEST_LENGTH],
-        schema=signature.inputs,
+        schema=project.signature.inputs,
     )
     mlflow.log_input(described, context="training")
 
 
-class _Axes(Protocol):
-    def imshow(self, image: NDArray[Any], *, cmap: str) -> object: ...
-    def text(self, x: float, y: float, s: str, *, ha: str, va: str, color: str) -> object: ...
-    def set(self, **properties: object) -> object: ...
-
-
-class _Figure(Protocol):
-    """matplotlib's types are partial; this is all of a figure that is used here."""
-
-    def subplots(self) -> _Axes: ...
-    def savefig(self, path: Path) -> None: ...
-
-
-def log_confusion(counts: NDArray[Any], labels: Sequence[str]) -> None:
-    """The run holds `confusion_matrix.png`: truth downwards, prediction to the right."""
-    # A figure without pyplot draws into memory: no display, no global state.
-    figure = cast("_Figure", Figure(figsize=(4, 4), layout="constrained"))
-    axes = figure.subplots()
-    axes.imshow(counts, cmap="Blues")
-    ticks = range(len(labels))
-    axes.set(xticks=ticks, xticklabels=labels, yticks=ticks, yticklabels=labels, xlabel="predicted", ylabel="true")
-    for row in ticks:
-        for column in ticks:
-            count = counts[row, column]
-            color = "white" if count > counts.max() / 2 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=color)
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder, "confusion_matrix.png")
-        figure.savefig(picture)
-        mlflow.log_artifact(str(picture))
-
-
-def log_model(model: Pipeline, signature: ModelSignature, example: pd.DataFrame) -> str:
-    """The run holds the model in skops' format, which runs no code on loading. Returns its URI."""
-    logged = MLFLOW_SKLEARN.log_model(
+def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, profile: Path, folder: Path) -> None:
+    """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried."""
+    packages = sorted({*REQUIREMENTS, *project.packages})
+    MLFLOW_SKLEARN.save_model(
         model,
-        name="model",
-        signature=signature,
+        folder,
+        signature=project.signature,
         input_example=example,
-        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-        skops_trusted_types=TRUSTED,
+        pip_requirements=[f"{package}=={version(package)}" for package in packages],
+        skops_trusted_types=[*TRUSTED, *project.trusted],
+        extra_files=[str(profile)],
     )
-    return logged.model_uri
+    MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
+
+
+def log_model(folder: Path) -> str:
+    """The active run holds the model in the folder. Returns its URI; done again, it makes another one."""
+    made = mlflow.initialize_logged_model("model")
+    described = MLMODEL.load(str(folder))
+    described.run_id, described.model_id = made.source_run_id, made.model_id
+    described.model_uuid, described.artifact_path = made.model_id, made.artifact_location
+    described.save(str(folder / "MLmodel"))
+    MlflowClient().log_model_artifacts(made.model_id, str(folder))
+    mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+    return f"models:/{made.model_id}"
 
 
 def register(name: str, model_uri: str, *, description: str, tags: Mapping[str, str]) -> int:
-    """A new version of the registered model, which is made when it is the first. Returns the version's number."""
-    made = MLFLOW.register_model(model_uri, name, tags=dict(tags))
-    MlflowClient().update_model_version(name, str(made.version), description)
+    """A new version of the registered model, which is made when it is the first. Returns the version's number.
+
+    Done again, it finds the version that is there.
+    """
+    client = MlflowClient()
+    found = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == model_uri]
+    made = found[0] if found else MLFLOW.register_model(model_uri, name, tags=dict(tags))
+    client.update_model_version(name, str(made.version), description)
     return int(made.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Does what needs MLflow, and again when MLflow or its artifact store does not answer, for so many seconds."""
+
+    seconds: float
+    uri: str
+    kept: str = ""
+    """What is not lost, and where; told when patience is out."""
+
+    def __call__(self, action: Callable[[], Result]) -> Result:
+        """The action's result.
+
+        Raises:
+            TrackingError: there was no answer in time.
+        """
+        deadline, pause = time.monotonic() + self.seconds, 1.0
+        while True:
+            try:
+                return action()
+            except UNANSWERED as error:
+                if isinstance(error, MlflowException) and error.error_code not in MAY_PASS:
+                    raise
+                fault, left = reason(error), deadline - time.monotonic()
+                if left <= 0:
+                    raise TrackingError(
+                        f"MLflow at {self.uri}, or its artifact store, went away during the run and did not come back "
+                        f"in {self.seconds:.0f} seconds ({fault}); {self.kept or 'nothing was trained yet'}; "
+                        "see that both run, then start the job again"
+                    ) from error
+            LOG.warning("MLflow does not answer (%s); trying for %.0f more seconds", fault, left)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, 5)
+
+
+def reason(error: BaseException) -> str:
+    """The innermost reason: `Connection refused`, not what five layers made of it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return " ".join(str(error).split())[:500]

@@ -1,4 +1,4 @@
-"""Trains the churn model and registers it: `python -m training.train`. Its input is the environment alone.
+"""Trains a project's model and registers it: `python -m training.train`. Its input is the environment alone.
 
 Exit code 0: a version is registered. 2: the dataset or a setting is wrong, so another try would fail the same way.
 1: anything else. The last line of the log is one sentence, and so is the termination message of the container.
@@ -7,29 +7,32 @@ Exit code 0: a version is registered. 2: the dataset or a setting is wrong, so a
 import contextlib
 import errno
 import logging
+import resource
+import shutil
 import signal
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import mlflow
 import pandas as pd
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.exceptions import MlflowException
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline
 
-from training import churn, data, tracking
+from training import data, project, split, tracking
+from training.evaluation import Evaluation, evaluate
+from training.project import Parameters, Project, ProjectError
 from training.settings import Settings, SettingsError, Termination
 
 LOG = logging.getLogger("training")
-SEED = 7
-TEST_SHARE = 0.25
 EXAMPLE_ROWS = 3
+COLUMNS_NAMED = 10
 
 
 class StoppedError(Exception):
@@ -46,14 +49,14 @@ class Failure:
     """It is our fault: the traceback is worth reading."""
 
 
-def main() -> int:
-    """Runs one training and returns the exit code."""
+def main(**given: object) -> int:
+    """Runs one training and returns the exit code; what is given stands before the environment."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # misses pip, which the image does not have
     signal.signal(signal.SIGTERM, _stop)
     try:
-        settings = Settings.load()
+        settings = Settings.load(**given)
         settings.prepare_process()
         number = train(settings)
     except Exception as error:
@@ -68,100 +71,137 @@ def main() -> int:
 
 
 def train(settings: Settings) -> int:
-    """Reads, fits, scores, logs and registers. Returns the number of the new version.
+    """Reads, fits, evaluates, logs and registers. Returns the number of the new version.
 
     From the moment that MLflow answers there is a run, and it says FAILED, and why, when this raises.
     """
+    declared = project.load(settings.project)
+    parameters = project.read_parameters(declared, settings.parameters | settings.secrets)
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-    with mlflow.start_run(tags=settings.origin) as run:
-        LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
-        try:
-            return _train_in_run(settings)
-        except Exception as error:
-            with contextlib.suppress(MlflowException):
-                mlflow.set_tag("mlflow.note.content", explain(error).sentence)
-            raise
+    run = mlflow.start_run(tags=settings.origin)
+    LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
+    try:
+        number = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id).number()
+    except Exception as error:
+        with contextlib.suppress(MlflowException):
+            mlflow.set_tag("mlflow.note.content", explain(error).sentence)
+        with contextlib.suppress(MlflowException):
+            mlflow.end_run("FAILED")
+        raise
+    tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)(mlflow.end_run)
+    return number
 
 
-def _train_in_run(settings: Settings) -> int:
-    mlflow.log_params(settings.parameters)
-    LOG.info("reading %s", settings.dataset)
-    dataset = data.load(settings.dataset, churn.COLUMNS, churn.TARGET)
+@dataclass(frozen=True)
+class _Run:
+    settings: Settings
+    project: Project[Any]
+    parameters: Parameters
+    folder: Path
+
+    def number(self) -> int:
+        start = time.monotonic()
+        patiently = self._patience()
+        words = self._words()
+        patiently(lambda: mlflow.log_params(words | {"seed": self.project.split.seed}))
+        LOG.info("reading %s", self.settings.dataset)
+        dataset = data.load(self.settings.dataset, self.project)
+        _tell(dataset)
+        patiently(lambda: tracking.log_dataset(dataset, self.project))
+
+        rows, example = len(dataset.table), self._example(dataset.table)
+        known, unseen = split.divide(self.project, dataset.table)
+        learnt_from = split.rows(self.project, known)
+        LOG.info("fitting %s on %d rows (%s)", self.settings.project, len(known), _listed(words))
+        model = self.project.fit(learnt_from, self.parameters)
+        if learnt_from.facts:
+            LOG.info("%s", _listed(learnt_from.facts))
+
+        pictures = self.folder / "evaluation"
+        pictures.mkdir(parents=True)
+        evaluation = evaluate(self.project, model, known, unseen, pictures)
+        LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
+        tracking.save_model(self.project, model, example, evaluation.profile, self.folder / "model")
+
+        patiently = self._patience(f"the trained model is kept in {self.folder / 'model'}")
+        LOG.info("logging the model")
+        patiently(lambda: mlflow.log_params(learnt_from.facts))
+        patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
+        patiently(lambda: mlflow.log_artifacts(str(pictures)))
+        model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
+        description = f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}"
+        tags = self._tags(dataset, evaluation)
+        number = patiently(
+            lambda: tracking.register(self.settings.model, model_uri, description=description, tags=tags)
+        )
+        shutil.rmtree(self.folder)
+        return number
+
+    def _patience(self, kept: str = "") -> tracking.Patience:
+        settings = self.settings
+        return tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri, kept=kept)
+
+    def _words(self) -> dict[str, object]:
+        """The parameters as MLflow shows them: those from Secrets are left out."""
+        return self.parameters.model_dump(exclude=set(self.settings.secrets))
+
+    def _example(self, table: pd.DataFrame) -> pd.DataFrame:
+        rows = table[self.project.features].dropna().head(EXAMPLE_ROWS).reset_index(drop=True)
+        return rows.astype({column.name: object for column in self.project.columns if column.kind == "category"})
+
+    def _tags(self, dataset: data.Dataset, evaluation: Evaluation) -> dict[str, str]:
+        return (
+            self.settings.origin
+            | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
+            | {name: f"{value:.4f}" for name, value in evaluation.metrics.items()}
+        )
+
+
+def _tell(dataset: data.Dataset) -> None:
     LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
     if dataset.ignored:
-        LOG.info("columns not used: %s", ", ".join(dataset.ignored))
-    tracking.log_dataset(dataset, churn.SIGNATURE)
-
-    known, unseen = train_test_split(
-        dataset.table, test_size=TEST_SHARE, random_state=SEED, stratify=dataset.table[churn.TARGET.name]
-    )
-    LOG.info("fitting %d trees of depth %d on %d rows", settings.n_estimators, settings.max_depth, len(known))
-    model = churn.pipeline(**settings.parameters, seed=SEED).fit(known[churn.FEATURES], known[churn.TARGET.name])
-    # A server predicts few rows at a time: starting threads for them costs more than it saves.
-    model.set_params(forest__n_jobs=1)
-
-    scores = score(model, unseen)
-    LOG.info("on %d unseen rows: %s", len(unseen), scores)
-    mlflow.log_metrics(asdict(scores))
-
-    LOG.info("logging the model")
-    model_uri = tracking.log_model(model, churn.SIGNATURE, _example(dataset.table))
-    return tracking.register(
-        settings.model,
-        model_uri,
-        description=f"{_words(settings)} on {len(dataset.table)} rows of {dataset.uri}: {scores}",
-        tags=settings.origin
-        | {"dataset": dataset.uri, "dataset_digest": dataset.digest}
-        | {name: f"{value:.4f}" for name, value in asdict(scores).items()},
-    )
+        more = len(dataset.ignored) - COLUMNS_NAMED
+        named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
+        LOG.info("columns not used: %s", named)
 
 
-def score(model: Pipeline, unseen: pd.DataFrame) -> tracking.Scores:
-    """How the model does on rows it has not seen; the run gets the picture of it."""
-    truth = unseen[churn.TARGET.name].to_numpy()
-    predicted = model.predict(unseen[churn.FEATURES])
-    positive = churn.TARGET.labels[-1]
-    probability = model.predict_proba(unseen[churn.FEATURES])[:, list(model.classes_).index(positive)]
-    tracking.log_confusion(confusion_matrix(truth, predicted, labels=churn.TARGET.labels), churn.TARGET.labels)
-    return tracking.Scores(
-        accuracy=float(accuracy_score(truth, predicted)),
-        f1=float(f1_score(truth, predicted, pos_label=positive)),
-        roc_auc=float(roc_auc_score(truth == positive, probability)),
-    )
+def _cost(start: float) -> dict[str, float]:
+    """What the run took so far: seconds of wall and processor time, and memory at its peak in MiB."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "cost_wall_seconds": time.monotonic() - start,
+        "cost_cpu_seconds": used.ru_utime + used.ru_stime,
+        "cost_peak_memory_mib": used.ru_maxrss / 1024,
+    }
 
 
 def explain(error: Exception) -> Failure:
     """What a failed run leaves behind."""
     match error:
-        case SettingsError() | data.DataError():
+        case SettingsError() | ProjectError() | data.DataError():
             return Failure(2, str(error))
         case data.StoreError() | tracking.TrackingError() | StoppedError():
             return Failure(1, str(error))
         case MlflowException():
-            return Failure(1, f"MLflow refused, or went away: {_line(error)}; see its log, then start the job again")
+            return Failure(
+                1, f"MLflow refused, or went away: {tracking.reason(error)}; see its log, then start the job again"
+            )
         case Boto3Error() | BotoCoreError() | ClientError():
-            return Failure(1, f"the artifact store failed: {_line(error)}; check MLFLOW_S3_ENDPOINT_URL and the bucket")
+            return Failure(
+                1, f"the artifact store failed: {tracking.reason(error)}; check MLFLOW_S3_ENDPOINT_URL and the bucket"
+            )
         case OSError(errno=errno.ENOSPC):
             where = error.filename or tempfile.gettempdir()
             return Failure(1, f"no space left while writing {where}; give the job more ephemeral storage")
         case _:
-            return Failure(1, f"unexpected {type(error).__name__}: {_line(error)}; the traceback is above", defect=True)
+            return Failure(
+                1, f"unexpected {type(error).__name__}: {tracking.reason(error)}; the traceback is above", defect=True
+            )
 
 
-def _line(error: BaseException) -> str:
-    """The innermost reason: `Connection refused`, not what five layers made of it."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return " ".join(str(error).split())[:500]
-
-
-def _example(table: pd.DataFrame) -> pd.DataFrame:
-    return table[churn.FEATURES].dropna().head(EXAMPLE_ROWS).reset_index(drop=True)
-
-
-def _words(settings: Settings) -> str:
-    return ", ".join(f"{name}={value}" for name, value in settings.parameters.items())
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

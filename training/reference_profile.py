@@ -1,0 +1,62 @@
+"""How features and predictions were distributed when a version was trained: what drift is measured against."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from training.metrics import Predictions
+from training.project import Project
+
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+BINS = 20
+MOST_WORDS = 100
+
+
+def describe(project: Project[Any], known: pd.DataFrame, predictions: Predictions) -> Mapping[str, object]:
+    """Of every feature, on the rows learnt from, and of the prediction, on the rows held out; made for JSON.
+
+    Numbers have quantiles and a histogram of 20 bins of equal width, words the counts of the 100 most frequent.
+    """
+    labels = pd.Series(np.where(predictions.predicted, *reversed(project.target.labels)))
+    return {
+        "rows": len(known),
+        "features": {
+            column.name: {"kind": column.kind} | (_words if column.kind == "category" else _numbers)(known[column.name])
+            for column in project.columns
+        },
+        "prediction": {
+            "rows": len(labels),
+            "label": _words(labels),
+            "probability": _numbers(pd.Series(predictions.probability), (0.0, 1.0)),
+        },
+    }
+
+
+def _words(values: "pd.Series[Any]") -> dict[str, object]:
+    counts = values.value_counts()
+    frequent = counts.head(MOST_WORDS)
+    return {
+        "missing": int(values.isna().sum()),
+        "counts": {str(word): int(count) for word, count in frequent.items() if count},
+        "others": int(counts.sum() - frequent.sum()),
+    }
+
+
+def _numbers(values: "pd.Series[Any]", limits: tuple[float, float] | None = None) -> dict[str, object]:
+    present: NDArray[np.float64] = values.to_numpy(dtype="float64")
+    present = present[~np.isnan(present)]
+    counts, edges = np.histogram(present, BINS, limits)
+    return {
+        "missing": len(values) - len(present),
+        "mean": float(present.mean()),
+        "deviation": float(present.std()),
+        "least": float(present.min()),
+        "most": float(present.max()),
+        "quantiles": {
+            f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(present, list(QUANTILES)), strict=True)
+        },
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }

@@ -1,0 +1,23 @@
+from collections.abc import Iterator, Mapping, Sequence
+
+from pyarrow import DataType, PythonFile, RecordBatch
+
+class ReadOptions:
+    def __init__(self, *, block_size: int) -> None: ...
+
+class ParseOptions:
+    def __init__(self, *, newlines_in_values: bool) -> None: ...
+
+class ConvertOptions:
+    def __init__(
+        self,
+        *,
+        column_types: Mapping[str, DataType],
+        include_columns: Sequence[str],
+        null_values: Sequence[str],
+        strings_can_be_null: bool,
+    ) -> None: ...
+
+def open_csv(
+    input_file: PythonFile, *, read_options: ReadOptions, parse_options: ParseOptions, convert_options: ConvertOptions
+) -> Iterator[RecordBatch]: ...
