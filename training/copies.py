@@ -4,11 +4,13 @@ The other registry stands on its own afterwards: it has the files themselves, no
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
+import mlflow
 from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 
@@ -68,15 +70,27 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
     stays = {VALIDATED_AGAINST, *RECORDS.values()}
     if not any(there.name == model for there in versions.models(target)):
         target.create_registered_model(model)
-    made = target.create_model_version(
-        model,
-        f"models:/{model_id}",
-        run_id,
-        tags={key: value for key, value in version.tags.items() if key not in stays} | lineage,
-        description=version.description,
-        model_id=model_id,
-    )
+    with _global(target_uri):
+        made = target.create_model_version(
+            model,
+            f"models:/{model_id}",
+            run_id,
+            tags={key: value for key, value in version.tags.items() if key not in stays} | lineage,
+            description=version.description,
+            model_id=model_id,
+        )
     return int(made.version)
+
+
+@contextmanager
+def _global(uri: str) -> Generator[None]:
+    """MLflow's own store in a file resolves `models:/ID` at the process's tracking URI, not at the client's."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 def _run(client: Client, target: _Target, version: ModelVersion, lineage: Mapping[str, str]) -> str:

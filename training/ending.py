@@ -54,7 +54,8 @@ def run(command: Callable[[], str], *, leave: Path | None = None) -> int:
             sentence = f"unexpected {type(error).__name__}: {innermost(error)}; the traceback is above"
     except KeyboardInterrupt:
         code, sentence = FAILED, "interrupted; run the same command again and it goes on from here"
-    print(sentence, file=sys.stdout if code == DONE else sys.stderr, flush=True)
+    if sentence:
+        print(sentence, file=sys.stdout if code == DONE else sys.stderr, flush=True)
     if leave and leave.exists():
         with contextlib.suppress(OSError):
             leave.write_text(sentence)
@@ -71,6 +72,15 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
         help="the MLflow that holds the registry; MLFLOW_TRACKING_URI unless told",
     )
     return made
+
+
+def number(text: str) -> int:
+    """A version as the command line gives it."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no version: write a whole number of at least 1, as MLflow shows it"
+        )
+    return int(text)
 
 
 class _Setting(Protocol):

@@ -192,7 +192,7 @@ def _request(asked: argparse.Namespace) -> Request:
 def _parser() -> argparse.ArgumentParser:
     parser = ending.parser("promote", "Move a version of a model to a stage, or the champion back to the previous one.")
     parser.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
-    parser.add_argument("version", metavar="VERSION", nargs="?", type=_number, help="the version's number")
+    parser.add_argument("version", metavar="VERSION", nargs="?", type=ending.number, help="the version's number")
     parser.add_argument("stage", metavar="STAGE", nargs="?", type=_stage, help=" -> ".join(Stage))
     parser.add_argument("--rollback", action="store_true", help="make @previous the champion again")
     parser.add_argument("--copy-to", metavar="URI", help="copy the version to this MLflow, and promote it there")
@@ -210,14 +210,6 @@ def _who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"  # a container's user has no name
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no version: write a whole number of at least 1, as MLflow shows it"
-        )
-    return int(text)
 
 
 def _stage(text: str) -> Stage:
