@@ -1,6 +1,7 @@
 """A real MLflow registry on a local file, with two versions of the churn model in it, made once for all workers."""
 
 import fcntl
+import json
 import os
 import random
 import signal
@@ -60,9 +61,10 @@ def write_sample(file: Path, rows: int = ROWS) -> None:
 def _train(registry: Registry) -> None:
     environment = {
         "DATASET": str(registry.dataset),
+        "PROJECT": "churn",
         "MODEL": MODEL,
+        "WORK_FOLDER": str(registry.dataset.parent / "work"),
         "MLFLOW_TRACKING_URI": registry.uri,
-        "MAX_DEPTH": "4",
         "TRAINING_JOB": "churn",
         "GIT_COMMIT": "3f2a9c1",
     }
@@ -73,6 +75,6 @@ def _train(registry: Registry) -> None:
         for name, value in environment.items():
             patch.setenv(name, value)
         for trees in (3, 5):
-            patch.setenv("N_ESTIMATORS", str(trees))
+            patch.setenv("PARAMETERS", json.dumps({"n_estimators": trees, "max_depth": 4}))
             assert train.main() == 0
     signal.signal(signal.SIGTERM, before)

@@ -129,7 +129,7 @@ def _csv_fault(uri: str, said: str, kinds: Mapping[str, str]) -> DataError:
         with source.stream(uri) as stream:
             texts = _gather(_csv_batches(stream, dict.fromkeys(typed, pa.string())), typed)
         wrong = [problem for name, kind in typed.items() for problem in checks.unreadable(name, kind, texts[name])]
-        return DataError(f"{uri}: {'; '.join(wrong) or said}; correct the file")
+        return DataError(f"{uri}: {'; '.join(wrong) or said}")
     return DataError(f"{uri} is not a CSV: {' '.join(said.split())}; every line needs the header's number of fields")
 
 
@@ -174,7 +174,7 @@ def _cast(uri: str, name: str, kind: str, values: pa.Array) -> pa.Array:
         return values.cast(ARROW[kind], safe=kind != "time")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
-            f"{uri}: the column {name} holds {values.type} {checks.RULES[kind]}: {error}; correct the file"
+            f"{uri}: the column {name} is of type {values.type} {checks.RULES[kind]}: {error}; correct the file"
         ) from error
 
 

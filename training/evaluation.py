@@ -51,6 +51,7 @@ def evaluate(
         raise DataError(
             f"the {len(unseen)} rows held out by {project.split} have one label alone; give more rows, or another split"
         )
+    folder.mkdir(parents=True)
     estimates = metrics.estimate(predictions, project.split.seed)
     importance = _importance(project, model, unseen)
     plots.draw(folder, project.target.labels, predictions, estimates["roc_auc"], importance)

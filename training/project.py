@@ -146,9 +146,7 @@ class Project(Generic[P]):
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ProjectError(f"the columns {', '.join(doubled)} are declared twice; name each once")
         if (self.split.how == "random") != (not self.split.by):
-            raise ProjectError(
-                f"Split(how={self.split.how!r}, by={self.split.by!r}): give `by` for time and group alone"
-            )
+            raise ProjectError(f"{self.split}: give `by` for time and group, and not for random")
         if taken := sorted(RUN_PARAMETERS & set(self.parameters.model_fields)):
             raise ProjectError(f"the parameters {', '.join(taken)} are what every run records; rename them")
         if strange := sorted(set(self.slices) - {c.name for c in self.columns if c.kind == "category"}):

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -31,8 +31,14 @@ from training.project import Classifier, Project
 LOG = logging.getLogger(__name__)
 # What loading the model needs, at the versions that made it.
 REQUIREMENTS = ("mlflow-skinny", "numpy", "pandas", "scikit-learn", "scipy", "skops")
-# skops refuses types it does not know; these two hold numbers, a tree's nodes and their type.
-TRUSTED = ("numpy.dtype", "sklearn.tree._tree.Tree")
+# skops refuses types it does not know. These hold numbers (a tree's nodes, their type) or a model as LightGBM's text.
+TRUSTED = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "numpy.dtype",
+    "sklearn.tree._tree.Tree",
+)
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
 UNANSWERED = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
 MAY_PASS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
@@ -161,7 +167,7 @@ def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, 
         folder,
         signature=project.signature,
         input_example=example,
-        pip_requirements=[f"{package}=={version(package)}" for package in packages],
+        pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
         skops_trusted_types=[*TRUSTED, *project.trusted],
         extra_files=[str(profile)],
     )
@@ -180,16 +186,25 @@ def log_model(folder: Path) -> str:
     return f"models:/{made.model_id}"
 
 
-def register(name: str, model_uri: str, *, description: str, tags: Mapping[str, str]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What a registered version will say of a logged model."""
+
+    model_uri: str
+    description: str
+    tags: Mapping[str, str]
+
+
+def register(name: str, made: Version) -> int:
     """A new version of the registered model, which is made when it is the first. Returns the version's number.
 
     Done again, it finds the version that is there.
     """
     client = MlflowClient()
-    found = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == model_uri]
-    made = found[0] if found else MLFLOW.register_model(model_uri, name, tags=dict(tags))
-    client.update_model_version(name, str(made.version), description)
-    return int(made.version)
+    found = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == made.model_uri]
+    version = found[0] if found else MLFLOW.register_model(made.model_uri, name, tags=dict(made.tags))
+    client.update_model_version(name, str(version.version), made.description)
+    return int(version.version)
 
 
 @dataclass(frozen=True, kw_only=True)

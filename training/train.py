@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -79,17 +79,19 @@ def train(settings: Settings) -> int:
     parameters = project.read_parameters(declared, settings.parameters | settings.secrets)
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
+    patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
     run = mlflow.start_run(tags=settings.origin)
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
-        number = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id).number()
+        made = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id, patiently).version()
+        number = patiently(lambda: tracking.register(settings.model, made))
     except Exception as error:
         with contextlib.suppress(MlflowException):
             mlflow.set_tag("mlflow.note.content", explain(error).sentence)
         with contextlib.suppress(MlflowException):
             mlflow.end_run("FAILED")
         raise
-    tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)(mlflow.end_run)
+    patiently(mlflow.end_run)
     return number
 
 
@@ -99,17 +101,15 @@ class _Run:
     project: Project[Any]
     parameters: Parameters
     folder: Path
+    """Where the model and what is known of it stand until MLflow has them."""
+    patiently: tracking.Patience
 
-    def number(self) -> int:
+    def version(self) -> tracking.Version:
+        """The active run holds a fitted model, and all that is known of it; nothing is registered."""
         start = time.monotonic()
-        patiently = self._patience()
         words = self._words()
-        patiently(lambda: mlflow.log_params(words | {"seed": self.project.split.seed}))
-        LOG.info("reading %s", self.settings.dataset)
-        dataset = data.load(self.settings.dataset, self.project)
-        _tell(dataset)
-        patiently(lambda: tracking.log_dataset(dataset, self.project))
-
+        self.patiently(lambda: mlflow.log_params(words | {"seed": self.project.split.seed}))
+        dataset = self._read()
         rows, example = len(dataset.table), self._example(dataset.table)
         known, unseen = split.divide(self.project, dataset.table)
         learnt_from = split.rows(self.project, known)
@@ -118,29 +118,36 @@ class _Run:
         if learnt_from.facts:
             LOG.info("%s", _listed(learnt_from.facts))
 
-        pictures = self.folder / "evaluation"
-        pictures.mkdir(parents=True)
-        evaluation = evaluate(self.project, model, known, unseen, pictures)
+        evaluation = evaluate(self.project, model, known, unseen, self.folder / "evaluation")
         LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
         tracking.save_model(self.project, model, example, evaluation.profile, self.folder / "model")
-
-        patiently = self._patience(f"the trained model is kept in {self.folder / 'model'}")
-        LOG.info("logging the model")
-        patiently(lambda: mlflow.log_params(learnt_from.facts))
-        patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
-        patiently(lambda: mlflow.log_artifacts(str(pictures)))
-        model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
-        description = f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}"
-        tags = self._tags(dataset, evaluation)
-        number = patiently(
-            lambda: tracking.register(self.settings.model, model_uri, description=description, tags=tags)
+        return tracking.Version(
+            model_uri=self._log(evaluation, learnt_from.facts, start),
+            description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
+            tags=self._tags(dataset, evaluation),
         )
-        shutil.rmtree(self.folder)
-        return number
 
-    def _patience(self, kept: str = "") -> tracking.Patience:
-        settings = self.settings
-        return tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri, kept=kept)
+    def _read(self) -> data.Dataset:
+        LOG.info("reading %s", self.settings.dataset)
+        dataset = data.load(self.settings.dataset, self.project)
+        LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
+        if dataset.ignored:
+            more = len(dataset.ignored) - COLUMNS_NAMED
+            named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
+            LOG.info("columns not used: %s", named)
+        self.patiently(lambda: tracking.log_dataset(dataset, self.project))
+        return dataset
+
+    def _log(self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float) -> str:
+        """What stands in the folder is in MLflow, and the folder is gone. Returns the model's URI."""
+        LOG.info("logging the model")
+        patiently = replace(self.patiently, kept=f"the trained model is kept in {self.folder / 'model'}")
+        patiently(lambda: mlflow.log_params(dict(facts)))
+        patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
+        patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
+        model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
+        shutil.rmtree(self.folder)
+        return model_uri
 
     def _words(self) -> dict[str, object]:
         """The parameters as MLflow shows them: those from Secrets are left out."""
@@ -156,14 +163,6 @@ class _Run:
             | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
             | {name: f"{value:.4f}" for name, value in evaluation.metrics.items()}
         )
-
-
-def _tell(dataset: data.Dataset) -> None:
-    LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
-    if dataset.ignored:
-        more = len(dataset.ignored) - COLUMNS_NAMED
-        named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
-        LOG.info("columns not used: %s", named)
 
 
 def _cost(start: float) -> dict[str, float]:

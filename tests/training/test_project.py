@@ -1,0 +1,91 @@
+from typing import Any
+
+import pytest
+from pydantic import Field, SecretStr
+
+from training import project
+from training.project import Classifier, Parameters, Project, ProjectError, Rows, Split, Target, categories, integers
+
+
+class Trees(Parameters):
+    count: int = Field(100, ge=1, description="number of trees")
+    rate: float = 0.1
+    balanced: bool = False
+    key: SecretStr = SecretStr("")
+
+
+def never(_rows: Rows, _parameters: Trees) -> Classifier:
+    raise AssertionError
+
+
+def declared(**changes: Any) -> Project[Trees]:
+    given: dict[str, Any] = {
+        "model": "m",
+        "columns": [*integers("age"), *categories("plan")],
+        "target": Target(name="left", labels=("No", "Yes")),
+        "parameters": Trees,
+        "fit": never,
+    }
+    return Project(**(given | changes))
+
+
+@pytest.mark.parametrize("name", project.names())
+def test_every_file_among_the_projects_is_a_project(name: str) -> None:
+    assert project.load(name) is project.load(name.replace("_", "-"))
+    assert project.load(name).features
+
+
+@pytest.mark.parametrize(("name", "hint"), [("chrn", "is churn meant?"), ("x", "add training/projects/NAME.py")])
+def test_an_unknown_project_is_told_with_those_that_there_are(name: str, hint: str) -> None:
+    with pytest.raises(ProjectError, match=f"there is no project {name}; there are churn, churn_boosted; ") as told:
+        project.load(name)
+    assert hint in str(told.value)
+
+
+def test_a_file_without_a_project_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("training.projects.churn.PROJECT")
+    with pytest.raises(ProjectError, match="declares no PROJECT"):
+        project.load("churn")
+
+
+def test_parameters_come_as_numbers_or_as_the_text_of_numbers() -> None:
+    assert project.read_parameters(declared(), {"count": 3, "balanced": True}) == Trees(count=3, balanced=True)
+    assert project.read_parameters(declared(), {"count": "3", "balanced": "true"}) == Trees(count=3, balanced=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"cuont": 3}, "the parameter cuont is not known; there are count, rate, balanced, key; is count meant?"),
+        ({"path": "x"}, "leave it out, or add it to the project"),
+        ({"count": "many"}, "the parameter count='many' is wrong (input should be a valid integer"),
+        ({"count": 0}, "greater than or equal to 1); it is the number of trees"),
+        ({"count": 1.5}, "the parameter count=1.5 is wrong"),
+        ({"key": 1}, "the parameter key is wrong"),
+    ],
+)
+def test_a_wrong_parameter_is_told_in_one_line(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ProjectError) as told:
+        project.read_parameters(declared(), values)
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+class Taken(Parameters):
+    seed: int = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"columns": [*integers("age", "age")]}, "the columns age are declared twice"),
+        ({"columns": [*integers("left")]}, "the columns left are declared twice"),
+        ({"split": Split(how="time")}, "give `by` for time and group"),
+        ({"split": Split(by="age")}, "and not for random"),
+        ({"slices": ["age"]}, "slices age are no declared categories"),
+        ({"parameters": Taken}, "the parameters seed are what every run records"),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ProjectError, match=said):
+        declared(**changes)
