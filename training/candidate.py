@@ -13,8 +13,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 
 from training import versions
-from training.ending import innermost
 from training.project import Classifier
+from training.tracking import reason
 from training.versions import Client
 
 WARM_UP, TIMED = 5, 60
@@ -93,7 +93,7 @@ class Candidate:
         try:
             return cast("_Pyfunc", mlflow_pyfunc).load_model(str(self.folder))
         except Exception as error:
-            raise UnusableError(f"version {self.number} cannot be loaded here: {innermost(error)}") from error
+            raise UnusableError(f"version {self.number} cannot be loaded here: {reason(error)}") from error
 
     def _described(self) -> _Described:
         return cast("_Mlmodel", Model).load(str(self.folder))
@@ -122,5 +122,5 @@ def answer(model: Loaded, example: pd.DataFrame, number: int) -> float:
             model.predict(row)
             taken.append(time.perf_counter() - start)
     except Exception as error:
-        raise UnusableError(f"version {number} fails on its own input example: {innermost(error)}") from error
+        raise UnusableError(f"version {number} fails on its own input example: {reason(error)}") from error
     return 1000 * float(np.quantile(taken[WARM_UP:], 0.95))

@@ -24,6 +24,7 @@ from training.data import DataError, StoreError
 from training.project import ProjectError
 from training.settings import SettingsError
 from training.stages import RefusedError
+from training.tracking import TrackingError, reason
 from training.versions import UnknownError
 
 LOG = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def run(command: Callable[[], str], *, leave: Path | None = None) -> int:
         code, sentence = explain(error)
         if not sentence:
             LOG.exception("a defect:")
-            sentence = f"unexpected {type(error).__name__}: {innermost(error)}; the traceback is above"
+            sentence = f"unexpected {type(error).__name__}: {reason(error)}; the traceback is above"
     except KeyboardInterrupt:
         code, sentence = FAILED, "interrupted; run the same command again and it goes on from here"
     if sentence:
@@ -98,7 +99,7 @@ def answer_soon() -> None:
 ENDINGS: Mapping[int, tuple[type[Exception], ...]] = {
     BAD_INPUT: (BadInputError, UnknownError, DataError, ProjectError, SettingsError),
     REFUSED: (RefusedError,),
-    FAILED: (BusyError, FailedError, StoreError),
+    FAILED: (BusyError, FailedError, StoreError, TrackingError),
 }
 """The errors whose message is the sentence."""
 
@@ -110,18 +111,11 @@ def explain(error: Exception) -> tuple[int, str]:
             return code, str(error)
     match error:
         case MlflowException():
-            said = f"MLflow refused, or went away: {innermost(error)}; see its log, then run the command again"
+            said = f"MLflow refused, or went away: {reason(error)}; see its log, then run the command again"
         case Boto3Error() | BotoCoreError() | ClientError():
-            said = f"the artifact store failed: {innermost(error)}; check its address, its keys and the bucket"
+            said = f"the artifact store failed: {reason(error)}; check its address, its keys and the bucket"
         case OSError(errno=errno.ENOSPC):
             said = f"no space left while writing {error.filename or tempfile.gettempdir()}; make room"
         case _:
             said = ""
     return FAILED, said
-
-
-def innermost(error: BaseException) -> str:
-    """The innermost reason: `Connection refused`, not what five layers made of it."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return " ".join(str(error).split())[:500]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from training import candidate, comparison, signatures, skew, split
 from training.candidate import Candidate, UnusableError
 from training.comparison import Scores
-from training.ending import innermost
 from training.limits import Limits
 from training.metrics import Predictions
 from training.project import Project
+from training.tracking import reason
 from training.verdict import Check, Slice, signed
 
 
@@ -170,7 +170,7 @@ def _predictions(question: Question, one: Candidate, unseen: pd.DataFrame) -> Pr
     try:
         return comparison.predict(question.project, one.load().get_raw_model(), columns, unseen)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        raise UnusableError(f"version {one.number} cannot predict the unseen rows: {innermost(error)}") from error
+        raise UnusableError(f"version {one.number} cannot predict the unseen rows: {reason(error)}") from error
 
 
 def _check(name: str, faults: Sequence[str], said: str) -> Check:

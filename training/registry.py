@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training import claim as claims
-from training import ending, versions
+from training import ending, tracking, versions
 from training.ending import BadInputError
 from training.stages import VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
 from training.versions import Client, UnknownError
@@ -169,7 +169,7 @@ def _endpoints(file: str, word: str) -> Mapping[str, _Endpoint]:
         # `pulumi config get --json` wraps what is asked for.
         return TypeAdapter(dict[str, _Endpoint]).validate_python(content.get("objectValue", content))
     except (OSError, ValueError, AttributeError, ValidationError) as error:
-        raise BadInputError(f"--served {word!r} is not understood ({ending.innermost(error)[:120]}); {form}") from error
+        raise BadInputError(f"--served {word!r} is not understood ({tracking.reason(error)[:120]}); {form}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
