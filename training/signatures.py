@@ -29,13 +29,13 @@ def _inputs(before: dict[str, Column], after: dict[str, Column]) -> Iterator[str
         elif known and column.required and not known.required:
             yield f"the column {name} became required"
         if known and not _is_as_wide(known, column):
-            yield f"the column {name} was {known.type} and is {column.type}"
+            yield f"the column {name} was {_kind(known)} and is {_kind(column)}"
     yield from (f"the column {name} is gone" for name in before if name not in after)
 
 
 def _outputs(before: ModelSignature, after: ModelSignature) -> Iterator[str]:
     old, new = ([*_columns(signature.outputs).items()] for signature in (before, after))
-    if [(name, str(column.type)) for name, column in old] != [(name, str(column.type)) for name, column in new]:
+    if [(name, _kind(column)) for name, column in old] != [(name, _kind(column)) for name, column in new]:
         yield f"it answers {_words(after.outputs)}, not {_words(before.outputs)}"
 
 
@@ -51,5 +51,9 @@ def _columns(schema: Schema | None) -> dict[str, Column]:
     return {column.name or f"#{place}": column for place, column in enumerate(schema.inputs if schema else [])}
 
 
+def _kind(column: Column) -> str:
+    return str(column.type).removeprefix("DataType.")
+
+
 def _words(schema: Schema | None) -> str:
-    return ", ".join(f"{name}: {column.type}" for name, column in _columns(schema).items()) or "nothing"
+    return ", ".join(f"{name}: {_kind(column)}" for name, column in _columns(schema).items()) or "nothing"
