@@ -104,6 +104,11 @@ class Settings(Termination):
         return {name: value for name in names if (value := str(getattr(self, name)))}
 
 
+def local_store() -> dict[str, str]:
+    """A file in this folder, where the environment names no MLflow."""
+    return {} if os.environ.get("MLFLOW_TRACKING_URI") else {"mlflow_tracking_uri": "sqlite:///mlflow.db"}
+
+
 def _sentences(error: ValidationError) -> list[str]:
     sentences: list[str] = []
     for problem in error.errors():

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from training.data import DataError
 from training.project import Project, Rows, Split
@@ -51,13 +50,17 @@ def _mask(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _random(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-    rows, labels = np.arange(len(table)), pd.factorize(table[target], sort=True)[0]
-    try:
-        _, chosen = train_test_split(rows, test_size=split.test_share, random_state=split.seed, stratify=labels)
-    except ValueError as error:
-        raise DataError(f"{len(table)} rows cannot be split: {error}; give more rows of each label") from error
-    mask = np.zeros(len(table), dtype=bool)
-    mask[chosen] = True
+    """The share of each label; the indices of one label are in memory at a time, and no more."""
+    chance, mask = np.random.default_rng(split.seed), np.zeros(len(table), dtype=bool)
+    labels = table[target].astype("category").cat
+    for code, label in enumerate(labels.categories):
+        rows = np.flatnonzero(labels.codes == code)
+        count = round(split.test_share * len(rows))
+        if not 0 < count < len(rows):
+            raise DataError(
+                f"{len(rows)} of {len(table)} rows say {label}: too few to hold out {split.test_share:.0%} of them"
+            )
+        mask[chance.choice(rows, count, replace=False, shuffle=False)] = True
     return mask
 
 

@@ -31,7 +31,7 @@ from training.project import Parameters, Project, ProjectError
 from training.settings import Settings, SettingsError, Termination
 
 LOG = logging.getLogger("training")
-EXAMPLE_ROWS = 3
+EXAMPLE_ROWS, ROWS_SEARCHED = 3, 10_000
 COLUMNS_NAMED = 10
 
 
@@ -154,7 +154,10 @@ class _Run:
         return self.parameters.model_dump(exclude=set(self.settings.secrets))
 
     def _example(self, table: pd.DataFrame) -> pd.DataFrame:
-        rows = table[self.project.features].dropna().head(EXAMPLE_ROWS).reset_index(drop=True)
+        """A few rows, whole ones where there are any early in the table."""
+        early = table[self.project.features].head(ROWS_SEARCHED)
+        whole = early.dropna()
+        rows = (early if whole.empty else whole).head(EXAMPLE_ROWS).reset_index(drop=True)
         return rows.astype({column.name: object for column in self.project.columns if column.kind == "category"})
 
     def _tags(self, dataset: data.Dataset, evaluation: Evaluation) -> dict[str, str]:

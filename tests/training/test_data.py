@@ -2,6 +2,7 @@ import hashlib
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -198,17 +199,17 @@ def table_of(**features: object) -> pd.DataFrame:
     ("column", "values"),
     [
         (Column(name="closed", kind="number"), LABELS * 2.0),
-        (Column(name="closed", kind="number"), np.where(LABELS, CHANCE.random(400), np.nan)),
+        (Column(name="closed", kind="number"), np.where(LABELS, np.nan, CHANCE.random(400))),
         (Column(name="closed", kind="category"), np.where(LABELS, "by the customer", "open")),
     ],
 )
 def test_a_feature_that_gives_the_answer_away_is_refused_unless_declared_decisive(
     column: Column, values: object, tmp_path: Path
 ) -> None:
-    loose = {"name": column.name, "kind": column.kind, "most_missing": 1}
     with pytest.raises(DataError, match="closed tells churn all by itself"):
-        parquet(table_of(closed=values), tmp_path, project(Column(**loose)))
-    assert len(parquet(table_of(closed=values), tmp_path, project(Column(**loose, decisive=True))).table) == 400
+        parquet(table_of(closed=values), tmp_path, project(column))
+    decisive = project(replace(column, decisive=True))
+    assert len(parquet(table_of(closed=values), tmp_path, decisive).table) == 400
 
 
 def test_a_feature_that_only_helps_is_no_leak(tmp_path: Path) -> None:

@@ -1,22 +1,27 @@
 import errno
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, cast
 
 import mlflow
+import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from tests.registry import MODEL, ROWS, Registry
-from training import churn, data, tracking, train
+from training import data, project, split, tracking, train
+from training.metrics import predict
 from training.settings import Settings
 
 
@@ -50,15 +55,17 @@ def run(
 
     def run(**environment: object) -> tuple[int, list[str]]:
         known = {
+            "project": "churn",
             "dataset": registry.dataset,
             "model": "tried",
             "experiment": tmp_path.name,
             "mlflow_tracking_uri": registry.uri,
-            "n_estimators": 2,
+            "parameters": {"n_estimators": 2},
+            "work_folder": tmp_path / "work",
             "termination_log": tmp_path / "why",
         }
         for name, value in (known | environment).items():
-            monkeypatch.setenv(name.upper(), str(value))
+            monkeypatch.setenv(name.upper(), json.dumps(value) if isinstance(value, dict) else str(value))
         return train.main(), caplog.messages
 
     yield run
@@ -77,7 +84,7 @@ def version_of(registry: Registry, name: str, number: int) -> ModelVersion:
 
 
 def test_a_run_ends_with_the_version_that_it_registered(registry: Registry, run: Training, tmp_path: Path) -> None:
-    code, log = run(max_depth=3)
+    code, log = run(parameters={"n_estimators": 2, "max_depth": 3}, requester="ada")
     number = max(int(v.version) for v in MlflowClient(registry.uri).search_model_versions("name = 'tried'"))
     assert (code, log[-1]) == (0, f"registered tried version {number}")
     assert f"{ROWS} rows" in "\n".join(log)
@@ -86,24 +93,39 @@ def test_a_run_ends_with_the_version_that_it_registered(registry: Registry, run:
     told = last_run(registry, tmp_path.name)
     assert told.info.status == "FINISHED"
     assert told.data.params | {"n_estimators": "2", "max_depth": "3", "dataset_size": str(ROWS)} == told.data.params
-    assert set(told.data.metrics) == {"accuracy", "f1", "roc_auc"}
+    metrics = told.data.metrics
+    for name in ("accuracy", "f1", "roc_auc"):
+        assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+    assert metrics["cost_wall_seconds"] > 0
+    assert metrics["cost_cpu_seconds"] > 0
+    assert metrics["cost_peak_memory_mib"] > 50
+    assert told.data.tags["requester"] == "ada"
+    assert not list((tmp_path / "work").iterdir())
     assert told.inputs
     assert [entry.dataset.name for entry in told.inputs.dataset_inputs] == ["churn"]
     assert told.info.artifact_uri
-    assert (Path(told.info.artifact_uri) / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    folder = Path(told.info.artifact_uri)
+    for picture in ("confusion_matrix", "roc", "feature_importance"):
+        assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+    assert f"scikit-learn=={version('scikit-learn')}" in (folder / "environment.txt").read_text().splitlines()
+    importance = json.loads((folder / "feature_importance.json").read_text())
+    assert importance.keys() == set(project.load("churn").features)
+    assert max(importance, key=lambda name: importance[name]) in {"contract", "tenure", "internet_service"}
 
 
 def test_a_version_can_be_traced_to_code_and_data(registry: Registry) -> None:
-    version = version_of(registry, MODEL, 1)
-    tags = version.tags
+    made = version_of(registry, MODEL, 1)
+    tags = made.tags
     assert tags["git_commit"] == "3f2a9c1"
     assert tags["training_job"] == "churn"
     assert tags["dataset"] == str(registry.dataset)
     assert len(tags["dataset_digest"]) == 64
     assert 0.5 < float(tags["accuracy"]) <= 1
-    assert version.description
-    assert version.description.startswith("n_estimators=3, max_depth=4 on 400 rows of ")
-    assert version.run_id
+    assert made.description
+    assert made.description.startswith("n_estimators=3, max_depth=4 on 400 rows of ")
+    assert tags["project"] == "churn"
+    assert tags["seed"] == "7"
+    assert made.run_id
 
 
 def test_other_hyperparameters_make_another_version(registry: Registry) -> None:
@@ -133,17 +155,59 @@ def test_a_registered_model_loads_without_running_code_from_its_files(model: Mod
     assert flavor["skops_trusted_types"] == list(tracking.TRUSTED)
 
 
-def test_the_same_input_makes_the_same_model(registry: Registry) -> None:
-    table = data.load(str(registry.dataset), churn.COLUMNS, churn.TARGET).table
-    features, labels = table[churn.FEATURES], table["churn"]
+def test_a_version_carries_the_distributions_that_it_was_trained_on(registry: Registry) -> None:
+    mlflow.set_tracking_uri(registry.uri)
+    file = mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1/extra_files/reference_profile.json")
+    profile = json.loads(Path(file).read_text())
+    known = split.divide(project.load("churn"), data.load(str(registry.dataset), project.load("churn")).table)[0]
+    assert profile["rows"] == len(known) == 300
+    features = profile["features"]
+    assert list(features) == project.load("churn").features
+    assert features["contract"]["counts"] == known["contract"].value_counts().to_dict()
+    assert features["tenure"]["quantiles"]["0.5"] == known["tenure"].median()
+    assert features["total_charges"]["missing"] == known["total_charges"].isna().sum() > 0
+    assert sum(features["total_charges"]["histogram"]["counts"]) == known["total_charges"].notna().sum()
+    assert sum(profile["prediction"]["label"]["counts"].values()) == ROWS - 300
+    assert profile["prediction"]["probability"]["histogram"]["edges"][::20] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["churn", "churn_boosted"])
+def test_the_same_input_makes_the_same_model(registry: Registry, name: str) -> None:
+    declared = project.load(name)
+    parameters = project.read_parameters(declared, {"n_estimators": 3})
+    known, unseen = split.divide(declared, data.load(str(registry.dataset), declared).table)
     one, two = (
-        churn.pipeline(n_estimators=3, max_depth=4, seed=7)
-        .fit(features, labels)
-        .set_params(forest__n_jobs=1)  # as it is registered: several threads add up in any order
-        .predict_proba(features)
-        for _ in range(2)
+        predict(declared, declared.fit(split.rows(declared, known), parameters), unseen).probability for _ in range(2)
     )
     assert np.array_equal(one, two)
+
+
+def test_boosted_trees_stop_by_themselves_and_say_what_they_ran_on(
+    registry: Registry, run: Training, tmp_path: Path
+) -> None:
+    code, log = run(project="churn_boosted", model="boosted", parameters={"patience": 5, "learning_rate": 0.3})
+    assert (code, log[-1]) == (0, "registered boosted version 1")
+    said = last_run(registry, tmp_path.name).data.params
+    assert said["device"] in {"cpu", "gpu"}
+    assert f"device={said['device']}, trees={said['trees']}" in log
+    assert 0 < int(said["trees"]) < 1000
+    mlflow.set_tracking_uri(registry.uri)
+    boosted = cast("Model", mlflow.pyfunc.load_model("models:/boosted/1"))
+    assert set(boosted.predict(boosted.input_example.assign(contract="Ten years"))) <= {"No", "Yes"}
+    needed = mlflow.artifacts.download_artifacts("models:/boosted/1/requirements.txt")
+    assert "lightgbm==" in Path(needed).read_text()
+
+
+def test_columns_that_the_project_does_not_know_are_counted_and_change_nothing(
+    registry: Registry, run: Training, tmp_path: Path
+) -> None:
+    wide = tmp_path / "wide.csv"
+    table = pd.read_csv(registry.dataset)
+    table.assign(**{f"more_{number}": 1 for number in range(11)}).to_csv(wide, index=False)
+    code, log = run(dataset=wide)
+    assert code == 0
+    (named,) = (line for line in log if line.startswith("columns not used: rownames, more_0, "))
+    assert named.endswith(" and 2 more")
 
 
 def test_a_dataset_without_a_column_ends_with_its_name_and_no_retry(
@@ -160,12 +224,79 @@ def test_a_dataset_without_a_column_ends_with_its_name_and_no_retry(
     assert told.data.tags["mlflow.note.content"] == log[-1]
 
 
-def test_a_wrong_setting_ends_before_anything_is_touched(registry: Registry, run: Training, tmp_path: Path) -> None:
-    code, log = run(n_estimators="many")
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"parameters": {"n_estimator": 300}},
+            "the parameter n_estimator is not known; there are n_estimators, max_depth",
+        ),
+        ({"parameters": {"n_estimators": "many"}}, "the parameter n_estimators='many' is wrong"),
+        ({"parameters": "n_estimators=3"}, "PARAMETERS='n_estimators=3' is wrong"),
+        ({"project": "chrn"}, "there is no project chrn; there are churn, churn_boosted; is churn meant?"),
+    ],
+)
+def test_a_wrong_setting_ends_before_anything_is_touched(
+    registry: Registry, run: Training, tmp_path: Path, *, wrong: dict[str, object], said: str
+) -> None:
+    code, log = run(**wrong)
     assert code == 2
-    assert log[-1].startswith("N_ESTIMATORS='many'")
+    assert log[-1].startswith(said)
     assert (tmp_path / "why").read_text() == log[-1]
     assert MlflowClient(registry.uri).get_experiment_by_name(tmp_path.name) is None
+
+
+def test_a_parameter_from_a_secret_is_used_and_told_nobody(
+    registry: Registry, run: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARAMETER_MAX_DEPTH", "37")
+    code, log = run()
+    assert code == 0
+    told = last_run(registry, tmp_path.name)
+    assert "37" not in [*told.data.params.values(), *log[-3].split("=")]
+    assert "max_depth" not in told.data.params
+
+
+def goes_away(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    """MLflow does not take a model's files, so many times."""
+    really, refusals = MlflowClient.log_model_artifacts, [times]
+
+    def answer(client: MlflowClient, model_id: str, folder: str) -> None:
+        refusals[0] -= 1
+        if refusals[0] >= 0:
+            raise MlflowException("connection refused")
+        really(client, model_id, folder)
+
+    monkeypatch.setattr(MlflowClient, "log_model_artifacts", answer)
+
+
+def test_an_mlflow_that_comes_back_gets_the_model_once(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_away(monkeypatch, times=1)
+    code, log = run(model="patient")
+    assert (code, log[-1]) == (0, "registered patient version 1")
+    assert any(line.startswith("MLflow does not answer (connection refused); trying for 60 more") for line in log)
+
+
+def test_a_model_that_mlflow_does_not_take_is_kept_and_the_last_line_says_where(
+    registry: Registry, run: Training, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    goes_away(monkeypatch, times=float("inf"))
+    code, log = run(mlflow_patience_seconds=0)
+    kept = tmp_path / "work" / last_run(registry, tmp_path.name).info.run_id / "model"
+    assert code == 1
+    assert log[-1].startswith(f"MLflow at {registry.uri}, or its artifact store, went away during the run")
+    assert f"the trained model is kept in {kept}" in log[-1]
+    assert last_run(registry, tmp_path.name).info.status == "FAILED"
+    model = cast("Model", mlflow.pyfunc.load_model(str(kept)))
+    assert set(model.predict(model.input_example)) <= {"No", "Yes"}
+
+
+def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Registry) -> None:
+    first = version_of(registry, MODEL, 1)
+    mlflow.set_tracking_uri(registry.uri)
+    again = tracking.Version(model_uri=first.source or "", description=first.description or "", tags={})
+    assert tracking.register(MODEL, again) == 1
+    assert version_of(registry, MODEL, 1).tags == first.tags
 
 
 def test_an_mlflow_that_is_not_there_is_waited_for_and_told(run: Training) -> None:
@@ -219,4 +350,4 @@ def test_the_process_needs_no_pulumi_and_ends_with_the_sentence_and_its_code(tmp
         [sys.executable, "-c", without_pulumi], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 2
-    assert ended.stdout.splitlines()[-1].startswith("DATASET is not set; ")
+    assert ended.stdout.splitlines()[-1].startswith("PROJECT is not set; ")

@@ -37,8 +37,8 @@ TARGET = Target(name="churn", labels=("No", "Yes"))
 class Forest(Parameters):
     """What the random forest takes."""
 
-    n_estimators: int = Field(100, ge=1, le=10_000, description="number of trees")
-    max_depth: int = Field(10, ge=1, le=100, description="greatest depth of a tree")
+    n_estimators: int = Field(default=100, ge=1, le=10_000, description="number of trees")
+    max_depth: int = Field(default=10, ge=1, le=100, description="greatest depth of a tree")
 
 
 def fit(data: Rows, parameters: Forest) -> Pipeline:

