@@ -17,7 +17,7 @@ from training.project import Classifier
 from training.tracking import reason
 from training.versions import Client
 
-WARM_UP, TIMED = 5, 60
+WARM_UP, TIMED = 5, 40
 
 
 class UnusableError(Exception):

@@ -3,12 +3,12 @@
 The other registry stands on its own afterwards: it has the files themselves, not the address of another team's bucket.
 """
 
+import re
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
-from urllib.parse import urlsplit, urlunsplit
 
 import mlflow
 from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
@@ -131,5 +131,4 @@ def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run
 
 
 def _without_credentials(uri: str) -> str:
-    parts = urlsplit(uri)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], *parts[2:]))
+    return re.sub("://[^/@]*@", "://", uri)
