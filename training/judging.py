@@ -1,8 +1,8 @@
 """The checks that a version must pass before it may go forward."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from numpy.typing import NDArray
@@ -11,10 +11,13 @@ from training import candidate, comparison, signatures, skew, split
 from training.candidate import Candidate, UnusableError
 from training.comparison import Scores
 from training.limits import Limits
-from training.metrics import Predictions
+from training.metrics import Estimate, Predictions
 from training.project import Project
 from training.tracking import reason
 from training.verdict import Check, Slice, signed
+
+SAME = 0.002
+"""How far a metric may be from what training recorded on the same rows: tags are rounded, and packages may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,8 @@ class Question:
     """The champion; none where there is none, or where `new` is the champion."""
     table: pd.DataFrame
     """A checked table of the project, from which the same rows are held out as in training."""
-    same_data: bool
-    """The champion learned from this table."""
+    recorded: Mapping[int, Mapping[str, float]]
+    """By version, what its training measured on the rows held out of this table; nothing if it learned from another."""
     limits: Limits
 
 
@@ -100,9 +103,34 @@ def _measured(question: Question, found: Findings) -> Iterator[Check]:
     ]
     if found.slices:
         yield _worst(found.slices, question.old, question.limits)
-    if question.old and not question.same_data:
-        said = f"version {question.old.number} learned from other data, and may know some of the rows: this favours it"
-        yield Check(name="unseen rows", outcome="noted", said=said)
+    yield from _unseen(question, found.scores)
+
+
+def _unseen(question: Question, scores: Scores) -> Iterator[Check]:
+    """Whether the rows are those that neither model learned from."""
+    yield _unseen_by(question.new, scores.own, question.recorded, "refused")
+    if question.old:
+        yield _unseen_by(question.old, scores.other, question.recorded, "noted")
+
+
+def _unseen_by(
+    one: Candidate,
+    measured: Mapping[str, Estimate],
+    recorded: Mapping[int, Mapping[str, float]],
+    fault: Literal["refused", "noted"],
+) -> Check:
+    name, before = f"rows unseen by version {one.number}", recorded.get(one.number, {})
+    if not before:
+        said = f"version {one.number} learned from other data, and may know some of the rows: this favours it"
+        return Check(name=name, outcome="noted", said=said)
+    for metric, value in before.items():
+        if abs(measured[metric].value - value) > SAME:
+            said = (
+                f"{metric} of version {one.number} was {value:.3f} in its training and is {measured[metric].value:.3f} "
+                "here: the split has changed since, and it may have learned from these rows; train it again"
+            )
+            return Check(name=name, outcome=fault, said=said)
+    return Check(name=name, outcome="passed", said="the metrics are those of its training")
 
 
 def _compare(question: Question, own: Predictions, other: Predictions | None) -> Scores:

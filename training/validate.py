@@ -30,6 +30,7 @@ from training.stages import NO_CHAMPION, PASSED, VALIDATED_AGAINST, VALIDATION_S
 from training.verdict import Report
 from training.versions import Client
 
+COMPARABLE = ("accuracy", "f1", "roc_auc")
 RUNNING, BROKEN = "running", "broken"
 MARK = "\n\nValidation: "
 """What follows it in a description is ours."""
@@ -100,10 +101,10 @@ def _running(client: Client, version: ModelVersion) -> Generator[None]:
 def _examine(client: Client, uri: str, request: Request, version: ModelVersion, folder: Path) -> Report:
     declared, dataset_uri = _origin(request, version)
     champion = versions.standing(client, request.model).champion
-    new, old, learned = candidate.fetch(client, uri, version, folder), None, ""
+    new, old, known = candidate.fetch(client, uri, version, folder), None, [version]
     if champion and champion != new.number:
-        before = versions.version(client, request.model, champion)
-        old, learned = candidate.fetch(client, uri, before, folder), before.tags.get("dataset_digest", "")
+        known.append(versions.version(client, request.model, champion))
+        old = candidate.fetch(client, uri, known[-1], folder)
     dataset = data.load(dataset_uri, declared)
     found = judging.judge(
         judging.Question(
@@ -111,7 +112,7 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
             new=new,
             old=old,
             table=dataset.table,
-            same_data=learned == dataset.digest,
+            recorded={int(one.version): recorded(one, dataset.digest) for one in known},
             limits=request.limits,
         )
     )
@@ -129,6 +130,13 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         size_mb=new.size_mb,
         latency_ms=found.latency_ms,
     )
+
+
+def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
+    """What its training measured on the rows that it held out of the data with the digest."""
+    if version.tags.get("dataset_digest") != digest:
+        return {}
+    return {name: float(version.tags[name]) for name in COMPARABLE if name in version.tags}
 
 
 def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]:

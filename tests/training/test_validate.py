@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import yaml
 from mlflow.entities.model_registry import ModelVersion
 
 from tests.registry import Registry, write_sample
-from training import data, judging, project, promote, split, tracking, validate, versions
+from training import candidate, data, judging, project, promote, split, tracking, validate, versions
 from training.candidate import Candidate
 from training.judging import Findings, Question
 from training.limits import Limits
@@ -229,7 +229,7 @@ def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
             new=Candidate(2, folder),
             old=made.candidate(CHAMPION),
             table=table,
-            same_data=True,
+            recorded={},
             limits=Limits.model_validate(LIMITS.model_dump() | limits),
         )
         return judging.judge(question)
@@ -299,13 +299,40 @@ def test_a_slice_with_few_rows_is_shown_and_not_judged(judged: Callable[..., Fin
     assert refusals(found) == ""
 
 
-def test_that_a_champion_may_know_the_rows_is_noted(made: Made) -> None:
+def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is_noted(made: Made) -> None:
     question = Question(
         project=made.project,
         new=made.candidate(ALIKE),
         old=made.candidate(CHAMPION),
-        table=data.load(str(made.dataset), replace(made.project)).table,
-        same_data=False,
+        table=data.load(str(made.dataset), made.project).table,
+        recorded={CHAMPION: {"roc_auc": 0.75}, ALIKE: {"roc_auc": 0.75}},
         limits=LIMITS,
     )
-    assert "learned from other data" in judging.judge(question).checks[-1].said
+    new, old = judging.judge(question).checks[-2:]
+    assert re.match(
+        r"roc_auc of version 2 was 0.750 in its training and is 0.8\d\d here: the split has changed", new.said
+    )
+    assert (new.outcome, old.outcome) == ("refused", "noted")
+    assert old.said.startswith("roc_auc of version 1 was 0.750")
+
+
+def test_the_rows_held_out_are_those_that_training_held_out(registry: Registry, made: Made, tmp_path: Path) -> None:
+    version = made.client.get_model_version("churn-predictor", "1")
+    table = data.load(str(registry.dataset), made.project)
+    question = Question(
+        project=made.project,
+        new=candidate.fetch(made.client, registry.uri, version, tmp_path),
+        old=None,
+        table=table.table,
+        recorded={1: validate.recorded(version, table.digest)},
+        limits=LIMITS,
+    )
+    last = judging.judge(question).checks[-1]
+    assert (last.outcome, last.said) == ("passed", "the metrics are those of its training")
+
+
+def test_that_a_version_may_know_rows_of_other_data_is_noted(judged: Callable[..., Findings]) -> None:
+    told = [check.said for check in judged().checks if check.outcome == "noted"]
+    assert told == [
+        f"version {number} learned from other data, and may know some of the rows: this favours it" for number in (2, 1)
+    ]
