@@ -3,10 +3,12 @@
 import json
 import os
 import shlex
+import sys
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -24,6 +26,7 @@ from lab.errors import LabError
 from lab.flow import MODEL, Flow, Served
 from lab.image_store import ImageStore
 from lab.images import Images, Recipe
+from lab.providers import choice
 from lab.reach import Kube
 from lab.stack import Stack
 from lab.tools.install import install
@@ -51,6 +54,8 @@ def up(console: Console, *, context: str | None, registry: str | None, mlflow_po
     else:
         install(console, ("pulumi", "kubectl", "images"))
         target = target_of(context, commands)
+    plugins = paths.pulumi_home() / "plugins"
+    console.print(f"[dim]{choice.provide(plugins, Path(sys.executable), target.environment)}", highlight=False)
     with _images(board, commands, target, registry) as (refs, wait_for_images):
         served = _deploy(board, commands, target, refs, wait_for_images)
     show(board.console, served, _addresses(target))
@@ -178,7 +183,15 @@ def values(
     managed: dict[str, object] = {recipe.setting: ref for recipe, ref in refs.items()}
     if commit and config.get("images", {}).get("training") != managed["images.training"]:
         managed["images.training_commit"] = commit
-    return {**managed, "foundation.context": target.context}
+    return {**managed, "foundation.context": target.context, **_allowed(config, target)}
+
+
+def _allowed(config: Mapping[str, Any], target: Target) -> dict[str, object]:
+    """MLflow answers a browser on this machine at the port that the lab leads to it."""
+    hosts = config.get("tracking", {}).get("allowed_hosts", [])
+    port = forward.tracking_port() if target.own else forward.TRACKING_PORT
+    missing = [host for host in (f"localhost:{port}", f"127.0.0.1:{port}") if host not in hosts]
+    return {f"tracking.allowed_hosts[{place}]": host for place, host in enumerate(missing, start=len(hosts))}
 
 
 def show(console: Console, served: Served, addresses: Mapping[str, str]) -> None:

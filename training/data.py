@@ -110,7 +110,7 @@ def _header(uri: str, stream: source.Stream, kinds: Mapping[str, str]) -> list[s
 def _csv_batches(stream: source.Stream, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
     yield from arrow_csv.open_csv(
         pa.PythonFile(stream, mode="r"),
-        read_options=arrow_csv.ReadOptions(block_size=source.BLOCK),
+        read_options=arrow_csv.ReadOptions(block_size=source.BLOCK, use_threads=False),
         parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             column_types=types, include_columns=list(types), null_values=MISSING, strings_can_be_null=True

@@ -46,7 +46,7 @@ def test_training_reads_what_the_job_says(container: Mapping[str, str]) -> None:
     assert read.parameters == {"n_estimators": 100, "max_depth": 10}
     assert read.origin == {
         name: container[name.upper()]
-        for name in ("git_commit", "image", "stack", "pulumi_urn", "training_job", "node_pool")
+        for name in ("project", "git_commit", "image", "stack", "pulumi_urn", "training_job", "node_pool")
     }
 
 

@@ -1,6 +1,7 @@
 """The lab as a user has it: all goes through `lab`, the real engine and the real API server; nothing is mocked."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -37,10 +38,18 @@ class Platform:
 
     root: Path = ROOT
 
-    def lab(self, *arguments: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs `lab`; with `check`, a failure shows what it printed."""
+    def lab(
+        self, *arguments: str, timeout: float = 600, check: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `lab`, with more `environment`; with `check`, a failure shows what it printed."""
         done = subprocess.run(
-            [LAB, *arguments], cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False
+            [LAB, *arguments],
+            cwd=self.root,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         if check and done.returncode:
             pytest.fail(f"lab {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab import dataset
+from lab import dataset, paths
+from lab.cluster import layout
 from lab.cluster.process import running
 from tests.e2e.conftest import ENDPOINT, LAB, OURS, Platform, wait_for
 from tests.e2e.load import load
@@ -92,6 +93,14 @@ def test_a_second_up_changes_nothing(platform: Platform) -> None:
     jobs = training_jobs(platform, "churn")
     platform.up()
     assert [job["metadata"]["uid"] for job in training_jobs(platform, "churn")] == [j["metadata"]["uid"] for j in jobs]
+
+
+def test_a_cluster_of_the_users_own_kubeconfig_is_deployed_to(platform: Platform) -> None:
+    users = {"KUBECONFIG": str(paths.kubeconfig())}
+    said = platform.lab("up", "--context", layout.NAME, environment=users).stdout
+    assert f"{ENDPOINT} version {served(platform)}" in said
+    refused = platform.lab("up", "--context", "elsewhere", check=False, environment=users)
+    assert (refused.returncode, "no context elsewhere; it has mlops-lab" in refused.stderr) == (1, True)
 
 
 def test_refresh_finds_no_drift(platform: Platform) -> None:

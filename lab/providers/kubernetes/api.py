@@ -149,8 +149,9 @@ class Api:
         try:
             try:
                 return self._client.send(request)
-            except (httpx.RemoteProtocolError, httpx.ReadError):
-                # An idle connection that the server closed as we took it. Apply, get and delete may be sent twice.
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.ConnectError):
+                # An idle connection that the server closed as we took it, or a handshake that failed on a busy machine.
+                # Apply, get and delete may be sent twice.
                 return self._client.send(request)
         except httpx.TransportError as error:
             raise UnreachableError(

@@ -1,0 +1,52 @@
+"""What `lab up` writes into the stack's file, and what it refuses before anything is deployed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import paths
+from lab.cluster import layout
+from lab.errors import LabError
+from lab.images import RECIPES
+from lab.up import Target, check_context, values
+
+REFS = {recipe: f"lab.local/{recipe.name}:1" for recipe in RECIPES}
+OWN = Target(context=layout.NAME, environment={}, own=True)
+FOREIGN = Target(context="elsewhere", environment={}, own=False)
+CONFIG: dict[str, Any] = {"foundation": {"context": layout.NAME}, "tracking": {"replicas": 2}}
+
+
+@pytest.fixture
+def on_another_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_STATE", str(tmp_path))
+    paths.ports().write_text(json.dumps({"mlops-platform/mlflow": 5005}))
+
+
+@pytest.mark.usefixtures("on_another_port")
+def test_mlflow_answers_a_browser_at_the_port_that_was_chosen() -> None:
+    told = values(CONFIG, OWN, REFS, None)
+    assert told["tracking.allowed_hosts[0]"] == "localhost:5005"
+    assert told["tracking.allowed_hosts[1]"] == "127.0.0.1:5005"
+
+
+@pytest.mark.usefixtures("on_another_port")
+def test_hosts_that_a_user_added_stay_and_a_second_up_adds_nothing() -> None:
+    users = {**CONFIG, "tracking": {"allowed_hosts": ["mlflow.lan", "localhost:5005"]}}
+    told = values(users, OWN, REFS, None)
+    assert {path: host for path, host in told.items() if "hosts" in path} == {
+        "tracking.allowed_hosts[2]": "127.0.0.1:5005"
+    }
+    users["tracking"]["allowed_hosts"].append("127.0.0.1:5005")
+    assert not [path for path in values(users, OWN, REFS, None) if "hosts" in path]
+
+
+def test_in_another_cluster_the_port_is_that_of_the_printed_port_forward() -> None:
+    assert values(CONFIG, FOREIGN, REFS, None)["tracking.allowed_hosts[0]"] == "localhost:5000"
+
+
+def test_a_platform_in_one_cluster_is_not_rebuilt_in_another_by_mistake() -> None:
+    with pytest.raises(LabError, match="deployed to context mlops-lab, not to elsewhere: go on there with"):
+        check_context(CONFIG, FOREIGN, deployed=True)
+    check_context(CONFIG, FOREIGN, deployed=False)
