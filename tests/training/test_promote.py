@@ -1,0 +1,371 @@
+import itertools
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.registry import Registry
+from training import claim as claims
+from training import promote, versions
+from training.claim import BusyError, Claim, Holder
+from training.promote import Request
+from training.stages import RefusedError, Stage
+
+KEPT = ("promoted_to_none", "promoted_to_staging", "promoted_to_production", "archived")
+NAMES = (f"promoted-{number}-{os.getpid()}" for number in itertools.count())
+
+
+class Killed(BaseException):
+    """Ends a process between two calls: nothing of it runs afterwards."""
+
+
+class Dying:
+    """A client that makes a number of calls that write, and never another."""
+
+    def __init__(self, client: versions.Client, calls: int) -> None:
+        self._client = client
+        self._left = calls
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if name.startswith(("set_", "delete_")) or self._left < 0:
+            return self._counted(method)
+        return method
+
+    def _counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._left -= 1
+            if self._left < 0:
+                raise Killed
+            return method(*arguments, **named)
+
+        return call
+
+
+class Made:
+    """A registered model with three versions that passed against no champion."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.uri = registry.uri
+        self.name = next(NAMES)
+        self.client = versions.connect(registry.uri)
+        client = MlflowClient(registry.uri)
+        client.create_registered_model(self.name)
+        for _ in range(3):
+            made = client.create_model_version(self.name, str(registry.dataset))
+            self.passes(int(made.version), against="none")
+
+    def passes(self, version: int, *, against: object) -> None:
+        self.client.set_model_version_tag(self.name, str(version), "validation_status", "passed")
+        self.client.set_model_version_tag(self.name, str(version), "validated_against", str(against))
+
+    def asks(self, version: int | None, stage: str = "none", by: str = "ada") -> Request:
+        return Request(model=self.name, version=version, stage=Stage(stage), by=by, commit="3f2a9c1", why="better")
+
+    def promote(self, version: int | None, stage: str = "none", **told: Any) -> list[str]:
+        return promote.promote(self.client, self.asks(version, stage), **told)
+
+    def command(self, *arguments: object) -> int:
+        return promote.main(["--tracking-uri", self.uri, self.name, *map(str, arguments)])
+
+    def reach_production(self, version: int) -> None:
+        self.passes(version, against=self.aliases.get("champion", "none"))
+        self.promote(version, "staging")
+        self.promote(version, "production")
+
+    def restart(self, aliases: dict[str, int]) -> None:
+        """Versions 1 and 2 stand as the aliases say and no other record is kept."""
+        client = self.client
+        for alias in ("champion", "challenger", "previous"):
+            if alias in aliases:
+                client.set_registered_model_alias(self.name, alias, str(aliases[alias]))
+            else:
+                client.delete_registered_model_alias(self.name, alias)
+        for number in (1, 2):
+            for key in KEPT:
+                client.delete_model_version_tag(self.name, str(number), key)
+        if "previous" in aliases:
+            client.set_model_version_tag(self.name, str(aliases["previous"]), "archived", "{}")
+
+    @property
+    def aliases(self) -> dict[str, int]:
+        return {alias: int(n) for alias, n in self.client.get_registered_model(self.name).aliases.items()}
+
+    def word(self, version: int) -> Stage:
+        return versions.standing(self.client, self.name, version).stage
+
+    def tags(self, version: int) -> dict[str, str]:
+        return dict(self.client.get_model_version(self.name, str(version)).tags)
+
+    @property
+    def claims(self) -> list[Claim]:
+        return claims.standing(self.client, self.name)
+
+    @property
+    def state(self) -> object:
+        """All that a promotion changes, but for the moment."""
+        return self.aliases, [
+            {key: json.loads(value) | {"at": ""} for key, value in self.tags(number).items() if key in KEPT}
+            for number in (1, 2)
+        ]
+
+
+@pytest.fixture
+def model(registry: Registry) -> Made:
+    return Made(registry)
+
+
+@pytest.fixture(scope="module")
+def dead() -> Holder:
+    """A process of this machine that has ended."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    return Holder(host=os.uname().nodename, pid=ended.pid)
+
+
+def test_a_version_goes_from_none_over_staging_to_production_and_leaves_a_way_back(model: Made) -> None:
+    model.reach_production(1)
+    model.reach_production(2)
+    assert model.aliases == {"champion": 2, "previous": 1}
+    assert [model.word(number) for number in (1, 2, 3)] == [Stage.ARCHIVED, Stage.PRODUCTION, Stage.NONE]
+    assert not model.claims
+
+
+def test_the_registry_keeps_who_when_at_which_commit_and_why(model: Made) -> None:
+    model.promote(1, "staging")
+    kept = json.loads(model.tags(1)["promoted_to_staging"])
+    assert kept.pop("at").endswith("+00:00")
+    assert kept == {"by": "ada", "commit": "3f2a9c1", "why": "better"}
+
+
+def test_a_promotion_that_is_done_is_done_again_without_a_change(model: Made) -> None:
+    model.reach_production(1)
+    before = model.tags(1)
+    assert model.promote(1, "production") == []
+    assert model.tags(1) == before
+
+
+def test_a_rollback_brings_the_previous_champion_back_once(model: Made) -> None:
+    model.reach_production(1)
+    model.reach_production(2)
+    model.promote(None)
+    assert model.aliases == {"champion": 1}
+    assert [model.word(1), model.word(2)] == [Stage.PRODUCTION, Stage.ARCHIVED]
+    assert json.loads(model.tags(2)["archived"])["why"] == "rollback; better"
+    with pytest.raises(RefusedError, match="no @previous to go back to"):
+        model.promote(None)
+
+
+def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
+    model.reach_production(1)
+    model.promote(1, "archived")
+    assert model.aliases == {"previous": 1}
+    model.promote(None)
+    assert model.aliases == {"champion": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "against", "stage", "said"),
+    [
+        (None, None, "staging", r"version 3 was not validated, and staging takes only what did; run `python -m"),
+        ("refused", "2", "staging", r"did not pass its validation \(refused\).* or train a better one"),
+        ("passed", "1", "production", r"was validated against champion 1, and the champion is 2 now; run `python -m"),
+        ("passed", None, "production", r"was validated against champion unknown"),
+    ],
+)
+def test_what_was_not_validated_for_a_step_is_refused(
+    model: Made, status: str | None, against: str | None, stage: str, said: str
+) -> None:
+    model.reach_production(1)
+    model.reach_production(2)
+    if stage == "production":
+        model.promote(3, "staging")
+    for key, value in (("validation_status", status), ("validated_against", against)):
+        model.client.delete_model_version_tag(model.name, "3", key)
+        if value:
+            model.client.set_model_version_tag(model.name, "3", key, value)
+    before = model.state
+    with pytest.raises(RefusedError, match=said):
+        model.promote(3, stage)
+    assert model.state == before
+    assert not model.claims
+
+
+@pytest.mark.parametrize(
+    ("start", "stage", "said"),
+    [
+        ("none", "production", "promote it to staging first"),
+        ("production", "staging", "archive it, or promote another one"),
+        ("production", "none", "archive it"),
+        ("archived", "production", "promote it to staging first"),
+    ],
+)
+def test_no_step_is_skipped(model: Made, start: str, stage: str, said: str) -> None:
+    if start == "production":
+        model.reach_production(1)
+    elif start == "archived":
+        model.promote(1, "archived")
+    with pytest.raises(RefusedError, match=said):
+        model.promote(1, stage)
+
+
+# What comes before, and what is asked for.
+PATHS = {
+    "a new champion": ({"champion": 1, "challenger": 2}, 2, "production"),
+    "a rollback": ({"champion": 2, "previous": 1}, None, "none"),
+    "the champion leaves": ({"champion": 2, "previous": 1}, 2, "archived"),
+}
+
+
+@pytest.mark.parametrize(("aliases", "version", "stage"), PATHS.values(), ids=PATHS)
+def test_a_promotion_killed_between_any_two_calls_is_finished_by_the_next(
+    model: Made, dead: Holder, aliases: dict[str, int], version: int | None, stage: str
+) -> None:
+    model.passes(2, against=1)
+    model.restart(aliases)
+    start = model.state
+    model.promote(version, stage)
+    whole = model.state
+
+    def survives(calls: int) -> bool:
+        model.restart(aliases)
+        dying = cast("versions.Client", Dying(model.client, calls))
+        try:
+            promote.promote(dying, model.asks(version, stage), dead)
+        except Killed:
+            assert model.claims or model.state == start
+            model.promote(version, stage)
+            return False
+        finally:
+            assert model.state == whole
+            assert not model.claims
+        return True
+
+    assert next(calls for calls in itertools.count() if survives(calls)) > 5
+
+
+def test_any_later_promotion_finishes_what_a_dead_one_began(model: Made, dead: Holder) -> None:
+    model.reach_production(1)
+    model.passes(2, against=1)
+    model.promote(2, "staging")
+    with pytest.raises(Killed):  # after the claim, its steps and the first of them
+        promote.promote(cast("versions.Client", Dying(model.client, 3)), model.asks(2, "production"), dead)
+    assert model.aliases == {"champion": 1, "challenger": 2, "previous": 1}
+    done = model.promote(3, "staging")
+    assert done[0].startswith("finished what ada began on ")
+    assert model.aliases == {"champion": 2, "previous": 1, "challenger": 3}
+    assert not model.claims
+
+
+def test_a_promotion_that_goes_on_elsewhere_is_left_alone_until_it_must_be_dead(
+    model: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Holder(host="another-machine", pid=1)
+    with pytest.raises(Killed):
+        promote.promote(cast("versions.Client", Dying(model.client, 2)), model.asks(1, "staging"), elsewhere)
+    with pytest.raises(BusyError, match=r"ada began 0 s ago, on another-machine, to bring version 1 to staging; try"):
+        model.promote(2, "staging")
+    assert len(model.claims) == 1
+    monkeypatch.setattr(claims, "ABANDONED", timedelta(0))
+    model.promote(2, "staging")
+    assert model.aliases == {"challenger": 2}
+    assert "promoted_to_staging" in model.tags(1)
+
+
+def test_of_two_promotions_at_once_one_is_done_and_the_other_told(registry: Registry) -> None:
+    """They meet after both have claimed, which is the narrowest it can be."""
+    model = Made(registry)
+    meeting = threading.Barrier(2, timeout=30)
+
+    class Meeting:
+        def __init__(self) -> None:
+            self.met = False
+
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(model.client, name)
+            if name != "set_registered_model_tag" or self.met:
+                return method
+
+            def claim_and_wait(*arguments: Any) -> None:
+                self.met = True
+                method(*arguments)
+                meeting.wait()
+
+            return claim_and_wait
+
+    told: dict[int, str] = {}
+
+    def run(version: int) -> None:
+        try:
+            promote.promote(cast("versions.Client", Meeting()), model.asks(version, "staging", by=f"user {version}"))
+            told[version] = "done"
+        except BusyError as error:
+            told[version] = str(error)
+
+    threads = [threading.Thread(target=run, args=(version,)) for version in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [version for version, sentence in told.items() if sentence == "done"]
+    assert told[3 - winner].startswith(f"another promotion goes on: user {winner} began ")
+    assert model.aliases == {"challenger": winner}
+    assert not model.claims
+
+
+def test_a_promotion_that_takes_too_long_stops_before_others_may_finish_it(
+    model: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", timedelta(0))
+    with pytest.raises(promote.FailedError, match="run the same command again and it is finished"):
+        model.promote(1, "staging")
+    assert model.aliases == {}
+    assert len(model.claims) == 1
+
+
+def test_a_dry_run_says_the_steps_and_takes_none(model: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    before = model.state
+    assert model.command(1, "staging", "--dry-run") == 0
+    assert "@challenger is version 1" in capsys.readouterr().out
+    assert model.state == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["9", "staging"], 2, "has no version 9; versions that exist: 1, 2, 3"),
+        (["1", "production"], 3, "promote it to staging first"),
+        (["1"], 2, "give a STAGE after the version: none, staging, production, archived"),
+        ([], 2, "give VERSION and STAGE, or --rollback"),
+        (["1", "staging", "--rollback"], 2, "give VERSION and STAGE, or --rollback"),
+        (["1", "staging", "--why", 301 * "x"], 2, "--why has 301 characters; write at most 300"),
+    ],
+)
+def test_a_command_that_cannot_be_carried_out_ends_with_one_line(
+    model: Made, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
+) -> None:
+    assert model.command(*arguments) == code
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert said in told[0]
+
+
+@pytest.mark.parametrize(("version", "stage"), [("latest", "staging"), ("0", "staging"), ("1", "stagin")])
+def test_a_word_that_is_no_version_or_stage_is_told(
+    version: str, stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        promote.main(["churn", version, stage])
+    assert ended.value.code == 2
+    assert "write" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_mlflow_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert promote.main(["--tracking-uri", "http://127.0.0.1:9", "churn", "1", "staging"]) == 1
+    assert "Connection refused" in capsys.readouterr().err.splitlines()[-1]

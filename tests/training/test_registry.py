@@ -1,0 +1,97 @@
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.registry import MODEL, Registry
+from training import promote, registry, versions
+from training.claim import Claim, Holder, write
+from training.stages import Stage, Step
+
+NAME = f"shown-{os.getpid()}"
+
+
+@pytest.fixture(scope="module")
+def shown(registry: Registry) -> str:
+    """A model with a champion, a challenger and a version that was refused; the URI of its registry."""
+    client = MlflowClient(registry.uri)
+    client.create_registered_model(NAME)
+    for status, against in (("passed", "none"), ("passed", "1"), ("refused", "1")):
+        tags = {"validation_status": status, "validated_against": against, "roc_auc": "0.8431", "git_commit": 40 * "a"}
+        client.create_model_version(NAME, str(registry.dataset), tags=tags)
+    for version, stage in ((1, Stage.STAGING), (1, Stage.PRODUCTION), (2, Stage.STAGING)):
+        asked = promote.Request(model=NAME, version=version, stage=stage, by="ada", commit="", why="")
+        promote.promote(versions.connect(registry.uri), asked)
+    return registry.uri
+
+
+def table(uri: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[list[str]]:
+    assert registry.main(["--tracking-uri", uri, *arguments]) == 0
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_table_says_of_each_version_where_it_stands_and_how_good_it_is(
+    shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = table(shown, capsys, NAME, "--served", f"{NAME}=1@local")
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert [cell for cell in lines[1] if ":" not in cell] == [
+        NAME, "3", "none", "0.843", "refused", "against", "1", day, 12 * "a",
+    ]  # fmt: skip
+    assert lines[2][:4] == ["2", "staging", "@challenger", "0.843"]
+    assert lines[3][:3] == ["1", "production", "@champion"]
+    assert lines[3][-1] == "local"
+    assert lines[-1] == ["3", "versions", "of", "1", "models"]
+
+
+def test_without_a_name_all_models_are_shown(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first = {line[0] for line in table(shown, capsys) if line}
+    assert {NAME, MODEL} <= first
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "as pulumi config get --json writes it"])
+def test_who_serves_what_is_read_from_a_file_of_endpoints(
+    shown: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, *, wrapped: bool
+) -> None:
+    endpoints = {NAME: {"version": 2, "replicas": {"min": 1}}}
+    file = tmp_path / "endpoints.json"
+    file.write_text(json.dumps({"value": "", "objectValue": endpoints} if wrapped else endpoints))
+    lines = table(shown, capsys, NAME, "--served", f"{file}@prod", "--served", f"{NAME}=2@dev")
+    assert lines[2][-2:] == ["prod,", "dev"]
+
+
+def test_it_is_json_for_a_program(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert registry.main(["--tracking-uri", shown, NAME, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(row["version"], row["stage"]) for row in told] == [(3, "none"), (2, "staging"), (1, "production")]
+
+
+def test_a_promotion_that_is_half_done_is_told(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    step = Step(what="alias", key="champion", version=2)
+    claim = Claim(asked="version 2 to production", by="ada", holder=Holder(host="there", pid=1), steps=(step,))
+    client = versions.connect(shown)
+    write(client, NAME, claim)
+    try:
+        lines = table(shown, capsys, NAME)
+    finally:
+        client.delete_registered_model_tag(NAME, claim.key)
+    assert " ".join(lines[-2]).startswith(f"half done: {NAME}: ada began 0 s ago, on there, to bring version 2 to")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no-such-model"], "there is no model no-such-model in the registry; models that exist: "),
+        (["--served", "churn=latest@prod"], "write MODEL=VERSION@STACK, or FILE@STACK"),
+        (["--served", "churn=1"], "write MODEL=VERSION@STACK, or FILE@STACK"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_in_one_line(
+    shown: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert registry.main(["--tracking-uri", shown, *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line

@@ -1,0 +1,338 @@
+"""The champion is a forest of ten trees, fitted on 1,500 rows; 500 are held out."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.artifacts
+import pandas as pd
+import pytest
+import yaml
+from mlflow.entities.model_registry import ModelVersion
+
+from tests.registry import Registry, write_sample
+from training import candidate, data, judging, project, promote, split, tracking, validate, versions
+from training.candidate import Candidate
+from training.judging import Findings, Question
+from training.limits import Limits
+from training.project import Classifier, Project
+from training.stages import RefusedError, Stage
+
+# A machine under test may be slow; how slow is not what these tests are about.
+LIMITS = Limits(latency_ms=10_000, resamples=100)
+MODEL = f"validated-{os.getpid()}"
+CHAMPION, ALIKE, WORSE, RENAMED = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Made:
+    """Four versions in the registry: the champion, one alike, a worse one, and one with a renamed column."""
+
+    uri: str
+    folder: Path
+    dataset: Path
+    project: Project[Any]
+
+    @property
+    def client(self) -> versions.Client:
+        return versions.connect(self.uri)
+
+    def version(self, number: int) -> ModelVersion:
+        return self.client.get_model_version(MODEL, str(number))
+
+    def candidate(self, number: int) -> Candidate:
+        return Candidate(number, self.folder / str(number))
+
+    def command(self, number: object, **told: str) -> int:
+        options = [word for name, value in told.items() for word in (f"--{name}", value)]
+        return validate.main(["--tracking-uri", self.uri, MODEL, str(number), *options])
+
+    def report(self, number: int, against: str) -> dict[str, Any]:
+        run = self.version(number).run_id
+        place = mlflow.artifacts.download_artifacts(
+            run_id=run, artifact_path=f"validation/against-{against}/report.json", tracking_uri=self.uri
+        )
+        return json.loads(Path(place).read_text())
+
+
+@pytest.fixture(scope="module")
+def made(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("validated")
+    dataset = folder / "churn.csv"
+    write_sample(dataset, 2000)
+    declared = project.load("churn")
+    made = Made(registry.uri, folder, dataset, declared)
+    table = data.load(str(dataset), declared)
+    known, _ = split.divide(declared, table.table)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(registry.dataset.parent)  # MLflow puts the artifacts of a local store where the process stands
+        tracking.open_experiment(registry.uri, MODEL)
+        for number, parameters in (
+            (CHAMPION, {"n_estimators": 10, "max_depth": 5}),
+            (ALIKE, {"n_estimators": 12, "max_depth": 5}),
+            (WORSE, {"n_estimators": 1, "max_depth": 1}),
+        ):
+            read = project.read_parameters(declared, parameters)
+            model = declared.fit(split.rows(declared, known), read)
+            save(declared, model, known, folder / str(number))
+        shutil.copytree(folder / str(ALIKE), folder / str(RENAMED))
+        edit(folder / str(RENAMED), lambda told: rename(told, "tenure", "months"))
+        for number in (CHAMPION, ALIKE, WORSE, RENAMED):
+            register(made, folder / str(number), table.digest)
+    for stage in (Stage.STAGING, Stage.PRODUCTION):
+        if stage is Stage.STAGING:
+            validate.validate(made.client, made.uri, asked(CHAMPION))
+        promote.promote(
+            made.client, promote.Request(model=MODEL, version=CHAMPION, stage=stage, by="ada", commit="", why="")
+        )
+    return made
+
+
+def save(declared: Project[Any], model: Classifier, known: pd.DataFrame, folder: Path) -> None:
+    profile = folder.parent / "reference_profile.json"
+    profile.write_text("{}")
+    words = {column.name: object for column in declared.columns if column.kind == "category"}
+    example = known[declared.features].dropna().head(3).reset_index(drop=True).astype(words)
+    tracking.save_model(declared, model, example, profile, folder)
+
+
+def register(made: Made, folder: Path, digest: str) -> None:
+    copied = folder.parent / "logged"
+    shutil.copytree(folder, copied)
+    with mlflow.start_run():
+        uri = tracking.log_model(copied)
+    tags = {"project": "churn", "dataset": str(made.dataset), "dataset_digest": digest}
+    tracking.register(MODEL, tracking.Version(model_uri=uri, description="a forest", tags=tags))
+    shutil.rmtree(copied)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes what the file MLmodel says."""
+    told = yaml.safe_load((folder / "MLmodel").read_text())
+    change(told)
+    (folder / "MLmodel").write_text(yaml.safe_dump(told))
+
+
+def rename(told: dict[str, Any], old: str, new: str) -> None:
+    told["signature"]["inputs"] = told["signature"]["inputs"].replace(f'"{old}"', f'"{new}"')
+
+
+def asked(number: int, limits: Limits = LIMITS) -> validate.Request:
+    return validate.Request(model=MODEL, version=number, limits=limits)
+
+
+def test_a_version_as_good_as_the_champion_passes_and_the_registry_holds_the_evidence(made: Made) -> None:
+    for _ in range(2):  # done again, it says the same
+        assert validate.validate(made.client, made.uri, asked(ALIKE)).refusals == []
+    version = made.version(ALIKE)
+    assert version.tags | {"validation_status": "passed", "validated_against": "1"} == version.tags
+    assert re.fullmatch(
+        rf"a forest\n\nValidation: {MODEL} version 2 passed against version 1: "
+        r"roc_auc 0\.8\d\d \(0\.\d+ to 0\.\d+\), [+-]0\.\d+ \([+-]0\.\d+ to [+-]0\.\d+\)",
+        version.description or "",
+    )
+    report = made.report(ALIKE, "1")
+    assert report["status"] == "passed"
+    assert report["scores"]["rows"] == 500
+    assert {one["name"] for one in report["slices"]} == {
+        "contract is Month-to-month",
+        "contract is One year",
+        "contract is Two year",
+    }
+
+
+def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert made.command(WORSE) == 3
+    told = capsys.readouterr()
+    interval = r"roc_auc -0\.\d+ \(-0\.\d+ to -0\.\d+\) against version 1 on the same 500 rows: worse by more than 0.03"
+    assert re.search(interval, told.err.splitlines()[-1])
+    assert re.search(rf"REFUSED roc_auc beside the champion: {interval}", told.out)
+    assert made.version(WORSE).tags["validation_status"] == "refused"
+    with pytest.raises(RefusedError, match=r"did not pass its validation \(refused\)"):
+        promote.promote(
+            made.client,
+            promote.Request(model=MODEL, version=WORSE, stage=Stage.STAGING, by="ada", commit="", why=""),
+        )
+
+
+def test_a_version_with_a_renamed_column_is_refused_as_breaking(made: Made) -> None:
+    found = validate.validate(made.client, made.uri, asked(RENAMED))
+    assert found.refusals[0] == (
+        "it breaks clients of version 1: the column months is new and required, the column tenure is gone"
+    )
+    assert made.version(RENAMED).tags["validation_status"] == "refused"
+
+
+def test_the_report_is_a_page_of_its_own(made: Made) -> None:
+    validate.validate(made.client, made.uri, asked(WORSE))
+    place = mlflow.artifacts.download_artifacts(
+        run_id=made.version(WORSE).run_id, artifact_path="validation/against-1/report.html", tracking_uri=made.uri
+    )
+    page = Path(place).read_text()
+    assert '<span class="refused">refused</span>' in page
+    assert "contract is Two year" in page
+    assert page.count("<svg") == 3 + 3  # three metrics, three slices
+    assert not re.search(r"<(script|link|img)|https?:", page)
+
+
+def test_a_validation_that_breaks_leaves_no_older_answer_standing(made: Made, tmp_path: Path) -> None:
+    validate.validate(made.client, made.uri, asked(ALIKE))
+    assert made.command(ALIKE, dataset=str(tmp_path / "gone.csv")) == 2
+    assert made.version(ALIKE).tags["validation_status"] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "said"),
+    [
+        ("9", {}, "has no version 9; versions that exist: 1, 2, 3, 4"),
+        ("2", {"project": "curn"}, "churn"),
+        ("2", {"dataset": "/no/such.csv"}, "/no/such.csv cannot be read"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_bad_input(
+    made: Made, capsys: pytest.CaptureFixture[str], number: str, told: dict[str, str], said: str
+) -> None:
+    assert made.command(number, **told) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_wrong_limit_is_told_before_anything_is_touched(
+    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = made.version(CHAMPION).tags
+    monkeypatch.setenv("VALIDATION", '{"any_loss": 7}')
+    assert made.command(CHAMPION) == 2
+    assert "VALIDATION any_loss" in capsys.readouterr().err
+    assert made.version(CHAMPION).tags == before
+
+
+@pytest.fixture
+def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
+    """What comes of a version like the champion when its files or the limits are changed."""
+    table = data.load(str(made.dataset), made.project).table
+    folder = tmp_path / "version"
+
+    def judge(change: Callable[[Path], object] = str, **limits: object) -> Findings:
+        shutil.copytree(made.folder / str(ALIKE), folder)
+        change(folder)
+        question = Question(
+            project=made.project,
+            new=Candidate(2, folder),
+            old=made.candidate(CHAMPION),
+            table=table,
+            recorded={},
+            limits=Limits.model_validate(LIMITS.model_dump() | limits),
+        )
+        return judging.judge(question)
+
+    return judge
+
+
+def refusals(found: Findings) -> str:
+    return "; ".join(check.said for check in found.checks if check.outcome == "refused")
+
+
+def test_all_limits_that_are_not_kept_are_told_at_once(judged: Callable[..., Findings]) -> None:
+    told = refusals(
+        judged(least={"roc_auc": 0.99}, slice_least={"roc_auc": 0.9}, size_mb=0.01, latency_ms=0.001)
+    ).split("; ")
+    for said, sentence in zip(
+        (
+            r"its files take 0\.\d MB, and may take 0\.01",
+            r"95 of 100 predictions of one row take at most [\d.]+ ms, and may take 0\.001",
+            r"roc_auc is 0\.8\d\d on 500 unseen rows, and must be at least 0\.99",
+            r"roc_auc is 0\.\d+ where contract is \S+ \(\d+ rows\), and must be at least 0\.9",
+        ),
+        told,
+        strict=False,
+    ):
+        assert re.fullmatch(said, sentence)
+
+
+def drop(key: str) -> Callable[[Path], object]:
+    return lambda folder: edit(folder, lambda told: told.pop(key))
+
+
+def make_older(folder: Path) -> None:
+    file = folder / "requirements.txt"
+    file.write_text(re.sub(r"scikit-learn==.*", "scikit-learn==0.24.1", file.read_text()))
+
+
+def damage(folder: Path) -> None:
+    for file in folder.glob("model.*"):
+        file.write_bytes(b"none")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (drop("signature"), "it has no signature; log it with one"),
+        (drop("saved_input_example_info"), "it has no input example"),
+        (make_older, r"scikit-learn 1\.\S+ \(made with 0\.24\.1\); make the images alike"),
+        (damage, "version 2 cannot be loaded here"),
+    ],
+)
+def test_a_version_that_is_not_whole_is_refused(
+    judged: Callable[..., Findings], change: Callable[[Path], object], said: str
+) -> None:
+    assert re.search(said, refusals(judged(change)))
+
+
+def test_packages_may_differ_when_that_is_allowed(judged: Callable[..., Findings]) -> None:
+    found = judged(make_older, skew="any")
+    assert refusals(found) == ""
+    assert any("made with 0.24.1" in check.said for check in found.checks if check.outcome == "passed")
+
+
+def test_a_slice_with_few_rows_is_shown_and_not_judged(judged: Callable[..., Findings]) -> None:
+    found = judged(slice_rows=400, slice_least={"roc_auc": 1})
+    assert [one.judged for one in found.slices] == [False, False, False]
+    assert refusals(found) == ""
+
+
+def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is_noted(made: Made) -> None:
+    question = Question(
+        project=made.project,
+        new=made.candidate(ALIKE),
+        old=made.candidate(CHAMPION),
+        table=data.load(str(made.dataset), made.project).table,
+        recorded={CHAMPION: {"roc_auc": 0.75}, ALIKE: {"roc_auc": 0.75}},
+        limits=LIMITS,
+    )
+    new, old = judging.judge(question).checks[-2:]
+    assert re.match(
+        r"roc_auc of version 2 was 0.750 in its training and is 0.8\d\d here: the split has changed", new.said
+    )
+    assert (new.outcome, old.outcome) == ("refused", "noted")
+    assert old.said.startswith("roc_auc of version 1 was 0.750")
+
+
+def test_the_rows_held_out_are_those_that_training_held_out(registry: Registry, made: Made, tmp_path: Path) -> None:
+    version = made.client.get_model_version("churn-predictor", "1")
+    table = data.load(str(registry.dataset), made.project)
+    question = Question(
+        project=made.project,
+        new=candidate.fetch(made.client, registry.uri, version, tmp_path),
+        old=None,
+        table=table.table,
+        recorded={1: validate.recorded(version, table.digest)},
+        limits=LIMITS,
+    )
+    last = judging.judge(question).checks[-1]
+    assert (last.outcome, last.said) == ("passed", "the metrics are those of its training")
+
+
+def test_that_a_version_may_know_rows_of_other_data_is_noted(judged: Callable[..., Findings]) -> None:
+    told = [check.said for check in judged().checks if check.outcome == "noted"]
+    assert told == [
+        f"version {number} learned from other data, and may know some of the rows: this favours it" for number in (2, 1)
+    ]

@@ -1,0 +1,192 @@
+"""The models there are, as a table: `python -m training.registry [MODEL ...]`.
+
+`--served` says which stack serves which version: `churn-predictor=7@prod`, or a JSON file as `pulumi config get
+mlops:endpoints --json` writes one, with the stack's name: `endpoints.json@prod`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from training import claim as claims
+from training import ending, tracking, versions
+from training.ending import BadInputError
+from training.stages import VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
+from training.versions import Client, UnknownError
+
+METRICS = ("roc_auc", "f1", "accuracy")
+COLOURS = {
+    Stage.PRODUCTION: "green", Stage.STAGING: "yellow", Stage.ARCHIVED: "dim", Stage.NONE: "",
+    "passed": "green", "refused": "red",
+}  # fmt: skip
+Served = Mapping[tuple[str, int], Sequence[str]]
+"""The stacks that serve a version of a model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A version as the table shows it."""
+
+    model: str
+    version: int
+    aliases: Sequence[str]
+    stage: Stage
+    metrics: Mapping[str, float]
+    validation: str
+    trained: datetime
+    commit: str
+    served: Sequence[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns the exit code."""
+    asked = _parser().parse_args(arguments)
+    return ending.run(lambda: _run(asked))
+
+
+def rows(client: Client, names: Sequence[str], served: Served) -> list[Row]:
+    """Every version of the models, or of all models when none is named; the newest of each model first.
+
+    Raises:
+        UnknownError: there is no such model.
+    """
+    known = [model.name for model in versions.models(client)]
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownError(
+            f"there is no model {unknown[0]} in the registry; models that exist: {', '.join(known) or 'none'}"
+        )
+    return [row for name in names or known for row in _rows(client, name, served)]
+
+
+def _rows(client: Client, name: str, served: Served) -> Iterator[Row]:
+    aliases = versions.standing(client, name).aliases
+    for found in versions.versions(client, name):
+        number = int(found.version)
+        yield Row(
+            model=name,
+            version=number,
+            aliases=sorted(alias for alias, target in aliases.items() if target == number),
+            stage=Standing(aliases=aliases, version=number, tags=found.tags).stage,
+            metrics={metric: float(found.tags[metric]) for metric in METRICS if metric in found.tags},
+            validation=_validation(found),
+            trained=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            commit=found.tags.get("git_commit", "")[:12],
+            served=served.get((name, number), ()),
+        )
+
+
+def _validation(found: ModelVersion) -> str:
+    status, against = found.tags.get(VALIDATION_STATUS, ""), found.tags.get(VALIDATED_AGAINST, "")
+    return f"{status} against {against}" if status and against.isdecimal() else status
+
+
+def _run(asked: argparse.Namespace) -> str:
+    served = _served(asked.served)
+    client = versions.connect(asked.tracking_uri)
+    found = rows(client, asked.model, served)
+    if asked.json:
+        print(json.dumps([vars(row) | {"trained": row.trained.isoformat()} for row in found], indent=1))
+    elif found:
+        _console().print(_table(found))
+    pending = [f"{name}: {claim}" for name in {row.model for row in found} for claim in claims.standing(client, name)]
+    for line in pending:
+        print(f"half done: {line}; the next promotion finishes it")
+    return "" if asked.json else f"{len(found)} versions of {len({row.model for row in found})} models"
+
+
+def _console() -> Console:
+    console = Console()
+    # In a log or a pipe there is no width to keep to: a table that is cut is of no use to grep.
+    return console if console.is_terminal else Console(width=200)
+
+
+def _table(found: Sequence[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in (
+        "model",
+        "version",
+        "stage",
+        "aliases",
+        *METRICS,
+        "validation",
+        "trained (UTC)",
+        "commit",
+        "served",
+    ):
+        numeric = heading in ("version", *METRICS)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=heading != "aliases")
+    for place, row in enumerate(found):
+        first = place == 0 or found[place - 1].model != row.model
+        if first and place:
+            table.add_row()
+        table.add_row(
+            row.model if first else "",
+            str(row.version),
+            Text(row.stage, COLOURS[row.stage]),
+            " ".join(f"@{alias}" for alias in row.aliases),
+            *(f"{row.metrics[metric]:.3f}" if metric in row.metrics else "" for metric in METRICS),
+            Text(row.validation, COLOURS.get(row.validation.split(" ")[0], "")),
+            f"{row.trained:%Y-%m-%d %H:%M}",
+            row.commit,
+            ", ".join(row.served),
+        )
+    return table
+
+
+class _Endpoint(BaseModel):
+    version: int
+
+
+def _served(told: Sequence[str]) -> Served:
+    """What --served says, each `MODEL=VERSION@STACK` or `FILE@STACK`."""
+    served: dict[tuple[str, int], list[str]] = {}
+    for word in told:
+        what, _, stack = word.rpartition("@")
+        model, _, number = what.partition("=")
+        if what and number.isdecimal():
+            served.setdefault((model, int(number)), []).append(stack)
+            continue
+        for name, endpoint in _endpoints(what, word).items():
+            served.setdefault((name, endpoint.version), []).append(stack)
+    return served
+
+
+def _endpoints(file: str, word: str) -> Mapping[str, _Endpoint]:
+    form = "write MODEL=VERSION@STACK, or FILE@STACK with a JSON object of endpoints, each with its version"
+    try:
+        content: Any = json.loads(Path(file).read_text())
+        # `pulumi config get --json` wraps what is asked for.
+        return TypeAdapter(dict[str, _Endpoint]).validate_python(content.get("objectValue", content))
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        raise BadInputError(f"--served {word!r} is not understood ({tracking.reason(error)[:120]}); {form}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ending.parser(
+        "registry", "Show the versions of models: where they stand, how good they are, who serves them."
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="*", help="models to show; all unless told")
+    parser.add_argument(
+        "--served",
+        metavar="WHAT@STACK",
+        action="append",
+        default=[],
+        help="MODEL=VERSION@STACK or FILE@STACK; repeatable",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

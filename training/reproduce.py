@@ -1,0 +1,229 @@
+"""Trains a version again and compares: `python -m training.reproduce MODEL VERSION`, in a checkout with git.
+
+The code is that of the recorded commit, in a worktree of its own; the data must have the recorded digest, and the
+parameters are the recorded ones. Nothing is registered: the run goes to an MLflow that is gone afterwards. Exit code 0:
+metrics and predictions are the same. 3: they are not, or the data changed. 2: the version says too little about itself.
+1: anything else.
+"""
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from rich.console import Console
+from rich.table import Table
+
+from training import candidate, comparison, data, ending, project, skew, source, split, versions
+from training.candidate import Candidate
+from training.ending import BadInputError, FailedError
+from training.metrics import measure
+from training.stages import RefusedError
+from training.versions import Client
+
+SAME = 1e-9
+"""Probabilities and metrics that differ by less are the same: sums in another order differ in the last digits."""
+COMPARED = ("accuracy", "f1", "roc_auc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a version says about how it came to be."""
+
+    project: str
+    commit: str
+    dataset: str
+    digest: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The version beside the one that was trained again, on the same unseen rows."""
+
+    recorded: Mapping[str, float]
+    again: Mapping[str, float]
+    rows: int
+    other_labels: int
+    """Rows to which the two give different labels."""
+    largest: float
+    """Largest difference of two probabilities."""
+
+    @property
+    def is_same(self) -> bool:
+        """Nobody could tell the two apart."""
+        metrics = all(abs(self.recorded[name] - self.again[name]) < SAME for name in COMPARED)
+        return metrics and not self.other_labels and self.largest < SAME
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns the exit code."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    asked = _parser().parse_args(arguments)
+    return ending.run(lambda: _run(asked))
+
+
+def recipe(client: Client, version: ModelVersion, dataset: str = "") -> Recipe:
+    """What the version's tags and its run say.
+
+    Raises:
+        BadInputError: something is missing that a training writes.
+    """
+    needed = ("project", "git_commit", "dataset", "dataset_digest")
+    if missing := [name for name in needed if not version.tags.get(name)]:
+        raise BadInputError(
+            f"{version.name} version {version.version} has no tag {', '.join(missing)}: nobody knows how it was made; "
+            "train with GIT_COMMIT set, as the platform does"
+        )
+    if not version.run_id:
+        raise BadInputError(f"{version.name} version {version.version} has no run, so its parameters are not known")
+    tags, run = version.tags, client.get_run(version.run_id)
+    return Recipe(
+        project=tags["project"],
+        commit=tags["git_commit"],
+        dataset=dataset or tags["dataset"],
+        digest=tags["dataset_digest"],
+        parameters=_parameters(tags["project"], run),
+    )
+
+
+def train_again(made: Recipe, store: str, folder: Path) -> Candidate:
+    """The folder holds a model that the recorded commit trained with the recipe, as a version of `again` in the store.
+
+    Raises:
+        BadInputError: this checkout does not have the commit.
+        FailedError: the training did not end well.
+    """
+    environment = {
+        "PROJECT": made.project, "DATASET": _absolute(made.dataset), "MODEL": "again", "EXPERIMENT": "again",
+        "PARAMETERS": json.dumps(dict(made.parameters)), "MLFLOW_TRACKING_URI": store,
+        "WORK_FOLDER": str(folder / "work"), "GIT_COMMIT": made.commit,
+    }  # fmt: skip
+    told = [f"{name}={value}" for name, value in environment.items()]
+    with _worktree(made.commit, folder / "code") as code:
+        # A module that is started in a folder comes from it, whatever is installed; so does a store's `mlruns`.
+        command = ["env", *told, sys.executable, "-m", "training.train"]
+        ended = subprocess.run(command, cwd=code, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            lines = (ended.stdout or ended.stderr).strip().splitlines()
+            raise FailedError(f"training again at {made.commit} failed: {lines[-1] if lines else 'without a word'}")
+        client = versions.connect(store)
+        return candidate.fetch(client, store, versions.versions(client, "again")[0], folder)
+
+
+def compare(made: Recipe, recorded: Candidate, again: Candidate) -> Comparison:
+    """Both models on the rows held out of the recipe's data."""
+    declared = project.load(made.project)
+    unseen = split.held_out(declared, data.load(made.dataset, declared).table)
+    one, other = (
+        comparison.predict(declared, each.load().get_raw_model(), each.columns, unseen) for each in (recorded, again)
+    )
+    return Comparison(
+        recorded=measure(one),
+        again=measure(other),
+        rows=len(unseen),
+        other_labels=int((one.predicted != other.predicted).sum()),
+        largest=float(np.abs(one.probability - other.probability).max()),
+    )
+
+
+def _run(asked: argparse.Namespace) -> str:
+    client = versions.connect(asked.tracking_uri)
+    version = versions.version(client, asked.model, asked.version)
+    made = recipe(client, version, asked.dataset)
+    title, console = f"{asked.model} version {asked.version}", Console(highlight=False)
+    for name, value in vars(made).items():
+        console.print(
+            f"{name:10} {value if isinstance(value, str) else json.dumps(value)}", markup=False, soft_wrap=True
+        )
+    if made.commit.endswith("-dirty"):
+        console.print("note: it was trained with changes that no commit holds; the commit itself is trained again")
+    _same_data(made)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "recorded").mkdir()
+        recorded = candidate.fetch(client, asked.tracking_uri, version, Path(folder) / "recorded")
+        for difference in skew.differences(recorded.requirements):
+            console.print(f"note: {difference}", markup=False)
+        found = compare(made, recorded, train_again(made, f"sqlite:///{folder}/mlflow.db", Path(folder)))
+    console.print(_table(found))
+    if found.is_same:
+        return f"{title} is reproduced: metrics and all {found.rows} predictions are the same"
+    raise RefusedError(
+        f"{title} is not reproduced: {found.other_labels} of {found.rows} labels differ, probabilities by up to "
+        f"{found.largest:.2g}; look at the packages and the commit noted above"
+    )
+
+
+def _table(found: Comparison) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "recorded", "again", "difference"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name in COMPARED:
+        one, other = found.recorded[name], found.again[name]
+        table.add_row(name, f"{one:.6f}", f"{other:.6f}", f"{abs(one - other):.2g}")
+    table.add_row("other labels", "", f"of {found.rows}", str(found.other_labels))
+    table.add_row("probabilities", "", "at most", f"{found.largest:.2g}")
+    return table
+
+
+def _parameters(name: str, run: Run) -> dict[str, str]:
+    """The project's own among all that the run recorded."""
+    known = project.load(name).parameters.model_fields
+    return {key: value for key, value in run.data.params.items() if key in known}
+
+
+def _same_data(made: Recipe) -> None:
+    with source.stream(made.dataset) as stream:
+        while stream.read(source.BLOCK):
+            pass
+        if stream.digest != made.digest:
+            raise RefusedError(
+                f"{made.dataset} has changed: its sha256 is {stream.digest[:12]}, and was {made.digest[:12]} when the "
+                "version was trained; give the file as it was with --dataset"
+            )
+
+
+@contextmanager
+def _worktree(commit: str, folder: Path) -> Generator[Path]:
+    """The files of the commit, in a folder that is gone afterwards."""
+    wanted = commit.removesuffix("-dirty")
+    try:
+        _git("worktree", "add", "--detach", str(folder), wanted)
+    except FileNotFoundError as error:
+        raise BadInputError("git is not here; run this in a checkout, on a machine with git") from error
+    except subprocess.CalledProcessError as error:
+        said = str(error.stderr).strip().splitlines()[-1:]
+        raise BadInputError(f"commit {wanted} cannot be had ({''.join(said)}); fetch it: git fetch --all") from error
+    try:
+        yield folder
+    finally:
+        _git("worktree", "remove", "--force", str(folder))
+
+
+def _git(*arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+
+
+def _absolute(uri: str) -> str:
+    return uri if ":" in uri else str(Path(uri).resolve())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ending.parser("reproduce", "Train a version again from its recorded commit, data and parameters; compare.")
+    parser.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
+    parser.add_argument("version", metavar="VERSION", type=ending.number, help="the version's number")
+    parser.add_argument("--dataset", default="", metavar="URI", help="where the data lies now, if it was moved")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Says whether a version may go forward: `python -m training.validate MODEL VERSION`.
+
+The version is loaded with the packages of this process (so: in the image that would serve it), answers its input
+example, and is compared with the champion on the rows that neither learned from. The registry then has
+`validation_status` (passed or refused), `validated_against`, a description and the evidence: `validation/` of the
+version's run, as HTML and JSON. Exit code 0: passed. 3: refused; the last line says why. 2: there is no such version,
+dataset or limit. 1: anything else.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+
+from training import candidate, data, ending, judging, limits, project, report, versions
+from training.ending import BadInputError
+from training.limits import Limits
+from training.project import Project
+from training.settings import Termination
+from training.stages import NO_CHAMPION, PASSED, VALIDATED_AGAINST, VALIDATION_STATUS, RefusedError
+from training.verdict import Report
+from training.versions import Client
+
+COMPARABLE = ("accuracy", "f1", "roc_auc")
+RUNNING, BROKEN = "running", "broken"
+MARK = "\n\nValidation: "
+"""What follows it in a description is ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which version to look at, and on which data; what is not told, the version's tags say."""
+
+    model: str
+    version: int
+    dataset: str = ""
+    project: str = ""
+    limits: Limits
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns the exit code."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings repeat, less clearly, what the checks say
+    asked = _parser().parse_args(arguments)
+    return ending.run(lambda: _run(asked), leave=Termination().termination_log)
+
+
+def validate(client: Client, uri: str, request: Request) -> Report:
+    """The registry says how the version did, and holds the evidence.
+
+    Raises:
+        UnknownError: there is no such version.
+        BadInputError: its project or dataset is not known.
+        DataError: the dataset cannot be read.
+    """
+    version = versions.version(client, request.model, request.version)
+    with _running(client, version), tempfile.TemporaryDirectory() as folder:
+        examined = _examine(client, uri, request, version, Path(folder))
+        _publish(client, version, examined, Path(folder))
+    return examined
+
+
+def _run(asked: argparse.Namespace) -> str:
+    request = Request(
+        model=asked.model,
+        version=asked.version,
+        dataset=asked.dataset,
+        project=asked.project,
+        limits=limits.from_environment(),
+    )
+    examined = validate(versions.connect(asked.tracking_uri), asked.tracking_uri, request)
+    marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
+    for check in examined.checks:
+        print(f"{marks[check.outcome]} {check.name}: {check.said}")
+    if examined.refusals:
+        raise RefusedError(examined.summary)
+    return examined.summary
+
+
+@contextmanager
+def _running(client: Client, version: ModelVersion) -> Generator[None]:
+    """Nobody promotes the version on the strength of an older validation while this one goes on, or after it broke."""
+    client.set_model_version_tag(version.name, str(version.version), VALIDATION_STATUS, RUNNING)
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            client.set_model_version_tag(version.name, str(version.version), VALIDATION_STATUS, BROKEN)
+        raise
+
+
+def _examine(client: Client, uri: str, request: Request, version: ModelVersion, folder: Path) -> Report:
+    declared, dataset_uri = _origin(request, version)
+    champion = versions.standing(client, request.model).champion
+    new, old, known = candidate.fetch(client, uri, version, folder), None, [version]
+    if champion and champion != new.number:
+        known.append(versions.version(client, request.model, champion))
+        old = candidate.fetch(client, uri, known[-1], folder)
+    dataset = data.load(dataset_uri, declared)
+    found = judging.judge(
+        judging.Question(
+            project=declared,
+            new=new,
+            old=old,
+            table=dataset.table,
+            recorded={int(one.version): recorded(one, dataset.digest) for one in known},
+            limits=request.limits,
+        )
+    )
+    return Report(
+        model=request.model,
+        version=new.number,
+        champion=champion,
+        at=datetime.now(UTC),
+        dataset=dataset_uri,
+        dataset_digest=dataset.digest,
+        limits=request.limits,
+        checks=found.checks,
+        scores=found.scores,
+        slices=found.slices,
+        size_mb=new.size_mb,
+        latency_ms=found.latency_ms,
+    )
+
+
+def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
+    """What its training measured on the rows that it held out of the data with the digest."""
+    if version.tags.get("dataset_digest") != digest:
+        return {}
+    return {name: float(version.tags[name]) for name in COMPARABLE if name in version.tags}
+
+
+def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]:
+    name, dataset = request.project or version.tags.get("project"), request.dataset or version.tags.get("dataset")
+    if not name or not dataset:
+        missing = "project" if not name else "dataset"
+        raise BadInputError(
+            f"{request.model} version {request.version} has no tag `{missing}`, as what is trained here has; "
+            f"give --{missing}"
+        )
+    return project.load(name), dataset
+
+
+def _publish(client: Client, version: ModelVersion, examined: Report, folder: Path) -> None:
+    """The status comes last: until it is there, the version counts as not validated."""
+    against, number = str(examined.champion or NO_CHAMPION), str(version.version)
+    where = f"validation/against-{against}"
+    if version.run_id:
+        for name, text in (
+            ("report.json", json.dumps(examined.model_dump(mode="json") | {"status": examined.status}, indent=1)),
+            ("report.html", report.html(examined)),
+        ):
+            (folder / name).write_text(text)
+            client.log_artifact(version.run_id, str(folder / name), where)
+        client.set_model_version_tag(version.name, number, "validation_report", f"{where}/report.html")
+    said = (version.description or "").split(MARK)[0]
+    client.update_model_version(version.name, number, f"{said}{MARK}{examined.summary}"[:5000])
+    client.set_model_version_tag(version.name, number, "validated_at", examined.at.isoformat(timespec="seconds"))
+    client.set_model_version_tag(version.name, number, VALIDATED_AGAINST, against)
+    client.set_model_version_tag(version.name, number, VALIDATION_STATUS, examined.status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ending.parser("validate", "Say whether a version of a model may go forward, and record why.")
+    parser.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
+    parser.add_argument("version", metavar="VERSION", type=ending.number, help="the version's number")
+    parser.add_argument(
+        "--dataset", default="", metavar="URI", help="table to hold rows out of; the version's unless told"
+    )
+    parser.add_argument("--project", default="", help="model project; the version's unless told")
+    parser.epilog = f"Limits come from VALIDATION, a JSON object; {PASSED} is exit code 0, refused is 3."
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
