@@ -67,4 +67,4 @@ def test_a_sweep_shows_the_metrics_and_the_version_of_its_best_point(
     world.scenes([CHURN, job(CHURN, name="churn-swept", status=complete()), job(CHURN, name="churn-silent")])
     said = runs("list")[1]
     assert row(said, "churn-swept").endswith("01:35 roc_auc 0.900 listed 1")
-    assert not row(said, "churn-silent").endswith("1")
+    assert "roc_auc" not in row(said, "churn-silent")
