@@ -100,7 +100,7 @@ def _give_up(settings: Settings, plan: SweepPlan, sentence: str) -> None:
 
 def _train(settings: Settings) -> int | None:
     declared = project.load(settings.project)
-    parameters = project.read_parameters(declared, settings.parameters | settings.point | settings.secrets)
+    parameters = project.read_parameters(declared, settings.parameters | settings.point, settings.secrets)
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
     patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
