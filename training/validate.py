@@ -21,17 +21,18 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from training import candidate, data, ending, judging, limits, project, report, versions
+from training import candidate, data, ending, judging, limits, project, report, tracking, versions
 from training.ending import BadInputError
 from training.limits import Limits
 from training.project import Project
 from training.settings import Termination
-from training.stages import NO_CHAMPION, PASSED, VALIDATED_AGAINST, VALIDATION_STATUS, RefusedError
+from training.stages import BROKEN, NO_CHAMPION, PASSED, RUNNING, VALIDATED_AGAINST, VALIDATION_STATUS, RefusedError
 from training.verdict import Report
 from training.versions import Client
 
 COMPARABLE = ("accuracy", "f1", "roc_auc")
-RUNNING, BROKEN = "running", "broken"
+PATIENCE = 60.0
+"""Seconds to wait for an MLflow that does not answer."""
 MARK = "\n\nValidation: "
 """What follows it in a description is ours."""
 
@@ -77,6 +78,7 @@ def _run(asked: argparse.Namespace) -> str:
         project=asked.project,
         limits=limits.from_environment(),
     )
+    tracking.wait_for_mlflow(asked.tracking_uri, PATIENCE)
     examined = validate(versions.connect(asked.tracking_uri), asked.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
     for check in examined.checks:

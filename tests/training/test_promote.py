@@ -173,8 +173,9 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
 @pytest.mark.parametrize(
     ("status", "against", "stage", "said"),
     [
-        (None, None, "staging", r"version 3 was not validated, and staging takes only what did; run `python -m"),
-        ("refused", "2", "staging", r"did not pass its validation \(refused\).* or train a better one"),
+        (None, None, "staging", r"version 3 was not validated, and staging takes only what passed; run `python -m"),
+        ("refused", "2", "staging", r"was refused by its validation, .* or train a better one"),
+        ("running", "2", "staging", r"is being validated, or its validation was killed"),
         ("passed", "1", "production", r"was validated against champion 1, and the champion is 2 now; run `python -m"),
         ("passed", None, "production", r"was validated against champion unknown"),
     ],
