@@ -48,7 +48,7 @@ class Request:
         """What the registry keeps."""
         kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": self.by, "commit": self.commit}
         why = "; ".join(filter(None, ["" if self.version else "rollback", self.why]))
-        return json.dumps(kept | {"why": why})
+        return json.dumps(kept | {"why": why}, ensure_ascii=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

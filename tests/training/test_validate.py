@@ -205,6 +205,18 @@ def test_what_cannot_be_looked_at_is_bad_input(
     assert said in line
 
 
+def test_without_a_number_the_newest_that_nobody_looked_at_is_taken(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (ALIKE, WORSE, RENAMED):
+        made.client.set_model_version_tag(MODEL, str(number), "validation_status", "passed")
+    made.client.delete_model_version_tag(MODEL, str(WORSE), "validation_status")
+    assert validate.newest(made.client, MODEL) == WORSE
+    made.client.set_model_version_tag(MODEL, str(WORSE), "validation_status", "passed")
+    assert validate.main(["--tracking-uri", made.uri, MODEL]) == 0
+    assert "every version" in capsys.readouterr().out
+
+
 def test_a_wrong_limit_is_told_before_anything_is_touched(
     made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
