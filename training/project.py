@@ -166,19 +166,22 @@ class Project(Generic[P]):
         )
 
 
-def read_parameters(project: Project[P], values: Mapping[str, object]) -> P:
-    """The parameters, checked.
+def read_parameters(project: Project[P], values: Mapping[str, object], hidden: Mapping[str, object] | None = None) -> P:
+    """The parameters, checked; no message shows a hidden one's value.
 
     Raises:
         ProjectError: a name is unknown, or a value is not what it must be; all in one line.
     """
     try:
-        return project.parameters.model_validate(values)
+        return project.parameters.model_validate({**values, **(hidden or {})})
     except ValidationError as error:
-        raise ProjectError("; ".join(_parameter_sentences(project.parameters, error))) from error
+        # Without the cause, which shows every value
+        raise ProjectError("; ".join(_parameter_sentences(project.parameters, error, hidden or {}))) from None
 
 
-def _parameter_sentences(parameters: type[Parameters], error: ValidationError) -> Iterator[str]:
+def _parameter_sentences(
+    parameters: type[Parameters], error: ValidationError, hidden: Mapping[str, object]
+) -> Iterator[str]:
     fields = parameters.model_fields
     known = ", ".join(fields) or "none"
     for problem in error.errors(include_url=False):
@@ -191,8 +194,8 @@ def _parameter_sentences(parameters: type[Parameters], error: ValidationError) -
         elif problem["type"] == "missing":
             yield f"the parameter {name} is not set{what}; give it"
         else:
-            secret = "" if "Secret" in str(fields[name].annotation) else f"={problem['input']!r}"
-            yield f"the parameter {name}{secret} is wrong ({problem['msg'][:1].lower()}{problem['msg'][1:]}){what}"
+            value = "" if name in hidden else f"={problem['input']!r}"
+            yield f"the parameter {name}{value} is wrong ({problem['msg'][:1].lower()}{problem['msg'][1:]}){what}"
 
 
 def names() -> list[str]:

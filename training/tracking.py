@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 import urllib.error
 import urllib.request
@@ -26,7 +27,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 
 from training.data import Dataset
-from training.project import Classifier, Project
+from training.project import Classifier, Project, ProjectError
 
 LOG = logging.getLogger(__name__)
 # What loading the model needs, at the versions that made it.
@@ -160,18 +161,30 @@ def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
 
 
 def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, profile: Path, folder: Path) -> None:
-    """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried."""
+    """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried.
+
+    Raises:
+        ProjectError: the model is made of types that the project does not declare.
+    """
     packages = sorted({*REQUIREMENTS, *project.packages})
-    MLFLOW_SKLEARN.save_model(
-        model,
-        folder,
-        signature=project.signature,
-        input_example=example,
-        pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
-        skops_trusted_types=[*TRUSTED, *project.trusted],
-        extra_files=[str(profile)],
-    )
-    MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
+    try:
+        MLFLOW_SKLEARN.save_model(
+            model,
+            folder,
+            signature=project.signature,
+            input_example=example,
+            pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
+            skops_trusted_types=[*TRUSTED, *project.trusted],
+            extra_files=[str(profile)],
+        )
+        MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
+    except MlflowException as error:
+        if found := re.search(r"Untrusted types found in the file: \[(.*?)\]", str(error)):
+            raise ProjectError(
+                f"the model holds {found[1]}, which loading it would have to trust; use what scikit-learn has, or name "
+                "them in `trusted` of the project, and serve it with an image that has them"
+            ) from error
+        raise
 
 
 def log_model(folder: Path) -> str:

@@ -77,7 +77,7 @@ def train(settings: Settings) -> int:
     From the moment that MLflow answers there is a run, and it says FAILED, and why, when this raises.
     """
     declared = project.load(settings.project)
-    parameters = project.read_parameters(declared, settings.parameters | settings.secrets)
+    parameters = project.read_parameters(declared, settings.parameters, settings.secrets)
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
     patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, cast
@@ -18,10 +19,14 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 
 from tests.registry import MODEL, ROWS, Registry
 from training import data, project, split, tracking, train
 from training.metrics import predict
+from training.project import Rows
+from training.projects import churn
 from training.settings import Settings
 
 
@@ -289,6 +294,28 @@ def test_a_model_that_mlflow_does_not_take_is_kept_and_the_last_line_says_where(
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
     model = cast("Model", mlflow.pyfunc.load_model(str(kept)))
     assert set(model.predict(model.input_example)) <= {"No", "Yes"}
+
+
+class Unknown(BaseEstimator):
+    """A step of a project's own."""
+
+    def fit(self, _features: pd.DataFrame, _labels: object = None) -> "Unknown":
+        return self
+
+    def transform(self, features: pd.DataFrame) -> pd.DataFrame:
+        return features
+
+
+def test_a_model_of_a_type_that_nobody_declared_is_refused_with_its_name(
+    run: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(rows: Rows, parameters: churn.Forest) -> Pipeline:
+        return Pipeline([("own", Unknown()), ("churn", churn.fit(rows, parameters))])
+
+    monkeypatch.setattr(churn, "PROJECT", replace(churn.PROJECT, fit=fit))
+    code, log = run()
+    assert code == 2
+    assert f"the model holds '{Unknown.__module__}.Unknown', which loading it would have to trust" in log[-1]
 
 
 def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Registry) -> None:
