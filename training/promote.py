@@ -48,7 +48,7 @@ class Request:
         """What the registry keeps."""
         kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": self.by, "commit": self.commit}
         why = "; ".join(filter(None, ["" if self.version else "rollback", self.why]))
-        return json.dumps(kept | {"why": why})
+        return json.dumps(kept | {"why": why}, ensure_ascii=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -139,6 +139,8 @@ def _run_elsewhere(client: Client, request: Request, asked: argparse.Namespace) 
         raise BadInputError(
             "--copy-to and --rollback do not go together: a rollback moves no version to another registry"
         )
+    if asked.copy_to == asked.tracking_uri:
+        raise BadInputError(f"--copy-to {asked.copy_to} is the registry that has the version; give the other one")
     if asked.dry_run:
         return f"{request.model} version {request.version} would be copied to {asked.copy_to}, to {request.stage} there"
     number = copies.copy(client, asked.tracking_uri, asked.copy_to, request.model, request.version)

@@ -15,7 +15,14 @@ VALIDATION_STATUS = "validation_status"
 VALIDATED_AGAINST = "validated_against"
 """The champion that a validation compared with, as a version's number; `none` when there was none."""
 PASSED, REFUSED = "passed", "refused"
+RUNNING, BROKEN = "running", "broken"
+"""A validation that has not answered yet, or was killed; and one that could not."""
 NO_CHAMPION = "none"
+UNVALIDATED = {
+    REFUSED: "was refused by its validation",
+    RUNNING: "is being validated, or its validation was killed",
+    BROKEN: "could not be validated",
+}
 
 
 class Stage(StrEnum):
@@ -146,12 +153,11 @@ def _check(standing: Standing, stage: Stage) -> None:
         )
     if stage not in (Stage.STAGING, Stage.PRODUCTION):
         return
-    status = tags.get(VALIDATION_STATUS)
+    status = tags.get(VALIDATION_STATUS, "")
     if status != PASSED:
-        fault = "was not validated" if status is None else f"did not pass its validation ({status})"
         raise RefusedError(
-            f"version {version} {fault}, and {stage} takes only what did; run `python -m training.validate` on it"
-            + ("" if status is None else ", or train a better one")
+            f"version {version} {UNVALIDATED.get(status, 'was not validated')}, and {stage} takes only what passed; "
+            f"run `python -m training.validate` on it" + (", or train a better one" if status == REFUSED else "")
         )
     compared = tags.get(VALIDATED_AGAINST, "unknown")
     champion = str(standing.champion or NO_CHAMPION)

@@ -1,4 +1,4 @@
-"""Says whether a version may go forward: `python -m training.validate MODEL VERSION`.
+"""Says whether a version may go forward: `python -m training.validate MODEL [VERSION]`.
 
 The version is loaded with the packages of this process (so: in the image that would serve it), answers its input
 example, and is compared with the champion on the rows that neither learned from. The registry then has
@@ -21,17 +21,19 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from training import candidate, data, ending, judging, limits, project, report, versions
+from training import candidate, data, ending, judging, limits, project, report, tracking, versions
 from training.ending import BadInputError
 from training.limits import Limits
 from training.project import Project
 from training.settings import Termination
-from training.stages import NO_CHAMPION, PASSED, VALIDATED_AGAINST, VALIDATION_STATUS, RefusedError
+from training.stages import BROKEN, NO_CHAMPION, PASSED, RUNNING, VALIDATED_AGAINST, VALIDATION_STATUS, RefusedError
 from training.verdict import Report
 from training.versions import Client
 
 COMPARABLE = ("accuracy", "f1", "roc_auc")
-RUNNING, BROKEN = "running", "broken"
+PATIENCE = 60.0
+"""Seconds to wait for an MLflow that does not answer."""
+NEWEST = "the version's number; the newest that was not validated yet unless told"
 MARK = "\n\nValidation: "
 """What follows it in a description is ours."""
 
@@ -69,15 +71,26 @@ def validate(client: Client, uri: str, request: Request) -> Report:
     return examined
 
 
+def newest(client: Client, model: str) -> int | None:
+    """The newest version that no validation has looked at; none when there is no such version.
+
+    Raises:
+        UnknownError: there is no such model.
+    """
+    versions.standing(client, model)
+    found = versions.versions(client, model)
+    return next((int(one.version) for one in found if VALIDATION_STATUS not in one.tags), None)
+
+
 def _run(asked: argparse.Namespace) -> str:
-    request = Request(
-        model=asked.model,
-        version=asked.version,
-        dataset=asked.dataset,
-        project=asked.project,
-        limits=limits.from_environment(),
-    )
-    examined = validate(versions.connect(asked.tracking_uri), asked.tracking_uri, request)
+    allowed = limits.from_environment()
+    tracking.wait_for_mlflow(asked.tracking_uri, PATIENCE)
+    client = versions.connect(asked.tracking_uri)
+    version = asked.version or newest(client, asked.model)
+    if version is None:
+        return f"every version of {asked.model} has been looked at; name one to look at it again"
+    request = Request(model=asked.model, version=version, dataset=asked.dataset, project=asked.project, limits=allowed)
+    examined = validate(client, asked.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
     for check in examined.checks:
         print(f"{marks[check.outcome]} {check.name}: {check.said}")
@@ -172,7 +185,7 @@ def _publish(client: Client, version: ModelVersion, examined: Report, folder: Pa
 def _parser() -> argparse.ArgumentParser:
     parser = ending.parser("validate", "Say whether a version of a model may go forward, and record why.")
     parser.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
-    parser.add_argument("version", metavar="VERSION", type=ending.number, help="the version's number")
+    parser.add_argument("version", metavar="VERSION", nargs="?", type=ending.number, help=NEWEST)
     parser.add_argument(
         "--dataset", default="", metavar="URI", help="table to hold rows out of; the version's unless told"
     )

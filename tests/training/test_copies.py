@@ -114,6 +114,12 @@ def test_a_copy_is_promoted_there_and_the_version_here_stands_where_it_stood(
     assert versions.standing(client, name).aliases == {}
 
 
+def test_a_version_is_not_copied_to_where_it_is(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--tracking-uri", registry.uri, MODEL, "1", "none", "--copy-to", registry.uri]
+    assert promote.main(command) == 2
+    assert "is the registry that has the version; give the other one" in capsys.readouterr().err
+
+
 def test_the_address_of_a_registry_is_recorded_without_its_password(registry: Registry, other: str) -> None:
     client = versions.connect(registry.uri)
     number = copies.copy(client, "https://ada:secret@mlflow.example/path", other, MODEL, 1)

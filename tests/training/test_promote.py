@@ -144,6 +144,17 @@ def test_the_registry_keeps_who_when_at_which_commit_and_why(model: Made) -> Non
     assert kept == {"by": "ada", "commit": "3f2a9c1", "why": "better"}
 
 
+@pytest.mark.parametrize("letter", ['"', "\\", "\N{SNOWMAN}"])
+def test_the_longest_reason_fits_into_the_tag_of_a_claim(model: Made, letter: str) -> None:
+    model.restart({"champion": 1, "challenger": 2})
+    model.passes(2, against=1)
+    asked = Request(
+        model=model.name, version=2, stage=Stage.PRODUCTION, by=60 * "a", commit=40 * "f", why=promote.LONGEST * letter
+    )
+    claim = Claim(asked=str(asked), by=asked.by, steps=promote.plan(model.client, asked))
+    assert len(claim.model_dump_json()) < 5000  # what Postgres holds
+
+
 def test_a_promotion_that_is_done_is_done_again_without_a_change(model: Made) -> None:
     model.reach_production(1)
     before = model.tags(1)
@@ -173,8 +184,9 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
 @pytest.mark.parametrize(
     ("status", "against", "stage", "said"),
     [
-        (None, None, "staging", r"version 3 was not validated, and staging takes only what did; run `python -m"),
-        ("refused", "2", "staging", r"did not pass its validation \(refused\).* or train a better one"),
+        (None, None, "staging", r"version 3 was not validated, and staging takes only what passed; run `python -m"),
+        ("refused", "2", "staging", r"was refused by its validation, .* or train a better one"),
+        ("running", "2", "staging", r"is being validated, or its validation was killed"),
         ("passed", "1", "production", r"was validated against champion 1, and the champion is 2 now; run `python -m"),
         ("passed", None, "production", r"was validated against champion unknown"),
     ],

@@ -156,7 +156,7 @@ def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(
     assert re.search(interval, told.err.splitlines()[-1])
     assert re.search(rf"REFUSED roc_auc beside the champion: {interval}", told.out)
     assert made.version(WORSE).tags["validation_status"] == "refused"
-    with pytest.raises(RefusedError, match=r"did not pass its validation \(refused\)"):
+    with pytest.raises(RefusedError, match="was refused by its validation"):
         promote.promote(
             made.client,
             promote.Request(model=MODEL, version=WORSE, stage=Stage.STAGING, by="ada", commit="", why=""),
@@ -203,6 +203,18 @@ def test_what_cannot_be_looked_at_is_bad_input(
     assert made.command(number, **told) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_without_a_number_the_newest_that_nobody_looked_at_is_taken(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (ALIKE, WORSE, RENAMED):
+        made.client.set_model_version_tag(MODEL, str(number), "validation_status", "passed")
+    made.client.delete_model_version_tag(MODEL, str(WORSE), "validation_status")
+    assert validate.newest(made.client, MODEL) == WORSE
+    made.client.set_model_version_tag(MODEL, str(WORSE), "validation_status", "passed")
+    assert validate.main(["--tracking-uri", made.uri, MODEL]) == 0
+    assert "every version" in capsys.readouterr().out
 
 
 def test_a_wrong_limit_is_told_before_anything_is_touched(
