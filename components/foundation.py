@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi_kubernetes as k8s
 from pulumi import Input
@@ -40,10 +40,14 @@ class Database:
 
 @dataclass(frozen=True, kw_only=True)
 class NodePool:
-    """Nodes found by their labels. With `gpu_resource` they have GPUs, and a taint of that name keeps others off."""
+    """Nodes found by their labels. With `gpu_resource` they have GPUs, and a taint of that name keeps others off.
+
+    `annotations` are of pods that have to be left where they run until they have ended.
+    """
 
     labels: Mapping[str, str]
     gpu_resource: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +82,15 @@ class WayIn:
 class Ingress:
     """How to get one, in the words of the cluster's ingress class.
 
-    `sources` are the address blocks that its load balancer's requests come from.
+    `sources` are the address blocks that its load balancer's requests come from. A new pod counts as ready once the
+    load balancer has found it healthy, after `healthy_seconds` at the latest.
     """
 
     host: str
-    tls: bool
     class_name: str
     annotations: Mapping[str, Input[str]]
-    sources: Sequence[Input[str]]
-
-    @property
-    def url(self) -> str:
-        """Where people and programs outside reach it."""
-        return f"{'https' if self.tls else 'http'}://{self.host}"
+    sources: Input[Sequence[str]]
+    healthy_seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pulumi_kubernetes as k8s
-from pulumi import Input, ResourceOptions
+from pulumi import Input, Output, ResourceOptions
 
 from components.foundation import Ingress
 
@@ -34,7 +36,13 @@ def ingress(
 
 def from_load_balancer(way: Ingress, port: int) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
     """Of a NetworkPolicy: the load balancer reaches the pods."""
-    return {
-        "from_": [{"ip_block": {"cidr": source}} for source in way.sources],
-        "ports": [{"protocol": "TCP", "port": port}],
-    }
+    return {"from_": peers(way.sources), "ports": [{"protocol": "TCP", "port": port}]}
+
+
+def peers(blocks: Input[Sequence[str]]) -> Output[Sequence[Input[k8s.networking.v1.NetworkPolicyPeerArgsDict]]]:
+    """Of a NetworkPolicy: whoever has an address in one of these blocks."""
+
+    def each(known: Sequence[str]) -> Sequence[Input[k8s.networking.v1.NetworkPolicyPeerArgsDict]]:
+        return [{"ip_block": {"cidr": block}} for block in known]
+
+    return Output.from_input(blocks).apply(each)

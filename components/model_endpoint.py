@@ -92,7 +92,7 @@ def _deployment(
         "selector": {"match_labels": selector},
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
         # Longer than a pod may take, so that a pod which is only slow is not called failed; 55 s with the default.
-        "progress_deadline_seconds": args.startup_seconds + 10,
+        "progress_deadline_seconds": args.startup_seconds + 10 + (args.ingress.healthy_seconds if args.ingress else 0),
         "revision_history_limit": 3,
         "template": {
             "metadata": {"labels": labels},

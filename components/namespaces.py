@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -47,13 +47,17 @@ class QuotaArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class NamespacesArgs:
-    """`artifact_store` is the way to the artifact store, for training and serving; `dns` the way to names, for all."""
+    """`artifact_store` is the way to the artifact store, for training and serving; `dns` the way to names, for all.
+
+    `labels` are on each namespace, beside our own.
+    """
 
     platform: QuotaArgs
     training: QuotaArgs
     serving: QuotaArgs
     artifact_store: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
     dns: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Namespaces(pulumi.ComponentResource):
@@ -74,7 +78,7 @@ class Namespaces(pulumi.ComponentResource):
         made: dict[str, Output[str]] = {}
         quotas = {names.PLATFORM: args.platform, names.TRAINING: args.training, names.SERVING: args.serving}
         for namespace, quota in quotas.items():
-            labels = {**names.labels(namespace, namespace, "namespace"), **_pod_security()}
+            labels = {**names.labels(namespace, namespace, "namespace"), **_pod_security(), **args.labels}
             metadata: k8s.meta.v1.ObjectMetaArgsDict = {"name": namespace, "labels": labels}
             made[namespace] = k8s.core.v1.Namespace(namespace, metadata=metadata, opts=child).metadata.name
             inside: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": made[namespace]}

@@ -120,7 +120,7 @@ def _job(
             ]
         },
         "template": {
-            "metadata": {"labels": labels},
+            "metadata": _metadata(labels, args.pool),
             "spec": {
                 **pods.hardened(container),
                 "service_account_name": args.grant.service_account,
@@ -131,6 +131,10 @@ def _job(
             },
         },
     }
+
+
+def _metadata(labels: Mapping[str, str], pool: NodePool) -> k8s.meta.v1.ObjectMetaArgsDict:
+    return {"labels": labels, "annotations": pool.annotations} if pool.annotations else {"labels": labels}
 
 
 def _tolerations(pool: NodePool) -> list[k8s.core.v1.TolerationArgsDict]:

@@ -3,25 +3,30 @@
 The stack's own output `foundation` says on what the last update stood.
 """
 
+import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import pulumi
 from pulumi.runtime import invoke
 
-from infra.aws_settings import AwsFoundation
+from infra.aws_settings import AwsFoundation, ManagedNodePool
 from infra.problems import PREFIX, Problem, refusal
 from infra.rules import Rule
 
 OUTPUT = "foundation"
+MANAGED_POOL = "node_pools."
 ABSENT = "absent"
 Facts = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Consequence:
-    """What comes of a change that `applies`; impossible with a `never`, else up to whoever lifts the `protection`."""
+    """What comes of a change that `applies`; impossible with a `never`, else up to whoever lifts the `protection`.
+
+    A path may end in `*`.
+    """
 
     paths: tuple[str, ...]
     replaces: str
@@ -42,17 +47,31 @@ def _skips(old: str, new: str) -> bool:
     return ABSENT not in {old, new} and _version(new)[-1] - _version(old)[-1] > 1
 
 
-STORES = ("artifacts.protected", "database.protected")
+def _moved(old: str, new: str) -> bool:
+    """Whether the same pool, as it was, is not there any more."""
+    return ABSENT not in {old, new} and old != new
+
+
 CONSEQUENCES = (
     Consequence(
+        paths=("account_id",),
+        replaces="everything",
+        never="the state of the stack is about the old account, where everything would stay, unseen and paid for",
+    ),
+    Consequence(
         paths=("region",),
-        replaces="everything: the stack moves, the data does not",
-        protection=("cluster.protected", *STORES),
+        replaces="everything",
+        never="nothing moves between regions, and the data stays in the old one",
     ),
     Consequence(
         paths=("network.kind", "network.cidr", "network.vpc_id"),
         replaces="the VPC, and with it the cluster and the database",
-        protection=("cluster.protected", "database.protected"),
+        never="AWS moves no cluster and no database to another VPC",
+    ),
+    Consequence(
+        paths=("cluster.service_cidr",),
+        replaces="the cluster, with everything that runs in it",
+        never="EKS hands out addresses of Services from the block that the cluster was made with",
     ),
     Consequence(
         paths=("network.availability_zones",),
@@ -61,7 +80,7 @@ CONSEQUENCES = (
         applies=_lower,
     ),
     Consequence(
-        paths=("cluster.kind", "cluster.name", "cluster.service_cidr"),
+        paths=("cluster.kind", "cluster.name"),
         replaces="the cluster, with everything that runs in it",
         protection=("cluster.protected",),
     ),
@@ -76,6 +95,11 @@ CONSEQUENCES = (
         replaces="the cluster",
         applies=_skips,
         never="EKS upgrades one minor version at a time",
+    ),
+    Consequence(
+        paths=(f"{MANAGED_POOL}*",),
+        replaces="the node group: new nodes come first, then pods move to them",
+        applies=_moved,
     ),
     Consequence(
         paths=("artifacts.bucket",),
@@ -111,9 +135,22 @@ CONSEQUENCES = (
 def facts(region: str, chosen: AwsFoundation) -> Facts:
     """What the consequences are about, as the stack file has it; exported, and read again by the next update."""
     tree = chosen.model_dump(mode="json")
-    paths = {path for each in CONSEQUENCES for path in (*each.paths, *each.protection)} - {"region"}
-    found = {path: tree[path.split(".")[0]].get(path.split(".")[1]) for path in sorted(paths)}
-    return {"region": region, **{path: ABSENT if value is None else str(value) for path, value in found.items()}}
+    paths = {path for each in CONSEQUENCES for path in (*each.paths, *each.protection) if "*" not in path}
+    found = {path: _at(tree, path) for path in sorted(paths - {"region"})}
+    return {
+        "region": region,
+        **{path: ABSENT if value is None else str(value) for path, value in found.items()},
+        **{
+            f"{MANAGED_POOL}{name}": " ".join((*pool.instance_types, pool.capacity, pool.architecture))
+            for name, pool in chosen.node_pools.items()
+            if isinstance(pool, ManagedNodePool)
+        },
+    }
+
+
+def _at(tree: Mapping[str, Any], path: str) -> object:
+    section, _, key = path.partition(".")
+    return tree[section].get(key) if key else tree[section]
 
 
 def announce(new: Facts) -> None:
@@ -130,8 +167,8 @@ def consequences(old: Facts, new: Facts) -> Iterator[tuple[str, Consequence]]:
     """What changed between two updates that matters, by path."""
     decided = set[str]()
     for each in CONSEQUENCES:
-        for path in each.paths:
-            if path in old and path not in decided and each.applies(old[path], new[path]):
+        for path in (path for pattern in each.paths for path in fnmatch.filter(old, pattern)):
+            if path not in decided and each.applies(old[path], new.get(path, ABSENT)):
                 decided.add(path)
                 yield path, each
 
@@ -162,7 +199,7 @@ def _way_out(path: str, each: Consequence, old: Facts) -> str:
     if each.applies is _skips:
         major, minor = _version(old[path])
         return f'write "{major}.{minor + 1}" first'
-    return f"put {old[path]} back; to go there all the same, restore the data into another stack"
+    return f"put {old[path]} back; to go there all the same, make another stack and restore the data into it"
 
 
 def _key(path: str) -> str:

@@ -12,9 +12,9 @@ from pulumi import Input, Output, ResourceOptions
 
 from components import foundation
 from components.aws import account as accounts
-from components.aws import artifact_bucket, database, kubernetes_access, load_balancer, nodes
+from components.aws import database, kubernetes_access, load_balancer, nodes
 from components.aws.account import Account
-from components.aws.artifact_bucket import ArtifactBucket, ArtifactBucketArgs
+from components.aws.artifact_bucket import ARTIFACTS, DATASETS, PREDICTIONS, ArtifactBucket, ArtifactBucketArgs
 from components.aws.cluster import Cluster, ClusterArgs
 from components.aws.database import Database, DatabaseArgs, DatabaseSnapshot, DatabaseSnapshotArgs
 from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
@@ -23,9 +23,11 @@ from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
 from components.aws.network import Network, NetworkArgs
 from components.aws.node_agents import NodeAgents, NodeAgentsArgs
-from components.aws.node_pool import GPU_TAINT, NodePool, NodePoolArgs
+from components.aws.node_pool import GPU_TAINT, UNDISTURBED, NodePool, NodePoolArgs
 from components.aws.nodes import Nodes, NodesArgs
+from components.aws.policy_documents import Rights
 from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
+from components.ingress import peers
 from components.namespaces import CLUSTER_DNS, DNS_PODS, Namespaces, NamespacesArgs, QuotaArgs
 from infra import aws_changes, aws_settings, settings
 from infra.aws_account import check
@@ -35,12 +37,13 @@ from infra.settings import Settings
 IMAGES = ("tracking", "training", "serving")
 POD_IDENTITY_AGENT = "169.254.170.23/32"
 """Where a pod asks for its role's credentials (EKS user guide, "Pod Identity")."""
-RIGHTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "tracking": ((), (artifact_bucket.ARTIFACTS,)),
-    "training": ((artifact_bucket.DATASETS,), (artifact_bucket.ARTIFACTS,)),
-    "serving": ((artifact_bucket.ARTIFACTS,), (artifact_bucket.PREDICTIONS,)),
+_MODELS, _DATA, _PREDICTIONS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS))
+RIGHTS: Mapping[str, Rights] = {
+    "tracking": Rights(read=_MODELS, write=_MODELS, delete=_MODELS),
+    "training": Rights(read=_MODELS + _DATA, write=_MODELS),
+    "serving": Rights(read=_MODELS, write=_PREDICTIONS),
 }
-"""Workload -> prefixes of the bucket that it reads, and those that it reads and writes."""
+"""What each workload may do with the bucket's objects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,20 @@ class Site:
     name: str
     """Of the cluster, and in front of all fixed names: one for each stack of an account and region."""
     account: Account
+    zones: Sequence[str]
+    """Those of the region that can hold a cluster, by name."""
     chosen: AwsFoundation
 
 
 def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     """Declares it all, from the network up. pulumi.RunError if the credentials are another account's."""
-    site = Site(name=f"{pulumi.get_project()}-{pulumi.get_stack()}", account=accounts.current(), chosen=chosen)
-    check(site.account, chosen)
+    site = Site(
+        name=f"{pulumi.get_project()}-{pulumi.get_stack()}",
+        account=accounts.current(),
+        zones=accounts.zones(),
+        chosen=chosen,
+    )
+    check(site.name, site.account, site.zones, stack)
     facts = aws_changes.facts(site.account.region, chosen)
     aws_changes.announce(facts)
     registry = _registry(site)
@@ -74,6 +84,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             serving=QuotaArgs(**stack.quotas.serving.model_dump()),
             artifact_store=egress,
             dns=_dns(cluster.service_cidr),
+            labels=load_balancer.READINESS_GATES,
         ),
         # Pods need their nodes until they have ended.
         ResourceOptions(provider=cluster.provider, depends_on=pools),
@@ -91,14 +102,13 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             name=database.NAME,
             user=database.USER,
             password=settings.secret("database_password"),
-            egress={
-                "to": [{"ip_block": {"cidr": network.cidr}}],
-                "ports": [{"protocol": "TCP", "port": database.PORT}],
-            },
-            snapshot=_snapshot(store, stack.images.tracking) if chosen.database.protected else None,
+            egress={"to": peers(network.cidrs), "ports": [{"protocol": "TCP", "port": database.PORT}]},
+            snapshot=_snapshot(site, store, stack.images.tracking) if chosen.database.snapshots else None,
         ),
         node_pools={
-            name: foundation.NodePool(labels={POOL_LABEL: name}, gpu_resource=GPU_TAINT if pool.gpu else None)
+            name: foundation.NodePool(
+                labels={POOL_LABEL: name}, gpu_resource=GPU_TAINT if pool.gpu else None, annotations=UNDISTURBED
+            )
             for name, pool in chosen.node_pools.items()
         },
         **grants,
@@ -110,12 +120,14 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         },
         way_in=lambda asked: foundation.Ingress(
             host=asked.host,
-            tls=asked.certificate_arn is not None,
             class_name=load_balancer.CLASS,
             annotations=load_balancer.annotations(
-                asked, network.public_subnet_ids if asked.public else network.private_subnet_ids
+                asked,
+                subnet_ids=network.public_subnet_ids if asked.public else network.private_subnet_ids,
+                network=network.cidrs,
             ),
-            sources=[network.cidr],
+            sources=network.cidrs,
+            healthy_seconds=load_balancer.HEALTHY_SECONDS,
         ),
     )
 
@@ -144,6 +156,7 @@ def _registry(site: Site) -> ImageRegistry:
             puller_role_arns=[accounts.role_arn(name, site.account) for name in _node_roles(site)],
             keep=site.chosen.keep_images,
             protected=site.chosen.artifacts.protected,
+            account=site.account,
         ),
     )
 
@@ -164,11 +177,12 @@ def _network(site: Site) -> Network | ExistingNetwork:
                 "network",
                 NetworkArgs(
                     cidr=new.cidr,
-                    zones=accounts.zones(new.availability_zones),
+                    zones=site.zones[: new.availability_zones],
                     nat_gateways=new.nat_gateways,
                     interface_endpoints=new.interface_endpoints,
                     flow_log_days=new.flow_log_days,
                     cluster_name=_cluster_name(site),
+                    permissions_boundary=site.chosen.permissions_boundary,
                     account=site.account,
                 ),
             )
@@ -185,7 +199,7 @@ def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | Existi
                     cluster_name=site.name,
                     kubernetes_version=new.kubernetes_version,
                     service_cidr=new.service_cidr,
-                    private_subnet_ids=network.private_subnet_ids,
+                    subnet_ids=network.control_plane_subnet_ids,
                     admin_role_arns=new.admin_role_arns,
                     public_access_cidrs=new.public_access_cidrs,
                     log_days=new.log_days,
@@ -212,8 +226,11 @@ def _node_pools(
         ),
     )
     made: list[pulumi.Resource] = []
+    # Nodes need their way to AWS and to image registries from the first minute to the last.
+    connected = ResourceOptions(depends_on=[network])
     if any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
-        made.append(NodeAgents("node-agents", NodeAgentsArgs(cluster_name=cluster.name)))
+        agents = NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version)
+        made.append(NodeAgents("node-agents", agents))
     for name, pool in site.chosen.node_pools.items():
         match pool:
             case ManagedNodePool():
@@ -230,11 +247,13 @@ def _node_pools(
                             gpu=pool.gpu is not None,
                             disk_gib=pool.disk_gib,
                             cluster_name=cluster.name,
+                            kubernetes_version=cluster.version,
                             subnet_ids=network.private_subnet_ids,
                             disk_key_arn=shared.disk_key_arn,
                             permissions_boundary=site.chosen.permissions_boundary,
                             account=site.account,
                         ),
+                        connected,
                     )
                 )
             case auto:
@@ -257,7 +276,7 @@ def _node_pools(
                             security_group_id=cluster.security_group_id,
                             disk_key_arn=shared.disk_key_arn,
                         ),
-                        ResourceOptions(provider=cluster.provider),
+                        ResourceOptions.merge(connected, ResourceOptions(provider=cluster.provider)),
                     )
                 )
     return made
@@ -282,6 +301,7 @@ def _bucket(site: Site) -> ArtifactBucket:
             prediction_log_days=chosen.prediction_log_days,
             access_log_bucket=chosen.access_log_bucket,
             protected=chosen.protected,
+            account=site.account,
         ),
     )
 
@@ -300,6 +320,9 @@ def _database(site: Site, network: Network | ExistingNetwork, cluster: Cluster |
             backup_days=chosen.backup_days,
             restore_from=chosen.restore_from,
             protected=chosen.protected,
+            final_snapshot=chosen.snapshots,
+            log_days=chosen.log_days,
+            account=site.account,
             password=settings.secret("database_password"),
             vpc_id=network.vpc_id,
             subnet_ids=network.private_subnet_ids,
@@ -308,22 +331,21 @@ def _database(site: Site, network: Network | ExistingNetwork, cluster: Cluster |
     )
 
 
-def _snapshot(store: Database, image: str) -> Output[str]:
+def _snapshot(site: Site, store: Database, image: str) -> Output[str]:
     """Taken before the schema meets another image of MLflow."""
-    return DatabaseSnapshot("before-mlflow", DatabaseSnapshotArgs(database=store.identifier, before=image)).arn
+    args = DatabaseSnapshotArgs(prefix=site.name, database=site.name, before=image)
+    return DatabaseSnapshot("before-mlflow", args, ResourceOptions(depends_on=[store])).arn
 
 
 def _grant(
     site: Site, workload: str, namespace: Input[str], bucket: ArtifactBucket, cluster: Cluster | ExistingCluster
 ) -> foundation.Grant:
-    read, write = RIGHTS[workload]
     identity = WorkloadIdentity(
         workload,
         WorkloadIdentityArgs(
             service_account=workload,
             namespace=namespace,
-            read=read,
-            write=write,
+            rights=RIGHTS[workload],
             bucket_arn=bucket.arn,
             key_arn=bucket.key_arn,
             cluster_name=cluster.name,

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from components.aws import instance_families, subnets
 from components.aws.log_group import RETENTIONS
-from infra.rules import Rule
+from infra.rules import LABEL, Rule
 
 KUBERNETES_VERSIONS = ("1.34", "1.35")
 """In EKS standard support and tested with this program (EKS user guide, "Kubernetes version lifecycle")."""
@@ -25,6 +25,11 @@ INTERFACE_ENDPOINTS = (
 )
 NEEDED_WITHOUT_NAT = frozenset({"ec2", "ecr.api", "ecr.dkr", "eks-auth", "sts"})
 """What a node must reach to start, pull its images and hand out identities (EKS user guide, "Private clusters")."""
+BUILT_IN_POOLS = ("default", "general-purpose", "system")
+"""Of Auto Mode itself: a node class and two node pools (EKS user guide, "Create a Node Class")."""
+STACK_NAME = r"[a-z](-?[a-z0-9])*"
+MAX_STACK, MAX_POOL = 24, 25
+"""Characters: with the project's name before it and `-nodes` after it IAM takes 64 for a role."""
 MAX_NODE_DAYS = 21
 """Auto Mode ends a node at this age in any case (EKS user guide, "Node pools": 336 hours by default, 504 at most)."""
 
@@ -53,6 +58,12 @@ def _known_family(family: str) -> str:
     return family
 
 
+def _not_built_in(pool: str) -> str:
+    if pool in BUILT_IN_POOLS:
+        raise ValueError(pool)
+    return pool
+
+
 def _not_reserved(bucket: str) -> str:
     """S3 user guide, "General purpose bucket naming rules"."""
     if bucket.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or bucket.endswith(("-s3alias", "--ol-s3", "--x-s3")):
@@ -67,6 +78,16 @@ AccountId = Annotated[
         must="must be an AWS account's number: 12 digits, in quotes",
         because="credentials of another account must not change anything, and YAML reads 0123 as another number",
         instead="write what `aws sts get-caller-identity --query Account` says",
+    ),
+]
+AwsPoolName = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{LABEL}$", max_length=MAX_POOL),
+    AfterValidator(_not_built_in),
+    Rule(
+        must=f"must be a DNS label of at most {MAX_POOL} characters other than {', '.join(BUILT_IN_POOLS)}",
+        because="nodes, their class and their role are named after it, and Auto Mode has those three itself",
+        instead="rename it, as in cpu or gpu",
     ),
 ]
 ClusterName = Annotated[
@@ -336,7 +357,9 @@ KeptDays = Annotated[
 ]
 InstanceClass = Annotated[
     str,
-    StringConstraints(pattern=r"^db\.(t3|t4g|[mr](5|6g|6i|7g|7i|8g))\.(micro|small|medium|large|\d{0,2}xlarge)$"),
+    StringConstraints(
+        pattern=r"^db\.(t(3|4g)\.(micro|small|medium|large|2?xlarge)|[mr](5|6g|6i|7g|7i|8g)\.(large|\d{0,2}xlarge))$"
+    ),
     Rule(
         must="must be an instance class of RDS for PostgreSQL",
         because="RDS starts no other",
@@ -414,6 +437,27 @@ DATASET_IN_BUCKET = Rule(
     must="must lie in the stack's own bucket under datasets/",
     because="the role of training reads there and nowhere else, so the Job would end with AccessDenied",
     instead="copy it there and write s3://<mlops:foundation.artifacts.bucket>/datasets/<file>",
+)
+LEAST_DRAIN = 15
+TIME_TO_LOOK_AWAY = Rule(
+    must=f"must be beside drain_seconds of at least {LEAST_DRAIN}",
+    because="a load balancer goes on asking a pod for seconds after it was told to leave",
+    instead="write drain_seconds: 20",
+)
+PUBLIC_SUBNETS = Rule(
+    must="must have scheme: internal where mlops:foundation.network lists no two public_subnet_ids",
+    because="a public load balancer stands in public subnets of two zones",
+    instead="list them in mlops:foundation.network.public_subnet_ids, or leave scheme out",
+)
+EXISTING_NEEDS_EXISTING = Rule(
+    must="must be of kind new where network.kind is new",
+    because="an existing cluster is in another VPC, so nodes could not join it and its pods not reach the database",
+    instead="write network: {kind: existing, ...} with the cluster's VPC and subnets",
+)
+ONE_ARCHITECTURE = Rule(
+    must="must hold pools of one architecture",
+    because="an image runs on one, and MLflow and the endpoints land on any pool without GPUs",
+    instead="write architecture: amd64 and such families everywhere, or arm64 everywhere with images built for it",
 )
 INGRESS_NEEDS_AWS = Rule(
     must="must be left out where mlops:foundation.kind is local",

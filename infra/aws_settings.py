@@ -208,7 +208,10 @@ class Artifacts(Model):
 
 
 class Database(Model):
-    """Postgres for MLflow. Storage grows up to `max_storage_gib` by itself."""
+    """Postgres for MLflow. Storage grows up to `max_storage_gib` by itself.
+
+    With `snapshots` one is taken before it is deleted, and before another MLflow changes its schema.
+    """
 
     engine_version: aws_rules.PostgresVersion = "17"
     instance_class: aws_rules.InstanceClass
@@ -216,8 +219,10 @@ class Database(Model):
     max_storage_gib: aws_rules.StorageGib
     multi_az: aws_rules.Truth = False
     protected: aws_rules.Truth = True
+    snapshots: aws_rules.Truth = True
     backup_days: aws_rules.BackupDays
     restore_from: aws_rules.SnapshotId | None = None
+    log_days: aws_rules.LogDays = 30
 
     @field_validator("max_storage_gib")
     @classmethod
@@ -230,6 +235,17 @@ class Database(Model):
                 instead=f"write max_storage_gib: {2 * info.data['storage_gib']}",
             ).broken()
         return most
+
+    @field_validator("snapshots")
+    @classmethod
+    def _taken_if_protected(cls, kept: bool, info: ValidationInfo) -> bool:
+        if not kept and info.data.get("protected"):
+            raise Rule(
+                must="must be true in a protected database",
+                because="lifting the protection by mistake would then be enough to lose it",
+                instead="leave the key out, or write protected: false where the data may be lost",
+            ).broken()
+        return kept
 
     @field_validator("backup_days")
     @classmethod
@@ -259,7 +275,7 @@ class AwsFoundation(Model):
     permissions_boundary: aws_rules.PolicyArn | None = None
     network: Network
     cluster: Cluster
-    node_pools: Annotated[dict[rules.PoolName, AwsNodePool], Field(min_length=1), rules.SOME_POOLS]
+    node_pools: Annotated[dict[aws_rules.AwsPoolName, AwsNodePool], Field(min_length=1), rules.SOME_POOLS]
     artifacts: Artifacts = Artifacts()
     database: Database
     keep_images: aws_rules.KeepImages = 50
@@ -274,11 +290,13 @@ class AwsFoundation(Model):
     def _cluster_of_this_network(
         cls, cluster: NewCluster | ExistingCluster, info: ValidationInfo
     ) -> NewCluster | ExistingCluster:
+        network = info.data.get("network")
         if isinstance(cluster, ExistingCluster):
+            if isinstance(network, NewNetwork):
+                raise aws_rules.EXISTING_NEEDS_EXISTING.broken(f"the existing {cluster.name}")
             return cluster
         for arn in cluster.admin_role_arns:
             _of_account(arn, info)
-        network = info.data.get("network")
         if isinstance(network, NewNetwork) and overlap(cluster.service_cidr, network.cidr):
             raise Rule(
                 must=f"must have a service_cidr apart from network.cidr, {network.cidr}",
@@ -298,6 +316,8 @@ class AwsFoundation(Model):
                 because="MLflow and the endpoints do not tolerate a GPU pool's taint, so they would never start",
                 instead="add one, as in cpu: {instance_families: [m7i, m7a], max_cpus: 64}",
             ).broken()
+        if len(built_for := sorted({pool.architecture for pool in pools.values()})) > 1:
+            raise aws_rules.ONE_ARCHITECTURE.broken(" and ".join(built_for))
         return pools
 
 
@@ -309,6 +329,11 @@ class Ingress(Model):
     certificate_arn: aws_rules.CertificateArn | None = None
     cidrs: tuple[aws_rules.NamedCidr, ...] = ()
     idle_timeout_seconds: aws_rules.IdleSeconds = 60
+
+    @property
+    def url(self) -> str:
+        """Where people and programs outside the cluster reach it."""
+        return f"{'https' if self.certificate_arn else 'http'}://{self.host}"
 
     @field_validator("certificate_arn")
     @classmethod

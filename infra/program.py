@@ -25,6 +25,9 @@ def deploy(stack: Settings) -> None:
     }
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
+    ways = {"mlflow": stack.tracking.ingress, **{name: each.ingress for name, each in stack.endpoints.items()}}
+    if outside := {name: way.url for name, way in ways.items() if way}:
+        pulumi.export("outside", outside)
     for name, fact in base.facts.items():
         pulumi.export(name, fact)
     pulumi.export("artifacts", pulumi.Output.concat("s3://", base.artifact_store.bucket))

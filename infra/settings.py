@@ -127,6 +127,7 @@ class Rest:
 
     kind: str = ""
     bucket: str | None = None
+    public_load_balancers: bool = True
     gpus_of_pools: Mapping[str, int | None] | None = None
     quotas: Quotas | None = None
 
@@ -228,6 +229,10 @@ class Endpoint(Model):
     def _where_load_balancers_are(cls, way: Ingress | None, info: ValidationInfo) -> Ingress | None:
         if way and _rest(info).kind == "local":
             raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
+        if way and way.scheme == "public" and not _rest(info).public_load_balancers:
+            raise aws_rules.PUBLIC_SUBNETS.broken(way.host)
+        if way and (drain := info.data.get("drain_seconds", aws_rules.LEAST_DRAIN)) < aws_rules.LEAST_DRAIN:
+            raise aws_rules.TIME_TO_LOOK_AWAY.broken(f"beside drain_seconds: {drain}")
         return way
 
 
@@ -325,9 +330,15 @@ def _rest_of(values: Mapping[str, object]) -> Rest:
     return Rest(
         kind=str(foundation.get("kind")),
         bucket=_text(_mapping(foundation.get("artifacts")).get("bucket")),
+        public_load_balancers=_has_public_subnets(_mapping(foundation.get("network"))),
         gpus_of_pools={name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None,
         quotas=quotas,
     )
+
+
+def _has_public_subnets(network: Mapping[str, object]) -> bool:
+    listed = network.get("public_subnet_ids", ())
+    return network.get("kind") != "existing" or (isinstance(listed, list) and len(cast("list[object]", listed)) > 1)
 
 
 def _gpus_of(pool: object) -> int | None:

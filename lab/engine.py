@@ -24,7 +24,8 @@ def engine_environment() -> dict[str, str]:
         "VIRTUAL_ENV": sys.prefix,
         "KUBECONFIG": str(paths.kubeconfig()),
         "PULUMI_HOME": str(paths.pulumi_home()),
-        "PULUMI_BACKEND_URL": f"file://{paths.pulumi_backend()}",
+        # Without files of attributes beside the stacks: a killed engine leaves an empty one, and no stack can be read.
+        "PULUMI_BACKEND_URL": f"file://{paths.pulumi_backend()}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase()),
         "PULUMI_PYTHON_CMD": str(paths.CHECKOUT / "lab" / "policy-python"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",

@@ -71,11 +71,13 @@ def no_wildcard_action(kind: str, properties: Properties) -> Iterator[str]:
 
 @rule(*(kind for kind in DOCUMENTS if kind not in KEYS))
 def no_wildcard_resource(kind: str, properties: Properties) -> Iterator[str]:
-    """No statement allows something on every resource; in a key's own policy `*` means that key."""
+    """No statement allows something on every resource of a kind; in a key's own policy `*` means that key."""
     for statement in _allowing(properties.get(DOCUMENTS[kind])):
         for resource in _list(statement.get("Resource")):
-            if re.fullmatch(r"(arn:[^:]*:[^:]*:[^:]*:[^:]*:)?\*+", resource):
+            if re.fullmatch(r"(arn:[^:]*:[^:]*:[^:]*:(:|[^:]+:([\w-]+[:/])?))?[*/:]+", resource):
                 yield f"allows {_list(statement.get('Action'))} on {resource}"
+        if "NotResource" in statement:
+            yield "allows something on everything but NotResource"
 
 
 BOUND = frozenset({"aws:SourceAccount", "aws:SourceArn", "aws:RequestTag/eks-cluster-arn"})
@@ -105,6 +107,21 @@ def policies_of_resources_name_who(kind: str, properties: Properties) -> Iterato
             yield f"lets anybody {_list(statement.get('Action'))}"
 
 
+@rule("aws:kms/key:Key")
+def keys_have_a_policy(_kind: str, properties: Properties) -> Iterator[str]:
+    """A key's policy is written out: without one AWS grants the whole account `kms:*`."""
+    if not properties.get("policy"):
+        yield "has AWS's own policy, kms:* for the account"
+
+
+@rule("aws:iam/role:Role")
+def roles_get_their_rights_from_resources(_kind: str, properties: Properties) -> Iterator[str]:
+    """A role's rights are RolePolicy and RolePolicyAttachment resources, which the other rules look at."""
+    for hidden in ("inlinePolicies", "managedPolicyArns"):
+        if properties.get(hidden):
+            yield f"has {hidden}"
+
+
 @rule("aws:iam/accessKey:AccessKey", "aws:iam/user:User")
 def no_static_credentials(kind: str, properties: Properties) -> Iterator[str]:
     """Programs get roles: a key that never expires is a key that leaks."""
@@ -119,10 +136,12 @@ def no_broad_managed_policy(_kind: str, properties: Properties) -> Iterator[str]
         yield f"attaches {name}"
 
 
-@rule("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule")
+@rule("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "aws:ec2/securityGroupRule:SecurityGroupRule")
 def no_ingress_rule_for_the_world(_kind: str, properties: Properties) -> Iterator[str]:
     """Nothing is open to the internet."""
-    yield from _world([properties.get("cidrIpv4"), properties.get("cidrIpv6")])
+    if properties.get("type") != "egress":
+        blocks = (*_list(properties.get("cidrBlocks")), *_list(properties.get("ipv6CidrBlocks")))
+        yield from _world([properties.get("cidrIpv4"), properties.get("cidrIpv6"), *blocks])
 
 
 @rule("aws:ec2/securityGroup:SecurityGroup", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup")
@@ -152,10 +171,11 @@ def buckets_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
 
 @rule("aws:rds/instance:Instance")
 def databases_are_private_and_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
-    """A database has no public address; its disk and its performance data are encrypted with a key of ours."""
+    """A database has no public address; disk and performance data have a key of ours, or its snapshot's."""
     if properties.get("publiclyAccessible") is not False:
         yield "may get a public address"
-    if properties.get("storageEncrypted") is not True or not _own_key(properties.get("kmsKeyId")):
+    keyed = _own_key(properties.get("kmsKeyId")) or properties.get("snapshotIdentifier")
+    if properties.get("storageEncrypted") is not True or not keyed:
         yield "storage is not encrypted with a key of ours"
     if properties.get("performanceInsightsEnabled") and not _own_key(properties.get("performanceInsightsKmsKeyId")):
         yield "performance data is not encrypted with a key of ours"
@@ -270,13 +290,11 @@ def node_disks_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
 
 
 @rule("kubernetes:networking.k8s.io/v1:Ingress")
-def public_ingresses_use_tls_and_name_networks(_kind: str, properties: Properties) -> Iterator[str]:
-    """A load balancer on the internet speaks HTTPS and answers to named networks alone."""
+def load_balancers_name_networks_and_use_tls_in_public(_kind: str, properties: Properties) -> Iterator[str]:
+    """A load balancer answers to named networks alone; on the internet it speaks HTTPS."""
     annotations = _map(_map(properties.get("metadata")).get("annotations"))
     said = {key.removeprefix("alb.ingress.kubernetes.io/"): str(value) for key, value in annotations.items()}
-    if said.get("scheme") != "internet-facing":
-        return
-    if not said.get("certificate-arn"):
+    if said.get("scheme") == "internet-facing" and not said.get("certificate-arn"):
         yield "is public without HTTPS"
     networks = {network for network in said.get("inbound-cidrs", "").split(",") if network}
     if not networks or networks & WORLD:

@@ -26,6 +26,11 @@ def role_arn(name: str, account: Account) -> str:
     return f"arn:{account.partition}:iam::{account.id}:role/{name}"
 
 
+def arn(service: str, rest: str, account: Account) -> str:
+    """Of a resource of the account in its region."""
+    return f"arn:{account.partition}:{service}:{account.region}:{account.id}:{rest}"
+
+
 def current() -> Account:
     """Whom these credentials belong to. No network, no account: AWS's own error."""
     caller = aws.get_caller_identity()
@@ -37,18 +42,17 @@ def current() -> Account:
     )
 
 
-def zones(count: int) -> list[str]:
-    """The first `count` availability zones by name that can hold a cluster; ValueError if the region has fewer."""
-    names = sorted(
+def zones() -> list[str]:
+    """The region's availability zones that can hold a cluster, by name.
+
+    Whatever their state: were one left out while it is impaired, the others would move up and take its subnets.
+    """
+    return sorted(
         aws.get_availability_zones(
-            state="available",
             exclude_zone_ids=list(ZONES_WITHOUT_EKS),
             filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
         ).names
     )
-    if len(names) < count:
-        raise ValueError(f"the region has {len(names)} zones that can hold a cluster ({', '.join(names)})")
-    return names[:count]
 
 
 def role_of(caller_arn: str) -> str:

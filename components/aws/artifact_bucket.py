@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.policy_documents import encrypted_connections_only
 
@@ -29,6 +30,7 @@ class ArtifactBucketArgs:
     """A bucket of yours that takes one line for each request."""
     protected: bool
     """Refuses to be deleted; without it, deleting the bucket deletes what is in it."""
+    account: Account
 
 
 class ArtifactBucket(pulumi.ComponentResource):
@@ -45,7 +47,10 @@ class ArtifactBucket(pulumi.ComponentResource):
         key = EncryptionKey(
             name,
             EncryptionKeyArgs(
-                description="Datasets, models and predictions", alias=args.key_alias, protected=args.protected
+                description="Datasets, models and predictions",
+                alias=args.key_alias,
+                account=args.account,
+                protected=args.protected,
             ),
             child,
         )
@@ -120,6 +125,8 @@ def lifecycle(args: ArtifactBucketArgs) -> Sequence[aws.s3.BucketLifecycleConfig
             "status": "Enabled",
             "filter": {},
             "noncurrent_version_expiration": {"noncurrent_days": args.noncurrent_days},
+            # What was deleted leaves a marker, which would stay and slow down every listing.
+            "expiration": {"expired_object_delete_marker": True},
         },
         {
             "id": "prediction-logs",

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
 from components.aws import kubernetes_access, load_balancer
-from components.aws.account import Account
+from components.aws.account import Account, arn
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.log_group import LogGroup, LogGroupArgs
 from components.aws.policy_documents import trust_service
@@ -34,7 +34,8 @@ class ClusterArgs:
     """Fixed: its log group must exist before it, and carries its name."""
     kubernetes_version: str
     service_cidr: str
-    private_subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """Private ones in two zones or more, where the control plane is reached; nodes may stand in others."""
     admin_role_arns: Sequence[str]
     """Roles that administer the cluster; the one that runs this program is among them."""
     public_access_cidrs: Sequence[str]
@@ -55,6 +56,7 @@ class Cluster(pulumi.ComponentResource):
     name: pulumi.Output[str]
     """Known once the cluster answers."""
     arn: pulumi.Output[str]
+    version: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
     """Of the control plane and of every node and pod: who lets this group in lets the cluster in."""
     service_cidr: pulumi.Output[str]
@@ -71,6 +73,7 @@ class Cluster(pulumi.ComponentResource):
             EncryptionKeyArgs(
                 description=f"Secrets of {args.cluster_name}",
                 alias=f"{args.cluster_name}-cluster",
+                account=args.account,
                 protected=args.protected,
             ),
             child,
@@ -96,7 +99,7 @@ class Cluster(pulumi.ComponentResource):
             name,
             kubernetes_access.KubernetesAccess(
                 cluster_name=args.cluster_name,
-                region=args.account.region,
+                account=args.account,
                 endpoint=cluster.endpoint,
                 certificate=cluster.certificate_authority.data,
             ),
@@ -104,7 +107,7 @@ class Cluster(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self, depends_on=entries),
         )
         _services(name, cluster, pulumi.ResourceOptions(parent=self, provider=self.provider), child)
-        self.name, self.arn, self.role_arn = cluster.name, cluster.arn, role.arn
+        self.name, self.arn, self.version, self.role_arn = cluster.name, cluster.arn, cluster.version, role.arn
         self.service_cidr = pulumi.Output.from_input(args.service_cidr)
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
         self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id, "role_arn": role.arn})
@@ -132,7 +135,7 @@ def _cluster(
             "service_ipv4_cidr": args.service_cidr,
         },
         vpc_config={
-            "subnet_ids": args.private_subnet_ids,
+            "subnet_ids": args.subnet_ids,
             "endpoint_private_access": True,
             "endpoint_public_access": bool(args.public_access_cidrs),
             "public_access_cidrs": list(args.public_access_cidrs) or None,
@@ -148,7 +151,10 @@ def _role(
     role = aws.iam.Role(
         name,
         assume_role_policy=trust_service(
-            "eks.amazonaws.com", account=args.account.id, actions=("sts:AssumeRole", "sts:TagSession")
+            "eks.amazonaws.com",
+            account=args.account.id,
+            source_arn=arn("eks", f"cluster/{args.cluster_name}", args.account),
+            actions=("sts:AssumeRole", "sts:TagSession"),
         ),
         permissions_boundary=args.permissions_boundary,
         opts=child,
@@ -169,9 +175,11 @@ def _administrators(
 ) -> list[aws.eks.AccessPolicyAssociation]:
     """They may do everything in the cluster, nobody else may anything."""
     allowed: list[aws.eks.AccessPolicyAssociation] = []
-    for arn in args.admin_role_arns:
-        label = f"{name}-{arn.rpartition('/')[2]}"
-        entry = aws.eks.AccessEntry(label, cluster_name=cluster.name, principal_arn=arn, type="STANDARD", opts=child)
+    for role_arn in args.admin_role_arns:
+        label = f"{name}-{role_arn.rpartition('/')[2]}"
+        entry = aws.eks.AccessEntry(
+            label, cluster_name=cluster.name, principal_arn=role_arn, type="STANDARD", opts=child
+        )
         allowed.append(
             aws.eks.AccessPolicyAssociation(
                 label,

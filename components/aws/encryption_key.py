@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
+
+from components.aws.account import Account
+from components.aws.policy_documents import Statement, key_policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +19,17 @@ class EncryptionKeyArgs:
     description: str
     alias: str
     """Its name for people, without `alias/`; one for each key of the account and region."""
-    policy: pulumi.Input[str] | None = None
-    """A key policy; without one, IAM policies of the account decide."""
+    account: Account
+    uses: Sequence[Statement] = ()
+    """Who may use it beside those whom IAM policies of the account let."""
     protected: bool
 
 
 class EncryptionKey(pulumi.ComponentResource):
-    """A symmetric KMS key, rotated yearly, with a name. A deleted one can be taken back for 30 days."""
+    """A symmetric KMS key, rotated yearly, with a name. A deleted one can be taken back for 30 days.
+
+    Its policy is written out: the one that AWS gives a key without grants the account `kms:*`.
+    """
 
     arn: pulumi.Output[str]
     """For encryption settings and policies."""
@@ -33,7 +41,7 @@ class EncryptionKey(pulumi.ComponentResource):
             description=args.description,
             enable_key_rotation=True,
             deletion_window_in_days=30,
-            policy=args.policy,
+            policy=key_policy(*args.uses, account=args.account.id, partition=args.account.partition),
             # Data under a deleted key is lost for good.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected),
         )

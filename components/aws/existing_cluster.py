@@ -20,6 +20,26 @@ class ExistingClusterArgs:
     account: Account
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What is known of it before anything is made."""
+
+    vpc_id: str
+    auto_mode: bool
+    authentication_mode: str
+    """`CONFIG_MAP`, `API` or `API_AND_CONFIG_MAP`."""
+
+
+def look(cluster_name: str) -> Seen:
+    """Asks AWS, whose own error it is if there is no such cluster."""
+    found = aws.eks.get_cluster(name=cluster_name)
+    return Seen(
+        vpc_id=found.vpc_config.vpc_id,
+        auto_mode=any(each.enabled for each in found.compute_configs),
+        authentication_mode=found.access_configs[0].authentication_mode,
+    )
+
+
 class ExistingCluster(pulumi.ComponentResource):
     """The same that `Cluster` offers, of a cluster in Auto Mode that is only looked up.
 
@@ -29,6 +49,7 @@ class ExistingCluster(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
     arn: pulumi.Output[str]
+    version: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
     role_arn: pulumi.Output[str]
     service_cidr: pulumi.Output[str]
@@ -41,13 +62,13 @@ class ExistingCluster(pulumi.ComponentResource):
             name,
             kubernetes_access.KubernetesAccess(
                 cluster_name=args.cluster_name,
-                region=args.account.region,
+                account=args.account,
                 endpoint=cluster.endpoint,
                 certificate=cluster.certificate_authorities[0].data,
             ),
             pulumi.ResourceOptions(parent=self),
         )
-        self.name, self.arn, self.role_arn = cluster.name, cluster.arn, cluster.role_arn
+        self.name, self.arn, self.version, self.role_arn = cluster.name, cluster.arn, cluster.version, cluster.role_arn
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
         self.service_cidr = cluster.kubernetes_network_configs[0].service_ipv4_cidr
         self.register_outputs({"arn": self.arn, "security_group_id": self.security_group_id})

@@ -22,14 +22,19 @@ class ExistingNetwork(pulumi.ComponentResource):
     """The same that `Network` offers, of a VPC that is only looked up; its routes and endpoints are its owner's."""
 
     vpc_id: pulumi.Output[str]
-    cidr: pulumi.Output[str]
+    cidrs: pulumi.Output[list[str]]
     private_subnet_ids: pulumi.Output[list[str]]
     public_subnet_ids: pulumi.Output[list[str]]
+    control_plane_subnet_ids: pulumi.Output[list[str]]
+    """All private ones: which lie in the same zone is not known here."""
 
     def __init__(self, name: str, args: ExistingNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ExistingNetwork", name, {}, opts)
         vpc = aws.ec2.get_vpc_output(id=args.vpc_id, opts=pulumi.InvokeOutputOptions(parent=self))
-        self.vpc_id, self.cidr = vpc.id, vpc.cidr_block
+        self.vpc_id = vpc.id
+        # Subnets for pods are often cut from a second block.
+        self.cidrs = vpc.cidr_block_associations.apply(lambda blocks: [block.cidr_block for block in blocks])
         self.private_subnet_ids = pulumi.Output.from_input(list(args.private_subnet_ids))
         self.public_subnet_ids = pulumi.Output.from_input(list(args.public_subnet_ids))
-        self.register_outputs({"vpc_id": self.vpc_id, "cidr": self.cidr})
+        self.control_plane_subnet_ids = self.private_subnet_ids
+        self.register_outputs({"vpc_id": self.vpc_id, "cidrs": self.cidrs})

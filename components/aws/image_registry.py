@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.policy_documents import pulled_by
 
@@ -24,6 +25,7 @@ class ImageRegistryArgs:
     keep: int
     """Images kept in each repository; older ones go."""
     protected: bool
+    account: Account
 
 
 class ImageRegistry(pulumi.ComponentResource):
@@ -38,7 +40,10 @@ class ImageRegistry(pulumi.ComponentResource):
         key = EncryptionKey(
             name,
             EncryptionKeyArgs(
-                description=f"Images of {args.prefix}", alias=f"{args.prefix}-images", protected=args.protected
+                description=f"Images of {args.prefix}",
+                alias=f"{args.prefix}-images",
+                account=args.account,
+                protected=args.protected,
             ),
             child,
         )

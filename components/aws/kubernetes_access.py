@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components.aws.account import Account
+
 
 @dataclass(frozen=True, kw_only=True)
 class KubernetesAccess:
     """Where a cluster's API is and how to trust it."""
 
     cluster_name: str
-    region: str
+    account: Account
     endpoint: pulumi.Input[str]
     certificate: pulumi.Input[str]
     """The API's certificate authority, base64."""
@@ -49,7 +51,7 @@ def kubeconfig(access: KubernetesAccess) -> pulumi.Output[str]:
                                 "--cluster-name",
                                 name,
                                 "--region",
-                                access.region,
+                                access.account.region,
                             ],
                         }
                     },
@@ -60,7 +62,7 @@ def kubeconfig(access: KubernetesAccess) -> pulumi.Output[str]:
 
 
 def provider(name: str, access: KubernetesAccess, opts: pulumi.ResourceOptions) -> k8s.Provider:
-    """A provider that is replaced when the cluster's name changes, and by nothing else.
+    """A provider that is replaced when it is for another cluster, and by nothing else.
 
     Without `cluster_identifier` it compares kubeconfigs: a new endpoint or certificate, or one not yet known in a
     preview of an upgrade, would replace the provider and with it every object in the cluster.
@@ -68,7 +70,7 @@ def provider(name: str, access: KubernetesAccess, opts: pulumi.ResourceOptions) 
     return k8s.Provider(
         name,
         kubeconfig=kubeconfig(access),
-        cluster_identifier=access.cluster_name,
+        cluster_identifier=f"{access.account.id}/{access.account.region}/{access.cluster_name}",
         enable_patch_force=True,
         enable_server_side_apply=True,
         opts=opts,

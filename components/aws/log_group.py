@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.account import Account
+from components.aws.account import Account, arn
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from components.aws.policy_documents import key_for_logs, key_policy
+from components.aws.policy_documents import key_for_logs
 
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 """Days that CloudWatch Logs accepts (PutRetentionPolicy)."""
@@ -36,15 +36,13 @@ class LogGroup(pulumi.ComponentResource):
         super().__init__("mlops:aws:LogGroup", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         here = args.account
-        arn = f"arn:{here.partition}:logs:{here.region}:{here.id}:log-group:{args.log_group}"
         key = EncryptionKey(
             name,
             EncryptionKeyArgs(
                 description=f"Logs of {args.log_group}",
                 alias=f"logs{args.log_group}",
-                policy=key_policy(
-                    key_for_logs(region=here.region, log_group_arn=arn), account=here.id, partition=here.partition
-                ),
+                account=here,
+                uses=[key_for_logs(region=here.region, log_group_arn=arn("logs", f"log-group:{args.log_group}", here))],
                 protected=False,
             ),
             child,

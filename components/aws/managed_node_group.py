@@ -38,6 +38,8 @@ class ManagedNodeGroupArgs:
     gpu: bool
     disk_gib: int
     cluster_name: pulumi.Input[str]
+    kubernetes_version: pulumi.Input[str]
+    """The cluster's: nodes do not follow it by themselves."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     disk_key_arn: pulumi.Input[str]
     permissions_boundary: str | None
@@ -62,24 +64,14 @@ class ManagedNodeGroup(pulumi.ComponentResource):
             name,
             update_default_version=True,
             metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
-            block_device_mappings=[
-                {
-                    # Bottlerocket keeps images and container data on its second disk.
-                    "device_name": "/dev/xvdb",
-                    "ebs": {
-                        "encrypted": "true",
-                        "kms_key_id": args.disk_key_arn,
-                        "volume_size": args.disk_gib,
-                        "volume_type": "gp3",
-                        "delete_on_termination": "true",
-                    },
-                }
-            ],
+            # Bottlerocket has itself on the first disk, and images and what containers write on the second.
+            block_device_mappings=[_disk("/dev/xvda", args), _disk("/dev/xvdb", args, args.disk_gib)],
             opts=child,
         )
         aws.eks.NodeGroup(
             name,
             cluster_name=args.cluster_name,
+            version=args.kubernetes_version,
             node_role_arn=role.arn,
             subnet_ids=args.subnet_ids,
             instance_types=list(args.instance_types),
@@ -95,3 +87,16 @@ class ManagedNodeGroup(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=attached),
         )
         self.register_outputs({})
+
+
+def _disk(
+    device: str, args: ManagedNodeGroupArgs, gib: int | None = None
+) -> aws.ec2.LaunchTemplateBlockDeviceMappingArgsDict:
+    """An encrypted disk, of the image's own size unless one is given."""
+    disk: aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgsDict = {
+        "encrypted": "true",
+        "kms_key_id": args.disk_key_arn,
+        "volume_type": "gp3",
+        "delete_on_termination": "true",
+    }
+    return {"device_name": device, "ebs": {**disk, "volume_size": gib} if gib else disk}

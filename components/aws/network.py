@@ -9,7 +9,7 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
-from components.aws.account import Account
+from components.aws.account import Account, arn
 from components.aws.log_group import LogGroup, LogGroupArgs
 from components.aws.policy_documents import trust_service, write_flow_logs
 from components.aws.subnets import plan
@@ -30,6 +30,7 @@ class NetworkArgs:
     flow_log_days: int
     cluster_name: str
     """Whose load balancers may use the subnets."""
+    permissions_boundary: str | None
     account: Account
 
 
@@ -41,11 +42,15 @@ class Network(pulumi.ComponentResource):
     """
 
     vpc_id: pulumi.Output[str]
-    cidr: pulumi.Output[str]
+    cidrs: pulumi.Output[list[str]]
+    """Every block of addresses that something in it can have."""
     private_subnet_ids: pulumi.Output[list[str]]
     """One for each zone, in the order of the zones."""
     public_subnet_ids: pulumi.Output[list[str]]
     """One for each zone: load balancers and NAT gateways live here, nothing else."""
+    control_plane_subnet_ids: pulumi.Output[list[str]]
+    """The private ones of two zones: EKS never lets a cluster out of the zones that it was made with
+    (UpdateClusterConfig), so a third zone, added or taken away, must be none of them."""
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Network", name, {}, opts)
@@ -68,17 +73,18 @@ class Network(pulumi.ComponentResource):
             _subnet(f"{name}-private-{zone}", args, vpc, child, zone=zone, cidr=blocks.private, role="internal-elb")
             for zone, blocks in zones.items()
         ]
-        _open_routes(name, vpc, public, child)
-        tables = _private_routes(name, vpc, private, _gateways(name, args, public, child), child)
+        internet = _open_routes(name, vpc, public, child)
+        tables = _private_routes(name, vpc, private, _gateways(name, args, public, internet, child), child)
         _endpoints(name, args, vpc, child, subnets=private, tables=tables)
         _log_flows(name, args, vpc, child)
-        self.vpc_id, self.cidr = vpc.id, vpc.cidr_block
+        self.vpc_id, self.cidrs = vpc.id, pulumi.Output.all(vpc.cidr_block)
         self.private_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in private))
         self.public_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in public))
+        self.control_plane_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in private[:2]))
         self.register_outputs(
             {
                 "vpc_id": self.vpc_id,
-                "cidr": self.cidr,
+                "cidrs": self.cidrs,
                 "private_subnet_ids": self.private_subnet_ids,
                 "public_subnet_ids": self.public_subnet_ids,
             }
@@ -104,7 +110,9 @@ def _subnet(
     )
 
 
-def _open_routes(name: str, vpc: aws.ec2.Vpc, subnets: Sequence[aws.ec2.Subnet], child: pulumi.ResourceOptions) -> None:
+def _open_routes(
+    name: str, vpc: aws.ec2.Vpc, subnets: Sequence[aws.ec2.Subnet], child: pulumi.ResourceOptions
+) -> aws.ec2.InternetGateway:
     """One route table for the public subnets, to the internet and from it."""
     internet = aws.ec2.InternetGateway(name, vpc_id=vpc.id, opts=child)
     table = aws.ec2.RouteTable(f"{name}-public", vpc_id=vpc.id, tags={"Name": "public"}, opts=child)
@@ -119,10 +127,15 @@ def _open_routes(name: str, vpc: aws.ec2.Vpc, subnets: Sequence[aws.ec2.Subnet],
         aws.ec2.RouteTableAssociation(
             f"{name}-public-{position}", route_table_id=table.id, subnet_id=subnet.id, opts=child
         )
+    return internet
 
 
 def _gateways(
-    name: str, args: NetworkArgs, public: Sequence[aws.ec2.Subnet], child: pulumi.ResourceOptions
+    name: str,
+    args: NetworkArgs,
+    public: Sequence[aws.ec2.Subnet],
+    internet: aws.ec2.InternetGateway,
+    child: pulumi.ResourceOptions,
 ) -> list[aws.ec2.NatGateway]:
     """As many as asked for; from `one` to `per_zone` the first stays."""
     count = {"none": 0, "one": 1, "per_zone": len(public)}[args.nat_gateways]
@@ -131,7 +144,8 @@ def _gateways(
             f"{name}-{position}",
             subnet_id=subnet.id,
             allocation_id=aws.ec2.Eip(f"{name}-{position}", domain="vpc", opts=child).allocation_id,
-            opts=child,
+            # In a VPC that is not yet, or no longer, on the internet AWS makes none.
+            opts=pulumi.ResourceOptions(parent=child.parent, depends_on=[internet]),
         )
         for position, subnet in enumerate(public[:count])
     ]
@@ -220,7 +234,12 @@ def _log_flows(name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, child: pulumi.Res
     )
     role = aws.iam.Role(
         f"{name}-flows",
-        assume_role_policy=trust_service("vpc-flow-logs.amazonaws.com", account=args.account.id),
+        assume_role_policy=trust_service(
+            "vpc-flow-logs.amazonaws.com",
+            account=args.account.id,
+            source_arn=arn("ec2", "vpc-flow-log/*", args.account),
+        ),
+        permissions_boundary=args.permissions_boundary,
         opts=child,
     )
     permission = aws.iam.RolePolicy(f"{name}-flows", role=role.name, policy=write_flow_logs(logs.arn), opts=child)

@@ -13,6 +13,8 @@ from components.aws.instance_families import Architecture
 
 Capacity = Literal["on-demand", "spot"]
 GPU_TAINT = "nvidia.com/gpu"
+UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true"}
+"""On a pod: its node is not emptied or replaced before the pod has ended (Karpenter, "Disruption")."""
 CONSOLIDATE_AFTER = {"cpu": "1m", "gpu": "10m"}
 """How long a node may stand idle. Pulling a GPU image takes longer than 5 minutes: a pod that waits for one must not
 find its node taken away in between."""

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.node_role import node_role
-from components.aws.policy_documents import key_for_disks, key_policy
+from components.aws.policy_documents import key_for_disks
 
 POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodeMinimalPolicy")
 """What Auto Mode asks for (EKS user guide, "Create an EKS Auto Mode node role"). Nothing of S3."""
@@ -44,13 +44,13 @@ class Nodes(pulumi.ComponentResource):
         super().__init__("mlops:aws:Nodes", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         here = args.account
-        disks = key_for_disks([args.cluster_role_arn, *args.disk_role_arns])
         key = EncryptionKey(
             name,
             EncryptionKeyArgs(
                 description=f"Disks of the nodes of {args.prefix}",
                 alias=f"{args.prefix}-nodes",
-                policy=key_policy(*disks, account=here.id, partition=here.partition),
+                account=here,
+                uses=key_for_disks([args.cluster_role_arn, *args.disk_role_arns]),
                 protected=args.protected,
             ),
             child,

@@ -7,6 +7,7 @@ means the one key that it hangs on (KMS developer guide, "Key policies").
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pulumi
 
@@ -35,6 +36,7 @@ ADMINISTER_KEY = (
     "kms:ListAliases",
     "kms:ListGrants",
     "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
     "kms:ListResourceTags",
     "kms:PutKeyPolicy",
     "kms:RetireGrant",
@@ -54,14 +56,19 @@ def document(*statements: Statement) -> pulumi.Output[str]:
     return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements}, sort_keys=True)
 
 
-def trust_service(service: str, *, account: str, actions: Sequence[str] = ("sts:AssumeRole",)) -> pulumi.Output[str]:
-    """A role that one AWS service may take, on behalf of this account alone."""
+def trust_service(
+    service: str, *, account: str, source_arn: str, actions: Sequence[str] = ("sts:AssumeRole",)
+) -> pulumi.Output[str]:
+    """A role that one AWS service may take, on behalf of this account and of what `source_arn` names alone."""
     return document(
         {
             "Effect": "Allow",
             "Principal": {"Service": service},
             "Action": list(actions),
-            "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": account},
+                "ArnLike": {"aws:SourceArn": source_arn},
+            },
         }
     )
 
@@ -145,50 +152,38 @@ def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
     )
 
 
-def objects(
-    *,
-    bucket_arn: pulumi.Input[str],
-    key_arn: pulumi.Input[str],
-    read: Sequence[str],
-    write: Sequence[str],
-) -> pulumi.Output[str]:
-    """Objects under the prefixes of `read` and `write` (each ends with `/`), their listing, and the bucket's key.
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """Prefixes of a bucket, each ends with `/`, by what may be done below them; no right brings another."""
 
-    A writer reads what it wrote: multipart uploads decrypt, and MLflow lists a run's artifacts.
-    """
-    prefixes = sorted({*read, *write})
-    reachable = [_under(bucket_arn, prefix) for prefix in prefixes]
-    statements: list[Statement] = [
-        {
-            "Effect": "Allow",
-            "Action": ["s3:ListBucket"],
-            "Resource": [bucket_arn],
-            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
-        },
-        {
-            "Effect": "Allow",
-            "Action": ["s3:GetObject"],
-            "Resource": reachable,
-        },
-        {
-            "Effect": "Allow",
-            "Action": ["kms:Decrypt", *(["kms:GenerateDataKey"] if write else [])],
-            "Resource": [key_arn],
-        },
-    ]
-    if write:
-        statements.append(
-            {
-                "Effect": "Allow",
-                "Action": ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:PutObject"],
-                "Resource": [_under(bucket_arn, prefix) for prefix in sorted(write)],
-            }
-        )
-    return document(*statements)
+    read: Sequence[str] = ()
+    """Get objects, and list them."""
+    write: Sequence[str] = ()
+    """Put objects, also over others, whose old versions stay."""
+    delete: Sequence[str] = ()
 
 
-def _under(bucket_arn: pulumi.Input[str], prefix: str) -> pulumi.Output[str]:
-    return pulumi.Output.concat(bucket_arn, "/", prefix, "*")
+def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights: Rights) -> pulumi.Output[str]:
+    """What `rights` says of the bucket's objects, and the use of their key that it takes."""
+
+    def below(actions: Sequence[str], prefixes: Sequence[str]) -> Statement:
+        under = [pulumi.Output.concat(bucket_arn, "/", prefix, "*") for prefix in sorted(prefixes)]
+        return {"Effect": "Allow", "Action": actions, "Resource": under}
+
+    listing: Statement = {
+        "Effect": "Allow",
+        "Action": ["s3:ListBucket"],
+        "Resource": [bucket_arn],
+        "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in sorted(rights.read)]}},
+    }
+    # A multipart upload reads back its own parts, so a writer decrypts as well.
+    key = ["kms:Decrypt", *(["kms:GenerateDataKey"] if rights.write else [])]
+    return document(
+        {"Effect": "Allow", "Action": key, "Resource": [key_arn]},
+        *([listing, below(["s3:GetObject"], rights.read)] if rights.read else []),
+        *([below(["s3:AbortMultipartUpload", "s3:PutObject"], rights.write)] if rights.write else []),
+        *([below(["s3:DeleteObject"], rights.delete)] if rights.delete else []),
+    )
 
 
 def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[str]:

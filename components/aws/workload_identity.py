@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -10,7 +9,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
 from components import names
-from components.aws.policy_documents import objects, trust_pod
+from components.aws.policy_documents import Rights, objects, trust_pod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +18,7 @@ class WorkloadIdentityArgs:
 
     service_account: str
     namespace: pulumi.Input[str]
-    read: Sequence[str]
-    """Prefixes in the bucket, each ends with `/`."""
-    write: Sequence[str]
+    rights: Rights
     bucket_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     cluster_name: pulumi.Input[str]
@@ -49,7 +46,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
         policy = aws.iam.RolePolicy(
             name,
             role=role.name,
-            policy=objects(bucket_arn=args.bucket_arn, key_arn=args.key_arn, read=args.read, write=args.write),
+            policy=objects(bucket_arn=args.bucket_arn, key_arn=args.key_arn, rights=args.rights),
             opts=child,
         )
         account = k8s.core.v1.ServiceAccount(

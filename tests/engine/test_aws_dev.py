@@ -41,7 +41,6 @@ class Story:
     preview: Run
     ground: Run
     up: Run
-    moved: Run
     wrong: Run
     destroyed: Run
 
@@ -53,14 +52,12 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     project = engine.tracked_stack(folder, "dev", {"database_password": PASSWORD}, PULUMI_PYTHON_CMD=python)
     pack = ("--policy-pack", str(CHECKOUT / "policy"))
     preview, ground, up = project.preview(*pack), project.up(*GROUND), project.up(*pack)
-    change(project, "dev", {"foundation.network.cidr": "10.50.0.0/16"})
-    moved = project.preview()
     right = (folder / "Pulumi.dev.yaml").read_text()
     change(project, "dev", WRONG)
     project.configure("mlops:database_password", "with spaces", secret=True)
     wrong = project.up()
     (folder / "Pulumi.dev.yaml").write_text(right)
-    return Story(preview=preview, ground=ground, up=up, moved=moved, wrong=wrong, destroyed=project.destroy())
+    return Story(preview=preview, ground=ground, up=up, wrong=wrong, destroyed=project.destroy())
 
 
 def test_a_preview_of_nothing_yet_shows_everything_and_touches_nothing(story: Story) -> None:
@@ -89,16 +86,6 @@ def test_no_resource_breaks_a_rule(story: Story) -> None:
     assert len(resources) > 100
     assert not [(r.name, sentence) for r in resources for sentence in violations(r.kind, r.properties)]
     assert not list(buckets_are_complete(resources))
-
-
-def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: Story) -> None:
-    assert story.moved.succeeded, story.moved.output
-    (line,) = [line for line in story.moved.said("warning").splitlines() if "mlops:foundation" in line]
-    assert line == (
-        "mlops:foundation.network.cidr is 10.50.0.0/16, was 10.41.0.0/16: "
-        "this update replaces the VPC, and with it the cluster and the database"
-    )
-    assert {step.name for step in story.moved.steps if step.op == "replace"} >= {"network", "cluster"}
 
 
 def test_everything_wrong_with_a_file_is_said_in_one_run_that_touches_nothing(story: Story) -> None:

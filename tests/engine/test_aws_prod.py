@@ -41,6 +41,7 @@ class Story:
     refused: Run
     protected: Run
     lifted: Run
+    restored: Run
     destroyed: Run
     state: str
 
@@ -60,7 +61,12 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     file.write_text(right)
     protected = project.run("destroy", "--yes")
     change(project, "prod", LIFTED)
-    lifted, destroyed = project.up(), project.destroy()
+    lifted = project.up()
+    right = file.read_text()
+    change(project, "prod", {"foundation.database.restore_from": "mlops-prod-before-mlflow-0a1b2c3d"})
+    restored = project.preview()
+    file.write_text(right)
+    destroyed = project.destroy()
     return Story(
         up=up,
         again=again,
@@ -68,6 +74,7 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
         refused=refused,
         protected=protected,
         lifted=lifted,
+        restored=restored,
         destroyed=destroyed,
         state=state,
     )
@@ -78,6 +85,10 @@ def test_one_update_makes_the_whole_platform(story: Story) -> None:
     assert story.up.outputs["cluster"] == "mlops-prod"
     assert story.up.outputs["kubeconfig_command"] == ("aws eks update-kubeconfig --name mlops-prod --region eu-west-1")
     assert story.up.outputs["artifacts"] == "s3://example-mlops-prod"
+    assert story.up.outputs["outside"] == {
+        "mlflow": "http://mlflow.ml.example.com",
+        "churn-predictor": "http://churn.ml.example.com",
+    }
     assert set(story.up.outputs["registry"]) == {"tracking", "training", "serving"}
 
 
@@ -113,7 +124,7 @@ def test_an_upgrade_of_mlflow_saves_the_database_before_the_schema_changes(story
     assert order.index("before-mlflow") < order.index("mlflow-migration") < order.index("mlflow")
     (migration,) = [r for r in declared(story.release) if r.name == "mlflow-migration"]
     saved = migration.properties["spec"]["template"]["metadata"]["annotations"]["mlops/database-snapshot"]
-    assert saved.startswith("arn:aws:rds:eu-west-1:123456789012:snapshot:before-mlflow-")
+    assert saved.startswith("arn:aws:rds:eu-west-1:123456789012:snapshot:mlops-prod-before-mlflow-")
 
 
 def test_a_kubernetes_upgrade_keeps_the_way_into_the_cluster(story: Story) -> None:
@@ -135,22 +146,46 @@ def test_a_stack_with_protected_resources_is_not_destroyed_and_the_way_out_is_sa
     assert "pulumi state unprotect" in story.protected.output
 
 
+def test_a_database_can_be_made_anew_of_the_snapshot_from_before_the_upgrade(story: Story) -> None:
+    assert story.lifted.succeeded, story.lifted.output
+    assert "before-mlflow" not in {name_of(urn) for urn in asked(story.lifted, "delete")}
+    assert story.restored.succeeded, story.restored.output
+    assert "replace" in story.restored.changes["database"]
+    assert "before-mlflow" not in story.restored.changes
+
+
+def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: Story) -> None:
+    (line,) = [line for line in story.restored.said("warning").splitlines() if "mlops:foundation" in line]
+    assert line == (
+        "mlops:foundation.database.restore_from is mlops-prod-before-mlflow-0a1b2c3d, was absent: "
+        "this update replaces the database by what was in the snapshot"
+    )
+
+
 TOP_DOWN = (
     ("kubernetes:apps/v1:Deployment", "churn-predictor"),
     ("kubernetes:apps/v1:Deployment", "mlflow"),
     ("kubernetes:core/v1:Namespace", "mlops-platform"),
     ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
+    ("aws:ec2/natGateway:NatGateway", "network-0"),
+    ("aws:ec2/internetGateway:InternetGateway", "network"),
+    ("aws:ec2/vpc:Vpc", "network"),
+)
+"""An endpoint, the platform, the nodes that they ran on, and only then their way out."""
+CLUSTER_DOWN = (
+    ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
     ("aws:eks/cluster:Cluster", "cluster"),
     ("aws:ec2/subnet:Subnet", "network-private-eu-west-1a"),
     ("aws:ec2/vpc:Vpc", "network"),
 )
-"""An endpoint, the platform, the nodes that they ran on, the cluster, the network."""
+"""The nodes, the cluster, the network."""
 
 
 def test_once_unprotected_everything_goes_from_the_top_down(story: Story) -> None:
     assert story.lifted.succeeded, story.lifted.output
     assert story.destroyed.succeeded, story.destroyed.output
     gone = [(kind_of(urn), name_of(urn)) for urn in asked(story.destroyed, "delete")]
-    order = [gone.index(each) for each in TOP_DOWN]
-    assert order == sorted(order)
+    for steps in (TOP_DOWN, CLUSTER_DOWN):
+        order = [gone.index(each) for each in steps]
+        assert order == sorted(order)
     assert ("aws:rds/instance:Instance", "database") in gone

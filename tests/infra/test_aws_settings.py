@@ -30,6 +30,7 @@ EXISTING = {
     "private_subnet_ids": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
 }
 MANAGED = {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 2, "max": 2}
+ARM = {"instance_families": ["m8g"], "architecture": "arm64", "max_cpus": 8}
 NO_NAT = {"cidr": "10.40.0.0/16", "nat_gateways": "none"}
 
 
@@ -91,8 +92,12 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("cluster.log_days", 100, "must be one of 1, 3, 5"),
     ("cluster.protected", "yes", "true or false"),
     ("cluster", {"kind": "existing", "name": "a b"}, "name of an EKS cluster", "cluster.name"),
+    ("cluster", {"kind": "existing", "name": "shared"}, "of kind new where network.kind is new"),
     ("node_pools", {}, "one pool or more"),
     ("node_pools.Big", RIGHT["node_pools"]["cpu"], "DNS label"),
+    ("node_pools.general-purpose", RIGHT["node_pools"]["cpu"], "other than default, general-purpose, system"),
+    ("node_pools.a-pool-for-large-batch-jobs", RIGHT["node_pools"]["cpu"], "at most 25 characters"),
+    ("node_pools.arm", ARM, "pools of one architecture", "node_pools"),
     ("node_pools.cpu.instance_families", ["m99"], "instance family", "node_pools.cpu.instance_families.0"),
     ("node_pools.cpu.instance_families", [], "one instance family or more"),
     ("node_pools.cpu.instance_families", ["g6"], "without GPUs"),
@@ -122,6 +127,9 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("database.instance_class", "m7g.large", "instance class of RDS"),
     ("database.storage_gib", 10, "from 20 to 65536"),
     ("database.max_storage_gib", 110, "must be at least 126"),
+    ("database.instance_class", "db.m7g.small", "instance class of RDS"),
+    ("database.snapshots", False, "true in a protected database"),
+    ("database.log_days", 100, "must be one of 1, 3, 5"),
     ("database.backup_days", 0, "1 or more in a protected database"),
     ("database.backup_days", 60, "from 0 to 35"),
     ("database.restore_from", "my snapshot", "must name a snapshot"),
@@ -163,7 +171,7 @@ def with_ingress(section: str, ingress: object) -> dict[str, Any]:
         "foundation": RIGHT,
         "images": IMAGES,
         "tracking": {},
-        "endpoints": {"churn": {"version": 1}},
+        "endpoints": {"churn": {"version": 1, "drain_seconds": 20}},
     }
     place = tree["tracking"] if section == TRACKING else tree["endpoints"]["churn"]
     place["ingress"] = ingress
@@ -196,6 +204,23 @@ def test_a_way_in_needs_something_that_makes_load_balancers() -> None:
     assert problem.rule.must == "must be left out where mlops:foundation.kind is local"
 
 
+def test_a_way_in_needs_pods_that_answer_until_the_load_balancer_looks_away() -> None:
+    tree = with_ingress(ENDPOINT, {"host": "churn.example.com"})
+    del tree["endpoints"]["churn"]["drain_seconds"]
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(tree)
+    (problem,) = problems.of(caught.value, Settings)
+    assert (problem.path, problem.found) == (ENDPOINT, "is beside drain_seconds: 5")
+
+
+def test_a_public_way_in_needs_public_subnets() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(with_ingress(ENDPOINT, PUBLIC), context=Rest(public_load_balancers=False))
+    (problem,) = problems.of(caught.value, Settings)
+    assert problem.path == f"{ENDPOINT}"
+    assert "public_subnet_ids" in problem.rule.must
+
+
 def test_the_table_is_long_enough_to_matter() -> None:
     assert len(WRONG) >= 40
 
@@ -204,10 +229,9 @@ def test_the_table_is_long_enough_to_matter() -> None:
     ("where", "value"),
     [
         ("network", EXISTING),
-        ("cluster", {"kind": "existing", "name": "shared"}),
         ("cluster.public_access_cidrs", ["203.0.113.0/24"]),
         ("node_pools.old", MANAGED),
-        ("node_pools.arm", {"instance_families": ["m8g"], "architecture": "arm64", "max_cpus": 8}),
+        ("node_pools", {"arm": ARM}),
         ("network", {**NO_NAT, "interface_endpoints": ["ec2", "ecr.api", "ecr.dkr", "eks-auth", "sts"]}),
         ("artifacts", {"bucket": "acme-models", "protected": False}),
         ("database.restore_from", "rds:mlops-2026-01-01-00-00"),
@@ -215,6 +239,14 @@ def test_the_table_is_long_enough_to_matter() -> None:
 )
 def test_what_a_team_may_want_is_accepted(where: str, value: object) -> None:
     assert not lines(changed(where, value))
+
+
+def test_an_existing_cluster_is_accepted_in_an_existing_network() -> None:
+    assert not lines({**RIGHT, "network": EXISTING, "cluster": {"kind": "existing", "name": "shared"}})
+
+
+def test_a_database_that_may_be_lost_may_leave_nothing_behind() -> None:
+    assert not lines(changed("database", {**RIGHT["database"], "protected": False, "snapshots": False}))
 
 
 def test_an_unprotected_database_may_have_a_standby_and_no_backup() -> None:

@@ -74,7 +74,7 @@ def test_env_prints_what_a_shell_can_evaluate(folders: Mapping[str, str]) -> Non
     seen = subprocess.run(
         ["/bin/sh", "-euc", f'{told}\necho "$PULUMI_BACKEND_URL"'], capture_output=True, text=True, check=True
     )
-    assert seen.stdout == f"file://{folders['LAB_STATE']}/pulumi\n"
+    assert seen.stdout.startswith(f"file://{folders['LAB_STATE']}/pulumi?")
 
 
 def test_a_wrong_option_is_refused_and_help_is_named(folders: Mapping[str, str]) -> None:

@@ -37,6 +37,6 @@ def test_the_environments_own_python_comes_first_then_the_labs_tools() -> None:
 
 def test_stacks_and_cluster_are_the_labs_and_never_the_users() -> None:
     told = engine_environment()
-    assert told["PULUMI_BACKEND_URL"] == f"file://{paths.pulumi_backend()}"
+    assert told["PULUMI_BACKEND_URL"].startswith(f"file://{paths.pulumi_backend()}?")
     assert told["KUBECONFIG"] == str(paths.kubeconfig())
     assert told["PULUMI_HOME"] == str(paths.pulumi_home())

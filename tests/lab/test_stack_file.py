@@ -57,6 +57,13 @@ def test_a_new_lab_gets_the_template_with_images_and_secrets(make_stack: MakeSta
     assert (stack.state / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_engine_keeps_one_file_for_a_stack_so_that_killing_it_leaves_nothing_half_written(
+    make_stack: MakeStack,
+) -> None:
+    prepared(make_stack("one"))
+    assert {file.suffix for file in paths.pulumi_backend().rglob("local.json*")} <= {".json", ".bak"}
+
+
 def test_a_second_time_nothing_in_the_file_changes(make_stack: MakeStack) -> None:
     before = prepared(make_stack("one")).file.read_text()
     assert prepared(make_stack("one")).file.read_text() == before

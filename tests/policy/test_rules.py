@@ -101,6 +101,25 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         {"policy": allow(Action="s3:ListBucket", Resource="arn:aws:s3:::*")},
     ),
     (
+        "no-wildcard-resource",
+        ROLE_POLICY,
+        {"policy": allow(Action="s3:GetObject", Resource="arn:aws:s3:::b/*")},
+        {"policy": allow(Action="iam:PassRole", Resource="arn:aws:iam::111122223333:role/*")},
+    ),
+    (
+        "no-wildcard-resource",
+        ROLE_POLICY,
+        {"policy": allow(Action="logs:PutLogEvents", Resource="arn:aws:logs:eu-west-1:111122223333:log-group:a:*")},
+        {"policy": allow(Action="s3:GetObject", NotResource="arn:aws:s3:::b/*")},
+    ),
+    ("keys-have-a-policy", "aws:kms/key:Key", {"policy": allow(Action="kms:Decrypt")}, {"enableKeyRotation": True}),
+    (
+        "roles-get-their-rights-from-resources",
+        ROLE,
+        {"name": "serving"},
+        {"inlinePolicies": [{"name": "all", "policy": allow(Action="*", Resource="*")}]},
+    ),
+    (
         "roles-are-for-our-services",
         ROLE,
         {"assumeRolePolicy": allow(Principal=SERVICE, Action="sts:AssumeRole", Condition=OURS)},
@@ -131,6 +150,12 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         {"cidrIpv4": "0.0.0.0/0", "ipProtocol": "tcp", "fromPort": 5432, "toPort": 5432},
     ),
     (
+        "no-ingress-rule-for-the-world",
+        "aws:ec2/securityGroupRule:SecurityGroupRule",
+        {"type": "egress", "cidrBlocks": ["0.0.0.0/0"]},
+        {"type": "ingress", "cidrBlocks": ["10.0.0.0/8", "0.0.0.0/0"]},
+    ),
+    (
         "no-group-for-the-world",
         "aws:ec2/securityGroup:SecurityGroup",
         {"ingress": [{"cidrBlocks": ["10.0.0.0/8"]}]},
@@ -155,6 +180,12 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         "aws:rds/instance:Instance",
         DATABASE,
         {key: value for key, value in DATABASE.items() if key != "kmsKeyId"},
+    ),
+    (
+        "databases-are-private-and-encrypted",
+        "aws:rds/instance:Instance",
+        {**DATABASE, "kmsKeyId": None, "snapshotIdentifier": "before"},
+        {**DATABASE, "storageEncrypted": False, "snapshotIdentifier": "before"},
     ),
     (
         "protected-databases-can-be-restored",
@@ -228,15 +259,21 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         {"spec": {"ephemeralStorage": {"size": "80Gi"}}},
     ),
     (
-        "public-ingresses-use-tls-and-name-networks",
+        "load-balancers-name-networks-and-use-tls-in-public",
         INGRESS,
         ingress(scheme="internet-facing", certificate_arn="arn:aws:acm:...", inbound_cidrs="203.0.113.0/24"),
         ingress(scheme="internet-facing", certificate_arn="arn:aws:acm:...", inbound_cidrs="0.0.0.0/0"),
     ),
     (
-        "public-ingresses-use-tls-and-name-networks",
+        "load-balancers-name-networks-and-use-tls-in-public",
         INGRESS,
+        ingress(scheme="internal", inbound_cidrs="10.40.0.0/16"),
         ingress(scheme="internal"),
+    ),
+    (
+        "load-balancers-name-networks-and-use-tls-in-public",
+        INGRESS,
+        ingress(scheme="internal", inbound_cidrs="10.40.0.0/16"),
         ingress(scheme="internet-facing", inbound_cidrs="203.0.113.0/24"),
     ),
     ("images-are-pinned", DEPLOYMENT, pod("host:5000/app:1.2"), pod("host:5000/app")),

@@ -90,7 +90,7 @@ REPLACES: Final = {
     "aws:eks/cluster:Cluster": (
         "name",
         "roleArn",
-        "vpcConfig.subnetIds",
+        "kubernetesNetworkConfig.serviceIpv4Cidr",
         "encryptionConfig",
         "accessConfig.bootstrapClusterCreatorAdminPermissions",
     ),

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ class RecordingProvider:
         changes = list(differences(decode(request.old_inputs), decode(request.news)))
         resource_type = _type_of(request.urn)
         replaced = {change.path for change in changes if _replaces(resource_type, change)}
-        return diff_response(changes, replaced)
+        return diff_response(changes, replaced, delete_first=_keeps_its_name(request.urn, decode(request.news)))
 
     def create(self, request: provider_pb2.CreateRequest, _call: Call) -> provider_pb2.CreateResponse:
         """The inputs, and what the cloud would add."""
@@ -195,6 +196,12 @@ def _replaces(resource_type: str, change: Difference) -> bool:
     path = property_path(change.path)
     rules = aws.REPLACES.get(resource_type, ())
     return any(path == rule or path.startswith((f"{rule}.", f"{rule}[")) for rule in rules)
+
+
+def _keeps_its_name(urn: str, inputs: Tree) -> bool:
+    """Whether its name was given: then the new one can only be made once the old one is gone, as the bridge does it."""
+    key = aws.NAMED_BY.get(_type_of(urn), "")
+    return bool(inputs.get(key)) and not re.fullmatch(rf"{urn.rpartition('::')[2]}-[0-9a-f]{{7}}", str(inputs[key]))
 
 
 def _merged(made_up: Json, given: Json) -> Json:
