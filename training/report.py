@@ -1,5 +1,6 @@
 """A validation as one HTML page that needs nothing else: no script, no style sheet, no picture from elsewhere."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from math import isnan
@@ -101,8 +102,9 @@ def _beside(name: str, other: Mapping[str, Estimate], difference: Mapping[str, E
 
 def _limits(report: Report) -> Iterator[str]:
     yield "<h2>Limits</h2><table>"
+    values = report.limits.model_dump(mode="json")
     for name, field in type(report.limits).model_fields.items():
-        value = escape(str(getattr(report.limits, name)))
+        value = escape(json.dumps(values[name]), quote=False)
         yield (f"<tr><td>{name}</td><td class=number>{value}</td><td>{escape(field.description or '')}</td></tr>")
     yield "</table>"
 
