@@ -68,7 +68,7 @@ def _train(registry: Registry) -> None:
         "TRAINING_JOB": "churn",
         "GIT_COMMIT": "3f2a9c1",
     }
-    before = signal.getsignal(signal.SIGTERM)
+    before = {order: signal.getsignal(order) for order in (signal.SIGTERM, signal.SIGINT)}
     with pytest.MonkeyPatch.context() as patch:
         # MLflow puts the artifacts of a local store where the process stands.
         patch.chdir(registry.dataset.parent)
@@ -77,4 +77,5 @@ def _train(registry: Registry) -> None:
         for trees in (3, 5):
             patch.setenv("PARAMETERS", json.dumps({"n_estimators": trees, "max_depth": 4}))
             assert train.main() == 0
-    signal.signal(signal.SIGTERM, before)
+    for order, handler in before.items():
+        signal.signal(order, handler)

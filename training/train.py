@@ -57,7 +57,8 @@ def main(**given: object) -> int:
     logging.getLogger("botocore").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # of its retries we tell in our own words
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # misses pip, which the image does not have
-    signal.signal(signal.SIGTERM, _stop)
+    for order in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(order, _stop)
     try:
         settings = Settings.load(**given)
         settings.prepare_process()
@@ -237,7 +238,7 @@ def _listed(values: Mapping[str, object]) -> str:
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise StoppedError(
-        "stopped from outside (deadline, eviction or deletion); start the job again, or give it more time"
+        "stopped from outside (deadline, eviction, deletion or Ctrl-C); start the job again, or give it more time"
     )
 
 

@@ -44,6 +44,7 @@ class Model(Protocol):
 
 
 Training = Callable[..., tuple[int, list[str]]]
+ORDERS = (signal.SIGTERM, signal.SIGINT)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def run(
     monkeypatch.chdir(tmp_path)
     caplog.set_level("INFO", "training")
     (tmp_path / "why").touch()
-    before = signal.getsignal(signal.SIGTERM)
+    before = {order: signal.getsignal(order) for order in ORDERS}
 
     def run(**environment: object) -> tuple[int, list[str]]:
         known = {
@@ -74,7 +75,8 @@ def run(
         return train.main(), caplog.messages
 
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for order, handler in before.items():
+        signal.signal(order, handler)
 
 
 def last_run(registry: Registry, experiment: str) -> Run:
@@ -355,11 +357,12 @@ def test_what_breaks_a_run_is_its_last_line_and_its_status_in_mlflow(
     assert last_run(registry, Path.cwd().name).info.status == "FAILED"
 
 
+@pytest.mark.parametrize("order", ORDERS)
 def test_a_run_that_is_stopped_from_outside_does_not_stay_running_in_mlflow(
-    registry: Registry, run: Training, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    registry: Registry, run: Training, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, order: signal.Signals
 ) -> None:
     def endless(*_: object) -> data.Dataset:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(order)
         raise AssertionError
 
     monkeypatch.setattr(data, "load", endless)
