@@ -23,7 +23,8 @@ from infra.rules import LABEL, Rule
 
 
 def _in_the_database(name: str) -> str:
-    if name == "Local" or name not in available_timezones():
+    known = available_timezones()  # none on a machine without the database, where the API server's word has to do
+    if name == "Local" or (known and name not in known):
         raise ValueError(name)
     return name
 

@@ -37,10 +37,8 @@ def parse(name: str, text: str, declared: Value) -> Value:
     match declared:
         case bool():
             value, kind = TRUTH.get(text.lower()), "true or false"
-        case int():
-            value, kind = _number(int, text), "a whole number"
-        case float():
-            value, kind = _number(float, text), "a number"
+        case int() | float():
+            value, kind = _number(text), "a number"
         case _:
             return text
     if value is None:
@@ -48,9 +46,12 @@ def parse(name: str, text: str, declared: Value) -> Value:
     return value
 
 
-def _number(kind: type[int] | type[float], text: str) -> float | None:
-    try:
-        number = kind(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def _number(text: str) -> float | None:
+    """Whole where it is written so: of a declared 1.0 Pulumi keeps no more than 1, so both are fine for both."""
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else None
+    return None

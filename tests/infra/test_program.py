@@ -71,7 +71,7 @@ def test_everything_goes_to_the_cluster_of_the_stack_file() -> None:
             assert resource.provider.startswith(provider.urn), resource.urn
 
 
-@pytest.mark.parametrize("workload", pod_specs(local()))
+@pytest.mark.parametrize("workload", sorted(pod_specs(local())))
 def test_a_pod_has_no_right_it_does_not_need(workload: str) -> None:
     pod = pod_specs(local())[workload]
     assert pod["automountServiceAccountToken"] is False
@@ -88,7 +88,7 @@ def test_a_pod_has_no_right_it_does_not_need(workload: str) -> None:
         assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
 
 
-@pytest.mark.parametrize("workload", pod_specs(local()))
+@pytest.mark.parametrize("workload", sorted(pod_specs(local())))
 def test_a_failing_container_says_why(workload: str) -> None:
     for container in containers(pod_specs(local())[workload]):
         assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"

@@ -1,0 +1,120 @@
+"""Training runs on the real cluster: by hand, as a sweep, by the clock, and in the queue for a GPU."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import paths
+from tests.e2e.conftest import ENDPOINT, LAB, Platform, wait_for
+
+pytestmark = pytest.mark.e2e
+
+RUNS = LAB.with_name("runs")
+POINTS = 6
+
+
+@pytest.fixture(scope="module")
+def training(platform: Platform) -> Iterator[Platform]:
+    """The platform with six points to sweep, a clock that strikes each minute, and two runs for one GPU."""
+    platform.lab("up", timeout=3000)
+    with platform.config_restored():
+        points = {f"sweep.points[{index}].max_depth": index + 1 for index in range(POINTS)}
+        few = {"parameters.n_estimators": 5, "parameters.max_depth": 1}
+        platform.add_training("swept", **few, **points, **{"sweep.max_parallel": 2})
+        platform.add_training("timed", **few, schedule="* * * * *")
+        for name in ("gpu-first", "gpu-second"):
+            platform.add_training(name, **few, node_pool="gpu", deadline_minutes=60)
+        platform.up()
+        yield platform
+        platform.pulumi("destroy", "--yes", "--skip-preview")
+
+
+def command(*arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "KUBECONFIG": str(paths.kubeconfig())}
+    environment["PATH"] = f"{paths.binaries()}{os.pathsep}{environment['PATH']}"
+    return subprocess.Popen([RUNS, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def said_by(*arguments: str) -> tuple[int, list[str]]:
+    with command(*arguments) as started:
+        said = started.communicate(timeout=300)[0].splitlines()
+    return started.returncode, said
+
+
+def jobs(platform: Platform, name: str) -> list[dict[str, Any]]:
+    return platform.items("jobs", "-n", "ml-training", "-l", f"app.kubernetes.io/instance={name}")
+
+
+def parameters(platform: Platform, version: dict[str, Any]) -> dict[str, str]:
+    run = platform.tracking("runs/get", run_id=version["run_id"])["run"]
+    return {parameter["key"]: parameter["value"] for parameter in run["data"]["params"]}
+
+
+def test_a_run_by_hand_ends_with_its_version_and_leaves_the_stack_as_it_was(training: Platform) -> None:
+    before = max(training.versions())
+    code, said = said_by("train", "churn", "N_ESTIMATORS=30")
+    assert code == 0, said
+    assert said[-1] == f"version  {ENDPOINT} {before + 1}"
+    assert "/#/experiments/" in said[-3]
+    assert parameters(training, training.versions()[before + 1])["n_estimators"] == "30"
+    assert any(f"{ENDPOINT} {before + 1}" in line for line in said_by("list", "--name", "churn")[1])
+    assert training.changes() == {}
+
+
+def test_a_run_with_bad_data_ends_with_its_reason_and_is_not_tried_again(training: Platform) -> None:
+    before = {job["metadata"]["uid"] for job in jobs(training, "churn")}
+    code, said = said_by("train", "churn", "MAX_DEPTH=0")
+    assert code == 2
+    assert "max_depth" in "\n".join(said[-3:])
+    (made,) = [job for job in jobs(training, "churn") if job["metadata"]["uid"] not in before]
+    assert made["status"]["failed"] == 1
+
+
+def test_a_sweep_runs_two_at_a_time_and_registers_one_version(training: Platform) -> None:
+    (job,) = jobs(training, "swept")
+    most = 0
+
+    def is_over() -> bool:
+        nonlocal most
+        phases = [pod["status"]["phase"] for pod in training.items("pods", "-n", "ml-training", "-l", of_the_sweep)]
+        most = max(most, sum(phase in {"Pending", "Running"} for phase in phases))
+        return phases.count("Succeeded") == POINTS
+
+    of_the_sweep = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
+    wait_for("the end of the sweep", is_over, seconds=300)
+    assert most <= 2
+    (version,) = training.versions("churn-swept").values()
+    assert "the best of 6 points by roc_auc" in version["description"]
+    assert said_by("follow", job["metadata"]["name"])[1][-1] == "version  churn-swept 1"
+
+
+def test_a_schedule_starts_a_run_when_the_time_comes(training: Platform) -> None:
+    (made, *_) = wait_for("a run by the clock", lambda: jobs(training, "timed"), seconds=90)
+    assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "cronjob"
+    wait_for("a version of it", lambda: training.versions("churn-timed"), seconds=180)
+
+
+def test_a_run_on_a_full_gpu_pool_says_what_it_waits_for_and_waits_on_after_ctrl_c(training: Platform) -> None:
+    waiting = wait_for("a run without a GPU", lambda: unscheduled(training), seconds=60)
+    with command("follow", waiting) as following:
+        assert following.stdout
+        assert any("Insufficient nvidia.com/gpu" in line for line in following.stdout)
+        following.send_signal(signal.SIGINT)
+        assert f"make follow RUN={waiting}" in following.stdout.read()
+    assert following.returncode == 130
+    assert waiting in {job["metadata"]["name"] for name in ("gpu-first", "gpu-second") for job in jobs(training, name)}
+
+
+def unscheduled(platform: Platform) -> str | None:
+    """The Job of the GPU pool whose pod has no node."""
+    pods = [
+        pod
+        for name in ("gpu-first", "gpu-second")
+        for pod in platform.items("pods", "-n", "ml-training", "-l", f"app.kubernetes.io/instance={name}")
+    ]
+    names = [pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] for pod in pods if "nodeName" not in pod["spec"]]
+    return names[0] if len(pods) == 2 and names else None
