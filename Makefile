@@ -33,6 +33,22 @@ follow: .venv/.ready  ## a run that goes on, from the start of its log: RUN=chur
 runs: .venv/.ready  ## the last training runs: [NAME=churn] [LAST=20] [CONTEXT=...]
 	@$(IN_THE_LAB) runs list $(if $(NAME),--name $(NAME)) $(if $(LAST),--last $(LAST)) $(if $(CONTEXT),--context $(CONTEXT))
 
+# promote, rollback and models ask MLflow alone; the lab leads this port to its own.
+export MLFLOW_TRACKING_URI ?= http://localhost:5000
+
+validate: .venv/.ready  ## may a version go forward: MODEL=churn-predictor VERSION=2 [CONTEXT=...]
+	@$(IN_THE_LAB) runs validate $(MODEL) $(VERSION) $(if $(CONTEXT),--context $(CONTEXT))
+
+promote: .venv/.ready  ## MODEL=churn-predictor VERSION=2 STAGE=staging|production|archived [WHY=...]
+	@python -m training.promote $(MODEL) $(VERSION) $(STAGE) $(if $(WHY),--why "$(WHY)")
+
+rollback: .venv/.ready  ## the champion before is the champion again: MODEL=churn-predictor
+	@python -m training.promote $(MODEL) --rollback
+
+models: .venv/.ready  ## the registry: stages, metrics, validation, and which version this stack serves
+	@python -m training.registry $(MODEL) \
+	  $(if $(wildcard Pulumi.local.yaml),--served <(lab pulumi config get --path mlops:endpoints --json --stack local)@local)
+
 test: .venv/.ready  ## unit and engine tests (no cluster)
 	@lab tools --only pulumi
 	@pytest tests --ignore tests/e2e -n 2 --dist loadfile  # a module's engine runs are made once
@@ -58,4 +74,4 @@ lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry addr
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status train follow runs test e2e check schema bench lock
+.PHONY: help up down status train follow runs validate promote rollback models test e2e check schema bench lock

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from runs import declared, tracking
-from runs.cluster import Cluster
+from runs.cluster import Cluster, Object
 from runs.declared import Declared
 from runs.errors import ClusterError, RefusedError, RunsError
 from runs.follow import Follower
-from runs.state import BAD_INPUT, Run, all_runs
+from runs.state import Run, all_runs
 from runs.table import duration, metrics, table
 from runs.values import of_make, pairs
 
@@ -58,6 +58,20 @@ def make_train() -> None:
 
 
 @app.command()
+def validate(
+    model: Annotated[str, typer.Argument(help="The model, as the registry has it.", show_default=False)],
+    version: Annotated[int, typer.Argument(help="Its version.", min=1, show_default=False)],
+    *,
+    context: Context = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the Job; make nothing.")] = False,
+) -> None:
+    """Validate a version in the cluster. 0: it passed; 3: it is refused; 2: no such version or data; 1: it failed."""
+    cluster = Cluster(context=context)
+    training = declared.of_model(cluster, model)
+    _start(training, training.validation(version, _requester()), cluster, dry_run=dry_run)
+
+
+@app.command()
 def follow(
     job: Annotated[str, typer.Argument(help="The run, as `runs list` has it.", show_default=False)],
     *,
@@ -94,7 +108,10 @@ def list_(
 
 def _train(name: str, given: Mapping[str, str], cluster: Cluster, *, dry_run: bool) -> None:
     training = declared.find(cluster, name)
-    manifest = training.job(given, _requester())
+    _start(training, training.job(given, _requester()), cluster, dry_run=dry_run)
+
+
+def _start(training: Declared, manifest: Object, cluster: Cluster, *, dry_run: bool) -> None:
     if dry_run:
         sys.stdout.write(yaml.safe_dump(manifest, sort_keys=False))
         return
@@ -122,7 +139,7 @@ def _follow(cluster: Cluster, training: Declared, job: str) -> None:
     except ClusterError as error:
         raise RunsError(f"{error}; {job} goes on, if it can; follow it again with: {again}") from error
     _tell_end(console, cluster, training, run)
-    raise typer.Exit(0 if run.status == "Succeeded" else BAD_INPUT if run.was_bad_input else 1)
+    raise typer.Exit(run.exit_code)
 
 
 def _tell_end(console: Console, cluster: Cluster, training: Declared, run: Run) -> None:

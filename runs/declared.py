@@ -77,6 +77,24 @@ class Declared:
             "spec": spec,
         }
 
+    @property
+    def model(self) -> str:
+        """The registry's name for what it trains."""
+        return self._variables.get("MODEL", "")
+
+    def validation(self, version: int, requester: str | None) -> Object:
+        """A Job that validates a version of the model, with the code, packages, data and rights of a run."""
+        manifest = self.job({}, requester)
+        manifest["metadata"]["annotations"][GIVEN] = json.dumps({"validate": version})
+        spec = manifest["spec"]
+        for key in ("completionMode", "completions", "parallelism", "backoffLimitPerIndex", "podFailurePolicy"):
+            spec.pop(key, None)
+        spec["backoffLimit"] = 0  # an answer that is no is an answer
+        (container,) = spec["template"]["spec"]["containers"]
+        container["command"] = ["python", "-m", "training.validate", self.model, str(version)]
+        container["env"] = [entry for entry in container["env"] if entry["name"] != "SWEEP"]
+        return manifest
+
     def _checked(self, name: str, text: str) -> Value:
         if f"PARAMETER_{name.upper()}" in self._variables:
             raise RefusedError(f"{name} of {self.name} stands in a Secret: change it there, where nobody reads it")
@@ -112,6 +130,18 @@ def find(cluster: Cluster, name: str) -> Declared:
     close = get_close_matches(name, found, 1)
     hint = f"did you mean {close[0]}?" if close else "declare it under mlops:training and run pulumi up"
     raise RefusedError(f"there is no training job {name}, there are {', '.join(sorted(found)) or 'none'}; {hint}")
+
+
+def of_model(cluster: Cluster, model: str) -> Declared:
+    """A training job of that model. RefusedError if the stack has none."""
+    declared = all_of(cluster)
+    for each in declared:
+        if each.model == model:
+            return each
+    known = sorted({each.model for each in declared})
+    close = get_close_matches(model, known, 1)
+    hint = f"did you mean {close[0]}?" if close else "declare one under mlops:training and run pulumi up"
+    raise RefusedError(f"no training job is of model {model}, there are some of {', '.join(known) or 'none'}; {hint}")
 
 
 def all_of(cluster: Cluster) -> list[Declared]:

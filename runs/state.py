@@ -11,8 +11,8 @@ from runs.declared import GIVEN, SELECTOR
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 INDEX = "batch.kubernetes.io/job-completion-index"
-BAD_INPUT = 2
-"""What the training image exits with when another attempt would fail the same way."""
+FINAL = {2: "bad input", 3: "refused"}
+"""What the training image exits with when another attempt would end the same way."""
 
 Status = Literal["Waiting", "Pending", "Running", "Succeeded", "Failed"]
 
@@ -142,9 +142,11 @@ class Run:
         return f"{self.status} {done}/{self.points}" if self.points else self.status
 
     @property
-    def was_bad_input(self) -> bool:
-        """Another try would fail the same way."""
-        return self.status == "Failed" and any(pod.exit_code == BAD_INPUT for pod in self.pods)
+    def exit_code(self) -> int:
+        """0 when it succeeded; where another try would end the same way, what it ended with; else 1."""
+        if self.status == "Succeeded":
+            return 0
+        return next((pod.exit_code for pod in self.pods if pod.exit_code in FINAL), 1)
 
     @property
     def started(self) -> datetime:

@@ -1,6 +1,7 @@
 """Runs as a table for people."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -9,6 +10,7 @@ from rich.table import Table
 from runs.state import Run
 from runs.tracking import Result
 
+SIDE_METRIC = re.compile(r"^cost_|_(low|high)$")
 COLORS = {"Succeeded": "green", "Failed": "red", "Running": "cyan"}
 
 
@@ -35,8 +37,9 @@ def table(runs: Sequence[Run], results: Mapping[str, Result], now: datetime) -> 
 
 
 def metrics(values: Mapping[str, float]) -> str:
-    """The measured ones, three places each."""
-    return ", ".join(f"{name} {value:.3f}" for name, value in sorted(values.items()))
+    """The measured ones, three places each; the ends of their intervals and the run's cost are left to MLflow."""
+    shown = {name: value for name, value in sorted(values.items()) if not SIDE_METRIC.search(name)}
+    return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
 
 def duration(time: timedelta) -> str:
