@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -182,6 +183,8 @@ def _requester() -> str | None:
 
 def main() -> None:
     """Entry point of `runs`."""
+    # A script that starts it in the background has it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app(prog_name="runs")
     except RunsError as error:
