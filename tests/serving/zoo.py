@@ -1,6 +1,7 @@
 """Models of several kinds, saved as MLflow saves them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
-from sklearn import ensemble, linear_model, pipeline, preprocessing, tree
 
 # scikit-learn carries no types.
-ensembles, lines, pipelines, scalers, trees = cast("Any", (ensemble, linear_model, pipeline, preprocessing, tree))
+ensembles, lines, pipelines, scalers, trees = (
+    cast("Any", import_module(f"sklearn.{part}"))
+    for part in ("ensemble", "linear_model", "pipeline", "preprocessing", "tree")
+)
 COLUMNS = {"a": "double", "b": "long", "c": "double", "d": "integer"}
 ECHO = '''
 import mlflow
