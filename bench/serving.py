@@ -2,10 +2,12 @@
 
 Each server gets one core and wrk, the load generator, another. A server is alone while it is measured; peers take
 turns, and what is printed are medians over the repetitions, with the ratio to `mlflow models serve` (uvloop and
-httptools are installed). Closed loop: each connection sends its next request when it has its answer. The table is Markdown.
+httptools are installed). Closed loop: each connection sends its next request when it has its answer. The tables are
+Markdown.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -20,8 +22,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +71,14 @@ wrk.body = %s
 
 @dataclass(frozen=True)
 class Figures:
-    """One run of wrk: requests per second, and milliseconds that 99 % of them stayed under."""
+    """One run of wrk: requests per second, milliseconds that 99 % of them stayed under, CPU milliseconds of each.
+
+    The last is the server's own: what else runs on the machine hardly changes it.
+    """
 
     rate: float
     p99: float
+    cpu: float
 
 
 def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -89,7 +94,7 @@ def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tup
         "BENTOML_DO_NOT_TRACK": "1",
     }
     known: dict[str, tuple[list[str], dict[str, str]]] = {
-        "mlflow": (mlflow, {"MLFLOW_DISABLE_TELEMETRY": "true"}),
+        "mlflow": (mlflow, {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{here}:{os.environ['PATH']}"}),
         "ours": ([sys.executable, "-m", "serving.server"], ours | {"PYTHONPATH": str(ROOT)}),
     }
     if model != "pyfunc":
@@ -103,8 +108,8 @@ def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tup
     return known
 
 
-@contextmanager
-def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path) -> Iterator[tuple[float, int]]:
+@contextlib.contextmanager
+def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path) -> Generator[tuple[float, int]]:
     """The server on core 0, from its first 200 on. Gives the seconds until then, and its process group."""
     start = time.perf_counter()
     with log.open("w") as lines:
@@ -119,12 +124,18 @@ def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path)
                 time.sleep(0.02)
             yield time.perf_counter() - start, process.pid
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing of its group is left, the children that it did not end included."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def answers(url: str) -> bool:
@@ -143,31 +154,41 @@ def body(rows: int) -> str:
     return json.dumps({"dataframe_split": {"columns": list("abcd"), "data": data}})
 
 
-def load(url: str, rows: int, connections: int, seconds: float, scratch: Path) -> Figures:
+def load(url: str, group: int, case: tuple[int, int], seconds: float, scratch: Path) -> Figures:
     """One run of wrk on core 1."""
+    rows, connections = case
     script = scratch / "post.lua"
     script.write_text(LUA % json.dumps(body(rows)))
     options = ["-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "30s", "-s", str(script), url]
+    before = cpu_seconds(group)
     done = subprocess.run(["taskset", "-c", "1", "wrk", *options], capture_output=True, text=True, check=True)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         sys.exit(f"wrk met errors at {url}:\n{done.stdout}")
     rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout), re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)
-    if not rate or not p99:
+    count = re.search(r"(\d+) requests in", done.stdout)
+    if not rate or not p99 or not count:
         sys.exit(f"wrk said something else:\n{done.stdout}")
-    return Figures(float(rate[1]), float(p99[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[p99[2]])
+    cpu = (cpu_seconds(group) - before) / int(count[1]) * 1e3
+    return Figures(float(rate[1]), float(p99[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[p99[2]], cpu)
 
 
-def resident(group: int) -> float:
-    """MB that the processes of the session hold, shared pages counted in each."""
-    total = 0
+def processes(session: int) -> Iterator[list[str]]:
+    """The fields of /proc/PID/stat after the name, for each process of the session."""
     for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with contextlib.suppress(OSError):
             fields = status.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[3]) == group:
-            total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total / 1e6
+            if int(fields[3]) == session:
+                yield fields
+
+
+def resident(session: int) -> float:
+    """MB that the processes hold, shared pages counted in each."""
+    return sum(int(fields[21]) for fields in processes(session)) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def cpu_seconds(session: int) -> float:
+    """What the processes have used so far, user and system."""
+    return sum(int(fields[11]) + int(fields[12]) for fields in processes(session)) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -184,7 +205,7 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """Prints two tables a model."""
+    """Prints a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10, help="of each run of wrk (default: 10)")
     parser.add_argument("--repetitions", type=int, default=3, help="the median of so many (default: 3)")
@@ -230,10 +251,10 @@ def measure(model: str, models: Path, python: Path, options: argparse.Namespace)
             command, env = commands(model, models, port, python)[name]
             url = f"http://127.0.0.1:{port}/invocations"
             with serving(command, env, url, models.parent / "server.log") as (seconds, group):
-                load(url, 1, 16, 1, models.parent)
+                load(url, group, (1, 16), 1, models.parent)
                 starts[name].append((seconds, resident(group)))
-                for rows, connections in CASES:
-                    rates[name, rows, connections].append(load(url, rows, connections, options.seconds, models.parent))
+                for case in CASES:
+                    rates[name, *case].append(load(url, group, case, options.seconds, models.parent))
             print(f"{model}: {name} measured", file=sys.stderr)
     show(model, names, rates, starts)
 
@@ -244,15 +265,15 @@ def show(
     rates: Mapping[tuple[str, int, int], Sequence[Figures]],
     starts: Mapping[str, Sequence[tuple[float, float]]],
 ) -> None:
-    """Both tables."""
+    """A line for each server."""
     lines: list[list[str]] = []
     for name in names:
         line = [name]
         for rows, connections in CASES:
             runs, base = rates[name, rows, connections], rates["mlflow", rows, connections]
-            rate, p99 = (statistics.median(getattr(run, kind) for run in runs) for kind in ("rate", "p99"))
+            rate, p99, cpu = (statistics.median(getattr(run, kind) for run in runs) for kind in ("rate", "p99", "cpu"))
             ratio = rate / statistics.median(run.rate for run in base)
-            line.append(f"{rate:,.0f} ({ratio:.1f}x), p99 {p99:.1f} ms")
+            line.append(f"{rate:,.0f} ({ratio:.1f}x), p99 {p99:.1f} ms, CPU {cpu:.2f} ms")
         seconds, memory = (statistics.median(column) for column in zip(*starts[name], strict=True))
         lines.append([*line, f"{seconds:.1f} s", f"{memory:.0f} MB"])
     cases = [f"{rows} row{'s' * (rows > 1)}, {connections} conn." for rows, connections in CASES]

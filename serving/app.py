@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from itertools import count
+from itertools import chain, count
 from secrets import token_hex
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ from serving.failure import ServingError
 from serving.metrics import Metrics
 from serving.model import EXAMPLE, Model, load
 from serving.schema import request_schema
-from serving.scoring import Call, score
+from serving.scoring import Call, score, score_slowly
 from serving.settings import ServerSettings
 from serving.threads import Threads
 
@@ -63,7 +63,8 @@ def warm(model: Model, settings: ServerSettings) -> None:
     if not example.is_file():
         return
     call = Call(content_type=answers.JSON, body=example.read_bytes(), request_id="warm")
-    for _ in score(model, [call]):
+    left: list[Call] = []
+    for _ in chain(score(model, left.append, [call]), score_slowly(model, left)):
         said = call.answer
         if said and said.status != 200:
             raise ServingError(
@@ -81,7 +82,7 @@ class Server:
     def __init__(self, model: Model, settings: ServerSettings) -> None:
         of = {"model": settings.model, "version": str(settings.model_version), "role": settings.role}
         self.metrics = Metrics(of, model.signature, model.ranges)
-        self.metrics.queue_length = lambda: self._threads.waiting() if self._threads else 0
+        self.metrics.queue_length = self._waiting
         self.watchers: list[Callable[[Call], None]] = []
         self.draining = False
         self._model, self.settings = model, settings
@@ -89,6 +90,7 @@ class Server:
         self._ids, self._prefix = count(1), token_hex(6)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: Threads | None = None
+        self._slow: Threads | None = None
         schema = json.dumps(request_schema(model.signature, settings.title)).encode()
         self._pages: dict[str, Callable[[], Answer]] = {
             "/ping": self._health,
@@ -131,9 +133,11 @@ class Server:
     def start(self) -> None:
         """Predictions are made for the event loop that runs."""
         self._loop, settings = asyncio.get_running_loop(), self.settings
+        # Apart, so that a request which MLflow's own functions answer, and their import, hold up no other.
+        self._slow = Threads(settings.threads, partial(score_slowly, self._model), self._deliver)
         self._threads = Threads(
             settings.threads,
-            partial(score, self._model),
+            partial(score, self._model, self._slow.put),
             self._deliver,
             most=settings.max_batch,
             patience=settings.max_wait_ms / 1000,
@@ -141,8 +145,14 @@ class Server:
 
     def stop(self) -> None:
         """No more predictions are made."""
-        if self._threads:
-            self._threads.stop()
+        for threads in self._all_threads():
+            threads.stop()
+
+    def _all_threads(self) -> list[Threads]:
+        return [threads for threads in (self._threads, self._slow) if threads]
+
+    def _waiting(self) -> int:
+        return sum(threads.waiting() for threads in self._all_threads())
 
     def drain(self) -> None:
         """From now on each answer asks its client to connect anew, and so to find another server."""
@@ -180,7 +190,7 @@ class Server:
     async def _predicted(self, call: Call) -> Answer:
         if self._threads is None or self._loop is None:
             raise RuntimeError("the server was not started")
-        if self._threads.waiting() >= self.settings.max_queue:
+        if self._waiting() >= self.settings.max_queue:
             return self._refuse(answers.too_many(self.settings.max_queue))
         call.waiting = waiting = self._loop.create_future()
         alarm = self._loop.call_later(self.settings.deadline_seconds, self._give_up, waiting)
@@ -216,7 +226,7 @@ class Server:
 
     def _health(self) -> Answer:
         """A server whose threads all hang can only be started anew."""
-        if self._threads and self._threads.stuck(STUCK * self.settings.deadline_seconds):
+        if any(threads.stuck(STUCK * self.settings.deadline_seconds) for threads in self._all_threads()):
             return answers.refusal(503, "TEMPORARILY_UNAVAILABLE", "All prediction threads hang.")
         return Answer(status=200, body=b"\n")
 

@@ -2,19 +2,22 @@
 
 import json
 import logging
+import re
 from asyncio import Future
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 from serving.answers import JSON, Answer
 from serving.estimators import Rows
 from serving.forms import Row
+from serving.logs import REQUEST
 from serving.model import Model, mlflow_protocol
 
 LOG = logging.getLogger("serving")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,21 +42,41 @@ class Call:
     waiting: Future[Answer] | None = None
     """Whoever waits for the answer; done when it is too late for one."""
 
+    @property
+    def names(self) -> dict[str, str]:
+        """What a log line calls it."""
+        trace = {"trace_id": self.trace.split("-")[1]} if TRACEPARENT.fullmatch(self.trace) else {}
+        return {"request_id": self.request_id, **trace}
 
-def score(model: Model, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    """Answers all calls; those that are done together come together, the quick ones first."""
+
+Leave: TypeAlias = Callable[[Call], None]
+
+
+def score(model: Model, leave: Leave, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    """Answers the calls with a plain body, and leaves the others; what is done together comes together."""
     plain: list[Call] = []
-    others: list[Call] = []
     for call in calls:
         call.started = perf_counter()
         if model.forms and _is_json(call.content_type):
             call.rows = model.forms.rows(call.body)
         call.parsed = perf_counter()
-        (others if call.rows is None else plain).append(call)
+        if call.rows is None:
+            leave(call)
+        else:
+            plain.append(call)
     if plain:
-        yield from _together(model, plain) if model.together else _apart(model, plain)
-    for call in others:
-        yield [_left_to_mlflow(model, call)]
+        yield from _together(model, leave, plain) if model.together else _apart(model, leave, plain)
+
+
+def score_slowly(model: Model, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    """Answers the calls that were left, each by MLflow's own functions: bodies that are not plain, and refusals."""
+    for call in calls:
+        call.rows = None
+        known = REQUEST.set(call.names)
+        call.answer = model.left_to_mlflow(call.content_type, call.body)
+        REQUEST.reset(known)
+        call.predicted = call.finished = perf_counter()
+        yield [call]
 
 
 @lru_cache(maxsize=64)
@@ -63,16 +86,19 @@ def _is_json(content_type: str | None) -> bool:
     return kind == JSON and set(parameters) <= {"charset=utf-8"}
 
 
-def _together(model: Model, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+def _together(model: Model, leave: Leave, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
     if _predict(model.ways[0], calls):
         yield calls
     else:  # one of them is to blame
-        yield from _apart(model, calls)
+        yield from _apart(model, leave, calls)
 
 
-def _apart(model: Model, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+def _apart(model: Model, leave: Leave, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
     for call in calls:
-        yield [call if any(_predict(way, [call]) for way in model.ways) else _left_to_mlflow(model, call)]
+        if any(_predict(way, [call]) for way in model.ways):
+            yield [call]
+        else:
+            leave(call)
 
 
 def _predict(way: Rows, calls: Sequence[Call]) -> bool:
@@ -94,10 +120,3 @@ def _predict(way: Rows, calls: Sequence[Call]) -> bool:
 def mlflow_encode(value: object) -> object:
     """What the `json` module cannot write, as MLflow writes it."""
     return mlflow_protocol().encode(value)
-
-
-def _left_to_mlflow(model: Model, call: Call) -> Call:
-    call.rows = None
-    call.answer = model.left_to_mlflow(call.content_type, call.body)
-    call.predicted = call.finished = perf_counter()
-    return call

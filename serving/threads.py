@@ -19,7 +19,7 @@ BATCH_BYTES = 1 << 20  # nobody waits for more than this to be read along with a
 class Threads:
     """Threads that take what waits, in order, `most` requests at once; with `patience` they wait so long for more."""
 
-    def __init__(self, count: int, score: Score, deliver: Deliver, *, most: int, patience: float) -> None:
+    def __init__(self, count: int, score: Score, deliver: Deliver, *, most: int = 1, patience: float = 0) -> None:
         self._waiting: SimpleQueue[Call | None] = SimpleQueue()
         self._score, self._deliver, self._most, self._patience = score, deliver, most, patience
         self._since: dict[int, float | None] = dict.fromkeys(range(count))

@@ -136,7 +136,8 @@ class Slow:
         self.go_on, self.asked = threading.Event(), threading.Semaphore(0)
         self.together: list[int] = []
 
-    def score(self, _: Model, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    def score(self, _: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        del leave
         self.together.append(len(calls))
         self.asked.release()
         self.go_on.wait(10)
