@@ -6,8 +6,10 @@ trace is sent to a client. A body that no JSON parser can follow (nested too dee
 400 and not 500.
 """
 
+import inspect
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -23,7 +25,7 @@ from serving.logs import place_of
 
 LOG = logging.getLogger("serving")
 
-__all__ = ["VERSION", "encode", "load", "score", "wrap"]
+__all__ = ["VERSION", "encode", "load", "score", "unchecked", "wrap"]
 
 
 class _Invocation(Protocol):
@@ -65,6 +67,23 @@ class _Wrapped:
 def load(folder: Path) -> PyFuncModel:
     """The model in the folder, of any flavour."""
     return mlflow.pyfunc.load_model(str(folder))
+
+
+def unchecked(model: PyFuncModel) -> object:
+    """The model's function without the enforcement of its signature, for tables that need none.
+
+    MLflow has no public name for it. Where more than the table counts (params, a type taken from the example, schemas
+    of dependencies), it is the whole `predict`.
+    """
+    untyped = cast("Any", model)
+    stored: dict[str, Any] = untyped.metadata.to_dict()
+    plain = not stored.get("type_hint_from_example") and not stored.get("metadata")
+    function: Any = vars(model).get("_predict_fn")
+    if not plain or function is None or (stored.get("signature") or {}).get("params"):
+        return untyped.predict
+    params = inspect.signature(function).parameters.get("params")
+    takes_params = params is not None and params.kind != inspect.Parameter.VAR_KEYWORD
+    return partial(function, params=None) if takes_params else function
 
 
 def wrap(folder: Path, predict: object) -> PyFuncModel:

@@ -38,6 +38,7 @@ class _Mlflow(Protocol):
 
     def load(self, folder: Path) -> "_Pyfunc": ...
     def wrap(self, folder: Path, predict: object) -> "_Pyfunc": ...
+    def unchecked(self, model: "_Pyfunc") -> Callable[[Any], object]: ...
     def encode(self, value: object) -> object: ...
     def score(self, model: "_Pyfunc", content_type: str | None, body: bytes) -> Answer: ...
 
@@ -151,12 +152,12 @@ def _sklearn(folder: Path, metadata: Mapping[str, Any]) -> Model:
 
 
 def _any(folder: Path, metadata: Mapping[str, Any]) -> Model:
-    """Through `mlflow.pyfunc`: plain bodies go straight into its `predict`, without being cast twice."""
+    """Through `mlflow.pyfunc`: rows of plain bodies are no longer cast and checked, for nothing could come of it."""
     pyfunc = mlflow_protocol().load(folder)
     predict_in_one_thread(_underneath(pyfunc))
     signature = read_signature(metadata)
     forms = forms_of(signature, rows_alone=False)
-    ways = [on_frames(pyfunc.predict, signature)] if signature and forms else []
+    ways = [on_frames(mlflow_protocol().unchecked(pyfunc), signature)] if signature and forms else []
     return Model(
         forms=forms, ways=ways, together=False, signature=signature, metadata=metadata, make_pyfunc=lambda: pyfunc
     )
