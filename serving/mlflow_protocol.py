@@ -79,7 +79,7 @@ def unchecked(model: PyFuncModel) -> object:
     stored: dict[str, Any] = untyped.metadata.to_dict()
     plain = not stored.get("type_hint_from_example") and not stored.get("metadata")
     function: Any = vars(model).get("_predict_fn")
-    if not plain or function is None or (stored.get("signature") or {}).get("params"):
+    if not plain or function is None or cast("dict[str, Any]", stored.get("signature") or {}).get("params"):
         return untyped.predict
     params = inspect.signature(function).parameters.get("params")
     takes_params = params is not None and params.kind != inspect.Parameter.VAR_KEYWORD
