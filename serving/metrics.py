@@ -26,6 +26,7 @@ VALUES = (-1e6, -1e4, -100, -10, -1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 
 STAGES = ("queue", "parse", "predict", "serialise")
 MOST_LABELS = 100  # features and predicted values that get a series of their own; the rest share one
 OTHER = "other"
+CLASSES = frozenset({str, int, bool})
 
 
 class Tally:
@@ -123,8 +124,9 @@ class Metrics(Collector):
             for value in values:
                 if isinstance(value, float):
                     self._values.add(value)
-        elif isinstance(values[0], (str, int)):
-            for label, count in Counter(map(str, values)).items():
+        elif all(map(CLASSES.__contains__, map(type, values))):
+            for value, count in Counter(values).items():
+                label = str(value)
                 known = label in self._labels or len(self._labels) < MOST_LABELS
                 self._labels[label if known else OTHER] += count
 

@@ -116,6 +116,8 @@ def documented_forms(rows: pd.DataFrame) -> dict[str, tuple[str | bytes, str]]:
         "another charset": ("{}", "application/json; charset=latin-1"),
         "a parameter of the content type": ("{}", "application/json; format=split"),
         "another content type": ("<x/>", "application/xml"),
+        "Parquet": (rows.to_parquet(), "application/vnd.apache.parquet"),
+        "Parquet without a column": (rows.drop(columns=["tenure"]).to_parquet(), "application/vnd.apache.parquet"),
         "a parquet that is none": (b"PAR", "application/vnd.apache.parquet"),
     }
     return others | {name: (json.dumps(form), "application/json") for name, form in json_forms.items()}
