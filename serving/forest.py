@@ -10,7 +10,7 @@ Matrix: TypeAlias = NDArray[Any]
 FEATURE_BITS = 16
 FEATURE_MASK = (1 << FEATURE_BITS) - 1
 # Rows at a time: their places in all trees stay in the CPU's cache.
-CHUNK = 64
+CHUNK = 128
 
 
 class Tree(Protocol):
