@@ -1,35 +1,43 @@
 """The ASGI application of one model version."""
 
 import asyncio
+import json
 import logging
+import re
 import signal
-from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from itertools import chain, count
+from secrets import token_hex
 from time import perf_counter
+from typing import Any, TypeAlias
 
-from mlflow.pyfunc import PyFuncModel
-from mlflow.version import VERSION
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving import answers
+from serving.answers import Answer
+from serving.failure import ServingError
 from serving.metrics import Metrics
-from serving.model import load
-from serving.protocol import JSON, answer, too_large
+from serving.model import EXAMPLE, Model, load
+from serving.schema import request_schema
+from serving.scoring import Call, score, score_slowly
 from serving.settings import ServerSettings
+from serving.threads import Threads
 
 LOG = logging.getLogger("serving")
+Scope: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 # A body over the limit is still read this many times the limit, so that its sender can read the 413.
 READ_ON = 4
+# A thread that is with one request for this many deadlines will not come back.
+STUCK = 2
+REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+HEADERS = frozenset({b"content-type", b"traceparent", b"x-request-id"})
 
 
-def create() -> ASGIApp:
+def create() -> "Server":
     """The application of the model that the environment names; it is loaded and warm when this returns.
 
     Raises:
@@ -37,113 +45,229 @@ def create() -> ASGIApp:
     """
     settings = ServerSettings.load()
     start = perf_counter()
-    model = load(settings.version_dir, settings.title)
-    seconds = perf_counter() - start
+    model = load(settings.version_dir, settings.title, pickles=settings.mlflow_allow_pickle_deserialization)
+    warm(model, settings)
     server = Server(model, settings)
-    server.metrics.loaded(seconds)
+    server.metrics.load_seconds = seconds = perf_counter() - start
     LOG.info("%s loaded and warm in %.1f s", settings.title, seconds)
-    return server.application()
+    return server
+
+
+def warm(model: Model, settings: ServerSettings) -> None:
+    """The model has answered its own input example, if it has one.
+
+    Raises:
+        ServingError: it refused it.
+    """
+    example = settings.version_dir / EXAMPLE
+    if not example.is_file():
+        return
+    call = Call(content_type=answers.JSON, body=example.read_bytes(), request_id="warm")
+    left: list[Call] = []
+    for _ in chain(score(model, left.append, [call]), score_slowly(model, left)):
+        said = call.answer
+        if said and said.status != 200:
+            raise ServingError(
+                f"{settings.title} fails on its own input example: {said.body.decode()}; serve another version",
+                final=True,
+            )
 
 
 class Server:
-    """Answers for one loaded model; never predicts on the event loop."""
+    """Answers for one loaded model; never predicts on the event loop.
 
-    def __init__(self, model: PyFuncModel, settings: ServerSettings) -> None:
-        self.metrics = Metrics(settings.model, settings.model_version)
+    Every function in `watchers` is called on the event loop with each call that was predicted.
+    """
+
+    def __init__(self, model: Model, settings: ServerSettings) -> None:
+        of = {"model": settings.model, "version": str(settings.model_version), "role": settings.role}
+        self.metrics = Metrics(of, model.signature, model.ranges)
+        self.metrics.queue_length = self._waiting
+        self.watchers: list[Callable[[Call], None]] = []
         self.draining = False
-        self._model = model
-        self._settings = settings
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="predict")
+        self._model, self.settings = model, settings
+        self._version = str(settings.model_version).encode()
+        self._ids, self._prefix = count(1), token_hex(6)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._threads: Threads | None = None
+        self._slow: Threads | None = None
+        schema = json.dumps(request_schema(model.signature, settings.title)).encode()
+        self._pages: dict[str, Callable[[], Answer]] = {
+            "/ping": self._health,
+            "/health": self._health,
+            "/version": lambda: Answer(status=200, body=version("mlflow-skinny").encode()),
+            "/metrics": lambda: Answer(status=200, body=self.metrics.text(), media_type=CONTENT_TYPE_LATEST),
+            "/schema": lambda: Answer(status=200, body=schema, media_type="application/schema+json"),
+        }
 
-    def application(self) -> ASGIApp:
-        """The routes, in the envelope that every answer gets."""
-        routes = [
-            Route("/invocations", self.invocations, methods=["POST"]),
-            Route("/ping", ping),
-            Route("/health", ping),
-            Route("/version", version),
-            Route("/metrics", self.show_metrics),
-        ]
-        return self.envelope(
-            Starlette(routes=routes, lifespan=self.lifespan, exception_handlers={HTTPException: no_route})
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        head = {name: value for name, value in scope["headers"] if name in HEADERS}
+        request_id = self._request_id(head.get(b"x-request-id"))
+        method, path = scope["method"], scope["path"]
+        if path == "/invocations" and method == "POST":
+            self.metrics.in_flight += 1
+            try:
+                answer = await self._invocation(head, receive, request_id)
+            finally:
+                self.metrics.in_flight -= 1
+        elif path in self._pages and method == "GET":
+            answer = self._pages[path]()
+        else:
+            answer = self._no_page(path)
+        if answer is not None:
+            await self._send(answer, request_id, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drain)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def start(self) -> None:
+        """Predictions are made for the event loop that runs."""
+        self._loop, settings = asyncio.get_running_loop(), self.settings
+        # Apart, so that a request which MLflow's own functions answer, and their import, hold up no other.
+        self._slow = Threads(settings.threads, partial(score_slowly, self._model), self._deliver)
+        self._threads = Threads(
+            settings.threads,
+            partial(score, self._model, self._slow.put),
+            self._deliver,
+            most=settings.max_batch,
+            patience=settings.max_wait_ms / 1000,
         )
 
-    @asynccontextmanager
-    async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
-        """SIGUSR1 starts draining."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drain)
-        yield
-        self._threads.shutdown()
+    def stop(self) -> None:
+        """No more predictions are made."""
+        for threads in self._all_threads():
+            threads.stop()
+
+    def _all_threads(self) -> list[Threads]:
+        return [threads for threads in (self._threads, self._slow) if threads]
+
+    def _waiting(self) -> int:
+        return sum(threads.waiting() for threads in self._all_threads())
 
     def drain(self) -> None:
         """From now on each answer asks its client to connect anew, and so to find another server."""
         self.draining = True
-        LOG.info("draining %s", self._settings.title)
+        LOG.info("draining %s", self.settings.title)
 
-    def envelope(self, app: ASGIApp) -> ASGIApp:
-        """Every answer, errors included, names the version that made it."""
+    async def _invocation(self, head: Mapping[bytes, bytes], receive: Receive, request_id: bytes) -> Answer | None:
+        """The answer, or None when nobody is there to read it."""
+        arrived = perf_counter()
+        limit = self.settings.max_request_bytes
+        try:
+            message = await receive()
+            body = message.get("body", b"")
+            if message["type"] == "http.disconnect":
+                return None
+            if message.get("more_body"):
+                async with asyncio.timeout(self.settings.deadline_seconds):
+                    body = await _rest(body, receive, limit)
+        except TimeoutError:
+            return self._refuse(answers.too_slow(self.settings.deadline_seconds))
+        if body is None:
+            return None
+        if len(body) > limit:
+            return self._refuse(answers.too_large(limit))
+        content_type = head.get(b"content-type")
+        call = Call(
+            content_type=None if content_type is None else content_type.decode("latin-1"),
+            body=body,
+            request_id=request_id.decode(),
+            trace=head.get(b"traceparent", b"").decode("latin-1"),
+            arrived=arrived,
+        )
+        return await self._predicted(call)
 
-        async def enveloped(scope: Scope, receive: Receive, send: Send) -> None:
-            async def send_with_headers(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    headers = MutableHeaders(scope=message)
-                    headers["X-Model-Version"] = str(self._settings.model_version)
-                    if self.draining:
-                        headers["Connection"] = "close"
-                await send(message)
+    async def _predicted(self, call: Call) -> Answer:
+        if self._threads is None or self._loop is None:
+            raise RuntimeError("the server was not started")
+        if self._waiting() >= self.settings.max_queue:
+            return self._refuse(answers.too_many(self.settings.max_queue))
+        call.waiting = waiting = self._loop.create_future()
+        alarm = self._loop.call_later(self.settings.deadline_seconds, self._give_up, waiting)
+        self._threads.put(call)
+        try:
+            return await waiting
+        finally:
+            alarm.cancel()
 
-            await app(scope, receive, send_with_headers)
+    def _give_up(self, waiting: asyncio.Future[Answer]) -> None:
+        if not waiting.done():
+            waiting.set_result(self._refuse(answers.too_late(self.settings.deadline_seconds)))
 
-        return enveloped
+    def _deliver(self, calls: Sequence[Call]) -> None:
+        """Called in the threads."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, calls)
 
-    async def invocations(self, request: Request) -> Response:
-        """POST /invocations."""
-        with self.metrics.request():
-            try:
-                body = await self.read(request)
-            except ClientDisconnect:
-                return Response(status_code=400)  # nobody is there to read it
-            if body is None:
-                said = too_large(self._settings.max_request_bytes)
-            else:
-                content_type = request.headers.get("content-type")
-                loop = asyncio.get_running_loop()
-                said = await loop.run_in_executor(self._threads, answer, self._model, content_type, body)
-        self.metrics.answered(said.status)
+    def _settle(self, calls: Sequence[Call]) -> None:
+        awaited = [call for call in calls if call.waiting and not call.waiting.done()]
+        for call in awaited:
+            if call.waiting and call.answer:
+                call.waiting.set_result(call.answer)
+        self.metrics.answered(awaited)
+        for watch in self.watchers:
+            for call in awaited:
+                watch(call)
+
+    def _refuse(self, answer: Answer) -> Answer:
+        LOG.warning("request refused", extra={"about": {"status": answer.status}})
+        self.metrics.refused(answer.status)
+        return answer
+
+    def _health(self) -> Answer:
+        """A server whose threads all hang can only be started anew."""
+        if any(threads.stuck(STUCK * self.settings.deadline_seconds) for threads in self._all_threads()):
+            return answers.refusal(503, "TEMPORARILY_UNAVAILABLE", "All prediction threads hang.")
+        return Answer(status=200, body=b"\n")
+
+    def _no_page(self, path: str) -> Answer:
+        """404 and 405 in the shape that MLflow's server gives them."""
+        if path == "/invocations" or path in self._pages:
+            allowed = (b"allow", b"POST" if path == "/invocations" else b"GET")
+            return Answer(status=405, body=b'{"detail":"Method Not Allowed"}', headers=(allowed,))
+        return Answer(status=404, body=b'{"detail":"Not Found"}')
+
+    def _request_id(self, given: bytes | None) -> bytes:
+        """The client's own, if it can be a header and a log entry; else a new one."""
+        if given and REQUEST_ID.fullmatch(given):
+            return given
+        return f"{self._prefix}-{next(self._ids):x}".encode()
+
+    async def _send(self, answer: Answer, request_id: bytes, send: Send) -> None:
+        headers = [
+            (b"content-type", answer.media_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"x-model-version", self._version),
+            (b"x-request-id", request_id),
+            *answer.headers,
+        ]
         # What is left of a body that was not read to its end must not be taken for the next request.
-        headers = {"Connection": "close"} if body is None else None
-        return Response(said.body, said.status, headers, said.media_type)
-
-    async def read(self, request: Request) -> bytes | None:
-        """The body, or None when it is over the limit."""
-        limit = self._settings.max_request_bytes
-        body = bytearray()
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size <= limit:
-                body += chunk
-            elif size > READ_ON * limit:
-                break
-        return bytes(body) if size <= limit else None
-
-    async def show_metrics(self, _request: Request) -> Response:
-        """GET /metrics."""
-        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        if self.draining or answer.closes:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
 
-async def ping(_request: Request) -> Response:
-    """GET /ping and /health: the model is loaded, or nothing would listen."""
-    return Response("\n", media_type=JSON)
-
-
-async def version(_request: Request) -> Response:
-    """GET /version: MLflow's, as its own server has it; the model's is in a header of every answer."""
-    return Response(VERSION, media_type=JSON)
-
-
-async def no_route(_request: Request, error: Exception) -> Response:
-    """404 and 405 in the shape that MLflow's server gives them."""
-    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
-    headers = error.headers if isinstance(error, HTTPException) else None
-    return JSONResponse({"detail": detail}, status, headers)
+async def _rest(start: bytes, receive: Receive, limit: int) -> bytes | None:
+    """The whole body; one that is over the limit is cut, and None is a client that left."""
+    parts, size, more = [start], len(start), True
+    while more and size <= READ_ON * limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        part = message.get("body", b"")
+        size += len(part)
+        if size - len(part) <= limit:
+            parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)

@@ -5,7 +5,11 @@ import logging
 import sys
 import time
 import traceback
+from contextvars import ContextVar
 from pathlib import Path
+
+REQUEST: ContextVar[dict[str, str] | None] = ContextVar("REQUEST", default=None)
+"""What every line about the request in work carries: its id, and its trace where it came with one."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -18,7 +22,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        line |= getattr(record, "about", {})
+        line |= (REQUEST.get() or {}) | getattr(record, "about", {})
         if record.exc_info and record.exc_info[1]:
             line["exception"] = place_of(record.exc_info[1])
         return json.dumps(line)

@@ -79,8 +79,26 @@ class ServerSettings(Settings):
 
     host: Text = Field("0.0.0.0", description="address to listen on", examples=["127.0.0.1"])
     port: int = Field(8080, ge=1, le=65535, description="port to listen on", examples=["8080"])
+    role: Text = Field("primary", description="what its answers are for, a label of every metric", examples=["shadow"])
     threads: int = Field(
         default_factory=cpu_limit, ge=1, le=256, description="predictions at the same time", examples=["2"]
+    )
+    max_batch: int = Field(32, ge=1, le=4096, description="most requests that are predicted together", examples=["32"])
+    max_wait_ms: float = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="how long a request waits for others to be predicted with, in milliseconds; 0 takes what is there",
+        examples=["2"],
+    )
+    max_queue: int = Field(
+        256, ge=1, le=100_000, description="requests that may wait for a prediction; more are refused", examples=["256"]
+    )
+    deadline_seconds: float = Field(
+        30, gt=0, le=3600, description="how long a request may take before it is given up", examples=["30"]
+    )
+    mlflow_allow_pickle_deserialization: bool = Field(
+        default=True, description="whether a model may hold pickled objects, which run code", examples=["true"]
     )
     max_request_bytes: int = Field(
         10 * 1024 * 1024, ge=1, description="largest body of a request, in bytes", examples=["10485760"]

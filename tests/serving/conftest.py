@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow.pyfunc import PyFuncModel
 
 from serving import fetch, model
+from serving.model import Model
 from serving.settings import FetchSettings
 from tests.registry import MODEL, Registry, registry
 
@@ -29,8 +29,8 @@ def models(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def loaded(models: Path) -> Iterator[PyFuncModel]:
-    """Version 1, loaded and warm, under the name by which MLflow's own server enforces signatures."""
+def loaded(models: Path) -> Iterator[Model]:
+    """Version 1, loaded, under the name by which MLflow's own server enforces signatures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
         yield model.load(models / MODEL / "1", f"{MODEL} version 1")

@@ -2,18 +2,19 @@ import asyncio
 import json
 import shutil
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 import pytest
-from mlflow.pyfunc import PyFuncModel
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import app
+from serving.answers import Answer
 from serving.failure import ServingError
-from serving.protocol import Answer
+from serving.model import Model
+from serving.scoring import Call
 from serving.settings import ServerSettings
 from tests.registry import MODEL
 
@@ -21,12 +22,8 @@ LIMIT = 100_000
 JSON = {"content-type": "application/json"}
 
 
-class _Forest(Protocol):
-    def get_params(self) -> dict[str, object]: ...
-
-
 @pytest.fixture
-def server(loaded: PyFuncModel, models: Path, monkeypatch: pytest.MonkeyPatch) -> app.Server:
+def server(loaded: Model, models: Path, monkeypatch: pytest.MonkeyPatch) -> app.Server:
     environment = {"MODEL": MODEL, "MODEL_VERSION": 1, "MODEL_DIR": models, "THREADS": 2, "MAX_REQUEST_BYTES": LIMIT}
     for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
@@ -43,15 +40,18 @@ Result = TypeVar("Result")
 
 def talk(server: app.Server, conversation: Callable[[httpx.AsyncClient], Awaitable[Result]]) -> Result:
     async def run() -> Result:
-        transport = httpx.ASGITransport(server.application())
+        server.start()
+        transport = httpx.ASGITransport(cast("Any", server))
         async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
-            return await conversation(client)
+            answered = await conversation(client)
+        server.stop()
+        return answered
 
     return asyncio.run(run())
 
 
 def metric(server: app.Server, name: str, **labels: str) -> float:
-    wanted = {"model": MODEL, "version": "1", **labels}
+    wanted = {"model": MODEL, "version": "1", "role": "primary", **labels}
     for family in text_string_to_metric_families(server.metrics.text().decode()):
         for sample in family.samples:
             if sample.name == name and sample.labels == wanted:
@@ -129,36 +129,175 @@ def test_a_body_at_the_limit_is_read(server: app.Server, example: bytes) -> None
     assert said.status_code == 200
 
 
-def test_a_slow_prediction_holds_up_neither_the_loop_nor_more_than_its_thread(
-    server: app.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of five requests two are predicted at a time, and `/ping` and `/metrics` answer meanwhile."""
-    go_on, two_busy = threading.Event(), threading.Event()
-    busy = threading.Semaphore(2)
-    overfull: list[bool] = []
+class Slow:
+    """A model that answers when it is told to. `asked` counts the requests that it is with."""
 
-    def slow(*_: object) -> Answer:
-        free = busy.acquire(blocking=False)
-        overfull.append(not free)
-        if len(overfull) == 2:
-            two_busy.set()
-        go_on.wait(10)
-        busy.release()
-        return Answer(status=200, body="{}")
+    def __init__(self) -> None:
+        self.go_on, self.asked = threading.Event(), threading.Semaphore(0)
+        self.together: list[int] = []
 
-    async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float]:
-        waiting = [asyncio.create_task(client.post("/invocations", headers=JSON)) for _ in range(5)]
-        await asyncio.to_thread(two_busy.wait, 10)
+    def score(self, _: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        del leave
+        self.together.append(len(calls))
+        self.asked.release()
+        self.go_on.wait(10)
+        for call in calls:
+            call.answer = Answer(status=200, body=call.body)
+        yield calls
+
+
+@pytest.fixture
+def slow(server: app.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    """What the server has for a model; two requests at a time keep both threads busy."""
+    model = Slow()
+    monkeypatch.setattr(app, "score", model.score)
+    del server
+    yield model
+    model.go_on.set()
+
+
+def settings(server: app.Server, **changes: object) -> None:
+    server.settings = server.settings.model_copy(update=changes)
+
+
+async def busy(client: httpx.AsyncClient, slow: Slow, more: int) -> list[asyncio.Task[httpx.Response]]:
+    """Both threads are with a request, and `more` wait."""
+    asked: list[asyncio.Task[httpx.Response]] = []
+    for number in range(2 + more):
+        asked.append(asyncio.create_task(client.post("/invocations", content=str(number), headers=JSON)))
+        if number < 2:
+            await asyncio.to_thread(slow.asked.acquire, timeout=10)
+    await asyncio.sleep(0)
+    return asked
+
+
+def test_a_slow_prediction_holds_up_neither_the_loop_nor_more_than_its_thread(server: app.Server, slow: Slow) -> None:
+    """Of five requests two are predicted at once, three wait, and other pages answer meanwhile."""
+
+    async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float, list[httpx.Response]]:
+        waiting = await busy(client, slow, 3)
         ping, in_flight = await client.get("/ping"), metric(server, "serving_requests_in_flight")
-        go_on.set()
-        await asyncio.gather(*waiting)
-        return ping, in_flight
+        slow.go_on.set()
+        return ping, in_flight, list(await asyncio.gather(*waiting))
 
-    monkeypatch.setattr(app, "answer", slow)
-    ping, in_flight = talk(server, conversation)
+    ping, in_flight, answers = talk(server, conversation)
     assert ping.status_code == 200
     assert in_flight == 5
-    assert overfull == [False] * 5
+    assert [said.text for said in answers] == ["0", "1", "2", "3", "4"]
+
+
+def test_what_waits_is_predicted_together(server: app.Server, slow: Slow) -> None:
+    async def conversation(client: httpx.AsyncClient) -> None:
+        waiting = await busy(client, slow, 7)
+        slow.go_on.set()
+        await asyncio.gather(*waiting)
+
+    settings(server, max_batch=4)
+    talk(server, conversation)
+    assert sorted(slow.together) == [1, 1, 3, 4]
+    assert metric(server, "serving_batch_requests_sum") == 9
+
+
+def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(server: app.Server, slow: Slow) -> None:
+    async def conversation(client: httpx.AsyncClient) -> httpx.Response:
+        waiting = await busy(client, slow, 2)
+        refused = await client.post("/invocations", content=b"{}", headers=JSON)
+        slow.go_on.set()
+        await asyncio.gather(*waiting)
+        return refused
+
+    settings(server, max_queue=2)
+    said = talk(server, conversation)
+    assert (said.status_code, said.json()["error_code"]) == (429, "RESOURCE_EXHAUSTED")
+    assert said.headers["retry-after"] == "1"
+    assert metric(server, "serving_requests_total", code="429") == 1
+
+
+def test_a_request_is_given_up_at_its_deadline_and_predicted_no_more(server: app.Server, slow: Slow) -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        waiting = await busy(client, slow, 1)
+        said = list(await asyncio.gather(*waiting))
+        slow.go_on.set()
+        return said
+
+    settings(server, deadline_seconds=0.05)
+    answers = talk(server, conversation)
+    assert {said.status_code for said in answers} == {504}
+    assert {said.json()["error_code"] for said in answers} == {"DEADLINE_EXCEEDED"}
+    assert metric(server, "serving_requests_total", code="504") == 3
+    assert metric(server, "serving_requests_total", code="200") == 0
+
+
+def test_a_server_whose_threads_all_hang_says_that_it_is_ill(server: app.Server, slow: Slow) -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        waiting = await busy(client, slow, 0)
+        await asyncio.gather(*waiting)
+        statuses = [(await client.get("/health")).status_code]
+        while statuses[-1] == 200:
+            await asyncio.sleep(0.01)
+            statuses.append((await client.get("/health")).status_code)
+        slow.go_on.set()
+        return statuses
+
+    settings(server, deadline_seconds=0.05)
+    assert talk(server, conversation)[-1] == 503
+
+
+def test_a_body_that_does_not_come_is_given_up(server: app.Server) -> None:
+    async def receive_forever(server: app.Server) -> list[Any]:
+        sent: list[Any] = []
+        parts = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+        async def receive() -> Any:
+            return next(parts, None) or await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
+        await server(scope, receive, send)
+        return sent
+
+    settings(server, deadline_seconds=0.01)
+    start, body = asyncio.run(receive_forever(server))
+    assert start["status"] == 408
+    assert (b"connection", b"close") in start["headers"]
+    assert json.loads(body["body"])["error_code"] == "REQUEST_TIMEOUT"
+
+
+def test_the_schema_of_a_request_names_the_columns(server: app.Server) -> None:
+    said = talk(server, lambda client: client.get("/schema"))
+    record = said.json()["properties"]["dataframe_records"]["items"]
+    assert said.headers["content-type"] == "application/schema+json"
+    assert record["properties"]["tenure"] == {"type": "integer"}
+    assert "contract" in record["required"]
+
+
+def test_a_request_keeps_the_name_that_its_client_gave_it(server: app.Server) -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[str]:
+        given = ["abc-123", "with space", "x" * 200, ""]
+        return [(await client.get("/ping", headers={"x-request-id": name})).headers["x-request-id"] for name in given]
+
+    kept, *made = talk(server, conversation)
+    assert kept == "abc-123"
+    assert len(set(made)) == 3
+    assert not {"with space", "x" * 200, ""} & set(made)
+
+
+def test_missing_values_are_counted_by_feature(server: app.Server, example: bytes) -> None:
+    body = json.loads(example)
+    body["dataframe_split"]["data"][0][body["dataframe_split"]["columns"].index("total_charges")] = None
+    talk(server, lambda client: client.post("/invocations", json=body))
+    assert metric(server, "serving_input_missing_total", feature="total_charges") == 1
+    assert metric(server, "serving_request_rows_sum") == 3
+
+
+def test_time_is_split_by_what_it_went_into(server: app.Server, example: bytes) -> None:
+    talk(server, lambda client: client.post("/invocations", content=example, headers=JSON))
+    stages = ("queue", "parse", "predict", "serialise")
+    times = [metric(server, "serving_stage_seconds_sum", stage=stage) for stage in stages]
+    assert min(times) > 0
+    assert sum(times) == pytest.approx(metric(server, "serving_request_seconds_sum"))
 
 
 def test_a_model_without_its_files_cannot_start(
@@ -181,7 +320,3 @@ def test_a_model_that_fails_on_its_own_example_cannot_start(
     with pytest.raises(ServingError, match="version 1 fails on its own input example") as told:
         app.create()
     assert told.value.final
-
-
-def test_a_model_predicts_in_one_thread(loaded: PyFuncModel) -> None:
-    assert cast("_Forest", loaded.get_raw_model()).get_params()["forest__n_jobs"] == 1

@@ -1,0 +1,29 @@
+"""LitServe: `python litserve_server.py PORT`."""
+
+import sys
+from typing import Any
+
+import litserve
+from table import array, load
+
+
+class Model(litserve.LitAPI):
+    """One worker, one model."""
+
+    def setup(self, device: str) -> None:
+        del device
+        self.model = load()
+
+    def decode_request(self, request: Any) -> Any:
+        return array(request)
+
+    def predict(self, x: Any) -> Any:
+        return self.model.predict(x)
+
+    def encode_response(self, output: Any) -> Any:
+        return {"predictions": output.tolist()}
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(Model(api_path="/invocations"), accelerator="cpu", workers_per_device=1)
+    server.run(port=int(sys.argv[1]), host="127.0.0.1", generate_client_file=False, log_level="warning")

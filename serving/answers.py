@@ -1,0 +1,59 @@
+"""What a client gets, and the refusals that are ours."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A status, a body and what the body is."""
+
+    status: int
+    body: bytes
+    media_type: str = JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    closes: bool = False
+    """The connection cannot be used again."""
+
+
+def refusal(status: int, code: str, message: str) -> Answer:
+    """An error in the shape that MLflow's server gives them."""
+    return Answer(status=status, body=_error(code, message))
+
+
+def failed(error: Exception) -> Answer:
+    """To a request that met a defect of ours."""
+    return refusal(500, "INTERNAL_ERROR", f"The server failed on this request: {type(error).__name__}.")
+
+
+def too_large(limit: int) -> Answer:
+    """To a body over the limit, in bytes."""
+    message = f"The body is over {limit} bytes; send fewer rows at a time."
+    return Answer(status=413, body=_error("REQUEST_TOO_LARGE", message), closes=True)
+
+
+def too_slow(seconds: float) -> Answer:
+    """To a client that does not send its body."""
+    message = f"The body did not come within {seconds:g} seconds."
+    return Answer(status=408, body=_error("REQUEST_TIMEOUT", message), closes=True)
+
+
+def too_many(waiting: int) -> Answer:
+    """To a request that found the queue full."""
+    body = _error("RESOURCE_EXHAUSTED", f"{waiting} requests wait already; try again in a second.")
+    return Answer(status=429, body=body, headers=((b"retry-after", b"1"),))
+
+
+def too_late(seconds: float) -> Answer:
+    """To a request that was not predicted in time."""
+    return refusal(
+        504, "DEADLINE_EXCEEDED", f"No prediction within {seconds:g} seconds; send fewer rows, or try again."
+    )
+
+
+def _error(code: str, message: str) -> bytes:
+    return json.dumps({"error_code": code, "message": message}).encode()

@@ -1,0 +1,270 @@
+"""Fitted scikit-learn estimators as a few array operations, with the same answers to the last bit.
+
+Only what is listed here is taken apart; everything else stays with scikit-learn. A step is listed when its result for a
+row does not depend on the other rows; where the last bit might, as in a product of matrices, each request is computed
+by itself, on an array that lies in memory as scikit-learn's own would.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
+from math import isnan
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from serving.forest import FEATURE_MASK, Forest, Tree
+from serving.forms import Row
+from serving.signature import Signature
+
+Matrix: TypeAlias = NDArray[Any]
+Sizes: TypeAlias = Sequence[int]
+Encode: TypeAlias = Callable[[Sequence[Row]], Matrix]
+Step: TypeAlias = Callable[[Matrix], Matrix]
+Decide: TypeAlias = Callable[[Matrix, Sizes], Matrix]
+# By name, since importing a part of scikit-learn that the model does not need takes time and memory.
+FORESTS = frozenset({"ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor"})
+TREES = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
+REGRESSIONS = frozenset({"ElasticNet", "Lasso", "LinearRegression", "Ridge"})
+WHOLE_FLOATS = frozenset({"double", "long", "integer"})
+
+
+class UnsureError(ValueError):
+    """These rows are better left to scikit-learn, which may refuse them."""
+
+
+class Rows(Protocol):
+    """Answers whole batches: the rows of all requests, and how many belong to each."""
+
+    def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        """The answers to each request, one for each of its rows."""
+        ...
+
+
+def taken_apart(estimator: object, method: str, signature: Signature) -> Rows | None:
+    """The estimator's `method` as a function of rows, or None when a part of it is not listed here."""
+    *steps, final = _steps(estimator)
+    if any(getattr(step, "_sklearn_output_config", None) for step in steps):
+        return None
+    mixed = bool(steps) and _kind(steps[0]) == "ColumnTransformer"
+    encode = _columns(steps.pop(0), signature) if mixed else _numbers(signature, steps[0] if steps else final)
+    transforms = [_transform(step) for step in steps]
+    decide = _trees(final, method) or (None if mixed else _linear(final, method, named=signature.named))
+    if encode is None or decide is None or None in transforms:
+        return None
+    known = [transform for transform in transforms if transform]
+
+    def answer(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        matrix = encode(rows)
+        for transform in known:
+            matrix = transform(matrix)
+        values: list[Any] = decide(matrix, sizes).tolist()
+        return [values[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
+
+    return answer
+
+
+def _kind(estimator: object) -> str:
+    """The name of a class of scikit-learn's; nothing for what others derived from one."""
+    kind = type(estimator)
+    return kind.__name__ if kind.__module__.startswith("sklearn.") else ""
+
+
+def _steps(estimator: object) -> list[Any]:
+    if _kind(estimator) != "Pipeline":
+        return [estimator]
+    return [step for _, step in cast("list[tuple[str, object]]", cast("Any", estimator).steps) if step != "passthrough"]
+
+
+def _numbers(signature: Signature, first: object) -> Encode | None:
+    """A matrix of float64 from a table that holds numbers alone."""
+    names: object = getattr(first, "feature_names_in_", None)
+    if signature.named and names is not None and list(cast("Matrix", names)) != signature.names:
+        return None
+    width = len(signature.columns)
+    if getattr(first, "n_features_in_", None) != width or not {c.kind for c in signature.columns} <= WHOLE_FLOATS:
+        return None
+
+    def encode(rows: Sequence[Row]) -> Matrix:
+        try:
+            flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(rows) * width)
+        except TypeError as error:
+            raise UnsureError("something is missing") from error
+        return flat.reshape(len(rows), width)
+
+    return encode
+
+
+def _columns(transformer: object, signature: Signature) -> Encode | None:
+    """What a ColumnTransformer makes of a table, as a dense matrix."""
+    parts: list[tuple[list[int], Callable[[list[Row]], Matrix]]] = []
+    at = {name: place for place, name in enumerate(signature.names)}
+    for _, fitted, chosen in cast("list[tuple[str, object, Any]]", cast("Any", transformer).transformers_):
+        if fitted == "drop":
+            continue
+        if not isinstance(chosen, (list, tuple)) or not set(cast("list[object]", chosen)) <= at.keys():
+            return None
+        places = [at[name] for name in cast("list[str]", chosen)]
+        kinds = {signature.columns[place].kind for place in places}
+        part = _categories(fitted) if kinds == {"string"} else _filled(fitted) if kinds <= WHOLE_FLOATS else None
+        if part is None:
+            return None
+        parts.append((places, part))
+
+    def encode(rows: Sequence[Row]) -> Matrix:
+        columns = list(zip(*rows, strict=True))
+        return np.hstack([part([columns[place] for place in places]) for places, part in parts])
+
+    return encode if parts else None
+
+
+def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
+    """Numeric columns, after one step or a pipeline of them."""
+    steps = [_transform(step) for step in _steps(fitted)]
+    if None in steps:
+        return None
+
+    def fill(columns: list[Row]) -> Matrix:
+        matrix: Matrix = np.array(columns, dtype=np.float64).T
+        for step in steps:
+            matrix = step(matrix) if step else matrix
+        return matrix
+
+    return fill
+
+
+def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
+    """Words as zeros and a one; an unknown word is all zeros."""
+    if _kind(fitted) != "OneHotEncoder":
+        return None
+    encoder = cast("Any", fitted)
+    plain = encoder.drop is None and encoder.min_frequency is None and encoder.max_categories is None
+    if not plain or encoder.handle_unknown not in {"ignore", "error"}:
+        return None
+    refuses: bool = encoder.handle_unknown == "error"
+    categories = [list(cast("Matrix", known)) for known in encoder.categories_]
+    starts = list(accumulate(map(len, categories), initial=0))
+    width = starts.pop()
+    places: list[Mapping[object, int]] = [
+        {word: start + place for place, word in enumerate(known)}
+        for start, known in zip(starts, categories, strict=True)
+    ]
+
+    def encode(columns: list[Row]) -> Matrix:
+        # One column more, for words that are not known.
+        matrix = np.zeros((len(columns[0]), width + 1))
+        rows = np.arange(len(matrix))
+        for column, place in zip(columns, places, strict=True):
+            found = [place.get(word, width) for word in column]
+            if refuses and width in found:
+                raise UnsureError("an unknown word")
+            matrix[rows, found] = 1
+        return matrix[:, :width]
+
+    return encode
+
+
+def _transform(step: object) -> Step | None:
+    fitted = cast("Any", step)
+    if _kind(step) == "StandardScaler":
+        return _scaled(fitted.mean_ if fitted.with_mean else None, fitted.scale_ if fitted.with_std else None)
+    if _kind(step) == "SimpleImputer" and not fitted.add_indicator and _is_nan(fitted.missing_values):
+        fill = np.asarray(fitted.statistics_)
+        # A column without any value to go by is left out, or not: that is scikit-learn's to say.
+        return None if fill.dtype.kind != "f" or np.isnan(fill).any() else lambda matrix: _fill(matrix, fill)
+    return None
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and isnan(value)
+
+
+def _fill(matrix: Matrix, fill: Matrix) -> Matrix:
+    return np.where(np.isnan(matrix), fill, matrix)
+
+
+def _scaled(mean: Matrix | None, scale: Matrix | None) -> Step:
+    def scaled(matrix: Matrix) -> Matrix:
+        centred = matrix if mean is None else matrix - mean
+        return centred if scale is None else centred / scale
+
+    return scaled
+
+
+def _trees(final: object, method: str) -> Decide | None:
+    fitted = cast("Any", final)
+    if _kind(final) in FORESTS:
+        trees = cast("list[Tree]", [tree.tree_ for tree in fitted.estimators_])
+    elif _kind(final) in TREES:
+        trees = cast("list[Tree]", [fitted.tree_])
+    else:
+        return None
+    if fitted.n_outputs_ != 1 or fitted.n_features_in_ > FEATURE_MASK:
+        return None
+    forest = Forest(trees)
+
+    def mean(matrix: Matrix, _: Sizes) -> Matrix:
+        with np.errstate(over="ignore"):
+            single = matrix.astype(np.float32)
+        return forest(_finite(single))
+
+    if not hasattr(final, "classes_"):
+        return (lambda matrix, sizes: mean(matrix, sizes)[:, 0]) if method == "predict" else None
+    classes: Matrix = fitted.classes_
+    if method == "predict":
+        return lambda matrix, sizes: classes.take(mean(matrix, sizes).argmax(axis=1))
+    return mean if method == "predict_proba" else None
+
+
+def _linear(final: object, method: str, *, named: bool) -> Decide | None:
+    """A product for each request: in which order it is added up depends on how many rows there are."""
+    compute = _regression(final) if method == "predict" else None
+    if _kind(final) == "LogisticRegression":
+        compute = _logistic(final, method)
+    if compute is None:
+        return None
+    # A table is laid out by columns, an array by rows.
+    lay_out = np.asfortranarray if named else np.ascontiguousarray
+
+    def decide(matrix: Matrix, sizes: Sizes) -> Matrix:
+        bounds = pairwise(accumulate(sizes, initial=0))
+        return np.concatenate([compute(lay_out(matrix[start:end])) for start, end in bounds])
+
+    return lambda matrix, sizes: decide(_finite(matrix), sizes)
+
+
+def _regression(final: object) -> Step | None:
+    if _kind(final) not in REGRESSIONS:
+        return None
+    fitted = cast("Any", final)
+    weights, intercept = cast("Matrix", fitted.coef_).T, fitted.intercept_
+    return lambda part: part @ weights + intercept
+
+
+def _logistic(final: object, method: str) -> Step | None:
+    fitted = cast("Any", final)
+    weights, intercept, classes = cast("Matrix", fitted.coef_).T, fitted.intercept_, cast("Matrix", fitted.classes_)
+    if method == "predict" and len(classes) == 2:
+        return lambda part: classes.take((part @ weights + intercept > 0).ravel().astype(np.intp))
+    if method == "predict":
+        return lambda part: classes.take((part @ weights + intercept).argmax(axis=1))
+    if method == "predict_proba" and len(classes) == 2:
+        return lambda part: _both(expit((part @ weights + intercept).ravel()))
+    return (lambda part: _softmax(part @ weights + intercept)) if method == "predict_proba" else None
+
+
+def _both(positive: Matrix) -> Matrix:
+    return np.stack([1 - positive, positive], axis=1)
+
+
+def _softmax(scores: Matrix) -> Matrix:
+    shares = np.exp(scores - scores.max(axis=1).reshape(-1, 1))
+    return shares / shares.sum(axis=1).reshape(-1, 1)
+
+
+def _finite(matrix: Matrix) -> Matrix:
+    """The matrix, for estimators that refuse what is not a number."""
+    if not np.isfinite(matrix).all():
+        raise UnsureError("a number is missing, or too large")
+    return matrix

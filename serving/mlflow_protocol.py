@@ -1,0 +1,132 @@
+"""MLflow's scoring protocol by MLflow's own functions: any model, any body, and the words of every refusal.
+
+Importing this takes seconds, so a server that does without it does not. Three things differ from MLflow's server on
+purpose: a missing content type is 415 and not a crash, content types are compared without regard to case, and no stack
+trace is sent to a client. A body that no JSON parser can follow (nested too deeply, a number of thousands of digits) is
+400 and not 500.
+"""
+
+import inspect
+import json
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import mlflow.pyfunc
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.utils.proto_json_utils import NumpyEncoder
+from mlflow.version import VERSION
+
+from serving.answers import TEXT, Answer, failed, refusal
+from serving.logs import place_of
+
+LOG = logging.getLogger("serving")
+
+__all__ = ["VERSION", "encode", "load", "score", "unchecked", "wrap"]
+
+
+class _Invocation(Protocol):
+    response: str
+    status: int
+    mimetype: str
+
+
+class _ScoringServer(Protocol):
+    """`mlflow.pyfunc.scoring_server` carries no types; this is all of it that is used here."""
+
+    CONTENT_TYPES: list[str]
+
+    def invocations(self, data: bytes, content_type: str, model: PyFuncModel, input_schema: object) -> _Invocation: ...
+
+
+class _Models(Protocol):
+    def load(self, path: str) -> Model: ...
+
+
+class _Metadata(Protocol):
+    def get_input_schema(self) -> object: ...
+
+
+MLFLOW = cast("_ScoringServer", scoring_server)
+
+
+class _Wrapped:
+    """A model that is loaded already, as MLflow's wrappers of flavours have it."""
+
+    def __init__(self, predict: object) -> None:
+        self._predict = cast("Any", predict)
+
+    def predict(self, data: object, params: dict[str, Any] | None = None) -> object:
+        del params  # scikit-learn takes none
+        return self._predict(data)
+
+
+def load(folder: Path) -> PyFuncModel:
+    """The model in the folder, of any flavour."""
+    return mlflow.pyfunc.load_model(str(folder))
+
+
+def unchecked(model: PyFuncModel) -> object:
+    """The model's function without the enforcement of its signature, for tables that need none.
+
+    MLflow has no public name for it. Where more than the table counts (params, a type taken from the example, schemas
+    of dependencies), it is the whole `predict`.
+    """
+    untyped = cast("Any", model)
+    stored: dict[str, Any] = untyped.metadata.to_dict()
+    plain = not stored.get("type_hint_from_example") and not stored.get("metadata")
+    function: Any = vars(model).get("_predict_fn")
+    if not plain or function is None or cast("dict[str, Any]", stored.get("signature") or {}).get("params"):
+        return untyped.predict
+    params = inspect.signature(function).parameters.get("params")
+    takes_params = params is not None and params.kind != inspect.Parameter.VAR_KEYWORD
+    return partial(function, params=None) if takes_params else function
+
+
+def wrap(folder: Path, predict: object) -> PyFuncModel:
+    """The model in the folder, around a function of it that is in memory already."""
+    return PyFuncModel(model_meta=cast("_Models", Model).load(str(folder)), model_impl=_Wrapped(predict))
+
+
+def encode(value: object) -> object:
+    """What the `json` module cannot write, as MLflow writes it."""
+    return cast("Any", NumpyEncoder()).default(value)
+
+
+def score(model: PyFuncModel, content_type: str | None, body: bytes) -> Answer:
+    """The answer to one POST /invocations. Never raises; what went wrong is one line in the log."""
+    if content_type is None:
+        sentence = f"This predictor needs a content type, one of {MLFLOW.CONTENT_TYPES}. Got none."
+        return _unsupported(sentence, 415)
+    schema = cast("_Metadata", model.metadata).get_input_schema()
+    try:
+        said = MLFLOW.invocations(body, content_type.lower(), model, schema)
+    except MlflowException as error:
+        return _refusal(error)
+    except (RecursionError, ValueError) as error:
+        LOG.warning("request refused", extra={"about": {"status": 400, "exception": place_of(error)}})
+        return refusal(400, "BAD_REQUEST", f"The body cannot be read: {type(error).__name__}.")
+    except Exception as error:
+        LOG.exception("request failed", extra={"about": {"status": 500}})
+        return failed(error)
+    if said.status != 200:
+        return _unsupported(said.response, said.status)
+    return Answer(status=said.status, body=said.response.encode(), media_type=said.mimetype)
+
+
+def _unsupported(sentence: str, status: int) -> Answer:
+    LOG.warning("request refused", extra={"about": {"status": status, "cause": "content type"}})
+    return Answer(status=status, body=sentence.encode(), media_type=TEXT)
+
+
+def _refusal(error: MlflowException) -> Answer:
+    """MLflow's words, without the stack trace."""
+    said = cast("dict[str, Any]", json.loads(error.serialize_as_json()))
+    said.pop("stack_trace", None)
+    status = error.get_http_status_code()
+    about = {"status": status, "cause": error.error_code, "exception": place_of(error)}
+    LOG.log(logging.ERROR if status >= 500 else logging.WARNING, "request refused", extra={"about": about})
+    return Answer(status=status, body=json.dumps(said).encode())

@@ -1,0 +1,21 @@
+from serving.schema import request_schema
+from serving.signature import Column, Signature
+
+
+def test_a_record_needs_the_columns_that_the_model_requires() -> None:
+    columns = [Column(name="a", kind="double"), Column(name="b", kind="string", required=False)]
+    record = request_schema(Signature(columns=columns), "m")["properties"]["instances"]["items"]
+    assert record["required"] == ["a"]
+    assert record["properties"]["b"] == {"type": ["string", "null"]}
+
+
+def test_a_model_of_bare_numbers_takes_rows_of_its_width() -> None:
+    columns = [Column(name=str(place), kind="double") for place in range(3)]
+    schema = request_schema(Signature(columns=columns, named=False), "m")
+    assert schema["properties"]["inputs"]["items"]["minItems"] == 3
+    assert schema["oneOf"] == [{"required": ["instances"]}, {"required": ["inputs"]}]
+
+
+def test_a_model_without_a_signature_takes_any_of_the_forms() -> None:
+    forms = {"dataframe_split", "dataframe_records", "instances", "inputs"}
+    assert request_schema(None, "m")["properties"].keys() == forms | {"params"}
