@@ -29,15 +29,14 @@ class Progress:
 READY: Final = Progress()
 
 
-def deployment(live: Tree, _look: Look) -> Progress:
+def deployment(live: Tree, look: Look) -> Progress:
     """Every replica is new and available, and no old one is left."""
     spec, status = section(live, "spec"), section(live, "status")
     if spec.get("paused"):
         return READY
     if not _is_observed(live):
         return Progress("its controller to see the change")
-    progressing = condition(live, "Progressing")
-    if progressing.get("reason") == "ProgressDeadlineExceeded":
+    if _gave_up(live, look):
         seconds = spec.get("progressDeadlineSeconds", 600)
         return Progress(failure=f"no progress for {seconds} s (progressDeadlineSeconds); {_counts(live)}")
     if failed := _replica_failure(live):
@@ -47,6 +46,15 @@ def deployment(live: Tree, _look: Look) -> Progress:
     if updated < wanted or available < wanted or status.get("replicas", 0) > updated:
         return Progress(_counts(live))
     return READY
+
+
+def _gave_up(live: Tree, look: Look) -> bool:
+    """No progress of the newest ReplicaSet; right after a change the condition may still be that of the one before."""
+    progressing = condition(live, "Progressing")
+    if progressing.get("reason") != "ProgressDeadlineExceeded":
+        return False
+    newest, message = _newest_replica_set(live, look), str(progressing.get("message"))
+    return newest is None or not message.startswith("ReplicaSet ") or f'"{name_of(newest)}"' in message
 
 
 def _counts(live: Tree) -> str:
@@ -214,26 +222,34 @@ def explain(live: Tree, look: Look, *, deep: bool) -> list[str]:
 
 
 def _current_pods(live: Tree, look: Look) -> list[Tree]:
-    selector = section(live, "spec", "selector", "matchLabels")
-    if not selector:
+    labels = _selector(live)
+    if not labels:
         return []
-    labels = ",".join(f"{name}={value}" for name, value in selector.items())
-    owner = section(live, "metadata").get("uid")
-    if live.get("kind") == "Deployment":
-        owner = _newest_replica_set(live, look, labels)
+    owner = _newest_replica_set(live, look) if live.get("kind") == "Deployment" else live
     pods = look.find("v1", "Pod", namespace_of(live), labels=labels)
-    owned = [
-        pod
-        for pod in pods
-        if owner in {reference.get("uid") for reference in entries(pod, "metadata", "ownerReferences")}
-    ]
+    owned = [pod for pod in pods if owner and _is_owned(pod, owner)]
     return sorted(owned, key=lambda pod: str(section(pod, "metadata").get("creationTimestamp")), reverse=True)
 
 
-def _newest_replica_set(live: Tree, look: Look, labels: str) -> str | None:
+def _newest_replica_set(live: Tree, look: Look) -> Tree | None:
     revision = "deployment.kubernetes.io/revision"
     wanted = section(live, "metadata", "annotations").get(revision)
-    for each in look.find("apps/v1", "ReplicaSet", namespace_of(live), labels=labels):
-        if section(each, "metadata", "annotations").get(revision) == wanted:
-            return section(each, "metadata").get("uid")
-    return None
+    found = look.find("apps/v1", "ReplicaSet", namespace_of(live), labels=_selector(live))
+    return next(
+        (
+            each
+            for each in found
+            if section(each, "metadata", "annotations").get(revision) == wanted and _is_owned(each, live)
+        ),
+        None,
+    )
+
+
+def _is_owned(tree: Tree, owner: Tree) -> bool:
+    uid = section(owner, "metadata").get("uid")
+    return uid in {reference.get("uid") for reference in entries(tree, "metadata", "ownerReferences")}
+
+
+def _selector(live: Tree) -> str:
+    labels = section(live, "spec", "selector", "matchLabels")
+    return ",".join(f"{name}={value}" for name, value in labels.items())

@@ -60,7 +60,7 @@ def container(name: str = "c", **state: Any) -> dict[str, Any]:
 def replica_sets() -> list[dict[str, Any]]:
     revision = "deployment.kubernetes.io/revision"
     return [
-        {"metadata": {"name": uid, "uid": uid, "annotations": {revision: number}}}
+        {"metadata": {"name": uid, "uid": uid, "annotations": {revision: number}, "ownerReferences": [{"uid": "d"}]}}
         for uid, number in (("old", "1"), ("new", "2"))
     ]
 
@@ -88,6 +88,14 @@ def test_a_deployment_is_ready_when_all_is_new_and_nothing_old_is_left(live: dic
 def test_a_deployment_fails_at_its_own_deadline() -> None:
     late = deployment(conditions=[{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}])
     assert "no progress for 60 s (progressDeadlineSeconds)" in readiness.deployment(late, Cluster()).failure
+
+
+def test_the_next_good_change_is_not_blamed_for_the_deadline_that_the_last_one_missed() -> None:
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    cluster = Cluster({"ReplicaSet": replica_sets()})
+    for name, failed in (("new", True), ("old", False)):
+        late = deployment(conditions=[{**condition, "message": f'ReplicaSet "{name}" has timed out progressing.'}])
+        assert bool(readiness.deployment(late, cluster).failure) is failed
 
 
 @pytest.mark.parametrize(("since", "final"), [("2020-01-01T00:00:00Z", True), ("2999-01-01T00:00:00Z", False)])
