@@ -31,6 +31,7 @@ ARROW = {
     "category": pa.dictionary(pa.int32(), pa.string()),
     "time": pa.timestamp("us"),
 }
+BATCHES = 32  # joined at a time: pieces of few kilobytes that live as long as the reading would tear the heap
 HEADER = 1 << 20  # bytes in which the header of a CSV ends
 
 
@@ -181,10 +182,14 @@ def _cast(uri: str, name: str, kind: str, values: pa.Array) -> pa.Array:
 def _gather(batches: Iterator[pa.RecordBatch], kinds: Mapping[str, str]) -> Columns:
     """Each column in one piece. A batch's words become codes at once: its texts are not kept."""
     pieces: dict[str, list[pd.Series[Any]]] = {name: [] for name in kinds}
+    recent: dict[str, list[pd.Series[Any]]] = {name: [] for name in kinds}
     for batch in batches:
-        for name, there in pieces.items():
+        for name, there in recent.items():
             there.append(batch.column(name).to_pandas())
-    return {name: _joined(pieces.pop(name), kind) for name, kind in kinds.items()}
+            if len(there) == BATCHES:
+                pieces[name].append(_joined(there, kinds[name]))
+                there.clear()
+    return {name: _joined(pieces.pop(name) + recent.pop(name), kind) for name, kind in kinds.items()}
 
 
 def _joined(pieces: "list[pd.Series[Any]]", kind: str) -> "pd.Series[Any]":

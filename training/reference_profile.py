@@ -20,7 +20,7 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
 
     Numbers have quantiles and a histogram of 20 bins of equal width, words the counts of the 100 most frequent.
     """
-    labels = pd.Series(np.where(predictions.predicted, *reversed(project.target.labels)))
+    labels = pd.Series(pd.Categorical.from_codes(predictions.predicted.astype("int8"), pd.Index(project.target.labels)))
     return {
         "rows": len(known),
         "features": {
@@ -36,27 +36,32 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
 
 
 def _words(values: "pd.Series[Any]") -> dict[str, object]:
-    counts = values.value_counts()
+    counts = values.cat.codes.value_counts()
+    missing = int(counts.pop(-1)) if -1 in counts else 0
     frequent = counts.head(MOST_WORDS)
+    words = values.cat.categories
     return {
-        "missing": int(values.isna().sum()),
-        "counts": {str(word): int(count) for word, count in frequent.items() if count},
+        "missing": missing,
+        "counts": {str(words[code]): int(count) for code, count in zip(frequent.index, frequent, strict=True)},
         "others": int(counts.sum() - frequent.sum()),
     }
 
 
 def _numbers(values: "pd.Series[Any]", limits: tuple[float, float] | None = None) -> dict[str, object]:
-    present: NDArray[np.float64] = values.to_numpy(dtype="float64")
-    present = present[~np.isnan(present)]
+    present: NDArray[np.float64] = values.to_numpy(dtype="float64", copy=True)
+    if (gaps := np.isnan(present)).any():
+        present = present[~gaps]
+    if not len(present):
+        return {"missing": len(values)}
     counts, edges = np.histogram(present, BINS, limits)
+    deviation = float(present.std())
+    quantiles = np.quantile(present, list(QUANTILES), overwrite_input=True)
     return {
         "missing": len(values) - len(present),
         "mean": float(present.mean()),
-        "deviation": float(present.std()),
+        "deviation": deviation,
         "least": float(present.min()),
         "most": float(present.max()),
-        "quantiles": {
-            f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(present, list(QUANTILES)), strict=True)
-        },
+        "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
     }

@@ -60,7 +60,8 @@ def _random(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]
             raise DataError(
                 f"{len(rows)} of {len(table)} rows say {label}: too few to hold out {split.test_share:.0%} of them"
             )
-        mask[chance.choice(rows, count, replace=False, shuffle=False)] = True
+        chance.shuffle(rows)
+        mask[rows[:count]] = True
     return mask
 
 
@@ -86,7 +87,6 @@ def _take(table: pd.DataFrame, mask: NDArray[np.bool_]) -> tuple[pd.DataFrame, p
     known: dict[str, pd.Series[Any]] = {}
     unseen: dict[str, pd.Series[Any]] = {}
     for name in list(table.columns):
-        values = table.pop(name)
-        known[name] = values[~mask].reset_index(drop=True)
-        unseen[name] = values[mask].reset_index(drop=True)
+        values = table.pop(name).array  # a Series would number its rows, at 8 bytes each
+        known[name], unseen[name] = pd.Series(values[~mask]), pd.Series(values[mask])
     return pd.DataFrame(known, copy=False), pd.DataFrame(unseen, copy=False)

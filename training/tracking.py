@@ -246,7 +246,7 @@ class Patience:
                 if left <= 0:
                     raise TrackingError(
                         f"MLflow at {self.uri}, or its artifact store, went away during the run and did not come back "
-                        f"in {self.seconds:.0f} seconds ({fault}); {self.kept or 'nothing was trained yet'}; "
+                        f"in {self.seconds:.0f} seconds ({fault}); {self.kept or 'what was trained is logged'}; "
                         "see that both run, then start the job again"
                     ) from error
             LOG.warning("MLflow does not answer (%s); trying for %.0f more seconds", fault, left)
