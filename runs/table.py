@@ -18,7 +18,7 @@ def table(runs: Sequence[Run], results: Mapping[str, Result], now: datetime) -> 
     """One line a run; `results` by the Job's name."""
     made = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("run", "of", "by", "given", "status", "started (UTC)", "took", "metrics", "version"):
-        made.add_column(title, no_wrap=title == "run")
+        made.add_column(title, no_wrap=title in {"run", "version"})
     for run in runs:
         color = COLORS.get(run.status, "yellow")
         result = results.get(run.name)

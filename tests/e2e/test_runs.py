@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from lab import paths
+from lab.cluster import forward
 from tests.e2e.conftest import ENDPOINT, LAB, Platform, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -107,6 +109,39 @@ def test_a_run_on_a_full_gpu_pool_says_what_it_waits_for_and_waits_on_after_ctrl
         assert f"make follow RUN={waiting}" in following.stdout.read()
     assert following.returncode == 130
     assert waiting in {job["metadata"]["name"] for name in ("gpu-first", "gpu-second") for job in jobs(training, name)}
+
+
+def promote(*arguments: str) -> int:
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": forward.urls()["mlflow"]}
+    command = [sys.executable, "-m", "training.promote", ENDPOINT, *arguments]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def champion(platform: Platform) -> str:
+    found = platform.tracking("registered-models/alias", name=ENDPOINT, alias="champion")
+    return found["model_version"]["version"]
+
+
+def trained(platform: Platform, *values: str) -> str:
+    code, said = said_by("train", "churn", *values)
+    assert code == 0, said
+    return str(max(platform.versions()))
+
+
+def test_a_worse_version_is_refused_a_good_one_promoted_and_the_champion_before_comes_back(training: Platform) -> None:
+    first = str(min(training.versions()))
+    assert promote(first, "staging") == 3  # nobody validated it yet
+    assert said_by("validate", ENDPOINT, first)[0] == 0
+    assert [promote(first, stage) for stage in ("staging", "production")] == [0, 0]
+    code, said = said_by("validate", ENDPOINT, trained(training, "N_ESTIMATORS=1", "MAX_DEPTH=1"))
+    assert code == 3
+    assert "worse by more than" in said[-1]
+    good = trained(training, "N_ESTIMATORS=60")
+    assert said_by("validate", ENDPOINT, good)[0] == 0
+    assert [promote(good, stage) for stage in ("staging", "production")] == [0, 0]
+    assert champion(training) == good
+    assert promote("--rollback") == 0
+    assert champion(training) == first
 
 
 def unscheduled(platform: Platform) -> str | None:
