@@ -1,9 +1,10 @@
 """LitServe: `python litserve_server.py PORT`."""
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import litserve
+from fastapi import Request
 from table import array, load
 
 
@@ -14,8 +15,8 @@ class Model(litserve.LitAPI):
         del device
         self.model = load()
 
-    def decode_request(self, request: Any) -> Any:
-        return array(request)
+    def decode_request(self, request: Request) -> Any:
+        return array(cast("Any", request))  # LitServe passes the parsed body
 
     def predict(self, x: Any) -> Any:
         return self.model.predict(x)

@@ -16,6 +16,7 @@ converted = to_onnx(model, np.zeros((1, 4), dtype=np.float32), options=options)
 threads = onnxruntime.SessionOptions()
 threads.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(converted.SerializeToString(), threads, providers=["CPUExecutionProvider"])
+LABELS = [session.get_outputs()[0].name]
 HEADERS = [(b"content-type", b"application/json")]
 
 
@@ -29,7 +30,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     rows = array(json.loads(body)).astype(np.float32)
-    (labels,) = session.run(["output_label"], {"X": rows})
+    (labels,) = session.run(LABELS, {"X": rows})
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": json.dumps({"predictions": labels.tolist()}).encode()})
 
