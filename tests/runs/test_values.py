@@ -14,7 +14,11 @@ from tests.runs.world import World, template
 def words_of_make(folder: Path, *arguments: str) -> list[str]:
     """What a recipe finds out when the real make is called so."""
     (folder / "Makefile").write_text("train:\n\t@printenv MAKEFLAGS || true\n")
-    said = subprocess.run(["make", *arguments, "train"], cwd=folder, check=True, capture_output=True, text=True)
+    # As from a shell, also where make runs the tests.
+    shell = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    said = subprocess.run(
+        ["make", *arguments, "train"], cwd=folder, env=shell, check=True, capture_output=True, text=True
+    )
     return sorted(of_make(said.stdout.rstrip("\n")))
 
 
