@@ -51,7 +51,7 @@ models: .venv/.ready  ## the registry: stages, metrics, validation, and which ve
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
 	@lab tools --only pulumi
-	@pytest tests --ignore tests/e2e -n 2 --dist loadfile  # a module's engine runs are made once
+	@pytest tests --ignore tests/e2e -n 4 --dist loadfile --no-loadscope-reorder  # a module's engine runs are made once
 
 e2e: .venv/.ready  ## the whole path on the real cluster; takes over the lab's platform
 	@lab up --cluster-only

@@ -1,14 +1,15 @@
-"""One event loop for whatever declares resources.
-
-The Pulumi SDK takes the loop of its thread whenever an Output is made, and never closes one; `asyncio.run` in another
-test leaves the thread without any.
-"""
+"""What all tests share of the process that they run in."""
 
 import asyncio
+import logging
 
 import pytest
 
+# For whatever declares resources: the Pulumi SDK takes the loop of its thread whenever an Output is made, and never
+# closes one; `asyncio.run` in another test leaves the thread without any.
 LOOP = asyncio.new_event_loop()
+# A command under test logs to the output that pytest gave to that test, and may go on when it is closed.
+logging.raiseExceptions = False
 
 
 @pytest.hookimpl(tryfirst=True)
