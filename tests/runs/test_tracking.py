@@ -8,6 +8,8 @@ from tests.registry import MODEL, Registry
 from tests.runs.conftest import Command
 from tests.runs.world import JOB, World, complete, container, ended, job, pod, row, template, unschedulable
 
+pytestmark = pytest.mark.long
+
 CHURN = template()
 POD = f"{JOB}-aaaaa"
 

@@ -18,6 +18,8 @@ import pytest
 
 from tests.serving.zoo import save_sklearn, trees
 
+pytestmark = pytest.mark.long
+
 LIMIT = 200_000
 DEADLINE = 15  # seconds; the first refusal needs a part of MLflow that takes some to import
 PATIENCE = 90

@@ -23,6 +23,8 @@ from tests.registry import MODEL
 from tests.serving.payloads import Payload, payloads
 from tests.serving.zoo import QUICK, ZOO
 
+pytestmark = pytest.mark.long
+
 PAYLOADS = 50  # for each model
 
 

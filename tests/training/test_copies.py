@@ -10,6 +10,8 @@ from training import copies, promote, versions
 from training.candidate import fetch
 from training.versions import Client
 
+pytestmark = pytest.mark.long
+
 
 class Killed(BaseException):
     """Ends a process between two calls."""

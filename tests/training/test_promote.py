@@ -17,6 +17,8 @@ from training.claim import BusyError, Claim, Holder
 from training.promote import Request
 from training.stages import RefusedError, Stage
 
+pytestmark = pytest.mark.long
+
 KEPT = ("promoted_to_none", "promoted_to_staging", "promoted_to_production", "archived")
 NAMES = (f"promoted-{number}-{os.getpid()}" for number in itertools.count())
 

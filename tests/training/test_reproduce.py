@@ -10,6 +10,8 @@ from training.candidate import fetch
 from training.ending import BadInputError
 from training.reproduce import Recipe
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

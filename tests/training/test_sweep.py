@@ -20,6 +20,8 @@ from training.settings import Settings, SweepPlan
 from training.sweep import Sweep
 from training.tracking import Version
 
+pytestmark = pytest.mark.long
+
 NUMBERS = count()
 
 
