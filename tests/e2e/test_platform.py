@@ -244,6 +244,7 @@ def unschedulable(platform: Platform, name: str) -> str:
 def test_killing_the_engine_in_the_middle_of_up_leaves_nothing_behind(
     platform: Platform, versions: tuple[int, int]
 ) -> None:
+    before = served(platform)
     with platform.config_restored():
         platform.add_training("again")
         platform.set({VERSION: versions[1]})
@@ -262,6 +263,11 @@ def test_killing_the_engine_in_the_middle_of_up_leaves_nothing_behind(
         assert served(platform) == versions[1]
         assert platform.changes() == {}
     platform.up()
+    wait_for(
+        "the last pod of the other version to go",
+        lambda: pod_versions(platform) == {str(before)},
+        seconds=120,
+    )
 
 
 @pytest.mark.parametrize("process", ["kubelet", "containerd", "etcd"])
