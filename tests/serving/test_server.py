@@ -21,6 +21,8 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
+pytestmark = pytest.mark.long
+
 CLIENTS = 20
 JSON = {"content-type": "application/json"}
 PATIENCE = 60  # seconds; a process needs 5 of them on an idle machine

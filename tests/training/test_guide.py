@@ -12,6 +12,8 @@ from mlflow.tracking import MlflowClient
 from tests.registry import Registry
 from training import command, projects
 
+pytestmark = pytest.mark.long
+
 GUIDE = Path(__file__).parents[2] / "docs" / "training.md"
 
 

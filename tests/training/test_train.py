@@ -29,6 +29,8 @@ from training.project import Rows
 from training.projects import churn
 from training.settings import Settings
 
+pytestmark = pytest.mark.long
+
 
 class Metadata(Protocol):
     flavors: dict[str, dict[str, object]]

@@ -24,6 +24,8 @@ from training.limits import Limits
 from training.project import Classifier, Project
 from training.stages import RefusedError, Stage
 
+pytestmark = pytest.mark.long
+
 # A machine under test may be slow; how slow is not what these tests are about.
 LIMITS = Limits(latency_ms=10_000, resamples=100)
 MODEL = f"validated-{os.getpid()}"
