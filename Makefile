@@ -51,7 +51,7 @@ models: .venv/.ready  ## the registry: stages, metrics, validation, and which ve
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
 	@lab tools --only pulumi
-	@pytest tests --ignore tests/e2e -m "not long" -n 4 --dist loadfile --no-loadscope-reorder  # engine runs are made once a module, and first
+	@pytest tests --ignore tests/e2e -m "not long" -n 3 --dist loadfile --no-loadscope-reorder  # engine runs are made once a module, and first
 
 e2e: .venv/.ready  ## the long tests, then the whole path on the real cluster; takes over the lab's platform
 	@pytest tests --ignore tests/e2e -m long -n 2 --dist loadfile

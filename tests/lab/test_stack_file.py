@@ -11,7 +11,7 @@ from lab.commands import Processes
 from lab.engine import engine_environment
 from lab.stack import SECRETS, Stack, diagnosis
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 ROOT = Path(__file__).parent.parent.parent
 IMAGES = {"images.training": "lab.local/training:1", "foundation.images.postgres": "lab.local/postgres:2"}
 MakeStack = Callable[[str], Stack]
