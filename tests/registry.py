@@ -49,7 +49,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     with pytest.MonkeyPatch.context() as patch:
         # Where a process stands when it first meets a local store is where it puts the artifacts from then on.
         patch.chdir(shared)
-        MlflowClient(made.uri).search_experiments(max_results=1)
+        MlflowClient(made.uri).get_experiment("0")
     return made
 
 
