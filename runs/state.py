@@ -11,8 +11,8 @@ from runs.declared import GIVEN, SELECTOR
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 INDEX = "batch.kubernetes.io/job-completion-index"
-FINAL = {2: "bad input", 3: "refused"}
-"""What the training image exits with when another attempt would end the same way."""
+FINAL = (2, 3)
+"""What the training image exits with when another attempt would end the same way: bad input, refused."""
 
 Status = Literal["Waiting", "Pending", "Running", "Succeeded", "Failed"]
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from training.metrics import CONFIDENCE, Estimate, Predictions, measure, resamples
-from training.project import Classifier, Project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +20,6 @@ class Scores:
     other: Mapping[str, Estimate]
     """Empty, like `difference`, when there is no other model."""
     difference: Mapping[str, Estimate]
-
-
-def predict(project: Project[Any], model: Classifier, columns: Sequence[str], table: pd.DataFrame) -> Predictions:
-    """What a model that takes these columns says of the rows of a checked table of the project."""
-    interesting = project.target.labels[-1]
-    features = table[list(columns)]
-    return Predictions(
-        truth=(table[project.target.name] == interesting).to_numpy(),
-        predicted=np.asarray(model.predict(features) == interesting),
-        probability=model.predict_proba(features)[:, list(model.classes_).index(interesting)],
-    )
 
 
 def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: int) -> Scores:

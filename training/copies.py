@@ -121,10 +121,7 @@ def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run
         path = versions.download(client, uri, version, Path(folder))
         experiment = target.get_run(run_id).info.experiment_id
         made = target.create_logged_model(experiment, "model", run_id)
-        described = tracking.MLMODEL.load(str(path))
-        described.run_id, described.model_id, described.model_uuid = run_id, made.model_id, made.model_id
-        described.artifact_path = made.artifact_location
-        described.save(str(path / "MLmodel"))
+        tracking.name_in_files(path, made)
         target.log_model_artifacts(made.model_id, str(path))
         target.finalize_logged_model(made.model_id, "READY")
     return made.model_id

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 from numpy.typing import NDArray
 
-from training import candidate, comparison, signatures, skew, split
+from training import candidate, comparison, metrics, signatures, skew, split
 from training.candidate import Candidate, UnusableError
 from training.comparison import Scores
 from training.limits import Limits
@@ -196,7 +196,7 @@ def _predictions(question: Question, one: Candidate, unseen: pd.DataFrame) -> Pr
             "measured on it; train it with the project as it is now"
         )
     try:
-        return comparison.predict(question.project, one.load().get_raw_model(), columns, unseen)
+        return metrics.predict(question.project, one.load().get_raw_model(), unseen, columns)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise UnusableError(f"version {one.number} cannot predict the unseen rows: {reason(error)}") from error
 

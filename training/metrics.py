@@ -1,6 +1,6 @@
 """How well a model tells the two labels apart on rows it has not seen, and how sure that is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from training.project import Classifier, Project
 
+NAMES = ("accuracy", "f1", "roc_auc")
+"""What is measured of every model."""
 RESAMPLES = 200
 CONFIDENCE = 0.95
 
@@ -47,9 +49,11 @@ class Estimate:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def predict(project: Project[Any], model: Classifier, table: pd.DataFrame) -> Predictions:
-    """What the model says of the rows of a checked table."""
-    features, interesting = table[project.features], project.target.labels[-1]
+def predict(
+    project: Project[Any], model: Classifier, table: pd.DataFrame, columns: Sequence[str] | None = None
+) -> Predictions:
+    """What a model that takes these columns (the project's, unless told) says of the rows of a checked table."""
+    features, interesting = table[list(project.features if columns is None else columns)], project.target.labels[-1]
     return Predictions(
         truth=(table[project.target.name] == interesting).to_numpy(),
         predicted=model.predict(features) == interesting,

@@ -23,16 +23,15 @@ from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
 from rich.table import Table
 
-from training import candidate, comparison, data, ending, project, skew, source, split, versions
+from training import candidate, data, ending, project, skew, source, split, versions
 from training.candidate import Candidate
 from training.ending import BadInputError, FailedError
-from training.metrics import measure
+from training.metrics import NAMES, measure, predict
 from training.stages import RefusedError
 from training.versions import Client
 
 SAME = 1e-9
 """Probabilities and metrics that differ by less are the same: sums in another order differ in the last digits."""
-COMPARED = ("accuracy", "f1", "roc_auc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class Comparison:
     @property
     def is_same(self) -> bool:
         """Nobody could tell the two apart."""
-        metrics = all(abs(self.recorded[name] - self.again[name]) < SAME for name in COMPARED)
+        metrics = all(abs(self.recorded[name] - self.again[name]) < SAME for name in NAMES)
         return metrics and not self.other_labels and self.largest < SAME
 
 
@@ -124,9 +123,7 @@ def compare(made: Recipe, recorded: Candidate, again: Candidate) -> Comparison:
     """Both models on the rows held out of the recipe's data."""
     declared = project.load(made.project)
     unseen = split.held_out(declared, data.load(made.dataset, declared).table)
-    one, other = (
-        comparison.predict(declared, each.load().get_raw_model(), each.columns, unseen) for each in (recorded, again)
-    )
+    one, other = (predict(declared, each.load().get_raw_model(), unseen, each.columns) for each in (recorded, again))
     return Comparison(
         recorded=measure(one),
         again=measure(other),
@@ -167,7 +164,7 @@ def _table(found: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "recorded", "again", "difference"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name in COMPARED:
+    for name in NAMES:
         one, other = found.recorded[name], found.again[name]
         table.add_row(name, f"{one:.6f}", f"{other:.6f}", f"{abs(one - other):.2g}")
     table.add_row("other labels", "", f"of {found.rows}", str(found.other_labels))

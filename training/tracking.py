@@ -20,7 +20,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
@@ -190,13 +190,18 @@ def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, 
 def log_model(folder: Path) -> str:
     """The active run holds the model in the folder. Returns its URI; done again, it makes another one."""
     made = mlflow.initialize_logged_model("model")
+    name_in_files(folder, made)
+    MlflowClient().log_model_artifacts(made.model_id, str(folder))
+    mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+    return f"models:/{made.model_id}"
+
+
+def name_in_files(folder: Path, made: LoggedModel) -> None:
+    """The model's own files say which logged model, of which run, they are."""
     described = MLMODEL.load(str(folder))
     described.run_id, described.model_id = made.source_run_id, made.model_id
     described.model_uuid, described.artifact_path = made.model_id, made.artifact_location
     described.save(str(folder / "MLmodel"))
-    MlflowClient().log_model_artifacts(made.model_id, str(folder))
-    mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    return f"models:/{made.model_id}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from training import candidate, data, ending, judging, limits, project, report, tracking, versions
+from training import candidate, data, ending, judging, limits, metrics, project, report, tracking, versions
 from training.ending import BadInputError
 from training.limits import Limits
 from training.project import Project
@@ -30,7 +30,6 @@ from training.stages import BROKEN, NO_CHAMPION, PASSED, RUNNING, VALIDATED_AGAI
 from training.verdict import Report
 from training.versions import Client
 
-COMPARABLE = ("accuracy", "f1", "roc_auc")
 PATIENCE = 60.0
 """Seconds to wait for an MLflow that does not answer."""
 NEWEST = "the version's number; the newest that was not validated yet unless told"
@@ -149,7 +148,7 @@ def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
     """What its training measured on the rows that it held out of the data with the digest."""
     if version.tags.get("dataset_digest") != digest:
         return {}
-    return {name: float(version.tags[name]) for name in COMPARABLE if name in version.tags}
+    return {name: float(version.tags[name]) for name in metrics.NAMES if name in version.tags}
 
 
 def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]:

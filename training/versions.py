@@ -1,8 +1,8 @@
 """The model registry of MLflow: what is asked of it, and how its answers read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
@@ -14,6 +14,7 @@ from training.stages import Standing
 
 UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
 PAGE = 100
+Entry = TypeVar("Entry")
 
 
 class UnknownError(Exception):
@@ -76,26 +77,25 @@ def connect(uri: str) -> Client:
 
 def models(client: Client) -> list[Model]:
     """Every registered model, by name."""
-    found: list[Model] = []
-    token: str | None = None
-    while True:
-        page = client.search_registered_models(page_token=token)
-        found += page
-        token = cast("_Page", page).token
-        if not token:
-            return sorted(found, key=lambda model: model.name)
+    return sorted(_all(lambda token: client.search_registered_models(page_token=token)), key=lambda model: model.name)
 
 
 def versions(client: Client, model: str) -> list[ModelVersion]:
     """Every version of the model, the newest first; none when there is no such model."""
-    found: list[ModelVersion] = []
+    found = _all(lambda token: client.search_model_versions(f"name = '{model}'", page_token=token))
+    return sorted(found, key=lambda version: -int(version.version))
+
+
+def _all(ask: Callable[[str | None], Sequence[Entry]]) -> list[Entry]:
+    """What stands on all pages of an answer."""
+    found: list[Entry] = []
     token: str | None = None
     while True:
-        page = client.search_model_versions(f"name = '{model}'", page_token=token)
+        page = ask(token)
         found += page
         token = cast("_Page", page).token
         if not token:
-            return sorted(found, key=lambda version: -int(version.version))
+            return found
 
 
 def version(client: Client, model: str, number: int) -> ModelVersion:

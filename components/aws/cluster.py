@@ -13,6 +13,7 @@ from components.aws import kubernetes_access, load_balancer
 from components.aws.account import Account, arn
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.log_group import LogGroup, LogGroupArgs
+from components.aws.managed_policies import managed_policies
 from components.aws.policy_documents import trust_service
 
 POLICIES = (
@@ -159,15 +160,7 @@ def _role(
         permissions_boundary=args.permissions_boundary,
         opts=child,
     )
-    return role, [
-        aws.iam.RolePolicyAttachment(
-            f"{name}-{policy}",
-            role=role.name,
-            policy_arn=f"arn:{args.account.partition}:iam::aws:policy/{policy}",
-            opts=child,
-        )
-        for policy in POLICIES
-    ]
+    return role, managed_policies(name, role, POLICIES, account=args.account, opts=child)
 
 
 def _administrators(

@@ -8,6 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.aws.account import Account
+from components.aws.managed_policies import managed_policies
 from components.aws.policy_documents import trust_instances
 
 
@@ -31,13 +32,4 @@ def node_role(
         permissions_boundary=permissions_boundary,
         opts=opts,
     )
-    attached = [
-        aws.iam.RolePolicyAttachment(
-            f"{name}-{policy}",
-            role=role.name,
-            policy_arn=f"arn:{account.partition}:iam::aws:policy/{policy}",
-            opts=opts,
-        )
-        for policy in policies
-    ]
-    return role, attached
+    return role, managed_policies(name, role, policies, account=account, opts=opts)

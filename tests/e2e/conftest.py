@@ -132,6 +132,19 @@ class Platform:
         return {int(version["version"]): version for version in found}
 
 
+def training_jobs(platform: Platform, name: str) -> list[dict[str, Any]]:
+    return platform.items("jobs", "-n", "ml-training", "-l", f"app.kubernetes.io/instance={name}")
+
+
+def parameters_of(platform: Platform, version: dict[str, Any]) -> dict[str, str]:
+    run = platform.tracking("runs/get", run_id=version["run_id"])["run"]
+    return {parameter["key"]: parameter["value"] for parameter in run["data"]["params"]}
+
+
+def pods(platform: Platform, namespace: str, name: str) -> list[dict[str, Any]]:
+    return platform.items("pods", "-n", namespace, "-l", f"app.kubernetes.io/instance={name}")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep-lab", action="store_true", help="start from the lab's platform as it is, not from nothing")
 

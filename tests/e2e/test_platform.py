@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import time
-from typing import Any
 
 import pytest
 
 from lab import dataset, paths
 from lab.cluster import layout
 from lab.cluster.process import running
-from tests.e2e.conftest import ENDPOINT, LAB, OURS, Platform, wait_for
+from tests.e2e.conftest import ENDPOINT, LAB, OURS, Platform, parameters_of, pods, training_jobs, wait_for
 from tests.e2e.load import load
 
 pytestmark = pytest.mark.e2e
@@ -22,17 +21,8 @@ NO_TENURE = "s3://mlops-artifacts/datasets/no-tenure.csv"
 VERSION = f"endpoints.{ENDPOINT}.version"
 
 
-def training_jobs(platform: Platform, name: str) -> list[dict[str, Any]]:
-    return platform.items("jobs", "-n", "ml-training", "-l", f"app.kubernetes.io/instance={name}")
-
-
 def served(platform: Platform) -> int:
     return int(platform.predict(CUSTOMERS).headers["X-Model-Version"])
-
-
-def parameters_of(platform: Platform, version: dict[str, Any]) -> dict[str, str]:
-    run = platform.tracking("runs/get", run_id=version["run_id"])["run"]
-    return {parameter["key"]: parameter["value"] for parameter in run["data"]["params"]}
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +34,6 @@ def versions(platform: Platform) -> tuple[int, int]:
     platform.up()
     wait_for("another version", lambda: max(platform.versions()) > newest, seconds=180)
     return old, max(platform.versions())
-
-
-def pods(platform: Platform, namespace: str, name: str) -> list[dict[str, Any]]:
-    return platform.items("pods", "-n", namespace, "-l", f"app.kubernetes.io/instance={name}")
 
 
 def release(platform: Platform, version: int) -> None:
@@ -148,16 +134,18 @@ def test_a_version_that_does_not_exist_fails_the_rollout_and_leaves_the_old_one_
         assert f"{ENDPOINT} has no version 99; versions that exist: {known}" in failed.stdout + failed.stderr
         assert served(platform) == before
     platform.up()
-    wait_for(
-        "the last pod of the version that does not exist to go",
-        lambda: pod_versions(platform) == {str(before)},
-        seconds=120,
-    )
+    wait_until_alone(platform, before)
     assert platform.changes() == {}
 
 
-def pod_versions(platform: Platform) -> set[str]:
-    return {pod["metadata"]["labels"]["app.kubernetes.io/version"] for pod in pods(platform, "ml-serving", ENDPOINT)}
+def wait_until_alone(platform: Platform, version: int) -> None:
+    """No pod is left that would serve another version."""
+
+    def is_alone() -> bool:
+        there = pods(platform, "ml-serving", ENDPOINT)
+        return {pod["metadata"]["labels"]["app.kubernetes.io/version"] for pod in there} == {str(version)}
+
+    wait_for("the last pod of the other version to go", is_alone, seconds=120)
 
 
 def test_a_dataset_without_a_column_fails_the_job_with_the_name_of_the_column(platform: Platform) -> None:
@@ -263,11 +251,7 @@ def test_killing_the_engine_in_the_middle_of_up_leaves_nothing_behind(
         assert served(platform) == versions[1]
         assert platform.changes() == {}
     platform.up()
-    wait_for(
-        "the last pod of the other version to go",
-        lambda: pod_versions(platform) == {str(before)},
-        seconds=120,
-    )
+    wait_until_alone(platform, before)
 
 
 @pytest.mark.parametrize("process", ["kubelet", "containerd", "etcd"])

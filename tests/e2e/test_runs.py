@@ -5,13 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from lab import paths
 from lab.cluster import forward
-from tests.e2e.conftest import ENDPOINT, LAB, Platform, wait_for
+from tests.e2e.conftest import ENDPOINT, LAB, Platform, parameters_of, pods, training_jobs, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -47,37 +46,28 @@ def said_by(*arguments: str) -> tuple[int, list[str]]:
     return started.returncode, said
 
 
-def jobs(platform: Platform, name: str) -> list[dict[str, Any]]:
-    return platform.items("jobs", "-n", "ml-training", "-l", f"app.kubernetes.io/instance={name}")
-
-
-def parameters(platform: Platform, version: dict[str, Any]) -> dict[str, str]:
-    run = platform.tracking("runs/get", run_id=version["run_id"])["run"]
-    return {parameter["key"]: parameter["value"] for parameter in run["data"]["params"]}
-
-
 def test_a_run_by_hand_ends_with_its_version_and_leaves_the_stack_as_it_was(training: Platform) -> None:
     before = max(training.versions())
     code, said = said_by("train", "churn", "N_ESTIMATORS=30")
     assert code == 0, said
     assert said[-1] == f"version  {ENDPOINT} {before + 1}"
     assert "/#/experiments/" in said[-3]
-    assert parameters(training, training.versions()[before + 1])["n_estimators"] == "30"
+    assert parameters_of(training, training.versions()[before + 1])["n_estimators"] == "30"
     assert any(f"{ENDPOINT} {before + 1}" in line for line in said_by("list", "--name", "churn")[1])
     assert training.changes() == {}
 
 
 def test_a_run_with_bad_data_ends_with_its_reason_and_is_not_tried_again(training: Platform) -> None:
-    before = {job["metadata"]["uid"] for job in jobs(training, "churn")}
+    before = {job["metadata"]["uid"] for job in training_jobs(training, "churn")}
     code, said = said_by("train", "churn", "MAX_DEPTH=0")
     assert code == 2
     assert "max_depth" in "\n".join(said[-3:])
-    (made,) = [job for job in jobs(training, "churn") if job["metadata"]["uid"] not in before]
+    (made,) = [job for job in training_jobs(training, "churn") if job["metadata"]["uid"] not in before]
     assert made["status"]["failed"] == 1
 
 
 def test_a_sweep_runs_two_at_a_time_and_registers_one_version(training: Platform) -> None:
-    (job,) = jobs(training, "swept")
+    (job,) = training_jobs(training, "swept")
     most = 0
 
     def is_over() -> bool:
@@ -95,7 +85,7 @@ def test_a_sweep_runs_two_at_a_time_and_registers_one_version(training: Platform
 
 
 def test_a_schedule_starts_a_run_when_the_time_comes(training: Platform) -> None:
-    (made, *_) = wait_for("a run by the clock", lambda: jobs(training, "timed"), seconds=90)
+    (made, *_) = wait_for("a run by the clock", lambda: training_jobs(training, "timed"), seconds=90)
     assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "cronjob"
     wait_for("a version of it", lambda: training.versions("churn-timed"), seconds=180)
 
@@ -108,7 +98,9 @@ def test_a_run_on_a_full_gpu_pool_says_what_it_waits_for_and_waits_on_after_ctrl
         following.send_signal(signal.SIGINT)
         assert f"make follow RUN={waiting}" in following.stdout.read()
     assert following.returncode == 130
-    assert waiting in {job["metadata"]["name"] for name in ("gpu-first", "gpu-second") for job in jobs(training, name)}
+    assert waiting in {
+        job["metadata"]["name"] for name in ("gpu-first", "gpu-second") for job in training_jobs(training, name)
+    }
 
 
 def promote(*arguments: str) -> int:
@@ -146,10 +138,6 @@ def test_a_worse_version_is_refused_a_good_one_promoted_and_the_champion_before_
 
 def unscheduled(platform: Platform) -> str | None:
     """The Job of the GPU pool whose pod has no node."""
-    pods = [
-        pod
-        for name in ("gpu-first", "gpu-second")
-        for pod in platform.items("pods", "-n", "ml-training", "-l", f"app.kubernetes.io/instance={name}")
-    ]
-    names = [pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] for pod in pods if "nodeName" not in pod["spec"]]
-    return names[0] if len(pods) == 2 and names else None
+    both = [pod for name in ("gpu-first", "gpu-second") for pod in pods(platform, "ml-training", name)]
+    names = [pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] for pod in both if "nodeName" not in pod["spec"]]
+    return names[0] if len(both) == 2 and names else None

@@ -1,0 +1,25 @@
+"""Policies that AWS itself keeps, on a role."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.account import Account
+
+
+def managed_policies(
+    name: str, role: aws.iam.Role, policies: Sequence[str], *, account: Account, opts: pulumi.ResourceOptions
+) -> list[aws.iam.RolePolicyAttachment]:
+    """The role has AWS's own `policies`, given by name, once these attachments exist."""
+    return [
+        aws.iam.RolePolicyAttachment(
+            f"{name}-{policy}",
+            role=role.name,
+            policy_arn=f"arn:{account.partition}:iam::aws:policy/{policy}",
+            opts=opts,
+        )
+        for policy in policies
+    ]
