@@ -333,7 +333,7 @@ def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Re
 def test_an_mlflow_that_is_not_there_is_waited_for_and_told(run: Training) -> None:
     code, log = run(mlflow_tracking_uri="http://127.0.0.1:9", mlflow_patience_seconds=0.2)
     assert code == 1
-    assert "does not answer ([Errno 111] Connection refused); trying for" in log[0]
+    assert "does not answer ([Errno 111] Connection refused); trying for" in log[1]
     assert log[-1].startswith("MLflow at http://127.0.0.1:9 does not answer")
     assert "check MLFLOW_TRACKING_URI" in log[-1]
 
@@ -372,6 +372,20 @@ def test_a_run_that_is_stopped_from_outside_does_not_stay_running_in_mlflow(
     assert code == 1
     assert log[-1].startswith("stopped from outside")
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
+
+
+def test_the_first_line_comes_before_anything_that_takes_seconds_to_import(tmp_path: Path) -> None:
+    slow = ["boto3", "lightgbm", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "scipy", "sklearn"]
+    without = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({slow})); "
+        "runpy.run_module('training.train', {}, '__main__')"
+    )
+    given = {"PROJECT": "churn", "DATASET": "a.csv", "MODEL": "m", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    ended = subprocess.run(
+        [sys.executable, "-c", without], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.splitlines() == ["churn: a model is trained from a.csv"]
+    assert "ModuleNotFoundError" in ended.stderr
 
 
 def test_the_process_needs_no_pulumi_and_ends_with_the_sentence_and_its_code(tmp_path: Path) -> None:
