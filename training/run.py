@@ -105,7 +105,14 @@ class _Run:
 
         evaluation = evaluate(self.project, model, known, unseen, self.folder / "evaluation")
         LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
-        tracking.save_model(self.project, model, example, evaluation.profile, self.folder / "model")
+        tracking.save_model(
+            self.project,
+            model,
+            self.folder / "model",
+            example=example,
+            profile=evaluation.profile,
+            ranges=evaluation.ranges,
+        )
         return tracking.Version(
             model_uri=self._log(evaluation, learnt_from.facts, start),
             description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",

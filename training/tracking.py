@@ -68,6 +68,7 @@ class _MlflowSklearn(Protocol):
         pip_requirements: Sequence[str],
         skops_trusted_types: Sequence[str],
         extra_files: Sequence[str],
+        metadata: Mapping[str, object],
     ) -> None: ...
 
 
@@ -170,7 +171,15 @@ def _signature(project: Project[Any]) -> ModelSignature:
     )
 
 
-def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, profile: Path, folder: Path) -> None:
+def save_model(
+    project: Project[Any],
+    model: Classifier,
+    folder: Path,
+    *,
+    example: pd.DataFrame,
+    profile: Path,
+    ranges: Mapping[str, Sequence[float]],
+) -> None:
     """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried.
 
     Raises:
@@ -186,6 +195,7 @@ def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, 
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=[*TRUSTED, *project.trusted],
             extra_files=[str(profile)],
+            metadata={"feature_ranges": dict(ranges)},  # a server counts what lies outside
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
     except MlflowException as error:

@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+import serving.model
 from tests.registry import MODEL, ROWS, Registry
 from training import data, project, split, tracking, train
 from training.metrics import predict
@@ -178,6 +179,15 @@ def test_a_version_carries_the_distributions_that_it_was_trained_on(registry: Re
     assert sum(features["total_charges"]["histogram"]["counts"]) == known["total_charges"].notna().sum()
     assert sum(profile["prediction"]["label"]["counts"].values()) == ROWS - 300
     assert profile["prediction"]["probability"]["histogram"]["edges"][::20] == [0, 1]
+
+
+def test_the_server_of_a_version_knows_the_ranges_that_it_learnt_from(registry: Registry) -> None:
+    mlflow.set_tracking_uri(registry.uri)
+    served = serving.model.load(Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1")), MODEL)
+    known = split.divide(churn.PROJECT, data.load(str(registry.dataset), churn.PROJECT).table)[0]
+    numbers = known.select_dtypes("number")
+    assert served.ranges == dict(zip(numbers, zip(numbers.min(), numbers.max(), strict=True), strict=True))
+    assert len(served.ranges) == 9
 
 
 @pytest.mark.parametrize("name", ["churn", "churn_boosted"])
