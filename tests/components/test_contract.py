@@ -10,9 +10,9 @@ from components.training_job import BAD_INPUT
 from runs import state, tracking
 from serving.settings import FetchSettings, ServerSettings
 from tests.deployed import deployed, environment, local
+from training.run import explain
 from training.settings import Settings as TrainingSettings
 from training.settings import SettingsError
-from training.train import explain
 
 POD = {
     "metadata.labels['batch.kubernetes.io/job-name']": "churn-0a1b2c3d",
