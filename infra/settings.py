@@ -20,6 +20,7 @@ from infra.problems import PREFIX, Problem
 from infra.quantities import cpu_text, memory_text, octets, thousandths
 from infra.rules import Rule
 from infra.secret_rules import SecretRule
+from infra.validation_settings import Validation
 
 
 class Gpu(Model):
@@ -156,6 +157,7 @@ class Training(Model):
     service_account: training_rules.ObjectName | None = None
     schedule: training_settings.Schedule | None = Field(None, json_schema_extra=training_settings.or_text)
     sweep: training_settings.Sweep | None = None
+    validation: Validation = Validation()
 
     @field_validator("node_pool")
     @classmethod
@@ -231,6 +233,16 @@ class Training(Model):
                     f"{pods} pods at once with {_amounts(*asked)}" + f", gpus {gpus}" * bool(gpus)
                 )
         return sweep
+
+    @field_validator("validation")
+    @classmethod
+    def _one_pod_within_the_quota(cls, validation: Validation, info: ValidationInfo) -> Validation:
+        if quotas := _rest(info).quotas:
+            memory = validation.memory or "1Ki"  # else the run's own, which is within
+            asked, limit = (thousandths(validation.cpu), octets(memory)), quotas.training
+            if asked[0] > thousandths(limit.cpu) or asked[1] > octets(limit.memory):
+                raise training_rules.VALIDATION_WITHIN_QUOTA.broken(f"cpu {validation.cpu}, memory {validation.memory}")
+        return validation
 
 
 class ReplicaRange(Model):
