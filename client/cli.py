@@ -1,5 +1,6 @@
 """The command line of clients: `make predict` and `make client`, against a URL or through kubectl."""
 
+import asyncio
 import signal
 import sys
 import time
@@ -8,14 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from client.endpoint import Direct, Way
+from client.columns import Takes, read
+from client.endpoint import Direct, Endpoint, Way
 from client.errors import EndpointError, InputError
+from client.generate import source
 from client.predict import Done, Order, Watch, predict
 from client.tunnel import Tunnel
+from components import names
 from runs.cluster import Cluster
 from runs.errors import RunsError
 
@@ -59,15 +64,34 @@ def predict_(
     print(_summary(done, order, time.monotonic() - start))
 
 
+@app.command(name="generate")
+def generate_(model: Model, *, url: Url = None, context: Context = None) -> None:
+    """Write a typed Python client of the version that is served now, to stdout."""
+    with _way(model, url, context) as way:
+        takes = asyncio.run(_takes(way, url or model))
+    address = _checked(url) if url else f"http://{model}.{names.SERVING}"
+    sys.stdout.write(source(takes, address))
+
+
+async def _takes(way: Way, name: str) -> Takes:
+    async with httpx.AsyncClient() as http:
+        return read(await Endpoint(http=http, way=way, name=name, patience=Order.patience).schema())
+
+
 @contextmanager
 def _way(model: str, url: str | None, context: str | None) -> Generator[Way]:
     if url:
-        if not url.startswith(("http://", "https://")):
-            raise InputError(f"--url {url} is no address; write it as in http://localhost:8080")
-        yield Direct(url.rstrip("/").removesuffix("/invocations"))
+        yield Direct(_checked(url))
         return
     with Tunnel(Cluster(context=context), model) as tunnel:
         yield tunnel
+
+
+def _checked(url: str) -> str:
+    """Without a path that is written by habit."""
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"--url {url} is no address; write it as in http://localhost:8080")
+    return url.rstrip("/").removesuffix("/invocations")
 
 
 @contextmanager
