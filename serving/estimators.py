@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from serving.forest import FEATURE_MASK, Forest, Tree
+from serving.forest import MOST_FEATURES, Forest, Tree
 from serving.forms import Row
 from serving.signature import Signature
 
@@ -200,7 +200,7 @@ def _trees(final: object, method: str) -> Decide | None:
         trees = cast("list[Tree]", [fitted.tree_])
     else:
         return None
-    if fitted.n_outputs_ != 1 or fitted.n_features_in_ > FEATURE_MASK:
+    if fitted.n_outputs_ != 1 or fitted.n_features_in_ > MOST_FEATURES:
         return None
     forest = Forest(trees)
 
