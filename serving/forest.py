@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
 MOST_FEATURES = 1 << 16
-# A node is one number, since fetching from memory is what takes time: the threshold, then in this many bits the place of
-# the left child and the feature.
+# A node is one number, since fetching from memory is what takes time: the threshold, then in this many bits the place
+# of the left child and the feature.
 LOW_BITS = 32
 LOW_MASK = (1 << LOW_BITS) - 1
 # Rows at a time: their places in all trees stay in the CPU's cache.
