@@ -20,6 +20,7 @@ from serving.answers import Answer
 from serving.failure import ServingError
 from serving.metrics import Metrics
 from serving.model import EXAMPLE, Model, load
+from serving.openapi import document
 from serving.schema import request_schema
 from serving.scoring import Call, score, score_slowly
 from serving.settings import ServerSettings
@@ -91,13 +92,15 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: Threads | None = None
         self._slow: Threads | None = None
-        schema = json.dumps(request_schema(model.signature, settings.title)).encode()
+        schema = request_schema(model.signature, settings.title)
+        pages = document(settings.title, str(settings.model_version), schema)
         self._pages: dict[str, Callable[[], Answer]] = {
             "/ping": self._health,
             "/health": self._health,
             "/version": lambda: Answer(status=200, body=version("mlflow-skinny").encode()),
             "/metrics": lambda: Answer(status=200, body=self.metrics.text(), media_type=CONTENT_TYPE_LATEST),
-            "/schema": lambda: Answer(status=200, body=schema, media_type="application/schema+json"),
+            "/schema": lambda: Answer(status=200, body=_json(schema), media_type="application/schema+json"),
+            "/openapi.json": lambda: Answer(status=200, body=_json(pages)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -256,6 +259,10 @@ class Server:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _json(page: Mapping[str, Any]) -> bytes:
+    return json.dumps(page).encode()
 
 
 async def _rest(start: bytes, receive: Receive, limit: int) -> bytes | None:

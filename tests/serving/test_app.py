@@ -81,6 +81,7 @@ def test_a_refusal_is_counted_under_its_code(server: app.Server) -> None:
         ("GET", "/health", 200),
         ("GET", "/version", 200),
         ("GET", "/metrics", 200),
+        ("GET", "/openapi.json", 200),
         ("POST", "/invocations", 415),
         ("GET", "/invocations", 405),
         ("GET", "/nowhere", 404),
