@@ -48,6 +48,12 @@ def too_many(waiting: int) -> Answer:
     return Answer(status=429, body=body, headers=((b"retry-after", b"1"),))
 
 
+def leaving() -> Answer:
+    """To a request that came after the order to stop."""
+    body = _error("TEMPORARILY_UNAVAILABLE", "This server stops; try again in a second, on another connection.")
+    return Answer(status=503, body=body, headers=((b"retry-after", b"1"),), closes=True)
+
+
 def too_late(seconds: float) -> Answer:
     """To a request that was not predicted in time."""
     return refusal(

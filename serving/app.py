@@ -111,10 +111,14 @@ class Server:
         head = {name: value for name, value in scope["headers"] if name in HEADERS}
         request_id = self._request_id(head.get(b"x-request-id"))
         method, path = scope["method"], scope["path"]
+        if leaving := "leaving" in scope.get("state", ()):
+            self.draining = True
         if path == "/invocations" and method == "POST":
             self.metrics.in_flight += 1
             try:
-                answer = await self._invocation(head, receive, request_id)
+                answer = (
+                    self._refuse(answers.leaving()) if leaving else await self._invocation(head, receive, request_id)
+                )
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
