@@ -5,10 +5,12 @@ import json
 import logging
 import re
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, count
+from math import ceil
 from secrets import token_hex
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -34,6 +36,9 @@ Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 READ_ON = 4
 # A thread that is with one request for this many deadlines will not come back.
 STUCK = 2
+# Of the deadline. Who would wait longer is refused at once: a queue as long as the deadline makes every answer late.
+HOPE = 0.5
+LOG_EVERY = 1  # second: under overload refusals are counted, and told together
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 HEADERS = frozenset({b"content-type", b"traceparent", b"x-request-id"})
 
@@ -91,6 +96,7 @@ class Server:
         self._ids, self._prefix = count(1), token_hex(6)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: Threads | None = None
+        self._refused: Counter[int] = Counter()
         self._slow: Threads | None = None
         schema = request_schema(model.signature, settings.title)
         pages = document(settings.title, str(settings.model_version), schema)
@@ -144,7 +150,7 @@ class Server:
         self._slow = Threads(settings.threads, partial(score_slowly, self._model), self._deliver)
         self._threads = Threads(
             settings.threads,
-            partial(score, self._model, self._slow.put),
+            partial(score, self._model, self._leave),
             self._deliver,
             most=settings.max_batch,
             patience=settings.max_wait_ms / 1000,
@@ -152,6 +158,7 @@ class Server:
 
     def stop(self) -> None:
         """No more predictions are made."""
+        self._tell_refusals()
         for threads in self._all_threads():
             threads.stop()
 
@@ -197,8 +204,8 @@ class Server:
     async def _predicted(self, call: Call) -> Answer:
         if self._threads is None or self._loop is None:
             raise RuntimeError("the server was not started")
-        if self._waiting() >= self.settings.max_queue:
-            return self._refuse(answers.too_many(self.settings.max_queue))
+        if full := self._full(self._threads):
+            return self._refuse(full)
         call.waiting = waiting = self._loop.create_future()
         alarm = self._loop.call_later(self.settings.deadline_seconds, self._give_up, waiting)
         self._threads.put(call)
@@ -206,6 +213,24 @@ class Server:
             return await waiting
         finally:
             alarm.cancel()
+
+    def _full(self, threads: Threads) -> Answer | None:
+        """The refusal of a request that these threads would not come to in time."""
+        waiting, seconds = self._waiting(), threads.wait()
+        if waiting < self.settings.max_queue and seconds <= HOPE * self.settings.deadline_seconds:
+            return None
+        return answers.too_many(waiting, max(1, ceil(seconds)))
+
+    def _leave(self, call: Call) -> None:
+        """For the threads that ask MLflow, if they would come to it in time. Called in the others."""
+        if not self._slow:
+            raise RuntimeError("the server was not started")
+        if full := self._full(self._slow):
+            call.answer = full
+            call.predicted = call.finished = perf_counter()
+            self._deliver([call])
+        else:
+            self._slow.put(call)
 
     def _give_up(self, waiting: asyncio.Future[Answer]) -> None:
         if not waiting.done():
@@ -227,9 +252,16 @@ class Server:
                 watch(call)
 
     def _refuse(self, answer: Answer) -> Answer:
-        LOG.warning("request refused", extra={"about": {"status": answer.status}})
         self.metrics.refused(answer.status)
+        if not self._refused and self._loop:
+            self._loop.call_later(LOG_EVERY, self._tell_refusals)
+        self._refused[answer.status] += 1
         return answer
+
+    def _tell_refusals(self) -> None:
+        for status, times in self._refused.items():
+            LOG.warning("requests refused", extra={"about": {"status": status, "count": times}})
+        self._refused.clear()
 
     def _health(self) -> Answer:
         """A server whose threads all hang can only be started anew."""
