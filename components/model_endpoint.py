@@ -9,9 +9,10 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import names, pods
+from components import names, pods, prediction_log
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
+from components.prediction_log import PredictionLog
 from components.service import service
 
 PORT = names.SERVING_PORT
@@ -42,6 +43,7 @@ class ModelEndpointArgs:
     artifact_store: ArtifactStore
     grant: Grant
     ingress: Ingress | None = None
+    prediction_log: PredictionLog | None = None
 
 
 class ModelEndpoint(pulumi.ComponentResource):
@@ -88,6 +90,7 @@ def _deployment(
     selector: Mapping[str, str], labels: Mapping[str, str], args: ModelEndpointArgs
 ) -> k8s.apps.v1.DeploymentSpecArgsDict:
     """Without `replicas`, which belong to the autoscaler."""
+    log = args.prediction_log
     return {
         "selector": {"match_labels": selector},
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
@@ -100,10 +103,16 @@ def _deployment(
                 **pods.hardened(_server(args)),
                 "service_account_name": args.grant.service_account,
                 "topology_spread_constraints": pods.spread(selector),
-                "termination_grace_period_seconds": args.drain_seconds + REQUEST_SECONDS + 5,
-                "init_containers": [_fetch(args)],
+                "termination_grace_period_seconds": args.drain_seconds
+                + REQUEST_SECONDS
+                + (5 + prediction_log.DRAIN_SECONDS if log else 5),
+                "init_containers": [_fetch(args), *([_shipper(args)] if log else [])],
                 # A model that needs more disk than the pod has memory could not be loaded either.
-                "volumes": [pods.scratch("tmp", "256Mi"), pods.scratch("model", args.memory)],
+                "volumes": [
+                    pods.scratch("tmp", "256Mi"),
+                    pods.scratch("model", args.memory),
+                    *([prediction_log.volume(log)] if log else []),
+                ],
             },
         },
     }
@@ -127,13 +136,25 @@ def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     }
 
 
+def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return prediction_log.shipper(_container(args), _model(args), args.artifact_store, args.grant)
+
+
 def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     """Without address or credentials of any store: it serves what lies in its folder."""
+    log = args.prediction_log
     ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
     return {
         **_container(args),
         "name": "server",
-        "env": pods.environment({**_model(args), "DRAIN_SECONDS": str(REQUEST_SECONDS), "PORT": str(PORT)}),
+        "env": pods.environment(
+            {
+                **_model(args),
+                "DRAIN_SECONDS": str(REQUEST_SECONDS),
+                "PORT": str(PORT),
+                **(prediction_log.environment(log) if log else {}),
+            }
+        ),
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
         "startup_probe": {**ping, "period_seconds": 1, "failure_threshold": args.startup_seconds},
         "readiness_probe": {**ping, "period_seconds": 5, "failure_threshold": 2},
@@ -147,7 +168,11 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
         "lifecycle": {
             "pre_stop": {"exec_": {"command": ["/bin/sh", "-c", f"kill -USR1 1; sleep {args.drain_seconds}"]}}
         },
-        "volume_mounts": [pods.TMP, {"name": "model", "mount_path": "/model", "read_only": True}],
+        "volume_mounts": [
+            pods.TMP,
+            {"name": "model", "mount_path": "/model", "read_only": True},
+            *([prediction_log.MOUNT] if log else []),
+        ],
     }
 
 
@@ -183,8 +208,13 @@ def _autoscaling(
         "max_replicas": args.max_replicas,
         "metrics": [
             {
-                "type": "Resource",
-                "resource": {"name": resource, "target": {"type": "Utilization", "average_utilization": percent}},
+                # The server's alone: what ships the prediction log says nothing about how busy it is.
+                "type": "ContainerResource",
+                "container_resource": {
+                    "name": resource,
+                    "container": "server",
+                    "target": {"type": "Utilization", "average_utilization": percent},
+                },
             }
             for resource, percent in (("cpu", CPU_TARGET), ("memory", MEMORY_TARGET))
         ],

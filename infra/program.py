@@ -6,6 +6,7 @@ from pulumi import Input, ResourceOptions
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
+from components.prediction_log import PredictionLog
 from components.sweep import Scalar, Sweep
 from components.training_container import SecretValue
 from components.training_job import TrainingJob, TrainingJobArgs
@@ -125,6 +126,7 @@ def _endpoint(
         artifact_store=base.artifact_store,
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),
+        prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
     )
 
 

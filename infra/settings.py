@@ -13,6 +13,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from components import prediction_log
 from infra import aws_rules, problems, rules, secret_rules, training_rules, training_settings
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
 from infra.model import Model
@@ -263,6 +264,17 @@ class ReplicaRange(Model):
         return most
 
 
+class PredictionLog(Model):
+    """What was asked and answered, as Parquet under predictions/ in the artifact store's bucket.
+
+    `spool_mib` may wait on a pod's node while the store does not answer.
+    """
+
+    sample: rules.Share = 1.0
+    redact: tuple[rules.ColumnName, ...] = ()
+    spool_mib: rules.SpoolMebibytes = 256
+
+
 class Endpoint(Model):
     """One version of one registered model, served under the model's name."""
 
@@ -273,6 +285,14 @@ class Endpoint(Model):
     startup_seconds: rules.StartupSeconds = 45
     drain_seconds: rules.DrainSeconds = 5
     ingress: Ingress | None = None
+    prediction_log: PredictionLog | None = None
+
+    @property
+    def pod(self) -> tuple[int, int]:
+        """CPU in thousandths and memory in bytes that a pod of it asks for."""
+        log = self.prediction_log is not None
+        cpu = thousandths(self.cpu) + log * thousandths(prediction_log.CPU)
+        return cpu, octets(self.memory) + log * octets(prediction_log.MEMORY)
 
     @field_validator("ingress")
     @classmethod
@@ -417,7 +437,7 @@ def _limits(quota: Quota) -> tuple[int, int, int]:
 
 def _demand(endpoints: Iterable[Endpoint]) -> tuple[int, int, int]:
     """CPU, memory and pods with every endpoint at its maximum and one pod more: a release starts it first."""
-    asked = [(e.replicas.max + 1, thousandths(e.cpu), octets(e.memory)) for e in endpoints]
+    asked = [(e.replicas.max + 1, *e.pod) for e in endpoints]
     return sum(n * cpu for n, cpu, _ in asked), sum(n * memory for n, _, memory in asked), sum(n for n, _, _ in asked)
 
 

@@ -44,6 +44,7 @@ class _Mlflow(Protocol):
     def unchecked(self, model: "_Pyfunc") -> Callable[[Any], object]: ...
     def encode(self, value: object) -> object: ...
     def score(self, model: "_Pyfunc", content_type: str | None, body: bytes) -> Answer: ...
+    def rows(self, model: "_Pyfunc", content_type: str, body: bytes, names: Sequence[str]) -> list[Row] | None: ...
 
 
 class _Pyfunc(Protocol):
@@ -89,9 +90,16 @@ class Model:
 
     def left_to_mlflow(self, content_type: str | None, body: bytes) -> Answer:
         """The answer of MLflow's own functions to any request, a refusal included."""
+        return mlflow_protocol().score(self._by_mlflow(), content_type, body)
+
+    def rows_by_mlflow(self, content_type: str | None, body: bytes, names: Sequence[str]) -> list[Row] | None:
+        """The columns of these names in a body that MLflow has answered; None where it is no such table."""
+        return mlflow_protocol().rows(self._by_mlflow(), content_type or "", body, names) if names else None
+
+    def _by_mlflow(self) -> _Pyfunc:
         with self._lock:
             self._pyfunc = self._pyfunc or self.make_pyfunc()
-        return mlflow_protocol().score(self._pyfunc, content_type, body)
+        return self._pyfunc
 
 
 def load(folder: Path, title: str, *, pickles: bool = True) -> Model:

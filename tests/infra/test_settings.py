@@ -241,6 +241,16 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("endpoints.churn-predictor.replicas", 3, "is 3: must be a mapping, because it holds max, min"),
     ("endpoints.churn-predictor.startup_seconds", 1, "from 5 to 3600"),
     ("endpoints.churn-predictor.drain_seconds", 0, "from 1 to 300"),
+    ("endpoints.churn-predictor.prediction_log", True, "is true: must be a mapping"),
+    ("endpoints.churn-predictor.prediction_log.sample", 0, "is 0: must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.sample", "10%", "must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.spool_mib", 1, "from 8 to 65536"),
+    (
+        "endpoints.churn-predictor.prediction_log.redact",
+        ["email", ""],
+        'is "": must be the name of a column',
+        "endpoints.churn-predictor.prediction_log.redact.1",
+    ),
     (
         "quotas.serving",
         {"cpu": 1, "memory": "2Gi", "pods": 9},
@@ -261,6 +271,14 @@ def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: t
     assert said.removeprefix("is ") in sentence
     reason = sentence.partition(", because ")[2]
     assert reason.partition("; ")[2]
+
+
+def test_what_ships_a_prediction_log_counts_in_the_quota() -> None:
+    """Four pods of 100m and 1Gi at the peak, each with 50m and 384Mi more."""
+    asked = {"quotas.serving": {"cpu": "500m", "memory": "5Gi", "pods": 4}}
+    assert not problems(changed(asked))
+    (line,) = problems(changed({**asked, "endpoints.churn-predictor.prediction_log": {}}))
+    assert "is cpu 600m, memory 5632Mi, pods 4 at the peak" in line
 
 
 def test_every_problem_of_a_file_is_found_at_once() -> None:
