@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from components import names
+from components.autoscaling import IN_FLIGHT
 from components.training_job import BAD_INPUT
 from runs import state, tracking
+from serving.metrics import Metrics
 from serving.settings import FetchSettings, ServerSettings
 from tests.deployed import deployed, environment, local
 from training.settings import Settings as TrainingSettings
@@ -123,6 +125,11 @@ def test_no_variable_is_written_for_nobody(kind: str, name: str, group: str, rea
     written = environment(local().one(f":{kind}", name).spec["template"]["spec"][group][0]).keys()
     read = {field.upper() for reader in readers for field in reader.model_fields}
     assert written - read <= READ_BY_LIBRARIES
+
+
+def test_the_autoscaler_follows_a_number_that_the_server_tells() -> None:
+    told = Metrics({"model": "m", "version": "1", "role": "primary"}, None, {}).text().decode()
+    assert f"# TYPE {IN_FLIGHT} gauge" in told
 
 
 def test_training_exits_with_the_code_that_stops_the_job() -> None:
