@@ -127,12 +127,12 @@ class ServerSettings(Settings):
     prediction_log_segment_seconds: float = Field(60, gt=0, description="and so is one of this age", examples=["60"])
 
     def prepare_process(self) -> None:
-        """Numerical libraries take one thread for each CPU of the container, not of the machine.
+        """Numerical libraries take as many threads as there are predictions at a time: not the machine's CPUs.
 
         They read this once, when they are loaded: call it before anything imports numpy.
         """
         for variable in THREAD_POOLS:
-            os.environ.setdefault(variable, str(cpu_limit()))
+            os.environ.setdefault(variable, str(self.threads))
         # Under this name MLflow enforces a signature as `mlflow models serve` does.
         os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
         # Its warnings repeat, in its own format, what the answer and our line say.

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from components import names
+from components.autoscaling import IN_FLIGHT
 from components.training_job import BAD_INPUT
 from runs import state, tracking
+from serving.metrics import Metrics
 from serving.settings import FetchSettings, ServerSettings, ShipSettings
 from tests.deployed import deployed, environment, local
 from tests.recording import Recording
@@ -181,6 +183,11 @@ def test_validation_is_told_in_words_that_it_knows() -> None:
     assert validate.parser().parse_args([*container["command"][3:], *container["args"]]).training_job == "churn"
     assert validate.parser().parse_args([*container["command"][3:], "7"]).version == 7
     assert ending.REFUSED == state.REFUSED
+
+
+def test_the_autoscaler_follows_a_number_that_the_server_tells() -> None:
+    told = Metrics({"model": "m", "version": "1", "role": "primary"}, None, {}).text().decode()
+    assert f"# TYPE {IN_FLIGHT} gauge" in told
 
 
 def test_training_exits_with_the_code_that_stops_the_job() -> None:

@@ -71,6 +71,11 @@ def test_a_big_model_gets_the_time_it_needs() -> None:
     assert spec(recording)["progressDeadlineSeconds"] > 600
 
 
+def test_the_time_to_start_follows_from_the_size_of_the_model() -> None:
+    recording = deployed({f"endpoints.{NAME}.model_mib": 2000, f"endpoints.{NAME}.memory": "4Gi"})
+    assert server(recording)["startupProbe"]["failureThreshold"] == 45 + 100
+
+
 def test_a_leaving_pod_answers_until_everybody_knows_and_finishes_what_it_began() -> None:
     recording = deployed({f"endpoints.{NAME}.drain_seconds": 20})
     assert server(recording)["lifecycle"]["preStop"]["exec"]["command"] == [
@@ -79,6 +84,7 @@ def test_a_leaving_pod_answers_until_everybody_knows_and_finishes_what_it_began(
         "kill -USR1 1; sleep 20",
     ]
     longest_request = int(environment(server(recording))["DRAIN_SECONDS"])
+    assert longest_request > int(environment(server(recording))["DEADLINE_SECONDS"])
     assert pod(recording)["terminationGracePeriodSeconds"] > 20 + longest_request
 
 
@@ -91,6 +97,30 @@ def test_the_number_of_pods_follows_the_load_between_min_and_max() -> None:
     assert {metric["name"]: metric["target"]["averageUtilization"] for metric in metrics} == {"cpu": 70, "memory": 80}
     assert {metric["container"] for metric in metrics} == {"server"}
     assert "replicas" not in spec(recording), "the autoscaler's number would be undone by every up"
+
+
+def test_the_number_of_pods_rises_at_once_and_falls_slowly() -> None:
+    behavior = spec(local(), "HorizontalPodAutoscaler")["behavior"]
+    up, down = behavior["scaleUp"], behavior["scaleDown"]
+    assert (up["stabilizationWindowSeconds"], down["stabilizationWindowSeconds"]) == (0, 300)
+    rates = [{p["type"]: p["value"] / p["periodSeconds"] for p in way["policies"]} for way in (up, down)]
+    assert all(rates[0][kind] > 4 * rates[1][kind] for kind in ("Percent", "Pods"))
+
+
+def test_what_the_number_of_pods_follows_is_the_stack_files() -> None:
+    asked = {"cpu_percent": 50, "memory_percent": None, "in_flight": 8, "scale_down_stabilization_seconds": 60}
+    scaling = spec(deployed({f"endpoints.{NAME}.autoscaling": asked}), "HorizontalPodAutoscaler")
+    assert scaling["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 60
+    cpu, in_flight = scaling["metrics"]
+    target = {"type": "Utilization", "averageUtilization": 50}
+    assert cpu["containerResource"] == {"name": "cpu", "container": "server", "target": target}
+    assert in_flight["pods"]["target"] == {"type": "AverageValue", "averageValue": "8"}
+
+
+@pytest.mark.parametrize(("cpu", "threads"), [("100m", 2), (2, 2), ("2500m", 3), (8, 8)])
+def test_as_many_predictions_run_at_a_time_as_the_pod_asks_for_cpus(cpu: object, threads: int) -> None:
+    recording = deployed({f"endpoints.{NAME}.cpu": cpu})
+    assert environment(server(recording))["THREADS"] == str(threads)
 
 
 def test_a_drained_node_takes_one_pod_at_a_time_and_is_never_blocked() -> None:
