@@ -101,14 +101,14 @@ def save(declared: Project[Any], model: Classifier, known: pd.DataFrame, folder:
     profile.write_text("{}")
     words = {column.name: object for column in declared.columns if column.kind == "category"}
     example = known[declared.features].dropna().head(3).reset_index(drop=True).astype(words)
-    tracking.save_model(declared, model, example, profile, folder)
+    tracking.save_model(declared, model, folder, example=example, profile=profile, ranges={})
 
 
 def register(made: Made, folder: Path, digest: str) -> None:
     copied = folder.parent / "logged"
     shutil.copytree(folder, copied)
-    with mlflow.start_run():
-        uri = tracking.log_model(copied)
+    with mlflow.start_run() as run:
+        uri = tracking.log_model(copied, run.info)
     tags = {"project": "churn", "dataset": str(made.dataset), "dataset_digest": digest}
     tracking.register(MODEL, tracking.Version(model_uri=uri, description="a forest", tags=tags))
     shutil.rmtree(copied)
