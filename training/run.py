@@ -16,6 +16,7 @@ import mlflow
 import pandas as pd
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
+from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
 from training import data, project, split, sweep, tracking
@@ -64,7 +65,8 @@ def _train(settings: Settings) -> int | None:
     run = mlflow.start_run(tags={**settings.origin, **(mine.tags() if mine else {})})
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
-        made = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id, patiently).version()
+        folder = settings.work_folder / run.info.run_id
+        made = _Run(settings, declared, parameters, run.info, folder, patiently).version()
         number = None
         if mine:
             mine.keep(run.info.run_id, made)
@@ -85,6 +87,7 @@ class _Run:
     settings: Settings
     project: Project[Any]
     parameters: Parameters
+    info: RunInfo
     folder: Path
     """Where the model and what is known of it stand until MLflow has them."""
     patiently: tracking.Patience
@@ -137,7 +140,7 @@ class _Run:
         patiently(lambda: mlflow.log_params(dict(facts)))
         patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
         patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
-        model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
+        model_uri = patiently(lambda: tracking.log_model(self.folder / "model", self.info))
         shutil.rmtree(self.folder)
         return model_uri
 
