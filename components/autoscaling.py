@@ -16,8 +16,8 @@ IN_FLIGHT = "serving_requests_in_flight"
 class Autoscaling:
     """Between `min_replicas` and `max_replicas`, as many pods as keep every average below its target.
 
-    `cpu_percent` and `memory_percent` are of what a pod asks for; `in_flight` is requests of a pod, and needs an
-    adapter in the cluster that serves `serving_requests_in_flight` of pods. None leaves a target out.
+    `cpu_percent` and `memory_percent` are of what the server's container asks for; `in_flight` is requests of a pod,
+    and needs an adapter in the cluster that serves `serving_requests_in_flight` of pods. None leaves a target out.
     """
 
     min_replicas: int
@@ -64,8 +64,15 @@ def spec(deployment: Input[str], args: Autoscaling) -> k8s.autoscaling.v2.Horizo
 def _metrics(args: Autoscaling) -> Iterator[k8s.autoscaling.v2.MetricSpecArgsDict]:
     for resource, percent in (("cpu", args.cpu_percent), ("memory", args.memory_percent)):
         if percent is not None:
-            target: k8s.autoscaling.v2.MetricTargetArgsDict = {"type": "Utilization", "average_utilization": percent}
-            yield {"type": "Resource", "resource": {"name": resource, "target": target}}
+            # The server's alone: what ships the prediction log says nothing about how busy it is.
+            yield {
+                "type": "ContainerResource",
+                "container_resource": {
+                    "name": resource,
+                    "container": "server",
+                    "target": {"type": "Utilization", "average_utilization": percent},
+                },
+            }
     if args.in_flight is not None:
         average: k8s.autoscaling.v2.MetricTargetArgsDict = {
             "type": "AverageValue",

@@ -10,10 +10,11 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import autoscaling, names, pods
+from components import autoscaling, names, pods, prediction_log
 from components.autoscaling import Autoscaling
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
+from components.prediction_log import PredictionLog
 from components.service import service
 
 PORT = names.SERVING_PORT
@@ -43,6 +44,7 @@ class ModelEndpointArgs:
     artifact_store: ArtifactStore
     grant: Grant
     ingress: Ingress | None = None
+    prediction_log: PredictionLog | None = None
 
 
 class ModelEndpoint(pulumi.ComponentResource):
@@ -89,6 +91,7 @@ def _deployment(
     selector: Mapping[str, str], labels: Mapping[str, str], args: ModelEndpointArgs
 ) -> k8s.apps.v1.DeploymentSpecArgsDict:
     """Without `replicas`, which belong to the autoscaler."""
+    log = args.prediction_log
     return {
         "selector": {"match_labels": selector},
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
@@ -101,10 +104,16 @@ def _deployment(
                 **pods.hardened(_server(args)),
                 "service_account_name": args.grant.service_account,
                 "topology_spread_constraints": pods.spread(selector),
-                "termination_grace_period_seconds": args.drain_seconds + LAST_REQUEST_SECONDS + 5,
-                "init_containers": [_fetch(args)],
+                "termination_grace_period_seconds": args.drain_seconds
+                + LAST_REQUEST_SECONDS
+                + (5 + prediction_log.DRAIN_SECONDS if log else 5),
+                "init_containers": [_fetch(args), *([_shipper(args)] if log else [])],
                 # A model that needs more disk than the pod has memory could not be loaded either.
-                "volumes": [pods.scratch("tmp", "256Mi"), pods.scratch("model", args.memory)],
+                "volumes": [
+                    pods.scratch("tmp", "256Mi"),
+                    pods.scratch("model", args.memory),
+                    *([prediction_log.volume(log)] if log else []),
+                ],
             },
         },
     }
@@ -128,8 +137,13 @@ def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     }
 
 
+def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return prediction_log.shipper(_container(args), _model(args), args.artifact_store, args.grant)
+
+
 def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     """Without address or credentials of any store: it serves what lies in its folder."""
+    log = args.prediction_log
     ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
     return {
         **_container(args),
@@ -141,6 +155,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
                 "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
                 "PORT": str(PORT),
                 "THREADS": str(_threads(args.cpu)),
+                **(prediction_log.environment(log) if log else {}),
             }
         ),
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
@@ -156,7 +171,11 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
         "lifecycle": {
             "pre_stop": {"exec_": {"command": ["/bin/sh", "-c", f"kill -USR1 1; sleep {args.drain_seconds}"]}}
         },
-        "volume_mounts": [pods.TMP, {"name": "model", "mount_path": "/model", "read_only": True}],
+        "volume_mounts": [
+            pods.TMP,
+            {"name": "model", "mount_path": "/model", "read_only": True},
+            *([prediction_log.MOUNT] if log else []),
+        ],
     }
 
 

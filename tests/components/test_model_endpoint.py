@@ -1,5 +1,6 @@
 """A served model as its callers and its operators meet it."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,10 +93,9 @@ def test_the_number_of_pods_follows_the_load_between_min_and_max() -> None:
     scaling = spec(recording, "HorizontalPodAutoscaler")
     assert scaling["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
     assert (scaling["minReplicas"], scaling["maxReplicas"]) == (3, 20)
-    assert {m["resource"]["name"]: m["resource"]["target"]["averageUtilization"] for m in scaling["metrics"]} == {
-        "cpu": 70,
-        "memory": 80,
-    }
+    metrics = [metric["containerResource"] for metric in scaling["metrics"]]
+    assert {metric["name"]: metric["target"]["averageUtilization"] for metric in metrics} == {"cpu": 70, "memory": 80}
+    assert {metric["container"] for metric in metrics} == {"server"}
     assert "replicas" not in spec(recording), "the autoscaler's number would be undone by every up"
 
 
@@ -112,7 +112,7 @@ def test_what_the_number_of_pods_follows_is_the_stack_files() -> None:
     scaling = spec(deployed({f"endpoints.{NAME}.autoscaling": asked}), "HorizontalPodAutoscaler")
     assert scaling["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 60
     cpu, in_flight = scaling["metrics"]
-    assert cpu["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
+    assert cpu["containerResource"]["target"] == {"type": "Utilization", "averageUtilization": 50}
     assert in_flight["pods"]["target"] == {"type": "AverageValue", "averageValue": "8"}
 
 
@@ -153,3 +153,50 @@ def test_the_model_lies_on_a_bounded_disk_that_the_server_cannot_write() -> None
     assert volumes["model"]["emptyDir"]["sizeLimit"] == server(local())["resources"]["limits"]["memory"]
     mounts = {mount["mountPath"]: mount for mount in server(local())["volumeMounts"]}
     assert mounts["/model"]["readOnly"] is True
+
+
+LOGGED = {f"endpoints.{NAME}.prediction_log": {"sample": 0.5, "redact": ["name", "e$mail"], "spool_mib": 64}}
+
+
+@pytest.fixture(scope="module")
+def logged() -> Recording:
+    return deployed(LOGGED)
+
+
+def shipper(recording: Recording) -> Mapping[str, Any]:
+    _, container = pod(recording)["initContainers"]
+    return container
+
+
+def test_predictions_are_logged_where_the_stack_file_says_so(logged: Recording) -> None:
+    assert "PREDICTION_LOG_DIR" not in environment(server(local()))
+    values = environment(server(logged))
+    assert values["PREDICTION_LOG_SAMPLE"] == "0.5"
+    assert json.loads(values["PREDICTION_LOG_REDACT"].replace("$$", "$")) == ["e$mail", "name"]
+    assert int(values["PREDICTION_LOG_SPOOL_BYTES"]) == 64 << 20
+
+
+def test_the_log_is_taken_away_by_a_container_that_outlives_the_server(logged: Recording) -> None:
+    assert shipper(logged)["restartPolicy"] == "Always"
+    assert shipper(logged)["command"] == ["python", "-m", "serving.ship"]
+    more = pod(logged)["terminationGracePeriodSeconds"] - pod(local())["terminationGracePeriodSeconds"]
+    assert more > float(environment(shipper(logged))["PREDICTION_LOG_DRAIN_SECONDS"])
+
+
+def test_only_what_ships_the_log_knows_the_store(logged: Recording) -> None:
+    assert "envFrom" not in server(logged)
+    assert not {name for name in environment(server(logged)) if name.startswith("AWS_")}
+    assert shipper(logged)["envFrom"] == fetch_of(logged)["envFrom"]
+    assert environment(shipper(logged))["AWS_ENDPOINT_URL_S3"] == environment(fetch_of(logged))["AWS_ENDPOINT_URL_S3"]
+
+
+def fetch_of(recording: Recording) -> Mapping[str, Any]:
+    return pod(recording)["initContainers"][0]
+
+
+def test_both_meet_in_one_folder_that_holds_more_than_the_log_may(logged: Recording) -> None:
+    (volume,) = [volume for volume in pod(logged)["volumes"] if volume["name"] == "predictions"]
+    assert volume["emptyDir"]["sizeLimit"] == "96Mi"
+    for container in (server(logged), shipper(logged)):
+        folder = environment(container)["PREDICTION_LOG_DIR"]
+        assert {"name": "predictions", "mountPath": folder} in container["volumeMounts"]

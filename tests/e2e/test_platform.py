@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from lab import dataset, paths
 from lab.cluster import layout
 from lab.cluster.process import running
 from tests.e2e.conftest import ENDPOINT, LAB, OURS, Platform, parameters_of, pods, training_jobs, wait_for
-from tests.e2e.load import load
+from tests.e2e.load import Answers, load
 
 pytestmark = pytest.mark.e2e
 
@@ -36,23 +37,20 @@ def versions(platform: Platform) -> tuple[int, int]:
     return old, max(platform.versions())
 
 
-def release(platform: Platform, version: int) -> None:
-    """Bumps the served version under load and asserts that nobody noticed."""
-    url, body = f"{platform.endpoint_url()}/invocations", {"dataframe_records": CUSTOMERS}
+def release(platform: Platform, version: int, answers: Answers) -> None:
+    """Bumps the served version, which is all that a preview shows; the load has met both versions when this returns."""
+    before = answers.latest
     platform.set({VERSION: version})
     changes = platform.changes()
     assert len(changes) == 1
     assert next(iter(changes)).endswith(f"kubernetes:apps/v1:Deployment::{ENDPOINT}")
     assert next(iter(changes.values())) == "update"
-    with load(url, body) as answers:
-        wait_for("a first answer", lambda: answers.by_version, seconds=30)
-        before = answers.latest
-        platform.up()
-        wait_for("an answer of the new version", lambda: answers.latest == str(version), seconds=60)
-    print(f"release {before} -> {version}: {sum(answers.by_version.values())} answers, {dict(answers.by_version)}")
-    assert answers.failures == []
-    assert set(answers.by_version) == {before, str(version)}
-    assert {platform.predict(CUSTOMERS).headers["X-Model-Version"] for _ in range(40)} == {str(version)}
+    began = time.monotonic()
+    platform.up()
+    wait_for("an answer of the new version", lambda: answers.latest == str(version), seconds=60)
+    took, slow = time.monotonic() - began, answers.p99(began)
+    print(f"release {before} -> {version}: {took:.0f} s, p99 {slow:.1f} ms, so far {dict(answers.by_version)}")
+    wait_until_alone(platform, version)
 
 
 def test_up_serves_the_version_it_trained(platform: Platform) -> None:
@@ -115,12 +113,59 @@ def test_other_hyperparameters_train_another_version_while_the_old_one_is_served
     assert served(platform) == old
 
 
-def test_a_release_under_load_loses_no_request(platform: Platform, versions: tuple[int, int]) -> None:
-    release(platform, versions[1])
+def test_releases_a_lost_pod_and_a_drain_under_load_lose_no_request(
+    platform: Platform, versions: tuple[int, int]
+) -> None:
+    with platform.config_restored():
+        platform.set({f"endpoints.{ENDPOINT}.replicas.{key}": pods for key, pods in (("min", 2), ("max", 3))})
+        platform.up()
+        wait_for("two pods", lambda: len(answering(platform)) == 2, seconds=60)
+        with load(f"{platform.endpoint_url()}/invocations", {"dataframe_records": CUSTOMERS}) as answers:
+            began = time.monotonic()
+            wait_for("ten seconds of answers", lambda: time.monotonic() > began + 10, seconds=20)
+            print(f"before: p99 {answers.p99(began):.1f} ms")
+            release(platform, versions[1], answers)
+            release(platform, versions[0], answers)
+            lose_a_pod(platform, answers)
+            drain_its_node(platform, answers)
+        print(f"{len(answers.all)} answers, {len(answers.failures)} failures")
+    assert answers.failures == []
+    assert set(answers.by_version) == {str(version) for version in versions}
+    assert len(answers.all) >= 5000
+    platform.up()
 
 
-def test_a_release_back_under_load_loses_no_request(platform: Platform, versions: tuple[int, int]) -> None:
-    release(platform, versions[0])
+def answering(platform: Platform) -> set[str]:
+    """The pods of the endpoint that are ready and stay."""
+
+    def is_ready(pod: dict[str, Any]) -> bool:
+        conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
+        return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+    return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", ENDPOINT) if is_ready(pod)}
+
+
+def lose_a_pod(platform: Platform, answers: Answers) -> None:
+    began, lost = time.monotonic(), min(answering(platform))
+    platform.kubectl("delete", "pod", lost, "-n", "ml-serving")
+    wait_for("another pod", lambda: len(answering(platform) - {lost}) == 2, seconds=60)
+    print(f"a pod deleted: p99 {answers.p99(began):.1f} ms")
+
+
+def drain_its_node(platform: Platform, answers: Answers) -> None:
+    """The one node that runs pods: the first pod leaves, and nothing may take the second while no other can start."""
+    began, before = time.monotonic(), answering(platform)
+    ours = f"--pod-selector=app.kubernetes.io/instance={ENDPOINT}"
+    try:
+        drained = platform.lab(
+            "kubectl", "drain", layout.CPU_NODE, ours, "--delete-emptydir-data", "--timeout=20s", check=False
+        )
+        assert "violate the pod's disruption budget" in drained.stderr
+        assert len(answering(platform) & before) == 1
+    finally:
+        platform.kubectl("uncordon", layout.CPU_NODE)
+    wait_for("two pods again", lambda: len(answering(platform)) == 2, seconds=60)
+    print(f"the node drained: p99 {answers.p99(began):.1f} ms")
 
 
 def test_a_version_that_does_not_exist_fails_the_rollout_and_leaves_the_old_one_serving(platform: Platform) -> None:

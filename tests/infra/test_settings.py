@@ -70,6 +70,46 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training", [], "is []: must be a mapping"),
     ("training.churn", "yes", 'is "yes": must be a mapping, because it holds command, cpu, dataset, deadline_minutes'),
     ("training.Churn_1", LOCAL["training"]["churn"], 'is "Churn_1": must be a DNS label (RFC 1123)'),
+    ("training.a-validation", LOCAL["training"]["churn"], 'is "a-validation": must be a DNS label'),
+    (
+        "training.churn.validation",
+        False,
+        "is false: must be a mapping, because it holds cpu, deadline_minutes, enabled",
+    ),
+    ("training.churn.validation.enabled", "no", 'is "no": must be true or false'),
+    ("training.churn.validation.schedule", "61 * * * *", "because '61' is no minute, 0 to 59"),
+    ("training.churn.validation.deadline_minutes", 0, "must be a whole number of minutes from 1 to 1440"),
+    ("training.churn.validation.memory", "1G", "must be an amount of memory with a binary unit"),
+    (
+        "training.churn.validation.cpu",
+        999,
+        "is cpu 999, memory None: must ask for at most what mlops:quotas.training has",
+        "training.churn.validation",
+    ),
+    ("training.churn.validation.any_loss", 0.1, "is unknown"),
+    ("training.churn.validation.limits", [], "is []: must be a mapping, because it holds any_loss, certain_loss"),
+    ("training.churn.validation.limits.any_los", 0.1, "did you mean any_loss?"),
+    ("training.churn.validation.limits.any_loss", 2, "is 2: must be a number from 0 to 1, because metrics are"),
+    ("training.churn.validation.limits.any_loss", "0.1", 'is "0.1": must be a number from 0 to 1'),
+    (
+        "training.churn.validation.limits.least",
+        {"auc": 0.5},
+        "must be accuracy, f1 or roc_auc",
+        "training.churn.validation.limits.least.auc",
+    ),
+    ("training.churn.validation.limits.least", 0.5, "is 0.5: must be a mapping of metrics to the least"),
+    (
+        "training.churn.validation.limits.slice_least",
+        {"f1": 7},
+        "is 7: must be a number from 0 to 1",
+        "training.churn.validation.limits.slice_least.f1",
+    ),
+    ("training.churn.validation.limits.compared", [], "must be a list of one metric or more"),
+    ("training.churn.validation.limits.slice_rows", 0, "must be a whole number of at least 1"),
+    ("training.churn.validation.limits.latency_ms", 0, "must be a number of milliseconds above 0"),
+    ("training.churn.validation.limits.size_mb", True, "is true: must be a number of megabytes"),
+    ("training.churn.validation.limits.skew", "major", "must be none, patch, minor or any"),
+    ("training.churn.validation.limits.resamples", 10, "must be a whole number from 100 to 10000"),
     ("training.churn.node_pool", "tpu", "must name a pool of mlops:foundation.node_pools"),
     ("training.churn.node_pool", "tpu", "write one of cpu, gpu, or add the pool there"),
     (
@@ -106,7 +146,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.ephemeral_storage", "2G", "must be an amount of disk with a binary unit"),
     ("training.churn.priority_class", "Very high", "must be the name of an object of the cluster"),
     ("training.churn.service_account", "_", "must be the name of an object of the cluster"),
-    (f"training.{'a' * 50}", LOCAL["training"]["churn"], "at most 49 characters"),
+    (f"training.{'a' * 42}", LOCAL["training"]["churn"], "at most 41 characters"),
     ("training.churn.schedule", "0 3 * *", "because there are 4 fields instead of 5", "training.churn.schedule.cron"),
     ("training.churn.schedule.cron", "0 24 * * *", "because '24' is no hour, 0 to 23; write it as in"),
     ("training.churn.schedule", {"suspend": True}, "is missing: must be", "training.churn.schedule.cron"),
@@ -214,6 +254,16 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ),
     ("endpoints.churn-predictor.autoscaling.cpu_precent", 70, "did you mean cpu_percent?"),
     ("endpoints.churn-predictor.drain_seconds", 0, "from 1 to 300"),
+    ("endpoints.churn-predictor.prediction_log", True, "is true: must be a mapping"),
+    ("endpoints.churn-predictor.prediction_log.sample", 0, "is 0: must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.sample", "10%", "must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.spool_mib", 1, "from 8 to 65536"),
+    (
+        "endpoints.churn-predictor.prediction_log.redact",
+        ["email", ""],
+        'is "": must be the name of a column',
+        "endpoints.churn-predictor.prediction_log.redact.1",
+    ),
     (
         "quotas.serving",
         {"cpu": 1, "memory": "2Gi", "pods": 9},
@@ -234,6 +284,14 @@ def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: t
     assert said.removeprefix("is ") in sentence
     reason = sentence.partition(", because ")[2]
     assert reason.partition("; ")[2]
+
+
+def test_what_ships_a_prediction_log_counts_in_the_quota() -> None:
+    """Four pods of 100m and 1Gi at the peak, each with 50m and 384Mi more."""
+    asked = {"quotas.serving": {"cpu": "500m", "memory": "5Gi", "pods": 4}}
+    assert not problems(changed(asked))
+    (line,) = problems(changed({**asked, "endpoints.churn-predictor.prediction_log": {}}))
+    assert "is cpu 600m, memory 5632Mi, pods 4 at the peak" in line
 
 
 def test_every_problem_of_a_file_is_found_at_once() -> None:
