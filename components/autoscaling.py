@@ -10,14 +10,16 @@ from pulumi import Input
 
 IN_FLIGHT = "serving_requests_in_flight"
 """The server's gauge of requests that it has not answered yet."""
+SERVER = "server"
+"""The container whose load counts: what ships the prediction log says nothing about how busy a pod is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Autoscaling:
     """Between `min_replicas` and `max_replicas`, as many pods as keep every average below its target.
 
-    `cpu_percent` and `memory_percent` are of what the server's container asks for; `in_flight` is requests of a pod,
-    and needs an adapter in the cluster that serves `serving_requests_in_flight` of pods. None leaves a target out.
+    `cpu_percent` and `memory_percent` are of what a pod asks for; `in_flight` is requests of a pod, and needs an
+    adapter in the cluster that serves `serving_requests_in_flight` of pods. None leaves a target out.
     """
 
     min_replicas: int
@@ -64,14 +66,10 @@ def spec(deployment: Input[str], args: Autoscaling) -> k8s.autoscaling.v2.Horizo
 def _metrics(args: Autoscaling) -> Iterator[k8s.autoscaling.v2.MetricSpecArgsDict]:
     for resource, percent in (("cpu", args.cpu_percent), ("memory", args.memory_percent)):
         if percent is not None:
-            # The server's alone: what ships the prediction log says nothing about how busy it is.
+            target: k8s.autoscaling.v2.MetricTargetArgsDict = {"type": "Utilization", "average_utilization": percent}
             yield {
                 "type": "ContainerResource",
-                "container_resource": {
-                    "name": resource,
-                    "container": "server",
-                    "target": {"type": "Utilization", "average_utilization": percent},
-                },
+                "container_resource": {"name": resource, "container": SERVER, "target": target},
             }
     if args.in_flight is not None:
         average: k8s.autoscaling.v2.MetricTargetArgsDict = {

@@ -147,7 +147,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
     return {
         **_container(args),
-        "name": "server",
+        "name": autoscaling.SERVER,
         "env": pods.environment(
             {
                 **_model(args),

@@ -112,7 +112,8 @@ def test_what_the_number_of_pods_follows_is_the_stack_files() -> None:
     scaling = spec(deployed({f"endpoints.{NAME}.autoscaling": asked}), "HorizontalPodAutoscaler")
     assert scaling["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 60
     cpu, in_flight = scaling["metrics"]
-    assert cpu["containerResource"]["target"] == {"type": "Utilization", "averageUtilization": 50}
+    target = {"type": "Utilization", "averageUtilization": 50}
+    assert cpu["containerResource"] == {"name": "cpu", "container": "server", "target": target}
     assert in_flight["pods"]["target"] == {"type": "AverageValue", "averageValue": "8"}
 
 
