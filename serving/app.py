@@ -27,6 +27,7 @@ from serving.prediction_log import prediction_log
 from serving.schema import request_schema
 from serving.scoring import Call, score, score_slowly
 from serving.settings import ServerSettings
+from serving.signature import read_outputs
 from serving.threads import Threads
 
 LOG = logging.getLogger("serving")
@@ -105,7 +106,7 @@ class Server:
         self._threads: Threads | None = None
         self._refused: Counter[int] = Counter()
         self._slow: Threads | None = None
-        schema = request_schema(model.signature, settings.title)
+        schema = request_schema(model.signature, settings.title, read_outputs(model.metadata))
         pages = document(settings.title, str(settings.model_version), schema)
         self._pages: dict[str, Callable[[], Answer]] = {
             "/ping": self._health,
