@@ -24,7 +24,7 @@ status: .venv/.ready  ## what runs, where to reach it
 # The lab's cluster, unless make is told the context of another, or KUBECONFIG names one.
 IN_THE_LAB = $(if $(CONTEXT)$(KUBECONFIG),,eval "$$(lab env)";)
 
-train: .venv/.ready  ## run a declared training job now, validate what comes of it: NAME=churn [N_ESTIMATORS=300 ...] [VALIDATE=0] [DRY_RUN=1] [CONTEXT=...]
+train: .venv/.ready  ## run a declared job now and validate what it registers: NAME=churn [N_ESTIMATORS=300 ...] [VALIDATE=0] [DRY_RUN=1] [CONTEXT=...]
 	@$(IN_THE_LAB) runs make-train
 
 follow: .venv/.ready  ## a run that goes on, from the start of its log: RUN=churn-x7k2p [CONTEXT=...]
