@@ -108,6 +108,13 @@ def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tup
     return known
 
 
+def make_models(folder: Path) -> None:
+    """Version 1 of each of the models is in the folder."""
+    made = subprocess.run([sys.executable, "-c", MAKE_MODELS, str(folder)], capture_output=True, text=True, check=False)
+    if made.returncode:
+        sys.exit(made.stderr[-3000:])
+
+
 @contextlib.contextmanager
 def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path) -> Generator[tuple[float, int]]:
     """The server on core 0, from its first 200 on. Gives the seconds until then, and its process group."""
@@ -227,11 +234,7 @@ def main() -> None:
         subprocess.run(["uv", "pip", "sync", "--quiet", "--python", str(python), *lock], check=True)
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
-        made = subprocess.run(
-            [sys.executable, "-c", MAKE_MODELS, str(models)], capture_output=True, text=True, check=False
-        )
-        if made.returncode:
-            sys.exit(made.stderr[-3000:])
+        make_models(models)
         for model in options.models:
             measure(model, models, python, options)
 

@@ -3,9 +3,11 @@
 import pulumi
 from pulumi import Input, ResourceOptions
 
+from components.autoscaling import Autoscaling
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
+from components.prediction_log import PredictionLog
 from components.sweep import Scalar, Sweep
 from components.training_container import SecretValue
 from components.training_job import TrainingJob, TrainingJobArgs
@@ -115,16 +117,20 @@ def _endpoint(
         image=images.serving,
         model=name,
         version=endpoint.version,
-        min_replicas=endpoint.replicas.min,
-        max_replicas=endpoint.replicas.max,
+        autoscaling=Autoscaling(
+            min_replicas=endpoint.replicas.min,
+            max_replicas=endpoint.replicas.max,
+            **endpoint.autoscaling.model_dump(),
+        ),
         cpu=endpoint.cpu,
         memory=endpoint.memory,
-        startup_seconds=endpoint.startup_seconds,
+        startup_seconds=endpoint.seconds_to_start,
         drain_seconds=endpoint.drain_seconds,
         tracking_url=tracking.url,
         artifact_store=base.artifact_store,
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),
+        prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
     )
 
 

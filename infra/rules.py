@@ -235,6 +235,33 @@ DrainSeconds = Annotated[
         instead="write 5 behind kube-proxy alone, 20 behind a cloud load balancer",
     ),
 ]
+Share = Annotated[
+    float,
+    Field(strict=True, gt=0, le=1),
+    Rule(
+        must="must be a number above 0 and at most 1",
+        because="it is the share of the requests that is logged",
+        instead="write sample: 1.0 for all of them, or leave prediction_log out to log none",
+    ),
+]
+ColumnName = Annotated[
+    str,
+    StringConstraints(pattern=r"^\S(.*\S)?$"),
+    Rule(
+        must="must be the name of a column",
+        because="its values are never written",
+        instead="write it as the model's signature has it, as in redact: [name, email]",
+    ),
+]
+SpoolMebibytes = Annotated[
+    int,
+    Field(strict=True, ge=8, le=65_536),
+    Rule(
+        must="must be a whole number of MiB from 8 to 65536",
+        because="so much of the prediction log may wait on the node; what comes on top is lost, and counted",
+        instead="write it as in spool_mib: 256",
+    ),
+]
 Gibibytes = Annotated[
     int,
     Field(strict=True, ge=1, le=16_384),

@@ -92,7 +92,8 @@ class Tracking:
 @contextmanager
 def reached(cluster: Cluster) -> Generator[Tracking]:
     """MLflow of the cluster, for as long as the block runs. ClusterError if it does not answer as it should."""
-    with cluster.tracking() as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=30) as http:
+    tunnel = cluster.forwarded(names.PLATFORM, names.TRACKING_SERVICE, names.TRACKING_PORT)
+    with tunnel as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=30) as http:
         try:
             yield Tracking(http=http)
         except httpx.HTTPError as error:

@@ -42,10 +42,16 @@ def too_slow(seconds: float) -> Answer:
     return Answer(status=408, body=_error("REQUEST_TIMEOUT", message), closes=True)
 
 
-def too_many(waiting: int) -> Answer:
-    """To a request that found the queue full."""
-    body = _error("RESOURCE_EXHAUSTED", f"{waiting} requests wait already; try again in a second.")
-    return Answer(status=429, body=body, headers=((b"retry-after", b"1"),))
+def too_many(waiting: int, seconds: int) -> Answer:
+    """To a request that found the queue full, or would wait for too much of its time."""
+    body = _error("RESOURCE_EXHAUSTED", f"{waiting} requests wait already; try again in {seconds} s.")
+    return Answer(status=429, body=body, headers=((b"retry-after", str(seconds).encode()),))
+
+
+def leaving() -> Answer:
+    """To a request that came after the order to stop."""
+    body = _error("TEMPORARILY_UNAVAILABLE", "This server stops; try again in a second, on another connection.")
+    return Answer(status=503, body=body, headers=((b"retry-after", b"1"),), closes=True)
 
 
 def too_late(seconds: float) -> Answer:

@@ -5,10 +5,12 @@ import json
 import logging
 import re
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, count
+from math import ceil
 from secrets import token_hex
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -20,6 +22,8 @@ from serving.answers import Answer
 from serving.failure import ServingError
 from serving.metrics import Metrics
 from serving.model import EXAMPLE, Model, load
+from serving.openapi import document
+from serving.prediction_log import prediction_log
 from serving.schema import request_schema
 from serving.scoring import Call, score, score_slowly
 from serving.settings import ServerSettings
@@ -33,6 +37,9 @@ Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 READ_ON = 4
 # A thread that is with one request for this many deadlines will not come back.
 STUCK = 2
+# Of the deadline. Who would wait longer is refused at once: a queue as long as the deadline makes every answer late.
+HOPE = 0.5
+LOG_EVERY = 1  # second: under overload refusals are counted, and told together
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 HEADERS = frozenset({b"content-type", b"traceparent", b"x-request-id"})
 
@@ -48,6 +55,10 @@ def create() -> "Server":
     model = load(settings.version_dir, settings.title, pickles=settings.mlflow_allow_pickle_deserialization)
     warm(model, settings)
     server = Server(model, settings)
+    if log := prediction_log(model, settings):
+        server.watchers.append(log.watch)
+        server.at_stop.append(log.close)
+        server.metrics.prediction_log = log
     server.metrics.load_seconds = seconds = perf_counter() - start
     LOG.info("%s loaded and warm in %.1f s", settings.title, seconds)
     return server
@@ -76,7 +87,8 @@ def warm(model: Model, settings: ServerSettings) -> None:
 class Server:
     """Answers for one loaded model; never predicts on the event loop.
 
-    Every function in `watchers` is called on the event loop with each call that was predicted.
+    Every function in `watchers` is called on the event loop with each call that was predicted, and those in `at_stop`
+    after the last of them.
     """
 
     def __init__(self, model: Model, settings: ServerSettings) -> None:
@@ -84,20 +96,24 @@ class Server:
         self.metrics = Metrics(of, model.signature, model.ranges)
         self.metrics.queue_length = self._waiting
         self.watchers: list[Callable[[Call], None]] = []
+        self.at_stop: list[Callable[[], None]] = []
         self.draining = False
         self._model, self.settings = model, settings
         self._version = str(settings.model_version).encode()
         self._ids, self._prefix = count(1), token_hex(6)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: Threads | None = None
+        self._refused: Counter[int] = Counter()
         self._slow: Threads | None = None
-        schema = json.dumps(request_schema(model.signature, settings.title)).encode()
+        schema = request_schema(model.signature, settings.title)
+        pages = document(settings.title, str(settings.model_version), schema)
         self._pages: dict[str, Callable[[], Answer]] = {
             "/ping": self._health,
             "/health": self._health,
             "/version": lambda: Answer(status=200, body=version("mlflow-skinny").encode()),
             "/metrics": lambda: Answer(status=200, body=self.metrics.text(), media_type=CONTENT_TYPE_LATEST),
-            "/schema": lambda: Answer(status=200, body=schema, media_type="application/schema+json"),
+            "/schema": lambda: Answer(status=200, body=_json(schema), media_type="application/schema+json"),
+            "/openapi.json": lambda: Answer(status=200, body=_json(pages)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,10 +124,14 @@ class Server:
         head = {name: value for name, value in scope["headers"] if name in HEADERS}
         request_id = self._request_id(head.get(b"x-request-id"))
         method, path = scope["method"], scope["path"]
+        if leaving := "leaving" in scope.get("state", ()):
+            self.draining = True
         if path == "/invocations" and method == "POST":
             self.metrics.in_flight += 1
             try:
-                answer = await self._invocation(head, receive, request_id)
+                answer = (
+                    self._refuse(answers.leaving()) if leaving else await self._invocation(head, receive, request_id)
+                )
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
@@ -137,7 +157,7 @@ class Server:
         self._slow = Threads(settings.threads, partial(score_slowly, self._model), self._deliver)
         self._threads = Threads(
             settings.threads,
-            partial(score, self._model, self._slow.put),
+            partial(score, self._model, self._leave),
             self._deliver,
             most=settings.max_batch,
             patience=settings.max_wait_ms / 1000,
@@ -145,8 +165,11 @@ class Server:
 
     def stop(self) -> None:
         """No more predictions are made."""
+        self._tell_refusals()
         for threads in self._all_threads():
             threads.stop()
+        for last in self.at_stop:
+            last()
 
     def _all_threads(self) -> list[Threads]:
         return [threads for threads in (self._threads, self._slow) if threads]
@@ -190,8 +213,8 @@ class Server:
     async def _predicted(self, call: Call) -> Answer:
         if self._threads is None or self._loop is None:
             raise RuntimeError("the server was not started")
-        if self._waiting() >= self.settings.max_queue:
-            return self._refuse(answers.too_many(self.settings.max_queue))
+        if full := self._full(self._threads):
+            return self._refuse(full)
         call.waiting = waiting = self._loop.create_future()
         alarm = self._loop.call_later(self.settings.deadline_seconds, self._give_up, waiting)
         self._threads.put(call)
@@ -199,6 +222,24 @@ class Server:
             return await waiting
         finally:
             alarm.cancel()
+
+    def _full(self, threads: Threads) -> Answer | None:
+        """The refusal of a request that these threads would not come to in time."""
+        waiting, seconds = self._waiting(), threads.wait()
+        if waiting < self.settings.max_queue and seconds <= HOPE * self.settings.deadline_seconds:
+            return None
+        return answers.too_many(waiting, max(1, ceil(seconds)))
+
+    def _leave(self, call: Call) -> None:
+        """For the threads that ask MLflow, if they would come to it in time. Called in the others."""
+        if not self._slow:
+            raise RuntimeError("the server was not started")
+        if full := self._full(self._slow):
+            call.answer = full
+            call.predicted = call.finished = perf_counter()
+            self._deliver([call])
+        else:
+            self._slow.put(call)
 
     def _give_up(self, waiting: asyncio.Future[Answer]) -> None:
         if not waiting.done():
@@ -220,9 +261,16 @@ class Server:
                 watch(call)
 
     def _refuse(self, answer: Answer) -> Answer:
-        LOG.warning("request refused", extra={"about": {"status": answer.status}})
         self.metrics.refused(answer.status)
+        if not self._refused and self._loop:
+            self._loop.call_later(LOG_EVERY, self._tell_refusals)
+        self._refused[answer.status] += 1
         return answer
+
+    def _tell_refusals(self) -> None:
+        for status, times in self._refused.items():
+            LOG.warning("requests refused", extra={"about": {"status": status, "count": times}})
+        self._refused.clear()
 
     def _health(self) -> Answer:
         """A server whose threads all hang can only be started anew."""
@@ -256,6 +304,10 @@ class Server:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _json(page: Mapping[str, Any]) -> bytes:
+    return json.dumps(page).encode()
 
 
 async def _rest(start: bytes, receive: Receive, limit: int) -> bytes | None:

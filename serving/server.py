@@ -1,7 +1,12 @@
 """Serves the model in MODEL_DIR: `python -m serving.server`.
 
-The port opens when the model has been loaded and has answered its input example. SIGUSR1 starts draining: answers carry
-`Connection: close`. SIGTERM: no new connection, what is in flight is answered, exit code 0.
+The port opens when the model has been loaded and has answered its input example.
+
+A rollout loses no request when it gives two orders, with time in between. SIGUSR1 starts draining: requests are
+answered as before, for proxies still send them, and each answer carries `Connection: close`, so that clients go
+elsewhere of themselves. SIGTERM: no new connection; what is in flight is answered; a request that still comes on a kept
+connection gets 503 with Retry-After, at once, rather than a connection that is cut under it; idle connections are
+closed after `connections.LINGER_SECONDS`; exit code 0.
 """
 
 import logging
@@ -13,6 +18,7 @@ from types import FrameType
 import uvicorn
 
 from serving import logs
+from serving.connections import Connection
 from serving.failure import ServingError, leave
 from serving.settings import ServerSettings, Termination
 
@@ -37,11 +43,12 @@ def main() -> int:
                 "serving.app:create",
                 factory=True,
                 loop="uvloop",
-                http="httptools",
+                http=Connection,
                 ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=settings.drain_seconds,
             )

@@ -15,6 +15,8 @@ Score: TypeAlias = Callable[[Sequence[Call]], Iterator[Sequence[Call]]]
 Deliver: TypeAlias = Callable[[Sequence[Call]], None]
 BATCH_BYTES = 1 << 20  # nobody waits for more than this to be read along with a request
 
+NEWS = 0.2  # what the last batch weighs among those before it
+
 
 class Threads:
     """Threads that take what waits, in order, `most` requests at once; with `patience` they wait so long for more."""
@@ -23,12 +25,17 @@ class Threads:
         self._waiting: SimpleQueue[Call | None] = SimpleQueue()
         self._score, self._deliver, self._most, self._patience = score, deliver, most, patience
         self._since: dict[int, float | None] = dict.fromkeys(range(count))
+        self._pace = 0.0  # seconds of a thread for a request, the last ones counting most
         for number in range(count):
             threading.Thread(target=self._run, args=(number,), name=f"predict-{number}", daemon=True).start()
 
     def waiting(self) -> int:
         """How many requests wait for a thread."""
         return self._waiting.qsize()
+
+    def wait(self) -> float:
+        """Seconds that a request which comes now would wait, if those before it take as long as the last ones took."""
+        return self._waiting.qsize() * self._pace / len(self._since)
 
     def put(self, call: Call) -> None:
         """The call is worked on when those before it have been taken."""
@@ -46,7 +53,7 @@ class Threads:
 
     def _run(self, number: int) -> None:
         while first := self._waiting.get():
-            self._since[number] = perf_counter()
+            self._since[number] = start = perf_counter()
             batch = [call for call in self._take(first) if not (call.waiting and call.waiting.done())]
             try:
                 for answered in self._score(batch):
@@ -60,6 +67,9 @@ class Threads:
                     call.parsed = call.predicted = call.finished = perf_counter()
                 self._deliver(lost)
             self._since[number] = None
+            if batch:
+                took = (perf_counter() - start) / len(batch)
+                self._pace += (took - self._pace) * NEWS
 
     def _take(self, first: Call) -> Iterator[Call]:
         yield first

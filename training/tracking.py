@@ -25,6 +25,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, Schema
 
 from training.data import Dataset
 from training.project import Classifier, Project, ProjectError
@@ -40,6 +41,7 @@ TRUSTED = (
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )
+TYPES = {"integer": "long", "number": "double", "category": "string"}
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
 UNANSWERED = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
 MAY_PASS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
@@ -66,6 +68,7 @@ class _MlflowSklearn(Protocol):
         pip_requirements: Sequence[str],
         skops_trusted_types: Sequence[str],
         extra_files: Sequence[str],
+        metadata: Mapping[str, object],
     ) -> None: ...
 
 
@@ -155,12 +158,28 @@ def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
         source=get_dataset_source_from_json(json.dumps({"uri": dataset.uri}), kind),
         name=Path(dataset.uri).stem,
         digest=dataset.digest[:DIGEST_LENGTH],
-        schema=project.signature.inputs,
+        schema=_signature(project).inputs,
     )
     mlflow.log_input(described, context="training")
 
 
-def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, profile: Path, folder: Path) -> None:
+def _signature(project: Project[Any]) -> ModelSignature:
+    """Written down, not inferred: the same for every sample, and without MLflow's warning about whole numbers."""
+    return ModelSignature(
+        inputs=Schema([ColSpec(TYPES[column.kind], column.name) for column in project.columns]),
+        outputs=Schema([ColSpec("string")]),
+    )
+
+
+def save_model(
+    project: Project[Any],
+    model: Classifier,
+    folder: Path,
+    *,
+    example: pd.DataFrame,
+    profile: Path,
+    ranges: Mapping[str, Sequence[float]],
+) -> None:
     """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried.
 
     Raises:
@@ -171,11 +190,12 @@ def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, 
         MLFLOW_SKLEARN.save_model(
             model,
             folder,
-            signature=project.signature,
+            signature=_signature(project),
             input_example=example,
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=[*TRUSTED, *project.trusted],
             extra_files=[str(profile)],
+            metadata={"feature_ranges": dict(ranges)},  # a server counts what lies outside
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
     except MlflowException as error:

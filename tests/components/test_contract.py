@@ -6,19 +6,22 @@ from typing import Any
 import pytest
 
 from components import names
+from components.autoscaling import IN_FLIGHT
 from components.training_job import BAD_INPUT
 from runs import state, tracking
-from serving.settings import FetchSettings, ServerSettings
+from serving.metrics import Metrics
+from serving.settings import FetchSettings, ServerSettings, ShipSettings
 from tests.deployed import deployed, environment, local
 from tests.recording import Recording
 from training import ending, limits, validate
+from training.run import explain
 from training.settings import Settings as TrainingSettings
 from training.settings import SettingsError
-from training.train import explain
 
 POD = {
     "metadata.labels['batch.kubernetes.io/job-name']": "churn-0a1b2c3d",
     "metadata.annotations['batch.kubernetes.io/job-index-failure-count']": "2",
+    "metadata.name": "churn-predictor-5d9f-x7k2p",
 }
 READ_BY_LIBRARIES = {
     "AWS_ENDPOINT_URL_S3",
@@ -118,6 +121,21 @@ def test_the_server_serves_what_was_fetched(container: Mapping[str, str]) -> Non
     assert read.port == 8080
 
 
+def test_server_and_shipper_of_a_prediction_log_read_what_the_endpoint_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"sample": 0.5, "redact": ["$(HOME)", "email"]}
+    recording = deployed({"endpoints.churn-predictor.prediction_log": asked})
+    pod = recording.one(":Deployment", "churn-predictor").spec["template"]["spec"]
+    server, shipper = environment(pod["containers"][0]), environment(pod["initContainers"][1])
+    for key, value in (server | shipper).items():
+        monkeypatch.setenv(key, filled_in(value))
+    read, shipping = ServerSettings.load(), ShipSettings.load()
+    assert read.prediction_log_dir == shipping.prediction_log_dir
+    assert (read.prediction_log_sample, read.prediction_log_redact) == (0.5, ("$(HOME)", "email"))
+    assert (shipping.artifact_bucket, shipping.pod_name) == ("mlops-artifacts", "churn-predictor-5d9f-x7k2p")
+    assert server.keys() <= {field.upper() for field in ServerSettings.model_fields}
+    assert shipper.keys() - {field.upper() for field in ShipSettings.model_fields} <= READ_BY_LIBRARIES
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "group", "readers"),
     [
@@ -165,6 +183,11 @@ def test_validation_is_told_in_words_that_it_knows() -> None:
     assert validate.parser().parse_args([*container["command"][3:], *container["args"]]).training_job == "churn"
     assert validate.parser().parse_args([*container["command"][3:], "7"]).version == 7
     assert ending.REFUSED == state.REFUSED
+
+
+def test_the_autoscaler_follows_a_number_that_the_server_tells() -> None:
+    told = Metrics({"model": "m", "version": "1", "role": "primary"}, None, {}).text().decode()
+    assert f"# TYPE {IN_FLIGHT} gauge" in told
 
 
 def test_training_exits_with_the_code_that_stops_the_job() -> None:

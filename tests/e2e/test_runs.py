@@ -73,6 +73,34 @@ def test_a_run_with_bad_data_ends_with_its_reason_and_is_not_tried_again(trainin
     assert made["status"]["failed"] == 1
 
 
+def test_a_restart_of_mlflow_in_the_middle_of_a_run_costs_nothing_but_time(training: Platform) -> None:
+    before = max(training.versions())
+    with command("train", "churn", "N_ESTIMATORS=31") as run:
+        assert run.stdout
+        said = up_to("fitting", run.stdout)
+        for pod in pods(training, "mlops-platform", "mlflow"):
+            training.kubectl("delete", "pod", pod["metadata"]["name"], "-n", "mlops-platform", "--now", "--wait=false")
+        said += run.stdout.read().splitlines()
+    assert run.returncode == 0, said
+    assert any("does not answer" in line for line in said)
+    assert max(training.versions()) == before + 1
+    version = training.versions()[before + 1]
+    made = training.tracking("runs/get", run_id=version["run_id"])["run"]
+    assert made["info"]["status"] == "FINISHED"
+    assert {"accuracy", "f1", "roc_auc"} <= {metric["key"] for metric in made["data"]["metrics"]}
+    assert parameters_of(training, version)["n_estimators"] == "31"
+
+
+def up_to(word: str, lines: Iterator[str]) -> list[str]:
+    """The lines up to the first with the word."""
+    said: list[str] = []
+    for line in lines:
+        said.append(line.rstrip())
+        if word in line:
+            return said
+    pytest.fail(f"no line with {word!r} in {said}")
+
+
 def test_a_sweep_runs_two_at_a_time_and_registers_one_version(training: Platform) -> None:
     (job,) = training_jobs(training, "swept")
     most = 0

@@ -240,7 +240,30 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("endpoints.churn-predictor.replicas.min", 0, "is 0: must be a whole number from 1 to 1000"),
     ("endpoints.churn-predictor.replicas", 3, "is 3: must be a mapping, because it holds max, min"),
     ("endpoints.churn-predictor.startup_seconds", 1, "from 5 to 3600"),
+    ("endpoints.churn-predictor.model_mib", "2Gi", 'is "2Gi": must be a whole number of MiB from 1 to 1048576'),
+    ("endpoints.churn-predictor.model_mib", 1024, "is 1024: must be below memory, 1Gi, because the model is loaded"),
+    ("endpoints.churn-predictor.autoscaling", 70, "is 70: must be a mapping, because it holds cpu_percent, in_flight"),
+    ("endpoints.churn-predictor.autoscaling.cpu_percent", 0, "is 0: must be a whole number of percent from 10 to 1000"),
+    ("endpoints.churn-predictor.autoscaling.cpu_percent", "70%", 'is "70%": must be a whole number of percent'),
+    ("endpoints.churn-predictor.autoscaling.memory_percent", 100, "is 100: must be a whole number of percent from 10"),
+    ("endpoints.churn-predictor.autoscaling.in_flight", 0.5, "is 0.5: must be a whole number from 1 to 256"),
+    (
+        "endpoints.churn-predictor.autoscaling.scale_down_stabilization_seconds",
+        7200,
+        "is 7200: must be a whole number of seconds from 0 to 3600",
+    ),
+    ("endpoints.churn-predictor.autoscaling.cpu_precent", 70, "did you mean cpu_percent?"),
     ("endpoints.churn-predictor.drain_seconds", 0, "from 1 to 300"),
+    ("endpoints.churn-predictor.prediction_log", True, "is true: must be a mapping"),
+    ("endpoints.churn-predictor.prediction_log.sample", 0, "is 0: must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.sample", "10%", "must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.spool_mib", 1, "from 8 to 65536"),
+    (
+        "endpoints.churn-predictor.prediction_log.redact",
+        ["email", ""],
+        'is "": must be the name of a column',
+        "endpoints.churn-predictor.prediction_log.redact.1",
+    ),
     (
         "quotas.serving",
         {"cpu": 1, "memory": "2Gi", "pods": 9},
@@ -261,6 +284,14 @@ def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: t
     assert said.removeprefix("is ") in sentence
     reason = sentence.partition(", because ")[2]
     assert reason.partition("; ")[2]
+
+
+def test_what_ships_a_prediction_log_counts_in_the_quota() -> None:
+    """Four pods of 100m and 1Gi at the peak, each with 50m and 384Mi more."""
+    asked = {"quotas.serving": {"cpu": "500m", "memory": "5Gi", "pods": 4}}
+    assert not problems(changed(asked))
+    (line,) = problems(changed({**asked, "endpoints.churn-predictor.prediction_log": {}}))
+    assert "is cpu 600m, memory 5632Mi, pods 4 at the peak" in line
 
 
 def test_every_problem_of_a_file_is_found_at_once() -> None:

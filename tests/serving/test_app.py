@@ -81,6 +81,7 @@ def test_a_refusal_is_counted_under_its_code(server: app.Server) -> None:
         ("GET", "/health", 200),
         ("GET", "/version", 200),
         ("GET", "/metrics", 200),
+        ("GET", "/openapi.json", 200),
         ("POST", "/invocations", 415),
         ("GET", "/invocations", 405),
         ("GET", "/nowhere", 404),
@@ -211,6 +212,49 @@ def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(server: a
     assert (said.status_code, said.json()["error_code"]) == (429, "RESOURCE_EXHAUSTED")
     assert said.headers["retry-after"] == "1"
     assert metric(server, "serving_requests_total", code="429") == 1
+
+
+def test_a_slow_model_that_is_asked_too_much_answers_in_time_what_it_takes_on_and_refuses_the_rest_at_once(
+    server: app.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times more than two threads can do: a queue as long as its bound would make every answer too late."""
+    pace, deadline = 0.02, 0.2
+
+    def score(_: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        del leave
+        for call in calls:
+            threading.Event().wait(pace)
+            call.answer = Answer(status=200, body=call.body)
+            yield [call]
+
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        asked: list[asyncio.Task[httpx.Response]] = []
+        for _ in range(300):
+            asked.append(asyncio.create_task(client.post("/invocations", content=b"{}", headers=JSON)))
+            await asyncio.sleep(pace / 2 / 3)
+        return [said.status_code for said in await asyncio.gather(*asked)][100:]
+
+    monkeypatch.setattr(app, "score", score)
+    settings(server, deadline_seconds=deadline, max_batch=1)
+    statuses = talk(server, conversation)
+    assert statuses.count(200) > 200 / 3 * 0.5
+    assert statuses.count(429) > 200 / 3
+
+
+def test_refusals_of_a_second_are_one_line_of_the_log(
+    server: app.Server, slow: Slow, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def conversation(client: httpx.AsyncClient) -> None:
+        waiting = await busy(client, slow, 1)
+        for _ in range(5):
+            await client.post("/invocations", content=b"{}", headers=JSON)
+        slow.go_on.set()
+        await asyncio.gather(*waiting)
+
+    settings(server, max_queue=1)
+    talk(server, conversation)
+    told = [vars(line)["about"] for line in caplog.records if line.message == "requests refused"]
+    assert told == [{"status": 429, "count": 5}]
 
 
 def test_a_request_is_given_up_at_its_deadline_and_predicted_no_more(server: app.Server, slow: Slow) -> None:

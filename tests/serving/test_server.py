@@ -241,6 +241,26 @@ def test_a_request_in_flight_is_answered_after_the_order_to_stop(servers: Callab
     assert '"message": "stopped"' in server.log[-1]
 
 
+def test_a_request_that_comes_after_the_order_to_stop_is_sent_elsewhere_and_not_cut(
+    servers: Callable[..., Process],
+) -> None:
+    server = servers().ready()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    assert said_on(connection)[0] == 200
+    server.popen.send_signal(signal.SIGTERM)
+    until(lambda: not server.listens())
+    status, answer = said_on(connection)
+    assert (status, answer.headers["retry-after"], answer.will_close) == (503, "1", True)
+    assert server.popen.wait(PATIENCE) == 0
+
+
+def said_on(connection: http.client.HTTPConnection) -> tuple[int, http.client.HTTPResponse]:
+    connection.request("POST", "/invocations", payload(0), JSON)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer
+
+
 def in_flight(server: Process) -> float:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     connection.request("GET", "/metrics")

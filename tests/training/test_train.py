@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+import serving.model
 from tests.registry import MODEL, ROWS, Registry
 from training import data, project, split, tracking, train
 from training.metrics import predict
@@ -180,6 +181,15 @@ def test_a_version_carries_the_distributions_that_it_was_trained_on(registry: Re
     assert profile["prediction"]["probability"]["histogram"]["edges"][::20] == [0, 1]
 
 
+def test_the_server_of_a_version_knows_the_ranges_that_it_learnt_from(registry: Registry) -> None:
+    mlflow.set_tracking_uri(registry.uri)
+    served = serving.model.load(Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1")), MODEL)
+    known = split.divide(churn.PROJECT, data.load(str(registry.dataset), churn.PROJECT).table)[0]
+    numbers = known.select_dtypes("number")
+    assert served.ranges == dict(zip(numbers, zip(numbers.min(), numbers.max(), strict=True), strict=True))
+    assert len(served.ranges) == 9
+
+
 @pytest.mark.parametrize("name", ["churn", "churn_boosted"])
 def test_the_same_input_makes_the_same_model(registry: Registry, name: str) -> None:
     declared = project.load(name)
@@ -333,7 +343,7 @@ def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Re
 def test_an_mlflow_that_is_not_there_is_waited_for_and_told(run: Training) -> None:
     code, log = run(mlflow_tracking_uri="http://127.0.0.1:9", mlflow_patience_seconds=0.2)
     assert code == 1
-    assert "does not answer ([Errno 111] Connection refused); trying for" in log[0]
+    assert "does not answer ([Errno 111] Connection refused); trying for" in log[1]
     assert log[-1].startswith("MLflow at http://127.0.0.1:9 does not answer")
     assert "check MLFLOW_TRACKING_URI" in log[-1]
 
@@ -372,6 +382,20 @@ def test_a_run_that_is_stopped_from_outside_does_not_stay_running_in_mlflow(
     assert code == 1
     assert log[-1].startswith("stopped from outside")
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
+
+
+def test_the_first_line_comes_before_anything_that_takes_seconds_to_import(tmp_path: Path) -> None:
+    slow = ["boto3", "lightgbm", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "scipy", "sklearn"]
+    without = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({slow})); "
+        "runpy.run_module('training.train', {}, '__main__')"
+    )
+    given = {"PROJECT": "churn", "DATASET": "a.csv", "MODEL": "m", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    ended = subprocess.run(
+        [sys.executable, "-c", without], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.splitlines() == ["churn: a model is trained from a.csv"]
+    assert "ModuleNotFoundError" in ended.stderr
 
 
 def test_the_process_needs_no_pulumi_and_ends_with_the_sentence_and_its_code(tmp_path: Path) -> None:

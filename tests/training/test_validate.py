@@ -102,7 +102,7 @@ def save(declared: Project[Any], model: Classifier, known: pd.DataFrame, folder:
     profile.write_text("{}")
     words = {column.name: object for column in declared.columns if column.kind == "category"}
     example = known[declared.features].dropna().head(3).reset_index(drop=True).astype(words)
-    tracking.save_model(declared, model, example, profile, folder)
+    tracking.save_model(declared, model, folder, example=example, profile=profile, ranges={})
 
 
 def register(made: Made, folder: Path, digest: str) -> None:

@@ -1,0 +1,277 @@
+"""Nonsense for our model server, half of the time from schemathesis, half of it byte by byte over raw sockets.
+
+schemathesis reads the server's own /openapi.json and sends what fits it and what nearly does. The other half breaks
+good requests, heads and bodies, at random places; a case that is answered wrongly is printed with its number, and
+`--case NUMBER` sends it alone. Ends with 1 when a limit is missed. The tables are Markdown.
+
+Run it as `python -m bench.fuzz`.
+"""
+
+import argparse
+import contextlib
+import gzip
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.serving import PEERS, answers, body, commands, free_port, make_models, resident, serving, table
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+DOCUMENTED = {503, 504}  # of the 5xx
+SENDERS = 8
+LISTEN = 0.3  # seconds for an answer to what may not be a whole request
+MEMORY = 1.05
+WARM = 20_000  # cases after which the process has met everything once
+SETTLE = 30  # seconds that the memory may take to come back
+HEAD = b"POST /invocations HTTP/1.1\r\nHost: fuzz\r\nContent-Type: application/json\r\nX-Request-Id: a\r\n"
+INVITED = b"HTTP/1.1 100 Continue\r\n\r\n"
+LINES = (
+    b"Content-Length: 5",
+    b"Content-Length: -1",
+    b"Content-Length: 99999999999999999999",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: gzip, chunked",
+    b"Transfer-Encoding: identity",
+    b"Content-Encoding: gzip",
+    b"Expect: 100-continue",
+    b"Connection: close",
+    b"Connection: Upgrade\r\nUpgrade: websocket",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ",
+    b"Content-Type: application/json; charset=utf-16",
+    b"Content-Type: text/csv",
+    b"Content-Type: \xff\xfe",
+    b"traceparent: 00-zz-zz-zz",
+    b"X-Request-Id: " + b"x" * 5000,
+    b": empty",
+    b" folded: yes",
+)
+TOKENS = (
+    b"null",
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"9" * 400,
+    b'"',
+    b"{",
+    b"[" * 500,
+    b"\\ud800",
+    b"\x00",
+    b"\xff",
+    b"",
+)
+BODIES = (
+    *(body(rows).encode() for rows in (1, 3, 100)),
+    json.dumps({"dataframe_records": [dict.fromkeys("abcd", 0.5)]}).encode(),
+    json.dumps({"inputs": {name: [1, 2] for name in "abcd"}, "params": {"k": 1}}).encode(),
+    json.dumps({"instances": [dict.fromkeys("abcd", None)]}).encode(),
+    b"a,b,c,d\n1,2,3,4\n",
+    gzip.compress(body(1).encode()),
+)
+
+
+class Fuzzer:
+    """Sends cases until time is up. `codes` counts the answers, `faults` says what was wrong with which case."""
+
+    def __init__(self, port: int) -> None:
+        self.codes: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self._port = port
+        self._lock = threading.Lock()
+
+    def run(self, numbers: Sequence[int], until: float) -> None:
+        """Sends the cases with these numbers, as far as time allows."""
+        for number in numbers:
+            if time.monotonic() > until:
+                return
+            said = self.send(case(number))
+            code = said.removeprefix(INVITED)[9:12].decode("latin-1") or "no answer"
+            with self._lock:
+                self.codes[code] += 1
+                if said and not said.startswith(b"HTTP/1.1 "):
+                    self.faults.append(f"case {number}: no HTTP: {said[:60]!r}")
+                elif code.startswith("5") and int(code) not in DOCUMENTED:
+                    self.faults.append(f"case {number}: {code}: {said[-200:]!r}")
+
+    def send(self, request: bytes) -> bytes:
+        """What the server says to it; nothing when it waits for more, or hangs up."""
+        said = b""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection,
+        ):
+            connection.sendall(request)
+            connection.settimeout(LISTEN)
+            while not complete(said) and (part := connection.recv(65536)):
+                said += part
+        return said
+
+
+def complete(said: bytes) -> bool:
+    """Whether a whole answer is there, after what only invites the body."""
+    return b"\r\n\r\n" in said.removeprefix(INVITED)
+
+
+def case(number: int) -> bytes:
+    """A good request with some things wrong with it."""
+    rng = random.Random(number)
+    content = rng.choice(BODIES)
+    for _ in range(rng.choice((0, 0, 1, 1, 2, 5))):
+        content = rng.choice(BREAKS)(content, rng)
+    lines = [rng.choice(LINES) for _ in range(rng.choice((0, 0, 1, 2)))]
+    if rng.random() < 0.15:
+        lines.append(b"Transfer-Encoding: chunked")
+        content = chunked(content, rng)
+    elif rng.random() < 0.95:
+        lines.append(b"Content-Length: %d" % len(content))
+    head = HEAD + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    for _ in range(rng.choice((0, 0, 0, 1, 3))):
+        head = rng.choice(BREAKS)(head, rng)
+    return (head + content) * rng.choice((1, 1, 1, 1, 3))
+
+
+def chunked(content: bytes, rng: random.Random) -> bytes:
+    """The content in chunks, the last of which may be missing or wrong."""
+    cut = rng.randrange(len(content) + 1)
+    parts = [content[:cut], content[cut:]]
+    said = b"".join(b"%x%s\r\n%s\r\n" % (len(part), rng.choice((b"", b";x=y")), part) for part in parts if part)
+    return said + rng.choice(
+        (b"0\r\n\r\n", b"0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n", b"", b"-1\r\n\r\n", b"ffffffffffffffffff\r\n")
+    )
+
+
+def flip(data: bytes, rng: random.Random) -> bytes:
+    """One byte is another."""
+    at = rng.randrange(len(data)) if data else 0
+    return data[:at] + rng.randbytes(1) + data[at + 1 :]
+
+
+def cut(data: bytes, rng: random.Random) -> bytes:
+    """A part is missing."""
+    start, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
+    return data[:start] + data[end:]
+
+
+def double(data: bytes, rng: random.Random) -> bytes:
+    """A part comes again."""
+    start, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
+    return data[:end] + data[start:]
+
+
+def insert(data: bytes, rng: random.Random) -> bytes:
+    """Something stands in between."""
+    at = rng.randrange(len(data) + 1)
+    return data[:at] + rng.choice(TOKENS) + data[at:]
+
+
+BREAKS: Sequence[Callable[[bytes, random.Random], bytes]] = (flip, cut, double, insert)
+
+
+def main() -> None:
+    """Prints what was answered."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10, help="in all (default: 10)")
+    parser.add_argument("--seed", type=int, default=1, help="other numbers send other cases (default: 1)")
+    parser.add_argument("--case", type=int, help="print one case, and nothing else")
+    parser.add_argument("--venv", type=Path, default=Path.home() / ".cache" / "mlops-bench", help="for schemathesis")
+    options = parser.parse_args()
+    if options.case is not None:
+        sys.exit(repr(case(options.case)))
+    tool = schemathesis(options.venv)
+    with tempfile.TemporaryDirectory() as folder:
+        models, port, log = Path(folder) / "models", free_port(), Path(folder) / "server.log"
+        make_models(models)
+        command, env = commands("logistic", models, port, Path())["ours"]
+        url = f"http://127.0.0.1:{port}"
+        with serving(command, env, f"{url}/invocations", log) as (_, group):
+            os.sched_setaffinity(0, {1})
+            fuzzer, first = Fuzzer(port), options.seed * 10**9
+            send(fuzzer, range(first - WARM, first), options.minutes * 12)
+            before = resident(group)
+            send(fuzzer, range(first, first + 10**8), options.minutes * 30)
+            fits = by_schema(tool, url, options, Path(folder))
+            after = settled(group, before)
+            alive = answers(f"{url}/invocations")
+        strange = [line for line in log.read_text().splitlines() if not line.startswith("{")]
+    sys.exit(show(fuzzer, before, after, {"schemathesis finds nothing": fits, "the server predicts": alive}, strange))
+
+
+def schemathesis(venv: Path) -> Path:
+    """The program, installed beside the peers at the version of their lock."""
+    python = venv / "bin" / "python"
+    if not shutil.which("uv"):
+        sys.exit("uv not found; it comes with `make .venv/.ready`")
+    if not python.exists():
+        subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(venv)], check=True)
+    lock = ["--constraint", str(PEERS / "requirements.lock"), "schemathesis"]
+    subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), *lock], check=True)
+    return venv / "bin" / "st"
+
+
+def send(fuzzer: Fuzzer, numbers: range, seconds: float) -> None:
+    """Cases go out side by side for so long."""
+    until = time.monotonic() + seconds
+    threads = [threading.Thread(target=fuzzer.run, args=(numbers[at::SENDERS], until)) for at in range(SENDERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def by_schema(tool: Path, url: str, options: argparse.Namespace, folder: Path) -> bool:
+    """Whether schemathesis found nothing to say; else it is printed."""
+    time_up = ["--max-time", str(max(1, int(options.minutes * 30))), "--phases", "examples,coverage,fuzzing"]
+    ask = [
+        str(tool),
+        "run",
+        f"{url}/openapi.json",
+        "--checks",
+        CHECKS,
+        "--seed",
+        str(options.seed),
+        "--warnings",
+        "off",
+    ]
+    done = subprocess.run([*ask, *time_up], capture_output=True, text=True, check=False, cwd=folder)
+    print(
+        "\n".join(done.stdout.splitlines()[-80:] if done.returncode else done.stdout.splitlines()[-8:]), file=sys.stderr
+    )
+    return done.returncode == 0
+
+
+def settled(group: int, before: float) -> float:
+    """MB in memory once it came back, or when it had time to."""
+    deadline = time.monotonic() + SETTLE
+    while resident(group) > MEMORY * before and time.monotonic() < deadline:
+        time.sleep(1)
+    return resident(group)
+
+
+def show(fuzzer: Fuzzer, before: float, after: float, found: dict[str, bool], strange: Sequence[str]) -> int:
+    """Prints what became of the cases. Returns the exit code."""
+    for fault in [*fuzzer.faults[:20], *strange[:20]]:
+        print(fault, file=sys.stderr)
+    limits = {
+        f"of the 5xx, only {', '.join(map(str, sorted(DOCUMENTED)))}": not fuzzer.faults,
+        **found,
+        "every line of its log is JSON": not strange,
+        f"memory is back within {MEMORY - 1:.0%}": after <= MEMORY * before,
+    }
+    print(f"\n{fuzzer.codes.total():,} broken requests, byte by byte.\n")
+    print(table(["answer", "times"], [[code, f"{count:,}"] for code, count in sorted(fuzzer.codes.items())]))
+    print(f"\nMemory: {before:.1f} MB before, {after:.1f} MB after.\n")
+    print(table(["limit", "kept"], [[limit, "yes" if kept else "NO"] for limit, kept in limits.items()]))
+    return 0 if all(limits.values()) else 1
+
+
+if __name__ == "__main__":
+    main()
