@@ -215,7 +215,7 @@ def test_a_validation_that_another_one_overtakes_writes_no_answer(
     judge = judging.judge
 
     def overtaken(question: Question) -> Findings:
-        turn.take(made.client, made.version(ALIKE), 60)
+        turn.take(made.client, made.version(ALIKE), turn.of_this_process(60))
         return judge(question)
 
     monkeypatch.setattr(judging, "judge", overtaken)
