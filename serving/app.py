@@ -1,6 +1,7 @@
 """The ASGI application of one model version."""
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -48,6 +49,9 @@ def create() -> "Server":
     model = load(settings.version_dir, settings.title, pickles=settings.mlflow_allow_pickle_deserialization)
     warm(model, settings)
     server = Server(model, settings)
+    # What is here stays for good: no collection need look at it again.
+    gc.freeze()
+    gc.enable()
     server.metrics.load_seconds = seconds = perf_counter() - start
     LOG.info("%s loaded and warm in %.1f s", settings.title, seconds)
     return server

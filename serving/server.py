@@ -4,6 +4,7 @@ The port opens when the model has been loaded and has answered its input example
 `Connection: close`. SIGTERM: no new connection, what is in flight is answered, exit code 0.
 """
 
+import gc
 import logging
 import signal
 import socket
@@ -25,6 +26,8 @@ KEEP_ALIVE_SECONDS = 75
 def main() -> int:
     """Runs until it is told to stop. Returns the exit code."""
     logs.configure()
+    # Imports make much and leave little: without collections a start takes a seventh less. `serving.app` enables them.
+    gc.disable()
     # As process 1 a signal without a handler is ignored. uvicorn puts its own in place while it serves, and raises the
     # signal again at the end: this handler then makes it exit code 0.
     signal.signal(signal.SIGTERM, _exit)
