@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
 MOST_FEATURES = 1 << 16
-# A node is one number, since fetching from memory is what takes time: the threshold, then in this many bits the place
-# of the left child and the feature.
-LOW_BITS = 32
-LOW_MASK = (1 << LOW_BITS) - 1
+# A node is one whole number, since fetching from memory is what takes time: from the top its feature, its threshold in
+# 32 bits, and the place of its left child. A value to compare it with has the same feature at the top, and no place.
+# Without sign and threshold so many bits are left for feature and place.
+BITS = 31
+# As an array, like others below: of a plain number one would be made at each use.
+SIGN = np.array(63)
 # Rows at a time: their places in all trees stay in the CPU's cache.
 CHUNK = 128
 # From here on, at every third level, those who have reached their leaf are left out; with fewer it would not pay.
@@ -38,10 +40,10 @@ class Forest:
         OverflowError: a tree has too many nodes.
     """
 
-    def __init__(self, trees: Sequence[Tree], *, bits: int = LOW_BITS) -> None:
+    def __init__(self, trees: Sequence[Tree], *, bits: int = BITS) -> None:
         self._count = len(trees)
         feature_bits = max(int(tree.feature.max(initial=1)) for tree in trees).bit_length()
-        self._walks = [_Walk(group, feature_bits) for group in _groups(trees, 1 << (bits - feature_bits))]
+        self._walks = [_Walk(group, BITS - feature_bits) for group in _groups(trees, 1 << (bits - feature_bits))]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
         """For each row the mean over trees of the leaf it falls into.
@@ -80,7 +82,7 @@ def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
 class _Walk:
     """Some trees, walked a level at a time."""
 
-    def __init__(self, trees: Sequence[Tree], feature_bits: int) -> None:
+    def __init__(self, trees: Sequence[Tree], place_bits: int) -> None:
         self._depth = max(tree.max_depth for tree in trees)
         self._trees = len(trees)
         starts = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
@@ -96,54 +98,45 @@ class _Walk:
         left = np.where(inner, place[left[order]], here)
         feature = np.where(inner, np.concatenate([tree.feature for tree in trees])[order], 0)
         threshold = np.where(inner, np.concatenate([tree.threshold for tree in trees])[order], np.inf)
-        # As arrays, for a number would be made one at each use.
-        self._feature_bits, self._feature_mask = np.array(feature_bits), np.array((1 << feature_bits) - 1)
-        self._node = _high(_rounded_down(threshold)) | (left << feature_bits) | feature
+        self._place_bits, self._places = np.array(place_bits), np.array((1 << place_bits) - 1)
+        self._feature_at = np.array(place_bits + 32)
+        self._node = (feature << self._feature_at) | (_ordered(_rounded_down(threshold)) << place_bits) | left
         self._value = np.concatenate([tree.value[:, 0, :] for tree in trees])[order]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
         """For each tree and each row the value of the leaf."""
         rows, features = matrix.shape
-        values = _high(matrix).ravel()
+        tops: Matrix = np.arange(features, dtype=np.int64) << self._feature_at
+        values: Matrix = (tops | (_ordered(matrix) << self._place_bits)).ravel()
         at: Matrix = np.repeat(np.arange(self._trees), rows)
         row: Matrix = np.tile(np.arange(0, rows * features, features, dtype=np.int64), self._trees)
-        node, value, right = np.empty_like(at), np.empty_like(at), np.zeros_like(at)
-        higher = _truth(right)
+        node, value = np.empty_like(at), np.empty_like(at)
         left_out: list[tuple[Matrix, Matrix]] = []
         for level in range(self._depth):
             # mode="wrap" spares a copy of the result; no index is ever outside.
             self._node.take(at, out=node, mode="wrap")
             if level >= LEVEL and level % STEP == 0 and len(at) > MANY:
-                inner = np.flatnonzero(node < LEAF)
+                inner = np.flatnonzero((node & self._places) != at)
                 left_out.append((at, inner))
                 at, row, node = at.take(inner), row.take(inner), node.take(inner)
-                value, right = value[: len(at)], right[: len(at)]
-                higher = _truth(right)
-            place = np.bitwise_and(node, self._feature_mask, out=at)
+                value = value[: len(at)]
+            place = np.right_shift(node, self._feature_at, out=at)
             place += row
             values.take(place, out=value, mode="wrap")
-            np.greater(value, node, out=higher)
-            node &= LOW
-            node >>= self._feature_bits
-            np.add(node, right, out=at)
+            np.subtract(node, value, out=value)
+            value >>= SIGN  # -1 if the value is above the threshold, else 0
+            np.bitwise_and(node, self._places, out=at)
+            at -= value
         for before, inner in reversed(left_out):
             before[inner] = at
             at = before
         return self._value.take(at, axis=0, mode="clip").reshape(self._trees, rows, -1)
 
 
-def _high(numbers: NDArray[np.float32]) -> Matrix:
-    """Whole numbers in the same order, with `LOW_BITS` left free."""
+def _ordered(numbers: NDArray[np.float32]) -> Matrix:
+    """Whole numbers from 0 to 2**32 - 1 in the same order."""
     bits = (numbers + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << LOW_BITS
-
-
-LOW, LEAF = np.array(LOW_MASK), _high(np.array([np.inf], dtype=np.float32))
-
-
-def _truth(numbers: Matrix) -> Matrix:
-    """The lowest byte of each number, as true or false: what is written there makes it 1 or 0."""
-    return numbers.view(np.bool_)[:: numbers.itemsize]
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + (1 << 31)
 
 
 def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
