@@ -9,6 +9,7 @@ connection gets 503 with Retry-After, at once, rather than a connection that is 
 closed after `connections.LINGER_SECONDS`; exit code 0.
 """
 
+import gc
 import logging
 import signal
 import socket
@@ -31,6 +32,8 @@ KEEP_ALIVE_SECONDS = 75
 def main() -> int:
     """Runs until it is told to stop. Returns the exit code."""
     logs.configure()
+    # Imports make much and leave little: without collections a start takes a seventh less. `serving.app` enables them.
+    gc.disable()
     # As process 1 a signal without a handler is ignored. uvicorn puts its own in place while it serves, and raises the
     # signal again at the end: this handler then makes it exit code 0.
     signal.signal(signal.SIGTERM, _exit)
