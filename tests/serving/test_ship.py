@@ -96,7 +96,7 @@ def test_what_a_dead_server_left_is_shipped_up_to_the_tear(
     line = ENCODER.encode(record("torn"))
     dead = segment(spool, record("whole"))
     dead.write(line[: len(line) // 2])
-    os.close(dead._file)  # as the kernel does for a process that dies
+    os.close(dead.file)  # as the kernel does for a process that dies
     with caplog.at_level(logging.WARNING):
         assert shipper().ship()
     assert found(store).request_id.tolist() == ["whole"]
@@ -194,7 +194,7 @@ def test_the_order_to_stop_ships_what_lies_there(
 ) -> None:
     segment(spool, record("a")).close()
     left = segment(spool, record("b"), number=2)
-    os.close(left._file)
+    os.close(left.file)
     store.down = True
     process = shipping()
     assert process.stdout
