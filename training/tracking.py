@@ -27,6 +27,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 
 from training.data import Dataset
+from training.digest import digest
 from training.project import Classifier, Project, ProjectError
 
 LOG = logging.getLogger(__name__)
@@ -187,13 +188,13 @@ def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, 
         raise
 
 
-def log_model(folder: Path) -> str:
-    """The active run holds the model in the folder. Returns its URI; done again, it makes another one."""
+def log_model(folder: Path) -> tuple[str, str]:
+    """The active run holds the model in the folder. Returns its URI and digest; done again, it makes another one."""
     made = mlflow.initialize_logged_model("model")
     name_in_files(folder, made)
     MlflowClient().log_model_artifacts(made.model_id, str(folder))
     mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    return f"models:/{made.model_id}"
+    return f"models:/{made.model_id}", digest(folder)
 
 
 def name_in_files(folder: Path, made: LoggedModel) -> None:
