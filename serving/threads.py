@@ -59,7 +59,7 @@ class Threads:
                 for answered in self._score(batch):
                     self._deliver(answered)
                     self._since[number] = perf_counter()
-            except Exception as error:
+            except BaseException as error:  # a model may call exit, and extensions panic; the thread is needed still
                 LOG.exception("request failed", extra={"about": {"status": 500}})
                 lost = [call for call in batch if call.answer is None]
                 for call in lost:
