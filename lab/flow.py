@@ -165,7 +165,7 @@ def _without(component: str) -> str:
 
 
 def _a_small_endpoint(told: object) -> Mapping[str, object]:
-    """Replicas that fit a machine of two cores, and a log of every prediction, for an endpoint that is new in the file."""
+    """Replicas that fit two cores, and a log of every prediction, for an endpoint that is new in the file."""
     endpoint = f"endpoints.{MODEL}"
     fresh = {f"{endpoint}.replicas.min": 1, f"{endpoint}.replicas.max": 2, f"{endpoint}.prediction_log.sample": 1}
     return {} if told else fresh

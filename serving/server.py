@@ -9,6 +9,7 @@ connection gets 503 with Retry-After, at once, rather than a connection that is 
 closed after `connections.LINGER_SECONDS`; exit code 0.
 """
 
+import faulthandler
 import gc
 import logging
 import signal
@@ -20,7 +21,7 @@ import uvicorn
 
 from serving import logs
 from serving.connections import Connection
-from serving.failure import ServingError, leave
+from serving.failure import ServingError, leave, unexplained
 from serving.settings import ServerSettings, Termination
 
 LOG = logging.getLogger("serving")
@@ -40,7 +41,9 @@ def main() -> int:
     try:
         settings = ServerSettings.load()
         settings.prepare_process()
-        with _bind(settings.host, settings.port) as listener:
+        faulthandler.enable(all_threads=False)
+        listening, dying = _bind(settings.host, settings.port), unexplained(settings.title, settings.termination_log)
+        with listening as listener, dying:
             # By name: the module imports numpy, which must not happen before `prepare_process`.
             config = uvicorn.Config(
                 "serving.app:create",

@@ -129,7 +129,7 @@ def test_a_version_can_be_traced_to_code_and_data(registry: Registry) -> None:
     assert tags["git_commit"] == "3f2a9c1"
     assert tags["training_job"] == "churn"
     assert tags["dataset"] == str(registry.dataset)
-    assert len(tags["dataset_digest"]) == 64
+    assert len(tags["dataset_digest"]) == len(tags["model_digest"]) == 64
     assert 0.5 < float(tags["accuracy"]) <= 1
     assert made.description
     assert made.description.startswith("n_estimators=3, max_depth=4 on 400 rows of ")
