@@ -153,7 +153,7 @@ def test_load_adds_a_pod_and_its_end_takes_it_away_and_no_request_is_lost(platfo
         platform.up()
         wait_for("a single pod", lambda: len(pods(platform, "ml-serving", ENDPOINT)) == 1, seconds=180)
         began = time.monotonic()
-        with load(url, body, per_second=400) as many:
+        with load(url, body, per_second=250) as many:
             wait_for("a second pod", lambda: len(answering(platform)) > 1, seconds=180)
         out = time.monotonic()
         with load(url, body, per_second=10) as few:
