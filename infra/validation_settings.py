@@ -112,7 +112,7 @@ class Validation(Model):
     schedule: training_rules.Cron | None = Field(
         default=None, description="In UTC; where it is left out, every 15 minutes."
     )
-    cpu: rules.Cpu = "500m"
+    cpu: rules.Cpu = "250m"
     memory: rules.Memory | None = Field(default=None, description="As much as the training run, where it is left out.")
     deadline_minutes: training_rules.ValidationMinutes = 30
     limits: Limits = Limits()

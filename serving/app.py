@@ -1,6 +1,7 @@
 """The ASGI application of one model version."""
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -60,6 +61,9 @@ def create() -> "Server":
         server.watchers.append(log.watch)
         server.at_stop.append(log.close)
         server.metrics.prediction_log = log
+    # What is here stays for good: no collection need look at it again.
+    gc.freeze()
+    gc.enable()
     server.metrics.load_seconds = seconds = perf_counter() - start
     LOG.info("%s loaded and warm in %.1f s", settings.title, seconds)
     return server

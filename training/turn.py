@@ -28,19 +28,21 @@ class Turn(BaseModel):
     until: datetime
 
 
-def take(client: Client, version: ModelVersion, seconds: float) -> Turn:
+def of_this_process(seconds: float) -> Turn:
+    """A turn that begins now."""
+    name = f"{os.uname().nodename}, {uuid.uuid4().hex[:8]}"
+    return Turn(by=name, until=datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def take(client: Client, version: ModelVersion, mine: Turn) -> None:
     """The version is being validated by this process, whoever did so before.
 
     Raises:
         BusyError: another one took the turn at the same moment.
     """
-    mine = Turn(
-        by=f"{os.uname().nodename}, {uuid.uuid4().hex[:8]}", until=datetime.now(UTC) + timedelta(seconds=seconds)
-    )
     client.set_model_version_tag(version.name, str(version.version), TAG, mine.model_dump_json())
     client.set_model_version_tag(version.name, str(version.version), VALIDATION_STATUS, RUNNING)
     check(client, version, mine)
-    return mine
 
 
 def check(client: Client, version: ModelVersion, mine: Turn) -> None:

@@ -126,8 +126,9 @@ def _turn(client: Client, version: ModelVersion, seconds: float) -> Generator[Tu
 
     What may pass at another try leaves the version as if nobody had looked, and the schedule looks again.
     """
-    mine = turn.take(client, version, seconds)
+    mine = turn.of_this_process(seconds)
     try:
+        turn.take(client, version, mine)
         yield mine
     except BusyError:
         raise

@@ -39,10 +39,15 @@ def state(client: versions.Client, number: int) -> str | None:
     return client.get_model_version(MODEL, str(number)).tags.get(VALIDATION_STATUS)
 
 
+def begin(client: versions.Client, number: int) -> turn.Turn:
+    mine = turn.of_this_process(60)
+    turn.take(client, client.get_model_version(MODEL, str(number)), mine)
+    return mine
+
+
 def test_of_two_that_look_at_one_version_the_one_that_began_last_speaks(client: versions.Client) -> None:
     version = client.get_model_version(MODEL, "1")
-    first = turn.take(client, version, 60)
-    second = turn.take(client, version, 60)
+    first, second = begin(client, 1), begin(client, 1)
     turn.check(client, version, second)
     with pytest.raises(BusyError, match=f"version 1 is being validated by {second.by}, which began later: its answer"):
         turn.check(client, version, first)
@@ -53,13 +58,13 @@ def test_of_two_that_look_at_one_version_the_one_that_began_last_speaks(client: 
 
 
 def test_a_version_that_is_being_looked_at_is_left_alone_until_the_time_is_over(client: versions.Client) -> None:
-    turn.take(client, client.get_model_version(MODEL, "3"), 60)
-    turn.take(client, client.get_model_version(MODEL, "2"), 60)
+    begin(client, 3)
+    begin(client, 2)
     assert validate.newest(client, MODEL) == 1
     over = turn.Turn(by="a pod that is gone", until=datetime.now(UTC) - timedelta(seconds=1))
     client.set_model_version_tag(MODEL, "3", turn.TAG, over.model_dump_json())
     assert validate.newest(client, MODEL) == 1, "what nobody looked at comes first"
-    turn.take(client, client.get_model_version(MODEL, "1"), 60)
+    begin(client, 1)
     assert validate.newest(client, MODEL) == 3
 
 
