@@ -83,6 +83,8 @@ def _way(model: str, url: str | None, context: str | None) -> Generator[Way]:
     if url:
         yield Direct(_checked(url))
         return
+    if not model:
+        raise InputError("which endpoint? write MODEL=churn-predictor, as under mlops:endpoints")
     with Tunnel(Cluster(context=context), model) as tunnel:
         yield tunnel
 

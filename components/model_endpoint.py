@@ -21,7 +21,7 @@ PORT = names.SERVING_PORT
 REQUEST_SECONDS = 30
 """The longest that the server works on one request."""
 LAST_REQUEST_SECONDS = REQUEST_SECONDS + 5
-"""How long a leaving pod that takes no more requests finishes those that it has: longer than any of them may take."""
+"""How long a leaving pod finishes what it has: longer than a prediction, and than most bodies take to come."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,3 +50,8 @@ def test_an_endpoint_that_the_cluster_does_not_have_is_one_line(world: Path, cli
     code, said = client("predict", "risk", rows, world / "out.csv")
     assert (code, said.count("\n")) == (1, 1)
     assert 'Service risk cannot be reached through kubectl: error: services "risk" not found' in said
+
+
+def test_make_without_a_model_asks_which(world: Path, client: Client, rows: Path) -> None:
+    code, said = client("predict", "", rows, world / "out.csv")
+    assert (code, said) == (2, "client: which endpoint? write MODEL=churn-predictor, as under mlops:endpoints\n")
