@@ -83,8 +83,11 @@ bench: .venv/.ready  ## preview time against a flat program
 	@lab tools --only pulumi
 	@python bench/preview.py
 
+bench-serving: .venv/.ready  ## the model server against its peers, on a quiet machine: [QUICK=1]
+	@python bench/serving.py $(if $(QUICK),--quick)
+
 lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry address)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e check schema bench lock
+.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e check schema bench bench-serving lock

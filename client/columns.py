@@ -53,11 +53,17 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Takes:
-    """`title` is the model with its version; a table that is not `named` is known by the order of its columns."""
+    """`title` is the model with its version; a table that is not `named` is known by the order of its columns.
+
+    `gives` is what it says of its predictions: the fields of a record, or one without a name; None where it says
+    nothing. With `gives_lists` a prediction is a list of it.
+    """
 
     title: str
     columns: Sequence[Column]
     named: bool
+    gives: Sequence[Column] | None = None
+    gives_lists: bool = False
 
 
 def read(schema: Mapping[str, Any]) -> Takes:
@@ -67,10 +73,11 @@ def read(schema: Mapping[str, Any]) -> Takes:
         InputError: it says nothing, as of a model that was logged without a signature.
     """
     title, forms = str(schema.get("title", "the model")), schema.get("properties", {})
+    gives, lists = _prediction(schema.get("$defs", {}).get("prediction", {}))
     items: Mapping[str, Any] = forms.get("instances", {}).get("items", {})
     if "prefixItems" in items:
         columns = [_column(str(place), each, required=True) for place, each in enumerate(items["prefixItems"])]
-        return Takes(title=title, columns=columns, named=False)
+        return Takes(title=title, columns=columns, named=False, gives=gives, gives_lists=lists)
     properties: Mapping[str, Any] = items.get("properties", {})
     if not properties:
         raise InputError(
@@ -79,7 +86,15 @@ def read(schema: Mapping[str, Any]) -> Takes:
         )
     required = set(items.get("required", ()))
     columns = [_column(name, each, required=name in required) for name, each in properties.items()]
-    return Takes(title=title, columns=columns, named=True)
+    return Takes(title=title, columns=columns, named=True, gives=gives, gives_lists=lists)
+
+
+def _prediction(schema: Mapping[str, Any]) -> tuple[Sequence[Column] | None, bool]:
+    if schema.get("type") == "object":
+        return [_column(name, each, required=True) for name, each in schema["properties"].items()], False
+    lists = schema.get("type") == "array"
+    value: Mapping[str, Any] = schema["items"] if lists else schema
+    return ([_column("", value, required=True)] if value else None), lists
 
 
 def _column(name: str, schema: Mapping[str, Any], *, required: bool) -> Column:

@@ -3,6 +3,7 @@
 import keyword
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from client.columns import Column, Kind, Takes
 
@@ -29,11 +30,11 @@ import httpx
 URL = {url}
 """Where the model answers."""
 
-{predictions}
-"""As JSON has it: what the model gives for one row."""
-
 
 {row}
+
+
+{prediction}
 
 
 def connect(url: str = URL) -> httpx.Client:
@@ -54,25 +55,42 @@ def predict(rows: Sequence[Row], http: httpx.Client) -> list[Prediction]:
     predictions: list[Prediction] = answer.json()["predictions"]
     return predictions
 '''
-PREDICTION = 'Prediction: TypeAlias = "float | str | list[Prediction] | dict[str, Prediction] | None"'
+ANYTHING = '''\
+Prediction: TypeAlias = "float | str | list[Prediction] | dict[str, Prediction] | None"
+"""What the model gives for one row; its signature does not say more."""'''
 
 
 def source(takes: Takes, url: str) -> str:
     """The text of the file."""
-    typing = {"TypeAlias"}
-    if takes.named:
-        row = _class(takes.columns) if all(map(_is_plain, takes.columns)) else _functional(takes.columns)
-        typing |= {"TypedDict"} | ({"NotRequired"} if not all(column.required for column in takes.columns) else set())
-    else:
-        row = _tuple(takes.columns)
+    row, prediction = _row(takes), _prediction(takes)
+    typing = [word for word in ("NotRequired", "TypeAlias", "TypedDict") if word in row + prediction]
     return FILE.format(
         title=takes.title,
-        typing=", ".join(sorted(typing)),
+        typing=", ".join(typing),
         url=quoted(url),
-        predictions=PREDICTION,
         row=row,
+        prediction=prediction,
         form="dataframe_records" if takes.named else "instances",
     )
+
+
+def _row(takes: Takes) -> str:
+    if takes.named:
+        return _record("Row", "One row; None where a value is missing.", takes.columns)
+    fields = [f"    {_type(column)}," for column in takes.columns]
+    about = '"""The values of one row, in the order that the model was fitted with."""'
+    return "\n".join(["Row: TypeAlias = tuple[", *fields, "]", about])
+
+
+def _prediction(takes: Takes) -> str:
+    """As the signature has it."""
+    if takes.gives is None:
+        return ANYTHING
+    gives = [replace(column, nullable=False) for column in takes.gives]
+    if gives[0].name:
+        return _record("Prediction", "What the model gives for one row.", gives)
+    kind = f"list[{_type(gives[0])}]" if takes.gives_lists else _type(gives[0])
+    return f'Prediction: TypeAlias = {kind}{_comment(gives[0])}\n"""What the model gives for one row."""'
 
 
 def quoted(text: str) -> str:
@@ -81,22 +99,13 @@ def quoted(text: str) -> str:
     return written if '"' in text or written[0] == '"' else f'"{written[1:-1]}"'
 
 
-def _class(columns: Sequence[Column]) -> str:
-    fields = [f"    {column.name}: {_type(column)}{_comment(column)}" for column in columns]
-    return "\n".join(["class Row(TypedDict):", '    """One row; None where a value is missing."""', "", *fields])
-
-
-def _functional(columns: Sequence[Column]) -> str:
-    """The same for names that are no names of Python."""
+def _record(name: str, about: str, columns: Sequence[Column]) -> str:
+    """A TypedDict: a class, unless a column has a name that is none of Python."""
+    if all(map(_is_plain, columns)):
+        fields = [f"    {column.name}: {_type(column)}{_comment(column)}" for column in columns]
+        return "\n".join([f"class {name}(TypedDict):", f'    """{about}"""', "", *fields])
     fields = [f"        {quoted(column.name)}: {_type(column)},{_comment(column)}" for column in columns]
-    about = '"""One row; None where a value is missing."""'
-    return "\n".join(["Row = TypedDict(", '    "Row",', "    {", *fields, "    },", ")", about])
-
-
-def _tuple(columns: Sequence[Column]) -> str:
-    fields = [f"    {_type(column)}," for column in columns]
-    about = '"""The values of one row, in the order that the model was fitted with."""'
-    return "\n".join(["Row: TypeAlias = tuple[", *fields, "]", about])
+    return "\n".join([f"{name} = TypedDict(", f'    "{name}",', "    {", *fields, "    },", ")", f'"""{about}"""'])
 
 
 def _is_plain(column: Column) -> bool:

@@ -25,7 +25,7 @@ def refusal(status: int, code: str, message: str) -> Answer:
     return Answer(status=status, body=_error(code, message))
 
 
-def failed(error: Exception) -> Answer:
+def failed(error: BaseException) -> Answer:
     """To a request that met a defect of ours."""
     return refusal(500, "INTERNAL_ERROR", f"The server failed on this request: {type(error).__name__}.")
 

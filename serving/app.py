@@ -1,6 +1,7 @@
 """The ASGI application of one model version."""
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -27,6 +28,7 @@ from serving.prediction_log import prediction_log
 from serving.schema import request_schema
 from serving.scoring import Call, score, score_slowly
 from serving.settings import ServerSettings
+from serving.signature import read_outputs
 from serving.threads import Threads
 
 LOG = logging.getLogger("serving")
@@ -59,6 +61,9 @@ def create() -> "Server":
         server.watchers.append(log.watch)
         server.at_stop.append(log.close)
         server.metrics.prediction_log = log
+    # What is here stays for good: no collection need look at it again.
+    gc.freeze()
+    gc.enable()
     server.metrics.load_seconds = seconds = perf_counter() - start
     LOG.info("%s loaded and warm in %.1f s", settings.title, seconds)
     return server
@@ -105,7 +110,7 @@ class Server:
         self._threads: Threads | None = None
         self._refused: Counter[int] = Counter()
         self._slow: Threads | None = None
-        schema = request_schema(model.signature, settings.title)
+        schema = request_schema(model.signature, settings.title, read_outputs(model.metadata))
         pages = document(settings.title, str(settings.model_version), schema)
         self._pages: dict[str, Callable[[], Answer]] = {
             "/ping": self._health,

@@ -235,7 +235,10 @@ def _trees(final: object, method: str) -> Decide | None:
         return None
     if fitted.n_outputs_ != 1 or fitted.n_features_in_ > MOST_FEATURES:
         return None
-    forest = Forest(trees)
+    try:
+        forest = Forest(trees)
+    except OverflowError:
+        return None
 
     def mean(matrix: Matrix, _: Sizes) -> Matrix:
         with np.errstate(over="ignore"):

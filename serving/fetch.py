@@ -1,16 +1,18 @@
 """Puts one version of a registered model into MODEL_DIR: `python -m serving.fetch`, before the server starts.
 
-The folder MODEL_DIR/VERSION appears when all files are in it, and not before. Exit code 0: it is there. 2: the version
-does not exist or has no files. 1: MLflow or the artifact store did not answer.
+The folder MODEL_DIR/VERSION appears when all files are in it and have the digest that the registry has of them, and not
+before; one that is there is taken as it is. Exit code 0: it is there. 2: the version does not exist, has no files, or
+others than were registered. 1: MLflow or the artifact store did not answer.
 """
 
 import errno
+import hashlib
 import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -27,12 +29,17 @@ from serving.settings import FetchSettings, Termination
 
 LOG = logging.getLogger("serving")
 Result = TypeVar("Result")
+MODEL_DIGEST = "model_digest"
 UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
 STORE_ERRORS = (Boto3Error, BotoCoreError, ClientError, MlflowException, OSError)
 
 
 class _Named(Protocol):
     name: str
+
+
+class _Tagged(Protocol):
+    tags: Mapping[str, str]
 
 
 class _Repository(Protocol):
@@ -62,21 +69,24 @@ def fetch(settings: FetchSettings) -> None:
         LOG.info("%s is already in %s", settings.title, settings.version_dir)
         return
     settings.prepare_process()
-    source = _locate(settings)
+    source, digest = _locate(settings)
+    if not digest:
+        LOG.warning("%s has no tag %s: its files are served unverified", settings.title, MODEL_DIGEST)
     start = time.monotonic()
-    size = _patiently(lambda: _download(settings, source), f"the artifact store at {source}", settings)
+    size = _patiently(lambda: _download(settings, source, digest), f"the artifact store at {source}", settings)
     seconds = time.monotonic() - start
     LOG.info("%s, %.1f MB, is in %s after %.1f s", settings.title, size / 1e6, settings.version_dir, seconds)
 
 
-def _locate(settings: FetchSettings) -> str:
-    """Where the files of the version lie, as the registry says."""
+def _locate(settings: FetchSettings) -> tuple[str, str | None]:
+    """Where the files of the version lie, and their digest if there is one, as the registry says."""
     client = MlflowClient(tracking_uri=settings.mlflow_tracking_uri)
     name, version = settings.model, str(settings.model_version)
 
-    def ask() -> str:
+    def ask() -> tuple[str, str | None]:
         try:
-            return client.get_model_version_download_uri(name, version)
+            tags = cast("_Tagged", client.get_model_version(name, version)).tags
+            return client.get_model_version_download_uri(name, version), tags.get(MODEL_DIGEST)
         except MlflowException as error:
             if error.error_code != UNKNOWN:
                 raise
@@ -120,8 +130,8 @@ def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings)
         pause = min(2 * pause, 5)
 
 
-def _download(settings: FetchSettings, source: str) -> int:
-    """The version's folder, complete, in one step. Returns its size in bytes."""
+def _download(settings: FetchSettings, source: str, digest: str | None) -> int:
+    """The version's folder, complete and as registered, in one step. Returns its size in bytes."""
     repository = cast("_Repository", get_artifact_repository(source, tracking_uri=settings.mlflow_tracking_uri))
     promised = dict(_files(repository))
     if "MLmodel" not in promised:
@@ -134,8 +144,29 @@ def _download(settings: FetchSettings, source: str) -> int:
     wrong = [path for path, size in promised.items() if not _is_whole(part / path, size)]
     if wrong:
         raise ServingError(f"{settings.title} came incomplete from {source}: {', '.join(wrong)}; try again")
+    if digest and (found := digest_of(part)) != digest:
+        shutil.rmtree(part)
+        raise ServingError(
+            f"{settings.title} is not what was registered: the files at {source} have the digest {found}, and the "
+            f"version's tag {MODEL_DIGEST} says {digest}; somebody changed one of them; serve another version, or "
+            "train this one anew",
+            final=True,
+        )
     part.rename(settings.version_dir)
     return sum(size or 0 for size in promised.values())
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of the list that `sha256sum` would print of all files in the folder, in the order of their paths' bytes.
+
+    The same as `training.digest`, which leaves it in the registry.
+    """
+    paths = sorted((path.relative_to(folder).as_posix().encode(), path) for path in folder.rglob("*") if path.is_file())
+    listed = hashlib.sha256()
+    for name, path in paths:
+        with path.open("rb") as file:
+            listed.update(hashlib.file_digest(file, "sha256").hexdigest().encode() + b"  " + name + b"\n")
+    return listed.hexdigest()
 
 
 def _files(repository: _Repository, folder: str | None = None) -> Iterator[tuple[str, int | None]]:

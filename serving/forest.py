@@ -1,6 +1,6 @@
 """Many trees walked at once: all trees, all rows, a level at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
 MOST_FEATURES = 1 << 16
-# A node is one number, since fetching from memory is what takes time: the threshold, then in this many bits the place
-# of the left child and the feature.
-LOW_BITS = 32
-LOW_MASK = (1 << LOW_BITS) - 1
+# A node is one whole number, since fetching from memory is what takes time: from the top its feature, its threshold in
+# 32 bits, and the place of its left child. A value to compare it with has the same feature at the top, and no place.
+# Without sign and threshold so many bits are left for feature and place.
+BITS = 31
+# As an array, like others below: of a plain number one would be made at each use.
+SIGN = np.array(63)
 # Rows at a time: their places in all trees stay in the CPU's cache.
 CHUNK = 128
 # From here on, at every third level, those who have reached their leaf are left out; with fewer it would not pay.
@@ -30,16 +32,18 @@ class Tree(Protocol):
 
 
 class Forest:
-    """The mean of the trees' values, the same to the last bit as adding them up one by one."""
+    """The mean of the trees' values, the same to the last bit as adding them up one by one.
 
-    def __init__(self, trees: Sequence[Tree]) -> None:
+    As many trees as `bits` can tell the nodes of apart are walked at once.
+
+    Raises:
+        OverflowError: a tree has too many nodes.
+    """
+
+    def __init__(self, trees: Sequence[Tree], *, bits: int = BITS) -> None:
         self._count = len(trees)
         feature_bits = max(int(tree.feature.max(initial=1)) for tree in trees).bit_length()
-        groups: list[list[Tree]] = [[]]
-        for tree in trees:
-            nodes = sum(len(one.feature) for one in [*groups[-1], tree])
-            groups.append([tree]) if nodes > 1 << (LOW_BITS - feature_bits) else groups[-1].append(tree)
-        self._walks = [_Walk(group, feature_bits) for group in groups]
+        self._walks = [_Walk(group, BITS - feature_bits) for group in _groups(trees, 1 << (bits - feature_bits))]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
         """For each row the mean over trees of the leaf it falls into.
@@ -58,83 +62,90 @@ class Forest:
         return total
 
 
-class _Walk:
-    """As many trees as `LOW_BITS` can tell apart, walked a level at a time."""
+def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
+    """The trees in order, with at most so many nodes in each group.
 
-    def __init__(self, trees: Sequence[Tree], feature_bits: int) -> None:
+    Raises:
+        OverflowError: one of them has more.
+    """
+    start, nodes = 0, 0
+    for place, tree in enumerate(trees):
+        if len(tree.feature) > most:
+            raise OverflowError(f"a tree of {len(tree.feature)} nodes; {most} can be told apart")
+        if nodes + len(tree.feature) > most:
+            yield trees[start:place]
+            start, nodes = place, 0
+        nodes += len(tree.feature)
+    yield trees[start:]
+
+
+class _Walk:
+    """Some trees, walked a level at a time."""
+
+    def __init__(self, trees: Sequence[Tree], place_bits: int) -> None:
         self._depth = max(tree.max_depth for tree in trees)
-        self._roots = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
-        laid_out = [_lay_out(tree) for tree in trees]
-        left = np.concatenate([left + root for (left, _, _, _), root in zip(laid_out, self._roots, strict=True)])
-        feature = np.concatenate([feature for _, feature, _, _ in laid_out])
-        threshold = _rounded_down(np.concatenate([threshold for _, _, threshold, _ in laid_out]))
-        # As arrays, for a number would be made one at each use.
-        self._feature_bits, self._feature_mask = np.array(feature_bits), np.array((1 << feature_bits) - 1)
-        self._node = _high(threshold) | (left << feature_bits) | feature
-        self._value = np.concatenate([value for _, _, _, value in laid_out])
+        self._trees = len(trees)
+        starts = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
+        left, right = (
+            np.concatenate([np.where(child < 0, -1, child + start) for child, start in zip(side, starts, strict=True)])
+            for side in ([tree.children_left for tree in trees], [tree.children_right for tree in trees])
+        )
+        order = _by_level(starts, left, right)
+        place = np.empty_like(order)
+        place[order] = here = np.arange(len(order))
+        # A leaf is its own left child and has an infinite threshold: who is there stays there.
+        inner = left[order] >= 0
+        left = np.where(inner, place[left[order]], here)
+        feature = np.where(inner, np.concatenate([tree.feature for tree in trees])[order], 0)
+        threshold = np.where(inner, np.concatenate([tree.threshold for tree in trees])[order], np.inf)
+        self._place_bits, self._places = np.array(place_bits), np.array((1 << place_bits) - 1)
+        self._feature_at = np.array(place_bits + 32)
+        self._node = (feature << self._feature_at) | (_ordered(_rounded_down(threshold)) << place_bits) | left
+        self._value = np.concatenate([tree.value[:, 0, :] for tree in trees])[order]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
         """For each tree and each row the value of the leaf."""
         rows, features = matrix.shape
-        values = _high(matrix).ravel()
-        at: Matrix = np.repeat(self._roots, rows)
-        row: Matrix = np.tile(np.arange(0, rows * features, features, dtype=np.int64), len(self._roots))
-        node, value, right = np.empty_like(at), np.empty_like(at), np.zeros_like(at)
-        higher = _truth(right)
+        tops: Matrix = np.arange(features, dtype=np.int64) << self._feature_at
+        values: Matrix = (tops | (_ordered(matrix) << self._place_bits)).ravel()
+        at: Matrix = np.repeat(np.arange(self._trees), rows)
+        row: Matrix = np.tile(np.arange(0, rows * features, features, dtype=np.int64), self._trees)
+        node, value = np.empty_like(at), np.empty_like(at)
         left_out: list[tuple[Matrix, Matrix]] = []
         for level in range(self._depth):
             # mode="wrap" spares a copy of the result; no index is ever outside.
             self._node.take(at, out=node, mode="wrap")
             if level >= LEVEL and level % STEP == 0 and len(at) > MANY:
-                inner = np.flatnonzero(node < LEAF)
+                inner = np.flatnonzero((node & self._places) != at)
                 left_out.append((at, inner))
                 at, row, node = at.take(inner), row.take(inner), node.take(inner)
-                value, right = value[: len(at)], right[: len(at)]
-                higher = _truth(right)
-            place = np.bitwise_and(node, self._feature_mask, out=at)
+                value = value[: len(at)]
+            place = np.right_shift(node, self._feature_at, out=at)
             place += row
             values.take(place, out=value, mode="wrap")
-            np.greater(value, node, out=higher)
-            node &= LOW
-            node >>= self._feature_bits
-            np.add(node, right, out=at)
+            np.subtract(node, value, out=value)
+            value >>= SIGN  # -1 if the value is above the threshold, else 0
+            np.bitwise_and(node, self._places, out=at)
+            at -= value
         for before, inner in reversed(left_out):
             before[inner] = at
             at = before
-        return self._value.take(at, axis=0, mode="clip").reshape(len(self._roots), rows, -1)
+        return self._value.take(at, axis=0, mode="clip").reshape(self._trees, rows, -1)
 
 
-def _high(numbers: NDArray[np.float32]) -> Matrix:
-    """Whole numbers in the same order, with `LOW_BITS` left free."""
+def _ordered(numbers: NDArray[np.float32]) -> Matrix:
+    """Whole numbers from 0 to 2**32 - 1 in the same order."""
     bits = (numbers + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << LOW_BITS
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + (1 << 31)
 
 
-LOW, LEAF = np.array(LOW_MASK), _high(np.array([np.inf], dtype=np.float32))
-
-
-def _truth(numbers: Matrix) -> Matrix:
-    """The lowest byte of each number, as true or false: what is written there makes it 1 or 0."""
-    return numbers.view(np.bool_)[:: numbers.itemsize]
-
-
-def _lay_out(tree: Tree) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """Left child, feature, threshold and value of each node, with siblings side by side.
-
-    A leaf is its own left child and has an infinite threshold: who is there stays there.
-    """
-    order = [0]
-    for node in order:  # grows meanwhile
-        if tree.children_left[node] != -1:
-            order += [int(tree.children_left[node]), int(tree.children_right[node])]
-    nodes = np.array(order)
-    place = np.empty_like(nodes)
-    place[nodes] = np.arange(len(nodes))
-    inner = tree.children_left[nodes] != -1
-    left = np.where(inner, place[tree.children_left[nodes]], np.arange(len(nodes)))
-    feature = np.where(inner, tree.feature[nodes], 0)
-    threshold = np.where(inner, tree.threshold[nodes], np.inf)
-    return left, feature, threshold, tree.value[nodes, 0, :]
+def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
+    """All nodes, the roots first, then their children, and so on; siblings stand side by side."""
+    levels = [roots]
+    while len(level := levels[-1]):
+        inner = level[left[level] >= 0]
+        levels.append(np.stack([left[inner], right[inner]], axis=1).ravel())
+    return np.concatenate(levels)
 
 
 def _rounded_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -94,33 +94,33 @@ class PredictionLog:
         if self._segment and monotonic() - self._segment.born >= self._limits.segment_seconds:
             self._seal()
 
-    def _chunk(self) -> tuple[list[Record], int]:
-        """Some of what waits, all of one hour."""
-        hour, records, end = self._waiting[0][0] // HOUR, list[Record](), self._taken + CHUNK_BYTES
+    def _chunk(self) -> tuple[list[bytes], int]:
+        """Lines of some of what waits, and the one hour that all of it is of."""
+        hour, lines, end = self._waiting[0][0] // HOUR, list[bytes](), self._taken + CHUNK_BYTES
         for _ in range(CHUNK):
             if self._taken >= end or not self._waiting or self._waiting[0][0] // HOUR != hour:
                 break
             at, call = self._waiting.popleft()
             self._taken += _size(call)
             try:
-                records.append(self._record(at, call))
+                lines.append(ENCODER.encode(self._record(at, call)) + b"\n")
             except Exception:
                 LOG.exception("a prediction is not logged", extra={"about": call.names})
                 self.dropped["error"] += 1
-        return records, hour
+        return lines, hour
 
-    def _write(self, records: Sequence[Record], hour: int) -> None:
-        lines = ENCODER.encode_lines(records)
-        if self.spool_bytes + len(lines) > self._limits.spool_bytes:
-            self._lose(len(records), f"{self._folder} is at its limit of {self._limits.spool_bytes} bytes")
+    def _write(self, lines: Sequence[bytes], hour: int) -> None:
+        text = b"".join(lines)
+        if self.spool_bytes + len(text) > self._limits.spool_bytes:
+            self._lose(len(lines), f"{self._folder} is at its limit of {self._limits.spool_bytes} bytes")
             return
         try:
-            self._segment_of(hour).write(lines)
+            self._segment_of(hour).write(text)
         except OSError as error:
-            self._lose(len(records), error.strerror or str(error))
+            self._lose(len(lines), error.strerror or str(error))
             return
-        self.written += len(records)
-        self.spool_bytes += len(lines)
+        self.written += len(lines)
+        self.spool_bytes += len(text)
         if self._segment and self._segment.size >= self._limits.segment_bytes:
             self._seal()
 

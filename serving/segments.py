@@ -62,15 +62,15 @@ class Segment:
         self.hour, self.born = hour, monotonic()
         name = f"{strftime('%Y%m%dT%H', gmtime(hour * HOUR / 1_000_000))}-{time_ns():x}-{number:05}"
         new, self.path = folder / f"{name}.new", folder / f"{name}{OPEN}"
-        self._file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
         try:
             # Locked before anybody finds it: a file without a lock belongs to a process that is dead.
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            fcntl.flock(self.file, fcntl.LOCK_EX)
             self.write(ENCODER.encode(header) + b"\n")
             new.rename(self.path)
         except OSError:
-            os.close(self._file)
+            os.close(self.file)
             with contextlib.suppress(OSError):
                 new.unlink()
             raise
@@ -81,17 +81,17 @@ class Segment:
         try:
             # A disk that fills up takes a part; the next write is refused.
             while written < len(lines):
-                written += os.write(self._file, lines[written:])
+                written += os.write(self.file, lines[written:])
         except OSError:
-            os.ftruncate(self._file, self.size)
-            os.lseek(self._file, self.size, os.SEEK_SET)
+            os.ftruncate(self.file, self.size)
+            os.lseek(self.file, self.size, os.SEEK_SET)
             raise
         self.size += written
 
     def close(self) -> None:
         """It can be shipped."""
         self.path.rename(self.path.with_suffix(CLOSED))
-        os.close(self._file)
+        os.close(self.file)
 
 
 @dataclass(frozen=True, kw_only=True)

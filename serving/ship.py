@@ -81,7 +81,7 @@ class Shipper:
 
     def _table(self, segment: Path) -> bytes | None:
         """As Parquet; None where nothing can be made of it, and it has been set aside, or where it is empty."""
-        # Not before there is something to ship: the import takes a hundred megabytes, and a second from the server.
+        # Not before there is something to ship: the import takes memory, and CPU time from a server that starts.
         as_parquet = cast("Callable[..., bytes]", import_module("serving.tables").as_parquet)
         of = {"model": self._settings.model, "version": str(self._settings.model_version)}
         try:

@@ -52,24 +52,32 @@ class Threads:
         return all(since is not None and since < before for since in self._since.values())
 
     def _run(self, number: int) -> None:
-        while first := self._waiting.get():
-            self._since[number] = start = perf_counter()
-            batch = [call for call in self._take(first) if not (call.waiting and call.waiting.done())]
-            try:
-                for answered in self._score(batch):
-                    self._deliver(answered)
-                    self._since[number] = perf_counter()
-            except Exception as error:
-                LOG.exception("request failed", extra={"about": {"status": 500}})
-                lost = [call for call in batch if call.answer is None]
-                for call in lost:
-                    call.answer = failed(error)
-                    call.parsed = call.predicted = call.finished = perf_counter()
-                self._deliver(lost)
-            self._since[number] = None
-            if batch:
-                took = (perf_counter() - start) / len(batch)
-                self._pace += (took - self._pace) * NEWS
+        while self._turn(number):
+            pass
+
+    def _turn(self, number: int) -> bool:
+        """What waits is answered. A function of its own: while it waits for more, nothing of it is kept in memory."""
+        first = self._waiting.get()
+        if first is None:
+            return False
+        self._since[number] = start = perf_counter()
+        batch = [call for call in self._take(first) if not (call.waiting and call.waiting.done())]
+        try:
+            for answered in self._score(batch):
+                self._deliver(answered)
+                self._since[number] = perf_counter()
+        except BaseException as error:  # a model may call exit, and extensions panic; the thread is needed still
+            LOG.exception("request failed", extra={"about": {"status": 500}})
+            lost = [call for call in batch if call.answer is None]
+            for call in lost:
+                call.answer = failed(error)
+                call.parsed = call.predicted = call.finished = perf_counter()
+            self._deliver(lost)
+        self._since[number] = None
+        if batch:
+            took = (perf_counter() - start) / len(batch)
+            self._pace += (took - self._pace) * NEWS
+        return True
 
     def _take(self, first: Call) -> Iterator[Call]:
         yield first

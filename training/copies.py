@@ -15,6 +15,7 @@ from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 
 from training import tracking, versions
+from training.digest import MODEL_DIGEST, digest
 from training.stages import RECORDS, VALIDATED_AGAINST
 from training.versions import Client
 
@@ -66,7 +67,7 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
         if lineage.items() <= there.tags.items():
             return int(there.version)
     run_id = _run(client, target, version, lineage)
-    model_id = _files(client, uri, target, version, run_id)
+    model_id, made_digest = _files(client, uri, target, version, run_id)
     stays = {VALIDATED_AGAINST, *RECORDS.values()}
     if not any(there.name == model for there in versions.models(target)):
         target.create_registered_model(model)
@@ -75,7 +76,9 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
             model,
             f"models:/{model_id}",
             run_id,
-            tags={key: value for key, value in version.tags.items() if key not in stays} | lineage,
+            tags={key: value for key, value in version.tags.items() if key not in stays}
+            | lineage
+            | {MODEL_DIGEST: made_digest},
             description=version.description,
             model_id=model_id,
         )
@@ -115,16 +118,26 @@ def _begin(target: _Target, experiment_id: str, version: ModelVersion, lineage: 
     return target.create_run(experiment_id, tags=lineage, run_name=f"{version.name}-{version.version}").info.run_id
 
 
-def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run_id: str) -> str:
-    """The other registry holds the files. Returns the ID of the logged model."""
+def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run_id: str) -> tuple[str, str]:
+    """The other registry holds the files. Returns the ID of the logged model, and the digest of its files there.
+
+    Raises:
+        UnknownError: they are not those that were registered.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = versions.download(client, uri, version, Path(folder))
+        found, registered = digest(path), version.tags.get(MODEL_DIGEST)
+        if registered not in (None, found):
+            raise versions.UnknownError(
+                f"{version.name} version {version.version} is not what was registered: its files have the digest "
+                f"{found}, and its tag {MODEL_DIGEST} says {registered}; somebody changed one of them; train it anew"
+            )
         experiment = target.get_run(run_id).info.experiment_id
         made = target.create_logged_model(experiment, "model", run_id)
         tracking.name_in_files(path, made)
         target.log_model_artifacts(made.model_id, str(path))
         target.finalize_logged_model(made.model_id, "READY")
-    return made.model_id
+        return made.model_id, digest(path)  # the files now say which logged model they are
 
 
 def _without_credentials(uri: str) -> str:

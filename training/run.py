@@ -16,9 +16,11 @@ import mlflow
 import pandas as pd
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
+from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
 from training import data, project, split, sweep, tracking
+from training.digest import MODEL_DIGEST
 from training.evaluation import Evaluation, evaluate
 from training.failure import BAD_INPUT, Failure, StoppedError
 from training.project import Parameters, Project, ProjectError
@@ -64,7 +66,8 @@ def _train(settings: Settings) -> int | None:
     run = mlflow.start_run(tags={**settings.origin, **(mine.tags() if mine else {})})
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
-        made = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id, patiently).version()
+        folder = settings.work_folder / run.info.run_id
+        made = _Run(settings, declared, parameters, run.info, folder, patiently).version()
         number = None
         if mine:
             mine.keep(run.info.run_id, made)
@@ -85,6 +88,7 @@ class _Run:
     settings: Settings
     project: Project[Any]
     parameters: Parameters
+    info: RunInfo
     folder: Path
     """Where the model and what is known of it stand until MLflow has them."""
     patiently: tracking.Patience
@@ -113,10 +117,11 @@ class _Run:
             profile=evaluation.profile,
             ranges=evaluation.ranges,
         )
+        model_uri, digest = self._log(evaluation, learnt_from.facts, start)
         return tracking.Version(
-            model_uri=self._log(evaluation, learnt_from.facts, start),
+            model_uri=model_uri,
             description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
-            tags=self._tags(dataset, evaluation),
+            tags=self._tags(dataset, evaluation) | {MODEL_DIGEST: digest},
         )
 
     def _read(self) -> data.Dataset:
@@ -130,16 +135,16 @@ class _Run:
         self.patiently(lambda: tracking.log_dataset(dataset, self.project))
         return dataset
 
-    def _log(self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float) -> str:
-        """What stands in the folder is in MLflow, and the folder is gone. Returns the model's URI."""
+    def _log(self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float) -> tuple[str, str]:
+        """What stands in the folder is in MLflow, and the folder is gone. Returns the model's URI and digest."""
         LOG.info("logging the model")
         patiently = replace(self.patiently, kept=f"the trained model is kept in {self.folder / 'model'}")
         patiently(lambda: mlflow.log_params(dict(facts)))
         patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
         patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
-        model_uri = patiently(lambda: tracking.log_model(self.folder / "model"))
+        logged = patiently(lambda: tracking.log_model(self.folder / "model", self.info))
         shutil.rmtree(self.folder)
-        return model_uri
+        return logged
 
     def _words(self) -> dict[str, object]:
         """The parameters as MLflow shows them: those from Secrets are left out."""

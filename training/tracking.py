@@ -20,7 +20,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus, RunInfo
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
@@ -28,6 +28,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
 from training.data import Dataset
+from training.digest import digest
 from training.project import Classifier, Project, ProjectError
 
 LOG = logging.getLogger(__name__)
@@ -207,13 +208,18 @@ def save_model(
         raise
 
 
-def log_model(folder: Path) -> str:
-    """The active run holds the model in the folder. Returns its URI; done again, it makes another one."""
-    made = mlflow.initialize_logged_model("model")
+def log_model(folder: Path, run: RunInfo) -> tuple[str, str]:
+    """The run holds the model in the folder, and no other. Returns its URI and digest.
+
+    Done again, it ends what it began.
+    """
+    client = MlflowClient()
+    begun = client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
+    made = begun[0] if begun else mlflow.initialize_logged_model("model", source_run_id=run.run_id)
     name_in_files(folder, made)
-    MlflowClient().log_model_artifacts(made.model_id, str(folder))
+    client.log_model_artifacts(made.model_id, str(folder))
     mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    return f"models:/{made.model_id}"
+    return f"models:/{made.model_id}", digest(folder)
 
 
 def name_in_files(folder: Path, made: LoggedModel) -> None:

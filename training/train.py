@@ -22,7 +22,8 @@ LOG = logging.getLogger("training")
 def main(**given: object) -> int:
     """Runs one training and returns the exit code; what is given stands before the environment."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
+    for chatty in ("botocore", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # of its retries we tell in our own words
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # misses pip, which the image does not have
     for order in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ import pytest
 from client import columns, generate
 from serving.model import Model
 from serving.schema import request_schema
-from serving.signature import Column, Signature
+from serving.signature import Column, Kind, Signature
 from tests.client.conftest import Endpoint, expected
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,10 +39,16 @@ BARE = Signature(columns=[Column(name=str(place), kind="double") for place in ra
 
 
 ALL = {"plain": PLAIN, "strange": STRANGE, "bare": BARE}
+OUTPUTS: dict[str, list[tuple[str, Kind, bool]]] = {
+    "plain": [("", "string", False)],
+    "strange": [("label", "long", False), ("p no", "double", False)],
+    "bare": [("", "double", True)],
+    "risk": [],
+}
 
 
 def written(signature: Signature, folder: Path, name: str = "risk") -> Path:
-    takes = columns.read(request_schema(signature, f"{name} version 3"))
+    takes = columns.read(request_schema(signature, f"{name} version 3", OUTPUTS[name]))
     file = folder / f"{name}.py"
     file.write_text(generate.source(takes, "http://risk.ml-serving"))
     return file
@@ -91,6 +97,13 @@ def test_a_row_is_typed_as_the_signature_has_it(tmp_path: Path) -> None:
 
 def test_names_that_are_none_of_python_are_kept(tmp_path: Path) -> None:
     assert list(loaded(written(STRANGE, tmp_path)).Row.__annotations__) == [each.name for each in STRANGE.columns]
+
+
+def test_a_prediction_is_typed_as_the_signature_has_it(tmp_path: Path) -> None:
+    plain, strange, bare = (loaded(written(signature, tmp_path, name)) for name, signature in ALL.items())
+    assert plain.Prediction is str
+    assert strange.Prediction.__annotations__ == {"label": int, "p no": float}
+    assert bare.Prediction == list[float]
 
 
 def test_it_asks_the_model(

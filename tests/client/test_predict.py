@@ -4,7 +4,6 @@ import contextlib
 import csv
 import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -119,9 +118,12 @@ def test_an_address_where_nobody_is_costs_one_line(client: Client, rows: Path, o
     assert len(said.splitlines()) == 1
 
 
-def test_a_killed_client_goes_on_after_the_last_whole_request(
-    risk: Endpoint, client: Client, rows: Path, out: Path
+@pytest.mark.long
+@pytest.mark.parametrize(("order", "ends"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_killed_or_stopped_client_goes_on_after_the_last_whole_request(
+    risk: Endpoint, client: Client, rows: Path, order: signal.Signals, ends: int
 ) -> None:
+    out = rows.with_name("predictions.csv")
     risk.gate_after = 3
     command = ["predict", "risk", str(rows), str(out), "--url", risk.url, "--rows", "50", "--in-flight", "1"]
     part = out.with_name("predictions.csv.part")
@@ -130,7 +132,8 @@ def test_a_killed_client_goes_on_after_the_last_whole_request(
         while not (part.exists() and part.read_bytes().count(b"\n") == 4):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 pytest.fail(f"it ended with {process.wait(0.02)}")
-        os.kill(process.pid, signal.SIGKILL)
+        process.send_signal(order)
+        assert process.wait(20) == ends
     _, *before = [json.loads(line) for line in part.read_text().splitlines()]
     with part.open("a") as cut:
         cut.write('["3","half of a li')

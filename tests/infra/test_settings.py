@@ -373,6 +373,15 @@ def test_the_guide_to_runs_shows_an_entry_that_is_right() -> None:
     assert len(sweep.all_points) == 6
 
 
+def test_the_guide_to_endpoints_shows_an_entry_that_is_right() -> None:
+    guide = Path(__file__).parent.parent.parent / "docs" / "endpoints.md"
+    written = yaml.safe_load(guide.read_text().partition("```yaml\n")[2].partition("```")[0])
+    read: list[settings.Settings] = []
+    config = changed({"endpoints": written["mlops:endpoints"]})
+    record(lambda: read.append(settings.read()), config=config, secrets=SECRETS)
+    assert read[0].endpoints["churn-predictor"].seconds_to_start == 45 + 45
+
+
 def test_keys_of_other_programs_in_the_file_are_let_be() -> None:
     assert problems(LOCAL) == []
 

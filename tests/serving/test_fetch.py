@@ -1,7 +1,9 @@
 import errno
 import json
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from serving import fetch
 from serving.settings import FetchSettings
 from tests.registry import MODEL, Registry
+from training.digest import digest
 
 Fetching = Callable[..., tuple[int, str]]
 
@@ -40,7 +43,9 @@ def fetching(
         for name, value in (known | environment).items():
             monkeypatch.setenv(name.upper(), str(value))
         code = fetch.main()
-        return code, json.loads(capsys.readouterr().out.splitlines()[-1])["message"]
+        log = capsys.readouterr().out
+        (tmp_path / "log").write_text(log)
+        return code, json.loads(log.splitlines()[-1])["message"]
 
     return run
 
@@ -117,6 +122,45 @@ def test_a_file_that_came_short_is_not_served(
     assert "came incomplete" in said
     assert "model.skops" in said
     assert not (tmp_path / "models" / MODEL / "1").exists()
+
+
+def test_files_that_are_not_those_that_were_registered_are_not_served(
+    fetching: Fetching, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def change(self: LocalArtifactRepository, _path: str, dst_path: str) -> None:
+        shutil.copytree(str(self.artifact_dir), dst_path, dirs_exist_ok=True)
+        model = Path(dst_path) / "model.skops"
+        model.write_bytes(model.read_bytes()[:-1] + b"!")
+
+    monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", change)
+    code, said = fetching()
+    assert code == 2
+    assert said.startswith(f"{MODEL} version 1 is not what was registered: the files at ")
+    assert said.endswith("serve another version, or train this one anew")
+    assert len(set(re.findall(r"\b[0-9a-f]{64}\b", said))) == 2
+    assert not list((tmp_path / "models" / MODEL).iterdir())
+
+
+def test_a_version_without_a_digest_is_served_with_a_warning(
+    fetching: Fetching, registry: Registry, tmp_path: Path
+) -> None:
+    client, name = MlflowClient(registry.uri), f"older-{tmp_path.name}"
+    client.create_registered_model(name)
+    client.create_model_version(name, client.get_model_version(MODEL, "1").source or "")
+    code, said = fetching(model=name)
+    assert code == 0
+    assert said.startswith(f"{name} version 1, ")
+    warned = f"{name} version 1 has no tag model_digest: its files are served unverified"
+    assert warned in (tmp_path / "log").read_text()
+
+
+def test_the_digest_is_what_sha256sum_makes_of_the_files_and_what_training_leaves(tmp_path: Path) -> None:
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    for name, content in {"z": "1", "b/c/d": "2", "b-": "3", "Ä": ""}.items():
+        (tmp_path / name).write_text(content)
+    command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert fetch.digest_of(tmp_path) == digest(tmp_path) == done.stdout.split()[0]
 
 
 def test_a_full_volume_is_told(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:

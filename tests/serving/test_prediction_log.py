@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving import app, segments
 from serving.failure import ServingError
+from serving.model import Model
 from serving.settings import ServerSettings, ShipSettings
 from serving.ship import Shipper
 from tests.registry import MODEL
@@ -238,6 +239,23 @@ def test_a_queue_at_its_bound_costs_predictions_and_no_request(
     assert len(shipped(store)) == 10 * written
 
 
+def test_a_request_that_cannot_be_written_down_is_counted_and_holds_up_no_other(
+    store: Bucket, example: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(Model, "rows_by_mlflow", fail)
+    server = app.create()
+    split = rows_of(example, 1)["dataframe_split"]
+    lines = [",".join(map(str, each)) for each in (split["columns"], *split["data"])]
+    (said,) = ask("\n".join(lines), headers=CSV, server=server)
+    assert said.status_code == 200
+    ask(rows_of(example, 1))
+    assert (metric(server, "written_total"), metric(server, "dropped_total", reason="error")) == (0, 1)
+    assert len(shipped(store)) == 1
+
+
 def test_a_segment_is_closed_by_size(
     store: Bucket, example: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +313,7 @@ def test_a_model_of_a_bare_array_is_logged_by_place(store: Bucket, other: Path) 
     assert log[["input_0", "input_3"]].to_numpy().tolist() == [[0.5, 2.0], [-1.0, 3.0]]
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_a_model_of_any_flavour_is_logged(store: Bucket, other: Path) -> None:
     other.parent.mkdir(parents=True)
     save_echo(other)

@@ -29,6 +29,7 @@ PATIENCE = 60  # seconds; a process needs 5 of them on an idle machine
 
 
 SLEEPER = '''
+import ctypes
 import time
 
 import mlflow
@@ -37,9 +38,11 @@ from mlflow.pyfunc import PythonModel
 
 
 class Sleeper(PythonModel):
-    """Answers with what it got, after as many seconds."""
+    """Answers with what it got, after as many seconds; with less than none it crashes."""
 
     def predict(self, context, model_input: pd.DataFrame, params=None):
+        if model_input["seconds"].min() < 0:
+            ctypes.string_at(0)
         time.sleep(float(model_input["seconds"].max()))
         return [float(value) for value in model_input["seconds"]]
 
@@ -242,9 +245,10 @@ def test_a_request_in_flight_is_answered_after_the_order_to_stop(servers: Callab
 
 
 def test_a_request_that_comes_after_the_order_to_stop_is_sent_elsewhere_and_not_cut(
-    servers: Callable[..., Process],
+    servers: Callable[..., Process], tmp_path: Path
 ) -> None:
-    server = servers().ready()
+    (tmp_path / "why").touch()
+    server = servers(TERMINATION_LOG=str(tmp_path / "why")).ready()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     assert said_on(connection)[0] == 200
     server.popen.send_signal(signal.SIGTERM)
@@ -252,6 +256,19 @@ def test_a_request_that_comes_after_the_order_to_stop_is_sent_elsewhere_and_not_
     status, answer = said_on(connection)
     assert (status, answer.headers["retry-after"], answer.will_close) == (503, "1", True)
     assert server.popen.wait(PATIENCE) == 0
+    assert (tmp_path / "why").read_text() == ""
+
+
+def test_a_model_that_crashes_the_process_leaves_word_of_it(servers: Callable[..., Process], tmp_path: Path) -> None:
+    (tmp_path / "why").touch()
+    server = servers(TERMINATION_LOG=str(tmp_path / "why")).ready()
+    with pytest.raises((OSError, http.client.HTTPException)):
+        server.ask(seconds=-1)
+    assert server.popen.wait(PATIENCE) == -signal.SIGSEGV
+    until(lambda: any(line == "Fatal Python error: Segmentation fault" for line in server.log))
+    assert (
+        (tmp_path / "why").read_text().startswith("sleeper version 1: the process died without a word. Exit code 139")
+    )
 
 
 def said_on(connection: http.client.HTTPConnection) -> tuple[int, http.client.HTTPResponse]:

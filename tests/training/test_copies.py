@@ -8,6 +8,7 @@ from mlflow.tracking import MlflowClient
 from tests.registry import MODEL, Registry
 from training import copies, promote, versions
 from training.candidate import fetch
+from training.digest import digest
 from training.versions import Client
 
 pytestmark = pytest.mark.long
@@ -80,7 +81,7 @@ def test_a_copy_killed_between_any_two_calls_is_one_version_after_the_next(
     target = connect(other)
     there, here = target.get_model_version(MODEL, "1"), client.get_model_version(MODEL, "2")
     assert there.description == here.description
-    assert here.tags.items() <= there.tags.items()
+    assert here.tags.items() - there.tags.items() == {("model_digest", here.tags["model_digest"])}
     assert there.tags["source_registry"] == registry.uri
     assert (there.tags["source_model"], there.tags["source_version"]) == (MODEL, "2")
     assert there.tags["source_run_id"] == here.run_id
@@ -93,6 +94,8 @@ def test_a_copy_killed_between_any_two_calls_is_one_version_after_the_next(
         for each, uri, version, place in ((target, other, there, "a"), (client, registry.uri, here, "b"))
         if not (tmp_path / place).mkdir()
     )
+    assert digest(tmp_path / "a" / "1") == there.tags["model_digest"]
+    assert digest(tmp_path / "b" / "2") == here.tags["model_digest"]
     example = original.example
     assert example is not None
     assert str(copied.load().predict(example)) == str(original.load().predict(example))
@@ -120,6 +123,18 @@ def test_a_version_is_not_copied_to_where_it_is(registry: Registry, capsys: pyte
     command = ["--tracking-uri", registry.uri, MODEL, "1", "none", "--copy-to", registry.uri]
     assert promote.main(command) == 2
     assert "is the registry that has the version; give the other one" in capsys.readouterr().err
+
+
+def test_files_that_somebody_changed_are_not_copied(registry: Registry, other: str, tmp_path: Path) -> None:
+    client, writing = versions.connect(registry.uri), MlflowClient(registry.uri)
+    name = f"changed-{tmp_path.name}"
+    writing.create_registered_model(name)
+    writing.create_model_version(
+        name, client.get_model_version(MODEL, "1").source or "", tags={"model_digest": "0" * 64}
+    )
+    with pytest.raises(versions.UnknownError, match=f"{name} version 1 is not what was registered: .* {'0' * 64}"):
+        copies.copy(client, registry.uri, other, name, 1)
+    assert name not in [model.name for model in versions.models(versions.connect(other))]
 
 
 def test_the_address_of_a_registry_is_recorded_without_its_password(registry: Registry, other: str) -> None:

@@ -108,8 +108,8 @@ def save(declared: Project[Any], model: Classifier, known: pd.DataFrame, folder:
 def register(made: Made, folder: Path, digest: str) -> None:
     copied = folder.parent / "logged"
     shutil.copytree(folder, copied)
-    with mlflow.start_run():
-        uri = tracking.log_model(copied)
+    with mlflow.start_run() as run:
+        uri, _ = tracking.log_model(copied, run.info)
     tags = {"project": "churn", "dataset": str(made.dataset), "dataset_digest": digest}
     tracking.register(MODEL, tracking.Version(model_uri=uri, description="a forest", tags=tags))
     shutil.rmtree(copied)
