@@ -24,7 +24,7 @@ status: .venv/.ready  ## what runs, where to reach it
 # The lab's cluster, unless make is told the context of another, or KUBECONFIG names one.
 IN_THE_LAB = $(if $(CONTEXT)$(KUBECONFIG),,eval "$$(lab env)";)
 
-train: .venv/.ready  ## run a declared training job now: NAME=churn [N_ESTIMATORS=300 ...] [DRY_RUN=1] [CONTEXT=...]
+train: .venv/.ready  ## run a declared job now and validate what it registers: NAME=churn [N_ESTIMATORS=300 ...] [VALIDATE=0] [DRY_RUN=1] [CONTEXT=...]
 	@$(IN_THE_LAB) runs make-train
 
 follow: .venv/.ready  ## a run that goes on, from the start of its log: RUN=churn-x7k2p [CONTEXT=...]
@@ -33,7 +33,14 @@ follow: .venv/.ready  ## a run that goes on, from the start of its log: RUN=chur
 runs: .venv/.ready  ## the last training runs: [NAME=churn] [LAST=20] [CONTEXT=...]
 	@$(IN_THE_LAB) runs list $(if $(NAME),--name $(NAME)) $(if $(LAST),--last $(LAST)) $(if $(CONTEXT),--context $(CONTEXT))
 
-# promote, rollback and models ask MLflow alone; the lab leads this port to its own.
+predict: .venv/.ready  ## ask an endpoint about a file: MODEL=churn-predictor FILE=rows.csv [OUT=predictions.csv] [KEEP=id,...] [URL=...] [CONTEXT=...]
+	@$(if $(URL),,$(IN_THE_LAB)) client predict "$(MODEL)" "$(FILE)" $(if $(OUT),"$(OUT)") $(if $(KEEP),--keep "$(KEEP)") \
+	  $(if $(URL),--url "$(URL)") $(if $(CONTEXT),--context "$(CONTEXT)")
+
+client: .venv/.ready  ## a typed Python client of what is served now, to stdout: MODEL=churn-predictor [URL=...] [CONTEXT=...]
+	@$(if $(URL),,$(IN_THE_LAB)) client generate "$(MODEL)" $(if $(URL),--url "$(URL)") $(if $(CONTEXT),--context "$(CONTEXT)")
+
+# promote, rollback, reproduce and models ask MLflow alone; the lab leads this port to its own.
 export MLFLOW_TRACKING_URI ?= http://localhost:5000
 
 validate: .venv/.ready  ## may a version go forward: MODEL=churn-predictor VERSION=2 [CONTEXT=...]
@@ -44,6 +51,11 @@ promote: .venv/.ready  ## MODEL=churn-predictor VERSION=2 STAGE=staging|producti
 
 rollback: .venv/.ready  ## the champion before is the champion again: MODEL=churn-predictor
 	@python -m training.promote $(MODEL) --rollback
+
+# In the lab unless MLFLOW_TRACKING_URI names another MLflow; the keys of that one's bucket are then those of the shell.
+reproduce: .venv/.ready  ## train a version again and compare: MODEL=churn-predictor VERSION=2 [DATASET=s3://...]
+	@$(if $(filter file,$(origin MLFLOW_TRACKING_URI)),stores=$$(lab env --stores); eval "$$stores";) \
+	  python -m training.reproduce $(MODEL) $(VERSION) $(if $(DATASET),--dataset $(DATASET))
 
 models: .venv/.ready  ## the registry: stages, metrics, validation, and which version this stack serves
 	@python -m training.registry $(MODEL) \
@@ -71,8 +83,11 @@ bench: .venv/.ready  ## preview time against a flat program
 	@lab tools --only pulumi
 	@python bench/preview.py
 
+bench-serving: .venv/.ready  ## the model server against its peers, on a quiet machine: [QUICK=1]
+	@python bench/serving.py $(if $(QUICK),--quick)
+
 lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry address)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status train follow runs validate promote rollback models test e2e check schema bench lock
+.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e check schema bench bench-serving lock

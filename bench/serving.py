@@ -30,12 +30,14 @@ ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "serving_peers"
 CASES = [(1, 1), (1, 16), (100, 1), (100, 16)]  # rows, connections
 PATIENCE = 180  # seconds until a server answers
-MODELS = ("logistic", "forest", "pyfunc")
+MODELS = ("logistic", "forest", "boosted", "pyfunc")
+PEERLESS = {"boosted", "pyfunc"}  # the peers' environment has neither LightGBM nor MLflow
 MAKE_MODELS = """
 import sys
 import mlflow
 import numpy as np
 import pandas as pd
+from lightgbm import LGBMClassifier
 from mlflow.models import infer_signature
 from mlflow.pyfunc import PythonModel
 from sklearn.ensemble import RandomForestClassifier
@@ -57,6 +59,7 @@ class Sum(PythonModel):
 for name, model in {
     "logistic": make_pipeline(StandardScaler(), LogisticRegression()),
     "forest": RandomForestClassifier(200, max_depth=15, random_state=0, n_jobs=1),
+    "boosted": LGBMClassifier(n_estimators=200, n_jobs=1, verbosity=-1, random_state=0),
 }.items():
     mlflow.sklearn.save_model(
         model.fit(table, label), f"{sys.argv[1]}/{name}/1", serialization_format="cloudpickle", **more
@@ -67,6 +70,10 @@ LUA = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = %s
 """
+
+
+class NoAnswerError(Exception):
+    """A server did not come up."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +98,14 @@ def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tup
         "BENCH_MODEL": str(folder),
         "PYTHONPATH": str(PEERS),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # its many processes share a core
         "BENTOML_DO_NOT_TRACK": "1",
     }
     known: dict[str, tuple[list[str], dict[str, str]]] = {
         "mlflow": (mlflow, {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{here}:{os.environ['PATH']}"}),
         "ours": ([sys.executable, "-m", "serving.server"], ours | {"PYTHONPATH": str(ROOT)}),
     }
-    if model != "pyfunc":
+    if model not in PEERLESS:
         bento = [str(python.parent / "bentoml"), "serve", "bentoml_service:Service", "--working-dir", str(PEERS)]
         known |= {
             "BentoML": ([*bento, "--host", "127.0.0.1", "--port", str(port)], peer),
@@ -117,7 +125,11 @@ def make_models(folder: Path) -> None:
 
 @contextlib.contextmanager
 def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path) -> Generator[tuple[float, int]]:
-    """The server on core 0, from its first 200 on. Gives the seconds until then, and its process group."""
+    """The server on core 0, from its first 200 on. Gives the seconds until then, and its process group.
+
+    Raises:
+        NoAnswerError: there is no first 200.
+    """
     start = time.perf_counter()
     with log.open("w") as lines:
         pinned = ["taskset", "-c", "0", *command]
@@ -127,7 +139,7 @@ def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path)
         try:
             while not answers(url):
                 if process.poll() is not None or time.perf_counter() - start > PATIENCE:
-                    sys.exit(f"{' '.join(command)} does not answer:\n{log.read_text()[-3000:]}")
+                    raise NoAnswerError(f"{' '.join(command)} does not answer:\n{log.read_text()[-3000:]}")
                 time.sleep(0.02)
             yield time.perf_counter() - start, process.pid
         finally:
@@ -179,23 +191,28 @@ def load(url: str, group: int, case: tuple[int, int], seconds: float, scratch: P
     return Figures(float(rate[1]), float(p99[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[p99[2]], cpu)
 
 
-def processes(session: int) -> Iterator[list[str]]:
-    """The fields of /proc/PID/stat after the name, for each process of the session."""
+def processes(root: int) -> Iterator[list[str]]:
+    """The fields of /proc/PID/stat after the name, for the process and all that came from it."""
+    known: dict[int, list[str]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            fields = status.read_text().rsplit(")", 1)[1].split()
-            if int(fields[3]) == session:
-                yield fields
+            known[int(status.parent.name)] = status.read_text().rsplit(")", 1)[1].split()
+    for pid, fields in known.items():
+        above = pid
+        while above in known and above != root:
+            above = int(known[above][1])
+        if above == root or int(fields[3]) == root:
+            yield fields
 
 
-def resident(session: int) -> float:
+def resident(root: int) -> float:
     """MB that the processes hold, shared pages counted in each."""
-    return sum(int(fields[21]) for fields in processes(session)) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return sum(int(fields[21]) for fields in processes(root)) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def cpu_seconds(session: int) -> float:
+def cpu_seconds(root: int) -> float:
     """What the processes have used so far, user and system."""
-    return sum(int(fields[11]) + int(fields[12]) for fields in processes(session)) / os.sysconf("SC_CLK_TCK")
+    return sum(int(fields[11]) + int(fields[12]) for fields in processes(root)) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -212,14 +229,18 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """Prints a table for each model."""
+    """Prints a table for each model, and what could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10, help="of each run of wrk (default: 10)")
+    parser.add_argument("--seconds", type=float, default=2, help="of each run of wrk (default: 2)")
     parser.add_argument("--repetitions", type=int, default=3, help="the median of so many (default: 3)")
+    parser.add_argument("--minutes", type=float, default=18, help="after so long no repetition is begun (default: 18)")
+    parser.add_argument("--quick", action="store_true", help="1 second, 1 repetition, of the peers ONNX Runtime alone")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--peers", nargs="*", help="besides mlflow and ours (default: all)")
     parser.add_argument("--venv", type=Path, default=Path.home() / ".cache" / "mlops-bench", help="of the peers")
-    options = parser.parse_args()
+    options, begun = parser.parse_args(), time.perf_counter()
+    if options.quick:
+        options.seconds, options.repetitions, options.peers = 1, 1, ["ONNX Runtime"]
     if missing := [tool for tool in ("wrk", "taskset", "uv") if not shutil.which(tool)]:
         sys.exit(
             f"{', '.join(missing)} not found; apt-get install wrk util-linux, and uv comes with `make .venv/.ready`"
@@ -235,12 +256,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
         make_models(models)
-        for model in options.models:
-            measure(model, models, python, options)
+        for place, model in enumerate(options.models, 1):
+            until = begun + options.minutes * 60 * place / len(options.models)
+            measure(model, models, python, options, until)
+    print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
 
-def measure(model: str, models: Path, python: Path, options: argparse.Namespace) -> None:
-    """All servers with one model."""
+def measure(model: str, models: Path, python: Path, options: argparse.Namespace, until: float) -> None:
+    """All servers with one model; a peer that does not come up is left out."""
     rates: defaultdict[tuple[str, int, int], list[Figures]] = defaultdict(list)
     starts: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     names = [
@@ -248,17 +271,26 @@ def measure(model: str, models: Path, python: Path, options: argparse.Namespace)
         for name in commands(model, models, 0, python)
         if name in {"mlflow", "ours"} or options.peers is None or name in options.peers
     ]
-    for _ in range(options.repetitions):
-        for name in names:
+    for repetition in range(options.repetitions):
+        if repetition and time.perf_counter() > until:
+            print(f"{model}: {repetition} repetitions, for time is up", file=sys.stderr)
+            break
+        for name in list(names):
             port = free_port()
             command, env = commands(model, models, port, python)[name]
             url = f"http://127.0.0.1:{port}/invocations"
-            with serving(command, env, url, models.parent / "server.log") as (seconds, group):
-                load(url, group, (1, 16), 1, models.parent)
-                starts[name].append((seconds, resident(group)))
-                for case in CASES:
-                    rates[name, *case].append(load(url, group, case, options.seconds, models.parent))
-            print(f"{model}: {name} measured", file=sys.stderr)
+            try:
+                with serving(command, env, url, models.parent / "server.log") as (seconds, group):
+                    load(url, group, (1, 16), 1, models.parent)
+                    starts[name].append((seconds, resident(group)))
+                    for case in CASES:
+                        rates[name, *case].append(load(url, group, case, options.seconds, models.parent))
+            except NoAnswerError as error:
+                if name in {"mlflow", "ours"}:
+                    sys.exit(str(error))
+                print(error, file=sys.stderr)
+                names.remove(name)
+            print(f"{model}: {name} done", file=sys.stderr)
     show(model, names, rates, starts)
 
 

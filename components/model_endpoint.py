@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,16 +10,18 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import names, pods
+from components import autoscaling, names, pods, prediction_log
+from components.autoscaling import Autoscaling
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
+from components.prediction_log import PredictionLog
 from components.service import service
 
 PORT = names.SERVING_PORT
 REQUEST_SECONDS = 30
-"""The longest that the server works on one request; a leaving pod waits for it."""
-CPU_TARGET, MEMORY_TARGET = 70, 80
-"""Percent of what a pod asks for, above which the autoscaler adds one."""
+"""The longest that the server works on one request."""
+LAST_REQUEST_SECONDS = REQUEST_SECONDS + 5
+"""How long a leaving pod that takes no more requests finishes those that it has: longer than any of them may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,7 @@ class ModelEndpointArgs:
     image: str
     model: str
     version: int
-    min_replicas: int
-    max_replicas: int
+    autoscaling: Autoscaling
     cpu: str
     memory: str
     startup_seconds: int
@@ -42,6 +44,7 @@ class ModelEndpointArgs:
     artifact_store: ArtifactStore
     grant: Grant
     ingress: Ingress | None = None
+    prediction_log: PredictionLog | None = None
 
 
 class ModelEndpoint(pulumi.ComponentResource):
@@ -71,7 +74,7 @@ class ModelEndpoint(pulumi.ComponentResource):
         entry = service(name, selector, 80, PORT, metadata=named, opts=child)
         k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
-            name, metadata=metadata, spec=_autoscaling(deployment.metadata.name, args), opts=child
+            name, metadata=metadata, spec=autoscaling.spec(deployment.metadata.name, args.autoscaling), opts=child
         )
         if args.ingress:
             ingress(name, args.ingress, entry.metadata.name, 80, metadata=named, opts=child)
@@ -88,6 +91,7 @@ def _deployment(
     selector: Mapping[str, str], labels: Mapping[str, str], args: ModelEndpointArgs
 ) -> k8s.apps.v1.DeploymentSpecArgsDict:
     """Without `replicas`, which belong to the autoscaler."""
+    log = args.prediction_log
     return {
         "selector": {"match_labels": selector},
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
@@ -100,10 +104,16 @@ def _deployment(
                 **pods.hardened(_server(args)),
                 "service_account_name": args.grant.service_account,
                 "topology_spread_constraints": pods.spread(selector),
-                "termination_grace_period_seconds": args.drain_seconds + REQUEST_SECONDS + 5,
-                "init_containers": [_fetch(args)],
+                "termination_grace_period_seconds": args.drain_seconds
+                + LAST_REQUEST_SECONDS
+                + (5 + prediction_log.DRAIN_SECONDS if log else 5),
+                "init_containers": [_fetch(args), *([_shipper(args)] if log else [])],
                 # A model that needs more disk than the pod has memory could not be loaded either.
-                "volumes": [pods.scratch("tmp", "256Mi"), pods.scratch("model", args.memory)],
+                "volumes": [
+                    pods.scratch("tmp", "256Mi"),
+                    pods.scratch("model", args.memory),
+                    *([prediction_log.volume(log)] if log else []),
+                ],
             },
         },
     }
@@ -127,13 +137,27 @@ def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     }
 
 
+def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return prediction_log.shipper(_container(args), _model(args), args.artifact_store, args.grant)
+
+
 def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     """Without address or credentials of any store: it serves what lies in its folder."""
+    log = args.prediction_log
     ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
     return {
         **_container(args),
-        "name": "server",
-        "env": pods.environment({**_model(args), "DRAIN_SECONDS": str(REQUEST_SECONDS), "PORT": str(PORT)}),
+        "name": autoscaling.SERVER,
+        "env": pods.environment(
+            {
+                **_model(args),
+                "DEADLINE_SECONDS": str(REQUEST_SECONDS),
+                "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
+                "PORT": str(PORT),
+                "THREADS": str(_threads(args.cpu)),
+                **(prediction_log.environment(log) if log else {}),
+            }
+        ),
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
         "startup_probe": {**ping, "period_seconds": 1, "failure_threshold": args.startup_seconds},
         "readiness_probe": {**ping, "period_seconds": 5, "failure_threshold": 2},
@@ -147,7 +171,11 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
         "lifecycle": {
             "pre_stop": {"exec_": {"command": ["/bin/sh", "-c", f"kill -USR1 1; sleep {args.drain_seconds}"]}}
         },
-        "volume_mounts": [pods.TMP, {"name": "model", "mount_path": "/model", "read_only": True}],
+        "volume_mounts": [
+            pods.TMP,
+            {"name": "model", "mount_path": "/model", "read_only": True},
+            *([prediction_log.MOUNT] if log else []),
+        ],
     }
 
 
@@ -165,27 +193,19 @@ def _model(args: ModelEndpointArgs) -> Mapping[str, Input[str]]:
     return {"MODEL": args.model, "MODEL_DIR": "/model", "MODEL_VERSION": str(args.version)}
 
 
+def _threads(cpu: str) -> int:
+    """Predictions at the same time: the CPUs that the pod asks for, and two at least: a slow one holds up nobody.
+
+    Not the CPUs that it may use: without a limit these are the node's, and each thread takes memory.
+    """
+    thousandths = int(cpu.removesuffix("m")) * (1 if cpu.endswith("m") else 1000)
+    return max(2, math.ceil(thousandths / 1000))
+
+
 def _disruption(selector: Mapping[str, str]) -> k8s.policy.v1.PodDisruptionBudgetSpecArgsDict:
     """One pod at a time may be moved; a pod that does not answer anyway may always, or a drain would wait for ever."""
     return {
         "max_unavailable": 1,
         "selector": {"match_labels": selector},
         "unhealthy_pod_eviction_policy": "AlwaysAllow",
-    }
-
-
-def _autoscaling(
-    deployment: Input[str], args: ModelEndpointArgs
-) -> k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgsDict:
-    return {
-        "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": deployment},
-        "min_replicas": args.min_replicas,
-        "max_replicas": args.max_replicas,
-        "metrics": [
-            {
-                "type": "Resource",
-                "resource": {"name": resource, "target": {"type": "Utilization", "average_utilization": percent}},
-            }
-            for resource, percent in (("cpu", CPU_TARGET), ("memory", MEMORY_TARGET))
-        ],
     }

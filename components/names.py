@@ -12,12 +12,18 @@ SERVING_PORT = 8080
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
+VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 TRACKING_UI = "mlops/tracking-ui"
 """Annotation of a training job's template: where people reach MLflow."""
 PARAMETERS = "PARAMETERS"
 """Variable of the training container: JSON of what the model's code takes; `make train` writes it anew."""
 REQUESTER = "REQUESTER"
 """Another: who asked for the run; `make train` sets it."""
+
+
+def validation(training: str) -> str:
+    """The CronJob that validates what the training job registers. No training job is named so: infra refuses it."""
+    return f"{training}-validation"
 
 
 def selector(name: str, instance: str) -> dict[str, str]:

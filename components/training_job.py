@@ -1,4 +1,4 @@
-"""Runs of one model's training: now, on a schedule, or when somebody asks."""
+"""Runs of one model's training: now, on a schedule, or when somebody asks; and a look at what they register."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import names, pods, sweep
+from components import names, pods, sweep, validation
 from components.foundation import NodePool
 from components.training_container import NAME, TrainingContainerArgs, container
 from components.training_schedule import NEVER, Schedule, cron_job
+from components.validation import ValidationArgs
 
 BAD_INPUT = 2
 """What the training image exits with when another attempt would fail the same way: bad dataset, bad parameter."""
@@ -32,6 +33,7 @@ class TrainingJobArgs(TrainingContainerArgs):
     priority_class: str | None
     service_account: str | None
     tracking_ui: Input[str]
+    validation: ValidationArgs
 
 
 class TrainingJob(pulumi.ComponentResource):
@@ -41,6 +43,9 @@ class TrainingJob(pulumi.ComponentResource):
     `pulumi up` starts and does not wait for. Any change makes a new one and removes the old one, running or done; no
     change leaves it be, so a model is not trained twice. It has no time to live for the same reason: Pulumi would make
     a Job again that cleaned itself up.
+
+    A second CronJob, `<name>-validation`, looks for versions that a run has registered, and says in the registry which
+    of them may go forward. Where that is not enabled it is suspended: `make validate` makes Jobs from it.
     """
 
     template_name: Output[str]
@@ -67,6 +72,16 @@ class TrainingJob(pulumi.ComponentResource):
                     "spec": _job(labels, args, container(name, _urn(name, "CronJob"), args)),
                 },
             ),
+            opts=ResourceOptions(parent=self),
+        )
+        k8s.batch.v1.CronJob(
+            names.validation(name),
+            metadata={
+                "name": names.validation(name),
+                "namespace": args.grant.namespace,
+                "labels": validation.labels(name),
+            },
+            spec=validation.cron_job_of(name, args.validation, args, _service_account(args)),
             opts=ResourceOptions(parent=self),
         )
         self.template_name = template.metadata.name
@@ -125,7 +140,7 @@ def _job(
 def _pod(args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
     pod: k8s.core.v1.PodSpecArgsDict = {
         **pods.hardened(container),
-        "service_account_name": args.service_account or args.grant.service_account,
+        "service_account_name": _service_account(args),
         "restart_policy": "Never",
         "node_selector": args.pool.labels,
         "tolerations": _tolerations(args.pool),
@@ -134,6 +149,10 @@ def _pod(args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s
     if args.priority_class:
         pod["priority_class_name"] = args.priority_class
     return pod
+
+
+def _service_account(args: TrainingJobArgs) -> Input[str]:
+    return args.service_account or args.grant.service_account
 
 
 def _metadata(labels: Mapping[str, str], pool: NodePool) -> k8s.meta.v1.ObjectMetaArgsDict:

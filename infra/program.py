@@ -3,13 +3,16 @@
 import pulumi
 from pulumi import Input, ResourceOptions
 
+from components.autoscaling import Autoscaling
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
+from components.prediction_log import PredictionLog
 from components.sweep import Scalar, Sweep
 from components.training_container import SecretValue
 from components.training_job import TrainingJob, TrainingJobArgs
 from components.training_schedule import Schedule
+from components.validation import ValidationArgs
 from infra import aws_settings, training_settings
 from infra import foundation as foundations
 from infra.settings import Endpoint, Images, Settings, Training
@@ -70,10 +73,25 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
         service_account=job.service_account,
         schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
         sweep=_sweep(job.sweep) if job.sweep else None,
+        validation=_validation(job, stack.images),
         tracking_url=tracking.url,
         tracking_ui=_tracking_ui(stack, tracking),
         artifact_store=base.artifact_store,
         grant=base.training,
+    )
+
+
+def _validation(job: Training, images: Images) -> ValidationArgs:
+    """Over the same table as the training, so with as much memory and disk, unless it says otherwise."""
+    return ValidationArgs(
+        image=images.serving,
+        enabled=job.validation.enabled,
+        cron=job.validation.schedule,
+        cpu=job.validation.cpu,
+        memory=job.validation.memory or job.memory,
+        ephemeral_storage=job.ephemeral_storage,
+        deadline_minutes=job.validation.deadline_minutes,
+        limits=job.validation.limits.model_dump(mode="json", exclude_none=True),
     )
 
 
@@ -99,16 +117,20 @@ def _endpoint(
         image=images.serving,
         model=name,
         version=endpoint.version,
-        min_replicas=endpoint.replicas.min,
-        max_replicas=endpoint.replicas.max,
+        autoscaling=Autoscaling(
+            min_replicas=endpoint.replicas.min,
+            max_replicas=endpoint.replicas.max,
+            **endpoint.autoscaling.model_dump(),
+        ),
         cpu=endpoint.cpu,
         memory=endpoint.memory,
-        startup_seconds=endpoint.startup_seconds,
+        startup_seconds=endpoint.seconds_to_start,
         drain_seconds=endpoint.drain_seconds,
         tracking_url=tracking.url,
         artifact_store=base.artifact_store,
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),
+        prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
     )
 
 

@@ -58,6 +58,12 @@ def _immutable(image: str) -> str:
     return image
 
 
+def _no_validation(name: str) -> str:
+    if name.endswith("-validation"):
+        raise ValueError(name)
+    return name
+
+
 LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 HOST = rf"{LABEL}(\.{LABEL})*(:\d{{1,5}})?"
 
@@ -81,10 +87,11 @@ EndpointName = Annotated[
 ]
 JobName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{LABEL}$", max_length=49),
+    StringConstraints(pattern=rf"^{LABEL}$", max_length=41),
+    AfterValidator(_no_validation),
     Rule(
-        must="must be a DNS label (RFC 1123): a-z, 0-9 and -, at most 49 characters",
-        because="Kubernetes adds up to eleven characters for a Job, three for a point of a sweep, and takes 63 in all",
+        must="must be a DNS label (RFC 1123): a-z, 0-9 and -, at most 41 characters, that does not end in -validation",
+        because="what validates its versions has its name and -validation, and a CronJob's name 52 characters at most",
         instead="rename it, as in churn-weekly",
     ),
 ]
@@ -226,6 +233,33 @@ DrainSeconds = Annotated[
         must="must be a whole number of seconds from 1 to 300",
         because="a pod that leaves must keep answering until every proxy and load balancer has noticed",
         instead="write 5 behind kube-proxy alone, 20 behind a cloud load balancer",
+    ),
+]
+Share = Annotated[
+    float,
+    Field(strict=True, gt=0, le=1),
+    Rule(
+        must="must be a number above 0 and at most 1",
+        because="it is the share of the requests that is logged",
+        instead="write sample: 1.0 for all of them, or leave prediction_log out to log none",
+    ),
+]
+ColumnName = Annotated[
+    str,
+    StringConstraints(pattern=r"^\S(.*\S)?$"),
+    Rule(
+        must="must be the name of a column",
+        because="its values are never written",
+        instead="write it as the model's signature has it, as in redact: [name, email]",
+    ),
+]
+SpoolMebibytes = Annotated[
+    int,
+    Field(strict=True, ge=8, le=65_536),
+    Rule(
+        must="must be a whole number of MiB from 8 to 65536",
+        because="so much of the prediction log may wait on the node; what comes on top is lost, and counted",
+        instead="write it as in spool_mib: 256",
     ),
 ]
 Gibibytes = Annotated[

@@ -5,6 +5,7 @@ the tree: `secret` hands them on as outputs.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, cast
@@ -13,13 +14,16 @@ import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from components import prediction_log
 from infra import aws_rules, problems, rules, secret_rules, training_rules, training_settings
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
+from infra.endpoint_settings import Autoscaling, ModelMib
 from infra.model import Model
 from infra.problems import PREFIX, Problem
 from infra.quantities import cpu_text, memory_text, octets, thousandths
 from infra.rules import Rule
 from infra.secret_rules import SecretRule
+from infra.validation_settings import Validation
 
 
 class Gpu(Model):
@@ -156,6 +160,7 @@ class Training(Model):
     service_account: training_rules.ObjectName | None = None
     schedule: training_settings.Schedule | None = Field(None, json_schema_extra=training_settings.or_text)
     sweep: training_settings.Sweep | None = None
+    validation: Validation = Validation()
 
     @field_validator("node_pool")
     @classmethod
@@ -232,6 +237,16 @@ class Training(Model):
                 )
         return sweep
 
+    @field_validator("validation")
+    @classmethod
+    def _one_pod_within_the_quota(cls, validation: Validation, info: ValidationInfo) -> Validation:
+        if quotas := _rest(info).quotas:
+            memory = validation.memory or "1Ki"  # else the run's own, which is within
+            asked, limit = (thousandths(validation.cpu), octets(memory)), quotas.training
+            if asked[0] > thousandths(limit.cpu) or asked[1] > octets(limit.memory):
+                raise training_rules.VALIDATION_WITHIN_QUOTA.broken(f"cpu {validation.cpu}, memory {validation.memory}")
+        return validation
+
 
 class ReplicaRange(Model):
     """How few and how many pods serve, by load."""
@@ -251,6 +266,17 @@ class ReplicaRange(Model):
         return most
 
 
+class PredictionLog(Model):
+    """What was asked and answered, as Parquet under predictions/ in the artifact store's bucket.
+
+    `spool_mib` may wait on a pod's node while the store does not answer.
+    """
+
+    sample: rules.Share = 1.0
+    redact: tuple[rules.ColumnName, ...] = ()
+    spool_mib: rules.SpoolMebibytes = 256
+
+
 class Endpoint(Model):
     """One version of one registered model, served under the model's name."""
 
@@ -258,9 +284,42 @@ class Endpoint(Model):
     replicas: ReplicaRange = ReplicaRange(min=2, max=4)
     cpu: rules.Cpu = "100m"
     memory: rules.Memory = "1Gi"
-    startup_seconds: rules.StartupSeconds = 45
+    autoscaling: Autoscaling = Autoscaling()
+    model_mib: ModelMib | None = None
+    startup_seconds: rules.StartupSeconds | None = Field(
+        None, description="45, and one more for each 20 MiB of model_mib, where it is left out."
+    )
     drain_seconds: rules.DrainSeconds = 5
     ingress: Ingress | None = None
+    prediction_log: PredictionLog | None = None
+
+    @property
+    def pod(self) -> tuple[int, int]:
+        """CPU in thousandths and memory in bytes that a pod of it asks for."""
+        log = self.prediction_log is not None
+        cpu = thousandths(self.cpu) + log * thousandths(prediction_log.CPU)
+        return cpu, octets(self.memory) + log * octets(prediction_log.MEMORY)
+
+    @property
+    def seconds_to_start(self) -> int:
+        """How long a pod may take to fetch the model, load it and answer.
+
+        Kubernetes wants the number before anything knows the model, so its size is told here. That 20 MiB a second
+        come from the store and from the disk is assumed: what is slower is taken for broken.
+        """
+        return self.startup_seconds or min(3600, 45 + math.ceil((self.model_mib or 0) / 20))
+
+    @field_validator("model_mib")
+    @classmethod
+    def _within_the_memory(cls, mib: int | None, info: ValidationInfo) -> int | None:
+        memory = info.data.get("memory")
+        if mib and memory and mib << 20 >= octets(memory):
+            raise Rule(
+                must=f"must be below memory, {memory}",
+                because="the model is loaded into it",
+                instead="raise memory to what the model takes, and to a part more for requests",
+            ).broken()
+        return mib
 
     @field_validator("ingress")
     @classmethod
@@ -405,7 +464,7 @@ def _limits(quota: Quota) -> tuple[int, int, int]:
 
 def _demand(endpoints: Iterable[Endpoint]) -> tuple[int, int, int]:
     """CPU, memory and pods with every endpoint at its maximum and one pod more: a release starts it first."""
-    asked = [(e.replicas.max + 1, thousandths(e.cpu), octets(e.memory)) for e in endpoints]
+    asked = [(e.replicas.max + 1, *e.pod) for e in endpoints]
     return sum(n * cpu for n, cpu, _ in asked), sum(n * memory for n, _, memory in asked), sum(n for n, _, _ in asked)
 
 

@@ -122,6 +122,15 @@ Kept = Annotated[
         instead="write it as in keep_failed: 10",
     ),
 ]
+ValidationMinutes = Annotated[
+    int,
+    Field(strict=True, ge=1, le=24 * 60),
+    Rule(
+        must="must be a whole number of minutes from 1 to 1440 (a day)",
+        because="a validation that hangs is ended then, and the version is looked at again",
+        instead="write the longest a good one may take, as in deadline_minutes: 30",
+    ),
+]
 MaxParallel = Annotated[
     int,
     Field(strict=True, ge=1, le=MOST_POINTS),
@@ -174,6 +183,12 @@ SWEEP_WITHIN_QUOTA = Rule(
     must="must fit mlops:quotas.training",
     because="the namespace would refuse the pods",
     instead="lower max_parallel or what one run asks for, or raise the quota",
+)
+
+VALIDATION_WITHIN_QUOTA = Rule(
+    must="must ask for at most what mlops:quotas.training has",
+    because="the namespace would refuse the pod",
+    instead="ask for less, or raise the quota",
 )
 
 

@@ -113,11 +113,14 @@ def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a gro
 
 
 @app.command()
-def env() -> None:
+def env(
+    *, stores: Annotated[bool, typer.Option(help="Where MLflow and the artifact store are, with its keys.")] = False
+) -> None:
     """Print the lab's environment for a shell: eval "$(lab env)"."""
+    from lab import stores as lab_stores
     from lab.engine import engine_environment
 
-    for name, value in engine_environment().items():
+    for name, value in (lab_stores.environment() if stores else engine_environment()).items():
         if os.environ.get(name) != value:
             print(f"export {name}={shlex.quote(value)}")
 

@@ -165,6 +165,7 @@ def _without(component: str) -> str:
 
 
 def _a_small_endpoint(told: object) -> Mapping[str, object]:
-    """Replicas that fit a machine of two cores, for an endpoint that the file does not have yet."""
-    replicas = f"endpoints.{MODEL}.replicas"
-    return {} if told else {f"{replicas}.min": 1, f"{replicas}.max": 2}
+    """Replicas that fit two cores, and a log of every prediction, for an endpoint that is new in the file."""
+    endpoint = f"endpoints.{MODEL}"
+    fresh = {f"{endpoint}.replicas.min": 1, f"{endpoint}.replicas.max": 2, f"{endpoint}.prediction_log.sample": 1}
+    return {} if told else fresh

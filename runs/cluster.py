@@ -12,6 +12,7 @@ from components import names
 from runs.errors import ClusterError, RunsError
 
 LISTENING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+)")
+NO_KUBECTL = "kubectl is not on PATH, and the cluster is reached through it; install it"
 Object = Mapping[str, Any]
 """One of Kubernetes', as its JSON has it."""
 
@@ -42,10 +43,9 @@ class Cluster:
         return _start(self._command("logs", pod, "--follow", "--timestamps", *more), errors=subprocess.PIPE)
 
     @contextmanager
-    def tracking(self) -> Generator[str]:
-        """`http://127.0.0.1:<free port>`, which leads to MLflow until the block ends."""
-        service = f"service/{names.TRACKING_SERVICE}"
-        command = self._command("port-forward", service, f":{names.TRACKING_PORT}", namespace=names.PLATFORM)
+    def forwarded(self, namespace: str, service: str, port: int) -> Generator[str]:
+        """`http://127.0.0.1:<free port>`, which leads to a pod of the Service until the block or the pod ends."""
+        command = self._command("port-forward", f"service/{service}", f":{port}", namespace=namespace)
         with _start(command, errors=subprocess.STDOUT) as tunnel:
             try:
                 said = ""
@@ -54,7 +54,7 @@ class Cluster:
                     if found := LISTENING.search(line):
                         yield f"http://{found[1]}"
                         return
-                raise ClusterError(f"MLflow cannot be reached through kubectl: {said.strip()}")
+                raise ClusterError(f"Service {service} cannot be reached through kubectl: {said.strip()}")
             finally:
                 tunnel.terminate()
 
@@ -67,16 +67,19 @@ class Cluster:
         try:
             done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         except FileNotFoundError as missing:
-            raise RunsError("kubectl is not on PATH, and the cluster is reached through it; install it") from missing
+            raise RunsError(NO_KUBECTL) from missing
         if done.returncode:
             raise ClusterError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}")
         return done.stdout
 
 
 def _start(command: Sequence[str], *, errors: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace"
-    )
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace"
+        )
+    except FileNotFoundError as missing:
+        raise RunsError(NO_KUBECTL) from missing
 
 
 def last_line(text: str) -> str:

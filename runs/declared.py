@@ -15,7 +15,6 @@ from runs.values import Value, parse
 
 GIVEN = "mlops/given"
 """Annotation of a Job: the values that it has and its declaration has not, as JSON."""
-SELECTOR = ",".join(f"{key}={value}" for key, value in names.TRAINING_JOBS.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,53 +46,17 @@ class Declared:
             RefusedError: a value is of an unknown parameter, or of another type than the declared one.
         """
         values = {name.lower(): self._checked(name.lower(), text) for name, text in given.items()}
-        meta, template = self.template["metadata"], self.template["spec"]["jobTemplate"]
-        labels = {**template["metadata"]["labels"], names.MANAGED_BY: "runs"}
-        spec = deepcopy(dict(template["spec"]))
+        made = _job(self.template, values)
         variables = {names.PARAMETERS: _literal({**self.parameters, **values})} if values else {}
         if requester:
             variables[names.REQUESTER] = requester
-        _set(spec, variables)
-        return {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {
-                "generateName": f"{self.name}-",
-                "namespace": meta["namespace"],
-                "labels": labels,
-                # As of kubectl create job --from: what the controller knows such a Job by.
-                "annotations": {"cronjob.kubernetes.io/instantiate": "manual", GIVEN: json.dumps(values)},
-                # It goes when the CronJob goes, and its history is as long as that of scheduled runs.
-                "ownerReferences": [
-                    {
-                        "apiVersion": "batch/v1",
-                        "kind": "CronJob",
-                        "name": self.name,
-                        "uid": meta["uid"],
-                        "controller": True,
-                    }
-                ],
-            },
-            "spec": spec,
-        }
+        _set(made["spec"], variables)
+        return made
 
     @property
     def model(self) -> str:
         """The registry's name for what it trains."""
         return self._variables.get("MODEL", "")
-
-    def validation(self, version: int, requester: str | None) -> Object:
-        """A Job that validates a version of the model, with the code, packages, data and rights of a run."""
-        manifest = self.job({}, requester)
-        manifest["metadata"]["annotations"][GIVEN] = json.dumps({"validate": version})
-        spec = manifest["spec"]
-        for key in ("completionMode", "completions", "parallelism", "backoffLimitPerIndex", "podFailurePolicy"):
-            spec.pop(key, None)
-        spec["backoffLimit"] = 0  # an answer that is no is an answer
-        (container,) = spec["template"]["spec"]["containers"]
-        container["command"] = ["python", "-m", "training.validate", self.model, str(version)]
-        container["env"] = [entry for entry in container["env"] if entry["name"] != "SWEEP"]
-        return manifest
 
     def _checked(self, name: str, text: str) -> Value:
         if f"PARAMETER_{name.upper()}" in self._variables:
@@ -122,6 +85,26 @@ class Declared:
         return {entry["name"]: entry.get("value", "") for entry in container["env"]}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What looks at the versions of one training job."""
+
+    template: Object
+    """The CronJob."""
+
+    @property
+    def enabled(self) -> bool:
+        """Each new version is looked at, and not only when somebody asks."""
+        return not self.template["spec"].get("suspend", False)
+
+    def job(self, version: int) -> Object:
+        """A Job as the schedule would make it, that looks at this version and no other."""
+        made = _job(self.template, {"version": version})
+        (container,) = made["spec"]["template"]["spec"]["containers"]
+        container["args"] = [str(version)]
+        return made
+
+
 def find(cluster: Cluster, name: str) -> Declared:
     """The training job of that name. RefusedError if the stack has none."""
     found = {each.name: each for each in all_of(cluster)}
@@ -132,12 +115,11 @@ def find(cluster: Cluster, name: str) -> Declared:
     raise RefusedError(f"there is no training job {name}, there are {', '.join(sorted(found)) or 'none'}; {hint}")
 
 
-def of_model(cluster: Cluster, model: str) -> Declared:
-    """A training job of that model. RefusedError if the stack has none."""
+def of_model(cluster: Cluster, model: str) -> list[Declared]:
+    """The training jobs of that model. RefusedError if the stack has none."""
     declared = all_of(cluster)
-    for each in declared:
-        if each.model == model:
-            return each
+    if found := [each for each in declared if each.model == model]:
+        return found
     known = sorted({each.model for each in declared})
     close = get_close_matches(model, known, 1)
     hint = f"did you mean {close[0]}?" if close else "declare one under mlops:training and run pulumi up"
@@ -146,7 +128,42 @@ def of_model(cluster: Cluster, model: str) -> Declared:
 
 def all_of(cluster: Cluster) -> list[Declared]:
     """Every training job of the stack."""
-    return [Declared(template=item) for item in cluster.items("cronjobs", SELECTOR)]
+    return [Declared(template=item) for item in cluster.items("cronjobs", selector(names.TRAINING_JOBS))]
+
+
+def validation(cluster: Cluster, training: Declared) -> Validation:
+    """What looks at the versions of the training job. RefusedError if the stack has none."""
+    for item in cluster.items("cronjobs", selector(names.VALIDATIONS, names.validation(training.name))):
+        return Validation(template=item)
+    raise RefusedError(
+        f"there is no CronJob {names.validation(training.name)}; the stack is older than this checkout: run pulumi up"
+    )
+
+
+def selector(of: Mapping[str, str], instance: str | None = None) -> str:
+    """What belongs to all training jobs, or to all validations; or to one of them."""
+    labels = {**of, names.INSTANCE: instance} if instance else of
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def _job(template: Object, given: Mapping[str, Value]) -> dict[str, Any]:
+    """A Job of the CronJob, that somebody made with these values of its own."""
+    meta, declared = template["metadata"], template["spec"]["jobTemplate"]
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": meta["name"], "uid": meta["uid"], "controller": True}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "generateName": f"{meta['name']}-",
+            "namespace": meta["namespace"],
+            "labels": {**declared["metadata"]["labels"], names.MANAGED_BY: "runs"},
+            # As of kubectl create job --from: what the controller knows such a Job by.
+            "annotations": {"cronjob.kubernetes.io/instantiate": "manual", GIVEN: json.dumps(given)},
+            # It goes when the CronJob goes, and its history is as long as that of scheduled runs.
+            "ownerReferences": [owner],
+        },
+        "spec": deepcopy(dict(declared["spec"])),
+    }
 
 
 def _literal(values: Mapping[str, Value]) -> str:

@@ -1,14 +1,14 @@
 """A run from the outside, until it ends: what its pods are at, and what they write."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import override
 
 from runs.cluster import Cluster, last_line
 from runs.errors import ClusterError, RunsError
-from runs.state import Pod, Run, all_runs
+from runs.state import Pod, Run
 
 SECONDS_BETWEEN_LOOKS = 1.0
 LAST_LOG_SECONDS = 20.0
@@ -47,13 +47,13 @@ class _Log(threading.Thread):
 
 @dataclass(frozen=True, kw_only=True)
 class Follower:
-    """Follows the run `job` of the training job `training`.
+    """Follows the run `job`, which is one of `runs` as long as it is there.
 
     `note` is told what the cluster does, `log` what the run writes; they are called from several threads.
     """
 
     cluster: Cluster
-    training: str
+    runs: Callable[[], Sequence[Run]]
     job: str
     note: Say
     log: Say
@@ -88,7 +88,7 @@ class Follower:
 
     def look(self) -> Run:
         """The run as it is; what is new of it is told."""
-        found = [run for run in all_runs(self.cluster, self.training) if run.name == self.job]
+        found = [run for run in self.runs() if run.name == self.job]
         if not found:
             raise RunsError(f"there is no Job {self.job} any more: somebody deleted it, or its history is over")
         (run,) = found

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from components import names
 from runs.cluster import Cluster, Object
-from runs.declared import GIVEN, SELECTOR
+from runs.declared import GIVEN, selector
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 INDEX = "batch.kubernetes.io/job-completion-index"
 FINAL = (2, 3)
-"""What the training image exits with when another attempt would end the same way: bad input, refused."""
+"""What our code exits with when another attempt would end the same way: bad input, refused."""
+REFUSED = 3
 
 Status = Literal["Waiting", "Pending", "Running", "Succeeded", "Failed"]
 
@@ -41,7 +42,7 @@ class Pod:
     @property
     def exit_code(self) -> int | None:
         """None before the end."""
-        return self._state.get("terminated", {}).get("exitCode")
+        return self._ending.get("exitCode")
 
     @property
     def words(self) -> str:
@@ -51,10 +52,11 @@ class Pod:
 
     def _reasons(self) -> Iterator[str]:
         status = self.pod["status"]
-        if waiting := self._state.get("waiting"):
+        ended = self._ending
+        if (waiting := self._state.get("waiting")) and not ended:
             yield waiting.get("reason", "")
             yield waiting.get("message", "")
-        if (ended := self._state.get("terminated")) and ended["exitCode"]:
+        if ended.get("exitCode"):
             yield "" if ended.get("reason") == "Error" else ended.get("reason", "")
             yield f"exit code {ended['exitCode']}"
         if not self._state:
@@ -65,8 +67,16 @@ class Pod:
     @property
     def last_words(self) -> str:
         """Why its container failed, as the container left it."""
-        message = self._state.get("terminated", {}).get("message", "")
+        message = self._ending.get("message", "")
         return (message.strip().splitlines() or [""])[-1]
+
+    @property
+    def _ending(self) -> dict[str, Any]:
+        """Of the one container, or of what went before it and failed; empty before the end."""
+        first = [
+            status["state"].get("terminated", {}) for status in self.pod["status"].get("initContainerStatuses", [])
+        ]
+        return next((ended for ended in first if ended.get("exitCode")), self._state.get("terminated", {}))
 
     @property
     def _state(self) -> dict[str, Any]:
@@ -90,7 +100,13 @@ class Run:
     @property
     def training(self) -> str:
         """The key under mlops:training that it is a run of."""
-        return self.job["metadata"]["labels"][names.INSTANCE]
+        instance = self.job["metadata"]["labels"][names.INSTANCE]
+        return instance.removesuffix(names.validation("")) if self.is_validation else instance
+
+    @property
+    def is_validation(self) -> bool:
+        """It looks at a version, and trains none."""
+        return names.VALIDATIONS.items() <= self.job["metadata"]["labels"].items()
 
     @property
     def made_by(self) -> str:
@@ -165,9 +181,17 @@ class Run:
 
 
 def all_runs(cluster: Cluster, training: str | None = None) -> list[Run]:
-    """Every Job that is there, or those of one training job, the latest last."""
-    selector = f"{SELECTOR},{names.INSTANCE}={training}" if training else SELECTOR
-    objects = sorted(cluster.items("jobs,pods", selector), key=lambda each: each["metadata"]["creationTimestamp"])
+    """Every training run that is there, or those of one training job, the latest last."""
+    return _runs(cluster, selector(names.TRAINING_JOBS, training))
+
+
+def all_validations(cluster: Cluster, training: str | None = None) -> list[Run]:
+    """The same of what looks at their versions."""
+    return _runs(cluster, selector(names.VALIDATIONS, training and names.validation(training)))
+
+
+def _runs(cluster: Cluster, wanted: str) -> list[Run]:
+    objects = sorted(cluster.items("jobs,pods", wanted), key=lambda each: each["metadata"]["creationTimestamp"])
     pods = [Pod(pod=each) for each in objects if each["kind"] == "Pod"]
     return [
         Run(job=job, pods=[pod for pod in pods if _job_of(pod) == job["metadata"]["name"]])

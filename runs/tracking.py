@@ -12,6 +12,7 @@ from runs.cluster import Cluster
 from runs.errors import ClusterError
 
 JOB_TAG, PARENT_TAG = "job_name", "mlflow.parentRunId"
+JOB_OF_VERSION = "training_job"
 NEWEST = 200
 HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
 """The name under which MLflow answers whatever the way to it is; to a name not in its list it says 403."""
@@ -45,6 +46,14 @@ class Tracking:
             if job in jobs and PARENT_TAG not in tags and job not in found:
                 found[job] = self._result(number, run, tags.get("best_run", run["info"]["run_id"]))
         return found
+
+    def training_job(self, model: str, version: int) -> str:
+        """The name of the one that made the version; nothing where nobody said so, or there is no such version."""
+        answer = self.http.get("/api/2.0/mlflow/model-versions/get", params={"name": model, "version": version})
+        if answer.status_code == httpx.codes.NOT_FOUND.value:
+            return ""
+        tags: list[dict[str, str]] = _checked(answer)["model_version"].get("tags", [])
+        return next((tag["value"] for tag in tags if tag["key"] == JOB_OF_VERSION), "")
 
     def _result(self, experiment: str, run: Mapping[str, Any], registered: str) -> Result:
         versions: list[dict[str, str]] = self._get("model-versions/search", filter=f"run_id='{registered}'").get(
@@ -83,7 +92,8 @@ class Tracking:
 @contextmanager
 def reached(cluster: Cluster) -> Generator[Tracking]:
     """MLflow of the cluster, for as long as the block runs. ClusterError if it does not answer as it should."""
-    with cluster.tracking() as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=30) as http:
+    tunnel = cluster.forwarded(names.PLATFORM, names.TRACKING_SERVICE, names.TRACKING_PORT)
+    with tunnel as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=30) as http:
         try:
             yield Tracking(http=http)
         except httpx.HTTPError as error:

@@ -1,6 +1,7 @@
 """The ASGI application of one model version."""
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -23,9 +24,11 @@ from serving.failure import ServingError
 from serving.metrics import Metrics
 from serving.model import EXAMPLE, Model, load
 from serving.openapi import document
+from serving.prediction_log import prediction_log
 from serving.schema import request_schema
 from serving.scoring import Call, score, score_slowly
 from serving.settings import ServerSettings
+from serving.signature import read_outputs
 from serving.threads import Threads
 
 LOG = logging.getLogger("serving")
@@ -54,6 +57,13 @@ def create() -> "Server":
     model = load(settings.version_dir, settings.title, pickles=settings.mlflow_allow_pickle_deserialization)
     warm(model, settings)
     server = Server(model, settings)
+    if log := prediction_log(model, settings):
+        server.watchers.append(log.watch)
+        server.at_stop.append(log.close)
+        server.metrics.prediction_log = log
+    # What is here stays for good: no collection need look at it again.
+    gc.freeze()
+    gc.enable()
     server.metrics.load_seconds = seconds = perf_counter() - start
     LOG.info("%s loaded and warm in %.1f s", settings.title, seconds)
     return server
@@ -82,7 +92,8 @@ def warm(model: Model, settings: ServerSettings) -> None:
 class Server:
     """Answers for one loaded model; never predicts on the event loop.
 
-    Every function in `watchers` is called on the event loop with each call that was predicted.
+    Every function in `watchers` is called on the event loop with each call that was predicted, and those in `at_stop`
+    after the last of them.
     """
 
     def __init__(self, model: Model, settings: ServerSettings) -> None:
@@ -90,6 +101,7 @@ class Server:
         self.metrics = Metrics(of, model.signature, model.ranges)
         self.metrics.queue_length = self._waiting
         self.watchers: list[Callable[[Call], None]] = []
+        self.at_stop: list[Callable[[], None]] = []
         self.draining = False
         self._model, self.settings = model, settings
         self._version = str(settings.model_version).encode()
@@ -98,7 +110,7 @@ class Server:
         self._threads: Threads | None = None
         self._refused: Counter[int] = Counter()
         self._slow: Threads | None = None
-        schema = request_schema(model.signature, settings.title)
+        schema = request_schema(model.signature, settings.title, read_outputs(model.metadata))
         pages = document(settings.title, str(settings.model_version), schema)
         self._pages: dict[str, Callable[[], Answer]] = {
             "/ping": self._health,
@@ -161,6 +173,8 @@ class Server:
         self._tell_refusals()
         for threads in self._all_threads():
             threads.stop()
+        for last in self.at_stop:
+            last()
 
     def _all_threads(self) -> list[Threads]:
         return [threads for threads in (self._threads, self._slow) if threads]

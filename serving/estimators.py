@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from serving.forest import FEATURE_MASK, Forest, Tree
+from serving.boosted import boosted
+from serving.forest import MOST_FEATURES, Forest, Tree
 from serving.forms import Row
 from serving.signature import Signature
 
@@ -50,7 +51,8 @@ def taken_apart(estimator: object, method: str, signature: Signature) -> Rows | 
     mixed = bool(steps) and _kind(steps[0]) == "ColumnTransformer"
     encode = _columns(steps.pop(0), signature) if mixed else _numbers(signature, steps[0] if steps else final)
     transforms = [_transform(step) for step in steps]
-    decide = _trees(final, method) or (None if mixed else _linear(final, method, named=signature.named))
+    decide = _trees(final, method) or _boosted(final, method)
+    decide = decide or (None if mixed else _linear(final, method, named=signature.named))
     if encode is None or decide is None or None in transforms:
         return None
     known = [transform for transform in transforms if transform]
@@ -79,18 +81,21 @@ def _steps(estimator: object) -> list[Any]:
 
 def _numbers(signature: Signature, first: object) -> Encode | None:
     """A matrix of float64 from a table that holds numbers alone."""
-    names: object = getattr(first, "feature_names_in_", None)
+    by_place = boosted(first, "predict")
+    # LightGBM goes by the place of a column, scikit-learn by its name too.
+    names: object = None if by_place else getattr(first, "feature_names_in_", None)
     if signature.named and names is not None and list(cast("Matrix", names)) != signature.names:
         return None
     width = len(signature.columns)
-    if getattr(first, "n_features_in_", None) != width or not {c.kind for c in signature.columns} <= WHOLE_FLOATS:
+    taken = by_place[0] if by_place else getattr(first, "n_features_in_", None)
+    if taken != width or not {column.kind for column in signature.columns} <= WHOLE_FLOATS:
         return None
 
     def encode(rows: Sequence[Row]) -> Matrix:
         try:
             flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(rows) * width)
-        except TypeError as error:
-            raise UnsureError("something is missing") from error
+        except TypeError:  # something is missing
+            return np.array(rows, dtype=np.float64)
         return flat.reshape(len(rows), width)
 
     return encode
@@ -135,15 +140,41 @@ def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
 
 
 def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
-    """Words as zeros and a one; an unknown word is all zeros."""
-    if _kind(fitted) != "OneHotEncoder":
+    """Words as numbers, for encoders without options of their own."""
+    encoder, kind = cast("Any", fitted), _kind(fitted)
+    if kind not in {"OneHotEncoder", "OrdinalEncoder"} or np.dtype(encoder.dtype) != np.float64:
         return None
+    plain = encoder.min_frequency is None and encoder.max_categories is None
+    categories = [list(cast("Matrix", known)) for known in encoder.categories_]
+    if not plain or not all(isinstance(word, str) for word in chain.from_iterable(categories)):
+        return None
+    if kind == "OrdinalEncoder":
+        return _ordinal(encoder, categories)
+    return _one_hot(encoder, categories) if encoder.drop is None else None
+
+
+def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix] | None:
+    """The place of each word among those known."""
     encoder = cast("Any", fitted)
-    plain = encoder.drop is None and encoder.min_frequency is None and encoder.max_categories is None
-    if not plain or encoder.handle_unknown not in {"ignore", "error"}:
+    refuses: bool = encoder.handle_unknown == "error"
+    unknown = np.nan if refuses else float(encoder.unknown_value)
+    places = [{word: float(place) for place, word in enumerate(known)} for known in categories]
+
+    def encode(columns: list[Row]) -> Matrix:
+        if refuses and not all(place.keys() >= set(column) for column, place in zip(columns, places, strict=True)):
+            raise UnsureError("an unknown word")
+        found = [[place.get(word, unknown) for word in column] for column, place in zip(columns, places, strict=True)]
+        return np.array(found).T
+
+    return encode
+
+
+def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix] | None:
+    """Zeros and a one for each word; an unknown one is all zeros."""
+    encoder = cast("Any", fitted)
+    if encoder.handle_unknown not in {"ignore", "error"}:
         return None
     refuses: bool = encoder.handle_unknown == "error"
-    categories = [list(cast("Matrix", known)) for known in encoder.categories_]
     starts = list(accumulate(map(len, categories), initial=0))
     width = starts.pop()
     places: list[Mapping[object, int]] = [
@@ -167,6 +198,8 @@ def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
 
 def _transform(step: object) -> Step | None:
     fitted = cast("Any", step)
+    if _kind(step) == "FunctionTransformer" and fitted.func is None and not fitted.validate:
+        return lambda matrix: matrix
     if _kind(step) == "StandardScaler":
         return _scaled(fitted.mean_ if fitted.with_mean else None, fitted.scale_ if fitted.with_std else None)
     if _kind(step) == "SimpleImputer" and not fitted.add_indicator and _is_nan(fitted.missing_values):
@@ -200,9 +233,12 @@ def _trees(final: object, method: str) -> Decide | None:
         trees = cast("list[Tree]", [fitted.tree_])
     else:
         return None
-    if fitted.n_outputs_ != 1 or fitted.n_features_in_ > FEATURE_MASK:
+    if fitted.n_outputs_ != 1 or fitted.n_features_in_ > MOST_FEATURES:
         return None
-    forest = Forest(trees)
+    try:
+        forest = Forest(trees)
+    except OverflowError:
+        return None
 
     def mean(matrix: Matrix, _: Sizes) -> Matrix:
         with np.errstate(over="ignore"):
@@ -215,6 +251,11 @@ def _trees(final: object, method: str) -> Decide | None:
     if method == "predict":
         return lambda matrix, sizes: classes.take(mean(matrix, sizes).argmax(axis=1))
     return mean if method == "predict_proba" else None
+
+
+def _boosted(final: object, method: str) -> Decide | None:
+    known = boosted(final, method)
+    return (lambda matrix, _: known[1](matrix)) if known else None
 
 
 def _linear(final: object, method: str, *, named: bool) -> Decide | None:

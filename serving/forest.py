@@ -1,16 +1,23 @@
 """Many trees walked at once: all trees, all rows, a level at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
-FEATURE_BITS = 16
-FEATURE_MASK = (1 << FEATURE_BITS) - 1
+MOST_FEATURES = 1 << 16
+# A node is one whole number, since fetching from memory is what takes time: from the top its feature, its threshold in
+# 32 bits, and the place of its left child. A value to compare it with has the same feature at the top, and no place.
+# Without sign and threshold so many bits are left for feature and place.
+BITS = 31
+# As an array, like others below: of a plain number one would be made at each use.
+SIGN = np.array(63)
 # Rows at a time: their places in all trees stay in the CPU's cache.
 CHUNK = 128
+# From here on, at every third level, those who have reached their leaf are left out; with fewer it would not pay.
+LEVEL, STEP, MANY = 9, 3, 4096
 
 
 class Tree(Protocol):
@@ -25,20 +32,18 @@ class Tree(Protocol):
 
 
 class Forest:
-    """The mean of the trees' values, the same to the last bit as adding them up one by one."""
+    """The mean of the trees' values, the same to the last bit as adding them up one by one.
 
-    def __init__(self, trees: Sequence[Tree]) -> None:
+    As many trees as `bits` can tell the nodes of apart are walked at once.
+
+    Raises:
+        OverflowError: a tree has too many nodes.
+    """
+
+    def __init__(self, trees: Sequence[Tree], *, bits: int = BITS) -> None:
         self._count = len(trees)
-        self._depth = max(tree.max_depth for tree in trees)
-        sizes = [len(tree.feature) for tree in trees]
-        self._roots = np.cumsum([0, *sizes[:-1]])
-        laid_out = [_lay_out(tree) for tree in trees]
-        left = np.concatenate([left + root for (left, _, _, _), root in zip(laid_out, self._roots, strict=True)])
-        feature = np.concatenate([feature for _, feature, _, _ in laid_out])
-        # One number for both, since fetching from memory is what takes time.
-        self._node = (left << FEATURE_BITS) | feature
-        self._threshold = _rounded_down(np.concatenate([threshold for _, _, threshold, _ in laid_out]))
-        self._value = np.concatenate([value for _, _, _, value in laid_out])
+        feature_bits = max(int(tree.feature.max(initial=1)) for tree in trees).bit_length()
+        self._walks = [_Walk(group, BITS - feature_bits) for group in _groups(trees, 1 << (bits - feature_bits))]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
         """For each row the mean over trees of the leaf it falls into.
@@ -49,46 +54,98 @@ class Forest:
         return np.concatenate([self._mean(matrix[at : at + CHUNK]) for at in range(0, len(matrix), CHUNK)])
 
     def _mean(self, matrix: NDArray[np.float32]) -> Matrix:
-        rows, features = matrix.shape
-        flat = np.ascontiguousarray(matrix).ravel()
-        at = np.repeat(self._roots, rows)
-        row: Matrix = np.tile(np.arange(0, rows * features, features, dtype=np.int64), self._count)
-        node, place, right = np.empty_like(at), np.empty_like(at), np.empty(len(at), dtype=np.bool_)
-        value, threshold = np.empty(len(at), dtype=np.float32), np.empty(len(at), dtype=np.float32)
-        for _ in range(self._depth):
-            # mode="clip" spares a copy of the result; no index is ever outside.
-            self._node.take(at, out=node, mode="clip")
-            np.bitwise_and(node, FEATURE_MASK, out=place)
-            place += row
-            flat.take(place, out=value, mode="clip")
-            self._threshold.take(at, out=threshold, mode="clip")
-            np.greater(value, threshold, out=right)
-            node >>= FEATURE_BITS
-            np.add(node, right, out=at)
-        leaves = self._value.take(at, axis=0, mode="clip").reshape(self._count, rows, -1)
+        parts = [walk(matrix) for walk in self._walks]
+        leaves = parts[0] if len(parts) == 1 else np.concatenate(parts)
         # Over the first of several axes numpy adds in order, as scikit-learn does; a single column it adds in pairs.
         total: Matrix = leaves.sum(axis=0) if leaves[0].size > 1 else leaves.cumsum(axis=0)[-1]
         total /= self._count
         return total
 
 
-def _lay_out(tree: Tree) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """Left child, feature, threshold and value of each node, with siblings side by side.
+def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
+    """The trees in order, with at most so many nodes in each group.
 
-    A leaf is its own left child and has an infinite threshold: who is there stays there.
+    Raises:
+        OverflowError: one of them has more.
     """
-    order = [0]
-    for node in order:  # grows meanwhile
-        if tree.children_left[node] != -1:
-            order += [int(tree.children_left[node]), int(tree.children_right[node])]
-    nodes = np.array(order)
-    place = np.empty_like(nodes)
-    place[nodes] = np.arange(len(nodes))
-    inner = tree.children_left[nodes] != -1
-    left = np.where(inner, place[tree.children_left[nodes]], np.arange(len(nodes)))
-    feature = np.where(inner, tree.feature[nodes], 0)
-    threshold = np.where(inner, tree.threshold[nodes], np.inf)
-    return left, feature, threshold, tree.value[nodes, 0, :]
+    start, nodes = 0, 0
+    for place, tree in enumerate(trees):
+        if len(tree.feature) > most:
+            raise OverflowError(f"a tree of {len(tree.feature)} nodes; {most} can be told apart")
+        if nodes + len(tree.feature) > most:
+            yield trees[start:place]
+            start, nodes = place, 0
+        nodes += len(tree.feature)
+    yield trees[start:]
+
+
+class _Walk:
+    """Some trees, walked a level at a time."""
+
+    def __init__(self, trees: Sequence[Tree], place_bits: int) -> None:
+        self._depth = max(tree.max_depth for tree in trees)
+        self._trees = len(trees)
+        starts = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
+        left, right = (
+            np.concatenate([np.where(child < 0, -1, child + start) for child, start in zip(side, starts, strict=True)])
+            for side in ([tree.children_left for tree in trees], [tree.children_right for tree in trees])
+        )
+        order = _by_level(starts, left, right)
+        place = np.empty_like(order)
+        place[order] = here = np.arange(len(order))
+        # A leaf is its own left child and has an infinite threshold: who is there stays there.
+        inner = left[order] >= 0
+        left = np.where(inner, place[left[order]], here)
+        feature = np.where(inner, np.concatenate([tree.feature for tree in trees])[order], 0)
+        threshold = np.where(inner, np.concatenate([tree.threshold for tree in trees])[order], np.inf)
+        self._place_bits, self._places = np.array(place_bits), np.array((1 << place_bits) - 1)
+        self._feature_at = np.array(place_bits + 32)
+        self._node = (feature << self._feature_at) | (_ordered(_rounded_down(threshold)) << place_bits) | left
+        self._value = np.concatenate([tree.value[:, 0, :] for tree in trees])[order]
+
+    def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
+        """For each tree and each row the value of the leaf."""
+        rows, features = matrix.shape
+        tops: Matrix = np.arange(features, dtype=np.int64) << self._feature_at
+        values: Matrix = (tops | (_ordered(matrix) << self._place_bits)).ravel()
+        at: Matrix = np.repeat(np.arange(self._trees), rows)
+        row: Matrix = np.tile(np.arange(0, rows * features, features, dtype=np.int64), self._trees)
+        node, value = np.empty_like(at), np.empty_like(at)
+        left_out: list[tuple[Matrix, Matrix]] = []
+        for level in range(self._depth):
+            # mode="wrap" spares a copy of the result; no index is ever outside.
+            self._node.take(at, out=node, mode="wrap")
+            if level >= LEVEL and level % STEP == 0 and len(at) > MANY:
+                inner = np.flatnonzero((node & self._places) != at)
+                left_out.append((at, inner))
+                at, row, node = at.take(inner), row.take(inner), node.take(inner)
+                value = value[: len(at)]
+            place = np.right_shift(node, self._feature_at, out=at)
+            place += row
+            values.take(place, out=value, mode="wrap")
+            np.subtract(node, value, out=value)
+            value >>= SIGN  # -1 if the value is above the threshold, else 0
+            np.bitwise_and(node, self._places, out=at)
+            at -= value
+        for before, inner in reversed(left_out):
+            before[inner] = at
+            at = before
+        return self._value.take(at, axis=0, mode="clip").reshape(self._trees, rows, -1)
+
+
+def _ordered(numbers: NDArray[np.float32]) -> Matrix:
+    """Whole numbers from 0 to 2**32 - 1 in the same order."""
+    bits = (numbers + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + (1 << 31)
+
+
+def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
+    """All nodes, the roots first, then their children, and so on; siblings stand side by side."""
+    levels = [roots]
+    while len(level := levels[-1]):
+        inner = level[left[level] >= 0]
+        levels.append(np.stack([left[inner], right[inner]], axis=1).ravel())
+    return np.concatenate(levels)
 
 
 def _rounded_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:

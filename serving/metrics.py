@@ -6,7 +6,7 @@ Only the event loop writes here, so nothing is locked; figures are made into Pro
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -51,6 +51,14 @@ class Tally:
         return shown
 
 
+class Logged(Protocol):
+    """The figures of a prediction log; `dropped` is by reason."""
+
+    written: int
+    dropped: Counter[str]
+    spool_bytes: int
+
+
 class Metrics(Collector):
     """The figures of one model version. Times are seconds.
 
@@ -66,6 +74,7 @@ class Metrics(Collector):
         self.in_flight = 0
         self.load_seconds = 0.0
         self.queue_length: Callable[[], int] = lambda: 0
+        self.prediction_log: Logged | None = None
         self._of = dict(of)
         self._codes: Counter[int] = Counter()
         self._seconds = Tally(SECONDS)
@@ -147,6 +156,12 @@ class Metrics(Collector):
         yield self._gauge("queue_length", "Waiting for a prediction thread", self.queue_length())
         yield self._gauge("model_load_seconds", "From disk to the first prediction", self.load_seconds)
 
+        if log := self.prediction_log:
+            written = {"": log.written}
+            yield self._counter("prediction_log_written", "Requests that are in the prediction log", written, "")
+            yield self._counter("prediction_log_dropped", "Requests that did not fit", dict(log.dropped), "reason")
+            yield self._gauge("prediction_log_spool_bytes", "Not shipped yet", log.spool_bytes)
+
     def text(self) -> bytes:
         """All of it, for a scraper."""
         return generate_latest(self._registry)
@@ -157,9 +172,9 @@ class Metrics(Collector):
         return family
 
     def _counter(self, name: str, help_text: str, counts: Mapping[Any, int], label: str) -> Metric:
-        family = CounterMetricFamily(f"serving_{name}", help_text, labels=[*self._of, label])
+        family = CounterMetricFamily(f"serving_{name}", help_text, labels=[*self._of, label] if label else [*self._of])
         for key, count in counts.items():
-            family.add_metric([*self._of.values(), str(key)], count)
+            family.add_metric([*self._of.values(), str(key)] if label else [*self._of.values()], count)
         return family
 
     def _histogram(self, name: str, help_text: str, tallies: Mapping[str, Tally], label: str = "") -> Metric:

@@ -9,11 +9,14 @@ trace is sent to a client. A body that no JSON parser can follow (nested too dee
 import inspect
 import json
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import mlflow.pyfunc
+import numpy as np
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.pyfunc import PyFuncModel, scoring_server
@@ -25,7 +28,7 @@ from serving.logs import place_of
 
 LOG = logging.getLogger("serving")
 
-__all__ = ["VERSION", "encode", "load", "score", "unchecked", "wrap"]
+__all__ = ["VERSION", "encode", "load", "rows", "score", "unchecked", "wrap"]
 
 
 class _Invocation(Protocol):
@@ -115,6 +118,38 @@ def score(model: PyFuncModel, content_type: str | None, body: bytes) -> Answer:
     if said.status != 200:
         return _unsupported(said.response, said.status)
     return Answer(status=said.status, body=said.response.encode(), media_type=said.mimetype)
+
+
+class _Reader:
+    """A model that keeps what MLflow has read for it."""
+
+    def __init__(self, metadata: object) -> None:
+        self.metadata, self.data = metadata, None
+
+    def predict(self, data: object, params: object = None) -> list[object]:
+        del params
+        self.data = cast("Any", data)
+        return []
+
+
+def rows(model: PyFuncModel, content_type: str, body: bytes, names: Sequence[str]) -> list[tuple[Any, ...]] | None:
+    """The columns of these names in a body that `score` has answered, a missing value as None; else None.
+
+    A column that is not there is missing in every row. MLflow reads the body as it did; the model is not asked.
+    """
+    reader = _Reader(model.metadata)
+    schema = cast("_Metadata", model.metadata).get_input_schema()
+    MLFLOW.invocations(body, content_type.lower(), cast("Any", reader), schema)
+    data: Any = reader.data
+    if isinstance(data, dict):
+        data = pd.DataFrame(cast("dict[str, Any]", data))
+    elif isinstance(data, np.ndarray):
+        array = cast("np.ndarray[Any, Any]", data)
+        data = pd.DataFrame(array, columns=list(names)) if array.ndim == 2 and array.shape[1] == len(names) else None
+    if not isinstance(data, pd.DataFrame) or not set(names) & set(data.columns):
+        return None
+    values = data.reindex(columns=list(names)).astype(object)
+    return list(values.where(values.notna(), None).itertuples(index=False, name=None))
 
 
 def _unsupported(sentence: str, status: int) -> Answer:

@@ -21,6 +21,9 @@ from serving.signature import Kind, Signature, read_signature
 
 LOG = logging.getLogger("serving")
 EXAMPLE = "serving_input_example.json"
+# By what loads it, the flavour that says how one object was saved.
+FLAVORS = {"mlflow.sklearn": "sklearn", "mlflow.lightgbm": "lightgbm"}
+BOOSTER = "lightgbm.basic.Booster"
 METHODS = frozenset({"predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba"})
 # What every way must agree on, besides the model's own example.
 PROBES: Mapping[Kind, Sequence[Any]] = {
@@ -41,6 +44,7 @@ class _Mlflow(Protocol):
     def unchecked(self, model: "_Pyfunc") -> Callable[[Any], object]: ...
     def encode(self, value: object) -> object: ...
     def score(self, model: "_Pyfunc", content_type: str | None, body: bytes) -> Answer: ...
+    def rows(self, model: "_Pyfunc", content_type: str, body: bytes, names: Sequence[str]) -> list[Row] | None: ...
 
 
 class _Pyfunc(Protocol):
@@ -86,9 +90,16 @@ class Model:
 
     def left_to_mlflow(self, content_type: str | None, body: bytes) -> Answer:
         """The answer of MLflow's own functions to any request, a refusal included."""
+        return mlflow_protocol().score(self._by_mlflow(), content_type, body)
+
+    def rows_by_mlflow(self, content_type: str | None, body: bytes, names: Sequence[str]) -> list[Row] | None:
+        """The columns of these names in a body that MLflow has answered; None where it is no such table."""
+        return mlflow_protocol().rows(self._by_mlflow(), content_type or "", body, names) if names else None
+
+    def _by_mlflow(self) -> _Pyfunc:
         with self._lock:
             self._pyfunc = self._pyfunc or self.make_pyfunc()
-        return mlflow_protocol().score(self._pyfunc, content_type, body)
+        return self._pyfunc
 
 
 def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
@@ -101,7 +112,7 @@ def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
         raise ServingError(f"{folder} holds no model; run `python -m serving.fetch` first, with the same MODEL_DIR")
     try:
         metadata = cast("dict[str, Any]", yaml.safe_load((folder / "MLmodel").read_text()))
-        return _sklearn(folder, metadata) if pickles and _is_plain_sklearn(metadata) else _any(folder, metadata)
+        return _one_object(folder, metadata) if pickles and _is_one_object(metadata) else _any(folder, metadata)
     except Exception as error:
         raise ServingError(
             f"{title} cannot be loaded: {_line(error)}; serve another version, or an image with the packages that "
@@ -109,27 +120,34 @@ def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
         ) from error
 
 
-def _is_plain_sklearn(metadata: Mapping[str, Any]) -> bool:
-    """Nothing but one scikit-learn object, without code of its own."""
-    flavors = metadata["flavors"]
-    function, sklearn = flavors["python_function"], flavors.get("sklearn", {})
+def _is_one_object(metadata: Mapping[str, Any]) -> bool:
+    """Nothing but one object of scikit-learn's or LightGBM's, without code of its own."""
+    function = metadata["flavors"]["python_function"]
+    flavor = metadata["flavors"].get(FLAVORS.get(function["loader_module"]), {})
+    boosts = flavor.get("model_class") == BOOSTER
     return (
-        function["loader_module"] == "mlflow.sklearn"
+        bool(flavor)
         and not function.get("code")
-        and not sklearn.get("code")
+        and not flavor.get("code")
         and function.get("predict_fn", "predict") in METHODS
-        and sklearn.get("serialization_format") in {"skops", "cloudpickle", "pickle"}
+        and (boosts or flavor.get("serialization_format") in {"skops", "cloudpickle", "pickle"})
     )
 
 
-def _sklearn(folder: Path, metadata: Mapping[str, Any]) -> Model:
-    """Without MLflow, as long as nobody asks for what only MLflow can say."""
-    flavor, function = metadata["flavors"]["sklearn"], metadata["flavors"]["python_function"]
-    file = folder / flavor["pickled_model"]
+def _restored(folder: Path, flavor: Mapping[str, Any]) -> object:
+    """The object, as MLflow restores it."""
+    file = folder / flavor.get("pickled_model", flavor.get("data", ""))
+    if flavor.get("model_class") == BOOSTER:
+        return importlib.import_module("lightgbm").Booster(model_file=file)
     if flavor["serialization_format"] == "skops":
-        estimator = importlib.import_module("skops.io").load(file, trusted=flavor.get("skops_trusted_types"))
-    else:
-        estimator = cast("object", pickle.loads(file.read_bytes()))  # as MLflow does; what cloudpickle wrote, too
+        return importlib.import_module("skops.io").load(file, trusted=flavor.get("skops_trusted_types"))
+    return cast("object", pickle.loads(file.read_bytes()))  # what cloudpickle wrote, too
+
+
+def _one_object(folder: Path, metadata: Mapping[str, Any]) -> Model:
+    """Without MLflow, as long as nobody asks for what only MLflow can say."""
+    function = metadata["flavors"]["python_function"]
+    estimator = _restored(folder, metadata["flavors"][FLAVORS[function["loader_module"]]])
     predict_in_one_thread(estimator)
     name: str = function.get("predict_fn", "predict")
     method = cast("Callable[[Any], object]", getattr(estimator, name))

@@ -1,6 +1,6 @@
 """What a request looks like, as JSON Schema (2020-12), for clients and their generators."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.signature import Kind, Signature
@@ -21,8 +21,13 @@ TYPES: Mapping[Kind, Mapping[str, Any]] = {
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def request_schema(signature: Signature | None, title: str) -> Mapping[str, Any]:
-    """A schema of the JSON bodies of POST /invocations; for a model that names no columns, the forms alone."""
+def request_schema(
+    signature: Signature | None, title: str, outputs: Sequence[tuple[str, Kind, bool]] = ()
+) -> Mapping[str, Any]:
+    """A schema of the JSON bodies of POST /invocations; for a model that names no columns, the forms alone.
+
+    Its definition `prediction` is what the model says it gives for one row, as `read_outputs` has it.
+    """
     forms = _forms(signature) if signature else {form: dict[str, Any]() for form in FORMS}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -30,7 +35,16 @@ def request_schema(signature: Signature | None, title: str) -> Mapping[str, Any]
         "type": "object",
         "properties": {**forms, "params": {"type": "object"}},
         "oneOf": [{"required": [form]} for form in forms],
+        "$defs": {"prediction": _prediction(outputs)},
     }
+
+
+def _prediction(outputs: Sequence[tuple[str, Kind, bool]]) -> Mapping[str, Any]:
+    """Anything, where it does not say or may mean a value as well as a record of one."""
+    values = {name: {"type": "array", "items": TYPES[kind]} if many else TYPES[kind] for name, kind, many in outputs}
+    if len(outputs) == 1:
+        return values.get("", {})
+    return {"type": "object", "properties": values, "required": list(values)} if all(values) and values else {}
 
 
 def _forms(signature: Signature) -> dict[str, Any]:

@@ -10,6 +10,7 @@ closed after `connections.LINGER_SECONDS`; exit code 0.
 """
 
 import faulthandler
+import gc
 import logging
 import signal
 import socket
@@ -32,6 +33,8 @@ KEEP_ALIVE_SECONDS = 75
 def main() -> int:
     """Runs until it is told to stop. Returns the exit code."""
     logs.configure()
+    # Imports make much and leave little: without collections a start takes a seventh less. `serving.app` enables them.
+    gc.disable()
     # As process 1 a signal without a handler is ignored. uvicorn puts its own in place while it serves, and raises the
     # signal again at the end: this handler then makes it exit code 0.
     signal.signal(signal.SIGTERM, _exit)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, Json, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.cpus import cpu_limit
@@ -106,19 +106,51 @@ class ServerSettings(Settings):
     drain_seconds: int = Field(
         30, ge=0, le=3600, description="how long a stopping server waits for requests in flight", examples=["30"]
     )
+    prediction_log_dir: Path | None = Field(
+        None, description="folder for the prediction log; without it there is none", examples=["/predictions"]
+    )
+    prediction_log_sample: float = Field(
+        1.0, ge=0, le=1, description="which share of the requests is logged", examples=["0.1"]
+    )
+    prediction_log_redact: Json[tuple[str, ...]] = Field(
+        (),
+        validate_default=False,
+        description="a JSON list of columns that are never written",
+        examples=['["name", "email"]'],
+    )
+    prediction_log_spool_bytes: int = Field(
+        256 << 20, ge=1 << 16, description="most bytes that wait on disk to be shipped", examples=["268435456"]
+    )
+    prediction_log_segment_bytes: int = Field(
+        4 << 20, ge=1, description="a file of the log of this size is closed, and can be shipped", examples=["4194304"]
+    )
+    prediction_log_segment_seconds: float = Field(60, gt=0, description="and so is one of this age", examples=["60"])
 
     def prepare_process(self) -> None:
-        """Numerical libraries take one thread for each CPU of the container, not of the machine.
+        """Numerical libraries take as many threads as there are predictions at a time: not the machine's CPUs.
 
         They read this once, when they are loaded: call it before anything imports numpy.
         """
         for variable in THREAD_POOLS:
-            os.environ.setdefault(variable, str(cpu_limit()))
+            os.environ.setdefault(variable, str(self.threads))
         # Under this name MLflow enforces a signature as `mlflow models serve` does.
         os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
         # Its warnings repeat, in its own format, what the answer and our line say.
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "true"
+
+
+class ShipSettings(Settings):
+    """Settings of the container that ships the prediction log. Libraries read where the bucket is, and the keys."""
+
+    prediction_log_dir: Path = Field(description="folder of the prediction log", examples=["/predictions"])
+    artifact_bucket: Text = Field(description="the bucket that it goes to", examples=["mlops-artifacts"])
+    pod_name: Text = Field(
+        description="the pod's name, a part of each object's", examples=["churn-predictor-5d9f-x7k2p"]
+    )
+    prediction_log_drain_seconds: float = Field(
+        10, ge=0, le=600, description="how long a stopping pod goes on shipping", examples=["10"]
+    )
 
 
 def _sentences(cls: type[Settings], error: ValidationError) -> list[str]:

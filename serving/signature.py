@@ -56,6 +56,33 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
     return Signature(columns=columns, has_params=has_params)
 
 
+DTYPES: Mapping[str, Kind] = {
+    "float64": "double",
+    "float32": "float",
+    "int64": "long",
+    "int32": "integer",
+    "bool": "boolean",
+    "str": "string",
+    "object": "string",
+}
+
+
+def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
+    """What the model says it gives for a row: name (empty where it has none), kind, and whether a list of them.
+
+    Empty where it does not say, or says something else than a value or a list for each row.
+    """
+    stored = cast("dict[str, Any]", mlmodel.get("signature") or {}).get("outputs")
+    found: list[tuple[str, Kind, bool]] = []
+    for entry in cast("list[dict[str, Any]]", json.loads(stored) if stored else []):
+        spec = entry.get("tensor-spec", {"dtype": "", "shape": [-1]})
+        kind = DTYPES.get(spec["dtype"], "other") if entry["type"] == "tensor" else KINDS.get(entry["type"], "other")
+        if len(spec["shape"]) not in {1, 2}:
+            return []
+        found.append((entry.get("name") or "", kind, len(spec["shape"]) == 2))
+    return found
+
+
 def _tensor(entry: Mapping[str, Any], *, has_params: bool) -> Signature | None:
     spec = entry["tensor-spec"]
     kind = {"float64": "double", "int64": "long"}.get(spec["dtype"])

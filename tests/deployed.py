@@ -23,10 +23,14 @@ def local() -> Recording:
 
 def pod_specs(recording: Recording) -> dict[str, Any]:
     """The pods of all workloads, by type and name of the workload."""
-    return {
+    always = {
         f"{kind} {resource.name}": resource.spec["template"]["spec"]
         for kind in ("Deployment", "StatefulSet", "Job")
         for resource in recording.all(f":{kind}")
+    }
+    return always | {
+        f"CronJob {resource.name}": resource.spec["jobTemplate"]["spec"]["template"]["spec"]
+        for resource in recording.all(":CronJob")
     }
 
 

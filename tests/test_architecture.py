@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("infra", "components", "runs", "training", "serving", "lab")
+ROOMS = ("infra", "components", "runs", "client", "training", "serving", "lab")
 MAY_IMPORT = {
     "infra": {"components"},
     "components": set[str](),
     "runs": {"components"},
+    "client": {"components", "runs"},
     "training": set[str](),
     "serving": set[str](),
     "lab": set[str](),
@@ -61,10 +62,11 @@ def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     assert not wrong
 
 
-def test_runs_are_started_and_followed_without_pulumi() -> None:
-    known = {name for path in tracked("runs/*.py") for name in imports(path) if name.split(".")[0] == "components"}
+@pytest.mark.parametrize("room", ["runs", "client"])
+def test_what_a_person_runs_beside_a_cluster_needs_no_pulumi(room: str) -> None:
+    known = {name for path in tracked(f"{room}/*.py") for name in imports(path) if name.split(".")[0] == "components"}
     assert known == {"components"}
-    without = "import sys; sys.modules['pulumi'] = sys.modules['pulumi_kubernetes'] = None; import runs.cli"
+    without = f"import sys; sys.modules['pulumi'] = sys.modules['pulumi_kubernetes'] = None; import {room}.cli"
     subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
 
 

@@ -26,7 +26,7 @@ COURTESY = timedelta(seconds=5)
 
 
 class BusyError(Exception):
-    """Another promotion of the model is going on; the message says whose, and the way out."""
+    """Another process promotes the model, or validates the version; the message says whose, and the way out."""
 
 
 class Holder(BaseModel):

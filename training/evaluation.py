@@ -1,7 +1,7 @@
 """Everything that is worked out about a fitted model, in a folder, before anybody is told."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -24,6 +24,8 @@ class Evaluation:
     estimates: Mapping[str, metrics.Estimate]
     profile: Path
     """The reference profile, as JSON."""
+    ranges: Mapping[str, Sequence[float]]
+    """The least and the largest value that the model has learnt from, of every number."""
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {estimate}" for name, estimate in self.estimates.items())
@@ -56,11 +58,12 @@ def evaluate(
     importance = _importance(project, model, unseen)
     plots.draw(folder, project.target.labels, predictions, estimates["roc_auc"], importance)
     profile = folder / "reference_profile.json"
-    _write(profile, reference_profile.describe(project, known, predictions))
+    described = reference_profile.describe(project, known, predictions)
+    _write(profile, described)
     _write(folder / "feature_importance.json", importance)
     installed = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
     (folder / "environment.txt").write_text("\n".join(installed) + "\n")
-    return Evaluation(estimates=estimates, profile=profile)
+    return Evaluation(estimates=estimates, profile=profile, ranges=reference_profile.ranges(described))
 
 
 def _importance(project: Project[Any], model: Classifier, unseen: pd.DataFrame) -> dict[str, float]:

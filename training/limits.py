@@ -3,7 +3,7 @@
 `VALIDATION={"any_loss": 0.02, "latency_ms": 100}` changes two of them; a name that is not listed here is an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -47,11 +47,16 @@ class Limits(BaseModel):
     resamples: int = Field(default=500, ge=100, le=10_000, description="bootstrap samples behind an interval")
 
 
-class _Environment(Termination):
+class Environment(Termination):
+    """What a validation is told beside its command line."""
+
     validation: Limits = Limits()
+    validation_deadline_seconds: int = Field(
+        default=3600, ge=1, description="when it is given up by whoever started it, and others may look instead"
+    )
 
 
-def from_environment() -> Limits:
+def from_environment() -> Environment:
     """The limits that VALIDATION changes, and the defaults.
 
     Raises:
@@ -60,13 +65,17 @@ def from_environment() -> Limits:
     names = ", ".join(Limits.model_fields)
     form = f'it is a JSON object with some of {names}, as {{"any_loss": 0.02}}'
     try:
-        return _Environment().validation
+        return Environment()
     except UnreadableError as error:
         raise SettingsError(f"VALIDATION is no JSON ({error.__cause__}); {form}") from error
     except ValidationError as error:
         wrong = "; ".join(
-            f"VALIDATION {'.'.join(map(str, problem['loc'][1:]))}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, "
-            f"not {problem['input']!r}"
+            f"{_place(problem['loc'])}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
             for problem in error.errors()
         )
         raise SettingsError(f"{wrong}; {form}") from error
+
+
+def _place(location: Sequence[int | str]) -> str:
+    variable, *rest = map(str, location)
+    return " ".join([variable.upper(), *([".".join(rest)] if rest else [])])

@@ -15,6 +15,8 @@ NAMES = ("accuracy", "f1", "roc_auc")
 """What is measured of every model."""
 RESAMPLES = 200
 CONFIDENCE = 0.95
+ROWS_ASKED = 10_000
+STEPS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +54,21 @@ class Estimate:
 def predict(
     project: Project[Any], model: Classifier, table: pd.DataFrame, columns: Sequence[str] | None = None
 ) -> Predictions:
-    """What a model that takes these columns (the project's, unless told) says of the rows of a checked table."""
+    """What a model that takes these columns (the project's, unless told) says of the rows of a checked table.
+
+    Of more than 10,000 rows the label is the likelier one, if `predict` says the same of 10,000 of them: to ask it of
+    all would double the time. Should it do so by chance, then less than 1 row in 3,000 differs (with 95 % confidence).
+    """
     features, interesting = table[list(project.features if columns is None else columns)], project.target.labels[-1]
+    every = -(-len(table) // ROWS_ASKED)
+    probabilities, labels = model.predict_proba(features), model.predict(features.iloc[::every])
+    if every > 1:
+        likelier = model.classes_[probabilities.argmax(axis=1)]
+        labels = likelier if np.array_equal(labels, likelier[::every]) else model.predict(features)
     return Predictions(
         truth=(table[project.target.name] == interesting).to_numpy(),
-        predicted=model.predict(features) == interesting,
-        probability=model.predict_proba(features)[:, list(model.classes_).index(interesting)],
+        predicted=labels == interesting,
+        probability=probabilities[:, list(model.classes_).index(interesting)],
     )
 
 
@@ -89,13 +100,34 @@ def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[
 
 
 def estimate(predictions: Predictions, seed: int) -> Mapping[str, Estimate]:
-    """Every metric with its interval."""
-    drawn = pd.DataFrame([measure(predictions, weights) for weights in resamples(len(predictions.truth), seed)])
+    """Every metric with its interval, by the bootstrap of `resamples` at a cost that hardly grows with the rows.
+
+    Rows with the same truth, label and probability are drawn together, as a number of them. Where more than 1,000
+    probabilities occur, those of a thousandth of the rows are taken as one, which moves roc_auc by 0.0005 at most; the
+    interval is put around the exact value.
+    """
+    values, (kinds, counts) = measure(predictions), _kinds(predictions)
+    rows = len(predictions.truth)
+    samples = np.random.default_rng(seed).multinomial(rows, counts / rows, RESAMPLES)
+    drawn = pd.DataFrame([measure(kinds, weights) for weights in samples]) - pd.Series(measure(kinds, counts))
     low, high = (drawn.quantile(tail) for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return {
-        name: Estimate(value=value, low=float(low[name]), high=float(high[name]))
-        for name, value in measure(predictions).items()
+        name: Estimate(value=value, low=value + float(low[name]), high=value + float(high[name]))
+        for name, value in values.items()
     }
+
+
+def _kinds(predictions: Predictions) -> tuple[Predictions, NDArray[np.intp]]:
+    """One row for all that count alike in every metric, and how many they are."""
+    occurring = np.bincount(predictions.rank)
+    step = np.arange(len(occurring))
+    if len(step) > STEPS:
+        step = (np.cumsum(occurring) - 1) * STEPS // len(predictions.rank)
+    code, counts = np.unique(
+        4 * step[predictions.rank] + 2 * predictions.truth + predictions.predicted, return_counts=True
+    )
+    alike = Predictions(truth=code // 2 % 2 == 1, predicted=code % 2 == 1, probability=(code // 4).astype(float))
+    return alike, counts
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -12,15 +12,12 @@ from difflib import get_close_matches
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import pandas as pd
-from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, Schema
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training import projects
 
 RUN_PARAMETERS = {"dataset", "dataset_digest", "dataset_size", "seed"}
-MLFLOW_TYPES = {"integer": "long", "number": "double", "category": "string"}
 
 
 class ProjectError(Exception):
@@ -156,14 +153,6 @@ class Project(Generic[P]):
     def features(self) -> list[str]:
         """Names of the columns that the model takes, in order."""
         return [column.name for column in self.columns]
-
-    @property
-    def signature(self) -> ModelSignature:
-        """Written down, not inferred: the same for every sample, and without MLflow's warning about whole numbers."""
-        return ModelSignature(
-            inputs=Schema([ColSpec(MLFLOW_TYPES[column.kind], column.name) for column in self.columns]),
-            outputs=Schema([ColSpec("string")]),
-        )
 
 
 def read_parameters(project: Project[P], values: Mapping[str, object], hidden: Mapping[str, object] | None = None) -> P:

@@ -35,6 +35,11 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
     }
 
 
+def ranges(profile: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The least and the largest value of every number that has any, as a model server looks for them."""
+    return {name: [one["least"], one["most"]] for name, one in profile["features"].items() if "least" in one}
+
+
 def _words(values: "pd.Series[Any]") -> dict[str, object]:
     counts = values.cat.codes.value_counts()
     missing = int(counts.pop(-1)) if -1 in counts else 0

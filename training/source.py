@@ -19,7 +19,7 @@ S3_WAYS_OUT = {
     "InvalidAccessKeyId": "S3 does not know this access key; check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
 }
-BLOCK = 1 << 22
+BLOCK = 1 << 21
 
 
 class DataError(Exception):

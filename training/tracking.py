@@ -20,11 +20,12 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus, RunInfo
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, Schema
 
 from training.data import Dataset
 from training.digest import digest
@@ -41,6 +42,7 @@ TRUSTED = (
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )
+TYPES = {"integer": "long", "number": "double", "category": "string"}
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
 UNANSWERED = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
 MAY_PASS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
@@ -67,6 +69,7 @@ class _MlflowSklearn(Protocol):
         pip_requirements: Sequence[str],
         skops_trusted_types: Sequence[str],
         extra_files: Sequence[str],
+        metadata: Mapping[str, object],
     ) -> None: ...
 
 
@@ -156,12 +159,28 @@ def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
         source=get_dataset_source_from_json(json.dumps({"uri": dataset.uri}), kind),
         name=Path(dataset.uri).stem,
         digest=dataset.digest[:DIGEST_LENGTH],
-        schema=project.signature.inputs,
+        schema=_signature(project).inputs,
     )
     mlflow.log_input(described, context="training")
 
 
-def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, profile: Path, folder: Path) -> None:
+def _signature(project: Project[Any]) -> ModelSignature:
+    """Written down, not inferred: the same for every sample, and without MLflow's warning about whole numbers."""
+    return ModelSignature(
+        inputs=Schema([ColSpec(TYPES[column.kind], column.name) for column in project.columns]),
+        outputs=Schema([ColSpec("string")]),
+    )
+
+
+def save_model(
+    project: Project[Any],
+    model: Classifier,
+    folder: Path,
+    *,
+    example: pd.DataFrame,
+    profile: Path,
+    ranges: Mapping[str, Sequence[float]],
+) -> None:
     """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried.
 
     Raises:
@@ -172,11 +191,12 @@ def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, 
         MLFLOW_SKLEARN.save_model(
             model,
             folder,
-            signature=project.signature,
+            signature=_signature(project),
             input_example=example,
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=[*TRUSTED, *project.trusted],
             extra_files=[str(profile)],
+            metadata={"feature_ranges": dict(ranges)},  # a server counts what lies outside
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
     except MlflowException as error:
@@ -188,11 +208,16 @@ def save_model(project: Project[Any], model: Classifier, example: pd.DataFrame, 
         raise
 
 
-def log_model(folder: Path) -> tuple[str, str]:
-    """The active run holds the model in the folder. Returns its URI and digest; done again, it makes another one."""
-    made = mlflow.initialize_logged_model("model")
+def log_model(folder: Path, run: RunInfo) -> tuple[str, str]:
+    """The run holds the model in the folder, and no other. Returns its URI and digest.
+
+    Done again, it ends what it began.
+    """
+    client = MlflowClient()
+    begun = client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
+    made = begun[0] if begun else mlflow.initialize_logged_model("model", source_run_id=run.run_id)
     name_in_files(folder, made)
-    MlflowClient().log_model_artifacts(made.model_id, str(folder))
+    client.log_model_artifacts(made.model_id, str(folder))
     mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     return f"models:/{made.model_id}", digest(folder)
 

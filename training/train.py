@@ -2,70 +2,41 @@
 
 Exit code 0: a version is registered. 2: the dataset or a setting is wrong, so another try would fail the same way.
 1: anything else. The last line of the log is one sentence, and so is the termination message of the container.
+
+The first line comes at once, and wrong settings are told at once: what trains is imported after that, for seconds.
 """
 
 import contextlib
-import errno
 import logging
-import resource
-import shutil
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import mlflow
-import pandas as pd
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
-from mlflow.exceptions import MlflowException
-
-from training import data, project, split, sweep, tracking
-from training.digest import MODEL_DIGEST
-from training.evaluation import Evaluation, evaluate
-from training.project import Parameters, Project, ProjectError
-from training.settings import Settings, SettingsError, SweepPlan, Termination
+from training.failure import BAD_INPUT, Failure, StoppedError
+from training.settings import Settings, SettingsError, Termination
 
 LOG = logging.getLogger("training")
-BAD_INPUT = 2
-SECONDS_TO_GIVE_UP = 10  # a stopped pod has 30 to end in
-EXAMPLE_ROWS, ROWS_SEARCHED = 3, 10_000
-COLUMNS_NAMED = 10
-
-
-class StoppedError(Exception):
-    """The process was told to end: the job's deadline, an eviction, a deleted pod."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """How a run ends that registers nothing."""
-
-    code: int
-    sentence: str
-    defect: bool = False
-    """It is our fault: the traceback is worth reading."""
 
 
 def main(**given: object) -> int:
     """Runs one training and returns the exit code; what is given stands before the environment."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
+    for chatty in ("botocore", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # of its retries we tell in our own words
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # misses pip, which the image does not have
     for order in (signal.SIGTERM, signal.SIGINT):
         signal.signal(order, _stop)
     try:
         settings = Settings.load(**given)
+        LOG.info("%s: a model is trained from %s", settings.project, settings.dataset)
         settings.prepare_process()
-        number = train(settings)
+        from training import run
+
+        number = run.train(settings)
     except Exception as error:
-        failure = explain(error)
+        failure = _explain(error)
         if failure.defect:
             LOG.exception("a defect in the training code:")
         LOG.log(logging.ERROR, "%s", failure.sentence)
@@ -76,166 +47,12 @@ def main(**given: object) -> int:
     return 0
 
 
-def train(settings: Settings) -> int | None:
-    """Reads, fits, evaluates, logs and registers. Returns the number of the new version.
+def _explain(error: Exception) -> Failure:
+    if isinstance(error, SettingsError):
+        return Failure(BAD_INPUT, str(error))
+    from training import run
 
-    From the moment that MLflow answers there is a run, and it says FAILED, and why, when this raises. Of a sweep, the
-    point that ends last registers the best of all; the others return None.
-    """
-    try:
-        return _train(settings)
-    except Exception as error:
-        failure = explain(error)
-        plan = settings.sweep
-        if plan and (failure.code == BAD_INPUT or settings.index_failures >= plan.retries):
-            _give_up(settings, plan, failure.sentence)
-        raise
-
-
-def _give_up(settings: Settings, plan: SweepPlan, sentence: str) -> None:
-    """The sweep does not wait for this point. What fails here does not change how the point ended."""
-    briefly = tracking.Patience(seconds=SECONDS_TO_GIVE_UP, uri=settings.mlflow_tracking_uri)
-    with contextlib.suppress(MlflowException, tracking.TrackingError):
-        tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-        sweep.of(settings, plan, briefly).failed(sentence)
-
-
-def _train(settings: Settings) -> int | None:
-    declared = project.load(settings.project)
-    parameters = project.read_parameters(declared, settings.parameters | settings.point, settings.secrets)
-    tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
-    tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-    patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
-    mine = sweep.of(settings, settings.sweep, patiently) if settings.sweep else None
-    run = mlflow.start_run(tags={**settings.origin, **(mine.tags() if mine else {})})
-    LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
-    try:
-        made = _Run(settings, declared, parameters, settings.work_folder / run.info.run_id, patiently).version()
-        number = None
-        if mine:
-            mine.keep(run.info.run_id, made)
-        else:
-            number = patiently(lambda: tracking.register(settings.model, made))
-    except Exception as error:
-        with contextlib.suppress(MlflowException):
-            mlflow.set_tag("mlflow.note.content", explain(error).sentence)
-        with contextlib.suppress(MlflowException):
-            mlflow.end_run("FAILED")
-        raise
-    patiently(mlflow.end_run)
-    return mine.done(run.info.run_id) if mine else number
-
-
-@dataclass(frozen=True)
-class _Run:
-    settings: Settings
-    project: Project[Any]
-    parameters: Parameters
-    folder: Path
-    """Where the model and what is known of it stand until MLflow has them."""
-    patiently: tracking.Patience
-
-    def version(self) -> tracking.Version:
-        """The active run holds a fitted model, and all that is known of it; nothing is registered."""
-        start = time.monotonic()
-        words = self._words()
-        self.patiently(lambda: mlflow.log_params(words | {"seed": self.project.split.seed}))
-        dataset = self._read()
-        rows, example = len(dataset.table), self._example(dataset.table)
-        known, unseen = split.divide(self.project, dataset.table)
-        learnt_from = split.rows(self.project, known)
-        LOG.info("fitting %s on %d rows (%s)", self.settings.project, len(known), _listed(words))
-        model = self.project.fit(learnt_from, self.parameters)
-        if learnt_from.facts:
-            LOG.info("%s", _listed(learnt_from.facts))
-
-        evaluation = evaluate(self.project, model, known, unseen, self.folder / "evaluation")
-        LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
-        tracking.save_model(self.project, model, example, evaluation.profile, self.folder / "model")
-        model_uri, digest = self._log(evaluation, learnt_from.facts, start)
-        return tracking.Version(
-            model_uri=model_uri,
-            description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
-            tags=self._tags(dataset, evaluation) | {MODEL_DIGEST: digest},
-        )
-
-    def _read(self) -> data.Dataset:
-        LOG.info("reading %s", self.settings.dataset)
-        dataset = data.load(self.settings.dataset, self.project)
-        LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
-        if dataset.ignored:
-            more = len(dataset.ignored) - COLUMNS_NAMED
-            named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
-            LOG.info("columns not used: %s", named)
-        self.patiently(lambda: tracking.log_dataset(dataset, self.project))
-        return dataset
-
-    def _log(self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float) -> tuple[str, str]:
-        """What stands in the folder is in MLflow, and the folder is gone. Returns the model's URI and digest."""
-        LOG.info("logging the model")
-        patiently = replace(self.patiently, kept=f"the trained model is kept in {self.folder / 'model'}")
-        patiently(lambda: mlflow.log_params(dict(facts)))
-        patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
-        patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
-        logged = patiently(lambda: tracking.log_model(self.folder / "model"))
-        shutil.rmtree(self.folder)
-        return logged
-
-    def _words(self) -> dict[str, object]:
-        """The parameters as MLflow shows them: those from Secrets are left out."""
-        return self.parameters.model_dump(exclude=set(self.settings.secrets))
-
-    def _example(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A few rows, whole ones where there are any early in the table."""
-        early = table[self.project.features].head(ROWS_SEARCHED)
-        whole = early.dropna()
-        rows = (early if whole.empty else whole).head(EXAMPLE_ROWS).reset_index(drop=True)
-        return rows.astype({column.name: object for column in self.project.columns if column.kind == "category"})
-
-    def _tags(self, dataset: data.Dataset, evaluation: Evaluation) -> dict[str, str]:
-        return (
-            self.settings.origin
-            | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
-            | {name: f"{value:.4f}" for name, value in evaluation.metrics.items()}
-        )
-
-
-def _cost(start: float) -> dict[str, float]:
-    """What the run took so far: seconds of wall and processor time, and memory at its peak in MiB."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return {
-        "cost_wall_seconds": time.monotonic() - start,
-        "cost_cpu_seconds": used.ru_utime + used.ru_stime,
-        "cost_peak_memory_mib": used.ru_maxrss / 1024,
-    }
-
-
-def explain(error: Exception) -> Failure:
-    """What a failed run leaves behind."""
-    match error:
-        case SettingsError() | ProjectError() | data.DataError():
-            return Failure(BAD_INPUT, str(error))
-        case data.StoreError() | tracking.TrackingError() | StoppedError():
-            return Failure(1, str(error))
-        case MlflowException():
-            return Failure(
-                1, f"MLflow refused, or went away: {tracking.reason(error)}; see its log, then start the job again"
-            )
-        case Boto3Error() | BotoCoreError() | ClientError():
-            return Failure(
-                1, f"the artifact store failed: {tracking.reason(error)}; check MLFLOW_S3_ENDPOINT_URL and the bucket"
-            )
-        case OSError(errno=errno.ENOSPC):
-            where = error.filename or tempfile.gettempdir()
-            return Failure(1, f"no space left while writing {where}; give the job more ephemeral storage")
-        case _:
-            return Failure(
-                1, f"unexpected {type(error).__name__}: {tracking.reason(error)}; the traceback is above", defect=True
-            )
-
-
-def _listed(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    return run.explain(error)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """Says whether a version may go forward: `python -m training.validate MODEL [VERSION]`.
 
+It runs in the serving image, with this code beside it: it may import nothing that is not in serving/requirements.in.
 The version is loaded with the packages of this process (so: in the image that would serve it), answers its input
 example, and is compared with the champion on the rows that neither learned from. The registry then has
 `validation_status` (passed or refused), `validated_against`, a description and the evidence: `validation/` of the
@@ -10,6 +11,7 @@ dataset or limit. 1: anything else.
 import argparse
 import json
 import logging
+import signal
 import sys
 import tempfile
 from collections.abc import Generator, Sequence
@@ -21,12 +23,14 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from training import candidate, data, ending, judging, limits, metrics, project, report, tracking, versions
+from training import candidate, data, ending, judging, limits, metrics, project, report, tracking, turn, versions
+from training.claim import BusyError
 from training.ending import BadInputError
 from training.limits import Limits
 from training.project import Project
 from training.settings import Termination
-from training.stages import BROKEN, NO_CHAMPION, PASSED, RUNNING, VALIDATED_AGAINST, VALIDATION_STATUS, RefusedError
+from training.stages import BROKEN, NO_CHAMPION, PASSED, VALIDATED_AGAINST, RefusedError
+from training.turn import Turn
 from training.verdict import Report
 from training.versions import Client
 
@@ -39,19 +43,23 @@ MARK = "\n\nValidation: "
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Which version to look at, and on which data; what is not told, the version's tags say."""
+    """Which version to look at, and on which data; what is not told, the version's tags say.
+
+    After `seconds` it is given up by whoever started it.
+    """
 
     model: str
     version: int
     dataset: str = ""
     project: str = ""
     limits: Limits
+    seconds: float = 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns the exit code."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings repeat, less clearly, what the checks say
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     return ending.run(lambda: _run(asked), leave=Termination().termination_log)
 
 
@@ -62,33 +70,47 @@ def validate(client: Client, uri: str, request: Request) -> Report:
         UnknownError: there is no such version.
         BadInputError: its project or dataset is not known.
         DataError: the dataset cannot be read.
+        BusyError: another validation of the version began later; nothing is said of it here.
     """
     version = versions.version(client, request.model, request.version)
-    with _running(client, version), tempfile.TemporaryDirectory() as folder:
+    with _turn(client, version, request.seconds) as mine, tempfile.TemporaryDirectory() as folder:
         examined = _examine(client, uri, request, version, Path(folder))
+        turn.check(client, version, mine)
         _publish(client, version, examined, Path(folder))
     return examined
 
 
-def newest(client: Client, model: str) -> int | None:
-    """The newest version that no validation has looked at; none when there is no such version.
+def newest(client: Client, model: str, training_job: str = "") -> int | None:
+    """The newest version that no validation has looked at, else one whose validation died; none when there is none.
 
-    Raises:
-        UnknownError: there is no such model.
+    Args:
+        client: of the registry.
+        model: its name there; there need not be one.
+        training_job: leaves out what other training jobs made.
     """
-    versions.standing(client, model)
-    found = versions.versions(client, model)
-    return next((int(one.version) for one in found if VALIDATION_STATUS not in one.tags), None)
+    found = [one for one in versions.versions(client, model) if turn.is_free(one)]
+    if training_job:
+        found = [one for one in found if one.tags.get("training_job", training_job) == training_job]
+    return next((int(one.version) for one in sorted(found, key=lambda one: turn.TAG in one.tags)), None)
 
 
 def _run(asked: argparse.Namespace) -> str:
-    allowed = limits.from_environment()
+    told = limits.from_environment()
     tracking.wait_for_mlflow(asked.tracking_uri, PATIENCE)
     client = versions.connect(asked.tracking_uri)
-    version = asked.version or newest(client, asked.model)
+    if not asked.training_job:
+        versions.standing(client, asked.model)  # a schedule may come before the first version, a misspelt name may not
+    version = asked.version or newest(client, asked.model, asked.training_job)
     if version is None:
-        return f"every version of {asked.model} has been looked at; name one to look at it again"
-    request = Request(model=asked.model, version=version, dataset=asked.dataset, project=asked.project, limits=allowed)
+        return f"no version of {asked.model} waits to be looked at; name one to look at it again"
+    request = Request(
+        model=asked.model,
+        version=version,
+        dataset=asked.dataset,
+        project=asked.project,
+        limits=told.validation,
+        seconds=told.validation_deadline_seconds,
+    )
     examined = validate(client, asked.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
     for check in examined.checks:
@@ -99,15 +121,29 @@ def _run(asked: argparse.Namespace) -> str:
 
 
 @contextmanager
-def _running(client: Client, version: ModelVersion) -> Generator[None]:
-    """Nobody promotes the version on the strength of an older validation while this one goes on, or after it broke."""
-    client.set_model_version_tag(version.name, str(version.version), VALIDATION_STATUS, RUNNING)
+def _turn(client: Client, version: ModelVersion, seconds: float) -> Generator[Turn]:
+    """Nobody promotes the version on the strength of an older validation while this one goes on, or after it broke.
+
+    What may pass at another try leaves the version as if nobody had looked, and the schedule looks again.
+    """
+    mine = turn.of_this_process(seconds)
     try:
-        yield
-    except BaseException:
-        with suppress(Exception):
-            client.set_model_version_tag(version.name, str(version.version), VALIDATION_STATUS, BROKEN)
+        turn.take(client, version, mine)
+        yield mine
+    except BusyError:
         raise
+    except BaseException as error:
+        with suppress(Exception):
+            turn.check(client, version, mine)
+            turn.end(client, version, None if _may_pass(error) else BROKEN)
+        raise
+
+
+def _may_pass(error: BaseException) -> bool:
+    if not isinstance(error, Exception):
+        return True  # it was stopped
+    code, sentence = ending.explain(error)
+    return code == ending.FAILED and bool(sentence)
 
 
 def _examine(client: Client, uri: str, request: Request, version: ModelVersion, folder: Path) -> Report:
@@ -178,20 +214,28 @@ def _publish(client: Client, version: ModelVersion, examined: Report, folder: Pa
     client.update_model_version(version.name, number, f"{said}{MARK}{examined.summary}"[:5000])
     client.set_model_version_tag(version.name, number, "validated_at", examined.at.isoformat(timespec="seconds"))
     client.set_model_version_tag(version.name, number, VALIDATED_AGAINST, against)
-    client.set_model_version_tag(version.name, number, VALIDATION_STATUS, examined.status)
+    turn.end(client, version, examined.status)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = ending.parser("validate", "Say whether a version of a model may go forward, and record why.")
-    parser.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
-    parser.add_argument("version", metavar="VERSION", nargs="?", type=ending.number, help=NEWEST)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = ending.parser("validate", "Say whether a version of a model may go forward, and record why.")
+    made.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
+    made.add_argument("version", metavar="VERSION", nargs="?", type=ending.number, help=NEWEST)
+    made.add_argument(
         "--dataset", default="", metavar="URI", help="table to hold rows out of; the version's unless told"
     )
-    parser.add_argument("--project", default="", help="model project; the version's unless told")
-    parser.epilog = f"Limits come from VALIDATION, a JSON object; {PASSED} is exit code 0, refused is 3."
-    return parser
+    made.add_argument("--project", default="", help="model project; the version's unless told")
+    made.add_argument(
+        "--training-job", default="", metavar="NAME", help="without VERSION, look at what this one trained alone"
+    )
+    made.epilog = (
+        f"Limits come from VALIDATION, a JSON object; {PASSED} is exit code 0, refused is 3. A validation "
+        "without an answer for VALIDATION_DEADLINE_SECONDS (3600) counts as dead."
+    )
+    return made
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # process 1 of a container would not hear it
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Leads ports of 127.0.0.1 to Services: MLflow's, and one for each model endpoint.
+"""Leads ports of 127.0.0.1 to Services: MLflow's, the artifact store's, and one for each model endpoint.
 
 A Service keeps its port for good; the numbers are remembered in the lab's state.
 """
@@ -17,8 +17,10 @@ from lab.cluster.process import running
 from lab.errors import LabError
 
 TRACKING = ("mlops-platform", "mlflow")
+STORE = ("mlops-platform", "s3")
 ENDPOINTS = "ml-serving"
 TRACKING_PORT = 5000
+STORE_PORT = 7070
 FIRST_ENDPOINT_PORT = 8080
 LAST_ENDPOINT_PORT = 8179
 HOST = "127.0.0.1"
@@ -65,10 +67,10 @@ def plan(services: Iterable[Object], ports: Mapping[str, int]) -> tuple[dict[str
     """Which Services are led where, and all ports given so far, those of Services that are gone included."""
     targets = {_key_of(service): target for service in services if (target := _target(service))}
     given = dict(ports)
+    first = {_key(*TRACKING): TRACKING_PORT, _key(*STORE): STORE_PORT}
     for key in sorted(targets):
         if key not in given:
-            first = TRACKING_PORT if key == _key(*TRACKING) else FIRST_ENDPOINT_PORT
-            given[key] = next_free(first, taken=given.values())
+            given[key] = next_free(first.get(key, FIRST_ENDPOINT_PORT), taken=given.values())
     return targets, given
 
 
@@ -173,7 +175,7 @@ def follow_services(api: Api, forwarder: Forwarder, loop: asyncio.AbstractEventL
 def _target(service: Object) -> Target | None:
     """None for a Service that is not ours to lead to, or has no address of its own."""
     metadata, spec = service["metadata"], service["spec"]
-    wanted = (metadata["namespace"], metadata["name"]) == TRACKING or metadata["namespace"] == ENDPOINTS
+    wanted = metadata["namespace"] == ENDPOINTS or (metadata["namespace"], metadata["name"]) in {TRACKING, STORE}
     address = spec.get("clusterIP", "None")
     if not wanted or address == "None" or not spec.get("ports"):
         return None

@@ -6,17 +6,22 @@ from typing import Any
 import pytest
 
 from components import names
+from components.autoscaling import IN_FLIGHT
 from components.training_job import BAD_INPUT
 from runs import state, tracking
-from serving.settings import FetchSettings, ServerSettings
+from serving.metrics import Metrics
+from serving.settings import FetchSettings, ServerSettings, ShipSettings
 from tests.deployed import deployed, environment, local
+from tests.recording import Recording
+from training import ending, limits, validate
+from training.run import explain
 from training.settings import Settings as TrainingSettings
 from training.settings import SettingsError
-from training.train import explain
 
 POD = {
     "metadata.labels['batch.kubernetes.io/job-name']": "churn-0a1b2c3d",
     "metadata.annotations['batch.kubernetes.io/job-index-failure-count']": "2",
+    "metadata.name": "churn-predictor-5d9f-x7k2p",
 }
 READ_BY_LIBRARIES = {
     "AWS_ENDPOINT_URL_S3",
@@ -30,12 +35,16 @@ READ_BY_LIBRARIES = {
 @pytest.fixture
 def container(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     """The process has the environment of the container that the test names, and nothing else of that kind."""
-    kind, name, group = request.param
-    spec = local().one(f":{kind}", name).spec["template"]["spec"]
-    values = {key: filled_in(value) for key, value in environment(spec[group][0]).items()}
+    values = {key: filled_in(value) for key, value in written(local(), *request.param).items()}
     for key, value in values.items():
         monkeypatch.setenv(key, value)
     return values
+
+
+def written(recording: Recording, kind: str, name: str, group: str) -> dict[str, Any]:
+    spec = recording.one(f":{kind}", name).spec
+    template = spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"]
+    return environment(template["spec"][group][0])
 
 
 def filled_in(value: Any) -> str:
@@ -45,6 +54,7 @@ def filled_in(value: Any) -> str:
 
 TRAINING = ("Job", "churn", "containers")
 FETCH = ("Deployment", "churn-predictor", "initContainers")
+VALIDATION = ("CronJob", "churn-validation", "containers")
 SERVER = ("Deployment", "churn-predictor", "containers")
 
 
@@ -111,18 +121,73 @@ def test_the_server_serves_what_was_fetched(container: Mapping[str, str]) -> Non
     assert read.port == 8080
 
 
+def test_server_and_shipper_of_a_prediction_log_read_what_the_endpoint_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"sample": 0.5, "redact": ["$(HOME)", "email"]}
+    recording = deployed({"endpoints.churn-predictor.prediction_log": asked})
+    pod = recording.one(":Deployment", "churn-predictor").spec["template"]["spec"]
+    server, shipper = environment(pod["containers"][0]), environment(pod["initContainers"][1])
+    for key, value in (server | shipper).items():
+        monkeypatch.setenv(key, filled_in(value))
+    read, shipping = ServerSettings.load(), ShipSettings.load()
+    assert read.prediction_log_dir == shipping.prediction_log_dir
+    assert (read.prediction_log_sample, read.prediction_log_redact) == (0.5, ("$(HOME)", "email"))
+    assert (shipping.artifact_bucket, shipping.pod_name) == ("mlops-artifacts", "churn-predictor-5d9f-x7k2p")
+    assert server.keys() <= {field.upper() for field in ServerSettings.model_fields}
+    assert shipper.keys() - {field.upper() for field in ShipSettings.model_fields} <= READ_BY_LIBRARIES
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "group", "readers"),
     [
         (*TRAINING, [TrainingSettings]),
         (*FETCH, [FetchSettings]),
         (*SERVER, [ServerSettings]),
+        (*VALIDATION, [limits.Environment]),
     ],
 )
 def test_no_variable_is_written_for_nobody(kind: str, name: str, group: str, readers: list[Any]) -> None:
-    written = environment(local().one(f":{kind}", name).spec["template"]["spec"][group][0]).keys()
     read = {field.upper() for reader in readers for field in reader.model_fields}
-    assert written - read <= READ_BY_LIBRARIES
+    assert written(local(), kind, name, group).keys() - read <= READ_BY_LIBRARIES
+
+
+EVERY_LIMIT: Mapping[str, Any] = {
+    "least": {"accuracy": 0.5, "f1": 0.1, "roc_auc": 0.7},
+    "compared": ["f1", "roc_auc"],
+    "certain_loss": 0.01,
+    "any_loss": 0.02,
+    "slice_least": {"roc_auc": 0.5},
+    "slice_loss": 0.1,
+    "slice_rows": 40,
+    "slice_label_rows": 5,
+    "latency_ms": 100,
+    "size_mb": 20.5,
+    "skew": "minor",
+    "resamples": 200,
+}
+
+
+def test_every_limit_of_a_validation_can_be_written_in_a_stack_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert EVERY_LIMIT.keys() == limits.Limits.model_fields.keys()
+    recording = deployed({"training.churn.validation": {"limits": EVERY_LIMIT, "deadline_minutes": 3}})
+    for key, value in written(recording, *VALIDATION).items():
+        monkeypatch.setenv(key, filled_in(value))
+    read = limits.from_environment()
+    assert read.validation == limits.Limits.model_validate(EVERY_LIMIT)
+    assert read.validation_deadline_seconds == 180
+
+
+def test_validation_is_told_in_words_that_it_knows() -> None:
+    (container,) = (
+        local().one(":CronJob", "churn-validation").spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    )
+    assert validate.parser().parse_args([*container["command"][3:], *container["args"]]).training_job == "churn"
+    assert validate.parser().parse_args([*container["command"][3:], "7"]).version == 7
+    assert ending.REFUSED == state.REFUSED
+
+
+def test_the_autoscaler_follows_a_number_that_the_server_tells() -> None:
+    told = Metrics({"model": "m", "version": "1", "role": "primary"}, None, {}).text().decode()
+    assert f"# TYPE {IN_FLIGHT} gauge" in told
 
 
 def test_training_exits_with_the_code_that_stops_the_job() -> None:

@@ -1,7 +1,10 @@
 """A served model as its callers and its operators meet it."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from tests.deployed import deployed, environment, local
 from tests.recording import Recording
@@ -68,6 +71,11 @@ def test_a_big_model_gets_the_time_it_needs() -> None:
     assert spec(recording)["progressDeadlineSeconds"] > 600
 
 
+def test_the_time_to_start_follows_from_the_size_of_the_model() -> None:
+    recording = deployed({f"endpoints.{NAME}.model_mib": 2000, f"endpoints.{NAME}.memory": "4Gi"})
+    assert server(recording)["startupProbe"]["failureThreshold"] == 45 + 100
+
+
 def test_a_leaving_pod_answers_until_everybody_knows_and_finishes_what_it_began() -> None:
     recording = deployed({f"endpoints.{NAME}.drain_seconds": 20})
     assert server(recording)["lifecycle"]["preStop"]["exec"]["command"] == [
@@ -76,6 +84,7 @@ def test_a_leaving_pod_answers_until_everybody_knows_and_finishes_what_it_began(
         "kill -USR1 1; sleep 20",
     ]
     longest_request = int(environment(server(recording))["DRAIN_SECONDS"])
+    assert longest_request > int(environment(server(recording))["DEADLINE_SECONDS"])
     assert pod(recording)["terminationGracePeriodSeconds"] > 20 + longest_request
 
 
@@ -84,11 +93,34 @@ def test_the_number_of_pods_follows_the_load_between_min_and_max() -> None:
     scaling = spec(recording, "HorizontalPodAutoscaler")
     assert scaling["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
     assert (scaling["minReplicas"], scaling["maxReplicas"]) == (3, 20)
-    assert {m["resource"]["name"]: m["resource"]["target"]["averageUtilization"] for m in scaling["metrics"]} == {
-        "cpu": 70,
-        "memory": 80,
-    }
+    metrics = [metric["containerResource"] for metric in scaling["metrics"]]
+    assert {metric["name"]: metric["target"]["averageUtilization"] for metric in metrics} == {"cpu": 70, "memory": 80}
+    assert {metric["container"] for metric in metrics} == {"server"}
     assert "replicas" not in spec(recording), "the autoscaler's number would be undone by every up"
+
+
+def test_the_number_of_pods_rises_at_once_and_falls_slowly() -> None:
+    behavior = spec(local(), "HorizontalPodAutoscaler")["behavior"]
+    up, down = behavior["scaleUp"], behavior["scaleDown"]
+    assert (up["stabilizationWindowSeconds"], down["stabilizationWindowSeconds"]) == (0, 300)
+    rates = [{p["type"]: p["value"] / p["periodSeconds"] for p in way["policies"]} for way in (up, down)]
+    assert all(rates[0][kind] > 4 * rates[1][kind] for kind in ("Percent", "Pods"))
+
+
+def test_what_the_number_of_pods_follows_is_the_stack_files() -> None:
+    asked = {"cpu_percent": 50, "memory_percent": None, "in_flight": 8, "scale_down_stabilization_seconds": 60}
+    scaling = spec(deployed({f"endpoints.{NAME}.autoscaling": asked}), "HorizontalPodAutoscaler")
+    assert scaling["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 60
+    cpu, in_flight = scaling["metrics"]
+    target = {"type": "Utilization", "averageUtilization": 50}
+    assert cpu["containerResource"] == {"name": "cpu", "container": "server", "target": target}
+    assert in_flight["pods"]["target"] == {"type": "AverageValue", "averageValue": "8"}
+
+
+@pytest.mark.parametrize(("cpu", "threads"), [("100m", 2), (2, 2), ("2500m", 3), (8, 8)])
+def test_as_many_predictions_run_at_a_time_as_the_pod_asks_for_cpus(cpu: object, threads: int) -> None:
+    recording = deployed({f"endpoints.{NAME}.cpu": cpu})
+    assert environment(server(recording))["THREADS"] == str(threads)
 
 
 def test_a_drained_node_takes_one_pod_at_a_time_and_is_never_blocked() -> None:
@@ -122,3 +154,50 @@ def test_the_model_lies_on_a_bounded_disk_that_the_server_cannot_write() -> None
     assert volumes["model"]["emptyDir"]["sizeLimit"] == server(local())["resources"]["limits"]["memory"]
     mounts = {mount["mountPath"]: mount for mount in server(local())["volumeMounts"]}
     assert mounts["/model"]["readOnly"] is True
+
+
+LOGGED = {f"endpoints.{NAME}.prediction_log": {"sample": 0.5, "redact": ["name", "e$mail"], "spool_mib": 64}}
+
+
+@pytest.fixture(scope="module")
+def logged() -> Recording:
+    return deployed(LOGGED)
+
+
+def shipper(recording: Recording) -> Mapping[str, Any]:
+    _, container = pod(recording)["initContainers"]
+    return container
+
+
+def test_predictions_are_logged_where_the_stack_file_says_so(logged: Recording) -> None:
+    assert "PREDICTION_LOG_DIR" not in environment(server(local()))
+    values = environment(server(logged))
+    assert values["PREDICTION_LOG_SAMPLE"] == "0.5"
+    assert json.loads(values["PREDICTION_LOG_REDACT"].replace("$$", "$")) == ["e$mail", "name"]
+    assert int(values["PREDICTION_LOG_SPOOL_BYTES"]) == 64 << 20
+
+
+def test_the_log_is_taken_away_by_a_container_that_outlives_the_server(logged: Recording) -> None:
+    assert shipper(logged)["restartPolicy"] == "Always"
+    assert shipper(logged)["command"] == ["python", "-m", "serving.ship"]
+    more = pod(logged)["terminationGracePeriodSeconds"] - pod(local())["terminationGracePeriodSeconds"]
+    assert more > float(environment(shipper(logged))["PREDICTION_LOG_DRAIN_SECONDS"])
+
+
+def test_only_what_ships_the_log_knows_the_store(logged: Recording) -> None:
+    assert "envFrom" not in server(logged)
+    assert not {name for name in environment(server(logged)) if name.startswith("AWS_")}
+    assert shipper(logged)["envFrom"] == fetch_of(logged)["envFrom"]
+    assert environment(shipper(logged))["AWS_ENDPOINT_URL_S3"] == environment(fetch_of(logged))["AWS_ENDPOINT_URL_S3"]
+
+
+def fetch_of(recording: Recording) -> Mapping[str, Any]:
+    return pod(recording)["initContainers"][0]
+
+
+def test_both_meet_in_one_folder_that_holds_more_than_the_log_may(logged: Recording) -> None:
+    (volume,) = [volume for volume in pod(logged)["volumes"] if volume["name"] == "predictions"]
+    assert volume["emptyDir"]["sizeLimit"] == "96Mi"
+    for container in (server(logged), shipper(logged)):
+        folder = environment(container)["PREDICTION_LOG_DIR"]
+        assert {"name": "predictions", "mountPath": folder} in container["volumeMounts"]

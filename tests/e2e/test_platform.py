@@ -145,6 +145,24 @@ def answering(platform: Platform) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", ENDPOINT) if is_ready(pod)}
 
 
+def test_load_adds_a_pod_and_its_end_takes_it_away_and_no_request_is_lost(platform: Platform) -> None:
+    scaling = {"replicas.min": 1, "replicas.max": 3, "autoscaling.scale_down_stabilization_seconds": 15}
+    url, body = f"{platform.endpoint_url()}/invocations", {"dataframe_records": CUSTOMERS}
+    with platform.config_restored():
+        platform.set({f"endpoints.{ENDPOINT}.{key}": value for key, value in scaling.items()})
+        platform.up()
+        wait_for("a single pod", lambda: len(pods(platform, "ml-serving", ENDPOINT)) == 1, seconds=180)
+        began = time.monotonic()
+        with load(url, body, per_second=400) as many:
+            wait_for("a second pod", lambda: len(answering(platform)) > 1, seconds=180)
+        out = time.monotonic()
+        with load(url, body, per_second=10) as few:
+            wait_for("a single pod again", lambda: len(pods(platform, "ml-serving", ENDPOINT)) == 1, seconds=300)
+        print(f"out after {out - began:.0f} s, in after {time.monotonic() - out:.0f} s; {len(many.all)} answers")
+    assert many.failures + few.failures == []
+    platform.up()
+
+
 def lose_a_pod(platform: Platform, answers: Answers) -> None:
     began, lost = time.monotonic(), min(answering(platform))
     platform.kubectl("delete", "pod", lost, "-n", "ml-serving")

@@ -20,13 +20,13 @@ POINTS = 6
 
 @pytest.fixture(scope="module")
 def training(platform: Platform) -> Iterator[Platform]:
-    """The platform with six points to sweep, a clock that strikes each minute, and two runs for one GPU."""
+    """The platform with six points to sweep, clocks that strike each minute, and two runs for one GPU."""
     platform.lab("up", timeout=3000)
     with platform.config_restored():
         points = {f"sweep.points[{index}].max_depth": index + 1 for index in range(POINTS)}
         few = {"parameters.n_estimators": 5, "parameters.max_depth": 1}
         platform.add_training("swept", **few, **points, **{"sweep.max_parallel": 2})
-        platform.add_training("timed", **few, schedule="* * * * *")
+        platform.add_training("timed", **few, schedule="* * * * *", **{"validation.schedule": "*/2 * * * *"})
         for name in ("gpu-first", "gpu-second"):
             platform.add_training(name, **few, node_pool="gpu", deadline_minutes=60)
         platform.up()
@@ -46,12 +46,19 @@ def said_by(*arguments: str) -> tuple[int, list[str]]:
     return started.returncode, said
 
 
-def test_a_run_by_hand_ends_with_its_version_and_leaves_the_stack_as_it_was(training: Platform) -> None:
+def validation_of(platform: Platform, version: int, model: str = ENDPOINT) -> str:
+    tags = {tag["key"]: tag["value"] for tag in platform.versions(model)[version].get("tags", [])}
+    return tags.get("validation_status", "")
+
+
+def test_a_run_by_hand_ends_with_its_version_validated_and_leaves_the_stack_as_it_was(training: Platform) -> None:
     before = max(training.versions())
     code, said = said_by("train", "churn", "N_ESTIMATORS=30")
     assert code == 0, said
-    assert said[-1] == f"version  {ENDPOINT} {before + 1}"
-    assert "/#/experiments/" in said[-3]
+    told = said.index(f"version  {ENDPOINT} {before + 1}")
+    assert "/#/experiments/" in said[told - 2]
+    assert any(line.startswith(f"{ENDPOINT} version {before + 1} passed") for line in said[told:]), said
+    assert validation_of(training, before + 1) == "passed"
     assert parameters_of(training, training.versions()[before + 1])["n_estimators"] == "30"
     assert any(f"{ENDPOINT} {before + 1}" in line for line in said_by("list", "--name", "churn")[1])
     assert training.changes() == {}
@@ -118,6 +125,16 @@ def test_a_schedule_starts_a_run_when_the_time_comes(training: Platform) -> None
     wait_for("a version of it", lambda: training.versions("churn-timed"), seconds=180)
 
 
+def test_what_the_clock_trained_the_clock_validates(training: Platform) -> None:
+    def answered() -> list[int]:
+        known = training.versions("churn-timed")
+        return [number for number in known if validation_of(training, number, "churn-timed") in {"passed", "refused"}]
+
+    wait_for("a validation by the clock", answered, seconds=240)
+    (made, *_) = training_jobs(training, "timed-validation")
+    assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "cronjob"
+
+
 def test_a_run_on_a_full_gpu_pool_says_what_it_waits_for_and_waits_on_after_ctrl_c(training: Platform) -> None:
     waiting = wait_for("a run without a GPU", lambda: unscheduled(training), seconds=60)
     with command("follow", waiting) as following:
@@ -142,26 +159,34 @@ def champion(platform: Platform) -> str:
     return found["model_version"]["version"]
 
 
-def trained(platform: Platform, *values: str) -> str:
-    code, said = said_by("train", "churn", *values)
+def trained(platform: Platform, *arguments: str) -> str:
+    code, said = said_by("train", "churn", *arguments)
     assert code == 0, said
     return str(max(platform.versions()))
 
 
 def test_a_worse_version_is_refused_a_good_one_promoted_and_the_champion_before_comes_back(training: Platform) -> None:
-    first = str(min(training.versions()))
+    first = trained(training, "--no-validate")
     assert promote(first, "staging") == 3  # nobody validated it yet
     assert said_by("validate", ENDPOINT, first)[0] == 0
     assert [promote(first, stage) for stage in ("staging", "production")] == [0, 0]
-    code, said = said_by("validate", ENDPOINT, trained(training, "N_ESTIMATORS=1", "MAX_DEPTH=1"))
-    assert code == 3
+    code, said = said_by("train", "churn", "N_ESTIMATORS=1", "MAX_DEPTH=1")
+    assert code == 3, said
     assert "worse by more than" in said[-1]
+    assert "it stays registered, and no promotion takes it" in said[-1]
     good = trained(training, "N_ESTIMATORS=60")
-    assert said_by("validate", ENDPOINT, good)[0] == 0
     assert [promote(good, stage) for stage in ("staging", "production")] == [0, 0]
     assert champion(training) == good
     assert promote("--rollback") == 0
     assert champion(training) == first
+
+
+def test_a_version_is_made_again_from_the_checkout(training: Platform) -> None:
+    command = ["make", "reproduce", f"MODEL={ENDPOINT}", f"VERSION={max(training.versions())}"]
+    without = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(command, cwd=training.root, env=without, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is reproduced: metrics and all" in done.stdout
 
 
 def unscheduled(platform: Platform) -> str | None:

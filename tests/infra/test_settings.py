@@ -70,6 +70,46 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training", [], "is []: must be a mapping"),
     ("training.churn", "yes", 'is "yes": must be a mapping, because it holds command, cpu, dataset, deadline_minutes'),
     ("training.Churn_1", LOCAL["training"]["churn"], 'is "Churn_1": must be a DNS label (RFC 1123)'),
+    ("training.a-validation", LOCAL["training"]["churn"], 'is "a-validation": must be a DNS label'),
+    (
+        "training.churn.validation",
+        False,
+        "is false: must be a mapping, because it holds cpu, deadline_minutes, enabled",
+    ),
+    ("training.churn.validation.enabled", "no", 'is "no": must be true or false'),
+    ("training.churn.validation.schedule", "61 * * * *", "because '61' is no minute, 0 to 59"),
+    ("training.churn.validation.deadline_minutes", 0, "must be a whole number of minutes from 1 to 1440"),
+    ("training.churn.validation.memory", "1G", "must be an amount of memory with a binary unit"),
+    (
+        "training.churn.validation.cpu",
+        999,
+        "is cpu 999, memory None: must ask for at most what mlops:quotas.training has",
+        "training.churn.validation",
+    ),
+    ("training.churn.validation.any_loss", 0.1, "is unknown"),
+    ("training.churn.validation.limits", [], "is []: must be a mapping, because it holds any_loss, certain_loss"),
+    ("training.churn.validation.limits.any_los", 0.1, "did you mean any_loss?"),
+    ("training.churn.validation.limits.any_loss", 2, "is 2: must be a number from 0 to 1, because metrics are"),
+    ("training.churn.validation.limits.any_loss", "0.1", 'is "0.1": must be a number from 0 to 1'),
+    (
+        "training.churn.validation.limits.least",
+        {"auc": 0.5},
+        "must be accuracy, f1 or roc_auc",
+        "training.churn.validation.limits.least.auc",
+    ),
+    ("training.churn.validation.limits.least", 0.5, "is 0.5: must be a mapping of metrics to the least"),
+    (
+        "training.churn.validation.limits.slice_least",
+        {"f1": 7},
+        "is 7: must be a number from 0 to 1",
+        "training.churn.validation.limits.slice_least.f1",
+    ),
+    ("training.churn.validation.limits.compared", [], "must be a list of one metric or more"),
+    ("training.churn.validation.limits.slice_rows", 0, "must be a whole number of at least 1"),
+    ("training.churn.validation.limits.latency_ms", 0, "must be a number of milliseconds above 0"),
+    ("training.churn.validation.limits.size_mb", True, "is true: must be a number of megabytes"),
+    ("training.churn.validation.limits.skew", "major", "must be none, patch, minor or any"),
+    ("training.churn.validation.limits.resamples", 10, "must be a whole number from 100 to 10000"),
     ("training.churn.node_pool", "tpu", "must name a pool of mlops:foundation.node_pools"),
     ("training.churn.node_pool", "tpu", "write one of cpu, gpu, or add the pool there"),
     (
@@ -106,7 +146,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.ephemeral_storage", "2G", "must be an amount of disk with a binary unit"),
     ("training.churn.priority_class", "Very high", "must be the name of an object of the cluster"),
     ("training.churn.service_account", "_", "must be the name of an object of the cluster"),
-    (f"training.{'a' * 50}", LOCAL["training"]["churn"], "at most 49 characters"),
+    (f"training.{'a' * 42}", LOCAL["training"]["churn"], "at most 41 characters"),
     ("training.churn.schedule", "0 3 * *", "because there are 4 fields instead of 5", "training.churn.schedule.cron"),
     ("training.churn.schedule.cron", "0 24 * * *", "because '24' is no hour, 0 to 23; write it as in"),
     ("training.churn.schedule", {"suspend": True}, "is missing: must be", "training.churn.schedule.cron"),
@@ -200,7 +240,30 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("endpoints.churn-predictor.replicas.min", 0, "is 0: must be a whole number from 1 to 1000"),
     ("endpoints.churn-predictor.replicas", 3, "is 3: must be a mapping, because it holds max, min"),
     ("endpoints.churn-predictor.startup_seconds", 1, "from 5 to 3600"),
+    ("endpoints.churn-predictor.model_mib", "2Gi", 'is "2Gi": must be a whole number of MiB from 1 to 1048576'),
+    ("endpoints.churn-predictor.model_mib", 1024, "is 1024: must be below memory, 1Gi, because the model is loaded"),
+    ("endpoints.churn-predictor.autoscaling", 70, "is 70: must be a mapping, because it holds cpu_percent, in_flight"),
+    ("endpoints.churn-predictor.autoscaling.cpu_percent", 0, "is 0: must be a whole number of percent from 10 to 1000"),
+    ("endpoints.churn-predictor.autoscaling.cpu_percent", "70%", 'is "70%": must be a whole number of percent'),
+    ("endpoints.churn-predictor.autoscaling.memory_percent", 100, "is 100: must be a whole number of percent from 10"),
+    ("endpoints.churn-predictor.autoscaling.in_flight", 0.5, "is 0.5: must be a whole number from 1 to 256"),
+    (
+        "endpoints.churn-predictor.autoscaling.scale_down_stabilization_seconds",
+        7200,
+        "is 7200: must be a whole number of seconds from 0 to 3600",
+    ),
+    ("endpoints.churn-predictor.autoscaling.cpu_precent", 70, "did you mean cpu_percent?"),
     ("endpoints.churn-predictor.drain_seconds", 0, "from 1 to 300"),
+    ("endpoints.churn-predictor.prediction_log", True, "is true: must be a mapping"),
+    ("endpoints.churn-predictor.prediction_log.sample", 0, "is 0: must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.sample", "10%", "must be a number above 0 and at most 1"),
+    ("endpoints.churn-predictor.prediction_log.spool_mib", 1, "from 8 to 65536"),
+    (
+        "endpoints.churn-predictor.prediction_log.redact",
+        ["email", ""],
+        'is "": must be the name of a column',
+        "endpoints.churn-predictor.prediction_log.redact.1",
+    ),
     (
         "quotas.serving",
         {"cpu": 1, "memory": "2Gi", "pods": 9},
@@ -221,6 +284,14 @@ def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: t
     assert said.removeprefix("is ") in sentence
     reason = sentence.partition(", because ")[2]
     assert reason.partition("; ")[2]
+
+
+def test_what_ships_a_prediction_log_counts_in_the_quota() -> None:
+    """Four pods of 100m and 1Gi at the peak, each with 50m and 384Mi more."""
+    asked = {"quotas.serving": {"cpu": "500m", "memory": "5Gi", "pods": 4}}
+    assert not problems(changed(asked))
+    (line,) = problems(changed({**asked, "endpoints.churn-predictor.prediction_log": {}}))
+    assert "is cpu 600m, memory 5632Mi, pods 4 at the peak" in line
 
 
 def test_every_problem_of_a_file_is_found_at_once() -> None:
@@ -300,6 +371,15 @@ def test_the_guide_to_runs_shows_an_entry_that_is_right() -> None:
     sweep = read[0].training["churn"].sweep
     assert sweep
     assert len(sweep.all_points) == 6
+
+
+def test_the_guide_to_endpoints_shows_an_entry_that_is_right() -> None:
+    guide = Path(__file__).parent.parent.parent / "docs" / "endpoints.md"
+    written = yaml.safe_load(guide.read_text().partition("```yaml\n")[2].partition("```")[0])
+    read: list[settings.Settings] = []
+    config = changed({"endpoints": written["mlops:endpoints"]})
+    record(lambda: read.append(settings.read()), config=config, secrets=SECRETS)
+    assert read[0].endpoints["churn-predictor"].seconds_to_start == 45 + 45
 
 
 def test_keys_of_other_programs_in_the_file_are_let_be() -> None:

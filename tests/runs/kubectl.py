@@ -64,7 +64,8 @@ def go_on() -> None:
 def create(_: list[str], __: dict[str, str]) -> int:
     manifest = json.load(sys.stdin)
     manifest["metadata"]["name"] = manifest["metadata"]["generateName"] + SUFFIX
-    (WORLD / "created.json").write_text(json.dumps(manifest))
+    with (WORLD / "created").open("a") as created:
+        created.write(json.dumps(manifest) + "\n")
     print(json.dumps(manifest))
     go_on()
     return 0

@@ -28,7 +28,7 @@ def test_runs_are_listed_the_latest_last_with_state_and_time(world: World, runs:
     assert row(said, "churn-late").startswith("churn-late churn runs max_depth=3 Running")
     assert row(said, "churn-wait").startswith("churn-wait churn runs Waiting")
     assert said.splitlines()[-1].startswith("churn-late")
-    assert "without metrics: MLflow cannot be reached through kubectl" in said
+    assert "without metrics: Service mlflow cannot be reached through kubectl" in said
 
 
 def test_a_sweep_shows_how_far_it_is(world: World, runs: Command) -> None:

@@ -292,7 +292,7 @@ def test_without_mlflow_the_end_is_told_all_the_same(world: World, runs: Command
     world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
     code, said = runs("train", "churn")
     assert code == 0
-    assert "MLflow cannot be reached through kubectl: error: unable to forward port" in said
+    assert "Service mlflow cannot be reached through kubectl: error: unable to forward port" in said
 
 
 def test_without_kubectl_it_says_so(runs: Command, monkeypatch: pytest.MonkeyPatch) -> None:

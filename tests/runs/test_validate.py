@@ -1,41 +1,178 @@
-"""`make validate`: a Job in the cluster that says whether a version may go forward."""
+"""`make validate`, and what `make train` does of itself: a Job in the cluster says whether a version may go forward."""
 
 import json
+from typing import Any
 
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.registry import MODEL, Registry
 from tests.runs.conftest import Command
-from tests.runs.world import World, complete, ended, failed, job, pod, template
+from tests.runs.world import (
+    JOB,
+    Object,
+    World,
+    broken_before,
+    complete,
+    ended,
+    failed,
+    job,
+    pod,
+    template,
+    validation,
+)
 
-CHURN = template()
+CHURN, LOOK = template(), validation()
+LOOKING = "churn-validation-x7k2p"
+WORSE = "churn-predictor version 3 is refused: roc_auc is worse"
+REFUSED = job(LOOK, name=LOOKING, status=failed("BackoffLimitExceeded", "no more"))
+PASSED = job(LOOK, name=LOOKING, status=complete())
 
 
-def test_a_version_is_validated_with_the_code_data_and_rights_of_a_run(world: World, runs: Command) -> None:
-    world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
-    assert runs("validate", "churn-predictor", "3")[0] == 0
-    made = world.created
-    assert made
-    (container,) = made["spec"]["template"]["spec"]["containers"]
-    (declared,) = CHURN["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["python", "-m", "training.validate", "churn-predictor", "3"]
-    assert container["image"] == declared["image"]
-    declared_pod = CHURN["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    assert made["spec"]["template"]["spec"] | {"containers": 0} == declared_pod | {"containers": 0}
-    assert json.loads(made["metadata"]["annotations"]["mlops/given"]) == {"validate": 3}
+def look(phase: str, **status: Any) -> Object:
+    made = pod(phase, name=f"{LOOKING}-a", of=LOOKING, **status)
+    made["metadata"]["labels"] |= LOOK["spec"]["jobTemplate"]["metadata"]["labels"]
+    return made
 
 
-def test_a_version_that_is_refused_is_not_tried_again_and_the_exit_code_says_so(world: World, runs: Command) -> None:
-    refused = ended(3, "churn-predictor version 3 is refused: roc_auc is worse")
-    world.scenes(
-        [CHURN], [CHURN, job(CHURN, status=failed("BackoffLimitExceeded", "no more")), pod("Failed", **refused)]
-    )
+def test_a_version_is_validated_by_the_job_that_the_stack_declares(world: World, runs: Command) -> None:
+    world.scenes([CHURN, LOOK], [CHURN, LOOK, PASSED, look("Succeeded", **ended(0))])
+    world.log(f"{LOOKING}-a", "ok      size: 1 MB", "churn-predictor version 3 passed")
+    code, said = runs("validate", "churn-predictor", "3")
+    assert code == 0
+    assert said.splitlines()[-3:-1] == ["ok      size: 1 MB", "churn-predictor version 3 passed"]
+    (made,) = world.all_created
+    declared = LOOK["spec"]["jobTemplate"]["spec"]
+    (container,), (others,) = (spec["template"]["spec"]["containers"] for spec in (made["spec"], declared))
+    assert container == others | {"args": ["3"]}
+    assert made["spec"]["template"]["spec"] | {"containers": 0} == declared["template"]["spec"] | {"containers": 0}
+    assert made["spec"] | {"template": 0} == declared | {"template": 0}
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert owner["name"] == "churn-validation"
+    assert json.loads(made["metadata"]["annotations"]["mlops/given"]) == {"version": 3}
+
+
+def test_a_version_that_is_refused_ends_with_3_and_the_reason(world: World, runs: Command) -> None:
+    world.scenes([CHURN, LOOK], [CHURN, LOOK, REFUSED, look("Failed", **ended(3, WORSE))])
+    world.log(f"{LOOKING}-a", WORSE)
     code, said = runs("validate", "churn-predictor", "3")
     assert code == 3
-    assert "roc_auc is worse" in said
-    assert world.created
-    assert world.created["spec"]["backoffLimit"] == 0
+    assert f"{WORSE}; it stays registered, and no promotion takes it" in said.splitlines()[-1]
+
+
+def test_an_image_without_our_code_is_the_reason(world: World, runs: Command) -> None:
+    why = "image lab.local/mine:1 has no /app/training/validate.py"
+    world.scenes([CHURN, LOOK], [CHURN, LOOK, REFUSED, look("Failed", **broken_before(2, why))])
+    code, said = runs("validate", "churn-predictor", "3")
+    assert code == 2
+    assert f"{LOOKING} failed after 10:00: {why}" in said
+    assert "PodInitializing" not in said
 
 
 def test_a_model_that_nothing_trains_is_refused_before_anything_is_made(world: World, runs: Command) -> None:
-    world.scenes([CHURN])
+    world.scenes([CHURN, LOOK])
     code, said = runs("validate", "churn-predicter", "3")
-    assert (code, world.created) == (2, None)
+    assert (code, world.all_created) == (2, [])
     assert "did you mean churn-predictor?" in said
+
+
+def test_a_stack_that_knows_no_validation_yet_says_what_to_do(world: World, runs: Command) -> None:
+    world.scenes([CHURN])
+    code, said = runs("validate", "churn-predictor", "3")
+    assert (code, world.all_created) == (2, [])
+    assert said == "runs: there is no CronJob churn-validation; the stack is older than this checkout: run pulumi up\n"
+
+
+def test_a_validation_can_be_followed_again_and_is_no_training_run(world: World, runs: Command) -> None:
+    world.scenes([CHURN, LOOK, job(CHURN, status=complete()), REFUSED, look("Failed", **ended(3, WORSE))])
+    world.log(f"{LOOKING}-a", WORSE)
+    assert runs("follow", LOOKING)[0] == 3
+    listed = runs("list")[1]
+    assert JOB in listed
+    assert LOOKING not in listed
+
+
+@pytest.fixture
+def registered(registry: Registry) -> int:
+    """A version that the run JOB registered, as a run's own code does."""
+    mlflow.set_tracking_uri(registry.uri)
+    client = MlflowClient(registry.uri)
+    experiment = client.get_experiment_by_name(MODEL) or client.get_experiment(client.create_experiment(MODEL))
+    run = client.create_run(experiment.experiment_id, tags={"job_name": JOB}).info.run_id
+    model = client.create_logged_model(experiment.experiment_id, "model", source_run_id=run)
+    version = client.create_model_version(MODEL, f"models:/{model.model_id}", run, tags={"training_job": "weekly"})
+    return int(version.version)
+
+
+TRAINED = job(CHURN, status=complete())
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("mlflow")
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        ([PASSED, look("Succeeded", **ended(0))], 0, f"{LOOKING} is done"),
+        ([REFUSED, look("Failed", **ended(3, WORSE))], 3, "stays registered"),
+        ([REFUSED, look("Failed", **ended(1, "MLflow went away"))], 1, "not validated; try again with: make validate"),
+    ],
+)
+def test_what_a_run_registers_is_validated_at_once(
+    world: World, runs: Command, registered: int, *, outcome: list[Any], code: int, said: str
+) -> None:
+    there = [CHURN, LOOK, TRAINED]
+    world.scenes([CHURN, LOOK], there, there, [*there, *outcome])
+    world.log(f"{LOOKING}-a", "looking")
+    ended_with, told = runs("train", "churn")
+    assert ended_with == code, told
+    lines = told.splitlines()
+    assert lines.index(f"version  {MODEL} {registered}") < lines.index("looking")
+    assert said in lines[-1]
+    _, made = world.all_created
+    assert made["spec"]["template"]["spec"]["containers"][0]["args"] == [str(registered)]
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("mlflow")
+@pytest.mark.parametrize("arguments", [["--no-validate"], []])
+def test_it_is_not_validated_when_nobody_wants_it(
+    world: World, runs: Command, registered: int, arguments: list[str]
+) -> None:
+    disabled = validation({"training.churn.validation.enabled": False})
+    world.scenes([CHURN, disabled], [CHURN, LOOK if arguments else disabled, TRAINED])
+    code, said = runs("train", "churn", *arguments)
+    assert (code, len(world.all_created)) == (0, 1)
+    assert ("make validate MODEL=churn-predictor VERSION=" in said) is not bool(arguments)
+    assert f"version  {MODEL} {registered}" in said
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("mlflow")
+def test_of_several_jobs_of_a_model_the_one_that_trained_the_version_looks_at_it(
+    world: World, runs: Command, registered: int
+) -> None:
+    settings = {
+        "model": MODEL,
+        "dataset": "s3://mlops-artifacts/datasets/a.csv",
+        "node_pool": "cpu",
+        "deadline_minutes": 5,
+    }
+    weekly = {"training.weekly": settings}
+    world.scenes([CHURN, LOOK, template(weekly, name="weekly"), validation(weekly, name="weekly")])
+    for version, name in ((registered, "weekly"), (9999, "churn")):
+        said = runs("validate", MODEL, str(version), "--dry-run")[1]
+        assert f"generateName: {name}-validation-" in said
+
+
+def test_make_leaves_the_validation_out_when_it_is_told(
+    world: World, runs: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.scenes([CHURN, LOOK], [CHURN, LOOK, TRAINED])
+    monkeypatch.setenv("MAKEFLAGS", " -- NAME=churn VALIDATE=no")
+    code, said = runs("make-train")
+    assert (code, world.all_created) == (2, [])
+    assert "VALIDATE=no: must be 0 or 1" in said
+    monkeypatch.setenv("MAKEFLAGS", " -- NAME=churn VALIDATE=0")
+    assert runs("make-train")[0] == 0
+    assert "validated" not in runs("follow", JOB)[1]

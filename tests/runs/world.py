@@ -37,9 +37,14 @@ class World:
 
     @property
     def created(self) -> Object | None:
-        """The Job that was made."""
-        file = self.folder / "created.json"
-        return json.loads(file.read_text()) if file.exists() else None
+        """The first Job that was made."""
+        return next(iter(self.all_created), None)
+
+    @property
+    def all_created(self) -> list[Object]:
+        """The Jobs that were made, in order."""
+        file = self.folder / "created"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     @property
     def asked(self) -> list[str]:
@@ -47,12 +52,17 @@ class World:
         return [" ".join(json.loads(line)) for line in (self.folder / "asked").read_text().splitlines()]
 
 
-def template(changes: Mapping[str, object] | None = None) -> Object:
-    """The CronJob `churn` as the program declares it and the cluster has it."""
-    declared = deployed(changes).one(":CronJob", "churn").inputs
+def template(changes: Mapping[str, object] | None = None, *, name: str = "churn") -> Object:
+    """The CronJob `churn`, or another one, as the program declares it and the cluster has it."""
+    declared = deployed(changes).one(":CronJob", name).inputs
     made: Object = json.loads(json.dumps(declared))
     made["metadata"] |= {"uid": "0c7d", "creationTimestamp": MADE}
     return made
+
+
+def validation(changes: Mapping[str, object] | None = None, *, name: str = "churn") -> Object:
+    """The CronJob that looks at what the training job `churn`, or another one, registers."""
+    return template(changes, name=f"{name}-validation")
 
 
 def job(template: Object, *, name: str = JOB, status: Object | None = None, **metadata: Any) -> Object:
@@ -108,6 +118,15 @@ def ended(code: int, message: str = "", reason: str = "") -> Object:
     """Status of a pod whose container ended."""
     state = {"exitCode": code, "reason": reason or ("Error" if code else "Completed"), "message": message}
     return container(terminated=state)
+
+
+def broken_before(code: int, message: str) -> Object:
+    """Status of a pod whose init container failed, so that its container never started."""
+    failed = {"terminated": {"exitCode": code, "reason": "Error", "message": message}}
+    return {
+        **container(waiting={"reason": "PodInitializing"}),
+        "initContainerStatuses": [{"name": "code", "state": failed}],
+    }
 
 
 def warning(about: str, message: str) -> Object:

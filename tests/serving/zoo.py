@@ -35,7 +35,7 @@ mlflow.models.set_model(Echo())
 '''
 
 
-class _Flavor(Protocol):
+class Flavor(Protocol):
     def save_model(self, *model: object, **more: object) -> None: ...
 
 
@@ -65,7 +65,7 @@ def save_sklearn(folder: Path, estimator: object, *, method: str = "predict", te
     given: Any = values.to_numpy(dtype=np.float64) if tensor else values
     cast("Any", estimator).fit(given, labels)
     inputs = Schema([TensorSpec(np.dtype(np.float64), (-1, 4))]) if tensor else signature().inputs
-    cast("_Flavor", mlflow_sklearn).save_model(
+    cast("Flavor", mlflow_sklearn).save_model(
         estimator,
         str(folder),
         signature=ModelSignature(inputs),
@@ -83,7 +83,7 @@ def save_echo(folder: Path, *, params: bool = False) -> Path:
     code.write_text(ECHO)
     kinds = {"a": "double", "b": "long", "c": "float", "d": "boolean", "e": "string", "f": "integer"}
     schema: Any = ParamSchema([ParamSpec("k", "long", 3)]) if params else None
-    cast("_Flavor", mlflow.pyfunc).save_model(
+    cast("Flavor", mlflow.pyfunc).save_model(
         str(folder),
         python_model=str(code),
         signature=ModelSignature(signature(kinds).inputs, params=schema),

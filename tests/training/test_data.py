@@ -1,9 +1,6 @@
 import hashlib
 import io
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -242,41 +239,6 @@ def test_an_address_that_cannot_be_read_is_told(uri: str, said: str) -> None:
         data.load(uri, project())
     assert said in str(told.value)
     assert uri in str(told.value)
-
-
-class _S3(BaseHTTPRequestHandler):
-    """Answers as S3 does, by the key."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        status, code = {
-            "/bucket/here.csv": (200, ""),
-            "/bucket/secret.csv": (403, "AccessDenied"),
-            "/bucket/odd.csv": (400, "Odd"),
-        }.get(self.path, (404, "NoSuchKey"))
-        body = GOOD if status == 200 else f"<Error><Code>{code}</Code><Message>it is so</Message></Error>"
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        del code, size  # silent
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _S3) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "word")
-        monkeypatch.setenv("AWS_REGION", "eu-west-1")
-        yield
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.usefixtures("s3")

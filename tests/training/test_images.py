@@ -1,8 +1,15 @@
 """Which packages a command of the registry needs, so that it runs where it is meant to."""
 
 import ast
+import shutil
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 # What a requirement is imported as, and what it brings along that is imported by its own name.
@@ -41,8 +48,39 @@ def installed(room: str) -> set[str]:
     return {name for line in lines for name in MODULES.get(line, {line.replace("-", "_")})}
 
 
-def test_validation_runs_with_what_the_serving_image_has_and_a_reader_of_tables() -> None:
-    assert third_party("training.validate") <= installed("serving") | {"pyarrow"}
+def reachable(room: str) -> set[str]:
+    """Packages that the image of a room has, all that they need included."""
+    waiting, found = (ROOT / room / "requirements.in").read_text().split(), set[str]()
+    while waiting:
+        needed = Requirement(waiting.pop())
+        name = canonicalize_name(needed.name)
+        if name in found or (needed.marker and not needed.marker.evaluate({"extra": ""})):
+            continue
+        found.add(name)
+        waiting += metadata.requires(name) or []
+    return found
+
+
+def test_all_that_validation_imports_is_in_the_serving_image() -> None:
+    assert third_party("training.validate") <= installed("serving")
+    for file in (ROOT / "training" / "projects").glob("*.py"):
+        assert third_party(f"training.projects.{file.stem}") <= installed("serving")
+
+
+@pytest.mark.long
+def test_validation_starts_where_there_is_nothing_but_the_packages_of_the_serving_image(tmp_path: Path) -> None:
+    """What our packages import in their turn is seen only when they are imported."""
+    shutil.copytree(ROOT / "training", tmp_path / "training")
+    there = reachable("serving")
+    known = metadata.packages_distributions()
+    hidden = sorted(name for name, owners in known.items() if not {canonicalize_name(each) for each in owners} & there)
+    assert {"matplotlib", "rich", "pulumi"} <= set(hidden)
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import training.validate as validate"
+    projects = [f"training.projects.{file.stem}" for file in (tmp_path / "training" / "projects").glob("[a-z]*.py")]
+    code += f"; import {', '.join(projects)}; print(validate.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "training" / "validate.py")
 
 
 def test_promotion_and_validation_run_in_the_training_image() -> None:

@@ -6,12 +6,18 @@ from training.settings import SettingsError
 
 def test_without_a_word_the_defaults_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VALIDATION", raising=False)
-    assert limits.from_environment() == limits.Limits()
+    assert limits.from_environment().validation == limits.Limits()
 
 
 def test_the_environment_changes_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALIDATION", '{"any_loss": 0.2, "least": {"f1": 0.5}}')
-    assert limits.from_environment() == limits.Limits(any_loss=0.2, least={"f1": 0.5})
+    assert limits.from_environment().validation == limits.Limits(any_loss=0.2, least={"f1": 0.5})
+
+
+def test_a_deadline_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALIDATION_DEADLINE_SECONDS", "soon")
+    with pytest.raises(SettingsError, match=r"^VALIDATION_DEADLINE_SECONDS: input should be a valid integer"):
+        limits.from_environment()
 
 
 @pytest.mark.parametrize(

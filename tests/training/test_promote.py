@@ -60,7 +60,7 @@ class Made:
         client = MlflowClient(registry.uri)
         client.create_registered_model(self.name)
         for _ in range(3):
-            made = client.create_model_version(self.name, str(registry.dataset))
+            made = client.create_model_version(self.name, "s3://bucket/model")
             self.passes(int(made.version), against="none")
 
     def passes(self, version: int, *, against: object) -> None:

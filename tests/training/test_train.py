@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+import serving.model
 from tests.registry import MODEL, ROWS, Registry
 from training import data, project, split, tracking, train
 from training.metrics import predict
@@ -180,6 +181,15 @@ def test_a_version_carries_the_distributions_that_it_was_trained_on(registry: Re
     assert profile["prediction"]["probability"]["histogram"]["edges"][::20] == [0, 1]
 
 
+def test_the_server_of_a_version_knows_the_ranges_that_it_learnt_from(registry: Registry) -> None:
+    mlflow.set_tracking_uri(registry.uri)
+    served = serving.model.load(Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1")), MODEL)
+    known = split.divide(churn.PROJECT, data.load(str(registry.dataset), churn.PROJECT).table)[0]
+    numbers = known.select_dtypes("number")
+    assert served.ranges == dict(zip(numbers, zip(numbers.min(), numbers.max(), strict=True), strict=True))
+    assert len(served.ranges) == 9
+
+
 @pytest.mark.parametrize("name", ["churn", "churn_boosted"])
 def test_the_same_input_makes_the_same_model(registry: Registry, name: str) -> None:
     declared = project.load(name)
@@ -219,18 +229,77 @@ def test_columns_that_the_project_does_not_know_are_counted_and_change_nothing(
     assert named.endswith(" and 2 more")
 
 
-def test_a_dataset_without_a_column_ends_with_its_name_and_no_retry(
-    registry: Registry, run: Training, tmp_path: Path
+Change = Callable[[pd.DataFrame], pd.DataFrame | str | bytes]
+# What is made of the good table, and what is said of it.
+UNFIT: dict[str, tuple[str, Change, str]] = {
+    "a column renamed": (
+        "t.csv",
+        lambda good: good.rename(columns={"total_charges": "charges_in_total"}),
+        "lacks the column total_charges",
+    ),
+    "no row": ("t.csv", lambda good: good.head(0), "has a header and no rows; give a table with rows"),
+    "no byte": ("t.csv", lambda _: "", "is empty; give a CSV with a header line and rows"),
+    "no byte of Parquet": ("t.parquet", lambda _: "", "is empty (0 bytes)"),
+    "one label": ("t.csv", lambda good: good.assign(churn="No"), "the column churn never says Yes"),
+    "another label": (
+        "t.csv",
+        lambda good: good.replace({"churn": {"Yes": "Perhaps"}}),
+        "the column churn holds Perhaps, and may hold only No or Yes",
+    ),
+    "a column of gaps": (
+        "t.csv",
+        lambda good: good.assign(total_charges=np.nan),
+        "the column total_charges has no value in any row",
+    ),
+    "Latin-1": (
+        "t.csv",
+        lambda good: good.assign(contract="J\xe4hrlich").to_csv(index=False).encode("latin-1"),
+        "is not UTF-8: byte 0xe4 in line 2; save the file as UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "change", "said"), UNFIT.values(), ids=UNFIT)
+def test_an_unfit_table_ends_with_one_sentence_everywhere_and_no_retry(
+    registry: Registry, run: Training, tmp_path: Path, *, name: str, change: Change, said: str
 ) -> None:
-    broken = tmp_path / "broken.csv"
-    broken.write_text(registry.dataset.read_text().replace("total_charges", "charges_in_total"))
-    code, log = run(dataset=broken)
+    unfit = change(pd.read_csv(registry.dataset))
+    text = unfit.to_csv(index=False) if isinstance(unfit, pd.DataFrame) else unfit
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    code, log = run(dataset=tmp_path / name)
     assert code == 2
-    assert f"{broken} lacks the column total_charges" in log[-1]
+    assert log[-1].startswith(str(tmp_path / name))
+    assert said in log[-1]
     assert (tmp_path / "why").read_text() == log[-1]
     told = last_run(registry, tmp_path.name)
     assert told.info.status == "FAILED"
     assert told.data.tags["mlflow.note.content"] == log[-1]
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize(
+    ("key", "expected", "said"),
+    [("gone.csv", 2, "no such key"), ("secret.csv", 2, "access denied"), ("odd.csv", 1, "S3 answered Odd it is so")],
+)
+def test_a_key_that_cannot_be_read_ends_with_one_sentence_and_is_tried_again_if_that_may_help(
+    run: Training, tmp_path: Path, *, key: str, expected: int, said: str
+) -> None:
+    code, log = run(dataset=f"s3://bucket/{key}")
+    assert code == expected
+    assert log[-1].startswith(f"s3://bucket/{key} cannot be read: {said}")
+    assert (tmp_path / "why").read_text() == log[-1]
+
+
+def test_a_name_that_the_registry_has_for_something_else_ends_with_its_reason(
+    registry: Registry, run: Training, tmp_path: Path
+) -> None:
+    MlflowClient(registry.uri).register_prompt("taken", "Answer {{ question }}.")
+    code, log = run(model="taken")
+    assert code == 1
+    assert log[-1].startswith("MLflow refused")
+    assert "taken" in log[-1]
+    assert (tmp_path / "why").read_text() == log[-1]
+    assert last_run(registry, tmp_path.name).info.status == "FAILED"
 
 
 @pytest.mark.parametrize(
@@ -333,7 +402,7 @@ def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Re
 def test_an_mlflow_that_is_not_there_is_waited_for_and_told(run: Training) -> None:
     code, log = run(mlflow_tracking_uri="http://127.0.0.1:9", mlflow_patience_seconds=0.2)
     assert code == 1
-    assert "does not answer ([Errno 111] Connection refused); trying for" in log[0]
+    assert "does not answer ([Errno 111] Connection refused); trying for" in log[1]
     assert log[-1].startswith("MLflow at http://127.0.0.1:9 does not answer")
     assert "check MLFLOW_TRACKING_URI" in log[-1]
 
@@ -372,6 +441,20 @@ def test_a_run_that_is_stopped_from_outside_does_not_stay_running_in_mlflow(
     assert code == 1
     assert log[-1].startswith("stopped from outside")
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
+
+
+def test_the_first_line_comes_before_anything_that_takes_seconds_to_import(tmp_path: Path) -> None:
+    slow = ["boto3", "lightgbm", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "scipy", "sklearn"]
+    without = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({slow})); "
+        "runpy.run_module('training.train', {}, '__main__')"
+    )
+    given = {"PROJECT": "churn", "DATASET": "a.csv", "MODEL": "m", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    ended = subprocess.run(
+        [sys.executable, "-c", without], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.splitlines() == ["churn: a model is trained from a.csv"]
+    assert "ModuleNotFoundError" in ended.stderr
 
 
 def test_the_process_needs_no_pulumi_and_ends_with_the_sentence_and_its_code(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ import yaml
 from mlflow.entities.model_registry import ModelVersion
 
 from tests.registry import Registry, write_sample
-from training import candidate, data, judging, project, promote, split, tracking, validate, versions
+from training import candidate, data, judging, project, promote, split, tracking, turn, validate, versions
 from training.candidate import Candidate
 from training.judging import Findings, Question
 from training.limits import Limits
 from training.project import Classifier, Project
+from training.source import StoreError
 from training.stages import RefusedError, Stage
 
 pytestmark = pytest.mark.long
@@ -101,14 +102,14 @@ def save(declared: Project[Any], model: Classifier, known: pd.DataFrame, folder:
     profile.write_text("{}")
     words = {column.name: object for column in declared.columns if column.kind == "category"}
     example = known[declared.features].dropna().head(3).reset_index(drop=True).astype(words)
-    tracking.save_model(declared, model, example, profile, folder)
+    tracking.save_model(declared, model, folder, example=example, profile=profile, ranges={})
 
 
 def register(made: Made, folder: Path, digest: str) -> None:
     copied = folder.parent / "logged"
     shutil.copytree(folder, copied)
-    with mlflow.start_run():
-        uri = tracking.log_model(copied)
+    with mlflow.start_run() as run:
+        uri, _ = tracking.log_model(copied, run.info)
     tags = {"project": "churn", "dataset": str(made.dataset), "dataset_digest": digest}
     tracking.register(MODEL, tracking.Version(model_uri=uri, description="a forest", tags=tags))
     shutil.rmtree(copied)
@@ -191,6 +192,38 @@ def test_a_validation_that_breaks_leaves_no_older_answer_standing(made: Made, tm
     assert made.version(ALIKE).tags["validation_status"] == "broken"
 
 
+def failing(error: BaseException) -> Callable[..., object]:
+    def fail(*_: object) -> object:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [StoreError("S3 is away"), KeyboardInterrupt()])
+def test_a_validation_that_may_do_better_at_another_try_leaves_the_version_to_the_schedule(
+    made: Made, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(judging, "judge", failing(error))
+    assert made.command(ALIKE) == 1
+    assert not made.version(ALIKE).tags.keys() & {"validation_status", "validation_turn"}
+    assert validate.newest(made.client, MODEL) == ALIKE
+
+
+def test_a_validation_that_another_one_overtakes_writes_no_answer(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = judging.judge
+
+    def overtaken(question: Question) -> Findings:
+        turn.take(made.client, made.version(ALIKE), turn.of_this_process(60))
+        return judge(question)
+
+    monkeypatch.setattr(judging, "judge", overtaken)
+    assert made.command(ALIKE) == 1
+    assert "which began later: its answer counts" in capsys.readouterr().err
+    assert made.version(ALIKE).tags["validation_status"] == "running"
+
+
 @pytest.mark.parametrize(
     ("number", "told", "said"),
     [
@@ -216,7 +249,7 @@ def test_without_a_number_the_newest_that_nobody_looked_at_is_taken(
     assert validate.newest(made.client, MODEL) == WORSE
     made.client.set_model_version_tag(MODEL, str(WORSE), "validation_status", "passed")
     assert validate.main(["--tracking-uri", made.uri, MODEL]) == 0
-    assert "every version" in capsys.readouterr().out
+    assert f"no version of {MODEL} waits" in capsys.readouterr().out
 
 
 def test_a_wrong_limit_is_told_before_anything_is_touched(

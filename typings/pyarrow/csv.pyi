@@ -1,6 +1,7 @@
 from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
 
-from pyarrow import DataType, PythonFile, RecordBatch
+from pyarrow import DataType, PythonFile, RecordBatch, Table
 
 class ReadOptions:
     def __init__(self, *, block_size: int, use_threads: bool) -> None: ...
@@ -21,3 +22,8 @@ class ConvertOptions:
 def open_csv(
     input_file: PythonFile, *, read_options: ReadOptions, parse_options: ParseOptions, convert_options: ConvertOptions
 ) -> Iterator[RecordBatch]: ...
+
+class WriteOptions:
+    def __init__(self, *, include_header: bool) -> None: ...
+
+def write_csv(data: Table, output_file: BinaryIO, write_options: WriteOptions) -> None: ...

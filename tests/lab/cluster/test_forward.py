@@ -25,6 +25,7 @@ def quiet_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ports that a lab on this machine does not use."""
     first = free_port()
     monkeypatch.setattr(forward, "TRACKING_PORT", first)
+    monkeypatch.setattr(forward, "STORE_PORT", first + 60)
     monkeypatch.setattr(forward, "FIRST_ENDPOINT_PORT", first + 1)
     monkeypatch.setattr(forward, "LAST_ENDPOINT_PORT", first + 50)
 
@@ -54,12 +55,17 @@ def service(namespace: str, name: str, address: str = "127.0.0.1", port: int = 8
 MLFLOW = service("mlops-platform", "mlflow")
 
 
-def test_mlflow_and_every_endpoint_get_a_port_and_nothing_else_does() -> None:
+def test_mlflow_the_store_and_every_endpoint_get_a_port_and_nothing_else_does() -> None:
     others = [service("mlops-platform", "postgres"), service("default", "kubernetes")]
     headless = service("ml-serving", "headless", "None")
-    targets, ports = forward.plan([MLFLOW, service("ml-serving", "churn"), headless, *others], {})
-    assert set(targets) == {"mlops-platform/mlflow", "ml-serving/churn"}
-    assert ports == {"mlops-platform/mlflow": forward.TRACKING_PORT, "ml-serving/churn": forward.FIRST_ENDPOINT_PORT}
+    store = service("mlops-platform", "s3")
+    targets, ports = forward.plan([MLFLOW, store, service("ml-serving", "churn"), headless, *others], {})
+    assert set(targets) == {"mlops-platform/mlflow", "mlops-platform/s3", "ml-serving/churn"}
+    assert ports == {
+        "mlops-platform/mlflow": forward.TRACKING_PORT,
+        "mlops-platform/s3": forward.STORE_PORT,
+        "ml-serving/churn": forward.FIRST_ENDPOINT_PORT,
+    }
 
 
 def test_a_service_keeps_its_port_when_others_come_and_go() -> None:

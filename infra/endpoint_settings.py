@@ -1,0 +1,63 @@
+"""What an endpoint's entry says beside its version and its size."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from infra.model import Model
+from infra.rules import Rule
+
+CpuPercent = Annotated[
+    int,
+    Field(strict=True, ge=10, le=1000),
+    Rule(
+        must="must be a whole number of percent from 10 to 1000",
+        because="it is compared with the CPU that a pod asks for, of which it may use more where the node has it",
+        instead="write it as in cpu_percent: 70",
+    ),
+]
+MemoryPercent = Annotated[
+    int,
+    Field(strict=True, ge=10, le=95),
+    Rule(
+        must="must be a whole number of percent from 10 to 95, or null",
+        because="a pod is killed at 100 percent of its memory, and one that always uses more makes pods without end",
+        instead="write it as in memory_percent: 80, or null for a model whose memory does not follow the load",
+    ),
+]
+InFlight = Annotated[
+    int,
+    Field(strict=True, ge=1, le=256),
+    Rule(
+        must="must be a whole number from 1 to 256",
+        because="it is compared with the requests that a pod has not answered yet, and it holds no more than 256",
+        instead="write it as in in_flight: 8, or leave the key out",
+    ),
+]
+StabilizationSeconds = Annotated[
+    int,
+    Field(strict=True, ge=0, le=3600),
+    Rule(
+        must="must be a whole number of seconds from 0 to 3600",
+        because="for so long the most that was needed stays, and Kubernetes remembers no longer",
+        instead="write it as in scale_down_stabilization_seconds: 300",
+    ),
+]
+ModelMib = Annotated[
+    int,
+    Field(strict=True, ge=1, le=1_048_576),
+    Rule(
+        must="must be a whole number of MiB from 1 to 1048576",
+        because="a big model gets more time to start",
+        instead="write what the version's files take, as MLflow lists them, or leave the key out for a small one",
+    ),
+]
+
+
+class Autoscaling(Model):
+    """Averages over an endpoint's pods above which one more is started; `in_flight` needs a metrics adapter."""
+
+    cpu_percent: CpuPercent = 70
+    memory_percent: MemoryPercent | None = 80
+    in_flight: InFlight | None = None
+    scale_down_stabilization_seconds: StabilizationSeconds = 300

@@ -1,0 +1,90 @@
+"""Takes out of the image's virtual environment what no server needs: `/app/venv/bin/python slim.py`, at its build.
+
+What is left is imported afterwards, so that a build that took too much fails; only what was imported gets bytecode. It
+needs nothing but the standard library.
+"""
+
+import importlib
+import os
+import py_compile
+import shutil
+import struct
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+# The libraries' own tests; the descriptions of 400 AWS services that nothing here calls; Arrow's RPC; what compiling
+# against a library takes; example data.
+UNUSED = ("**/tests", "pyarrow/*flight*", "pyarrow/include", "sklearn/datasets/data", "sklearn/datasets/images")
+AWS_DATA, AWS_SERVICES = "botocore/data/*/", frozenset({"s3", "sts"})
+SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx", ".tp"})
+# What a server may come to, whichever flavour its model has and whatever body it meets.
+IMPORTED = (
+    "boto3", "httptools", "lightgbm", "mlflow.lightgbm", "mlflow.pyfunc.scoring_server", "mlflow.sklearn",
+    "mlflow.tracking", "msgspec", "pandas", "prometheus_client", "pyarrow.dataset", "pyarrow.fs", "pyarrow.parquet",
+    "pydantic_settings", "scipy.special", "scipy.stats", "skops.io", "sklearn.compose", "sklearn.ensemble",
+    "sklearn.impute", "sklearn.linear_model", "sklearn.neighbors", "sklearn.neural_network", "sklearn.pipeline",
+    "sklearn.preprocessing", "sklearn.svm", "sklearn.tree", "uvicorn.lifespan.on", "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl", "uvloop", "yaml",
+)  # fmt: skip
+# Offsets in the header of a 64-bit ELF file: first its table of segments, last the sections' three fields.
+SEGMENTS, SEGMENT_SIZES, SECTIONS, SECTION_COUNTS = 32, 54, 40, 58
+
+
+def main() -> None:
+    """The environment that runs this is small, and complete."""
+    site = Path(sysconfig.get_path("platlib"))
+    for path in unused(site):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    libraries = [path for path in sorted(site.rglob("*.so*")) if not path.is_symlink()]
+    for library in libraries:
+        library.write_bytes(loaded(library.read_bytes()))
+    link_twins(libraries)
+    for name in IMPORTED:
+        importlib.import_module(name)
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith(f"{site}{os.sep}") and file.endswith(".py"):
+            # Nobody changes a file of an image: a start need not look whether somebody did.
+            py_compile.compile(file, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+
+
+def unused(site: Path) -> Iterator[Path]:
+    """Folders and files, none of them within another."""
+    folders = [path for pattern in UNUSED for path in site.glob(pattern)]
+    folders += [path for path in site.glob(AWS_DATA) if path.name not in AWS_SERVICES]
+    outer = {path for path in folders if not any(above in folders for above in path.parents)}
+    yield from outer
+    for path in site.rglob("*"):
+        if path.suffix in SOURCES and path.is_file() and not any(above in outer for above in (path, *path.parents)):
+            yield path
+
+
+def loaded(library: bytes) -> bytes:
+    """The part of an ELF file that is loaded: without symbols for debuggers, which stand behind it."""
+    if library[:5] != b"\x7fELF\x02":
+        return library
+    (start,) = struct.unpack_from("<Q", library, SEGMENTS)
+    size, count = struct.unpack_from("<HH", library, SEGMENT_SIZES)
+    # Of each segment, at 8 bytes its place in the file, and at 32 its size there.
+    places = range(start, start + size * count, size)
+    end = max(sum(struct.unpack_from("<Q16xQ", library, place + 8)) for place in places)
+    shorter = bytearray(library[: max(end, start + size * count)])
+    struct.pack_into("<Q", shorter, SECTIONS, 0)
+    struct.pack_into("<HHH", shorter, SECTION_COUNTS, 0, 0, 0)
+    return bytes(shorter)
+
+
+def link_twins(libraries: list[Path]) -> None:
+    """Of files side by side with the same content one is left, and links to it: a wheel holds no links."""
+    known: dict[tuple[Path, bytes], Path] = {}
+    for library in libraries:
+        first = known.setdefault((library.parent, library.read_bytes()), library)
+        if first != library:
+            library.unlink()
+            library.symlink_to(first.name)
+
+
+if __name__ == "__main__":
+    main()

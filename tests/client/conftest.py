@@ -1,0 +1,214 @@
+"""A real model server on a port of this machine, which can be made to fail, and the command line of clients."""
+
+import asyncio
+import json
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from client import cli, endpoint
+from serving import model
+from serving.app import Receive, Scope, Send, Server
+from serving.model import Model
+from serving.settings import ServerSettings
+from tests.serving.zoo import ZOO, table
+
+NAME = "risk"
+LIMIT = 20_000
+BROKEN = 0
+"""A fault: the answer ends before its end."""
+
+
+@dataclass
+class Endpoint:
+    """`faults` befall the next requests: a status, or BROKEN. `seen` holds the rows of each request that was let by."""
+
+    server: Server
+    port: int
+    faults: deque[int] = field(default_factory=deque[int])
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    seen: list[list[Any]] = field(default_factory=list[list[Any]])
+    asked: int = 0
+    most_at_once: int = 0
+    next_version: tuple[int, Server] | None = None
+    """After so many requests another server answers."""
+    gate: threading.Event = field(default_factory=threading.Event)
+    gate_after: int = 10**9
+    """Requests after so many wait until the gate is opened."""
+    _now: int = 0
+    _started: Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/invocations":
+            await self.server(scope, receive, send)
+        else:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+            try:
+                await self._invocation(scope, receive, send)
+            finally:
+                self._now -= 1
+
+    async def _invocation(self, scope: Scope, receive: Receive, send: Send) -> None:
+        parts, more = [b""], True
+        while more:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        body = b"".join(parts)
+        self.asked += 1
+        if self.asked > self.gate_after:
+            await asyncio.to_thread(self.gate.wait)
+        if self.faults:
+            await self._fail(self.faults.popleft(), send)
+            return
+        if self.next_version and self.asked > self.next_version[0]:
+            self._started = None
+            self.server, self.next_version = self.next_version[1], None
+        if self._started is None:
+            self._started = self.server
+            self.server.start()
+        given = json.loads(body)
+        (form,) = given
+        self.seen.append(given[form]["data"] if form == "dataframe_split" else given[form])
+
+        async def again() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.server(scope, again, send)
+
+    async def _fail(self, status: int, send: Send) -> None:
+        headers = [*self.headers, (b"content-length", b"9" if status == BROKEN else b"4")]
+        await send({"type": "http.response.start", "status": status or 200, "headers": headers})
+        await send(
+            {"type": "http.response.body", "body": b"no! "[: None if status else 2], "more_body": status == BROKEN}
+        )
+        if status == BROKEN:
+            raise ConnectionResetError
+
+
+@pytest.fixture(scope="session")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return model.load(ZOO["a forest"](tmp_path_factory.mktemp("zoo") / "forest"), NAME)
+
+
+@pytest.fixture
+def server(forest: Model) -> Callable[[int], Server]:
+    """A server of the model as some version."""
+
+    def of(version: int, of_model: Model = forest) -> Server:
+        with pytest.MonkeyPatch.context() as patch:
+            values = {"MODEL": NAME, "MODEL_VERSION": version, "THREADS": 2, "MAX_REQUEST_BYTES": LIMIT}
+            for name, value in values.items():
+                patch.setenv(name, str(value))
+            return Server(of_model, ServerSettings.load())
+
+    return of
+
+
+@dataclass
+class Port:
+    """A port of this machine where one endpoint after another answers."""
+
+    number: int = 0
+    endpoint: Endpoint | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.endpoint
+        await self.endpoint(scope, receive, send)
+
+    @contextmanager
+    def serves(self, server: Server) -> Generator[Endpoint]:
+        self.endpoint = Endpoint(server, self.number)
+        yield self.endpoint
+        self.endpoint.gate.set()
+        self.endpoint.server.stop()
+
+
+@pytest.fixture(scope="session")
+def port() -> Iterator[Port]:
+    made = Port()
+    running = uvicorn.Server(uvicorn.Config(made, port=0, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        while not running.started:
+            assert thread.is_alive()
+            thread.join(0.005)
+        made.number = running.servers[0].sockets[0].getsockname()[1]
+        yield made
+    finally:
+        running.force_exit = running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def risk(port: Port, server: Callable[[int], Server]) -> Iterator[Endpoint]:
+    """Version 3 of the model."""
+    with port.serves(server(3)) as made:
+        yield made
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs the command line; gives the exit code and what was said. It does not wait long between tries."""
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.001)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["client", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A file of 250 rows that fit."""
+    file = tmp_path / "rows.csv"
+    table(250)[0].to_csv(file, index=False)
+    return file
+
+
+def write(file: Path, *lines: str, header: str = "a,b,c,d") -> Path:
+    file.write_text("\n".join([header, *lines]) + "\n")
+    return file
+
+
+def expected(forest: Model, rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """What the model says of the rows when asked directly."""
+    (answers,) = forest.ways[0]([tuple(row) for row in rows], [len(rows)])
+    return list(answers)
+
+
+@pytest.fixture
+def probabilities(port: Port, server: Callable[[int, Model], Server], tmp_path: Path) -> Iterator[Endpoint]:
+    """A model that answers a row with a list."""
+    folder = ZOO["probabilities of a forest"](tmp_path / "forest")
+    with port.serves(server(1, model.load(folder, NAME))) as made:
+        yield made
+
+
+@pytest.fixture
+def bare(port: Port, server: Callable[[int, Model], Server], tmp_path: Path) -> Iterator[Endpoint]:
+    """A model of bare rows of numbers."""
+    folder = ZOO["a line on a bare array"](tmp_path / "line")
+    with port.serves(server(1, model.load(folder, NAME))) as made:
+        yield made

@@ -1,0 +1,83 @@
+"""Cells of every kind as JSON, and the sentence about those that are none."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from client import columns
+from client.errors import InputError
+from serving.schema import request_schema
+from serving.signature import Column, Kind, Signature
+
+
+def of(kind: Kind) -> columns.Column:
+    """The column as /schema tells it."""
+    schema = request_schema(Signature(columns=[Column(name="x", kind=kind)]), "m version 1")
+    return columns.read(schema).columns[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "value"),
+    [
+        ("double", "1e3", 1000.0),
+        ("float", "NaN", None),
+        ("double", "", None),
+        ("long", "-7", -7),
+        ("long", "12.0", 12),
+        ("long", str(2**63 - 1), 2**63 - 1),
+        ("boolean", "TRUE", True),
+        ("boolean", "0", False),
+        ("string", " padded ", " padded "),
+        ("string", "NA", None),
+        ("datetime", "2026-03-01T12:00:00+01:00", "2026-03-01T12:00:00+01:00"),
+        ("binary", "aGk=", "aGk="),
+        ("other", "[1, 2]", [1, 2]),
+    ],
+)
+def test_the_text_of_a_cell_becomes_the_value_of_its_column(kind: Kind, cell: str, value: object) -> None:
+    assert columns.reader(of(kind), text=True)(cell) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "value"),
+    [
+        ("double", Decimal("1.5"), 1.5),
+        ("double", float("nan"), None),
+        ("long", 12.0, 12),
+        ("boolean", True, True),
+        ("datetime", datetime(2026, 3, 1, 12, tzinfo=UTC), "2026-03-01T12:00:00+00:00"),
+        ("datetime", date(2026, 3, 1), "2026-03-01"),
+        ("binary", b"hi", "aGk="),
+        ("other", {"at": date(2026, 3, 1)}, {"at": "2026-03-01"}),
+    ],
+)
+def test_an_object_of_a_typed_file_becomes_the_value_of_its_column(kind: Kind, cell: object, value: object) -> None:
+    assert columns.reader(of(kind), text=False)(cell) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [
+        ("double", "ten"),
+        ("long", "1e400"),
+        ("boolean", "maybe"),
+        ("boolean", ""),
+        ("datetime", "yesterday"),
+        ("binary", "not base64"),
+        ("other", "{"),
+    ],
+)
+def test_a_text_that_is_no_value_of_its_column_is_refused(kind: Kind, cell: str) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        columns.reader(of(kind), text=True)(cell)
+
+
+def test_a_model_without_a_signature_cannot_be_asked_about_a_file() -> None:
+    with pytest.raises(InputError, match=r"m version 1 does not say which columns it takes.*infer_signature"):
+        columns.read(request_schema(None, "m version 1"))
+
+
+def test_a_column_that_the_model_can_do_without_need_not_be_there() -> None:
+    signature = Signature(columns=[Column(name="x", kind="double"), Column(name="y", kind="long", required=False)])
+    assert [column.required for column in columns.read(request_schema(signature, "m")).columns] == [True, False]

@@ -1,0 +1,124 @@
+"""Files that do not fit are refused in whole, with place, value, rule and way out, before a row is sent."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.client.conftest import Endpoint, write
+
+Client = Callable[..., tuple[int, str]]
+GOOD = "1,2,3,4"
+TITLE = "risk version 3"
+
+# The header and the lines of a file, and what is said about it after its name.
+WRONG: list[tuple[list[str], list[str], str]] = [
+    (["a,b,c"], [], f"has no column d, which {TITLE} needs; add it"),
+    (["A,b,c,d"], [], f"has no column a (is it 'A'?), which {TITLE} needs; add it"),
+    (
+        ["id,a,b,c,d,full name"],
+        [],
+        f"has a column id, full name that {TITLE} does not take; take it out, or keep it beside",
+    ),
+    (["a,b,b,c,d"], [], "has more than one column b; rename all but one, or take them out"),
+    (["a,b,c,d,prediction"], [], "has a column prediction, which the result adds; rename it"),
+    (["a;b;c;d"], [], "has its columns separated by ';', and commas are what is read; write it with commas"),
+    ([], [], "is empty; its first line must name the columns"),
+    (["a,b,c,d"], [], "has a header and no rows; there is nothing to predict"),
+    (
+        ["a,b,c,d"],
+        [GOOD, "1,2,abc,4"],
+        ': line 3, column c is "abc": must be a number; write it as in 29.85, or leave the cell empty (',
+    ),
+    (["a,b,c,d"], ['"1,5",2,3,4'], ': line 2, column a is "1,5": must be a number; write it as in 29.85'),
+    (["a,b,c,d"], ["1_000,2,3,4"], ': line 2, column a is "1_000": must be a number'),
+    (["a,b,c,d"], ["inf,2,3,4"], ': line 2, column a is "inf": must be a number'),
+    (["a,b,c,d"], ["1,2.5,3,4"], ': line 2, column b is "2.5": must be a whole number; write it as in 12'),
+    (["a,b,c,d"], ["1,,3,4"], ": line 2, column b is empty: must be a whole number; write it as in 12"),
+    (["a,b,c,d"], ["1,9223372036854775808,3,4"], ': line 2, column b is "9223372036854775808": must be a whole number'),
+    (
+        ["a,b,c,d"],
+        ["1,2,3,2147483648"],
+        ': line 2, column d is "2147483648": must be a whole number from -2147483648 to 2147483647',
+    ),
+    (["a,b,c,d"], [GOOD, "1,2,3"], ": line 3 has 3 values, and the header 4 columns; put a value that holds a comma"),
+    (["a,b,c,d"], [GOOD, '"1'], ": line 3 is no CSV (unexpected end of data); look there, or some lines before"),
+    (["a,b,c,d"], ['"1\n",2,3,4', '"x\n",2,3,4'], ': line 4, column a is "x\\n": must be a number'),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda case: str(case)[:50])
+def test_a_file_that_does_not_fit_is_refused_before_anything_is_sent(
+    risk: Endpoint, client: Client, tmp_path: Path, wrong: tuple[list[str], list[str], str]
+) -> None:
+    header, lines, said = wrong
+    file = tmp_path / "rows.csv"
+    file.write_text("".join(f"{line}\n" for line in [*header, *lines]))
+    code, told = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    start = f"client: {file}" if said.startswith(":") else f"client: {file} "
+    assert (code, told[: len(start + said)]) == (2, start + said)
+    assert risk.asked == 0
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_what_is_no_utf_8_is_told_by_its_line(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"a,b,c,d\n1,2,3,4\n\xe9,2,3,4\n")
+    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    assert code == 2
+    assert f"{file} is not UTF-8" in said
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in said
+
+
+def test_the_first_problems_are_told_and_the_rest_counted(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.csv", *["x,y,3,4"] * 600)
+    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    lines = said.splitlines()
+    assert code == 2
+    assert [line.partition(" is ")[0][-len("line 2, column a") :] for line in lines[:3]] == [
+        "line 2, column a",
+        "line 2, column b",
+        "line 3, column a",
+    ]
+    assert lines[5:] == ["client: ... and 1,195 more", "client: nothing was sent"]
+
+
+def test_a_file_that_is_not_there_is_one_line(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+    code, said = client("predict", "risk", tmp_path / "no.csv", "--url", risk.url)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "no.csv cannot be read: No such file or directory; write FILE=path of a CSV or Parquet file" in said
+
+
+def test_a_cut_parquet_file_is_one_line(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 and nothing else")
+    code, said = client("predict", "risk", tmp_path / "rows.parquet", "--url", risk.url)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "rows.parquet is no whole Parquet file: " in said
+
+
+def test_values_of_parquet_are_checked_by_their_type(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pd.DataFrame({"a": [True], "b": [2**31], "c": ["3.5"], "d": [2**31]}).to_parquet(file, index=False)
+    _, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    assert "row 1, column a is true: must be a number" in said
+    assert "row 1, column d is 2147483648: must be a whole number from" in said
+    assert "column c" not in said, "a number that is written as a text is no harm"
+
+
+def test_a_model_of_bare_numbers_takes_columns_by_their_order(bare: Endpoint, client: Client, tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.csv", "x-1,1,2,3,4", header="id,one,two,three,four")
+    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", bare.url)
+    assert code == 2
+    assert f"{file} has 5 columns, and risk version 1 takes 4, known by their order alone" in said
+    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", bare.url, "--keep", "id")
+    assert code == 0, said
+    assert bare.seen == [[[1.0, 2.0, 3.0, 4.0]]]
+
+
+def test_what_is_no_endpoint_of_ours_is_named(risk: Endpoint, client: Client, rows: Path, tmp_path: Path) -> None:
+    code, said = client("predict", "risk", rows, tmp_path / "out.csv", "--url", f"{risk.url}/elsewhere")
+    assert code == 1
+    assert "does not tell what it takes: GET /schema answers 404" in said
+    code, said = client("predict", "risk", rows, tmp_path / "out.csv", "--url", "localhost:8080")
+    assert (code, said) == (2, "client: --url localhost:8080 is no address; write it as in http://localhost:8080\n")

@@ -1,0 +1,132 @@
+"""The client that is written for a model: one file, which a type checker and a linter have nothing to say about."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from client import columns, generate
+from serving.model import Model
+from serving.schema import request_schema
+from serving.signature import Column, Kind, Signature
+from tests.client.conftest import Endpoint, expected
+
+ROOT = Path(__file__).parent.parent.parent
+PLAIN = Signature(
+    columns=[
+        Column(name="tenure", kind="long"),
+        Column(name="charges", kind="double"),
+        Column(name="active", kind="boolean"),
+        Column(name="plan", kind="string", required=False),
+        Column(name="since", kind="datetime"),
+        Column(name="photo", kind="binary"),
+        Column(name="history", kind="other"),
+    ]
+)
+STRANGE = Signature(
+    columns=[
+        Column(name=name, kind="double", required=name != "class")
+        for name in ("class", "Total Charges", "float", "__x", "1st", 'say "hi"', "it's", "naïve", "a\\b", "tab\t")
+    ]
+)
+BARE = Signature(columns=[Column(name=str(place), kind="double") for place in range(3)], named=False)
+
+
+ALL = {"plain": PLAIN, "strange": STRANGE, "bare": BARE}
+OUTPUTS: dict[str, list[tuple[str, Kind, bool]]] = {
+    "plain": [("", "string", False)],
+    "strange": [("label", "long", False), ("p no", "double", False)],
+    "bare": [("", "double", True)],
+    "risk": [],
+}
+
+
+def written(signature: Signature, folder: Path, name: str = "risk") -> Path:
+    takes = columns.read(request_schema(signature, f"{name} version 3", OUTPUTS[name]))
+    file = folder / f"{name}.py"
+    file.write_text(generate.source(takes, "http://risk.ml-serving"))
+    return file
+
+
+def run(*command: object) -> None:
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def loaded(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("generated", file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def all_written(tmp_path: Path) -> list[Path]:
+    return [written(signature, tmp_path, name) for name, signature in ALL.items()]
+
+
+def test_it_is_formatted_and_linted_by_the_rules_of_this_project(all_written: list[Path]) -> None:
+    ruff = Path(sys.executable).with_name("ruff")
+    of_this_project = ("--config", ROOT / "pyproject.toml")
+    run(ruff, "format", "--diff", *of_this_project, *all_written)
+    run(ruff, "check", "--ignore", "INP001", *of_this_project, *all_written)  # they stand alone
+
+
+@pytest.mark.long
+def test_the_strict_type_checker_has_nothing_to_say(all_written: list[Path], tmp_path: Path) -> None:
+    assert all_written
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    run(Path(sys.executable).with_name("pyright"), "--project", tmp_path, "--pythonpath", sys.executable)
+
+
+def test_a_row_is_typed_as_the_signature_has_it(tmp_path: Path) -> None:
+    row = loaded(written(PLAIN, tmp_path)).Row
+    assert row.__required_keys__ == {"tenure", "charges", "active", "since", "photo", "history"}
+    assert row.__optional_keys__ == {"plan"}
+    assert row.__annotations__["charges"] == float | None
+    assert row.__annotations__["tenure"] is int
+
+
+def test_names_that_are_none_of_python_are_kept(tmp_path: Path) -> None:
+    assert list(loaded(written(STRANGE, tmp_path)).Row.__annotations__) == [each.name for each in STRANGE.columns]
+
+
+def test_a_prediction_is_typed_as_the_signature_has_it(tmp_path: Path) -> None:
+    plain, strange, bare = (loaded(written(signature, tmp_path, name)) for name, signature in ALL.items())
+    assert plain.Prediction is str
+    assert strange.Prediction.__annotations__ == {"label": int, "p no": float}
+    assert bare.Prediction == list[float]
+
+
+def test_it_asks_the_model(
+    risk: Endpoint, client: Callable[..., tuple[int, str]], rows: Path, tmp_path: Path, forest: Model
+) -> None:
+    code, text = client("generate", "risk", "--url", f"{risk.url}/")
+    assert code == 0, text
+    file = tmp_path / "risk.py"
+    file.write_text(text)
+    module, table = loaded(file), pd.read_csv(rows)
+    with module.connect() as http:
+        said = module.predict(table.to_dict("records"), http)
+        with pytest.raises(httpx.HTTPStatusError, match="Model is missing inputs"):
+            module.predict([{"a": 1.0}], http)
+    assert said == expected(forest, table.to_numpy().tolist())
+
+
+def test_it_asks_a_model_of_bare_numbers(
+    bare: Endpoint, client: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "line.py"
+    file.write_text(client("generate", "risk", "--url", bare.url)[1])
+    module = loaded(file)
+    with module.connect() as http:
+        (one,) = module.predict([(1.0, 2.0, 3.0, 4.0)], http)
+    assert isinstance(one, float)

@@ -1,0 +1,204 @@
+"""Processes are killed, and what was begun is whole in the end: a server amid a run, a promotion amid its calls."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from mlflow.entities import LoggedModelStatus
+from mlflow.tracking import MlflowClient
+
+from tests.registry import Registry, write_sample
+from tests.training.test_promote import Made
+
+pytestmark = pytest.mark.long
+
+PATIENCE = 300  # seconds, for what takes a few
+
+
+class Server:
+    """A real MLflow on a store of its own, which stays when it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """It answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(urlsplit(self.uri).port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--no-serve-artifacts"]
+        command += ["--default-artifact-root", str(self.folder / "artifacts")]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.folder / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        while not self._answers():
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """It and its workers are gone, in the midst of what they did."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("mlflow"))
+    made.start()
+    yield made
+    made.kill()
+
+
+class Gate(ThreadingHTTPServer):
+    """Leads to a server, but for the first call of a kind: that one is never answered, and others only once opened."""
+
+    def __init__(self, uri: str, holds: Callable[[str, str], bool]) -> None:
+        super().__init__(("127.0.0.1", 0), Passage)
+        self.behind = urlsplit(uri).netloc
+        self.holds = holds
+        self.uri = f"http://127.0.0.1:{self.server_port}"
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Silent: that the server behind is gone is what is tried here."""
+
+
+class Passage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        gate = self.server
+        assert isinstance(gate, Gate)
+        if not gate.opened.is_set() and gate.holds(self.command, self.path):
+            gate.reached.set()
+            gate.opened.wait()
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        behind = http.client.HTTPConnection(gate.behind)
+        try:
+            behind.request(self.command, self.path, body, {"Content-Type": "application/json"})
+            answer = behind.getresponse()
+            content = answer.read()
+        finally:
+            behind.close()
+        self.send_response(answer.status)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_PATCH(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        del code, size  # silent
+
+
+@contextmanager
+def gate_to(uri: str, holds: Callable[[str, str], bool]) -> Generator[Gate]:
+    with Gate(uri, holds) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made
+        made.opened.set()
+        made.shutdown()
+        thread.join()
+
+
+def test_a_server_killed_while_it_is_given_the_model_has_everything_once(server: Server, tmp_path: Path) -> None:
+    write_sample(tmp_path / "churn.csv")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONUNBUFFERED": "1",
+        "PROJECT": "churn",
+        "DATASET": str(tmp_path / "churn.csv"),
+        "MODEL": "survivor",
+        "EXPERIMENT": "survivor",
+        "PARAMETERS": '{"n_estimators": 3}',
+        "MLFLOW_PATIENCE_SECONDS": str(PATIENCE),
+        "WORK_FOLDER": str(tmp_path / "work"),
+    }
+    with (
+        gate_to(server.uri, lambda command, path: command == "PATCH" and "/logged-models/" in path) as way,
+        subprocess.Popen(
+            [sys.executable, "-m", "training.train"], env=environment | {"MLFLOW_TRACKING_URI": way.uri},
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        ) as run,
+    ):  # fmt: skip
+        assert run.stdout
+        assert way.reached.wait(PATIENCE)
+        server.kill()
+        way.opened.set()
+        while not (line := run.stdout.readline()).startswith("MLflow does not answer"):
+            assert line
+        server.start()
+        said = run.stdout.read().splitlines()
+    assert (run.returncode, said[-1]) == (0, "registered survivor version 1")
+
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name("survivor")
+    assert experiment
+    (told,) = client.search_runs([experiment.experiment_id])
+    assert told.info.status == "FINISHED"
+    assert told.data.params["n_estimators"] == "3"
+    assert {"accuracy", "f1_low", "roc_auc_high", "cost_cpu_seconds"} <= told.data.metrics.keys()
+    assert told.inputs
+    assert len(told.inputs.dataset_inputs) == 1
+    assert {"roc.png", "environment.txt"} <= {file.name for file in Path(told.info.artifact_uri or "").iterdir()}
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert model.status == LoggedModelStatus.READY
+    (version,) = client.search_model_versions("name = 'survivor'")
+    assert version.source == f"models:/{model.model_id}"
+    assert version.tags["project"] == "churn"
+    assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.parametrize("changes", [2, 4])
+def test_a_promotion_killed_between_two_calls_is_completed_by_running_it_again(server: Server, changes: int) -> None:
+    model = Made(Registry(uri=server.uri, dataset=server.folder))
+    model.reach_production(1)
+    model.passes(2, against=1)
+    model.promote(2, "staging")
+    left = iter(range(changes))
+    with gate_to(server.uri, lambda command, _path: command != "GET" and next(left, None) is None) as way:
+        command = [sys.executable, "-m", "training.promote", "--tracking-uri", way.uri, model.name, "2", "production"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as promotion:
+            assert way.reached.wait(PATIENCE)
+            promotion.kill()
+    assert promotion.returncode == -signal.SIGKILL
+    assert len(model.claims) == 1
+    assert model.command(2, "production") == 0
+    assert model.aliases == {"champion": 2, "previous": 1}
+    assert model.tags(2)["promoted_to_production"]
+    assert model.tags(1)["archived"]
+    assert not model.claims
