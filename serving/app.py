@@ -225,6 +225,8 @@ class Server:
         self._threads.put(call)
         try:
             return await waiting
+        except asyncio.CancelledError:  # the time to finish is over
+            return self._refuse(answers.leaving())
         finally:
             alarm.cancel()
 

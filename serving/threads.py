@@ -52,11 +52,15 @@ class Threads:
         return all(since is not None and since < before for since in self._since.values())
 
     def _run(self, number: int) -> None:
-        while self._turn(number):
-            pass
+        goes_on = self._turn(number, counts=False)
+        while goes_on:
+            goes_on = self._turn(number)
 
-    def _turn(self, number: int) -> bool:
-        """What waits is answered. A function of its own: while it waits for more, nothing of it is kept in memory."""
+    def _turn(self, number: int, *, counts: bool = True) -> bool:
+        """What waits is answered. A function of its own: while it waits for more, nothing of it is kept in memory.
+
+        A thread's first turn does not count for the pace: it may import what only such requests need.
+        """
         first = self._waiting.get()
         if first is None:
             return False
@@ -74,7 +78,7 @@ class Threads:
                 call.parsed = call.predicted = call.finished = perf_counter()
             self._deliver(lost)
         self._since[number] = None
-        if batch:
+        if batch and counts:
             took = (perf_counter() - start) / len(batch)
             self._pace += (took - self._pace) * NEWS
         return True

@@ -241,6 +241,29 @@ def test_a_slow_model_that_is_asked_too_much_answers_in_time_what_it_takes_on_an
     assert statuses.count(429) > 200 / 3
 
 
+def test_a_first_request_that_imports_at_length_gets_no_other_refused(
+    server: app.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+
+    def score(_: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        del leave
+        turns.append(len(calls))
+        threading.Event().wait(0.5 if len(turns) <= 2 else 0.001)
+        for call in calls:
+            call.answer = Answer(status=200, body=call.body)
+        yield calls
+
+    async def conversation(client: httpx.AsyncClient) -> set[int]:
+        await asyncio.gather(*(client.post("/invocations", content=b"{}", headers=JSON) for _ in range(2)))
+        said = await asyncio.gather(*(client.post("/invocations", content=b"{}", headers=JSON) for _ in range(50)))
+        return {one.status_code for one in said}
+
+    monkeypatch.setattr(app, "score", score)
+    settings(server, deadline_seconds=1, max_batch=1)
+    assert talk(server, conversation) == {200}
+
+
 def test_refusals_of_a_second_are_one_line_of_the_log(
     server: app.Server, slow: Slow, caplog: pytest.LogCaptureFixture
 ) -> None:

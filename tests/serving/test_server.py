@@ -244,6 +244,17 @@ def test_a_request_in_flight_is_answered_after_the_order_to_stop(servers: Callab
     assert '"message": "stopped"' in server.log[-1]
 
 
+def test_a_request_that_takes_longer_than_a_leaving_server_has_is_told_so(servers: Callable[..., Process]) -> None:
+    server = servers(DRAIN_SECONDS="1").ready()
+    answers: list[tuple[int, str]] = []
+    asking = threading.Thread(target=lambda: answers.append(server.ask(seconds=20)))
+    asking.start()
+    until(lambda: in_flight(server) == 1)
+    code = server.end(signal.SIGTERM)
+    asking.join()
+    assert (code, answers) == (0, [(503, "1")])
+
+
 def test_a_request_that_comes_after_the_order_to_stop_is_sent_elsewhere_and_not_cut(
     servers: Callable[..., Process], tmp_path: Path
 ) -> None:
