@@ -24,6 +24,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -173,12 +174,12 @@ def body(rows: int) -> str:
     return json.dumps({"dataframe_split": {"columns": list("abcd"), "data": data}})
 
 
-def load(url: str, group: int, case: tuple[int, int], seconds: float, scratch: Path) -> Figures:
+def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Path) -> Figures:
     """One run of wrk on core 1."""
     rows, connections = case
     script = scratch / "post.lua"
     script.write_text(LUA % json.dumps(body(rows)))
-    options = ["-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "30s", "-s", str(script), url]
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s", "-s", str(script), url]
     before = cpu_seconds(group)
     done = subprocess.run(["taskset", "-c", "1", "wrk", *options], capture_output=True, text=True, check=True)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
@@ -231,7 +232,7 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     """Prints a table for each model, and what could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2, help="of each run of wrk (default: 2)")
+    parser.add_argument("--seconds", type=int, default=2, help="of each run of wrk (default: 2)")
     parser.add_argument("--repetitions", type=int, default=3, help="the median of so many (default: 3)")
     parser.add_argument("--minutes", type=float, default=18, help="after so long no repetition is begun (default: 18)")
     parser.add_argument("--quick", action="store_true", help="1 second, 1 repetition, of the peers ONNX Runtime alone")
@@ -256,21 +257,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
         make_models(models)
-        for place, model in enumerate(options.models, 1):
-            until = begun + options.minutes * 60 * place / len(options.models)
+        servers = [len(names_of(model, options)) for model in options.models]
+        for model, so_far in zip(options.models, accumulate(servers), strict=True):
+            until = begun + options.minutes * 60 * so_far / sum(servers)
             measure(model, models, python, options, until)
     print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
+
+
+def names_of(model: str, options: argparse.Namespace) -> list[str]:
+    """The servers that are measured with the model."""
+    known = commands(model, Path(), 0, Path())
+    return [n for n in known if n in {"mlflow", "ours"} or options.peers is None or n in options.peers]
 
 
 def measure(model: str, models: Path, python: Path, options: argparse.Namespace, until: float) -> None:
     """All servers with one model; a peer that does not come up is left out."""
     rates: defaultdict[tuple[str, int, int], list[Figures]] = defaultdict(list)
     starts: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    names = [
-        name
-        for name in commands(model, models, 0, python)
-        if name in {"mlflow", "ours"} or options.peers is None or name in options.peers
-    ]
+    names = names_of(model, options)
     for repetition in range(options.repetitions):
         if repetition and time.perf_counter() > until:
             print(f"{model}: {repetition} repetitions, for time is up", file=sys.stderr)
