@@ -146,7 +146,7 @@ def test_a_version_without_a_digest_is_served_with_a_warning(
 ) -> None:
     client, name = MlflowClient(registry.uri), f"older-{tmp_path.name}"
     client.create_registered_model(name)
-    client.create_model_version(name, client.get_model_version(MODEL, "1").source or "")
+    client.create_model_version(name, client.get_model_version_download_uri(MODEL, "1"))
     code, said = fetching(model=name)
     assert code == 0
     assert said.startswith(f"{name} version 1, ")

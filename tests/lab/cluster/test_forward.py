@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,8 +23,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def quiet_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ports that a lab on this machine does not use."""
-    first = free_port()
+    """Ports that nothing uses, and none of those that the system gives away."""
+    blocks = (random.randrange(20_000, 32_000) for _ in range(100))
+    first = next(block for block in blocks if not any(map(forward.is_taken, range(block, block + 61))))
     monkeypatch.setattr(forward, "TRACKING_PORT", first)
     monkeypatch.setattr(forward, "STORE_PORT", first + 60)
     monkeypatch.setattr(forward, "FIRST_ENDPOINT_PORT", first + 1)
