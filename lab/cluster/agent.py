@@ -1,4 +1,4 @@
-"""The lab's own process in the cluster: `python -m lab.cluster.agent`."""
+"""The lab's own process in the cluster: `python -m lab.cluster.agent STATE`, of the lab with that folder."""
 
 import asyncio
 import http.client

@@ -268,7 +268,8 @@ def agent() -> Process:
     sources = (here / f"{name}.py" for name in ("agent", "forward", "volumes", "api", "layout", "process"))
     return Process(
         name="agent",
-        command=(sys.executable, "-m", "lab.cluster.agent"),
+        # The state's folder makes it this lab's: a process without a record is known by its command.
+        command=(sys.executable, "-m", "lab.cluster.agent", str(paths.state())),
         ready=lambda: running("agent") is not None,
         files=(_crt("agent"), _crt("ca"), *sources),
     )
