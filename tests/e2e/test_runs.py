@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import mlflow
 import pytest
 
-from lab import paths
+from lab import paths, stores
 from lab.cluster import forward
 from tests.e2e.conftest import ENDPOINT, LAB, Platform, parameters_of, pods, training_jobs, wait_for
+from training import candidate, tracking, versions
 
 pytestmark = pytest.mark.e2e
 
@@ -181,8 +184,36 @@ def test_a_worse_version_is_refused_a_good_one_promoted_and_the_champion_before_
     assert champion(training) == first
 
 
+def test_a_version_with_a_renamed_column_is_refused_as_breaking(
+    training: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stores.environment().items():
+        monkeypatch.setenv(name, value)
+    renamed = with_a_renamed_column(champion(training), tmp_path)
+    code, said = said_by("validate", ENDPOINT, renamed)
+    assert code == 3, said
+    assert "tenure is gone" in said[-1]
+    assert promote(renamed, "staging") == 3
+
+
+def with_a_renamed_column(number: str, folder: Path) -> str:
+    """A version that is the other one but for the name of a column that it takes."""
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    client = versions.connect(uri)
+    known = versions.version(client, ENDPOINT, int(number))
+    files = candidate.fetch(client, uri, known, folder).folder
+    described = files / "MLmodel"
+    described.write_text(described.read_text().replace('"tenure"', '"months"'))
+    tracking.open_experiment(uri, ENDPOINT)
+    with mlflow.start_run() as run:
+        logged, _ = tracking.log_model(files, run.info)
+    tags = {name: known.tags[name] for name in ("project", "dataset", "dataset_digest")}
+    made = tracking.Version(model_uri=logged, description="a column has another name", tags=tags)
+    return str(tracking.register(ENDPOINT, made))
+
+
 def test_a_version_is_made_again_from_the_checkout(training: Platform) -> None:
-    command = ["make", "reproduce", f"MODEL={ENDPOINT}", f"VERSION={max(training.versions())}"]
+    command = ["make", "reproduce", f"MODEL={ENDPOINT}", f"VERSION={champion(training)}"]
     without = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(command, cwd=training.root, env=without, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
