@@ -10,12 +10,13 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import autoscaling, names, pods, prediction_log
+from components import autoscaling, names, pods, prediction_log, tracing
 from components.autoscaling import Autoscaling
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
 from components.prediction_log import PredictionLog
 from components.service import service
+from components.tracing import Tracing
 
 PORT = names.SERVING_PORT
 REQUEST_SECONDS = 30
@@ -45,6 +46,7 @@ class ModelEndpointArgs:
     grant: Grant
     ingress: Ingress | None = None
     prediction_log: PredictionLog | None = None
+    tracing: Tracing | None = None
 
 
 class ModelEndpoint(pulumi.ComponentResource):
@@ -78,6 +80,9 @@ class ModelEndpoint(pulumi.ComponentResource):
         )
         if args.ingress:
             ingress(name, args.ingress, entry.metadata.name, 80, metadata=named, opts=child)
+        if args.tracing:
+            way = tracing.egress(selector, args.tracing)
+            k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=way, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
         self.register_outputs({"url": self.url})
 
@@ -156,6 +161,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
                 "PORT": str(PORT),
                 "THREADS": str(_threads(args.cpu)),
                 **(prediction_log.environment(log) if log else {}),
+                **(tracing.environment(args.tracing) if args.tracing else {}),
             }
         ),
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from infra.model import Model
-from infra.rules import Rule
+from infra.rules import LABEL, Rule
 
 CpuPercent = Annotated[
     int,
@@ -52,6 +52,34 @@ ModelMib = Annotated[
         instead="write what the version's files take, as MLflow lists them, or leave the key out for a small one",
     ),
 ]
+Collector = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^https?://{LABEL}\.{LABEL}(\.svc(\.{LABEL})*)?:"
+        r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])(/[A-Za-z0-9._~/-]*)?$"
+    ),
+    Rule(
+        must="must be the URL of a Service of the cluster: http://service.namespace:port",
+        because="pods of an endpoint reach nobody but this namespace on this port, and a collector in it sends on",
+        instead="write it as in endpoint: http://collector.observability:4318, where it takes OTLP over HTTP",
+    ),
+]
+TracedShare = Annotated[
+    float,
+    Field(strict=True, ge=0, le=1),
+    Rule(
+        must="must be a number from 0 to 1",
+        because="it is the share of the requests without a traceparent that is traced; other callers decide themselves",
+        instead="write sample: 1.0 for all of them, or sample: 0 for none",
+    ),
+]
+
+
+class Tracing(Model):
+    """Spans of an endpoint's requests, to an OpenTelemetry collector in the cluster."""
+
+    endpoint: Collector
+    sample: TracedShare = 1.0
 
 
 class Autoscaling(Model):

@@ -9,6 +9,7 @@ from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
 from components.prediction_log import PredictionLog
 from components.sweep import Scalar, Sweep
+from components.tracing import Tracing
 from components.training_container import SecretValue
 from components.training_job import TrainingJob, TrainingJobArgs
 from components.training_schedule import Schedule
@@ -131,6 +132,7 @@ def _endpoint(
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),
         prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
+        tracing=Tracing(**endpoint.tracing.model_dump()) if endpoint.tracing else None,
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from components import prediction_log
 from infra import aws_rules, problems, rules, secret_rules, training_rules, training_settings
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
-from infra.endpoint_settings import Autoscaling, ModelMib
+from infra.endpoint_settings import Autoscaling, ModelMib, Tracing
 from infra.model import Model
 from infra.problems import PREFIX, Problem
 from infra.quantities import cpu_text, memory_text, octets, thousandths
@@ -292,6 +292,7 @@ class Endpoint(Model):
     drain_seconds: rules.DrainSeconds = 5
     ingress: Ingress | None = None
     prediction_log: PredictionLog | None = None
+    tracing: Tracing | None = None
 
     @property
     def pod(self) -> tuple[int, int]:

@@ -9,12 +9,13 @@ import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from itertools import chain, count
 from math import ceil
 from secrets import token_hex
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -46,6 +47,11 @@ REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 HEADERS = frozenset({b"content-type", b"traceparent", b"x-request-id"})
 
 
+class _Tracing(Protocol):
+    def watch(self, call: Call) -> None: ...
+    def close(self) -> None: ...
+
+
 def create() -> "Server":
     """The application of the model that the environment names; it is loaded and warm when this returns.
 
@@ -61,6 +67,10 @@ def create() -> "Server":
         server.watchers.append(log.watch)
         server.at_stop.append(log.close)
         server.metrics.prediction_log = log
+    if settings.otel_exporter_otlp_endpoint:
+        tracing = cast("_Tracing", import_module("serving.tracing").tracing(settings))
+        server.watchers.append(tracing.watch)
+        server.at_stop.append(tracing.close)
     # What is here stays for good: no collection need look at it again.
     gc.freeze()
     gc.enable()
@@ -97,8 +107,7 @@ class Server:
     """
 
     def __init__(self, model: Model, settings: ServerSettings) -> None:
-        of = {"model": settings.model, "version": str(settings.model_version), "role": settings.role}
-        self.metrics = Metrics(of, model.signature, model.ranges)
+        self.metrics = Metrics(settings.labels, model.signature, model.ranges)
         self.metrics.queue_length = self._waiting
         self.watchers: list[Callable[[Call], None]] = []
         self.at_stop: list[Callable[[], None]] = []

@@ -125,6 +125,19 @@ class ServerSettings(Settings):
         4 << 20, ge=1, description="a file of the log of this size is closed, and can be shipped", examples=["4194304"]
     )
     prediction_log_segment_seconds: float = Field(60, gt=0, description="and so is one of this age", examples=["60"])
+    otel_exporter_otlp_endpoint: Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")] | None = Field(
+        None,
+        description="where an OpenTelemetry collector takes OTLP over HTTP; without it there are no traces",
+        examples=["http://collector.observability:4318"],
+    )
+    otel_traces_sampler_arg: float = Field(
+        1.0, ge=0, le=1, description="which share of the requests without a traceparent is traced", examples=["0.1"]
+    )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What its metrics and its traces carry."""
+        return {"model": self.model, "version": str(self.model_version), "role": self.role}
 
     def prepare_process(self) -> None:
         """Numerical libraries take as many threads as there are predictions at a time: not the machine's CPUs.
@@ -138,6 +151,8 @@ class ServerSettings(Settings):
         # Its warnings repeat, in its own format, what the answer and our line say.
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "true"
+        # The spans that MLflow makes of a model's own functions hold what was asked and what was answered.
+        os.environ["MLFLOW_ENABLE_OTLP_EXPORTER"] = "false"
 
 
 class ShipSettings(Settings):

@@ -136,6 +136,16 @@ def test_server_and_shipper_of_a_prediction_log_read_what_the_endpoint_says(monk
     assert shipper.keys() - {field.upper() for field in ShipSettings.model_fields} <= READ_BY_LIBRARIES
 
 
+def test_the_server_sends_its_traces_where_the_endpoint_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"endpoint": "http://collector.observability:4318", "sample": 0.25}
+    values = written(deployed({"endpoints.churn-predictor.tracing": asked}), *SERVER)
+    for key, value in values.items():
+        monkeypatch.setenv(key, filled_in(value))
+    read = ServerSettings.load()
+    assert (read.otel_exporter_otlp_endpoint, read.otel_traces_sampler_arg) == tuple(asked.values())
+    assert values.keys() <= {field.upper() for field in ServerSettings.model_fields}
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "group", "readers"),
     [

@@ -156,6 +156,25 @@ def test_the_model_lies_on_a_bounded_disk_that_the_server_cannot_write() -> None
     assert mounts["/model"]["readOnly"] is True
 
 
+@pytest.mark.parametrize("host", ["collector.observability", "collector.observability.svc.cluster.local"])
+def test_a_traced_endpoint_reaches_its_collector_and_no_other_does(host: str) -> None:
+    recording = deployed({f"endpoints.{NAME}.tracing": {"endpoint": f"http://{host}:4318"}})
+    policy = recording.one(":NetworkPolicy", f"{NAME}-tracing")
+    assert policy.metadata["namespace"] == "ml-serving"
+    assert policy.spec == {
+        "podSelector": {"matchLabels": spec(recording)["selector"]["matchLabels"]},
+        "policyTypes": ["Egress"],
+        "egress": [
+            {
+                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}],
+                "ports": [{"protocol": "TCP", "port": 4318}],
+            }
+        ],
+    }
+    assert not [policy for policy in local().all(":NetworkPolicy") if "tracing" in policy.name]
+    assert not [name for name in environment(server(local())) if name.startswith("OTEL_")]
+
+
 LOGGED = {f"endpoints.{NAME}.prediction_log": {"sample": 0.5, "redact": ["name", "e$mail"], "spool_mib": 64}}
 
 

@@ -265,6 +265,26 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
         "endpoints.churn-predictor.prediction_log.redact.1",
     ),
     (
+        "endpoints.churn-predictor.tracing",
+        {},
+        "is missing: must be the URL",
+        "endpoints.churn-predictor.tracing.endpoint",
+    ),
+    (
+        "endpoints.churn-predictor.tracing.endpoint",
+        "https://api.example.com:4318",
+        "must be the URL of a Service of the",
+    ),
+    ("endpoints.churn-predictor.tracing.endpoint", "http://collector.observability", "http://service.namespace:port"),
+    ("endpoints.churn-predictor.tracing.endpoint", "http://collector.observability:70000", "must be the URL of a"),
+    ("endpoints.churn-predictor.tracing.endpoint", "collector.observability:4317", "must be the URL of a Service"),
+    (
+        "endpoints.churn-predictor.tracing",
+        {"endpoint": "http://a.b.svc.cluster.local:4318/otlp", "sample": 1.5},
+        "is 1.5: must be a number from 0 to 1",
+        "endpoints.churn-predictor.tracing.sample",
+    ),
+    (
         "quotas.serving",
         {"cpu": 1, "memory": "2Gi", "pods": 9},
         "is cpu 400m, memory 4Gi, pods 4 at the peak",
