@@ -17,14 +17,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.serving import PEERS, answers, body, commands, free_port, make_models, resident, serving, table
+from bench.serving import PEERS, answers, body, our_server, resident, table
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 DOCUMENTED = {503, 504}  # of the 5xx
@@ -187,21 +186,16 @@ def main() -> None:
     if options.case is not None:
         sys.exit(repr(case(options.case)))
     tool = schemathesis(options.venv)
-    with tempfile.TemporaryDirectory() as folder:
-        models, port, log = Path(folder) / "models", free_port(), Path(folder) / "server.log"
-        make_models(models)
-        command, env = commands("logistic", models, port, Path())["ours"]
-        url = f"http://127.0.0.1:{port}"
-        with serving(command, env, f"{url}/invocations", log) as (_, group):
-            os.sched_setaffinity(0, {1})
-            fuzzer, first = Fuzzer(port), options.seed * 10**9
-            send(fuzzer, range(first - WARM, first), options.minutes * 12)
-            before = resident(group)
-            send(fuzzer, range(first, first + 10**8), options.minutes * 30)
-            fits = by_schema(tool, url, options, Path(folder))
-            after = settled(group, before)
-            alive = answers(f"{url}/invocations")
-        strange = [line for line in log.read_text().splitlines() if not line.startswith("{")]
+    with our_server("logistic") as served:
+        os.sched_setaffinity(0, {1})
+        fuzzer, first = Fuzzer(served.port), options.seed * 10**9
+        send(fuzzer, range(first - WARM, first), options.minutes * 12)
+        before = resident(served.group)
+        send(fuzzer, range(first, first + 10**8), options.minutes * 30)
+        fits = by_schema(tool, served.url.removesuffix("/invocations"), options, served.folder)
+        after = settled(served.group, before)
+        alive = answers(served.url)
+        strange = [line for line in served.log.read_text().splitlines() if not line.startswith("{")]
     sys.exit(show(fuzzer, before, after, {"schemathesis finds nothing": fits, "the server predicts": alive}, strange))
 
 

@@ -11,13 +11,11 @@ Run it as `python -m bench.overload`.
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench import arrivals
 from bench.arrivals import Answer
-from bench.serving import Figures, body, commands, cpu_seconds, free_port, load, make_models, serving, table
+from bench.serving import Figures, body, cpu_seconds, load, our_server, table
 
 ROWS = 100
 CALM = 0.7  # of the capacity
@@ -33,20 +31,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of overload (default: 60)")
     parser.add_argument("--model", choices=["logistic", "forest", "pyfunc"], default="forest")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        models, port = Path(folder) / "models", free_port()
-        make_models(models)
-        command, env = commands(options.model, models, port, Path())["ours"]
-        url = f"http://127.0.0.1:{port}/invocations"
-        with serving(command, env, url, Path(folder) / "server.log") as (_, group):
-            load(url, group, (ROWS, 16), 2, Path(folder))
-            peak = load(url, group, (ROWS, 16), 5, Path(folder))
-            os.sched_setaffinity(0, {1})
-            sent = arrivals.Load(port, arrivals.post(body(ROWS)))
-            calm, over = CALM * peak.rate, TIMES * peak.rate
-            before = cpu_seconds(group)
-            arrivals.run(sent, [(calm, BEFORE), (over, options.seconds), (calm, AFTER)])
-            used = cpu_seconds(group) - before
+    with our_server(options.model) as served:
+        load(served.url, served.group, (ROWS, 16), 2, served.folder)
+        peak = load(served.url, served.group, (ROWS, 16), 5, served.folder)
+        os.sched_setaffinity(0, {1})
+        sent = arrivals.Load(served.port, arrivals.post(body(ROWS)))
+        calm, over = CALM * peak.rate, TIMES * peak.rate
+        before = cpu_seconds(served.group)
+        arrivals.run(sent, [(calm, BEFORE), (over, options.seconds), (calm, AFTER)])
+        used = cpu_seconds(served.group) - before
     sys.exit(show(sent.answers, peak, used, options.seconds))
 
 

@@ -174,6 +174,33 @@ def body(rows: int) -> str:
     return json.dumps({"dataframe_split": {"columns": list("abcd"), "data": data}})
 
 
+@dataclass(frozen=True)
+class Served:
+    """Our server of one of the models: its port, where it predicts, its process group, and a folder with its log."""
+
+    port: int
+    url: str
+    group: int
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """What it wrote."""
+        return self.folder / "server.log"
+
+
+@contextlib.contextmanager
+def our_server(model: str) -> Generator[Served]:
+    """Our server alone with the model, on core 0, from its first 200 on; the folder is gone afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        make_models(folder / "models")
+        command, env = commands(model, folder / "models", port, Path())["ours"]
+        url = f"http://127.0.0.1:{port}/invocations"
+        with serving(command, env, url, folder / "server.log") as (_, group):
+            yield Served(port, url, group, folder)
+
+
 def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Path) -> Figures:
     """One run of wrk on core 1."""
     rows, connections = case

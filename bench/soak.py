@@ -10,7 +10,6 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from time import perf_counter
 
 from bench import arrivals
-from bench.serving import body, commands, free_port, load, make_models, resident, serving, table
+from bench.serving import body, load, our_server, resident, table
 
 CALM = 0.7  # of the capacity
 EVERY = 2  # seconds between two looks at the process
@@ -43,21 +42,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100, help="of a request (default: 100)")
     options = parser.parse_args()
     seconds = options.minutes * 60
-    with tempfile.TemporaryDirectory() as folder:
-        models, port = Path(folder) / "models", free_port()
-        make_models(models)
-        command, env = commands(options.model, models, port, Path())["ours"]
-        url = f"http://127.0.0.1:{port}/invocations"
-        with serving(command, env, url, Path(folder) / "server.log") as (_, group):
-            load(url, group, (options.rows, 16), 2, Path(folder))
-            capacity = load(url, group, (options.rows, 16), 5, Path(folder)).rate
-            os.sched_setaffinity(0, {1})
-            sent, looks, done = arrivals.Load(port, arrivals.post(body(options.rows))), list[Look](), threading.Event()
-            watcher = threading.Thread(target=watch, args=(group, sent, looks, done))
-            watcher.start()
-            arrivals.run(sent, [(CALM * capacity, WARM + seconds)])
-            done.set()
-            watcher.join()
+    with our_server(options.model) as served:
+        load(served.url, served.group, (options.rows, 16), 2, served.folder)
+        capacity = load(served.url, served.group, (options.rows, 16), 5, served.folder).rate
+        os.sched_setaffinity(0, {1})
+        sent, done = arrivals.Load(served.port, arrivals.post(body(options.rows))), threading.Event()
+        looks: list[Look] = []
+        watcher = threading.Thread(target=watch, args=(served.group, sent, looks, done))
+        watcher.start()
+        arrivals.run(sent, [(CALM * capacity, WARM + seconds)])
+        done.set()
+        watcher.join()
     sys.exit(show(sent.answers, looks, capacity, seconds))
 
 
