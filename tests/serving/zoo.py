@@ -20,13 +20,14 @@ ensembles, lines, pipelines, scalers, trees = (
 COLUMNS = {"a": "double", "b": "long", "c": "double", "d": "integer"}
 ECHO = '''
 import mlflow
+import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 
 class Echo(PythonModel):
     """Says what it was given, with the type of each column."""
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: pd.DataFrame, params=None):
         types = [f"{name}: {kind}" for name, kind in model_input.dtypes.items()]
         return [[repr(value) for value in row] + types + [repr(params)] for row in model_input.itertuples()]
 
