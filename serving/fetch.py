@@ -30,6 +30,7 @@ from serving.settings import FetchSettings, Termination
 LOG = logging.getLogger("serving")
 Result = TypeVar("Result")
 MODEL_DIGEST = "model_digest"
+NOTE = b"registered_model_meta"  # written beside the files of a version by whoever loads it; into the store, if local
 UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
 STORE_ERRORS = (Boto3Error, BotoCoreError, ClientError, MlflowException, OSError)
 
@@ -159,11 +160,13 @@ def _download(settings: FetchSettings, source: str, digest: str | None) -> int:
 def digest_of(folder: Path) -> str:
     """SHA-256 of the list that `sha256sum` would print of all files in the folder, in the order of their paths' bytes.
 
-    The same as `training.digest`, which leaves it in the registry.
+    The same as `training.digest`, which leaves it in the registry. A note of MLflow's client does not count.
     """
     paths = sorted((path.relative_to(folder).as_posix().encode(), path) for path in folder.rglob("*") if path.is_file())
     listed = hashlib.sha256()
     for name, path in paths:
+        if name == NOTE:
+            continue
         with path.open("rb") as file:
             listed.update(hashlib.file_digest(file, "sha256").hexdigest().encode() + b"  " + name + b"\n")
     return listed.hexdigest()

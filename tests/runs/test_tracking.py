@@ -37,7 +37,7 @@ def test_a_run_is_followed_from_its_queue_to_its_version(world: World, runs: Com
         [CHURN, job(CHURN, status=complete()), pod("Succeeded", **ended(0))],
     )
     world.log(POD, "reading s3://b/k", "[bold] is no markup")
-    code, said = runs("train", "churn")
+    code, said = runs("train", "churn", "--no-validate")
     lines = said.splitlines()
     assert code == 0
     assert f"{POD} Pending: 0/2 nodes are available: 2 Insufficient cpu." in lines
