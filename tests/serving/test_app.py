@@ -2,9 +2,9 @@ import asyncio
 import json
 import shutil
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +17,7 @@ from serving.model import Model
 from serving.scoring import Call
 from serving.settings import ServerSettings
 from tests.registry import MODEL
+from tests.serving.conversation import talk
 
 LIMIT = 100_000
 JSON = {"content-type": "application/json"}
@@ -33,21 +34,6 @@ def server(loaded: Model, models: Path, monkeypatch: pytest.MonkeyPatch) -> app.
 @pytest.fixture
 def example(models: Path) -> bytes:
     return (models / MODEL / "1" / "serving_input_example.json").read_bytes()
-
-
-Result = TypeVar("Result")
-
-
-def talk(server: app.Server, conversation: Callable[[httpx.AsyncClient], Awaitable[Result]]) -> Result:
-    async def run() -> Result:
-        server.start()
-        transport = httpx.ASGITransport(cast("Any", server))
-        async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
-            answered = await conversation(client)
-        server.stop()
-        return answered
-
-    return asyncio.run(run())
 
 
 def metric(server: app.Server, name: str, **labels: str) -> float:

@@ -5,9 +5,9 @@ import io
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -20,6 +20,7 @@ from serving.model import Model
 from serving.settings import ServerSettings, ShipSettings
 from serving.ship import Shipper
 from tests.registry import MODEL
+from tests.serving.conversation import talk
 from tests.serving.s3 import Bucket, bucket
 from tests.serving.zoo import ZOO, save_echo
 
@@ -56,30 +57,12 @@ def example(models: Path) -> Mapping[str, Any]:
     return json.loads((models / MODEL / "1" / "serving_input_example.json").read_bytes())
 
 
-Result = TypeVar("Result")
-
-
-def talk(conversation: Callable[[httpx.AsyncClient], Awaitable[Result]], server: app.Server | None = None) -> Result:
-    """With a server as the environment asks for it, from start to stop."""
-    served = server or app.create()
-
-    async def run() -> Result:
-        served.start()
-        transport = httpx.ASGITransport(cast("Any", served))
-        async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
-            answered = await conversation(client)
-        served.stop()
-        return answered
-
-    return asyncio.run(run())
-
-
 def ask(*bodies: object, headers: Mapping[str, str] = JSON, server: app.Server | None = None) -> list[httpx.Response]:
     async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
         contents = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
         return await asyncio.gather(*(client.post("/invocations", content=c, headers=headers) for c in contents))
 
-    return talk(conversation, server)
+    return talk(server or app.create(), conversation)
 
 
 def shipped(store: Bucket) -> pd.DataFrame:
@@ -176,7 +159,7 @@ def test_the_sample_is_chosen_by_the_requests_name(
         for name in [f"request-{number}" for number in range(200)] * 2:
             await client.post("/invocations", json=rows_of(example, 1), headers={"x-request-id": name})
 
-    talk(conversation)
+    talk(app.create(), conversation)
     times = shipped(store).request_id.value_counts()
     assert 20 < len(times) < 80
     assert set(times) == {2}
@@ -277,7 +260,7 @@ def test_a_quiet_server_ships_too(
         await asyncio.to_thread(until, lambda: bool(segments.closed(tmp_path / "spool")))
         assert len(shipped(store)) == 1
 
-    talk(conversation)
+    talk(app.create(), conversation)
 
 
 def test_without_a_folder_there_is_no_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,28 +231,27 @@ def test_a_rollout_under_load_loses_no_request_and_every_answer_names_its_versio
         assert set(versions) == {"1", "2"}
 
 
-def test_a_request_in_flight_is_answered_after_the_order_to_stop(servers: Callable[..., Process]) -> None:
-    server = servers().ready()
+def stopped_amid(server: Process, *, seconds: float) -> tuple[int | None, list[tuple[int, str]]]:
+    """The exit code of a server that is told to stop while a request of so many seconds is in work, and the answer."""
     answers: list[tuple[int, str]] = []
-    asking = threading.Thread(target=lambda: answers.append(server.ask(seconds=1)))
+    asking = threading.Thread(target=lambda: answers.append(server.ask(seconds=seconds)))
     asking.start()
     until(lambda: in_flight(server) == 1)
     code = server.end(signal.SIGTERM)
     asking.join()
-    assert (code, answers) == (0, [(200, "1")])
+    return code, answers
+
+
+def test_a_request_in_flight_is_answered_after_the_order_to_stop(servers: Callable[..., Process]) -> None:
+    server = servers().ready()
+    assert stopped_amid(server, seconds=1) == (0, [(200, "1")])
     assert not server.listens()
     assert '"message": "stopped"' in server.log[-1]
 
 
 def test_a_request_that_takes_longer_than_a_leaving_server_has_is_told_so(servers: Callable[..., Process]) -> None:
     server = servers(DRAIN_SECONDS="1").ready()
-    answers: list[tuple[int, str]] = []
-    asking = threading.Thread(target=lambda: answers.append(server.ask(seconds=20)))
-    asking.start()
-    until(lambda: in_flight(server) == 1)
-    code = server.end(signal.SIGTERM)
-    asking.join()
-    assert (code, answers) == (0, [(503, "1")])
+    assert stopped_amid(server, seconds=20) == (0, [(503, "1")])
 
 
 def test_a_request_that_comes_after_the_order_to_stop_is_sent_elsewhere_and_not_cut(
