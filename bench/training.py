@@ -187,7 +187,7 @@ def spent(way: str, file: Path, trees: int) -> Spent:
     with (file.parent / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.training", "--way", way, "--file", str(file), "--trees", str(trees)],
-            cwd=ROOT, env=os.environ | MEMORY, stdout=log, stderr=subprocess.STDOUT,
+            cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
@@ -198,6 +198,11 @@ def spent(way: str, file: Path, trees: int) -> Spent:
         sys.exit(f"{way} on {file.name} failed ({process.returncode}):\n" + "\n".join(lines[-20:]))
     said = json.loads(lines[-1])
     return Spent(seconds, used.ru_utime + used.ru_stime, said["peak"], said)
+
+
+def environment() -> Mapping[str, str]:
+    """That of a container: the image's memory settings, and packages that were compiled before."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | MEMORY
 
 
 def peak() -> float:

@@ -31,7 +31,7 @@ ARROW = {
     "category": pa.dictionary(pa.int32(), pa.string()),
     "time": pa.timestamp("us"),
 }
-BATCHES = 16  # joined at a time: pieces of few kilobytes that live as long as the reading would tear the heap
+BATCHES = 8  # joined at a time: pieces of few kilobytes that live as long as the reading would tear the heap
 HEADER = 1 << 20  # bytes in which the header of a CSV ends
 
 
