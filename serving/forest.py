@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
 MOST_FEATURES = 1 << 16
-# A node is one whole number, since fetching from memory is what takes time: from the top its feature, its threshold in
-# 32 bits, and the place of its left child. A value to compare it with has the same feature at the top, and no place.
-# Without sign and threshold so many bits are left for feature and place.
+# A node is one whole number, since fetching from memory is what takes time: from the top its feature, the place of its
+# left child, and its threshold in 32 bits. A value to compare it with has the same feature at the top, and no place.
+# Node less value leaves the place above the thresholds' difference, and one less where the value is the larger: there
+# stands the right child. Without sign and threshold so many bits are left for feature and place.
 BITS = 31
 # As an array, like others below: of a plain number one would be made at each use.
-SIGN = np.array(63)
+PLACE_AT = np.array(32)
 # Rows at a time: their places in all trees stay in the CPU's cache.
 CHUNK = 128
 # From here on, at every third level, those who have reached their leaf are left out; with fewer it would not pay.
@@ -98,16 +99,15 @@ class _Walk:
         left = np.where(inner, place[left[order]], here)
         feature = np.where(inner, np.concatenate([tree.feature for tree in trees])[order], 0)
         threshold = np.where(inner, np.concatenate([tree.threshold for tree in trees])[order], np.inf)
-        self._place_bits, self._places = np.array(place_bits), np.array((1 << place_bits) - 1)
-        self._feature_at = np.array(place_bits + 32)
-        self._node = (feature << self._feature_at) | (_ordered(_rounded_down(threshold)) << place_bits) | left
+        self._places, self._feature_at = np.array((1 << place_bits) - 1), np.array(place_bits + 32)
+        self._node = (feature << self._feature_at) | (left << PLACE_AT) | _ordered(_rounded_down(threshold))
         self._value = np.concatenate([tree.value[:, 0, :] for tree in trees])[order]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
         """For each tree and each row the value of the leaf."""
         rows, features = matrix.shape
         tops: Matrix = np.arange(features, dtype=np.int64) << self._feature_at
-        values: Matrix = (tops | (_ordered(matrix) << self._place_bits)).ravel()
+        values: Matrix = (tops | _ordered(matrix)).ravel()
         at: Matrix = np.repeat(np.arange(self._trees), rows)
         row: Matrix = np.tile(np.arange(0, rows * features, features, dtype=np.int64), self._trees)
         node, value = np.empty_like(at), np.empty_like(at)
@@ -116,7 +116,7 @@ class _Walk:
             # mode="wrap" spares a copy of the result; no index is ever outside.
             self._node.take(at, out=node, mode="wrap")
             if level >= LEVEL and level % STEP == 0 and len(at) > MANY:
-                inner = np.flatnonzero((node & self._places) != at)
+                inner = np.flatnonzero(((node >> PLACE_AT) & self._places) != at)
                 left_out.append((at, inner))
                 at, row, node = at.take(inner), row.take(inner), node.take(inner)
                 value = value[: len(at)]
@@ -124,9 +124,7 @@ class _Walk:
             place += row
             values.take(place, out=value, mode="wrap")
             np.subtract(node, value, out=value)
-            value >>= SIGN  # -1 if the value is above the threshold, else 0
-            np.bitwise_and(node, self._places, out=at)
-            at -= value
+            np.right_shift(value, PLACE_AT, out=at)
         for before, inner in reversed(left_out):
             before[inner] = at
             at = before
@@ -140,11 +138,11 @@ def _ordered(numbers: NDArray[np.float32]) -> Matrix:
 
 
 def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
-    """All nodes, the roots first, then their children, and so on; siblings stand side by side."""
+    """All nodes, the roots first, then their children, and so on; a left child stands right behind its sibling."""
     levels = [roots]
     while len(level := levels[-1]):
         inner = level[left[level] >= 0]
-        levels.append(np.stack([left[inner], right[inner]], axis=1).ravel())
+        levels.append(np.stack([right[inner], left[inner]], axis=1).ravel())
     return np.concatenate(levels)
 
 

@@ -5,20 +5,32 @@ import os
 import signal
 import subprocess
 import time
-from typing import Any
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lab import dataset, paths
 from lab.cluster import layout
 from lab.cluster.process import running
-from tests.e2e.conftest import ENDPOINT, LAB, OURS, Platform, parameters_of, pods, training_jobs, wait_for
+from tests.e2e.conftest import (
+    ENDPOINT,
+    LAB,
+    OURS,
+    Platform,
+    answering,
+    parameters_of,
+    pods,
+    training_jobs,
+    wait_for,
+)
 from tests.e2e.load import Answers, load
 
 pytestmark = pytest.mark.e2e
 
 CUSTOMERS = dataset.customers(2)
 NO_TENURE = "s3://mlops-artifacts/datasets/no-tenure.csv"
+ROWS_PREDICTED = 20_000
 VERSION = f"endpoints.{ENDPOINT}.version"
 
 
@@ -135,14 +147,27 @@ def test_releases_a_lost_pod_and_a_drain_under_load_lose_no_request(
     platform.up()
 
 
-def answering(platform: Platform) -> set[str]:
-    """The pods of the endpoint that are ready and stay."""
-
-    def is_ready(pod: dict[str, Any]) -> bool:
-        conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
-        return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
-
-    return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", ENDPOINT) if is_ready(pod)}
+def test_a_file_is_predicted_whole_while_a_release_goes_on(
+    platform: Platform, versions: tuple[int, int], tmp_path: Path
+) -> None:
+    rows, result = tmp_path / "rows.csv", tmp_path / "predictions.csv"
+    table = pd.concat([pd.DataFrame(dataset.customers(ROWS_PREDICTED // 4))] * 4)
+    table.assign(id=range(ROWS_PREDICTED)).to_csv(rows, index=False)
+    environment = {**os.environ, "KUBECONFIG": str(paths.kubeconfig())}
+    environment["PATH"] = f"{paths.binaries()}{os.pathsep}{environment['PATH']}"
+    singly = ("--keep", "id", "--rows", "1", "--in-flight", "1")
+    command = [LAB.with_name("client"), "predict", ENDPOINT, rows, result, *singly]
+    with platform.config_restored():
+        platform.set({VERSION: versions[1]})
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as predicting:
+            platform.up()
+            said = predicting.communicate(timeout=300)[1]
+    assert predicting.returncode == 0, said
+    predicted = pd.read_csv(result)
+    assert predicted.id.tolist() == list(range(ROWS_PREDICTED))
+    assert predicted.prediction.isin(["Yes", "No"]).all()
+    assert set(predicted.model_version) == set(versions)
+    platform.up()
 
 
 def test_load_adds_a_pod_and_its_end_takes_it_away_and_no_request_is_lost(platform: Platform) -> None:
