@@ -1,20 +1,36 @@
-"""LightGBM's models on bare numbers: what their own `predict` gives for a table, without the table.
+"""Boosted trees on bare numbers: what LightGBM's and XGBoost's own `predict` gives for a table, without the table."""
 
-XGBoost's are left to `mlflow.pyfunc`: its package holds GPU libraries and is not in the image.
-"""
-
+import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
+Answer: TypeAlias = Callable[[Matrix], Matrix]
 # Parameters that LightGBM reads when it predicts, under all their names; its classes take any and name none of these.
 PREDICTION = re.compile("pred|iteration|raw_score|leaf_index|contrib")
 REGRESSIONS = frozenset({"LGBMRanker", "LGBMRegressor"})
+LIGHTGBM = frozenset({"lightgbm.basic", "lightgbm.sklearn"})
+XGBOOST = frozenset({"xgboost.core", "xgboost.sklearn"})
+WORDS = "c"
+"""XGBoost's type of a feature that was a pandas column of words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boosted:
+    """A model that takes `width` numbers in a row, those of the columns with these `names` if they have any.
+
+    `answer` takes a float64 matrix and answers each row by itself, in one thread; NaN is a missing number.
+    """
+
+    width: int
+    names: Sequence[str] | None
+    answer: Answer
 
 
 class _Booster(Protocol):
@@ -24,16 +40,48 @@ class _Booster(Protocol):
     def predict(self, data: Matrix, *, num_threads: int) -> Matrix: ...
 
 
-def boosted(model: object, method: str) -> tuple[int, Callable[[Matrix], Matrix]] | None:
-    """How many numbers the model takes in a row, and its `method` on a float64 matrix of them; None for other models.
-
-    Each row is answered by itself, in one thread; NaN is a missing number.
-    """
+def boosted(model: object, method: str) -> Boosted | None:
+    """The model's `method`; None for other models, and where words of a table are numbers to the model."""
     kind = type(model)
-    if kind.__module__ not in {"lightgbm.basic", "lightgbm.sklearn"}:
+    if kind.__module__ in LIGHTGBM:
+        return _lightgbm(model, method)
+    return _xgboost(model, method) if kind.__module__ in XGBOOST else None
+
+
+def on_table(model: object, method: str) -> Callable[[Any], object]:
+    """The model's `method`, for a table: XGBoost's plain boosters take none by themselves."""
+    if type(model).__module__ in XGBOOST and type(model).__name__ == "Booster":
+        xgboost = importlib.import_module("xgboost")
+        return lambda table: cast("Any", model).predict(xgboost.DMatrix(table))
+    return cast("Callable[[Any], object]", getattr(model, method))
+
+
+def restored_by_xgboost(kind: str, file: object) -> object:
+    """The model in the file, of the class that was saved."""
+    module, _, name = kind.rpartition(".")
+    model = getattr(importlib.import_module(module), name)()
+    model.load_model(file)
+    return model
+
+
+def _xgboost(model: object, method: str) -> Boosted | None:
+    xgboost, fitted = importlib.import_module("xgboost"), cast("Any", model)
+    alone = type(model).__name__ == "Booster"
+    booster = fitted if alone else fitted.get_booster()
+    if WORDS in (booster.feature_types or ()) or not hasattr(model, method):
         return None
+    booster.set_param({"nthread": 1})
+
+    def answer(matrix: Matrix) -> Matrix:
+        if alone:
+            return cast("Matrix", booster.predict(xgboost.DMatrix(matrix), validate_features=False))
+        return cast("Matrix", getattr(fitted, method)(matrix))
+
+    return Boosted(width=booster.num_features(), names=booster.feature_names, answer=answer)
+
+
+def _lightgbm(model: object, method: str) -> Boosted | None:
     booster = _booster(model)
-    # Words of a pandas column are numbers only to a table.
     if booster is None or booster.pandas_categorical:
         return None
     decide = _decide(model, method)
@@ -43,7 +91,8 @@ def boosted(model: object, method: str) -> tuple[int, Callable[[Matrix], Matrix]
     def answer(matrix: Matrix) -> Matrix:
         return decide(booster.predict(matrix, num_threads=1))
 
-    return booster.num_feature(), answer
+    # LightGBM goes by the place of a column, and not by its name.
+    return Boosted(width=booster.num_feature(), names=None, answer=answer)
 
 
 def _booster(model: object) -> "_Booster | None":
@@ -56,7 +105,7 @@ def _booster(model: object) -> "_Booster | None":
     return None if decides else cast("_Booster", fitted.booster_)
 
 
-def _decide(model: object, method: str) -> Callable[[Matrix], Matrix] | None:
+def _decide(model: object, method: str) -> Answer | None:
     kind = type(model).__name__
     if kind == "Booster" or kind in REGRESSIONS:
         return _as_said if method == "predict" else None

@@ -81,13 +81,12 @@ def _steps(estimator: object) -> list[Any]:
 
 def _numbers(signature: Signature, first: object) -> Encode | None:
     """A matrix of float64 from a table that holds numbers alone."""
-    by_place = boosted(first, "predict")
-    # LightGBM goes by the place of a column, scikit-learn by its name too.
-    names: object = None if by_place else getattr(first, "feature_names_in_", None)
+    trees = boosted(first, "predict")
+    names: object = trees.names if trees else getattr(first, "feature_names_in_", None)
     if signature.named and names is not None and list(cast("Matrix", names)) != signature.names:
         return None
     width = len(signature.columns)
-    taken = by_place[0] if by_place else getattr(first, "n_features_in_", None)
+    taken = trees.width if trees else getattr(first, "n_features_in_", None)
     if taken != width or not {column.kind for column in signature.columns} <= WHOLE_FLOATS:
         return None
 
@@ -255,7 +254,7 @@ def _trees(final: object, method: str) -> Decide | None:
 
 def _boosted(final: object, method: str) -> Decide | None:
     known = boosted(final, method)
-    return (lambda matrix, _: known[1](matrix)) if known else None
+    return (lambda matrix, _: known.answer(matrix)) if known else None
 
 
 def _linear(final: object, method: str, *, named: bool) -> Decide | None:

@@ -22,12 +22,12 @@ SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx",
 # What a server may come to, whichever flavour its model has and whatever body it meets.
 IMPORTED = (
     "boto3", "httptools", "lightgbm", "mlflow.lightgbm", "mlflow.pyfunc.scoring_server", "mlflow.sklearn",
-    "mlflow.tracking", "msgspec", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
+    "mlflow.tracking", "mlflow.xgboost", "msgspec", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
     "prometheus_client", "pyarrow.dataset", "pyarrow.fs", "pyarrow.parquet", "pydantic_settings", "scipy.special",
     "scipy.stats", "skops.io", "sklearn.compose", "sklearn.ensemble", "sklearn.impute", "sklearn.linear_model",
     "sklearn.neighbors", "sklearn.neural_network", "sklearn.pipeline", "sklearn.preprocessing", "sklearn.svm",
     "sklearn.tree", "uvicorn.lifespan.on", "uvicorn.loops.uvloop", "uvicorn.protocols.http.httptools_impl", "uvloop",
-    "yaml",
+    "xgboost", "yaml",
 )  # fmt: skip
 # Offsets in the header of a 64-bit ELF file: first its table of segments, last the sections' three fields.
 SEGMENTS, SEGMENT_SIZES, SECTIONS, SECTION_COUNTS = 32, 54, 40, 58

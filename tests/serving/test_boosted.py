@@ -1,4 +1,4 @@
-"""LightGBM's models, logged in each way that MLflow has, answer plain rows as `mlflow.pyfunc` answers the table."""
+"""Boosted trees, logged in each way that MLflow has, answer plain rows as `mlflow.pyfunc` answers the table."""
 
 import random
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import mlflow.lightgbm as mlflow_lightgbm
 import mlflow.sklearn as mlflow_sklearn
+import mlflow.xgboost as mlflow_xgboost
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from tests.serving.zoo import COLUMNS, Flavor, signature, table
 compose, encoders, pipelines = (
     cast("Any", import_module(f"sklearn.{part}")) for part in ("compose", "preprocessing", "pipeline")
 )
-lightgbm = cast("Any", import_module("lightgbm"))
+lightgbm, xgboost = cast("Any", import_module("lightgbm")), cast("Any", import_module("xgboost"))
 pytestmark = pytest.mark.long
 
 WORDS = ("Month-to-month", "One year", "Two year")
@@ -35,12 +36,24 @@ MODELS = {
     "booster": ("lightgbm", "predict"),
     "pipeline with words": ("sklearn", "predict"),
     "pipeline's probabilities": ("sklearn", "predict_proba"),
+    "xgboost's classifier": ("xgboost", "predict"),
+    "xgboost's probabilities": ("sklearn", "predict_proba"),
+    "xgboost's classifier of three": ("xgboost", "predict"),
+    "xgboost's probabilities of three": ("sklearn", "predict_proba"),
+    "xgboost's regressor": ("xgboost", "predict"),
+    "xgboost's forest": ("xgboost", "predict"),
+    "xgboost's booster": ("xgboost", "predict"),
+    "xgboost's booster of three": ("xgboost", "predict"),
+    "xgboost's pipeline": ("sklearn", "predict"),
 }
+XGBOOST: Mapping[str, Any] = {"n_estimators": 25, "random_state": 1, "max_depth": 4}
 
 
 def fitted(name: str) -> tuple[Any, dict[str, str]]:
     """The model and the kinds of its columns."""
     values, labels = table(400, 3 if "three" in name else 2)
+    if name.startswith("xgboost"):
+        return by_xgboost(name, values, labels), dict(COLUMNS)
     named = np.array(["No", "Yes", "Perhaps"])[labels]
     if name == "booster":
         data = lightgbm.Dataset(values, labels, params={"verbosity": -1})
@@ -57,22 +70,40 @@ def fitted(name: str) -> tuple[Any, dict[str, str]]:
     return pipeline.fit(values, named, boost__categorical_feature=[4, 5]), kinds
 
 
+def by_xgboost(name: str, values: pd.DataFrame, labels: Any) -> Any:
+    """With a patience that stops it before its last tree, where it is a single classifier."""
+    if "booster" in name:
+        objective = (
+            {"objective": "multi:softprob", "num_class": 3} if "three" in name else {"objective": "reg:logistic"}
+        )
+        return xgboost.train(objective, xgboost.DMatrix(values, labels), 25)
+    if "regressor" in name:
+        return xgboost.XGBRegressor(**XGBOOST).fit(values, values.a * values.b)
+    if "forest" in name:
+        return xgboost.XGBRFClassifier(**XGBOOST).fit(values, labels)
+    if "pipeline" in name:
+        scaled = pipelines.make_pipeline(encoders.StandardScaler(), xgboost.XGBClassifier(**XGBOOST))
+        return scaled.fit(values, labels)
+    patient = xgboost.XGBClassifier(**{**XGBOOST, "learning_rate": 1, "early_stopping_rounds": 3})
+    return patient.fit(values[:300], labels[:300], eval_set=[(values[300:], labels[300:])], verbose=False)
+
+
 def save(folder: Path, name: str) -> Path:
     estimator, kinds = fitted(name)
     flavor, method = MODELS[name]
     more: dict[str, Any] = {"signature": signature(kinds), "pip_requirements": []}
     if flavor == "sklearn":
         more |= {"pyfunc_predict_fn": method}
-    saver = {"sklearn": mlflow_sklearn, "lightgbm": mlflow_lightgbm}[flavor]
-    if name != "booster":
+    saver = {"sklearn": mlflow_sklearn, "lightgbm": mlflow_lightgbm, "xgboost": mlflow_xgboost}[flavor]
+    if name != "booster" and flavor != "xgboost":
         more |= {"serialization_format": "cloudpickle"}
     cast("Flavor", saver).save_model(estimator, str(folder), **more)
     return folder
 
 
-def rows_of(kinds: Mapping[str, str], count: int, rng: random.Random) -> list[Row]:
+def rows_of(kinds: Mapping[str, str], count: int, rng: random.Random, most: float) -> list[Row]:
     draw = {
-        "double": lambda: rng.choice((rng.gauss(0, 2), rng.gauss(0, 2), 1e300, -0.0, None)),
+        "double": lambda: rng.choice((rng.gauss(0, 2), rng.gauss(0, 2), most, -0.0, None)),
         "long": lambda: rng.randint(-60, 60),
         "integer": lambda: rng.randint(-1, 9),
         "string": lambda: rng.choice((*WORDS, "x", "new")),
@@ -91,7 +122,8 @@ def test_plain_rows_are_answered_without_a_table_as_pyfunc_answers_the_table(nam
     pyfunc, rng = cast("Any", load(tmp_path / "model")), random.Random(name)
     for _ in range(8):
         sizes = [rng.choice((1, 1, 2, 30)) for _ in range(rng.randint(1, 6))]
-        rows = rows_of({column.name: column.kind for column in columns}, sum(sizes), rng)
+        most = 1e30 if "xgboost's booster" in name else 1e300
+        rows = rows_of({column.name: column.kind for column in columns}, sum(sizes), rng, most)
         frame = pd.DataFrame(rows, columns=loaded.signature.names)
         frame = frame.astype({c.name: {"integer": "int32", "long": "int64"}.get(c.kind, "object") for c in columns})
         frame = frame.astype({column.name: "float64" for column in columns if column.kind == "double"})
@@ -111,3 +143,26 @@ def test_a_model_with_more_parameters_than_its_class_has_is_left_to_pyfunc() -> 
     assert boosted(lightgbm.LGBMClassifier(**SETTINGS).fit(values, labels), "predict")
     hasty = lightgbm.LGBMClassifier(**SETTINGS, pred_early_stop=True).fit(values, labels)
     assert boosted(hasty, "predict") is None
+
+
+def test_a_number_that_a_booster_of_xgboost_refuses_is_refused_without_a_table_too(tmp_path: Path) -> None:
+    loaded = model.load(save(tmp_path / "model", "xgboost's booster"), "xgboost's booster")
+    assert len(loaded.ways) == 2
+    for way in loaded.ways:
+        with pytest.raises(Exception, match="`inf` or a value too large"):
+            way([(1e300, 1, 1.0, 1)], [1])
+
+
+def test_xgboost_is_not_asked_about_columns_in_another_order_than_it_learned(tmp_path: Path) -> None:
+    values, labels = table(200)
+    fitted_otherwise = xgboost.XGBClassifier(**XGBOOST).fit(values[list("dcba")], labels)
+    cast("Flavor", mlflow_xgboost).save_model(
+        fitted_otherwise, str(tmp_path), signature=signature(COLUMNS), pip_requirements=[]
+    )
+    assert not model.load(tmp_path, "otherwise").together
+
+
+def test_xgboost_that_learned_from_words_of_a_table_is_left_to_pyfunc() -> None:
+    values, labels = table(200)
+    worded = values.assign(a=pd.Categorical(values.b % 3))
+    assert boosted(xgboost.XGBClassifier(**XGBOOST, enable_categorical=True).fit(worded, labels), "predict") is None
