@@ -15,6 +15,7 @@ Answer: TypeAlias = Callable[[Matrix], Matrix]
 # Parameters that LightGBM reads when it predicts, under all their names; its classes take any and name none of these.
 PREDICTION = re.compile("pred|iteration|raw_score|leaf_index|contrib")
 REGRESSIONS = frozenset({"LGBMRanker", "LGBMRegressor"})
+BOOSTER = "lightgbm.basic.Booster"
 LIGHTGBM = frozenset({"lightgbm.basic", "lightgbm.sklearn"})
 XGBOOST = frozenset({"xgboost.core", "xgboost.sklearn"})
 WORDS = "c"
@@ -48,35 +49,41 @@ def boosted(model: object, method: str) -> Boosted | None:
     return _xgboost(model, method) if kind.__module__ in XGBOOST else None
 
 
-def on_table(model: object, method: str) -> Callable[[Any], object]:
-    """The model's `method`, for a table: XGBoost's plain boosters take none by themselves."""
-    if type(model).__module__ in XGBOOST and type(model).__name__ == "Booster":
-        xgboost = importlib.import_module("xgboost")
-        return lambda table: cast("Any", model).predict(xgboost.DMatrix(table))
-    return cast("Callable[[Any], object]", getattr(model, method))
+def saves_itself(kind: str) -> bool:
+    """Whether MLflow leaves it to a model of this class to write its file, and pickles nothing."""
+    return kind == BOOSTER or kind.rpartition(".")[0] in XGBOOST
 
 
-def restored_by_xgboost(kind: str, file: object) -> object:
-    """The model in the file, of the class that was saved."""
+def restored(kind: str, file: object) -> object:
+    """The model in the file that it wrote itself, of the class that was saved."""
     module, _, name = kind.rpartition(".")
-    model = getattr(importlib.import_module(module), name)()
+    made = getattr(importlib.import_module(module), name)
+    if kind == BOOSTER:
+        return made(model_file=file)
+    model = made()
     model.load_model(file)
     return model
 
 
+def predicting(model: object, method: str, *, by_name: bool = True) -> Callable[[Any], object]:
+    """The model's `method`, for a table, or for a matrix if its columns need not be found `by_name`.
+
+    XGBoost's plain boosters take neither by themselves.
+    """
+    if type(model).__module__ in XGBOOST and type(model).__name__ == "Booster":
+        xgboost = importlib.import_module("xgboost")
+        return lambda data: cast("Any", model).predict(xgboost.DMatrix(data), validate_features=by_name)
+    return cast("Callable[[Any], object]", getattr(model, method))
+
+
 def _xgboost(model: object, method: str) -> Boosted | None:
-    xgboost, fitted = importlib.import_module("xgboost"), cast("Any", model)
-    alone = type(model).__name__ == "Booster"
-    booster = fitted if alone else fitted.get_booster()
+    fitted = cast("Any", model)
+    # scikit-learn's interface to XGBoost does more than its booster: labels, the best iteration.
+    booster = fitted.get_booster() if hasattr(model, "get_booster") else fitted
     if WORDS in (booster.feature_types or ()) or not hasattr(model, method):
         return None
     booster.set_param({"nthread": 1})
-
-    def answer(matrix: Matrix) -> Matrix:
-        if alone:
-            return cast("Matrix", booster.predict(xgboost.DMatrix(matrix), validate_features=False))
-        return cast("Matrix", getattr(fitted, method)(matrix))
-
+    answer = cast("Answer", predicting(model, method, by_name=False))
     return Boosted(width=booster.num_features(), names=booster.feature_names, answer=answer)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import yaml
 
 from serving.answers import Answer
-from serving.boosted import XGBOOST, on_table, restored_by_xgboost
+from serving.boosted import predicting, restored, saves_itself
 from serving.estimators import Rows, UnsureError, taken_apart
 from serving.failure import ServingError
 from serving.forms import Forms, Row, forms_of
@@ -24,7 +24,6 @@ LOG = logging.getLogger("serving")
 EXAMPLE = "serving_input_example.json"
 # By what loads it, the flavour that says how one object was saved.
 FLAVORS = {"mlflow.sklearn": "sklearn", "mlflow.lightgbm": "lightgbm", "mlflow.xgboost": "xgboost"}
-BOOSTER = "lightgbm.basic.Booster"
 METHODS = frozenset({"predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba"})
 # What every way must agree on, besides the model's own example.
 PROBES: Mapping[Kind, Sequence[Any]] = {
@@ -125,27 +124,23 @@ def _is_one_object(metadata: Mapping[str, Any]) -> bool:
     """Nothing but one object of scikit-learn's, LightGBM's or XGBoost's, without code of its own."""
     function = metadata["flavors"]["python_function"]
     flavor = metadata["flavors"].get(FLAVORS.get(function["loader_module"]), {})
-    boosts = flavor.get("model_class") == BOOSTER or _is_of_xgboost(flavor)
     return (
         bool(flavor)
         and not function.get("code")
         and not flavor.get("code")
         and function.get("predict_fn", "predict") in METHODS
-        and (boosts or flavor.get("serialization_format") in {"skops", "cloudpickle", "pickle"})
+        and (
+            saves_itself(flavor.get("model_class", ""))
+            or flavor.get("serialization_format") in {"skops", "cloudpickle", "pickle"}
+        )
     )
-
-
-def _is_of_xgboost(flavor: Mapping[str, Any]) -> bool:
-    return str(flavor.get("model_class")).rpartition(".")[0] in XGBOOST
 
 
 def _restored(folder: Path, flavor: Mapping[str, Any]) -> object:
     """The object, as MLflow restores it."""
     file = folder / flavor.get("pickled_model", flavor.get("data", ""))
-    if flavor.get("model_class") == BOOSTER:
-        return importlib.import_module("lightgbm").Booster(model_file=file)
-    if _is_of_xgboost(flavor):
-        return restored_by_xgboost(flavor["model_class"], file)
+    if saves_itself(kind := flavor.get("model_class", "")):
+        return restored(kind, file)
     if flavor["serialization_format"] == "skops":
         return importlib.import_module("skops.io").load(file, trusted=flavor.get("skops_trusted_types"))
     return cast("object", pickle.loads(file.read_bytes()))  # what cloudpickle wrote, too
@@ -157,7 +152,7 @@ def _one_object(folder: Path, metadata: Mapping[str, Any]) -> Model:
     estimator = _restored(folder, metadata["flavors"][FLAVORS[function["loader_module"]]])
     predict_in_one_thread(estimator)
     name: str = function.get("predict_fn", "predict")
-    method = on_table(estimator, name)
+    method = predicting(estimator, name)
     signature = read_signature(metadata)
     forms = forms_of(signature, rows_alone=True)
     ways: list[Rows] = []

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
+from lab import paths
+
 ROOT = Path(__file__).parent.parent.parent
 LAB = Path(sys.executable).parent / "lab"
 ENDPOINT = "churn-predictor"
@@ -163,6 +165,12 @@ def answering(platform: Platform) -> set[str]:
         return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
     return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", ENDPOINT) if is_ready(pod)}
+
+
+def asking_the_lab() -> dict[str, str]:
+    """The environment of a program that goes to the lab's cluster by itself, and not through `lab`."""
+    path = f"{paths.binaries()}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "KUBECONFIG": str(paths.kubeconfig()), "PATH": path}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

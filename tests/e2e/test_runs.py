@@ -10,9 +10,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from lab import paths, stores
+from lab import stores
 from lab.cluster import forward
-from tests.e2e.conftest import ENDPOINT, LAB, Platform, parameters_of, pods, training_jobs, wait_for
+from tests.e2e.conftest import ENDPOINT, LAB, Platform, asking_the_lab, parameters_of, pods, training_jobs, wait_for
 from training import candidate, tracking, versions
 
 pytestmark = pytest.mark.e2e
@@ -38,9 +38,7 @@ def training(platform: Platform) -> Iterator[Platform]:
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "KUBECONFIG": str(paths.kubeconfig())}
-    environment["PATH"] = f"{paths.binaries()}{os.pathsep}{environment['PATH']}"
-    return subprocess.Popen([RUNS, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([RUNS, *arguments], env=asking_the_lab(), stdout=subprocess.PIPE, text=True)
 
 
 def said_by(*arguments: str) -> tuple[int, list[str]]:
