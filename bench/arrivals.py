@@ -7,8 +7,8 @@ were due, not from when a tired client got round to asking.
 import asyncio
 import re
 import statistics
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast
@@ -31,17 +31,23 @@ class Answer:
 
 @dataclass
 class Load:
-    """Requests at a fixed rate, one after the other on as many kept connections as are needed."""
+    """Requests at a fixed rate, on as many kept connections as are needed, each taken in its turn.
+
+    Who listens by `heard` gets every answer with what was read of it: the head, and the body.
+    """
 
     port: int
     request: bytes
+    host: str = "127.0.0.1"
+    heard: Callable[[Answer, bytes, bytes], None] | None = None
     answers: list[Answer] = field(default_factory=list[Answer])
     connections: int = 0
-    _idle: list["_Connection"] = field(default_factory=list["_Connection"])
+    _idle: deque["_Connection"] = field(default_factory=deque["_Connection"])
     _opening: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
     _landed: asyncio.Event = field(default_factory=asyncio.Event)
     _flying: int = 0
     _ends: bool = False
+    _stopped: bool = False
     _start: float = 0
 
     async def run(self, phases: Sequence[tuple[float, float]]) -> None:
@@ -49,12 +55,12 @@ class Load:
         self._start = due = perf_counter()
         for rate, seconds in phases:
             end = due + seconds
-            while due < end:
+            while due < end and not self._stopped:
                 if (early := due - perf_counter()) > 0:
                     await asyncio.sleep(early)
                 self._flying += 1
                 if self._idle:
-                    self._idle.pop().send(due)
+                    self._idle.popleft().send(due)
                 else:
                     opening = asyncio.ensure_future(self._open(due))
                     self._opening.add(opening)
@@ -65,22 +71,31 @@ class Load:
             async with asyncio.timeout(PATIENCE):
                 await self._landed.wait()
 
+    def stop(self) -> None:
+        """No more requests: `run` returns when those on their way are answered."""
+        self._stopped = True
+
     async def _open(self, due: float) -> None:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), "127.0.0.1", self.port
+                lambda: _Connection(self), self.host, self.port
             )
         except OSError:
             self.answered(due, CUT)
         else:
             connection.send(due)
 
-    def answered(self, due: float, status: int, connection: "_Connection | None" = None) -> None:
+    def answered(
+        self, due: float, status: int, connection: "_Connection | None" = None, head: bytes = b"", body: bytes = b""
+    ) -> None:
         """The request that was due then has its answer; the connection, if it is kept, may take another."""
         self._flying -= 1
         if self._ends and not self._flying:
             self._landed.set()
-        self.answers.append(Answer(due - self._start, status, perf_counter() - due))
+        answer = Answer(due - self._start, status, perf_counter() - due)
+        self.answers.append(answer)
+        if self.heard:
+            self.heard(answer, head, body)
         if connection:
             self._idle.append(connection)
 
@@ -114,7 +129,7 @@ class _Connection(asyncio.Protocol):
             return
         due, self._due, self._read = self._due, None, b""
         keeps = b"connection: close" not in head.lower()
-        self._load.answered(due, int(head[9:12]), self if keeps else None)
+        self._load.answered(due, int(head[9:12]), self if keeps else None, head, body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

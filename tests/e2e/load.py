@@ -1,19 +1,28 @@
-"""A bounded load at a fixed rate: each answer is kept with who gave it and how long after its time it came."""
+"""A bounded load at a fixed rate: each answer is kept with who gave it and how long after its time it came.
 
-import asyncio
+It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND`: what a test does meanwhile holds up no
+request. It reads the body from stdin, ends at SIGTERM, and prints a line of JSON for each answer.
+"""
+
+import json
 import math
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
+from bench import arrivals
 
 MOST_SECONDS = 300
-CONNECTIONS = 100
+VERSION = re.compile(rb"x-model-version: *(\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,28 +54,13 @@ class Answers:
         seconds = sorted(answer.seconds for answer in self.all if since <= answer.due < until)
         return 1000 * seconds[math.ceil(0.99 * len(seconds)) - 1]
 
-
-async def _request(client: httpx.AsyncClient, url: str, body: object, due: float, answers: Answers) -> None:
-    try:
-        answer = await client.post(url, json=body)
-    except httpx.HTTPError as error:
-        answers.failures.append(repr(error))
-        return
-    if answer.is_error or "predictions" not in answer.json():
-        answers.failures.append(f"{answer.status_code} {answer.text[:200]}")
-    answers.all.append(Answered(due, time.monotonic() - due, answer.headers.get("X-Model-Version", "none named")))
-
-
-async def _arrivals(url: str, body: object, per_second: int, answers: Answers, stop: threading.Event) -> None:
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    start = time.monotonic()
-    async with httpx.AsyncClient(timeout=30, limits=limits) as client, asyncio.TaskGroup() as group:
-        for number in count():
-            due = start + number / per_second
-            if stop.is_set() or due > start + MOST_SECONDS:
-                return
-            await asyncio.sleep(due - time.monotonic())
-            group.create_task(_request(client, url, body, due, answers))
+    def read(self, lines: Iterable[str]) -> None:
+        """All that the lines say."""
+        for line in lines:
+            said = json.loads(line)
+            if failure := said.pop("failure"):
+                self.failures.append(failure)
+            self.all.append(Answered(**said))
 
 
 @contextmanager
@@ -75,11 +69,47 @@ def load(url: str, body: object, *, per_second: int = 100) -> Generator[Answers]
 
     Nothing is tried again: a request that got no answer counts as a failure.
     """
-    answers, stop = Answers(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_arrivals(url, body, per_second, answers, stop)))
-    thread.start()
-    try:
-        yield answers
-    finally:
-        stop.set()
-        thread.join()
+    answers, where = Answers(), urlsplit(url)
+    command = [sys.executable, "-m", __name__, where.hostname or "", str(where.port), str(per_second)]
+    root = Path(__file__).parent.parent.parent
+    with subprocess.Popen(
+        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("Popen was asked for both")
+        process.stdin.write(json.dumps(body))
+        process.stdin.close()
+        reader = threading.Thread(target=answers.read, args=(process.stdout,))
+        reader.start()
+        try:
+            yield answers
+        finally:
+            process.terminate()
+            reader.join()
+    if process.returncode:
+        raise RuntimeError(f"the load ended with {process.returncode}")
+
+
+def main() -> None:
+    """The load, to its end."""
+    host, port, per_second = sys.argv[1:]
+    start = time.monotonic()
+
+    def tell(answer: arrivals.Answer, head: bytes, body: bytes) -> None:
+        version = VERSION.search(head)
+        whole = answer.status == 200 and b'"predictions"' in body
+        said = {
+            "due": start + answer.due,
+            "seconds": answer.took,
+            "version": version[1].decode() if version else "none named",
+            "failure": None if whole else f"{answer.status or 'cut'} {body[:200].decode(errors='replace')}",
+        }
+        print(json.dumps(said), flush=True)
+
+    sent = arrivals.Load(int(port), arrivals.post(sys.stdin.read()), host, tell)
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sent.stop())
+    arrivals.run(sent, [(float(per_second), MOST_SECONDS)])
+
+
+if __name__ == "__main__":
+    main()

@@ -61,9 +61,10 @@ def release(platform: Platform, version: int, answers: Answers) -> None:
     began = time.monotonic()
     platform.up()
     wait_for("an answer of the new version", lambda: answers.latest == str(version), seconds=60)
-    took, slow = time.monotonic() - began, answers.p99(began)
-    print(f"release {before} -> {version}: {took:.0f} s, p99 {slow:.1f} ms, so far {dict(answers.by_version)}")
+    took = time.monotonic() - began
     wait_until_alone(platform, version)
+    said = f"live after {took:.0f} s, alone after {time.monotonic() - began:.0f} s, p99 {answers.p99(began):.1f} ms"
+    print(f"release {before} -> {version}: {said}, so far {dict(answers.by_version)}")
 
 
 def test_up_serves_the_version_it_trained(platform: Platform) -> None:
@@ -134,6 +135,7 @@ def test_releases_a_lost_pod_and_a_drain_under_load_lose_no_request(
         platform.up()
         wait_for("two pods", lambda: len(answering(platform)) == 2, seconds=60)
         with load(f"{platform.endpoint_url()}/invocations", {"dataframe_records": CUSTOMERS}) as answers:
+            wait_for("an answer", lambda: answers.latest, seconds=20)
             began = time.monotonic()
             wait_for("ten seconds of answers", lambda: time.monotonic() > began + 10, seconds=20)
             print(f"before: p99 {answers.p99(began):.1f} ms")
