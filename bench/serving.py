@@ -31,8 +31,8 @@ ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "serving_peers"
 CASES = [(1, 1), (1, 16), (100, 1), (100, 16)]  # rows, connections
 PATIENCE = 180  # seconds until a server answers
-MODELS = ("logistic", "forest", "boosted", "pyfunc")
-PEERLESS = {"boosted", "pyfunc"}  # the peers' environment has neither LightGBM nor MLflow
+MODELS = ("logistic", "forest", "lightgbm", "xgboost", "pyfunc")
+PEERLESS = {"lightgbm", "xgboost", "pyfunc"}  # the peers' environment has neither of the two, nor MLflow
 MAKE_MODELS = """
 import sys
 import mlflow
@@ -45,6 +45,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from xgboost import XGBClassifier
 
 rng = np.random.default_rng(0)
 table = pd.DataFrame(rng.normal(size=(4000, 4)), columns=list("abcd"))
@@ -60,11 +61,13 @@ class Sum(PythonModel):
 for name, model in {
     "logistic": make_pipeline(StandardScaler(), LogisticRegression()),
     "forest": RandomForestClassifier(200, max_depth=15, random_state=0, n_jobs=1),
-    "boosted": LGBMClassifier(n_estimators=200, n_jobs=1, verbosity=-1, random_state=0),
+    "lightgbm": LGBMClassifier(n_estimators=200, n_jobs=1, verbosity=-1, random_state=0),
 }.items():
     mlflow.sklearn.save_model(
         model.fit(table, label), f"{sys.argv[1]}/{name}/1", serialization_format="cloudpickle", **more
     )
+trees = XGBClassifier(n_estimators=200, n_jobs=1, random_state=0).fit(table, label)
+mlflow.xgboost.save_model(trees, f"{sys.argv[1]}/xgboost/1", **more)
 mlflow.pyfunc.save_model(f"{sys.argv[1]}/pyfunc/1", python_model=Sum(), **more)
 """
 LUA = """wrk.method = "POST"

@@ -133,7 +133,6 @@ def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
             {
                 **_model(args),
                 **args.artifact_store.environment,
-                "MLFLOW_DISABLE_TELEMETRY": "true",
                 "MLFLOW_TRACKING_URI": args.tracking_url,
             }
         ),

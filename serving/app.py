@@ -8,6 +8,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -102,7 +103,7 @@ def warm(model: Model, settings: ServerSettings) -> None:
 class Server:
     """Answers for one loaded model; never predicts on the event loop.
 
-    Every function in `watchers` is called on the event loop with each call that was predicted, and those in `at_stop`
+    Every function in `watchers` is called on the event loop with each call that has an answer, and those in `at_stop`
     after the last of them.
     """
 
@@ -143,9 +144,13 @@ class Server:
         if path == "/invocations" and method == "POST":
             self.metrics.in_flight += 1
             try:
-                answer = (
-                    self._refuse(answers.leaving()) if leaving else await self._invocation(head, receive, request_id)
+                call = Call(
+                    content_type=head[b"content-type"].decode("latin-1") if b"content-type" in head else None,
+                    body=b"",
+                    request_id=request_id.decode(),
+                    trace=head.get(b"traceparent", b"").decode("latin-1"),
                 )
+                answer = self._refuse(call, answers.leaving()) if leaving else await self._invocation(call, receive)
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
@@ -196,9 +201,8 @@ class Server:
         self.draining = True
         LOG.info("draining %s", self.settings.title)
 
-    async def _invocation(self, head: Mapping[bytes, bytes], receive: Receive, request_id: bytes) -> Answer | None:
-        """The answer, or None when nobody is there to read it."""
-        arrived = perf_counter()
+    async def _invocation(self, call: Call, receive: Receive) -> Answer | None:
+        """The answer to the call, whose body is still to come, or None when nobody is there to read it."""
         limit = self.settings.max_request_bytes
         try:
             message = await receive()
@@ -209,33 +213,26 @@ class Server:
                 async with asyncio.timeout(self.settings.deadline_seconds):
                     body = await _rest(body, receive, limit)
         except TimeoutError:
-            return self._refuse(answers.too_slow(self.settings.deadline_seconds))
+            return self._refuse(call, answers.too_slow(self.settings.deadline_seconds))
         if body is None:
             return None
         if len(body) > limit:
-            return self._refuse(answers.too_large(limit))
-        content_type = head.get(b"content-type")
-        call = Call(
-            content_type=None if content_type is None else content_type.decode("latin-1"),
-            body=body,
-            request_id=request_id.decode(),
-            trace=head.get(b"traceparent", b"").decode("latin-1"),
-            arrived=arrived,
-        )
+            return self._refuse(call, answers.too_large(limit))
+        call.body = body
         return await self._predicted(call)
 
     async def _predicted(self, call: Call) -> Answer:
         if self._threads is None or self._loop is None:
             raise RuntimeError("the server was not started")
         if full := self._full(self._threads):
-            return self._refuse(full)
+            return self._refuse(call, full)
         call.waiting = waiting = self._loop.create_future()
-        alarm = self._loop.call_later(self.settings.deadline_seconds, self._give_up, waiting)
+        alarm = self._loop.call_later(self.settings.deadline_seconds, self._give_up, call)
         self._threads.put(call)
         try:
             return await waiting
         except asyncio.CancelledError:  # the time to finish is over
-            return self._refuse(answers.leaving())
+            return self._refuse(call, answers.leaving())
         finally:
             alarm.cancel()
 
@@ -257,9 +254,9 @@ class Server:
         else:
             self._slow.put(call)
 
-    def _give_up(self, waiting: asyncio.Future[Answer]) -> None:
-        if not waiting.done():
-            waiting.set_result(self._refuse(answers.too_late(self.settings.deadline_seconds)))
+    def _give_up(self, call: Call) -> None:
+        if call.waiting and not call.waiting.done():
+            call.waiting.set_result(self._refuse(call, answers.too_late(self.settings.deadline_seconds)))
 
     def _deliver(self, calls: Sequence[Call]) -> None:
         """Called in the threads."""
@@ -272,12 +269,17 @@ class Server:
             if call.waiting and call.answer:
                 call.waiting.set_result(call.answer)
         self.metrics.answered(awaited)
+        self._show(awaited)
+
+    def _show(self, calls: Sequence[Call]) -> None:
         for watch in self.watchers:
-            for call in awaited:
+            for call in calls:
                 watch(call)
 
-    def _refuse(self, answer: Answer) -> Answer:
+    def _refuse(self, call: Call, answer: Answer) -> Answer:
         self.metrics.refused(answer.status)
+        # Not the call itself, which a thread may be at work on still.
+        self._show([replace(call, answer=answer, predicted=0, finished=perf_counter(), waiting=None)])
         if not self._refused and self._loop:
             self._loop.call_later(LOG_EVERY, self._tell_refusals)
         self._refused[answer.status] += 1

@@ -8,46 +8,25 @@ others than were registered. 1: MLflow or the artifact store did not answer.
 import errno
 import hashlib
 import logging
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+from urllib.parse import urlsplit
 
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
-from mlflow.entities import FileInfo
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.tracking import MlflowClient
-
-from serving import logs
+from serving import bucket, logs
 from serving.failure import ServingError, leave
+from serving.registry import Registry, RegistryError, UnknownError
 from serving.settings import FetchSettings, Termination
 
 LOG = logging.getLogger("serving")
 Result = TypeVar("Result")
 MODEL_DIGEST = "model_digest"
-NOTE = b"registered_model_meta"  # written beside the files of a version by whoever loads it; into the store, if local
-UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
-STORE_ERRORS = (Boto3Error, BotoCoreError, ClientError, MlflowException, OSError)
-
-
-class _Named(Protocol):
-    name: str
-
-
-class _Tagged(Protocol):
-    tags: Mapping[str, str]
-
-
-class _Repository(Protocol):
-    """MLflow's artifact repositories are typed in part; this is all of one that is used here."""
-
-    def list_artifacts(self, path: str | None) -> list[FileInfo]: ...
-    def download_artifacts(self, artifact_path: str, dst_path: str) -> object: ...
+NOTE = b"registered_model_meta"  # written beside the files of a version by whoever loads it with MLflow
+AT_ONCE = 8  # files, of which a large one comes in several streams
 
 
 def main() -> int:
@@ -69,7 +48,6 @@ def fetch(settings: FetchSettings) -> None:
     if settings.version_dir.exists():
         LOG.info("%s is already in %s", settings.title, settings.version_dir)
         return
-    settings.prepare_process()
     source, digest = _locate(settings)
     if not digest:
         LOG.warning("%s has no tag %s: its files are served unverified", settings.title, MODEL_DIGEST)
@@ -81,29 +59,24 @@ def fetch(settings: FetchSettings) -> None:
 
 def _locate(settings: FetchSettings) -> tuple[str, str | None]:
     """Where the files of the version lie, and their digest if there is one, as the registry says."""
-    client = MlflowClient(tracking_uri=settings.mlflow_tracking_uri)
-    name, version = settings.model, str(settings.model_version)
+    registry = Registry(settings.mlflow_tracking_uri)
 
     def ask() -> tuple[str, str | None]:
         try:
-            tags = cast("_Tagged", client.get_model_version(name, version)).tags
-            return client.get_model_version_download_uri(name, version), tags.get(MODEL_DIGEST)
-        except MlflowException as error:
-            if error.error_code != UNKNOWN:
-                raise
-            raise ServingError(_what_exists(client, name, version), final=True) from error
+            source, tags = registry.version(settings.model, settings.model_version)
+        except UnknownError as error:
+            raise ServingError(_what_exists(registry, settings), final=True) from error
+        return source, tags.get(MODEL_DIGEST)
 
     return _patiently(ask, f"MLflow at {settings.mlflow_tracking_uri}", settings)
 
 
-def _what_exists(client: MlflowClient, name: str, version: str) -> str:
-    known = sorted(int(found.version) for found in client.search_model_versions(f"name = '{name}'"))
-    if known:
-        return f"{name} has no version {version}; versions that exist: {', '.join(map(str, known))}"
-    models = sorted(model.name for model in cast("list[_Named]", client.search_registered_models()))
-    return (
-        f"there is no model {name} in the registry; models that exist: {', '.join(models) or 'none; train one first'}"
-    )
+def _what_exists(registry: Registry, settings: FetchSettings) -> str:
+    if known := registry.versions(settings.model):
+        numbers = ", ".join(map(str, known))
+        return f"{settings.model} has no version {settings.model_version}; versions that exist: {numbers}"
+    models = ", ".join(registry.models()) or "none; train one first"
+    return f"there is no model {settings.model} in the registry; models that exist: {models}"
 
 
 def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings) -> Result:
@@ -113,10 +86,9 @@ def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings)
     while True:
         try:
             return action()
-        except STORE_ERRORS as error:
+        except (RegistryError, *bucket.errors()) as error:
             fault = _fault(error)
-            # Not by its number: MLflow puts the errors of its download threads into one text.
-            if os.strerror(errno.ENOSPC) in fault:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise ServingError(
                     f"no space left in {settings.model_dir} for {settings.title}; give the volume a larger size limit"
                 ) from error
@@ -133,17 +105,27 @@ def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings)
 
 def _download(settings: FetchSettings, source: str, digest: str | None) -> int:
     """The version's folder, complete and as registered, in one step. Returns its size in bytes."""
-    repository = cast("_Repository", get_artifact_repository(source, tracking_uri=settings.mlflow_tracking_uri))
-    promised = dict(_files(repository))
+    where = urlsplit(source)
+    if where.scheme != "s3":
+        fault = f"has its files at {source}, and they are fetched from s3:// alone"
+        raise ServingError(f"{settings.title} {fault}; register it with an artifact store in S3", final=True)
+    store, prefix = bucket.client(), f"{where.path.strip('/')}/"
+    promised = _files(store, where.netloc, prefix)
     if "MLmodel" not in promised:
         fault = "its files were deleted or never written"
         raise ServingError(f"{settings.title} has no model at {source}: {fault}; serve another version", final=True)
+    if outside := [path for path in promised if ".." in PurePosixPath(path).parts or path.startswith("/")]:
+        raise ServingError(f"{settings.title} has files out of its folder: {', '.join(outside)}", final=True)
     part = settings.version_dir.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    repository.download_artifacts("", str(part))
-    wrong = [path for path, size in promised.items() if not _is_whole(part / path, size)]
-    if wrong:
+
+    def get(path: str) -> None:
+        (part / path).parent.mkdir(parents=True, exist_ok=True)
+        store.download_file(where.netloc, prefix + path, str(part / path))
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(get, promised))
+    if wrong := [path for path, size in promised.items() if (part / path).stat().st_size != size]:
         raise ServingError(f"{settings.title} came incomplete from {source}: {', '.join(wrong)}; try again")
     if digest and (found := digest_of(part)) != digest:
         shutil.rmtree(part)
@@ -154,7 +136,15 @@ def _download(settings: FetchSettings, source: str, digest: str | None) -> int:
             final=True,
         )
     part.rename(settings.version_dir)
-    return sum(size or 0 for size in promised.values())
+    return sum(promised.values())
+
+
+def _files(store: bucket.Client, name: str, prefix: str) -> Mapping[str, int]:
+    """The sizes of all files in the folder of the bucket, by their paths in it."""
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
+    found = (entry for page in pages for entry in page.get("Contents", []))
+    # A key that ends with a slash is what consoles show as an empty folder.
+    return {entry["Key"].removeprefix(prefix): entry["Size"] for entry in found if not entry["Key"].endswith("/")}
 
 
 def digest_of(folder: Path) -> str:
@@ -172,23 +162,11 @@ def digest_of(folder: Path) -> str:
     return listed.hexdigest()
 
 
-def _files(repository: _Repository, folder: str | None = None) -> Iterator[tuple[str, int | None]]:
-    for entry in repository.list_artifacts(folder):
-        if entry.is_dir:
-            yield from _files(repository, entry.path)
-        else:
-            yield entry.path, entry.file_size
-
-
 def _fault(error: BaseException) -> str:
     """The innermost reason: `Connection refused`, not what five layers made of it."""
-    while inner := error.__cause__ or error.__context__:
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
     return " ".join(str(error).split())[:300]
-
-
-def _is_whole(file: Path, size: int | None) -> bool:
-    return file.is_file() and size in (None, file.stat().st_size)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from serving.cpus import cpu_limit
 from serving.failure import ServingError
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Url = Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
 THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -61,17 +62,12 @@ class Settings(Termination):
 class FetchSettings(Settings):
     """Settings of the init container."""
 
-    mlflow_tracking_uri: Text = Field(
+    mlflow_tracking_uri: Url = Field(
         description="the MLflow server that knows the model", examples=["http://mlflow.mlops-platform:5000"]
     )
     mlflow_patience_seconds: float = Field(
         20, ge=0, le=600, description="how long to wait for an MLflow or a store that does not answer", examples=["20"]
     )
-
-    def prepare_process(self) -> None:
-        """MLflow's client answers soon: waiting is ours, with a line for each try; its own is silent for minutes."""
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "10"
 
 
 class ServerSettings(Settings):
@@ -125,7 +121,7 @@ class ServerSettings(Settings):
         4 << 20, ge=1, description="a file of the log of this size is closed, and can be shipped", examples=["4194304"]
     )
     prediction_log_segment_seconds: float = Field(60, gt=0, description="and so is one of this age", examples=["60"])
-    otel_exporter_otlp_endpoint: Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")] | None = Field(
+    otel_exporter_otlp_endpoint: Url | None = Field(
         None,
         description="where an OpenTelemetry collector takes OTLP over HTTP; without it there are no traces",
         examples=["http://collector.observability:4318"],

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from serving import logs, segments
+from serving import bucket, logs, segments
 from serving.failure import ServingError, leave
 from serving.settings import ShipSettings, Termination
 
@@ -66,8 +66,8 @@ class Shipper:
             try:
                 body = self._table(segment)
                 if body is not None:
-                    self._put(Bucket=self._settings.artifact_bucket, Key=self.key(segment), Body=body)
-            except self._store_errors as error:
+                    self._store.put_object(Bucket=self._settings.artifact_bucket, Key=self.key(segment), Body=body)
+            except bucket.errors() as error:
                 LOG.warning("the prediction log waits, in %s: %s", self.folder, " ".join(str(error).split())[:300])
                 return False
             segment.unlink(missing_ok=True)
@@ -95,20 +95,8 @@ class Shipper:
             return None
 
     @cached_property
-    def _put(self) -> Callable[..., object]:
-        config = import_module("botocore.config").Config(
-            # Pauses between tries are ours, with a line for each.
-            connect_timeout=5,
-            read_timeout=30,
-            retries={"total_max_attempts": 1},
-            request_checksum_calculation="when_required",
-        )
-        return cast("Any", import_module("boto3")).client("s3", config=config).put_object
-
-    @cached_property
-    def _store_errors(self) -> tuple[type[Exception], ...]:
-        errors = import_module("botocore.exceptions")
-        return (errors.BotoCoreError, errors.ClientError, OSError)
+    def _store(self) -> bucket.Client:
+        return bucket.client()
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ AWS_DATA, AWS_SERVICES = "botocore/data/*/", frozenset({"s3", "sts"})
 SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx", ".tp"})
 # What a server may come to, whichever flavour its model has and whatever body it meets.
 IMPORTED = (
-    "boto3", "httptools", "lightgbm", "mlflow.lightgbm", "mlflow.pyfunc.scoring_server", "mlflow.sklearn",
-    "mlflow.tracking", "mlflow.xgboost", "msgspec", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
+    "boto3.s3.inject", "httptools", "lightgbm", "mlflow.lightgbm", "mlflow.pyfunc.scoring_server", "mlflow.sklearn",
+    "mlflow.xgboost", "msgspec", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
     "prometheus_client", "pyarrow.dataset", "pyarrow.fs", "pyarrow.parquet", "pydantic_settings", "scipy.special",
     "scipy.stats", "skops.io", "sklearn.compose", "sklearn.ensemble", "sklearn.impute", "sklearn.linear_model",
     "sklearn.neighbors", "sklearn.neural_network", "sklearn.pipeline", "sklearn.preprocessing", "sklearn.svm",

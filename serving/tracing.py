@@ -2,8 +2,8 @@
 
 The event loop makes a call's spans when its answer is on its way; one thread sends them. A collector that does not
 answer costs spans, the oldest first, and a line a minute in the log: no request waits for it, and a stop for
-CLOSING_SECONDS at most. Calls that are refused before a prediction (429, 503, 504) have no spans: the metrics count
-them.
+CLOSING_SECONDS at most. What is refused before its head has been read (431, 408, 503 for want of connections) has no
+spans: nobody knows yet what trace it is of.
 """
 
 import logging
@@ -43,7 +43,7 @@ def tracing(settings: ServerSettings) -> "Tracing":
 
 
 class Tracing:
-    """Sends a span, and one for each of its stages, of each call that it is shown and whose trace is sampled.
+    """Sends a span of each call that it is shown and whose trace is sampled, and if it was predicted one of each stage.
 
     A call's trace and its sampling are those of its traceparent; `sample` is the share of the calls without one. `of`
     is on each call's span.
@@ -94,9 +94,10 @@ class Tracing:
             whole.set_attribute("rows", len(call.rows))
         if status >= 500:
             whole.set_status(Status(StatusCode.ERROR))
-        inside = set_span_in_context(whole, Context())
-        for stage, (start, end) in zip(STAGES, pairwise(stages), strict=True):
-            self._tracer.start_span(stage, inside, start_time=start).end(end)
+        if call.predicted:
+            inside = set_span_in_context(whole, Context())
+            for stage, (start, end) in zip(STAGES, pairwise(stages), strict=True):
+                self._tracer.start_span(stage, inside, start_time=start).end(end)
         whole.end(stages[-1])
 
     def close(self) -> None:

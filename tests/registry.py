@@ -31,6 +31,10 @@ class Registry:
     uri: str
     dataset: Path
 
+    def files(self, version: int) -> Path:
+        """The folder with the files of the version."""
+        return Path(MlflowClient(self.uri).get_model_version_download_uri(MODEL, str(version)))
+
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:

@@ -157,14 +157,14 @@ def pods(platform: Platform, namespace: str, name: str) -> list[dict[str, Any]]:
     return platform.items("pods", "-n", namespace, "-l", f"app.kubernetes.io/instance={name}")
 
 
-def answering(platform: Platform) -> set[str]:
+def answering(platform: Platform, name: str = ENDPOINT) -> set[str]:
     """The pods of the endpoint that are ready and stay."""
 
     def is_ready(pod: Mapping[str, Any]) -> bool:
         conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
         return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
-    return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", ENDPOINT) if is_ready(pod)}
+    return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", name) if is_ready(pod)}
 
 
 def asking_the_lab() -> dict[str, str]:

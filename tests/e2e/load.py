@@ -1,7 +1,8 @@
 """A bounded load at a fixed rate: each answer is kept with who gave it and how long after its time it came.
 
-It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND`: what a test does meanwhile holds up no
-request. It reads the body from stdin, ends at SIGTERM, and prints a line of JSON for each answer.
+It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND`, which comes before all others: clients
+elsewhere share no CPU with what they ask, or with a test. It reads the body from stdin, ends at SIGTERM, and prints a
+line of JSON for each answer.
 """
 
 import json
@@ -14,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,19 +28,26 @@ VERSION = re.compile(rb"x-model-version: *(\S+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer: the moment when its request was due, by `time.monotonic`, and the seconds from then on."""
+    """One answer, or the end of the wait for it: when its request was due, by `time.monotonic`, and the seconds since.
+
+    `failure` says in words what was wrong, if anything was.
+    """
 
     due: float
     seconds: float
     version: str
+    failure: str | None
 
 
 @dataclass
 class Answers:
-    """What came back, and every failure in words."""
+    """What came back."""
 
     all: list[Answered] = field(default_factory=list[Answered])
-    failures: list[str] = field(default_factory=list[str])
+
+    @property
+    def failures(self) -> list[str]:
+        return [answer.failure for answer in self.all if answer.failure]
 
     @property
     def by_version(self) -> Counter[str]:
@@ -57,10 +65,7 @@ class Answers:
     def read(self, lines: Iterable[str]) -> None:
         """All that the lines say."""
         for line in lines:
-            said = json.loads(line)
-            if failure := said.pop("failure"):
-                self.failures.append(failure)
-            self.all.append(Answered(**said))
+            self.all.append(Answered(**json.loads(line)))
 
 
 @contextmanager
@@ -106,6 +111,8 @@ def main() -> None:
         }
         print(json.dumps(said), flush=True)
 
+    with suppress(OSError):  # without autogroups, or without the right to
+        Path("/proc/self/autogroup").write_text("-20")
     sent = arrivals.Load(int(port), arrivals.post(sys.stdin.read()), host, tell)
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sent.stop())
     arrivals.run(sent, [(float(per_second), MOST_SECONDS)])

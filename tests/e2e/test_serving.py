@@ -5,6 +5,8 @@ import json
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,14 +21,16 @@ import pandas as pd
 import pytest
 from botocore.config import Config
 
-from lab import dataset
+from lab import dataset, stores
 from tests.e2e.conftest import ENDPOINT, Platform, answering, pods, wait_for
+from tests.e2e.load import load
 
 pytestmark = pytest.mark.e2e
 
 CUSTOMERS = dataset.customers(3)
 BUCKET = "mlops-artifacts"
 OUTAGE_SECONDS = 60
+NOTICED_SECONDS = 5  # within which nobody is sent to a server that is gone any more
 INSTANCE = f"app.kubernetes.io/instance={ENDPOINT}"
 OBSERVABILITY, COLLECTOR_PORT = "observability", 4318
 # As much of a collector as a test needs: each span's trace and name, on a line. The serving image knows the format.
@@ -43,6 +47,27 @@ class Spans(BaseHTTPRequestHandler):
         self.end_headers()
 
 HTTPServer(("", 4318), Spans).serve_forever()
+"""
+LEAKY, LEAKED_MIB = "leaky", 32
+# It keeps as many MiB as a row asks for, and never gives them back.
+REGISTER_LEAKY = """
+import mlflow
+import pandas as pd
+from mlflow.models import infer_signature
+from mlflow.pyfunc import PythonModel
+
+class Leak(PythonModel):
+    def __init__(self):
+        self.kept = []
+
+    def predict(self, context, model_input, params=None):
+        self.kept += [b"x" * (mib << 20) for mib in model_input.mib if mib]
+        return [len(self.kept)] * len(model_input)
+
+calm = pd.DataFrame({"mib": [0]})
+made = {"signature": infer_signature(calm, [0]), "input_example": calm, "pip_requirements": []}
+said = mlflow.pyfunc.log_model(name="model", python_model=Leak(), registered_model_name="leaky", **made)
+print(said.registered_model_version)
 """
 
 
@@ -237,6 +262,59 @@ def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_
     assert "it was killed, most often because its memory was full" in ended["message"]
     wait_for("the same pod", lambda: victim in answering(serving), seconds=60)
     assert serving.predict(CUSTOMERS).status_code == 200
+
+
+@pytest.fixture
+def leaky(serving: Platform) -> Iterator[Platform]:
+    """The platform with two pods of a model that leaks when it is told to."""
+    known = {**os.environ, **stores.environment()}
+    command = [sys.executable, "-c", REGISTER_LEAKY]
+    registered = subprocess.run(command, env=known, capture_output=True, text=True, check=False)
+    assert registered.returncode == 0, registered.stderr
+    version = registered.stdout.splitlines()[-1]
+    with serving.config_restored():
+        serving.set(
+            {
+                f"endpoints.{LEAKY}.version": version,
+                f"endpoints.{LEAKY}.replicas.min": 2,
+                f"endpoints.{LEAKY}.replicas.max": 2,
+                f"endpoints.{LEAKY}.memory": "512Mi",
+            }
+        )
+        serving.up()
+        wait_for("two pods of it", lambda: len(answering(serving, LEAKY)) == 2, seconds=120)
+        yield serving
+    serving.up()
+
+
+def test_a_model_that_leaks_is_killed_at_its_limit_and_its_pod_is_back_while_the_other_answers(leaky: Platform) -> None:
+    victim, *_ = pods(leaky, "ml-serving", LEAKY)
+    name, address = victim["metadata"]["name"], f"http://{victim['status']['podIP']}:8080/invocations"
+
+    def leak() -> bool:
+        """Whether the server is gone."""
+        try:
+            httpx.post(address, json={"dataframe_records": [{"mib": LEAKED_MIB}]}, timeout=10).raise_for_status()
+        except httpx.TransportError:
+            return True
+        return False
+
+    def end() -> dict[str, Any] | None:
+        status = leaky.get("pod", name, "-n", "ml-serving")["status"]
+        return status["containerStatuses"][0]["lastState"].get("terminated")
+
+    calm = {"dataframe_records": [{"mib": 0}]}
+    with load(f"{leaky.endpoint_url(LEAKY)}/invocations", calm, per_second=20) as answers:
+        wait_for("the server's end", leak, seconds=60)
+        gone = time.monotonic()
+        ended = wait_for("word of it", end, seconds=30)
+        wait_for("the same pod", lambda: name in answering(leaky, LEAKY), seconds=60)
+        back = time.monotonic()
+        wait_for("some more answers", lambda: time.monotonic() > back + 5, seconds=10)
+    print(f"back after {back - gone:.0f} s; {len(answers.failures)} of {len(answers.all)} requests failed")
+    assert ended["reason"] == "OOMKilled"
+    assert "its memory was full" in ended["message"]
+    assert not [answer for answer in answers.all if answer.failure and answer.due > gone + NOTICED_SECONDS]
 
 
 def refusal_of_fetch(platform: Platform) -> str | None:

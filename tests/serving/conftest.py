@@ -1,13 +1,13 @@
 """The shared registry, and what serving makes of it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from serving import fetch, model
+from serving import model
 from serving.model import Model
-from serving.settings import FetchSettings
 from tests.registry import MODEL, Registry, registry
 
 __all__ = ["registry"]
@@ -17,14 +17,7 @@ __all__ = ["registry"]
 def models(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A MODEL_DIR with version 1 of the churn model in it."""
     folder = tmp_path_factory.mktemp("models")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
-            patch.setenv(name, "")
-        patch.setenv("MODEL", MODEL)
-        patch.setenv("MODEL_VERSION", "1")
-        patch.setenv("MODEL_DIR", str(folder))
-        patch.setenv("MLFLOW_TRACKING_URI", registry.uri)
-        fetch.fetch(FetchSettings.load())
+    shutil.copytree(registry.files(1), folder / MODEL / "1")
     return folder
 
 

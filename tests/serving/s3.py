@@ -1,4 +1,4 @@
-"""A bucket in memory that speaks as much of S3 as putting objects takes."""
+"""A bucket in memory that speaks as much of S3 as its users here take."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -6,15 +6,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word", "AWS_REGION": "eu-west-1"}
 
 
 @dataclass
 class Bucket:
-    """`objects` by key. While `down`, requests are answered 503; `before_answer` runs when an object is there."""
+    """`objects` by key. While `down`, requests are answered 503; `before_answer` runs when an object is there.
+
+    It lists `listed` objects at once, with their sizes, but for those in `sizes`.
+    """
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    sizes: dict[str, int] = field(default_factory=dict[str, int])
+    listed: int = 1000
     puts: int = 0
     down: bool = False
     before_answer: Callable[[], object] = lambda: None
@@ -43,11 +50,49 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if not bucket.down:
             bucket.puts += 1
-            bucket.objects[self.path.removeprefix("/bucket/").replace("%3D", "=")] = body
+            bucket.objects[self._key] = body
             bucket.before_answer()
-        self.send_response(503 if bucket.down else 200)
-        self.send_header("Content-Length", "0")
+        self._answer(503 if bucket.down else 200)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        bucket = cast("_Server", self.server).bucket
+        if bucket.down:
+            self._answer(503)
+        elif "?list-type=2" in self.path:
+            self._answer(200, self._list(bucket))
+        elif self._key in bucket.objects:
+            self._answer(200, bucket.objects[self._key])
+        else:
+            self._answer(404)
+
+    @property
+    def _key(self) -> str:
+        return unquote(urlsplit(self.path).path.removeprefix("/bucket/"))
+
+    def _list(self, bucket: Bucket) -> bytes:
+        asked = dict(parse_qsl(urlsplit(self.path).query))
+        keys = [key for key in sorted(bucket.objects) if key.startswith(asked["prefix"])]
+        start = int(asked.get("continuation-token", 0))
+        end = start + bucket.listed
+        root = Element("ListBucketResult", xmlns="http://s3.amazonaws.com/doc/2006-03-01/")
+        for key in keys[start:end]:
+            entry = SubElement(root, "Contents")
+            SubElement(entry, "Key").text = key
+            SubElement(entry, "Size").text = str(bucket.sizes.get(key, len(bucket.objects[key])))
+        SubElement(root, "IsTruncated").text = str(end < len(keys)).lower()
+        if end < len(keys):
+            SubElement(root, "NextContinuationToken").text = str(end)
+        return tostring(root)
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         del code, size  # silent

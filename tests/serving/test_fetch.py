@@ -2,33 +2,68 @@ import errno
 import json
 import os
 import re
-import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.tracking import MlflowClient
 
-from serving import fetch
+from serving import bucket, fetch
 from serving.settings import FetchSettings
+from tests.mlflow_server import Server
 from tests.registry import MODEL, Registry
-from training.digest import digest
+from tests.serving import s3
+from tests.serving.s3 import Bucket
+from training.digest import MODEL_DIGEST, digest
 
 Fetching = Callable[..., tuple[int, str]]
 
 
+@pytest.fixture(scope="module")
+def stored(registry: Registry) -> dict[str, bytes]:
+    """The files of both versions, as they lie in a bucket."""
+    return {
+        f"models/{version}/{path.relative_to(folder)}": path.read_bytes()
+        for version in (1, 2)
+        for folder in [registry.files(version)]
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def store(stored: dict[str, bytes]) -> Iterator[Bucket]:
+    with s3.bucket() as made:
+        made.objects |= stored
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real MLflow server whose versions have their files in the bucket."""
+    made = Server(tmp_path_factory.mktemp("mlflow"))
+    made.start()
+    client = MlflowClient(made.uri)
+    client.create_registered_model(MODEL)
+    for version in (1, 2):
+        tags = {MODEL_DIGEST: digest(registry.files(version))}
+        client.create_model_version(MODEL, f"s3://bucket/models/{version}", tags=tags)
+    yield made
+    made.kill()
+
+
 @pytest.fixture
 def fetching(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server,
+    store: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Fetching:
     """Fetches in this process; gives the exit code and the last message of the log."""
     for name in FetchSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
-        monkeypatch.setenv(name, "")
     (tmp_path / "why").touch()
 
     def run(**environment: object) -> tuple[int, str]:
@@ -36,9 +71,10 @@ def fetching(
             "model": MODEL,
             "model_version": 1,
             "model_dir": tmp_path / "models",
-            "mlflow_tracking_uri": registry.uri,
+            "mlflow_tracking_uri": server.uri,
             "mlflow_patience_seconds": 0.2,
             "termination_log": tmp_path / "why",
+            **store.environment,
         }
         for name, value in (known | environment).items():
             monkeypatch.setenv(name.upper(), str(value))
@@ -50,15 +86,35 @@ def fetching(
     return run
 
 
+@pytest.fixture
+def registered(server: Server, tmp_path: Path) -> Callable[[str], str]:
+    """A model of the test's own whose one version has its files there; gives its name."""
+
+    def register(source: str) -> str:
+        client, name = MlflowClient(server.uri), f"own-{tmp_path.name}"
+        client.create_registered_model(name)
+        client.create_model_version(name, source)
+        return name
+
+    return register
+
+
 def test_exactly_the_wanted_version_is_there(fetching: Fetching, registry: Registry, tmp_path: Path) -> None:
     code, said = fetching(model_version=2)
     assert code == 0
     assert said.startswith(f"{MODEL} version 2, ")
     folder = tmp_path / "models" / MODEL / "2"
-    trained_by = MlflowClient(registry.uri).get_model_version(MODEL, "2").run_id
-    assert trained_by
-    assert f"run_id: {trained_by}" in (folder / "MLmodel").read_text()
+    assert digest(folder) == digest(registry.files(2))
+    assert digest(folder) != digest(registry.files(1))
     assert [entry.name for entry in folder.parent.iterdir()] == ["2"]
+
+
+def test_a_version_of_more_files_than_are_listed_at_once_is_there(
+    fetching: Fetching, store: Bucket, registry: Registry, tmp_path: Path
+) -> None:
+    store.listed = 2
+    assert fetching()[0] == 0
+    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
 
 
 def test_a_version_that_is_there_is_not_fetched_again(fetching: Fetching, tmp_path: Path) -> None:
@@ -92,6 +148,12 @@ def test_a_model_that_does_not_exist_is_told_with_those_that_do(fetching: Fetchi
     assert MODEL in said
 
 
+@pytest.mark.parametrize("name", ["a&b=c", "a b%2F", "ключ"])
+def test_a_name_of_any_letters_is_asked_for_as_it_is(fetching: Fetching, name: str) -> None:
+    code, said = fetching(model=name)
+    assert (code, said.startswith(f"there is no model {name} in the registry; models that exist: ")) == (2, True)
+
+
 def test_an_mlflow_that_does_not_answer_is_told_in_time(fetching: Fetching) -> None:
     code, said = fetching(mlflow_tracking_uri="http://127.0.0.1:9")
     assert code == 1
@@ -99,24 +161,44 @@ def test_an_mlflow_that_does_not_answer_is_told_in_time(fetching: Fetching) -> N
     assert "Connection refused" in said
 
 
-def test_a_version_without_its_files_is_told(fetching: Fetching, registry: Registry, tmp_path: Path) -> None:
-    client = MlflowClient(registry.uri)
-    (tmp_path / "empty").mkdir()
-    client.create_registered_model(f"hollow-{tmp_path.name}")
-    client.create_model_version(f"hollow-{tmp_path.name}", str(tmp_path / "empty"))
-    code, said = fetching(model=f"hollow-{tmp_path.name}")
+def test_what_is_no_mlflow_is_told(fetching: Fetching, store: Bucket) -> None:
+    code, said = fetching(mlflow_tracking_uri=f"http://127.0.0.1:{store.port}")
+    assert code == 1
+    assert "HTTP 404 Not Found" in said
+
+
+def test_a_store_that_is_down_is_told_in_time_and_is_asked_again(
+    fetching: Fetching, store: Bucket, tmp_path: Path
+) -> None:
+    store.down = True
+    code, said = fetching()
+    assert code == 1
+    assert said.startswith(f"the artifact store at s3://bucket/models/1 did not give {MODEL} version 1 within 0 s: ")
+    assert "503" in said
+    assert "trying for 0 more seconds" in (tmp_path / "log").read_text()
+
+
+def test_a_version_without_its_files_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
+    code, said = fetching(model=registered("s3://bucket/nothing"))
     assert code == 2
     assert "its files were deleted or never written; serve another version" in said
 
 
-def test_a_file_that_came_short_is_not_served(
-    fetching: Fetching, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def cut(self: LocalArtifactRepository, _path: str, dst_path: str) -> None:
-        shutil.copytree(str(self.artifact_dir), dst_path, dirs_exist_ok=True)
-        (Path(dst_path) / "model.skops").write_bytes(b"PK")
+def test_a_version_outside_of_s3_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
+    code, said = fetching(model=registered("gs://bucket/models/1"))
+    assert code == 2
+    assert "has its files at gs://bucket/models/1, and they are fetched from s3:// alone" in said
 
-    monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", cut)
+
+def test_no_file_is_put_outside_of_the_versions_folder(fetching: Fetching, store: Bucket, tmp_path: Path) -> None:
+    store.objects["models/1/../../../escaped"] = b"!"
+    code, said = fetching()
+    assert (code, "files out of its folder: ../../../escaped" in said) == (2, True)
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_a_file_that_came_short_is_not_served(fetching: Fetching, store: Bucket, tmp_path: Path) -> None:
+    store.sizes["models/1/model.skops"] = 10
     code, said = fetching()
     assert code == 1
     assert "came incomplete" in said
@@ -125,14 +207,9 @@ def test_a_file_that_came_short_is_not_served(
 
 
 def test_files_that_are_not_those_that_were_registered_are_not_served(
-    fetching: Fetching, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fetching: Fetching, store: Bucket, tmp_path: Path
 ) -> None:
-    def change(self: LocalArtifactRepository, _path: str, dst_path: str) -> None:
-        shutil.copytree(str(self.artifact_dir), dst_path, dirs_exist_ok=True)
-        model = Path(dst_path) / "model.skops"
-        model.write_bytes(model.read_bytes()[:-1] + b"!")
-
-    monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", change)
+    store.objects["models/1/model.skops"] = store.objects["models/1/model.skops"][:-1] + b"!"
     code, said = fetching()
     assert code == 2
     assert said.startswith(f"{MODEL} version 1 is not what was registered: the files at ")
@@ -142,11 +219,9 @@ def test_files_that_are_not_those_that_were_registered_are_not_served(
 
 
 def test_a_version_without_a_digest_is_served_with_a_warning(
-    fetching: Fetching, registry: Registry, tmp_path: Path
+    fetching: Fetching, registered: Callable[[str], str], tmp_path: Path
 ) -> None:
-    client, name = MlflowClient(registry.uri), f"older-{tmp_path.name}"
-    client.create_registered_model(name)
-    client.create_model_version(name, client.get_model_version_download_uri(MODEL, "1"))
+    name = registered("s3://bucket/models/1")
     code, said = fetching(model=name)
     assert code == 0
     assert said.startswith(f"{name} version 1, ")
@@ -165,11 +240,11 @@ def test_the_digest_is_what_sha256sum_makes_of_the_files_and_what_training_leave
 
 
 def test_a_full_volume_is_told(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        said = repr(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        raise MlflowException(f"some downloads failed: {{'model.skops': {said}}}")
+    class Full:
+        def __getattr__(self, _: str) -> object:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", full)
+    monkeypatch.setattr(bucket, "client", Full)
     code, said = fetching()
     assert code == 1
     assert "no space left in" in said

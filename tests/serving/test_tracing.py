@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, cast
 
 import httpx
@@ -20,7 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from serving import app, tracing
 from serving.answers import Answer, failed
 from serving.model import Model
-from serving.scoring import Call
+from serving.scoring import Call, score
 from tests.registry import MODEL
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -196,12 +196,37 @@ def test_a_refused_body_has_its_status_and_none_of_its_words(endpoint: Endpoint,
 def test_a_call_that_the_server_failed_on_is_marked_and_its_stages_are_in_order(collector: Collector) -> None:
     traces = tracing.Tracing(collector.url, sample=1, of=OF)
     answer = failed(ValueError())
-    arrived = perf_counter()
-    traces.watch(Call(content_type=None, body=b"", request_id="x", arrived=arrived, finished=arrived, answer=answer))
+    times = dict.fromkeys(("arrived", "parsed", "predicted", "finished"), perf_counter())
+    traces.watch(Call(content_type=None, body=b"", request_id="x", answer=answer, **times))
     traces.close()
     whole, stages = collector.one()
     assert whole.status.code == Status.STATUS_CODE_ERROR
+    assert len(stages) == 4
     assert {span.end_time_unix_nano - span.start_time_unix_nano for span in (whole, *stages)} == {0}
+
+
+@pytest.mark.parametrize(("limit", "refusal"), [({"MAX_REQUEST_BYTES": 10}, 413), ({"DEADLINE_SECONDS": 0.05}, 504)])
+def test_a_request_that_is_refused_is_one_span_with_its_status_and_its_time(
+    endpoint: Endpoint,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: dict[str, float],
+    refusal: int,
+) -> None:
+    def slowly(*arguments: Any) -> Iterator[Sequence[Call]]:
+        sleep(0.3)
+        yield from score(*arguments)
+
+    monkeypatch.setattr(app, "score", slowly)
+    traced = {"traceparent": SAMPLED}
+    for name, value in limit.items():
+        monkeypatch.setenv(name, str(value))
+    assert endpoint.asked(traced, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) == [refusal]
+    (whole,) = collector.spans
+    assert (whole.trace_id.hex(), whole.parent_span_id.hex()) == (TRACE, PARENT)
+    assert attributes(whole)["http.response.status_code"] == refusal
+    assert (whole.end_time_unix_nano - whole.start_time_unix_nano) / 1e9 >= limit.get("DEADLINE_SECONDS", 0)
+    assert (whole.status.code == Status.STATUS_CODE_ERROR) == (refusal >= 500)
 
 
 def test_without_a_collector_every_call_is_answered_and_the_log_has_one_line(
@@ -227,7 +252,8 @@ def test_a_collector_that_hangs_holds_up_no_call_and_the_stop_for_no_longer_than
     start = perf_counter()
     for _ in range(500):
         answer = Answer(status=200, body=b"")
-        traces.watch(Call(content_type=None, body=b"", request_id="x", finished=perf_counter(), answer=answer))
+        times = dict.fromkeys(("predicted", "finished"), perf_counter())
+        traces.watch(Call(content_type=None, body=b"", request_id="x", answer=answer, **times))
     watched = perf_counter()
     traces.close()
     closed = perf_counter()
