@@ -1,8 +1,10 @@
 """Our model server at 70 % of its capacity for long: memory, open files and latency stay where they were.
 
-The server has one core, the load another. Requests arrive at a fixed rate. The first third of the time is compared with
-the last. Ends with 1 when a limit is missed; each minute in which requests were refused is then shown, with what the
-host took of the server's core meanwhile ("stolen"). The tables are Markdown.
+The server has one core, the load another. Requests arrive at a rate that is 70 % of what the server can take at the
+moment: its capacity in the beginning, times how fast its core is now compared with then ("speed", `bench.metronome`).
+Times are those that the same work takes at the speed of the beginning. The first third of the time is compared with the
+last. Ends with 1 when a limit is missed; each minute in which requests were refused is then shown. The tables are
+Markdown.
 
 Run it as `python -m bench.soak`.
 """
@@ -19,30 +21,30 @@ from pathlib import Path
 from time import perf_counter
 
 from bench import arrivals
+from bench.metronome import Metronome, metronome
 from bench.serving import body, cpu_seconds, load, our_server, resident, table
 
 CALM = 0.7  # of the capacity
 EVERY = 2  # seconds between two looks at the process
 WARM = 10  # seconds that do not count
-CAPACITY_SECONDS = 30  # a machine that others share gives more or less from one second to the next
+CAPACITY_SECONDS = 30
 MEMORY, MEDIAN, TAIL = 1.05, 1.2, 1.5
 THIRDS = ("first", "second", "last")
-TITLES = ["", "answers", "median", "p99", "CPU", "stolen", "memory", "other files"]
+TITLES = ["", "speed", "answers", "median", "p99", "CPU", "memory", "other files"]
 
 
 @dataclass(frozen=True)
 class Look:
     """Seconds since the load began, MB in memory, files open beside the connections of the load.
 
-    `used` and `stolen` are the shares of the server's core that the server, and that other guests of the host had since
-    the look before.
+    `used` is the server's share of its core since the look before, `speed` the core's, compared with the beginning.
     """
 
     at: float
     memory: float
     files: int
     used: float
-    stolen: float
+    speed: float
 
 
 def main() -> None:
@@ -53,13 +55,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100, help="of a request (default: 100)")
     options = parser.parse_args()
     seconds = options.minutes * 60
-    with our_server(options.model) as served:
+    with our_server(options.model) as served, metronome(0) as beats:
         load(served.url, served.group, (options.rows, 16), 2, served.folder)
         capacity = load(served.url, served.group, (options.rows, 16), CAPACITY_SECONDS, served.folder).rate
+        speed = beats.speed(CAPACITY_SECONDS)
         os.sched_setaffinity(0, {1})
         sent, done = arrivals.Load(served.port, arrivals.post(body(options.rows))), threading.Event()
         looks: list[Look] = []
-        watcher = threading.Thread(target=watch, args=(served.group, sent, looks, done))
+        watching = Watching(served.group, sent, beats, speed)
+        watcher = threading.Thread(target=watching.watch, args=(looks, done))
         watcher.start()
         arrivals.run(sent, [(CALM * capacity, WARM + seconds)])
         done.set()
@@ -67,22 +71,26 @@ def main() -> None:
     sys.exit(show(sent.answers, looks, capacity, seconds))
 
 
-def watch(group: int, sent: arrivals.Load, looks: list[Look], done: threading.Event) -> None:
-    """Looks at the processes of the group until it is done."""
-    start = before = perf_counter()
-    used, stolen = cpu_seconds(group), stolen_seconds()
-    while not done.wait(EVERY):
-        files = len(list(Path(f"/proc/{group}/fd").iterdir())) - sent.connections
-        now, used_now, stolen_now = perf_counter(), cpu_seconds(group), stolen_seconds()
-        shares = ((used_now - used) / (now - before), (stolen_now - stolen) / (now - before))
-        looks.append(Look(now - start, resident(group), files, *shares))
-        before, used, stolen = now, used_now, stolen_now
+@dataclass(frozen=True)
+class Watching:
+    """Of the processes of a group that a load asks; `speed` is the core's in the beginning."""
 
+    group: int
+    sent: arrivals.Load
+    beats: Metronome
+    speed: float
 
-def stolen_seconds() -> float:
-    """What others have had of core 0, where the server is, while it had work."""
-    core = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("cpu0 "))
-    return int(core.split()[8]) / os.sysconf("SC_CLK_TCK")
+    def watch(self, looks: list[Look], done: threading.Event) -> None:
+        """Looks until it is done, and keeps the load in step with the core."""
+        start = before = perf_counter()
+        used = cpu_seconds(self.group)
+        while not done.wait(EVERY):
+            self.sent.pace = pace = self.beats.speed(EVERY) / self.speed
+            files = len(list(Path(f"/proc/{self.group}/fd").iterdir())) - self.sent.connections
+            now, used_now = perf_counter(), cpu_seconds(self.group)
+            share = (used_now - used) / (now - before)
+            looks.append(Look(now - start, resident(self.group), files, share, pace))
+            before, used = now, used_now
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,8 @@ class Stretch:
         return max(look.files for look in self.looks)
 
     def time(self, percent: int) -> float:
-        """That percentile of the milliseconds until the answers."""
-        return arrivals.milliseconds(self.answers, percent)
+        """That percentile of the milliseconds until the answers, had the core been as fast as in the beginning."""
+        return arrivals.milliseconds(self.answers, percent) * self.mean("speed")
 
     def mean(self, what: str) -> float:
         """Of all looks."""
@@ -114,9 +122,8 @@ class Stretch:
     def line(self) -> list[str]:
         """Of a table with TITLES."""
         times = [f"{self.time(percent):.1f} ms" for percent in (50, 99)]
-        shares = [f"{self.mean('used'):.0%}", f"{self.mean('stolen'):.1%}"]
-        held = [f"{self.mean('memory'):.1f} MB", str(self.files)]
-        return [self.name, arrivals.statuses(self.answers), *times, *shares, *held]
+        held = [f"{self.mean('used'):.0%}", f"{self.mean('memory'):.1f} MB", str(self.files)]
+        return [self.name, f"{self.mean('speed'):.2f}", arrivals.statuses(self.answers), *times, *held]
 
 
 def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], capacity: float, seconds: float) -> int:

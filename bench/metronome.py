@@ -1,0 +1,62 @@
+"""How fast a core is at the moment: the same small piece of work, again and again, beside whatever else runs there.
+
+A virtual machine's core is up to twice as fast or as slow as a minute before, and nothing of it is in the machine's own
+figures: others use the other half of the physical core. What is measured over minutes needs to know.
+"""
+
+import statistics
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from time import perf_counter, sleep, thread_time
+
+EVERY = 0.05  # seconds between two beats
+STEPS = 20_000  # a millisecond, so a fiftieth of the core
+
+
+class Metronome:
+    """Beats as they come: when, by `perf_counter`, and the CPU seconds that the work took."""
+
+    def __init__(self) -> None:
+        self._beats: deque[tuple[float, float]] = deque(maxlen=round(600 / EVERY))
+
+    def listen(self, lines: Iterable[str]) -> None:
+        """Until the last line."""
+        self._beats.extend((perf_counter(), float(line)) for line in lines)
+
+    def speed(self, seconds: float) -> float:
+        """Pieces of work in a CPU second, the mean of the last so many seconds."""
+        since = perf_counter() - seconds
+        return 1 / statistics.mean(took for at, took in list(self._beats) if at >= since)
+
+
+@contextmanager
+def metronome(core: int) -> Generator[Metronome]:
+    """One that beats on the core, as a process of its own, for as long as the block runs."""
+    beats = Metronome()
+    command = ["taskset", "-c", str(core), sys.executable, "-u", "-m", __name__]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        listener = threading.Thread(target=beats.listen, args=(process.stdout,))
+        listener.start()
+        try:
+            yield beats
+        finally:
+            process.terminate()
+            listener.join()
+
+
+def beat() -> None:
+    """Prints the CPU seconds of each beat, without end."""
+    while True:
+        start, total = thread_time(), 0
+        for step in range(STEPS):
+            total += step
+        print(thread_time() - start)
+        sleep(EVERY)
+
+
+if __name__ == "__main__":
+    beat()
