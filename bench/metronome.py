@@ -5,13 +5,13 @@ figures: others use the other half of the physical core. What is measured over m
 """
 
 import statistics
-import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from time import perf_counter, sleep, thread_time
+
+from bench.listening import listening
 
 EVERY = 0.05  # seconds between two beats
 STEPS = 20_000  # a millisecond, so a fiftieth of the core
@@ -38,14 +38,8 @@ def metronome(core: int) -> Generator[Metronome]:
     """One that beats on the core, as a process of its own, for as long as the block runs."""
     beats = Metronome()
     command = ["taskset", "-c", str(core), sys.executable, "-u", "-m", __name__]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        listener = threading.Thread(target=beats.listen, args=(process.stdout,))
-        listener.start()
-        try:
-            yield beats
-        finally:
-            process.terminate()
-            listener.join()
+    with listening(command, beats.listen):
+        yield beats
 
 
 def beat() -> None:

@@ -278,8 +278,9 @@ class Server:
 
     def _refuse(self, call: Call, answer: Answer) -> Answer:
         self.metrics.refused(answer.status)
-        # Not the call itself, which a thread may be at work on still.
-        self._show([replace(call, answer=answer, predicted=0, finished=perf_counter(), waiting=None)])
+        if self.watchers:
+            # Not the call itself, which a thread may be at work on still.
+            self._show([replace(call, answer=answer, predicted=0, finished=perf_counter(), waiting=None)])
         if not self._refused and self._loop:
             self._loop.call_later(LOG_EVERY, self._tell_refusals)
         self._refused[answer.status] += 1

@@ -9,9 +9,7 @@ import json
 import math
 import re
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -21,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench import arrivals
+from bench.listening import listening
 
 MOST_SECONDS = 300
 VERSION = re.compile(rb"x-model-version: *(\S+)", re.IGNORECASE)
@@ -76,21 +75,8 @@ def load(url: str, body: object, *, per_second: int = 100) -> Generator[Answers]
     """
     answers, where = Answers(), urlsplit(url)
     command = [sys.executable, "-m", __name__, where.hostname or "", str(where.port), str(per_second)]
-    root = Path(__file__).parent.parent.parent
-    with subprocess.Popen(
-        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("Popen was asked for both")
-        process.stdin.write(json.dumps(body))
-        process.stdin.close()
-        reader = threading.Thread(target=answers.read, args=(process.stdout,))
-        reader.start()
-        try:
-            yield answers
-        finally:
-            process.terminate()
-            reader.join()
+    with listening(command, answers.read, told=json.dumps(body)) as process:
+        yield answers
     if process.returncode:
         raise RuntimeError(f"the load ended with {process.returncode}")
 

@@ -253,11 +253,7 @@ def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_
     victim = min(answering(serving))
     os.kill(server_in(victim), signal.SIGKILL)
 
-    def end() -> dict[str, Any] | None:
-        status = serving.get("pod", victim, "-n", "ml-serving")["status"]
-        return status["containerStatuses"][0]["lastState"].get("terminated")
-
-    ended = wait_for("the end of the server", end, seconds=30)
+    ended = wait_for("the end of the server", lambda: end_in(serving, victim), seconds=30)
     assert ended["exitCode"] == 137
     assert "it was killed, most often because its memory was full" in ended["message"]
     wait_for("the same pod", lambda: victim in answering(serving), seconds=60)
@@ -299,15 +295,11 @@ def test_a_model_that_leaks_is_killed_at_its_limit_and_its_pod_is_back_while_the
             return True
         return False
 
-    def end() -> dict[str, Any] | None:
-        status = leaky.get("pod", name, "-n", "ml-serving")["status"]
-        return status["containerStatuses"][0]["lastState"].get("terminated")
-
     calm = {"dataframe_records": [{"mib": 0}]}
     with load(f"{leaky.endpoint_url(LEAKY)}/invocations", calm, per_second=20) as answers:
         wait_for("the server's end", leak, seconds=60)
         gone = time.monotonic()
-        ended = wait_for("word of it", end, seconds=30)
+        ended = wait_for("word of it", lambda: end_in(leaky, name), seconds=30)
         wait_for("the same pod", lambda: name in answering(leaky, LEAKY), seconds=60)
         back = time.monotonic()
         wait_for("some more answers", lambda: time.monotonic() > back + 5, seconds=10)
@@ -325,6 +317,12 @@ def refusal_of_fetch(platform: Platform) -> str | None:
                 if state.get("terminated", {}).get("exitCode"):
                     return str(state["terminated"]["message"])
     return None
+
+
+def end_in(platform: Platform, pod: str) -> dict[str, Any] | None:
+    """What the pod says of the end of the server that it had before."""
+    status = platform.get("pod", pod, "-n", "ml-serving")["status"]
+    return status["containerStatuses"][0]["lastState"].get("terminated")
 
 
 def server_in(pod: str) -> int:
