@@ -75,7 +75,7 @@ def _container(pod: Tree, status: Tree, look: Look | None) -> str:
     if ended.get("exitCode"):
         return _ended(pod, status, ended, look, previous=False)
     if before.get("exitCode"):
-        return _ended(pod, status, before, look, previous=reason != "")
+        return _ended(pod, status, before, look, previous=True)
     if reason not in STARTING:
         return f"cannot start: {reason}: {waiting.get('message') or 'no message'}"
     if "running" in section(status, "state") and not status.get("ready") and status.get("started") is not None:

@@ -202,13 +202,14 @@ def test_an_image_that_cannot_be_pulled_is_named_with_the_message() -> None:
     ]
 
 
-def test_a_crash_loop_shows_the_exit_code_and_the_last_lines_of_the_run_that_ended() -> None:
+@pytest.mark.parametrize("now", [{"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}, {"running": {}}])
+def test_a_crash_loop_shows_the_exit_code_and_the_last_lines_of_the_run_that_ended(now: dict[str, Any]) -> None:
     crashed = container(
-        state={"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+        state=now,
         lastState={"terminated": {"exitCode": 3, "reason": "Error"}},
         restartCount=2,
     )
-    (reason,) = why(pod("p", containerStatuses=[crashed]), p__c__before="first\nlast")
+    (reason,) = why(pod("p", containerStatuses=[crashed]), p__c__before="first\nlast", p__c__now="again")
     assert reason == (
         'Pod n/p: container "c" ended with exit code 3 after 2 restarts; its last log lines:\n    first\n    last'
     )
