@@ -34,14 +34,14 @@ class Load:
     """Requests at a fixed rate, on as many kept connections as are needed, each taken in its turn.
 
     Who listens by `heard` gets every answer with what was read of it: the head, and the body. The rate is so many times
-    the phase's as `pace` says at the moment.
+    the phase's as `pace` says, which is asked before each request.
     """
 
     port: int
     request: bytes
     host: str = "127.0.0.1"
     heard: Callable[[Answer, bytes, bytes], None] | None = None
-    pace: float = 1.0
+    pace: Callable[[], float] = lambda: 1.0
     answers: list[Answer] = field(default_factory=list[Answer])
     connections: int = 0
     _idle: deque["_Connection"] = field(default_factory=deque["_Connection"])
@@ -67,7 +67,7 @@ class Load:
                     opening = asyncio.ensure_future(self._open(due))
                     self._opening.add(opening)
                     opening.add_done_callback(self._opening.discard)
-                due += 1 / (rate * self.pace)
+                due += 1 / (rate * self.pace())
         self._ends = True
         if self._flying:
             async with asyncio.timeout(PATIENCE):

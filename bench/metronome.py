@@ -4,11 +4,12 @@ A virtual machine's core is up to twice as fast or as slow as a minute before, a
 figures: others use the other half of the physical core. What is measured over minutes needs to know.
 """
 
-import statistics
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from itertools import takewhile
+from statistics import fmean
 from time import perf_counter, sleep, thread_time
 
 from bench.listening import listening
@@ -21,16 +22,16 @@ class Metronome:
     """Beats as they come: when, by `perf_counter`, and the CPU seconds that the work took."""
 
     def __init__(self) -> None:
-        self._beats: deque[tuple[float, float]] = deque(maxlen=round(600 / EVERY))
+        self._beats: deque[tuple[float, float]] = deque(maxlen=round(60 / EVERY))
 
     def listen(self, lines: Iterable[str]) -> None:
         """Until the last line."""
         self._beats.extend((perf_counter(), float(line)) for line in lines)
 
     def speed(self, seconds: float) -> float:
-        """Pieces of work in a CPU second, the mean of the last so many seconds."""
+        """Pieces of work in a CPU second, the mean of the last so many seconds; they are at most 60."""
         since = perf_counter() - seconds
-        return 1 / statistics.mean(took for at, took in list(self._beats) if at >= since)
+        return 1 / fmean(took for _, took in takewhile(lambda beat: beat[0] >= since, reversed(list(self._beats))))
 
 
 @contextmanager

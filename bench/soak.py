@@ -1,10 +1,11 @@
-"""Our model server at 70 % of its capacity for long: memory, open files and latency stay where they were.
+"""Our model server at 70 % of its capacity for long: memory and open files stay as they were, and age costs no speed.
 
 The server has one core, the load another. Requests arrive at a rate that is 70 % of what the server can take at the
 moment: its capacity in the beginning, times how fast its core is now compared with then ("speed", `bench.metronome`).
-Times are those that the same work takes at the speed of the beginning. The first third of the time is compared with the
-last. Ends with 1 when a limit is missed; each minute in which requests were refused is then shown. The tables are
-Markdown.
+Memory and files are compared between the first third of the time and the last. Latency is not: the core is another one
+from minute to minute. Afterwards the old server and one that was just started have the same load in turns, and the
+medians over the rounds are compared. Ends with 1 when a limit is missed; each minute in which requests were refused is
+then shown. The tables are Markdown.
 
 Run it as `python -m bench.soak`.
 """
@@ -12,23 +13,26 @@ Run it as `python -m bench.soak`.
 import argparse
 import math
 import os
-import statistics
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, median
 from time import perf_counter
 
 from bench import arrivals
-from bench.metronome import Metronome, metronome
-from bench.serving import body, cpu_seconds, load, our_server, resident, table
+from bench.metronome import metronome
+from bench.serving import Served, body, cpu_seconds, load, our_server, resident, table
 
 CALM = 0.7  # of the capacity
 EVERY = 2  # seconds between two looks at the process
+PACE = 1  # the load follows the core's speed in the last so many seconds
 WARM = 10  # seconds that do not count
 CAPACITY_SECONDS = 30
-MEMORY, MEDIAN, TAIL = 1.05, 1.2, 1.5
+ROUNDS, ROUND_SECONDS = 10, 10  # of the old server and the new one
+MEMORY, MEDIAN, TAIL = 1.05, 1.1, 1.25
 THIRDS = ("first", "second", "last")
 TITLES = ["", "speed", "answers", "median", "p99", "CPU", "memory", "other files"]
 
@@ -47,6 +51,25 @@ class Look:
     speed: float
 
 
+@dataclass(frozen=True)
+class Calm:
+    """The load that servers bear for long: requests of so many rows, so many a second, times `pace` at the moment."""
+
+    rows: int
+    rate: float
+    pace: Callable[[], float]
+
+    def of(self, served: Served) -> arrivals.Load:
+        """For that server."""
+        return arrivals.Load(served.port, arrivals.post(body(self.rows)), pace=self.pace)
+
+    def bear(self, served: Served, seconds: float) -> Sequence[arrivals.Answer]:
+        """The server's answers."""
+        sent = self.of(served)
+        arrivals.run(sent, [(self.rate, seconds)])
+        return sent.answers
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,42 +78,45 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100, help="of a request (default: 100)")
     options = parser.parse_args()
     seconds = options.minutes * 60
-    with our_server(options.model) as served, metronome(0) as beats:
-        load(served.url, served.group, (options.rows, 16), 2, served.folder)
-        capacity = load(served.url, served.group, (options.rows, 16), CAPACITY_SECONDS, served.folder).rate
+    with our_server(options.model) as old, metronome(0) as beats:
+        load(old.url, old.group, (options.rows, 16), 2, old.folder)
+        capacity = load(old.url, old.group, (options.rows, 16), CAPACITY_SECONDS, old.folder).rate
         speed = beats.speed(CAPACITY_SECONDS)
         os.sched_setaffinity(0, {1})
-        sent, done = arrivals.Load(served.port, arrivals.post(body(options.rows))), threading.Event()
-        looks: list[Look] = []
-        watching = Watching(served.group, sent, beats, speed)
-        watcher = threading.Thread(target=watching.watch, args=(looks, done))
-        watcher.start()
-        arrivals.run(sent, [(CALM * capacity, WARM + seconds)])
+        calm = Calm(options.rows, CALM * capacity, lambda: beats.speed(PACE) / speed)
+        sent = calm.of(old)
+        with watching(old.group, sent) as looks:
+            arrivals.run(sent, [(calm.rate, WARM + seconds)])
+        print(f"\n{CALM:.0%} of {capacity:,.0f} requests/s for {options.minutes:g} min.\n")
+        kept = show(sent.answers, looks, seconds)
+        with our_server(options.model) as new:
+            calm.bear(new, WARM)
+            kept &= compare([(calm.bear(old, ROUND_SECONDS), calm.bear(new, ROUND_SECONDS)) for _ in range(ROUNDS)])
+    sys.exit(0 if kept else 1)
+
+
+@contextmanager
+def watching(group: int, sent: arrivals.Load) -> Generator[list[Look]]:
+    """Looks at the processes of the group, which the load asks, for as long as the block runs."""
+    looks, done = list[Look](), threading.Event()
+
+    def watch() -> None:
+        start = before = perf_counter()
+        used = cpu_seconds(group)
+        while not done.wait(EVERY):
+            files = len(list(Path(f"/proc/{group}/fd").iterdir())) - sent.connections
+            now, used_now = perf_counter(), cpu_seconds(group)
+            share = (used_now - used) / (now - before)
+            looks.append(Look(now - start, resident(group), files, share, sent.pace()))
+            before, used = now, used_now
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield looks
+    finally:
         done.set()
         watcher.join()
-    sys.exit(show(sent.answers, looks, capacity, seconds))
-
-
-@dataclass(frozen=True)
-class Watching:
-    """Of the processes of a group that a load asks; `speed` is the core's in the beginning."""
-
-    group: int
-    sent: arrivals.Load
-    beats: Metronome
-    speed: float
-
-    def watch(self, looks: list[Look], done: threading.Event) -> None:
-        """Looks until it is done, and keeps the load in step with the core."""
-        start = before = perf_counter()
-        used = cpu_seconds(self.group)
-        while not done.wait(EVERY):
-            self.sent.pace = pace = self.beats.speed(EVERY) / self.speed
-            files = len(list(Path(f"/proc/{self.group}/fd").iterdir())) - self.sent.connections
-            now, used_now = perf_counter(), cpu_seconds(self.group)
-            share = (used_now - used) / (now - before)
-            looks.append(Look(now - start, resident(self.group), files, share, pace))
-            before, used = now, used_now
 
 
 @dataclass(frozen=True)
@@ -111,23 +137,19 @@ class Stretch:
         """The most that were open."""
         return max(look.files for look in self.looks)
 
-    def time(self, percent: int) -> float:
-        """That percentile of the milliseconds until the answers, had the core been as fast as in the beginning."""
-        return arrivals.milliseconds(self.answers, percent) * self.mean("speed")
-
     def mean(self, what: str) -> float:
         """Of all looks."""
-        return statistics.mean(getattr(look, what) for look in self.looks)
+        return fmean(getattr(look, what) for look in self.looks)
 
     def line(self) -> list[str]:
         """Of a table with TITLES."""
-        times = [f"{self.time(percent):.1f} ms" for percent in (50, 99)]
+        times = [f"{arrivals.milliseconds(self.answers, percent):.1f} ms" for percent in (50, 99)]
         held = [f"{self.mean('used'):.0%}", f"{self.mean('memory'):.1f} MB", str(self.files)]
         return [self.name, f"{self.mean('speed'):.2f}", arrivals.statuses(self.answers), *times, *held]
 
 
-def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], capacity: float, seconds: float) -> int:
-    """Prints how the time went. Returns the exit code."""
+def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], seconds: float) -> bool:
+    """Prints how the time went. Returns whether all limits were kept."""
 
     def stretch(name: str, start: float, end: float) -> Stretch:
         start, end = WARM + start, WARM + end
@@ -136,21 +158,40 @@ def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], capacity: fl
     third = seconds / 3
     thirds = [stretch(f"{name} third", at * third, (at + 1) * third) for at, name in enumerate(THIRDS)]
     first, _, last = thirds
-    limits = {
-        "every request is answered": not any(some.refused for some in thirds),
-        f"memory stays within {MEMORY - 1:.0%}": last.mean("memory") <= MEMORY * first.mean("memory"),
-        "no more files are open": last.files <= first.files,
-        f"the median stays within {MEDIAN - 1:.0%}": last.time(50) <= MEDIAN * first.time(50),
-        f"the 99th percentile stays within {TAIL - 1:.0%}": last.time(99) <= TAIL * first.time(99),
-    }
-    print(f"\n{CALM:.0%} of {capacity:,.0f} requests/s for {seconds / 60:g} min.\n")
     print(table(TITLES, [some.line() for some in thirds]))
-    print()
-    print(table(["limit", "kept"], [[limit, "yes" if kept else "NO"] for limit, kept in limits.items()]))
     minutes = (stretch(f"minute {at + 1}", at * 60, (at + 1) * 60) for at in range(math.ceil(seconds / 60)))
     if spells := [some.line() for some in minutes if some.refused]:
         print(f"\n{table(TITLES, spells)}")
-    return 0 if all(limits.values()) else 1
+    return judge({
+        "every request is answered": not any(some.refused for some in thirds),
+        f"memory stays within {MEMORY - 1:.0%}": last.mean("memory") <= MEMORY * first.mean("memory"),
+        "no more files are open": last.files <= first.files,
+    })  # fmt: skip
+
+
+def compare(rounds: Sequence[tuple[Sequence[arrivals.Answer], Sequence[arrivals.Answer]]]) -> bool:
+    """Prints the medians over rounds of an old server's answers and a new one's. Returns whether the old is as fast."""
+
+    def times(percent: int) -> list[float]:
+        return [
+            median(arrivals.milliseconds(answers, percent) for answers in each) for each in zip(*rounds, strict=True)
+        ]
+
+    (old, new), (old_tail, new_tail) = times(50), times(99)
+    print(f"\nIn turns, {len(rounds)} times {ROUND_SECONDS} s:\n")
+    rows = [["old", f"{old:.1f} ms", f"{old_tail:.1f} ms"], ["new", f"{new:.1f} ms", f"{new_tail:.1f} ms"]]
+    print(table(["", "median", "p99"], rows))
+    return judge({
+        f"the old one's median is within {MEDIAN - 1:.0%}": old <= MEDIAN * new,
+        f"the old one's 99th percentile is within {TAIL - 1:.0%}": old_tail <= TAIL * new_tail,
+    })  # fmt: skip
+
+
+def judge(limits: dict[str, bool]) -> bool:
+    """Prints which limits were kept. Returns whether all were."""
+    print()
+    print(table(["limit", "kept"], [[limit, "yes" if kept else "NO"] for limit, kept in limits.items()]))
+    return all(limits.values())
 
 
 if __name__ == "__main__":
