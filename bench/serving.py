@@ -223,11 +223,11 @@ def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Pat
 
 
 def processes(root: int) -> Iterator[list[str]]:
-    """The fields of /proc/PID/stat after the name, for the process and all that came from it."""
+    """The fields of each `process`: this one, and all that came from it."""
     known: dict[int, list[str]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            known[int(status.parent.name)] = status.read_text().rsplit(")", 1)[1].split()
+            known[int(status.parent.name)] = process(int(status.parent.name))
     for pid, fields in known.items():
         above = pid
         while above in known and above != root:
@@ -236,14 +236,29 @@ def processes(root: int) -> Iterator[list[str]]:
             yield fields
 
 
+def process(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+
+
 def resident(root: int) -> float:
     """MB that the processes hold, shared pages counted in each."""
-    return sum(int(fields[21]) for fields in processes(root)) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return sum(map(megabytes, processes(root)))
+
+
+def megabytes(fields: Sequence[str]) -> float:
+    """MB that the process holds."""
+    return int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def cpu_seconds(root: int) -> float:
     """What the processes have used so far, user and system."""
-    return sum(int(fields[11]) + int(fields[12]) for fields in processes(root)) / os.sysconf("SC_CLK_TCK")
+    return sum(map(cpu_used, processes(root)))
+
+
+def cpu_used(fields: Sequence[str]) -> float:
+    """CPU seconds that the process has used so far, user and system."""
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:

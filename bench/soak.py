@@ -24,7 +24,7 @@ from time import perf_counter
 
 from bench import arrivals
 from bench.metronome import metronome
-from bench.serving import Served, body, cpu_seconds, load, our_server, resident, table
+from bench.serving import Served, body, cpu_used, load, megabytes, our_server, process, table
 
 CALM = 0.7  # of the capacity
 EVERY = 2  # seconds between two looks at the process
@@ -96,19 +96,19 @@ def main() -> None:
 
 
 @contextmanager
-def watching(group: int, sent: arrivals.Load) -> Generator[list[Look]]:
-    """Looks at the processes of the group, which the load asks, for as long as the block runs."""
+def watching(pid: int, sent: arrivals.Load) -> Generator[list[Look]]:
+    """Looks at our server, a single process, for as long as the block runs. A longer look would hold up the load."""
     looks, done = list[Look](), threading.Event()
 
     def watch() -> None:
         start = before = perf_counter()
-        used = cpu_seconds(group)
+        used = cpu_used(process(pid))
         while not done.wait(EVERY):
-            files = len(list(Path(f"/proc/{group}/fd").iterdir())) - sent.connections
-            now, used_now = perf_counter(), cpu_seconds(group)
-            share = (used_now - used) / (now - before)
-            looks.append(Look(now - start, resident(group), files, share, sent.pace()))
-            before, used = now, used_now
+            files = len(list(Path(f"/proc/{pid}/fd").iterdir())) - sent.connections
+            now, fields = perf_counter(), process(pid)
+            share = (cpu_used(fields) - used) / (now - before)
+            looks.append(Look(now - start, megabytes(fields), files, share, sent.pace()))
+            before, used = now, cpu_used(fields)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
