@@ -148,7 +148,7 @@ def post(body: str) -> bytes:
 
 
 def run(load: Load, phases: Sequence[tuple[float, float]]) -> None:
-    """The load, to its end. Nobody collects garbage meanwhile: that walks through all answers, and holds up the load."""
+    """The load, to its end, without garbage collection, which would walk through all answers and hold up the load."""
     gc.disable()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
