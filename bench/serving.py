@@ -223,11 +223,11 @@ def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Pat
 
 
 def processes(root: int) -> Iterator[list[str]]:
-    """The fields of each `process`: this one, and all that came from it."""
+    """The fields of this process, and of all that came from it."""
     known: dict[int, list[str]] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
+    for pid in (int(folder.name) for folder in Path("/proc").glob("[0-9]*")):
         with contextlib.suppress(OSError):
-            known[int(status.parent.name)] = process(int(status.parent.name))
+            known[pid] = process(pid)
     for pid, fields in known.items():
         above = pid
         while above in known and above != root:
@@ -272,6 +272,13 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Markdown."""
     shown = [titles, ["---"] * len(titles), *lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in shown)
+
+
+def judge(limits: dict[str, bool]) -> bool:
+    """Prints which limits were kept. Returns whether all were."""
+    print()
+    print(table(["limit", "kept"], [[limit, "yes" if kept else "NO"] for limit, kept in limits.items()]))
+    return all(limits.values())
 
 
 def main() -> None:

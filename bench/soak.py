@@ -25,7 +25,7 @@ from time import perf_counter
 
 from bench import arrivals
 from bench.metronome import metronome
-from bench.serving import Served, body, cpu_used, load, megabytes, our_server, process, table
+from bench.serving import Served, body, cpu_used, judge, load, megabytes, our_server, process, table
 
 CALM = 0.7  # of the capacity
 EVERY = 2  # seconds between two looks at the process
@@ -185,13 +185,6 @@ def compare(turns: Sequence[tuple[Sequence[arrivals.Answer], Sequence[arrivals.A
         f"the old one's median is within {MEDIAN - 1:.0%}": old <= MEDIAN * new,
         f"the old one's 99th percentile is within {TAIL - 1:.0%}": old_tail <= TAIL * new_tail,
     })  # fmt: skip
-
-
-def judge(limits: dict[str, bool]) -> bool:
-    """Prints which limits were kept. Returns whether all were."""
-    print()
-    print(table(["limit", "kept"], [[limit, "yes" if kept else "NO"] for limit, kept in limits.items()]))
-    return all(limits.values())
 
 
 if __name__ == "__main__":

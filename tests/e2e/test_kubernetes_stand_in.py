@@ -290,7 +290,10 @@ def test_every_failure_to_become_ready_tells_its_reason(engine: Engine, tmp_path
     assert not failed.succeeded
     said = failed.said()
     for words in (
-        "Deployment stand-in/image did not become ready: after 30 s it still waits for 1 of 1 Pods updated",
+        (
+            "Deployment stand-in/image did not become ready: "
+            "after 30 s it still waits for 1 of 1 Pods updated, 0 available"
+        ),
         'container "main" cannot pull image lab.local/nowhere:1',
         'container "main" ended with exit code 3',
         "the reason",
