@@ -56,8 +56,7 @@ def remove() -> None:
     for pin in (layout.mount_namespace(), layout.network_namespace(), layout.mount_namespace().parent):
         while pin.exists() and _is_mount(pin):
             _run("umount", "--lazy", str(pin))
-    if Path(f"/sys/class/net/{layout.NAME}").exists():
-        _run("ip", "link", "delete", layout.NAME)
+    _remove_link()
     for cgroup in _cgroup_roots():
         _remove_cgroup(cgroup / layout.NAME)
 
@@ -67,7 +66,7 @@ def leftovers() -> list[str]:
     return [
         *(f"process {pid}" for pid in sorted(inhabitants())),
         *(f"mount {pin}" for pin in (layout.mount_namespace(), layout.network_namespace()) if _pinned(pin)),
-        *([f"link {layout.NAME}"] if Path(f"/sys/class/net/{layout.NAME}").exists() else []),
+        *([f"link {layout.NAME}"] if _has_link() else []),
         *(f"cgroup {root / layout.NAME}" for root in _cgroup_roots() if (root / layout.NAME).exists()),
     ]
 
@@ -138,8 +137,7 @@ def _linked() -> bool:
 
 def _make_link() -> None:
     _check_addresses()
-    if Path(f"/sys/class/net/{layout.NAME}").exists():
-        _run("ip", "link", "delete", layout.NAME)
+    _remove_link()
     inside = prefix()
     _run("ip", "link", "add", layout.NAME, "type", "veth", "peer", "name", f"{layout.NAME}-n")
     # `ip link set netns` wants a name or a pid; a process that enters the namespace gives the pid.
@@ -152,6 +150,22 @@ def _make_link() -> None:
     _run(*inside, "ip", "route", "add", "default", "via", layout.HOST)
     for network in (layout.PODS, layout.SERVICES):
         _run("ip", "route", "add", network, "via", layout.NODE, "dev", layout.NAME)
+
+
+def _has_link() -> bool:
+    return Path(f"/sys/class/net/{layout.NAME}").exists()
+
+
+def _remove_link() -> None:
+    """A namespace that ends takes the link along, and for a moment the link is still seen but no longer found."""
+    end = time.monotonic() + STOP_SECONDS
+    while _has_link():
+        try:
+            _run("ip", "link", "delete", layout.NAME)
+        except LabError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def _move_into_namespace(link: str) -> None:
@@ -196,11 +210,8 @@ def _make_cgroup(cgroup: Path) -> None:
 
 
 def _remove_cgroup(cgroup: Path) -> None:
-    for path in sorted(cgroup.rglob("*"), key=lambda found: len(found.parts), reverse=True):
-        if path.is_dir():
-            _remove_empty(path)
-    if cgroup.exists():
-        _remove_empty(cgroup)
+    for group in _tree(cgroup):
+        _remove_empty(group)
 
 
 def _remove_empty(cgroup: Path) -> None:
@@ -229,10 +240,15 @@ def inhabitants() -> set[int]:
 
 def _cgroup_processes(cgroup: Path) -> set[int]:
     found = set[int]()
-    for listing in cgroup.rglob("cgroup.procs"):
+    for group in _tree(cgroup):
         with contextlib.suppress(OSError):
-            found |= {int(line) for line in listing.read_text().split()}
+            found |= {int(line) for line in (group / "cgroup.procs").read_text().split()}
     return found
+
+
+def _tree(cgroup: Path) -> list[Path]:
+    """A cgroup and all below it, the innermost first. One that vanishes meanwhile, as a pod's does, is left out."""
+    return [Path(folder) for folder, _, _ in os.walk(cgroup, topdown=False)]
 
 
 def _all_processes() -> list[int]:
