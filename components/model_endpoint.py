@@ -10,10 +10,11 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import autoscaling, names, pods, prediction_log, tracing
+from components import autoscaling, model_cache, names, pods, prediction_log, tracing
 from components.autoscaling import Autoscaling
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
+from components.model_cache import ModelCache
 from components.prediction_log import PredictionLog
 from components.service import service
 from components.tracing import Tracing
@@ -45,6 +46,7 @@ class ModelEndpointArgs:
     artifact_store: ArtifactStore
     grant: Grant
     ingress: Ingress | None = None
+    model_cache: ModelCache | None = None
     prediction_log: PredictionLog | None = None
     tracing: Tracing | None = None
 
@@ -117,6 +119,7 @@ def _deployment(
                 "volumes": [
                     pods.scratch("tmp", "256Mi"),
                     pods.scratch("model", args.memory),
+                    *([model_cache.volume(args.model_cache)] if args.model_cache else []),
                     *([prediction_log.volume(log)] if log else []),
                 ],
             },
@@ -134,10 +137,15 @@ def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
                 **_model(args),
                 **args.artifact_store.environment,
                 "MLFLOW_TRACKING_URI": args.tracking_url,
+                **(model_cache.environment(args.model_cache) if args.model_cache else {}),
             }
         ),
         "env_from": pods.secret_environment(args.grant),
-        "volume_mounts": [pods.TMP, {"name": "model", "mount_path": "/model"}],
+        "volume_mounts": [
+            pods.TMP,
+            {"name": "model", "mount_path": "/model"},
+            *([model_cache.MOUNT] if args.model_cache else []),
+        ],
     }
 
 

@@ -43,6 +43,15 @@ StabilizationSeconds = Annotated[
         instead="write it as in scale_down_stabilization_seconds: 300",
     ),
 ]
+CacheGib = Annotated[
+    int,
+    Field(strict=True, ge=1, le=16_384),
+    Rule(
+        must="must be a whole number of GiB from 1 to 16384",
+        because="so much of its disk a node keeps for models, and the rest is for images and for what pods write",
+        instead="write it as in gib: 20, or leave mlops:model_cache out",
+    ),
+]
 ModelMib = Annotated[
     int,
     Field(strict=True, ge=1, le=1_048_576),
@@ -73,6 +82,12 @@ TracedShare = Annotated[
         instead="write sample: 1.0 for all of them, or sample: 0 for none",
     ),
 ]
+
+
+class ModelCache(Model):
+    """A node keeps the models that its pods have fetched, for the next pods that it starts."""
+
+    gib: CacheGib
 
 
 class Tracing(Model):

@@ -3,9 +3,11 @@
 import pulumi
 from pulumi import Input, ResourceOptions
 
+from components import model_cache
 from components.autoscaling import Autoscaling
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
+from components.model_cache import ModelCache, ModelCacheArgs
 from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
 from components.prediction_log import PredictionLog
 from components.sweep import Scalar, Sweep
@@ -27,8 +29,9 @@ def deploy(stack: Settings) -> None:
     tracking = MlflowServer("mlflow", _tracking(stack, base), opts)
     for name, training in stack.training.items():
         TrainingJob(name, _training(name, training, stack, base, tracking), opts)
+    cache = _model_cache(stack, base, opts)
     endpoints = {
-        name: ModelEndpoint(name, _endpoint(name, endpoint, stack.images, base, tracking), opts)
+        name: ModelEndpoint(name, _endpoint(name, endpoint, stack.images, base, tracking, cache=cache), opts)
         for name, endpoint in stack.endpoints.items()
     }
     pulumi.export("tracking", tracking.url)
@@ -111,8 +114,22 @@ def _tracking_ui(stack: Settings, tracking: MlflowServer) -> Input[str]:
     return f"http://{stack.tracking.allowed_hosts[0]}" if stack.tracking.allowed_hosts else tracking.url
 
 
+def _model_cache(stack: Settings, base: Foundation, opts: ResourceOptions) -> ModelCache | None:
+    """None where none is asked for."""
+    if stack.model_cache is None:
+        return None
+    args = ModelCacheArgs(image=stack.images.serving, gib=stack.model_cache.gib, namespace=base.serving.namespace)
+    return ModelCache(model_cache.NAME, args, opts)
+
+
 def _endpoint(
-    name: str, endpoint: Endpoint, images: Images, base: Foundation, tracking: MlflowServer
+    name: str,
+    endpoint: Endpoint,
+    images: Images,
+    base: Foundation,
+    tracking: MlflowServer,
+    *,
+    cache: ModelCache | None,
 ) -> ModelEndpointArgs:
     return ModelEndpointArgs(
         image=images.serving,
@@ -131,6 +148,7 @@ def _endpoint(
         artifact_store=base.artifact_store,
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),
+        model_cache=cache,
         prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
         tracing=Tracing(**endpoint.tracing.model_dump()) if endpoint.tracing else None,
     )

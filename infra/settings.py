@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from components import prediction_log
 from infra import aws_rules, problems, rules, secret_rules, training_rules, training_settings
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
-from infra.endpoint_settings import Autoscaling, ModelMib, Tracing
+from infra.endpoint_settings import Autoscaling, ModelCache, ModelMib, Tracing
 from infra.model import Model
 from infra.problems import PREFIX, Problem
 from infra.quantities import cpu_text, memory_text, octets, thousandths
@@ -342,6 +342,7 @@ class Settings(Model):
     quotas: Quotas = Quotas()
     tracking: Tracking = Tracking()
     training: dict[rules.JobName, Training] = Field(default_factory=dict)
+    model_cache: ModelCache | None = None
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
 
     @field_validator("endpoints")

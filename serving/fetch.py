@@ -1,12 +1,12 @@
 """Puts one version of a registered model into MODEL_DIR: `python -m serving.fetch`, before the server starts.
 
 The folder MODEL_DIR/VERSION appears when all files are in it and have the digest that the registry has of them, and not
-before; one that is there is taken as it is. Exit code 0: it is there. 2: the version does not exist, has no files, or
-others than were registered. 1: MLflow or the artifact store did not answer.
+before; one that is there is taken as it is. With MODEL_CACHE_DIR the files come from there where they can. Exit code 0:
+it is there. 2: the version does not exist, has no files, or others than were registered. 1: MLflow or the artifact
+store did not answer.
 """
 
 import errno
-import hashlib
 import logging
 import shutil
 import sys
@@ -18,14 +18,13 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from serving import bucket, logs
+from serving.digest import MODEL_DIGEST, digest_of
 from serving.failure import ServingError, leave
 from serving.registry import Registry, RegistryError, UnknownError
 from serving.settings import FetchSettings, Termination
 
 LOG = logging.getLogger("serving")
 Result = TypeVar("Result")
-MODEL_DIGEST = "model_digest"
-NOTE = b"registered_model_meta"  # written beside the files of a version by whoever loads it with MLflow
 AT_ONCE = 8  # files, of which a large one comes in several streams
 
 
@@ -52,9 +51,17 @@ def fetch(settings: FetchSettings) -> None:
     if not digest:
         LOG.warning("%s has no tag %s: its files are served unverified", settings.title, MODEL_DIGEST)
     start = time.monotonic()
-    size = _patiently(lambda: _download(settings, source, digest), f"the artifact store at {source}", settings)
+    cache, part = settings.model_cache, settings.version_dir.with_suffix(".part")
+    if cache and digest and cache.take(digest, part):
+        part.rename(settings.version_dir)
+        LOG.info("%s is in %s, from what the node keeps", settings.title, settings.version_dir)
+        return
+    size = _patiently(lambda: _download(settings, source, digest, part), f"the artifact store at {source}", settings)
+    part.rename(settings.version_dir)
     seconds = time.monotonic() - start
     LOG.info("%s, %.1f MB, is in %s after %.1f s", settings.title, size / 1e6, settings.version_dir, seconds)
+    if cache and digest:
+        cache.keep(digest, settings.version_dir)
 
 
 def _locate(settings: FetchSettings) -> tuple[str, str | None]:
@@ -103,8 +110,8 @@ def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings)
         pause = min(2 * pause, 5)
 
 
-def _download(settings: FetchSettings, source: str, digest: str | None) -> int:
-    """The version's folder, complete and as registered, in one step. Returns its size in bytes."""
+def _download(settings: FetchSettings, source: str, digest: str | None, part: Path) -> int:
+    """The version is in `part`, complete and as registered. Returns its size in bytes."""
     where = urlsplit(source)
     if where.scheme != "s3":
         fault = f"has its files at {source}, and they are fetched from s3:// alone"
@@ -116,7 +123,6 @@ def _download(settings: FetchSettings, source: str, digest: str | None) -> int:
         raise ServingError(f"{settings.title} has no model at {source}: {fault}; serve another version", final=True)
     if outside := [path for path in promised if ".." in PurePosixPath(path).parts or path.startswith("/")]:
         raise ServingError(f"{settings.title} has files out of its folder: {', '.join(outside)}", final=True)
-    part = settings.version_dir.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
 
     def get(path: str) -> None:
@@ -135,7 +141,6 @@ def _download(settings: FetchSettings, source: str, digest: str | None) -> int:
             "train this one anew",
             final=True,
         )
-    part.rename(settings.version_dir)
     return sum(promised.values())
 
 
@@ -145,21 +150,6 @@ def _files(store: bucket.Client, name: str, prefix: str) -> Mapping[str, int]:
     found = (entry for page in pages for entry in page.get("Contents", []))
     # A key that ends with a slash is what consoles show as an empty folder.
     return {entry["Key"].removeprefix(prefix): entry["Size"] for entry in found if not entry["Key"].endswith("/")}
-
-
-def digest_of(folder: Path) -> str:
-    """SHA-256 of the list that `sha256sum` would print of all files in the folder, in the order of their paths' bytes.
-
-    The same as `training.digest`, which leaves it in the registry. A note of MLflow's client does not count.
-    """
-    paths = sorted((path.relative_to(folder).as_posix().encode(), path) for path in folder.rglob("*") if path.is_file())
-    listed = hashlib.sha256()
-    for name, path in paths:
-        if name == NOTE:
-            continue
-        with path.open("rb") as file:
-            listed.update(hashlib.file_digest(file, "sha256").hexdigest().encode() + b"  " + name + b"\n")
-    return listed.hexdigest()
 
 
 def _fault(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.cpus import cpu_limit
 from serving.failure import ServingError
+from serving.model_cache import ModelCache
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Url = Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
@@ -68,6 +69,19 @@ class FetchSettings(Settings):
     mlflow_patience_seconds: float = Field(
         20, ge=0, le=600, description="how long to wait for an MLflow or a store that does not answer", examples=["20"]
     )
+    model_cache_dir: Path | None = Field(
+        None,
+        description="folder of the node that keeps versions for other pods; without it none does",
+        examples=["/cache"],
+    )
+    model_cache_bytes: int = Field(
+        10 << 30, ge=1, description="most bytes that the node keeps", examples=["10737418240"]
+    )
+
+    @property
+    def model_cache(self) -> ModelCache | None:
+        """What the node keeps, if it does."""
+        return ModelCache(self.model_cache_dir, self.model_cache_bytes) if self.model_cache_dir else None
 
 
 class ServerSettings(Settings):

@@ -113,6 +113,16 @@ def test_the_init_container_fetches_what_the_endpoint_says(container: Mapping[st
     assert read.mlflow_tracking_uri == container["MLFLOW_TRACKING_URI"]
 
 
+def test_the_init_container_keeps_on_its_node_what_the_stack_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = written(deployed({"model_cache": {"gib": 20}}), *FETCH)
+    for key, value in values.items():
+        monkeypatch.setenv(key, filled_in(value))
+    read = FetchSettings.load().model_cache
+    assert read
+    assert read.most_bytes == 20 * 1024**3
+    assert values.keys() - {field.upper() for field in FetchSettings.model_fields} <= READ_BY_LIBRARIES
+
+
 @pytest.mark.parametrize("container", [SERVER], indirect=True)
 def test_the_server_serves_what_was_fetched(container: Mapping[str, str]) -> None:
     read = ServerSettings.load()

@@ -5,8 +5,6 @@ import json
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,9 +19,11 @@ import pandas as pd
 import pytest
 from botocore.config import Config
 
-from lab import dataset, stores
+from lab import dataset
+from lab.cluster import layout
 from tests.e2e.conftest import ENDPOINT, Platform, answering, pods, wait_for
 from tests.e2e.load import load
+from tests.e2e.models import register
 
 pytestmark = pytest.mark.e2e
 
@@ -50,24 +50,14 @@ HTTPServer(("", 4318), Spans).serve_forever()
 """
 LEAKY, LEAKED_MIB = "leaky", 32
 # It keeps as many MiB as a row asks for, and never gives them back.
-REGISTER_LEAKY = """
-import mlflow
-import pandas as pd
-from mlflow.models import infer_signature
-from mlflow.pyfunc import PythonModel
-
-class Leak(PythonModel):
+LEAK = """
+class Model(mlflow.pyfunc.PythonModel):
     def __init__(self):
         self.kept = []
 
     def predict(self, context, model_input, params=None):
         self.kept += [b"x" * (mib << 20) for mib in model_input.mib if mib]
         return [len(self.kept)] * len(model_input)
-
-calm = pd.DataFrame({"mib": [0]})
-made = {"signature": infer_signature(calm, [0]), "input_example": calm, "pip_requirements": []}
-said = mlflow.pyfunc.log_model(name="model", python_model=Leak(), registered_model_name="leaky", **made)
-print(said.registered_model_version)
 """
 
 
@@ -251,6 +241,35 @@ def test_a_model_that_was_changed_in_the_bucket_is_not_served_and_the_pods_that_
     wait_until_two(serving)
 
 
+@pytest.fixture(scope="module")
+def keeping(serving: Platform) -> Iterator[Platform]:
+    """The platform whose node keeps what its pods fetch."""
+    with serving.config_restored():
+        serving.set({"model_cache.gib": 1})
+        serving.up()
+        wait_until_two(serving)
+        yield serving
+    serving.up()
+
+
+def test_a_pod_starts_from_what_its_node_keeps_while_the_store_is_away(keeping: Platform) -> None:
+    keeping.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=0")
+    try:
+        wait_for("the end of the store", lambda: not pods(keeping, "mlops-platform", "s3"), seconds=60)
+        assert "from what the node keeps" in said_by_fetch(keeping, one_made_anew(keeping))
+        assert keeping.predict(CUSTOMERS).status_code == 200
+    finally:
+        keeping.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=1")
+    keeping.kubectl("rollout", "status", "statefulset/s3", "-n", "mlops-platform", "--timeout=120s")
+
+
+def test_a_model_that_was_changed_on_the_node_is_not_served_and_comes_from_the_store(keeping: Platform) -> None:
+    for file in (layout.node() / "lib" / "mlops" / "models").rglob("MLmodel"):
+        file.write_text("another\n")
+    assert "are other files: it is removed" in said_by_fetch(keeping, one_made_anew(keeping))
+    assert "from what the node keeps" in said_by_fetch(keeping, one_made_anew(keeping))
+
+
 def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_have_been(serving: Platform) -> None:
     wait_until_two(serving)
     victim = min(answering(serving))
@@ -266,11 +285,7 @@ def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_
 @pytest.fixture
 def leaky(serving: Platform) -> Iterator[Platform]:
     """The platform with two pods of a model that leaks when it is told to."""
-    known = {**os.environ, **stores.environment()}
-    command = [sys.executable, "-c", REGISTER_LEAKY]
-    registered = subprocess.run(command, env=known, capture_output=True, text=True, check=False)
-    assert registered.returncode == 0, registered.stderr
-    version = registered.stdout.splitlines()[-1]
+    version = register(LEAKY, LEAK, {"mib": [0]})
     with serving.config_restored():
         serving.set(
             {
@@ -310,6 +325,17 @@ def test_a_model_that_leaks_is_killed_at_its_limit_and_its_pod_is_back_while_the
     assert ended["reason"] == "OOMKilled"
     assert "its memory was full" in ended["message"]
     assert not [answer for answer in answers.all if answer.failure and answer.due > gone + NOTICED_SECONDS]
+
+
+def one_made_anew(platform: Platform) -> str:
+    """A pod in the place of one that was deleted, when it answers."""
+    before = answering(platform)
+    platform.kubectl("delete", "pod", min(before), "-n", "ml-serving")
+    return wait_for("another pod", lambda: answering(platform) - before, seconds=120).pop()
+
+
+def said_by_fetch(platform: Platform, pod: str) -> str:
+    return platform.kubectl("logs", pod, "-n", "ml-serving", "-c", "fetch")
 
 
 def refusal_of_fetch(platform: Platform) -> str | None:

@@ -264,6 +264,9 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
         'is "": must be the name of a column',
         "endpoints.churn-predictor.prediction_log.redact.1",
     ),
+    ("model_cache", True, "is true: must be a mapping"),
+    ("model_cache.gib", 0, "is 0: must be a whole number of GiB from 1 to 16384"),
+    ("model_cache.gib", "20Gi", "write it as in gib: 20"),
     (
         "endpoints.churn-predictor.tracing",
         {},

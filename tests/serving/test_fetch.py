@@ -10,6 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from serving import bucket, fetch
+from serving.digest import digest_of
 from serving.settings import FetchSettings
 from tests.mlflow_server import Server
 from tests.registry import MODEL, Registry
@@ -171,11 +172,11 @@ def test_a_store_that_is_down_is_told_in_time_and_is_asked_again(
     fetching: Fetching, store: Bucket, tmp_path: Path
 ) -> None:
     store.down = True
-    code, said = fetching()
+    code, said = fetching(mlflow_patience_seconds=2)
     assert code == 1
-    assert said.startswith(f"the artifact store at s3://bucket/models/1 did not give {MODEL} version 1 within 0 s: ")
+    assert said.startswith(f"the artifact store at s3://bucket/models/1 did not give {MODEL} version 1 within 2 s: ")
     assert "503" in said
-    assert "trying for 0 more seconds" in (tmp_path / "log").read_text()
+    assert "trying for 2 more seconds" in (tmp_path / "log").read_text()
 
 
 def test_a_version_without_its_files_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
@@ -218,6 +219,48 @@ def test_files_that_are_not_those_that_were_registered_are_not_served(
     assert not list((tmp_path / "models" / MODEL).iterdir())
 
 
+def test_what_one_pod_has_fetched_the_next_one_has_without_the_store(
+    fetching: Fetching, store: Bucket, registry: Registry, tmp_path: Path
+) -> None:
+    assert fetching(model_cache_dir=kept(tmp_path), model_dir=tmp_path / "first")[0] == 0
+    store.down = True
+    code, said = fetching(model_cache_dir=kept(tmp_path))
+    assert (code, said.endswith("from what the node keeps")) == (0, True)
+    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+
+
+def test_what_somebody_wrote_into_the_nodes_folder_is_not_served(
+    fetching: Fetching, registry: Registry, tmp_path: Path
+) -> None:
+    fetching(model_cache_dir=kept(tmp_path), model_dir=tmp_path / "first")
+    (changed,) = kept(tmp_path).rglob("model.skops")
+    changed.write_bytes(b"!")
+    code, _ = fetching(model_cache_dir=kept(tmp_path))
+    assert code == 0
+    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+    (again,) = kept(tmp_path).iterdir()
+    assert digest(again) == digest(registry.files(1))
+
+
+def test_a_version_without_a_digest_is_not_kept(
+    fetching: Fetching, registered: Callable[[str], str], tmp_path: Path
+) -> None:
+    assert fetching(model=registered("s3://bucket/models/1"), model_cache_dir=kept(tmp_path))[0] == 0
+    assert not list(kept(tmp_path).iterdir())
+
+
+def test_a_node_that_keeps_nothing_costs_a_warning(fetching: Fetching, tmp_path: Path) -> None:
+    assert fetching(model_cache_dir=tmp_path / "nowhere")[0] == 0
+    assert "the node does not keep" in (tmp_path / "log").read_text()
+
+
+def kept(tmp_path: Path) -> Path:
+    """A folder that the pods of a node share."""
+    folder = tmp_path / "node"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def test_a_version_without_a_digest_is_served_with_a_warning(
     fetching: Fetching, registered: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -236,7 +279,7 @@ def test_the_digest_is_what_sha256sum_makes_of_the_files_and_what_training_leave
     find = r"find . -type f ! -path ./registered_model_meta -printf '%P\n'"
     command = rf"{find} | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert fetch.digest_of(tmp_path) == digest(tmp_path) == done.stdout.split()[0]
+    assert digest_of(tmp_path) == digest(tmp_path) == done.stdout.split()[0]
 
 
 def test_a_full_volume_is_told(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
