@@ -64,6 +64,14 @@ class Grant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterAccess:
+    """What kubectl is told to reach the cluster: a context of the machine's kubeconfig, or a kubeconfig."""
+
+    context: str | None = None
+    kubeconfig: Input[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WayIn:
     """What is asked for: a way to one Service, for the networks `cidrs` alone where there are any.
 
@@ -101,6 +109,7 @@ class Foundation:
     """
 
     provider: k8s.Provider
+    access: ClusterAccess
     artifact_store: ArtifactStore
     database: Database
     node_pools: Mapping[str, NodePool]

@@ -12,10 +12,11 @@ from pulumi import Input, Output, ResourceOptions
 
 from components import autoscaling, model_cache, names, pods, prediction_log, tracing
 from components.autoscaling import Autoscaling
-from components.foundation import ArtifactStore, Grant, Ingress
+from components.foundation import ArtifactStore, ClusterAccess, Grant, Ingress
 from components.ingress import ingress
 from components.model_cache import ModelCache
 from components.prediction_log import PredictionLog
+from components.rollback import rollback
 from components.service import service
 from components.tracing import Tracing
 
@@ -31,7 +32,7 @@ class ModelEndpointArgs:
     """`model` is the registry's name, `version` a number in it.
 
     A pod has `startup_seconds` to fetch the model and answer, and goes on answering for `drain_seconds` when told to
-    leave.
+    leave. With `rollback`, the way to the cluster, a release that fails is taken back there.
     """
 
     image: str
@@ -48,6 +49,7 @@ class ModelEndpointArgs:
     ingress: Ingress | None = None
     model_cache: ModelCache | None = None
     prediction_log: PredictionLog | None = None
+    rollback: ClusterAccess | None = None
     tracing: Tracing | None = None
 
 
@@ -73,7 +75,7 @@ class ModelEndpoint(pulumi.ComponentResource):
             name,
             metadata={**named, "labels": versioned, "annotations": _change_cause(args)},
             spec=_deployment(selector, versioned, args),
-            opts=child,
+            opts=ResourceOptions(parent=self, hooks=rollback(name, args.rollback) if args.rollback else None),
         )
         entry = service(name, selector, 80, PORT, metadata=named, opts=child)
         k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)

@@ -93,6 +93,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     grants = {name: _grant(site, name, place, bucket, cluster) for name, place in places.items()}
     return foundation.Foundation(
         provider=cluster.provider,
+        access=foundation.ClusterAccess(kubeconfig=kubernetes_access.kubeconfig(cluster.access)),
         artifact_store=foundation.ArtifactStore(
             bucket=bucket.name, environment={"AWS_REGION": site.account.region}, egress=egress
         ),

@@ -404,15 +404,6 @@ KeepImages = Annotated[
         instead="write keep_images: 50",
     ),
 ]
-Truth = Annotated[
-    bool,
-    Field(strict=True),
-    Rule(
-        must="must be true or false",
-        because="it switches one thing on or off",
-        instead="write true or false, without quotes",
-    ),
-]
 MAX_CPUS = Rule(
     must="must be a whole number of at least 2 in a pool without GPUs, and left out where gpu.max is the limit",
     because="it is the most that the pool may cost: nothing else stops it from growing",

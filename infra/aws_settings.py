@@ -92,7 +92,7 @@ class NewCluster(Model):
     public_access_cidrs: tuple[aws_rules.NamedCidr, ...] = ()
     service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"
     log_days: aws_rules.LogDays = 90
-    protected: aws_rules.Truth = True
+    protected: rules.Truth = True
 
     @field_validator("admin_role_arns")
     @classmethod
@@ -204,7 +204,7 @@ class Artifacts(Model):
     noncurrent_days: aws_rules.KeptDays = 30
     prediction_log_days: aws_rules.KeptDays = 90
     access_log_bucket: aws_rules.BucketName | None = None
-    protected: aws_rules.Truth = True
+    protected: rules.Truth = True
 
 
 class Database(Model):
@@ -217,9 +217,9 @@ class Database(Model):
     instance_class: aws_rules.InstanceClass
     storage_gib: aws_rules.StorageGib
     max_storage_gib: aws_rules.StorageGib
-    multi_az: aws_rules.Truth = False
-    protected: aws_rules.Truth = True
-    snapshots: aws_rules.Truth = True
+    multi_az: rules.Truth = False
+    protected: rules.Truth = True
+    snapshots: rules.Truth = True
     backup_days: aws_rules.BackupDays
     restore_from: aws_rules.SnapshotId | None = None
     log_days: aws_rules.LogDays = 30

@@ -149,6 +149,7 @@ def _endpoint(
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),
         model_cache=cache,
+        rollback=base.access if endpoint.rollback_on_failure else None,
         prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
         tracing=Tracing(**endpoint.tracing.model_dump()) if endpoint.tracing else None,
     )

@@ -262,6 +262,15 @@ SpoolMebibytes = Annotated[
         instead="write it as in spool_mib: 256",
     ),
 ]
+Truth = Annotated[
+    bool,
+    Field(strict=True),
+    Rule(
+        must="must be true or false",
+        because="it switches one thing on or off",
+        instead="write true or false, without quotes",
+    ),
+]
 Gibibytes = Annotated[
     int,
     Field(strict=True, ge=1, le=16_384),

@@ -290,6 +290,7 @@ class Endpoint(Model):
         None, description="45, and one more for each 20 MiB of model_mib, where it is left out."
     )
     drain_seconds: rules.DrainSeconds = 5
+    rollback_on_failure: rules.Truth = False
     ingress: Ingress | None = None
     prediction_log: PredictionLog | None = None
     tracing: Tracing | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from infra import aws_rules, cron, training_rules
+from infra import cron, rules, training_rules
 from infra.model import Model
 from infra.rules import Rule
 
@@ -35,7 +35,7 @@ class Schedule(Model):
 
     cron: training_rules.Cron
     time_zone: training_rules.TimeZone = "Etc/UTC"
-    suspend: aws_rules.Truth = False
+    suspend: rules.Truth = False
     keep_succeeded: training_rules.Kept = 10
     keep_failed: training_rules.Kept = 10
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from infra import aws_rules, rules, training_rules, training_settings
+from infra import rules, training_rules, training_settings
 from infra.model import Model
 from infra.rules import Rule
 
@@ -108,7 +108,7 @@ class Limits(Model):
 class Validation(Model):
     """Every new version is looked at in the serving image; not `enabled`, only when somebody asks."""
 
-    enabled: aws_rules.Truth = True
+    enabled: rules.Truth = True
     schedule: training_rules.Cron | None = Field(
         default=None, description="In UTC; where it is left out, every 15 minutes."
     )

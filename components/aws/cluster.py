@@ -12,6 +12,7 @@ import pulumi_kubernetes as k8s
 from components.aws import kubernetes_access, load_balancer
 from components.aws.account import Account, arn
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.kubernetes_access import KubernetesAccess
 from components.aws.log_group import LogGroup, LogGroupArgs
 from components.aws.managed_policies import managed_policies
 from components.aws.policy_documents import trust_service
@@ -63,6 +64,7 @@ class Cluster(pulumi.ComponentResource):
     service_cidr: pulumi.Output[str]
     role_arn: pulumi.Output[str]
     """The role by which EKS starts nodes."""
+    access: KubernetesAccess
     provider: k8s.Provider
     """The way to the cluster's API for everything above it."""
 
@@ -96,17 +98,15 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs, *permissions]),
         )
         entries = _administrators(name, args, cluster, child)
-        self.provider = kubernetes_access.provider(
-            name,
-            kubernetes_access.KubernetesAccess(
-                cluster_name=args.cluster_name,
-                account=args.account,
-                endpoint=cluster.endpoint,
-                certificate=cluster.certificate_authority.data,
-            ),
-            # Before its access entry exists, the API refuses the role that runs this program.
-            pulumi.ResourceOptions(parent=self, depends_on=entries),
+        self.access = KubernetesAccess(
+            cluster_name=args.cluster_name,
+            account=args.account,
+            endpoint=cluster.endpoint,
+            certificate=cluster.certificate_authority.data,
         )
+        # Before its access entry exists, the API refuses the role that runs this program.
+        ready = pulumi.ResourceOptions(parent=self, depends_on=entries)
+        self.provider = kubernetes_access.provider(name, self.access, ready)
         _services(name, cluster, pulumi.ResourceOptions(parent=self, provider=self.provider), child)
         self.name, self.arn, self.version, self.role_arn = cluster.name, cluster.arn, cluster.version, role.arn
         self.service_cidr = pulumi.Output.from_input(args.service_cidr)

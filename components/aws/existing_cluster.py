@@ -10,6 +10,7 @@ import pulumi_kubernetes as k8s
 
 from components.aws import kubernetes_access
 from components.aws.account import Account
+from components.aws.kubernetes_access import KubernetesAccess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +54,19 @@ class ExistingCluster(pulumi.ComponentResource):
     security_group_id: pulumi.Output[str]
     role_arn: pulumi.Output[str]
     service_cidr: pulumi.Output[str]
+    access: KubernetesAccess
     provider: k8s.Provider
 
     def __init__(self, name: str, args: ExistingClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ExistingCluster", name, {}, opts)
         cluster = aws.eks.get_cluster_output(name=args.cluster_name, opts=pulumi.InvokeOutputOptions(parent=self))
-        self.provider = kubernetes_access.provider(
-            name,
-            kubernetes_access.KubernetesAccess(
-                cluster_name=args.cluster_name,
-                account=args.account,
-                endpoint=cluster.endpoint,
-                certificate=cluster.certificate_authorities[0].data,
-            ),
-            pulumi.ResourceOptions(parent=self),
+        self.access = KubernetesAccess(
+            cluster_name=args.cluster_name,
+            account=args.account,
+            endpoint=cluster.endpoint,
+            certificate=cluster.certificate_authorities[0].data,
         )
+        self.provider = kubernetes_access.provider(name, self.access, pulumi.ResourceOptions(parent=self))
         self.name, self.arn, self.version, self.role_arn = cluster.name, cluster.arn, cluster.version, cluster.role_arn
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
         self.service_cidr = cluster.kubernetes_network_configs[0].service_ipv4_cidr

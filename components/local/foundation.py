@@ -10,7 +10,7 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import names
-from components.foundation import ArtifactStore, Database, Foundation, Grant, NodePool
+from components.foundation import ArtifactStore, ClusterAccess, Database, Foundation, Grant, NodePool
 from components.local import postgres, s3_gateway
 from components.local.postgres import Postgres, PostgresArgs
 from components.local.s3_gateway import S3Gateway, S3GatewayArgs
@@ -58,6 +58,7 @@ class LocalFoundation(pulumi.ComponentResource):
         }
         self.foundation = Foundation(
             provider=provider,
+            access=ClusterAccess(context=args.context),
             artifact_store=ArtifactStore(bucket=s3_gateway.BUCKET, environment=environment, egress=[s3_gateway.EGRESS]),
             database=Database(
                 host=database.host,

@@ -227,6 +227,20 @@ def test_a_version_that_does_not_exist_fails_the_rollout_and_leaves_the_old_one_
     assert platform.changes() == {}
 
 
+def test_a_release_that_fails_is_taken_back_in_the_cluster_where_that_is_asked_for(platform: Platform) -> None:
+    before, serving = served(platform), answering(platform)
+    with platform.config_restored():
+        platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: 99})
+        failed = platform.up(check=False)
+        assert failed.returncode != 0
+        assert f"{ENDPOINT} has no version 99" in failed.stdout + failed.stderr
+        assert "the release that failed was taken back in the cluster" in failed.stdout + failed.stderr
+        wait_until_alone(platform, before)
+    platform.up()
+    assert set[str]() < answering(platform) <= serving  # nothing was started for it
+    assert platform.changes() == {}
+
+
 def wait_until_alone(platform: Platform, version: int) -> None:
     """No pod is left that would serve another version."""
 
