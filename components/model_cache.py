@@ -22,7 +22,7 @@ NOMINAL = "1Gi"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCacheArgs:
-    """A node keeps at most `gib`; `image` is one that has a shell and is on the nodes anyway."""
+    """A node keeps at most `gib`; `image` has chown and sleep, and is on the nodes anyway."""
 
     image: str
     gib: int

@@ -76,9 +76,12 @@ def take_back(deployment: str, context: str | None, kubeconfig: Sequence[str]) -
 
 def revision_before(replica_sets: Sequence[Mapping[str, Any]]) -> int | None:
     """The latest revision but the newest one that has pods which answer; None where there is none."""
-    revisions = {int(each["metadata"]["annotations"][REVISION]): each["status"] for each in replica_sets}
-    answering = (number for number, status in revisions.items() if status.get("readyReplicas"))
-    return max((number for number in answering if number < max(revisions)), default=None)
+    revisions = {
+        int(number): each["status"].get("readyReplicas", 0)
+        for each in replica_sets
+        if (number := each["metadata"].get("annotations", {}).get(REVISION))  # one just made has none yet
+    }
+    return max((number for number, ready in revisions.items() if ready and number < max(revisions)), default=None)
 
 
 def _answer(command: Sequence[str]) -> str:
