@@ -12,7 +12,7 @@ from pulumi import Input, Output, ResourceOptions
 from components import names, pods
 
 NAME = "model-cache"
-NODE_FOLDER = "/var/lib/mlops/models"
+ON_NODE: k8s.core.v1.HostPathVolumeSourceArgsDict = {"path": "/var/lib/mlops/models", "type": "DirectoryOrCreate"}
 FOLDER = "/cache"
 AGENTS = "kube-system"
 """Where agents of nodes run: the one namespace whose pods may have a folder of the node in every cluster."""
@@ -59,7 +59,7 @@ class ModelCache(pulumi.ComponentResource):
             name,
             metadata={"name": f"{names.SERVING}-{name}", "labels": labels},
             spec={
-                "host_path": {"path": NODE_FOLDER, "type": "DirectoryOrCreate"},
+                "host_path": ON_NODE,
                 "access_modes": ["ReadWriteMany"],
                 "capacity": whole,
                 "storage_class_name": "",
@@ -122,5 +122,5 @@ def _agent(args: ModelCacheArgs) -> k8s.core.v1.PodSpecArgsDict:
         **pods.hardened(container),
         "init_containers": [giving],
         "termination_grace_period_seconds": 1,
-        "volumes": [{"name": NAME, "host_path": {"path": NODE_FOLDER, "type": "DirectoryOrCreate"}}],
+        "volumes": [{"name": NAME, "host_path": ON_NODE}],
     }

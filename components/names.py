@@ -1,5 +1,7 @@
 """Names that are contracts: people, other programs and the images rely on them."""
 
+from collections.abc import Mapping
+
 PLATFORM = "mlops-platform"
 TRAINING = "ml-training"
 SERVING = "ml-serving"
@@ -29,6 +31,11 @@ def validation(training: str) -> str:
 def selector(name: str, instance: str) -> dict[str, str]:
     """The labels that Services, Deployments and policies select by. They never change: a selector cannot."""
     return {"app.kubernetes.io/name": name, INSTANCE: instance}
+
+
+def matching(labels: Mapping[str, str]) -> str:
+    """The labels as `kubectl --selector` takes them."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def labels(name: str, instance: str, component: str, **more: str) -> dict[str, str]:

@@ -34,28 +34,27 @@ def rollback(deployment: str, access: ClusterAccess) -> ResourceHookBinding:
             f"mlops:endpoints.{deployment}.rollback_on_failure needs kubectl, and it is not on PATH: with it a failed "
             "release is taken back; install it, or leave the key out"
         )
-    kubeconfig = list[str]()
+    kubeconfig = list[str]()  # of a cluster that this update makes, known when it has been made
     if access.kubeconfig is not None:
         pulumi.Output.from_input(access.kubeconfig).apply(kubeconfig.append)
 
     async def on_error(args: ErrorHookArgs) -> bool:
         if args.failed_operation == "update":
-            await asyncio.to_thread(take_back, deployment, access.context, kubeconfig)
+            await asyncio.to_thread(take_back, deployment, access.context, "".join(kubeconfig) or None)
         return False
 
     return ResourceHookBinding(on_error=[ErrorHook(f"{deployment}-rollback", on_error)])
 
 
-def take_back(deployment: str, context: str | None, kubeconfig: Sequence[str]) -> None:
-    """The Deployment has the template of its last good revision, or a warning says why not; `kubeconfig` has parts."""
+def take_back(deployment: str, context: str | None, kubeconfig: str | None) -> None:
+    """The Deployment has the template of its last good revision, or a warning says why not."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write("".join(kubeconfig))
+        file.write(kubeconfig or "")
         file.flush()
         way = ["--kubeconfig", file.name] if kubeconfig else ["--context", context] if context else []
         command = ["kubectl", *way, "--namespace", names.SERVING]
         try:
-            labels = names.selector("model-endpoint", deployment)
-            selector = ",".join(f"{key}={value}" for key, value in labels.items())
+            selector = names.matching(names.selector("model-endpoint", deployment))
             listed = json.loads(_answer([*command, "get", "replicasets", "--selector", selector, "--output", "json"]))
             before = revision_before(listed["items"])
             if before is None:

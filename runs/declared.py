@@ -142,8 +142,7 @@ def validation(cluster: Cluster, training: Declared) -> Validation:
 
 def selector(of: Mapping[str, str], instance: str | None = None) -> str:
     """What belongs to all training jobs, or to all validations; or to one of them."""
-    labels = {**of, names.INSTANCE: instance} if instance else of
-    return ",".join(f"{key}={value}" for key, value in labels.items())
+    return names.matching({**of, names.INSTANCE: instance} if instance else of)
 
 
 def _job(template: Object, given: Mapping[str, Value]) -> dict[str, Any]:

@@ -27,6 +27,13 @@ def leave(error: ServingError, termination_log: Path) -> int:
     return 2 if error.final else 1
 
 
+def fault_of(error: BaseException) -> str:
+    """The innermost reason: `Connection refused`, not what five layers made of it."""
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = inner
+    return " ".join(str(error).split())[:300]
+
+
 @contextlib.contextmanager
 def unexplained(title: str, termination_log: Path) -> Generator[None]:
     """Inside, the termination message is what a process that dies without a word cannot say any more.

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from serving import bucket, logs
 from serving.digest import MODEL_DIGEST, digest_of
-from serving.failure import ServingError, leave
+from serving.failure import ServingError, fault_of, leave
 from serving.registry import Registry, RegistryError, UnknownError
 from serving.settings import FetchSettings, Termination
 
@@ -94,7 +94,7 @@ def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings)
         try:
             return action()
         except (RegistryError, *bucket.errors()) as error:
-            fault = _fault(error)
+            fault = fault_of(error)
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise ServingError(
                     f"no space left in {settings.model_dir} for {settings.title}; give the volume a larger size limit"
@@ -150,13 +150,6 @@ def _files(store: bucket.Client, name: str, prefix: str) -> Mapping[str, int]:
     found = (entry for page in pages for entry in page.get("Contents", []))
     # A key that ends with a slash is what consoles show as an empty folder.
     return {entry["Key"].removeprefix(prefix): entry["Size"] for entry in found if not entry["Key"].endswith("/")}
-
-
-def _fault(error: BaseException) -> str:
-    """The innermost reason: `Connection refused`, not what five layers made of it."""
-    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        error = inner
-    return " ".join(str(error).split())[:300]
 
 
 if __name__ == "__main__":

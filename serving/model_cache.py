@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from serving.digest import digest_of
+from serving.failure import fault_of
 
 LOG = logging.getLogger("serving")
 UNFINISHED = ".part-"
@@ -44,7 +45,7 @@ class ModelCache:
             LOG.warning("what the node keeps as %s are other files: it is removed", digest)
             self._remove(kept)
         except OSError as error:
-            LOG.warning("what the node keeps as %s cannot be read: %s", digest, _brief(error))
+            LOG.warning("what the node keeps as %s cannot be read: %s", digest, fault_of(error))
         shutil.rmtree(target, ignore_errors=True)
         return False
 
@@ -62,7 +63,7 @@ class ModelCache:
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else another pod was first
-                LOG.warning("the node does not keep %s: %s", digest, _brief(error))
+                LOG.warning("the node does not keep %s: %s", digest, fault_of(error))
 
     def _make_room(self, size: int) -> None:
         folders = sorted(self.folder.iterdir(), key=_last_taken)
@@ -98,7 +99,3 @@ def _size(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 size += (Path(parent) / file).lstat().st_size
     return size
-
-
-def _brief(error: OSError) -> str:
-    return " ".join(str(error).split())[:300]

@@ -64,14 +64,14 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_cluster_of_the_stack_is_asked_and_not_that_of_the_moments_context(kubectl: Path) -> None:
-    take_back("churn", "ours", [])
+    take_back("churn", "ours", None)
     assert (
         kubectl.read_text() == "--context ours --namespace ml-serving rollout undo deployment/churn --to-revision=7\n"
     )
 
 
 def test_a_cluster_that_this_program_made_is_reached_by_its_own_kubeconfig(kubectl: Path) -> None:
-    take_back("churn", None, ["{made}"])
+    take_back("churn", None, "{made}")
     command, file = kubectl.read_text().splitlines()
     assert command.endswith("--namespace ml-serving rollout undo deployment/churn --to-revision=7")
     assert file == "{made}"
@@ -81,11 +81,11 @@ def test_a_cluster_that_does_not_answer_costs_a_warning_and_not_the_reason_of_th
     kubectl: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kubectl.with_name("kubectl").write_text("#!/bin/bash\necho the server is away >&2; exit 1\n")
-    take_back("churn", "ours", [])
+    take_back("churn", "ours", None)
     assert "could not be taken back: the server is away; the pods before it serve" in capfd.readouterr().err
 
 
 def test_a_first_release_that_fails_stays_as_there_is_nothing_before_it(kubectl: Path) -> None:
     kubectl.with_name("listed.json").write_text(json.dumps({"items": [replica_set(1, 0)]}))
-    take_back("churn", "ours", [])
+    take_back("churn", "ours", None)
     assert not kubectl.exists()

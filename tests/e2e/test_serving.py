@@ -6,8 +6,8 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -179,15 +179,10 @@ def test_pods_that_leave_ship_what_they_have(serving: Platform, store: _Client) 
 def test_a_store_that_stops_for_a_minute_costs_neither_a_request_nor_a_line(serving: Platform, store: _Client) -> None:
     wait_until_two(serving)
     began = time.monotonic()
-    serving.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=0")
-    try:
-        wait_for("the end of the store", lambda: not pods(serving, "mlops-platform", "s3"), seconds=60)
+    with store_away(serving):
         said = ask(serving, 200)
         wait_for("a minute", lambda: time.monotonic() > began + OUTAGE_SECONDS, seconds=OUTAGE_SECONDS)
         said |= ask(serving, 20)
-    finally:
-        serving.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=1")
-    serving.kubectl("rollout", "status", "statefulset/s3", "-n", "mlops-platform", "--timeout=120s")
     # A segment is closed after a minute, and a store that did not answer is left alone for half of one.
     wait_for("every request in the bucket", lambda: found(store, said) == said, seconds=180)
 
@@ -253,14 +248,9 @@ def keeping(serving: Platform) -> Iterator[Platform]:
 
 
 def test_a_pod_starts_from_what_its_node_keeps_while_the_store_is_away(keeping: Platform) -> None:
-    keeping.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=0")
-    try:
-        wait_for("the end of the store", lambda: not pods(keeping, "mlops-platform", "s3"), seconds=60)
+    with store_away(keeping):
         assert "from what the node keeps" in said_by_fetch(keeping, one_made_anew(keeping))
         assert keeping.predict(CUSTOMERS).status_code == 200
-    finally:
-        keeping.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=1")
-    keeping.kubectl("rollout", "status", "statefulset/s3", "-n", "mlops-platform", "--timeout=120s")
 
 
 def test_a_model_that_was_changed_on_the_node_is_not_served_and_comes_from_the_store(keeping: Platform) -> None:
@@ -325,6 +315,18 @@ def test_a_model_that_leaks_is_killed_at_its_limit_and_its_pod_is_back_while_the
     assert ended["reason"] == "OOMKilled"
     assert "its memory was full" in ended["message"]
     assert not [answer for answer in answers.all if answer.failure and answer.due > gone + NOTICED_SECONDS]
+
+
+@contextmanager
+def store_away(platform: Platform) -> Generator[None]:
+    """Inside, the store does not run; afterwards it answers again."""
+    platform.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=0")
+    try:
+        wait_for("the end of the store", lambda: not pods(platform, "mlops-platform", "s3"), seconds=60)
+        yield
+    finally:
+        platform.kubectl("scale", "statefulset", "s3", "-n", "mlops-platform", "--replicas=1")
+    platform.kubectl("rollout", "status", "statefulset/s3", "-n", "mlops-platform", "--timeout=120s")
 
 
 def one_made_anew(platform: Platform) -> str:
