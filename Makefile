@@ -62,7 +62,7 @@ models: .venv/.ready  ## the registry: stages, metrics, validation, and which ve
 	  $(if $(wildcard Pulumi.local.yaml),--served <(lab pulumi config get --path mlops:endpoints --json --stack local)@local)
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
-	@lab tools --only pulumi
+	@lab tools --only engine
 	@pytest tests --ignore tests/e2e -m "not long" -n 3 --dist loadfile --no-loadscope-reorder  # engine runs are made once a module, and first
 
 e2e: .venv/.ready  ## the long tests, then the whole path on the real cluster; takes over the lab's platform
@@ -80,7 +80,7 @@ schema: .venv/.ready  ## write the JSON Schema of the stack files
 	@python -m infra.schema
 
 bench: .venv/.ready  ## preview time against a flat program
-	@lab tools --only pulumi
+	@lab tools --only engine --only kubernetes-plugin
 	@python bench/preview.py
 
 bench-serving: .venv/.ready  ## the model server against its peers, on a quiet machine: [QUICK=1]
