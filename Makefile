@@ -70,6 +70,10 @@ e2e: .venv/.ready  ## the long tests, then the whole path on the real cluster; t
 	@lab up --cluster-only
 	@pytest tests/e2e
 
+e2e-all: .venv/.ready  ## e2e and what is too long for CI, from a committed checkout; adds its result to docs/benchmarks.md
+	@lab tools
+	@python -m bench.end_to_end
+
 check: .venv/.ready  ## format, lint, types, schema
 	@ruff format --check .
 	@ruff check .
@@ -90,4 +94,4 @@ lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry addr
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e check schema bench bench-serving lock
+.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e e2e-all check schema bench bench-serving lock
