@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lab import paths
 from lab.errors import LabError
-from lab.tools.catalog import EMBEDDED, MODULE, TAGS, VERSIONS, Build
+from lab.tools.catalog import EMBEDDED, PLUGIN_MODULE, TAGS, VERSIONS, Build
 
 OLDEST_GO = (1, 26)
 SIZES = "sizes.json"
@@ -92,7 +92,7 @@ def look(builds: Sequence[Build]) -> Pending:
     for module, members in _by_module(builds):
         packages = [package for build in members for package in build.packages.values()]
         with tempfile.TemporaryDirectory() as scratch:
-            overlay = _overlay(module, packages, Path(scratch))
+            overlay = _overlay(module, Path(scratch))
             stale += _go(module, "list", "-deps", "-f", "{{.Stale}}", *FLAGS, *overlay, *packages).split()
     return Pending(builds, len(stale), stale.count("true"))
 
@@ -119,7 +119,7 @@ def _by_module(builds: Sequence[Build]) -> Iterator[tuple[Path, list[Build]]]:
 def _compile(module: Path, packages: Sequence[str], into: Path) -> Iterator[str]:
     """Yield each package as it is compiled: of what `go build -v` prints, the lines that are one word."""
     printed = list[str]()
-    command = [go()[0], "build", "-v", *FLAGS, *_overlay(module, packages, into), "-o", f"{into}/", *packages]
+    command = [go()[0], "build", "-v", *FLAGS, *_overlay(module, into), "-o", f"{into}/", *packages]
     with subprocess.Popen(command, cwd=module, env=_environment(), stderr=subprocess.PIPE, text=True) as compiler:
         try:
             for line in map(str.strip, compiler.stderr or ()):
@@ -134,14 +134,11 @@ def _compile(module: Path, packages: Sequence[str], into: Path) -> Iterator[str]
         raise LabError(f"the lab's tools did not build: {reason(printed)}")
 
 
-def _overlay(module: Path, packages: Sequence[str], into: Path) -> list[str]:
+def _overlay(module: Path, into: Path) -> list[str]:
     """Return the flag that shows the compiler the files which our packages embed, where they lie in other modules."""
-    wanted = {
-        file: origin for file, origin in EMBEDDED.items() if module == MODULE and f"./{file.split('/')[0]}" in packages
-    }
-    if not wanted:
+    if module != PLUGIN_MODULE:
         return []
-    replaced = {str(module / file): str(_source(module, name) / path) for file, (name, path) in wanted.items()}
+    replaced = {str(module / file): str(_source(module, name) / path) for file, (name, path) in EMBEDDED.items()}
     overlay = into / "overlay.json"
     overlay.write_text(json.dumps({"Replace": replaced}))
     return [f"-overlay={overlay}"]

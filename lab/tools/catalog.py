@@ -1,7 +1,7 @@
 """Which programs the lab runs, and where each comes from.
 
-All of them but the Python language host are packages of one Go module, `module/`: packages that several of them import
-have one version and are compiled once.
+Most are packages of one Go module, `module/`: what several of them import has one version and is compiled once. The official
+Kubernetes plugin and the Python language host need older versions of Pulumi's libraries, the add-ons newer ones of Kubernetes.
 """
 
 import sys
@@ -26,11 +26,12 @@ VERSIONS = {
     "k8s.io/component-base/version.gitMinor": "35",
 }
 """Go variables that the linker sets; a program ignores those of packages that it does not import."""
+PLUGIN_MODULE = HERE / "kubernetes_plugin"
 EMBEDDED = {
     f"pulumi-resource-kubernetes/{name}": (PLUGIN, f"cmd/pulumi-resource-kubernetes/{name}")
     for name in ("schema.json", "terraform-mapping.json")
 }
-"""File that a package in `module/` embeds -> (Go module, file in there). The compiler reads them where they lie."""
+"""File that a package in PLUGIN_MODULE embeds -> (Go module, file in there). The compiler reads them where they lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +98,15 @@ BUILDS = (
             "coredns": "./coredns",
             "pause": "./pause",
             "kube-network-policies": "sigs.k8s.io/kube-network-policies/cmd",
-            **_below("sigs.k8s.io", "metrics-server/cmd/metrics-server", "kwok/cmd/kwok"),
         },
         aliases=dict.fromkeys(
             ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"), "kube"
         ),
+    ),
+    Build(
+        name="addons",
+        module=HERE / "addons",
+        packages=_below("sigs.k8s.io", "metrics-server/cmd/metrics-server", "kwok/cmd/kwok"),
     ),
     Build(
         name="containerd",
@@ -125,7 +130,7 @@ BUILDS = (
 CATALOG = {build.name: build for build in BUILDS}
 GROUPS = {
     "engine": ("pulumi", "pulumi-python"),
-    "cluster": ("kube", "containerd", "cni"),
+    "cluster": ("kube", "addons", "containerd", "cni"),
     "images": ("versitygw",),
 }
 """What `lab tools --only NAME` accepts besides the name of a build."""
