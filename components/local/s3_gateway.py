@@ -1,4 +1,4 @@
-"""An S3 gateway in the cluster: the local stand-in for a cloud's buckets."""
+"""S3 gateway in the cluster, where a cloud has buckets."""
 
 from __future__ import annotations
 
