@@ -3,6 +3,7 @@
 import errno
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def up(
         elif cluster_only:
             from lab.cluster.bring_up import bring_up
 
-            bring_up(Console(), mlflow_port, tools=("cluster", "pulumi"))
+            bring_up(Console(), mlflow_port, tools=("cluster", "engine"))
         else:
             from lab.up import up as bring_up_all
 
@@ -141,12 +142,13 @@ def _become(program: str) -> None:
     """Replaces this process; the arguments come from the shell untouched, `--` and `--help` included."""
     from lab.engine import engine_environment
 
-    if not (paths.binaries() / program).exists():
-        raise LabError(f"{program} is not in {paths.binaries()} yet; get it with: lab tools --only {program}")
     environment, arguments = engine_environment(), sys.argv[2:]
+    found = shutil.which(program, path=environment["PATH"])
+    if found is None:
+        raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
     if program == "pulumi":
         arguments = _after_a_killed_engine(arguments, environment)
-    os.execve(paths.binaries() / program, [program, *arguments], environment)
+    os.execve(found, [program, *arguments], environment)
 
 
 def _after_a_killed_engine(arguments: list[str], environment: dict[str, str]) -> list[str]:

@@ -3,12 +3,10 @@
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -16,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lab import paths
+from lab import kubernetes_plugin, paths
 from lab.board import Board
 from lab.cluster import forward, layout, node
 from lab.cluster.bring_up import bring_up
@@ -26,7 +24,6 @@ from lab.errors import LabError
 from lab.flow import MODEL, Flow, Served
 from lab.image_store import ImageStore
 from lab.images import Images, Recipe
-from lab.providers import choice
 from lab.reach import Kube
 from lab.stack import Stack
 from lab.tools.install import install
@@ -48,14 +45,15 @@ class Target:
 def up(console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None) -> None:
     """From whatever there is to a served prediction, on the lab's own cluster or on that of `context`."""
     commands, board = Processes(), Board(console)
+    plugin = kubernetes_plugin.find(console, engine_environment())
+    tools = ("engine", "images", *(() if plugin else ("kubernetes-plugin",)))
     if context is None:
-        bring_up(console, mlflow_port)
+        bring_up(console, mlflow_port, tools=("cluster", *tools))
         target = Target(context=layout.NAME, environment=engine_environment(), own=True)
     else:
-        install(console, ("pulumi", "kubectl", "images"))
+        install(console, tools)
         target = target_of(context, commands)
-    plugins = paths.pulumi_home() / "plugins"
-    console.print(f"[dim]{choice.provide(plugins, Path(sys.executable), target.environment)}", highlight=False)
+    console.print(f"[dim]{plugin or kubernetes_plugin.use_built()}", highlight=False)
     with _images(board, commands, target, registry) as (refs, wait_for_images):
         served = _deploy(board, commands, target, refs, wait_for_images)
     show(board.console, served, _addresses(target))

@@ -1,4 +1,4 @@
-"""S3 gateway in the cluster, where a cloud has buckets."""
+"""An S3 gateway in the cluster, where there are no buckets of a cloud."""
 
 from __future__ import annotations
 
