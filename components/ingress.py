@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
+from components import timeouts
 from components.foundation import Ingress
 
 
@@ -15,11 +16,15 @@ def ingress(
     way: Ingress,
     service: Input[str],
     port: int,
+    backend_seconds: int,
     *,
     metadata: k8s.meta.v1.ObjectMetaArgsDict,
     opts: ResourceOptions,
 ) -> k8s.networking.v1.Ingress:
-    """All paths of the host lead to the Service. It is there once the load balancer has an address."""
+    """All paths of the host lead to the Service, whose first pod is ready within `backend_seconds`.
+
+    It is there once the load balancer has an address and the Service a ready pod.
+    """
     backend: k8s.networking.v1.IngressBackendArgsDict = {"service": {"name": service, "port": {"number": port}}}
     return k8s.networking.v1.Ingress(
         name,
@@ -30,7 +35,7 @@ def ingress(
                 {"host": way.host, "http": {"paths": [{"path": "/", "path_type": "Prefix", "backend": backend}]}}
             ],
         },
-        opts=opts,
+        opts=ResourceOptions.merge(opts, ResourceOptions(custom_timeouts=timeouts.ingress(backend_seconds))),
     )
 
 

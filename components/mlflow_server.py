@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as k8s
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
-from components import names, pods
+from components import names, pods, timeouts
 from components.foundation import ArtifactStore, Database, Grant, Ingress
 from components.ingress import from_load_balancer, ingress
 from components.service import service
@@ -21,11 +21,19 @@ SELECTOR = names.selector(NAME, NAME)
 LABELS = names.labels(NAME, NAME, "tracking")
 MIGRATION_LABELS = names.labels("mlflow-migration", NAME, "tracking")
 DRAIN_SECONDS = 5
+GRACE_SECONDS = DRAIN_SECONDS + 30
+STARTUP_SECONDS = 180
+"""Longest that a server may take to answer for the first time."""
+MIGRATION_SECONDS = 540
+"""Longest that the migration of a database may take with its retries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MlflowServerArgs:
-    """`allowed_hosts` are Host headers that are answered beside those of the Service's own names."""
+    """`allowed_hosts` are Host headers that are answered beside those of the Service's own names.
+
+    `on_unready` are hooks for an update whose pods do not become ready (components/rollout.py).
+    """
 
     image: str
     replicas: int
@@ -37,6 +45,7 @@ class MlflowServerArgs:
     artifact_store: ArtifactStore
     grant: Grant
     ingress: Ingress | None = None
+    on_unready: ResourceHookBinding | None = None
 
 
 class MlflowServer(pulumi.ComponentResource):
@@ -63,21 +72,26 @@ class MlflowServer(pulumi.ComponentResource):
             f"{name}-migration",
             metadata={"namespace": namespace, "labels": MIGRATION_LABELS},
             spec=_migration(args, password),
-            opts=child,
+            opts=ResourceOptions(parent=self, custom_timeouts=timeouts.job(MIGRATION_SECONDS)),
         )
         deployment = k8s.apps.v1.Deployment(
             name,
             metadata=named,
             spec=_deployment(args, password),
-            # A server of a new version must not meet the schema of the old one.
-            opts=ResourceOptions(parent=self, depends_on=[migration]),
+            opts=ResourceOptions(
+                parent=self,
+                # A server of a new version must not meet the schema of the old one.
+                depends_on=[migration],
+                custom_timeouts=timeouts.rollout(_pod_seconds(args), args.replicas, grace_seconds=GRACE_SECONDS),
+                hooks=args.on_unready,
+            ),
         )
         entry = service(name, SELECTOR, PORT, PORT, metadata=named, opts=child)
         k8s.policy.v1.PodDisruptionBudget(
             name, metadata=metadata, spec={"max_unavailable": 1, "selector": {"match_labels": SELECTOR}}, opts=child
         )
         if args.ingress:
-            ingress(name, args.ingress, entry.metadata.name, PORT, metadata=named, opts=child)
+            ingress(name, args.ingress, entry.metadata.name, PORT, _pod_seconds(args), metadata=named, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", deployment.metadata.namespace, f":{PORT}")
         self.register_outputs({"url": self.url})
 
@@ -144,6 +158,11 @@ def _container(args: MlflowServerArgs, name: str, password: Input[str]) -> k8s.c
     }
 
 
+def _pod_seconds(args: MlflowServerArgs) -> int:
+    """Longest that a pod may take until it gets requests."""
+    return timeouts.IMAGE_PULL_SECONDS + STARTUP_SECONDS + (args.ingress.healthy_seconds if args.ingress else 0)
+
+
 def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.JobSpecArgsDict:
     container: k8s.core.v1.ContainerArgsDict = {
         **_container(args, "migration", password),
@@ -151,7 +170,7 @@ def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.Job
     }
     return {
         "backoff_limit": 3,
-        "active_deadline_seconds": 540,  # under Pulumi's own patience of 10 minutes, so that the Job gives the reason
+        "active_deadline_seconds": MIGRATION_SECONDS,
         "template": {
             "metadata": {"labels": MIGRATION_LABELS, **_saved(args.database)},
             "spec": {**_pod(args, container), "restart_policy": "Never"},
@@ -170,7 +189,7 @@ def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.Dep
         **_container(args, "mlflow", password),
         "command": ["mlflow", "server"],
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
-        "startup_probe": {**health, "period_seconds": 2, "failure_threshold": 90},
+        "startup_probe": {**health, "period_seconds": 2, "failure_threshold": STARTUP_SECONDS // 2},
         "readiness_probe": {**health, "period_seconds": 5},
         "liveness_probe": {**health, "period_seconds": 10, "failure_threshold": 6},
         "lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}},
@@ -185,7 +204,7 @@ def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.Dep
             "spec": {
                 **_pod(args, container),
                 "topology_spread_constraints": pods.spread(SELECTOR),
-                "termination_grace_period_seconds": DRAIN_SECONDS + 30,
+                "termination_grace_period_seconds": GRACE_SECONDS,
             },
         },
     }

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as k8s
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
-from components import autoscaling, model_cache, names, pods, prediction_log, tracing
+from components import autoscaling, model_cache, names, pods, prediction_log, timeouts, tracing
 from components.autoscaling import Autoscaling
-from components.foundation import ArtifactStore, ClusterAccess, Grant, Ingress
+from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
 from components.model_cache import ModelCache
 from components.prediction_log import PredictionLog
-from components.rollback import rollback
 from components.service import service
 from components.tracing import Tracing
 
@@ -32,7 +31,7 @@ class ModelEndpointArgs:
     """`model` is the registry's name, `version` a number in it.
 
     A pod has `startup_seconds` to fetch the model and answer, and goes on answering for `drain_seconds` when told to
-    leave. With `rollback`, the way to the cluster, a release that fails is taken back there.
+    leave. `on_unready` are hooks for a release whose pods do not become ready (components/rollout.py).
     """
 
     image: str
@@ -49,7 +48,7 @@ class ModelEndpointArgs:
     ingress: Ingress | None = None
     model_cache: ModelCache | None = None
     prediction_log: PredictionLog | None = None
-    rollback: ClusterAccess | None = None
+    on_unready: ResourceHookBinding | None = None
     tracing: Tracing | None = None
 
 
@@ -75,7 +74,13 @@ class ModelEndpoint(pulumi.ComponentResource):
             name,
             metadata={**named, "labels": versioned, "annotations": _change_cause(args)},
             spec=_deployment(selector, versioned, args),
-            opts=ResourceOptions(parent=self, hooks=rollback(name, args.rollback) if args.rollback else None),
+            opts=ResourceOptions(
+                parent=self,
+                custom_timeouts=timeouts.rollout(
+                    _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
+                ),
+                hooks=args.on_unready,
+            ),
         )
         entry = service(name, selector, 80, PORT, metadata=named, opts=child)
         k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
@@ -83,7 +88,7 @@ class ModelEndpoint(pulumi.ComponentResource):
             name, metadata=metadata, spec=autoscaling.spec(deployment.metadata.name, args.autoscaling), opts=child
         )
         if args.ingress:
-            ingress(name, args.ingress, entry.metadata.name, 80, metadata=named, opts=child)
+            ingress(name, args.ingress, entry.metadata.name, 80, _progress_deadline(args), metadata=named, opts=child)
         if args.tracing:
             way = tracing.egress(selector, args.tracing)
             k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=way, opts=child)
@@ -104,8 +109,7 @@ def _deployment(
     return {
         "selector": {"match_labels": selector},
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
-        # Longer than a pod may take, so that a pod which is only slow is not called failed; 55 s with the default.
-        "progress_deadline_seconds": args.startup_seconds + 10 + (args.ingress.healthy_seconds if args.ingress else 0),
+        "progress_deadline_seconds": _progress_deadline(args),
         "revision_history_limit": 3,
         "template": {
             "metadata": {"labels": labels},
@@ -113,9 +117,7 @@ def _deployment(
                 **pods.hardened(_server(args)),
                 "service_account_name": args.grant.service_account,
                 "topology_spread_constraints": pods.spread(selector),
-                "termination_grace_period_seconds": args.drain_seconds
-                + LAST_REQUEST_SECONDS
-                + (5 + prediction_log.DRAIN_SECONDS if log else 5),
+                "termination_grace_period_seconds": _grace(args),
                 "init_containers": [_fetch(args), *([_shipper(args)] if log else [])],
                 # A model that needs more disk than the pod has memory could not be loaded either.
                 "volumes": [
@@ -127,6 +129,16 @@ def _deployment(
             },
         },
     }
+
+
+def _progress_deadline(args: ModelEndpointArgs) -> int:
+    """Longer than a pod may take, so that a pod which is only slow is not called failed; 55 s with the default."""
+    return args.startup_seconds + 10 + (args.ingress.healthy_seconds if args.ingress else 0)
+
+
+def _grace(args: ModelEndpointArgs) -> int:
+    """Seconds that a pod may take to end."""
+    return args.drain_seconds + LAST_REQUEST_SECONDS + 5 + (prediction_log.DRAIN_SECONDS if args.prediction_log else 0)
 
 
 def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:

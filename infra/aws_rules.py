@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from components.aws import instance_families, subnets
-from components.aws.log_group import RETENTIONS
 from infra.rules import LABEL, Rule
 
 KUBERNETES_VERSIONS = ("1.34", "1.35")
@@ -27,6 +26,8 @@ NEEDED_WITHOUT_NAT = frozenset({"ec2", "ecr.api", "ecr.dkr", "eks-auth", "sts"})
 """What a node must reach to start, pull its images and hand out identities (EKS user guide, "Private clusters")."""
 BUILT_IN_POOLS = ("default", "general-purpose", "system")
 """Of Auto Mode itself: a node class and two node pools (EKS user guide, "Create a Node Class")."""
+RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+"""Days that CloudWatch Logs accepts (PutRetentionPolicy)."""
 STACK_NAME = r"[a-z](-?[a-z0-9])*"
 MAX_STACK, MAX_POOL = 24, 25
 """Characters: with the project's name before it and `-nodes` after it IAM takes 64 for a role."""

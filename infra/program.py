@@ -1,9 +1,9 @@
 """Joins the components of a stack and exports what people need to know."""
 
 import pulumi
-from pulumi import Input, ResourceOptions
+from pulumi import Input, ResourceHookBinding, ResourceOptions
 
-from components import model_cache
+from components import model_cache, rollout
 from components.autoscaling import Autoscaling
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
@@ -26,12 +26,17 @@ def deploy(stack: Settings) -> None:
     """Declares the whole stack."""
     base = foundations.build(stack)
     opts = ResourceOptions(provider=base.provider)
-    tracking = MlflowServer("mlflow", _tracking(stack, base), opts)
+    on_unready = rollout.watch(
+        base.access, {name for name, endpoint in stack.endpoints.items() if endpoint.rollback_on_failure}
+    )
+    tracking = MlflowServer("mlflow", _tracking(stack, base, on_unready), opts)
     for name, training in stack.training.items():
         TrainingJob(name, _training(name, training, stack, base, tracking), opts)
     cache = _model_cache(stack, base, opts)
     endpoints = {
-        name: ModelEndpoint(name, _endpoint(name, endpoint, stack.images, base, tracking, cache=cache), opts)
+        name: ModelEndpoint(
+            name, _endpoint(name, endpoint, stack.images, base, tracking, cache=cache, on_unready=on_unready), opts
+        )
         for name, endpoint in stack.endpoints.items()
     }
     pulumi.export("tracking", tracking.url)
@@ -44,7 +49,7 @@ def deploy(stack: Settings) -> None:
     pulumi.export("artifacts", pulumi.Output.concat("s3://", base.artifact_store.bucket))
 
 
-def _tracking(stack: Settings, base: Foundation) -> MlflowServerArgs:
+def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding | None) -> MlflowServerArgs:
     return MlflowServerArgs(
         image=stack.images.tracking,
         **stack.tracking.model_dump(exclude={"ingress"}),
@@ -52,6 +57,7 @@ def _tracking(stack: Settings, base: Foundation) -> MlflowServerArgs:
         artifact_store=base.artifact_store,
         grant=base.tracking,
         ingress=_ingress(base, stack.tracking.ingress, "/health"),
+        on_unready=on_unready,
     )
 
 
@@ -130,6 +136,7 @@ def _endpoint(
     tracking: MlflowServer,
     *,
     cache: ModelCache | None,
+    on_unready: ResourceHookBinding | None,
 ) -> ModelEndpointArgs:
     return ModelEndpointArgs(
         image=images.serving,
@@ -149,7 +156,7 @@ def _endpoint(
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),
         model_cache=cache,
-        rollback=base.access if endpoint.rollback_on_failure else None,
+        on_unready=on_unready,
         prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
         tracing=Tracing(**endpoint.tracing.model_dump()) if endpoint.tracing else None,
     )

@@ -63,7 +63,7 @@ class LocalFoundation(Model):
 
 
 Foundation = Annotated[LocalFoundation | AwsFoundation, Field(discriminator="kind")]
-"""Another kind is a class joined here, and a case in infra/foundation.py."""
+"""Another kind is a class joined here, and a module in infra/foundation.py."""
 
 GPU_RESOURCES = {"nvidia": "nvidia.com/gpu"}
 

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks
 from pulumi.runtime.config import set_all_config
 from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.settings import get_root_resource
+from pulumi.runtime.settings import SETTINGS, get_root_resource
 from typing_extensions import override
 
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
@@ -23,6 +23,7 @@ class Resource:
     """What was asked of the engine for one resource; numbers are whole where they can be.
 
     `metadata` and `spec` are those of the inputs, for Kubernetes; `secrets` are the paths of inputs that were secret.
+    `timeouts` are by operation, as in {"create": "70s"}; `error_hooks` are names.
     """
 
     type: str
@@ -38,6 +39,8 @@ class Resource:
     replace_on_changes: tuple[str, ...]
     ignore_changes: tuple[str, ...]
     protect: bool
+    timeouts: Mapping[str, str]
+    error_hooks: tuple[str, ...]
 
 
 @dataclass
@@ -92,6 +95,13 @@ class _Monitor(mocks.MockMonitor):
         return cast("Any", super()).RegisterResource(request)
 
 
+class _Callbacks:
+    """Hooks are written down with their resources, and never called."""
+
+    def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
+        pass
+
+
 def _resource(request: resource_pb2.RegisterResourceRequest, urn: str) -> Resource:
     secrets: list[str] = []
     inputs = _plain(json_format.MessageToDict(request.object), "", secrets)
@@ -109,6 +119,8 @@ def _resource(request: resource_pb2.RegisterResourceRequest, urn: str) -> Resour
         replace_on_changes=tuple(request.replaceOnChanges),
         ignore_changes=tuple(request.ignoreChanges),
         protect=request.protect,
+        timeouts=json_format.MessageToDict(request.customTimeouts),
+        error_hooks=tuple(request.hooks.on_error),
     )
 
 
@@ -154,6 +166,7 @@ def record(
         set_all_config({**plain, **hidden}, list(hidden))
         monitor = _Monitor(recording, provider or Provider(), stack)
         mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=False, monitor=monitor)
+        cast("Any", SETTINGS).callbacks = _Callbacks()
         cast("Any", mocks).test(exporting)()
 
     contextvars.copy_context().run(run)

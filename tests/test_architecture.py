@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.foundation import MODULES
+from infra.settings import KINDS
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("infra", "components", "runs", "client", "training", "serving", "lab")
 MAY_IMPORT = {
@@ -79,6 +82,12 @@ def test_only_the_aws_components_know_aws() -> None:
         if name.startswith("pulumi_aws")
     }
     assert not wrong
+
+
+def test_a_stack_imports_the_sdk_of_its_own_kind_alone() -> None:
+    assert MODULES.keys() == KINDS.keys()
+    local = f"import sys, infra.program, {MODULES['local']}; assert 'pulumi_aws' not in sys.modules"
+    subprocess.run([sys.executable, "-c", local], cwd=ROOT, check=True)
 
 
 def test_only_settings_read_configuration_and_environment() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components import hand_edits
 from components.aws.account import Account
 
 
@@ -71,9 +72,8 @@ def provider(name: str, access: KubernetesAccess, opts: pulumi.ResourceOptions) 
         name,
         kubeconfig=kubeconfig(access),
         cluster_identifier=f"{access.account.id}/{access.account.region}/{access.cluster_name}",
-        enable_patch_force=True,
         enable_server_side_apply=True,
-        opts=opts,
+        opts=hand_edits.overwritten(opts),
     )
 
 

@@ -11,9 +11,6 @@ from components.aws.account import Account, arn
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.policy_documents import key_for_logs
 
-RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
-"""Days that CloudWatch Logs accepts (PutRetentionPolicy)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class LogGroupArgs:
@@ -22,7 +19,7 @@ class LogGroupArgs:
     log_group: str
     """Its full name; a contract with the service that writes to it."""
     retention_days: int
-    """One of `RETENTIONS`."""
+    """A number of days that CloudWatch Logs accepts (PutRetentionPolicy)."""
     account: Account
 
 

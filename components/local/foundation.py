@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import names
+from components import hand_edits, names
 from components.foundation import ArtifactStore, ClusterAccess, Database, Foundation, Grant, NodePool
 from components.local import postgres, s3_gateway
 from components.local.postgres import Postgres, PostgresArgs
@@ -45,8 +45,7 @@ class LocalFoundation(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: LocalFoundationArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:LocalFoundation", name, None, opts)
-        # The stack file is right: a field that somebody edited by hand is taken back instead of failing the update.
-        provider = k8s.Provider(name, context=args.context, enable_patch_force=True, opts=ResourceOptions(parent=self))
+        provider = k8s.Provider(name, context=args.context, opts=hand_edits.overwritten(ResourceOptions(parent=self)))
         child = ResourceOptions(parent=self, provider=provider)
         namespaces = Namespaces("namespaces", _namespaces(args), child)
         database = Postgres(postgres.NAME, _postgres(args, namespaces.platform), child)

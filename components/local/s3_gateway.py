@@ -48,7 +48,12 @@ class S3Gateway(pulumi.ComponentResource):
         store = _store(args, secret.metadata.name)
         metadata = stateful.metadata(store, args.namespace)
         entry = service(name, names.selector(NAME, NAME), PORT, PORT, metadata=metadata, opts=child)
-        pod = k8s.apps.v1.StatefulSet(name, metadata=metadata, spec=stateful.stateful_set_spec(store), opts=child)
+        pod = k8s.apps.v1.StatefulSet(
+            name,
+            metadata=metadata,
+            spec=stateful.stateful_set_spec(store),
+            opts=ResourceOptions(parent=self, custom_timeouts=stateful.TIMEOUTS),
+        )
         k8s.networking.v1.NetworkPolicy(
             name,
             metadata={"namespace": args.namespace},

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import pulumi_kubernetes as k8s
 from pulumi import Input
 
-from components import names, pods
+from components import names, pods, timeouts
+
+STARTUP_SECONDS = 120
+"""Longest that a store may take to accept connections."""
+GRACE_SECONDS = 60
+TIMEOUTS = timeouts.store(STARTUP_SECONDS, grace_seconds=GRACE_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
             "metadata": {"labels": names.labels(store.name, store.name, store.component)},
             "spec": {
                 **pods.hardened(_container(store)),
-                "termination_grace_period_seconds": 60,
+                "termination_grace_period_seconds": GRACE_SECONDS,
                 "volumes": [
                     pods.scratch("tmp", "256Mi"),
                     *(pods.scratch(_volume(path), "16Mi") for path in store.scratch),
@@ -92,7 +97,7 @@ def _container(store: Store) -> k8s.core.v1.ContainerArgsDict:
         "resources": pods.resources("100m", "256Mi"),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",
-        "startup_probe": {**store.ready, "period_seconds": 1, "failure_threshold": 120},
+        "startup_probe": {**store.ready, "period_seconds": 1, "failure_threshold": STARTUP_SECONDS},
         "readiness_probe": {**store.ready, "period_seconds": 5},
         "liveness_probe": {"tcp_socket": {"port": store.port}, "period_seconds": 10, "failure_threshold": 6},
         "volume_mounts": [

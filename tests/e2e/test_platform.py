@@ -105,15 +105,30 @@ def test_refresh_finds_no_drift(platform: Platform) -> None:
     platform.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes")
 
 
-def test_a_hand_edit_is_found_and_put_right(platform: Platform) -> None:
+def test_edits_by_hand_are_found_and_put_right_and_the_autoscalers_pods_are_left_alone(platform: Platform) -> None:
+    serving = ("-n", "ml-serving")
     platform.kubectl("scale", "deployment/mlflow", "-n", "mlops-platform", "--replicas=1")
-    platform.kubectl("label", "service", ENDPOINT, "-n", "ml-serving", "app.kubernetes.io/part-of=else", "--overwrite")
-    found = platform.changes("--refresh")
-    assert {urn.split("::")[-1] for urn in found} >= {"mlflow", ENDPOINT}
-    platform.pulumi("up", "--yes", "--skip-preview", "--refresh")
+    platform.kubectl("label", "service", ENDPOINT, *serving, "app.kubernetes.io/part-of=else", "--overwrite")
+    platform.kubectl("set", "env", f"deployment/{ENDPOINT}", *serving, "--containers=server", "THREADS=3")
+    platform.kubectl("rollout", "restart", f"deployment/{ENDPOINT}", *serving)
+    platform.kubectl("scale", f"deployment/{ENDPOINT}", *serving, "--replicas=2")  # the autoscaler does it like this
+    found = {
+        urn.split("$")[-1].removeprefix("kubernetes:"): step for urn, step in platform.changes("--refresh").items()
+    }
+    assert found == {
+        "apps/v1:Deployment::mlflow": "update",
+        f"apps/v1:Deployment::{ENDPOINT}": "update",
+        f"core/v1:Service::{ENDPOINT}": "update",
+    }
+    platform.pulumi("up", "--yes", "--refresh")
     assert platform.get("deployment", "mlflow", "-n", "mlops-platform")["spec"]["replicas"] == 2
-    labels = platform.get("service", ENDPOINT, "-n", "ml-serving")["metadata"]["labels"]
+    labels = platform.get("service", ENDPOINT, *serving)["metadata"]["labels"]
     assert labels["app.kubernetes.io/part-of"] == "mlops"
+    endpoint = platform.get("deployment", ENDPOINT, *serving)["spec"]
+    assert endpoint["replicas"] == 2
+    assert "annotations" not in endpoint["template"]["metadata"]
+    (server,) = endpoint["template"]["spec"]["containers"]
+    assert {"name": "THREADS", "value": "2"} in server["env"]
     assert platform.changes() == {}
 
 

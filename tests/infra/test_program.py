@@ -49,6 +49,10 @@ def test_another_image_of_mlflow_migrates_again() -> None:
     assert sorted(changes(local(), after)) == ["Deployment mlflow", "Job mlflow-migration"]
 
 
+def test_the_plugin_is_told_that_the_program_wins_over_edits_by_hand() -> None:
+    assert local().one(":kubernetes", "local").inputs["enablePatchForce"] == "true"
+
+
 def test_people_learn_where_to_find_things_and_no_secret() -> None:
     exports = local().exports
     assert exports["tracking"] == "http://mlflow.mlops-platform:5000"

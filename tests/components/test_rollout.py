@@ -1,0 +1,233 @@
+"""A Deployment that does not become ready in time says why, and a failed release is taken back to what answers."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi import ErrorHookArgs
+
+from components.rollout import REVISION, Unready, handle, reasons, revision_before, unready_deployment
+from tests.deployed import deployed, local
+
+ASKED = {"endpoints.churn-predictor.rollback_on_failure": True}
+NO_SUCH_VERSION = "ml-serving/churn has no version 99; versions that exist: 1, 2"
+FETCH_FAILED = {
+    "name": "fetch",
+    "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}},
+    "lastState": {"terminated": {"exitCode": 2, "reason": "Error", "message": NO_SUCH_VERSION + "\n"}},
+}
+RUNNING: Mapping[str, Any] = {"running": {}}
+INITIALIZING = {"name": "server", "state": {"waiting": {"reason": "PodInitializing"}}}
+
+
+def replica_set(revision: int, ready: int, **status: object) -> dict[str, Any]:
+    return {
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"churn-{revision}", "annotations": {REVISION: str(revision)}},
+        "status": {"replicas": ready, **({"readyReplicas": ready} if ready else {}), **status},
+    }
+
+
+def pod(revision: int, **status: object) -> dict[str, Any]:
+    owners = [{"name": f"churn-{revision}"}]
+    return {"kind": "Pod", "metadata": {"name": f"churn-{revision}-x", "ownerReferences": owners}, "status": status}
+
+
+def deployment(progressing: str, reason: str) -> dict[str, Any]:
+    condition = {"type": "Progressing", "status": progressing, "reason": reason}
+    return {"kind": "Deployment", "metadata": {"name": "churn"}, "status": {"conditions": [condition]}}
+
+
+STUCK = [
+    deployment("False", "ProgressDeadlineExceeded"),
+    replica_set(7, 2),
+    replica_set(8, 0),
+    pod(7, containerStatuses=[{"name": "server", "state": RUNNING, "ready": True}]),
+    pod(8, initContainerStatuses=[FETCH_FAILED], containerStatuses=[INITIALIZING]),
+]
+
+
+def unready(*, has_deadline: bool = True, take_back: bool = False) -> Unready:
+    return Unready(
+        name="churn",
+        namespace="ml-serving",
+        selector={"app.kubernetes.io/instance": "churn"},
+        has_deadline=has_deadline,
+        take_back=take_back,
+    )
+
+
+@pytest.mark.parametrize(
+    ("revisions", "before"),
+    [
+        ({7: 2, 8: 0}, 7),
+        ({7: 1, 8: 1}, 7),  # the second pod of a release failed
+        ({6: 2, 7: 0, 8: 0}, 6),  # the failure before this one was never taken back
+        ({9: 2, 10: 0}, 9),
+        ({8: 2}, None),
+        ({8: 0}, None),
+        ({7: 0, 8: 2}, None),
+        ({}, None),
+    ],
+)
+def test_the_revision_before_is_the_latest_that_answers_and_did_not_fail(
+    revisions: dict[int, int], before: int | None
+) -> None:
+    assert revision_before([replica_set(revision, ready) for revision, ready in revisions.items()]) == before
+
+
+def test_the_reason_is_what_the_init_container_said_last() -> None:
+    assert reasons(STUCK) == [f"container fetch ended with exit code 2: {NO_SUCH_VERSION}"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available"}]},
+            "pod cannot be scheduled: 0/2 nodes are available",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "mlflow", "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}
+                ]
+            },
+            "container mlflow waits: no such image",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "mlflow", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+                ]
+            },
+            "container mlflow ended with exit code 137: OOMKilled",
+        ),
+        (
+            {"containerStatuses": [{"name": "mlflow", "state": RUNNING, "ready": False, "started": False}]},
+            "container mlflow runs and has not answered its startup probe",
+        ),
+    ],
+)
+def test_each_way_to_fail_has_its_reason(status: Mapping[str, Any], reason: str) -> None:
+    assert reasons([replica_set(8, 0), pod(8, **status), pod(8, **status)]) == [reason]
+
+
+def test_pods_that_the_quota_refuses_are_the_reason_when_there_is_no_pod() -> None:
+    refused = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: ml-serving"}]
+    assert reasons([replica_set(8, 0, conditions=refused)]) == ["no pod can be made: exceeded quota: ml-serving"]
+    assert reasons([]) == []
+
+
+def test_without_kubectl_the_stack_is_refused_before_anything_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(pulumi.RunError, match="rollback_on_failure needs kubectl, and it is not on PATH"):
+        deployed(ASKED)
+
+
+def test_every_deployment_that_pulumi_waits_for_tells_its_reason() -> None:
+    assert {resource.name: resource.error_hooks for resource in local().all(":Deployment")} == {
+        "mlflow": ("rollout",),
+        "churn-predictor": ("rollout",),
+    }
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubectl that knows of revision 7, which answers, and 8; gives the file with what else it was asked to do."""
+    asked = tmp_path / "asked"
+    (tmp_path / "listed.json").write_text(json.dumps({"items": STUCK}))
+    program = tmp_path / "kubectl"
+    program.write_text(
+        f"""#!/bin/bash
+        case "$*" in
+          *" get "*) cat {tmp_path}/listed.json;;
+          *) echo "$*" >> {asked}; [ "$1" != --kubeconfig ] || cat "$2" >> {asked};;
+        esac
+        """
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return asked
+
+
+def test_the_cluster_of_the_stack_is_asked_and_not_that_of_the_moments_context(kubectl: Path) -> None:
+    assert not handle(unready(take_back=True), "ours", None)
+    assert (
+        kubectl.read_text() == "--context ours --namespace ml-serving rollout undo deployment/churn --to-revision=7\n"
+    )
+
+
+def test_a_cluster_that_this_program_made_is_reached_by_its_own_kubeconfig(kubectl: Path) -> None:
+    handle(unready(take_back=True), None, "{made}")
+    command, file = kubectl.read_text().splitlines()
+    assert command.endswith("--namespace ml-serving rollout undo deployment/churn --to-revision=7")
+    assert file == "{made}"
+
+
+def test_a_release_is_only_taken_back_where_that_is_asked_for(kubectl: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert not handle(unready(), "ours", None)
+    assert not kubectl.exists()
+    assert f"churn: container fetch ended with exit code 2: {NO_SUCH_VERSION}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reported", "has_deadline", "goes_on"),
+    [
+        (deployment("True", "ReplicaSetUpdated"), True, True),
+        (deployment("True", "ReplicaSetUpdated"), False, False),  # Kubernetes' own deadline is 10 minutes
+        (deployment("True", "NewReplicaSetAvailable"), True, False),
+        (deployment("False", "ProgressDeadlineExceeded"), True, False),
+    ],
+)
+def test_a_rollout_that_goes_on_is_waited_for_and_not_taken_back(
+    reported: dict[str, Any], has_deadline: bool, goes_on: bool, kubectl: Path
+) -> None:
+    kubectl.with_name("listed.json").write_text(json.dumps({"items": [reported, *STUCK[1:]]}))
+    assert handle(unready(has_deadline=has_deadline, take_back=True), "ours", None) == goes_on
+    assert kubectl.exists() != goes_on
+
+
+def test_a_cluster_that_does_not_answer_costs_a_warning_and_not_the_reason_of_the_failure(
+    kubectl: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kubectl.with_name("kubectl").write_text("#!/bin/bash\necho the server is away >&2; exit 1\n")
+    assert not handle(unready(take_back=True), "ours", None)
+    said = capfd.readouterr().err
+    assert "churn: the reason of its pods could not be read with kubectl: the server is away" in said
+
+
+def test_a_first_release_that_fails_stays_as_there_is_nothing_before_it(kubectl: Path) -> None:
+    kubectl.with_name("listed.json").write_text(json.dumps({"items": [replica_set(1, 0)]}))
+    handle(unready(take_back=True), "ours", None)
+    assert not kubectl.exists()
+
+
+DECLARED = {
+    "metadata": {"name": "churn", "namespace": "ml-serving"},
+    "spec": {"selector": {"matchLabels": {"app.kubernetes.io/instance": "churn"}}, "progressDeadlineSeconds": 55},
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "error", "taken_back"),
+    [
+        ("update", "2 errors occurred: 'churn' timed out waiting to be Ready", True),
+        ("create", "2 errors occurred: 'churn' timed out waiting to be Ready", False),
+        ("delete", "2 errors occurred: 'churn' timed out waiting to be Ready", None),
+        ("update", "Server-Side Apply field conflict detected", None),  # nothing was changed
+        ("update", 'Resource operation was cancelled for "churn"', None),
+    ],
+)
+def test_only_an_update_that_came_to_the_cluster_and_did_not_become_ready_is_taken_back(
+    operation: str, error: str, taken_back: bool | None
+) -> None:
+    args = ErrorHookArgs(
+        "urn", "id", "churn", "Deployment", DECLARED, failed_operation=operation, errors=[error, "an earlier one"]
+    )
+    found = unready_deployment(args, ["churn"])
+    assert found == (None if taken_back is None else unready(take_back=taken_back))
+    assert not found or unready_deployment(args, []) == unready()
