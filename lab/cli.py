@@ -140,22 +140,12 @@ def pulumi() -> None:
 def _become(program: str) -> None:
     """Replaces this process; the arguments come from the shell untouched, `--` and `--help` included."""
     from lab.engine import engine_environment
+    from lab.recovery import engine_arguments
 
     if not (paths.binaries() / program).exists():
         raise LabError(f"{program} is not in {paths.binaries()} yet; get it with: lab tools --only {program}")
-    environment, arguments = engine_environment(), sys.argv[2:]
-    if program == "pulumi":
-        arguments = _after_a_killed_engine(arguments, environment)
-    os.execve(paths.binaries() / program, [program, *arguments], environment)
-
-
-def _after_a_killed_engine(arguments: list[str], environment: dict[str, str]) -> list[str]:
-    from lab.commands import Processes
-    from lab.recovery import engine_arguments
-    from lab.stack import Stack
-
-    stack = Stack(checkout=Path.cwd(), state=paths.state(), environment=environment, commands=Processes())
-    return engine_arguments(arguments, stack, paths.pulumi_backend())
+    arguments = engine_arguments(sys.argv[2:]) if program == "pulumi" else sys.argv[2:]
+    os.execve(paths.binaries() / program, [program, *arguments], engine_environment())
 
 
 def main() -> None:
