@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import socket
+import subprocess
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -200,13 +202,9 @@ def _key(service: Object) -> str:
 
 def _holder(port: int) -> str:
     """Name and pid of the program that listens on a port, as far as this user may know."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if any(link.readlink().name in sockets for link in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-    return "another program"
+    told = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r'"([^"]+)",pid=(\d+)', told)
+    return f"{found[1]} (pid {found[2]})" if found else "another program"
 
 
 def _remembered(file: Path) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """What runs of the lab, for a person to read."""
 
 import contextlib
-import json
 import os
 import time
 from pathlib import Path
@@ -31,7 +30,11 @@ def show(console: Console) -> None:
         else:
             table.add_row(component.name, "-", "-", "-", "[red]not running")
     console.print(table)
-    lines = [*_nodes(), *(f"{service:20} {url}" for service, url in forward.urls().items())]
+    try:
+        nodes = operate.kubectl("get", "nodes", f"--label-columns={layout.POOL_LABEL}", "--request-timeout=5s")
+    except LabError as error:
+        nodes = str(error)
+    lines = [nodes.rstrip(), *(f"{service:20} {url}" for service, url in forward.urls().items())]
     total = sum(map(_memory, pids | node.inhabitants()))
     console.print("\n".join([*lines, f"memory of the lab and its pods: {total / 2**30:.2f} GiB"]), highlight=False)
 
@@ -43,20 +46,6 @@ def _memory(pid: int) -> int:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def _nodes() -> list[str]:
-    try:
-        found = json.loads(operate.kubectl("get", "nodes", "--output=json", "--request-timeout=5s"))["items"]
-    except LabError as error:
-        return [f"nodes: {error}"]
-    lines: list[str] = []
-    for each in found:
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in each["status"].get("conditions", ()))
-        pool = each["metadata"]["labels"].get(layout.POOL_LABEL, "-")
-        version = each["status"]["nodeInfo"]["kubeletVersion"]
-        lines.append(f"node {each['metadata']['name']:15} {'Ready' if ready else 'NotReady'}, pool {pool}, {version}")
-    return lines
 
 
 def _age(started: int) -> str:

@@ -68,7 +68,9 @@ class World:
         """An update that trains at once: what it is told to leave out does not come to be."""
         self.step("up")
         without = [name for name in (flow.TRAINING_JOB, flow.MODEL_ENDPOINT) if f"**{name}**" in exclude]
-        self.updates.append(" ".join([*(f"without {name}" for name in without), *(f"replace {urn}" for urn in replace)]))
+        self.updates.append(
+            " ".join([*(f"without {name}" for name in without), *(f"replace {urn}" for urn in replace)])
+        )
         self.components.add("mlops:index:MlflowServer")
         if flow.TRAINING_JOB not in without:
             self.components.add(flow.TRAINING_JOB)
