@@ -87,7 +87,7 @@ class Stack:
 
         def note(event: EngineEvent) -> None:
             if (told := event.diagnostic_event) and told.severity == "error":
-                errors.append(f"{told.urn or 'error'}: {told.message.strip()}")
+                errors.append(f"{_subject(told.urn)}: {told.message.strip()}")
             if event.summary_event:
                 changes.update({str(what): n for what, n in event.summary_event.resource_changes.items()})
 
@@ -128,6 +128,14 @@ class Stack:
         aside = self.file.with_suffix(".yaml.old")
         self.file.replace(aside)
         self.say(f"{self.file.name} was of a lab that is gone; it is kept as {aside.name}, and a new one is made.")
+
+
+def _subject(urn: str | None) -> str:
+    """Type and name of the resource that an error is about."""
+    if not urn:
+        return "error"
+    _, _, kind, name = urn.split("::", 3)
+    return f"{kind.rpartition('$')[2]} {name}"
 
 
 def _secrets() -> dict[str, str]:

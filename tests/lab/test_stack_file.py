@@ -1,12 +1,16 @@
 """Pulumi.local.yaml through the real engine: what the lab manages in it, and what it leaves to its owner."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab import paths
+from lab import paths, recovery
 from lab.engine import engine_environment
 from lab.errors import LabError
 from lab.stack import SECRETS, Stack
@@ -130,5 +134,35 @@ def test_of_a_failed_update_the_errors_are_told(make_stack: MakeStack) -> None:
     stack = prepared(make_stack("one"))
     program = "import pulumi\nraise pulumi.RunError('mlops:training.churn is wrong')\n"
     (stack.checkout / "infra" / "__main__.py").write_text(program)
-    with pytest.raises(LabError, match=r"mlops:training\.churn is wrong\n.*All that the engine said is in .*up\.log"):
+    with pytest.raises(
+        LabError, match=r"(?s)mlops:training\.churn is wrong\n.*All that the engine said is in .*up\.log"
+    ):
         deploy(stack)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from lab.stack import Stack
+try:
+    Stack(checkout=Path(sys.argv[1])).up(exclude=[], replace=[], log=Path(sys.argv[2]), line=print)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupted_lab_waits_until_the_engine_has_ended_in_order(make_stack: MakeStack) -> None:
+    stack = prepared(make_stack("one"))
+    (stack.checkout / "infra" / "__main__.py").write_text("import time\ntime.sleep(60)\n")
+    command = [sys.executable, "-c", INTERRUPTED, str(stack.checkout), str(paths.logs() / "up.log")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as working:
+        while recovery.working_engine() is None:
+            assert working.poll() is None
+            time.sleep(0.1)
+        began = time.monotonic()
+        working.send_signal(signal.SIGINT)
+        said, _ = working.communicate()
+    assert said.splitlines()[-1] == "interrupted"
+    assert time.monotonic() - began < 30
+    assert recovery.working_engine() is None
+    assert not list(paths.pulumi_backend().rglob("locks/**/*.json"))
