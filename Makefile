@@ -62,13 +62,17 @@ models: .venv/.ready  ## the registry: stages, metrics, validation, and which ve
 	  $(if $(wildcard Pulumi.local.yaml),--served <(lab pulumi config get --path mlops:endpoints --json --stack local)@local)
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
-	@lab tools --only pulumi
+	@lab tools --only engine
 	@pytest tests --ignore tests/e2e -m "not long" -n 3 --dist loadfile --no-loadscope-reorder  # engine runs are made once a module, and first
 
 e2e: .venv/.ready  ## the long tests, then the whole path on the real cluster; takes over the lab's platform
 	@pytest tests --ignore tests/e2e -m long -n 2 --dist loadfile
 	@lab up --cluster-only
 	@pytest tests/e2e
+
+e2e-all: .venv/.ready  ## e2e and what is too long for CI, from a committed checkout; adds its result to docs/benchmarks.md
+	@lab tools
+	@python -m bench.end_to_end
 
 check: .venv/.ready  ## format, lint, types, schema
 	@ruff format --check .
@@ -80,7 +84,7 @@ schema: .venv/.ready  ## write the JSON Schema of the stack files
 	@python -m infra.schema
 
 bench: .venv/.ready  ## preview time against a flat program
-	@lab tools --only pulumi
+	@lab tools --only engine --only kubernetes-plugin
 	@python bench/preview.py
 
 bench-serving: .venv/.ready  ## the model server against its peers, on a quiet machine: [QUICK=1]
@@ -90,4 +94,4 @@ lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry addr
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e check schema bench bench-serving lock
+.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e e2e-all check schema bench bench-serving lock

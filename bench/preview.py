@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import paths
-from lab.engine import engine_environment
-from lab.providers import wrappers
+from lab.engine import engine_environment, plugin_folder
+from lab.tools.build import folder
+from lab.tools.catalog import PLUGIN_BUILD
 
 ROOT = Path(__file__).parent.parent
 IMAGE = "lab.local/bench:1"
@@ -92,7 +93,8 @@ def environment(scratch: Path) -> dict[str, str]:
     """The lab's, with a home and a backend of its own, and a cluster that nobody reaches."""
     backend, home, kubeconfig = scratch / "backend", scratch / "home", scratch / "kubeconfig"
     backend.mkdir()
-    wrappers.install(home / "plugins", Path(sys.executable))
+    (home / "plugins").mkdir(parents=True)
+    (home / "plugins" / plugin_folder().name).symlink_to(folder(PLUGIN_BUILD))
     kubeconfig.write_text(yaml.safe_dump(NO_CLUSTER))
     lab = {name: value for name, value in engine_environment().items() if name != "PULUMI_CONFIG_PASSPHRASE_FILE"}
     return {

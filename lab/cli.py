@@ -3,6 +3,7 @@
 import errno
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def up(
         elif cluster_only:
             from lab.cluster.bring_up import bring_up
 
-            bring_up(Console(), mlflow_port, tools=("cluster", "pulumi"))
+            bring_up(Console(), mlflow_port, tools=("cluster", "engine"))
         else:
             from lab.up import up as bring_up_all
 
@@ -142,10 +143,12 @@ def _become(program: str) -> None:
     from lab.engine import engine_environment
     from lab.recovery import engine_arguments
 
-    if not (paths.binaries() / program).exists():
-        raise LabError(f"{program} is not in {paths.binaries()} yet; get it with: lab tools --only {program}")
+    environment = engine_environment()
+    found = shutil.which(program, path=environment["PATH"])
+    if found is None:
+        raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
     arguments = engine_arguments(sys.argv[2:]) if program == "pulumi" else sys.argv[2:]
-    os.execve(paths.binaries() / program, [program, *arguments], engine_environment())
+    os.execve(found, [program, *arguments], environment)
 
 
 def main() -> None:

@@ -3,21 +3,20 @@
 import os
 import secrets
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from lab import paths
-from lab.providers import wrappers
 
 
 def engine_environment() -> dict[str, str]:
-    """The caller's environment, made fit for `pulumi`, `kubectl` and programs that call them.
+    """Return the caller's environment, made fit for `pulumi`, `kubectl` and programs that call them.
 
-    Folders, passphrase and the stand-in of the kubernetes plugin exist afterwards. Downloads of plugins are off: the
-    engine would wait for minutes for an address that this machine may not reach.
+    Folders and passphrase exist afterwards. Downloads of plugins are off: the engine would wait for minutes for an
+    address that this machine may not reach.
     """
     for folder in (paths.pulumi_home(), paths.pulumi_backend(), paths.binaries()):
         folder.mkdir(parents=True, exist_ok=True)
-    wrappers.install(paths.pulumi_home() / "plugins", Path(sys.executable))
     return {
         **{name: value for name, value in os.environ.items() if name not in {"PULUMI_CONFIG_PASSPHRASE", "PYTHONHOME"}},
         "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{paths.binaries()}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -30,7 +29,14 @@ def engine_environment() -> dict[str, str]:
         "PULUMI_PYTHON_CMD": str(paths.CHECKOUT / "lab" / "policy-python"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        # A plugin of any version on PATH would win over the one that the lab has put in place.
+        **({"PULUMI_IGNORE_AMBIENT_PLUGINS": "true"} if plugin_folder().exists() else {}),
     }
+
+
+def plugin_folder() -> Path:
+    """Return the folder where the engine looks for the Kubernetes plugin of the Python SDK's version."""
+    return paths.pulumi_home() / "plugins" / f"resource-kubernetes-v{version('pulumi-kubernetes')}"
 
 
 def _passphrase() -> Path:

@@ -8,7 +8,7 @@ from lab.tools.install import missing_packages, missing_tools
 def steps(*, own_cluster: bool) -> list[str]:
     """In words, in order; the deployment itself is what `lab pulumi preview` tells."""
     packages = missing_packages()
-    tools = missing_tools(() if own_cluster else ("pulumi", "kubectl", "images"))
+    tools = missing_tools(() if own_cluster else ("engine", "images"))
     processes = operate.plan() if own_cluster else []
     return [
         *([f"install Debian packages: {', '.join(packages)}"] if packages else []),

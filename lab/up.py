@@ -3,13 +3,11 @@
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -17,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lab import paths
+from lab import kubernetes_plugin, paths
 from lab.board import Board
 from lab.cluster import forward, layout, node
 from lab.cluster.bring_up import bring_up
@@ -27,7 +25,6 @@ from lab.errors import LabError
 from lab.flow import MODEL, Flow, Served
 from lab.image_store import ImageStore
 from lab.images import Images, Recipe
-from lab.providers import choice
 from lab.recovery import checkpoint
 from lab.stack import Stack
 from lab.tools.install import install
@@ -53,17 +50,17 @@ class Target:
 def up(console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None) -> None:
     """From whatever there is to a served prediction, on the lab's own cluster or on that of `context`."""
     commands, board = Commands(), Board(console)
-    users = os.environ.get("KUBECONFIG")
+    users, plugin = os.environ.get("KUBECONFIG"), kubernetes_plugin.find(console, engine_environment())
+    tools = ("engine", "images", *(() if plugin else ("kubernetes-plugin",)))
     if context is None:
-        bring_up(console, mlflow_port)
+        bring_up(console, mlflow_port, tools=("cluster", *tools))
     else:
-        install(console, ("pulumi", "kubectl", "images"))
+        install(console, tools)
+    console.print(f"[dim]{plugin or kubernetes_plugin.use_built()}", highlight=False)
     os.environ.update(engine_environment())
     # A passphrase of the user's shell would take the place of the lab's.
     os.environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
     target = target_of(context, users) if context else Target(context=layout.NAME, own=True)
-    plugins = paths.pulumi_home() / "plugins"
-    console.print(f"[dim]{choice.provide(plugins, Path(sys.executable), os.environ)}", highlight=False)
     with _images(board, commands, target, registry) as (refs, wait_for_images):
         try:
             served = _deploy(board, commands, target, refs, wait_for_images)

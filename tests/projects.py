@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from lab import paths
-from lab.providers.values import section
+from tests.engine.recording.values import section
 
 CHECKOUT = Path(__file__).parent.parent
 STACK = "test"

@@ -1,4 +1,4 @@
-"""Postgres in the cluster: the local stand-in for a managed database."""
+"""Postgres in the cluster, where there is no managed database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An S3 gateway in the cluster: the local stand-in for a cloud's buckets."""
+"""An S3 gateway in the cluster, where there are no buckets of a cloud."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def check_machine() -> None:
 
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """Output of kubectl on the lab's cluster, as administrator. LabError with its error message when it fails."""
-    command = [paths.binaries() / "kubectl", f"--kubeconfig={paths.kubeconfig()}", *arguments]
+    command = [Path(sys.prefix) / "bin" / "kubectl", f"--kubeconfig={paths.kubeconfig()}", *arguments]
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")

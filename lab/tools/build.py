@@ -1,50 +1,57 @@
-"""Builds a pinned Go module into the content-addressed cache.
+"""Builds commands from pinned Go modules into the content-addressed cache.
 
-Same inputs, same folder: whichever clone comes second finds it built. A build that is interrupted leaves no folder, and
-the next one goes on from what Go's own cache holds.
+Same inputs, same folder: a second clone finds it built. A build that is interrupted leaves no folder, and the next one
+goes on from what Go's own cache holds.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 from lab import paths
 from lab.errors import LabError
-from lab.tools.catalog import Module
+from lab.tools.catalog import EMBEDDED, PLUGIN_MODULE, TAGS, VERSIONS, Build
 
 OLDEST_GO = (1, 26)
+SIZES = "sizes.json"
+"""File beside the commands: their sizes in bytes, to tell a truncated one."""
+FLAGS = (
+    "-mod=readonly",
+    "-buildvcs=false",
+    "-trimpath",
+    f"-tags={TAGS}",
+    f"-ldflags=-s -w{''.join(f' -X {name}={value}' for name, value in VERSIONS.items())}",
+)
+"""No path of this machine, no debug tables. Without cgo (see `_environment`) the programs are static."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A module that is to be built: what is known before the compiler starts."""
+    """Builds that are missing: what is known before the compiler starts."""
 
-    module: Module
+    builds: Sequence[Build]
     packages: int
-    """How many Go packages it consists of."""
+    """Number of Go packages that they consist of."""
     stale: int
-    """How many of them Go's cache does not hold."""
+    """Number of those packages that Go's cache does not hold."""
 
     @property
-    def seconds(self) -> float:
-        """About what the build takes; linking takes a tenth of a cold build."""
-        return self.module.cold_seconds * max(0.1, self.stale / self.packages)
-
-    @property
-    def bytes(self) -> int:
-        """About what the build adds to the disk; a quarter of a cold build is binaries and what links them."""
-        return int(self.module.disk_mib * 2**20 * max(0.25, self.stale / self.packages))
+    def names(self) -> str:
+        """Names of the builds, for a person to read."""
+        return ", ".join(build.name for build in self.builds)
 
 
 @cache
 def go() -> tuple[str, str]:
-    """The Go command and what it says of itself: version, system and processor."""
+    """Return the Go command and its version, system and processor."""
     command = shutil.which("go")
     if command is None:
         raise LabError(
@@ -52,103 +59,141 @@ def go() -> tuple[str, str]:
         )
     version = subprocess.run(
         [command, "env", "GOVERSION", "GOOS", "GOARCH"], check=True, capture_output=True, text=True
-    )
-    told = version.stdout.split()
-    if tuple(int(part) for part in told[0].removeprefix("go").split(".")[:2]) < OLDEST_GO:
-        raise LabError(f"{command} is {told[0]}: the lab's tools need Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer")
-    return command, " ".join(told)
+    ).stdout.split()
+    if tuple(int(part) for part in version[0].removeprefix("go").split(".")[:2]) < OLDEST_GO:
+        raise LabError(f"{command} is {version[0]}: the lab's tools need Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer")
+    return command, " ".join(version)
 
 
-def flags(module: Module) -> list[str]:
-    """No cgo (no compiler needed, static binaries), no paths of this machine, no debug tables."""
-    variables = "".join(f" -X {name}={value}" for name, value in module.variables.items())
-    tags = [f"-tags={module.tags}"] if module.tags else []
-    return ["-mod=readonly", "-buildvcs=false", "-trimpath", *tags, f"-ldflags=-s -w{variables}"]
-
-
-def folder(module: Module) -> Path:
-    """Where the module's commands are once built; its name changes with all that could change them."""
+def folder(build: Build) -> Path:
+    """Return the folder of the build's commands; its name changes with everything that could change them."""
     digest = hashlib.sha256()
-    parts = [go()[1], *flags(module), repr(sorted(module.packages.items())), repr(sorted(module.files.items()))]
-    sources = [path for path in sorted(module.folder.rglob("*")) if path.suffix in {".go", ".mod", ".sum"}]
-    for part in [*parts, *(f"{path.relative_to(module.folder)}\0{path.read_text()}" for path in sources)]:
+    sources = [build.module / "go.mod", build.module / "go.sum", *sorted(build.module.rglob("*.go"))]
+    for part in [go()[1], *FLAGS, repr(build.packages), repr(build.aliases), repr(build.files)]:
         digest.update(part.encode() + b"\0")
-    return paths.tools() / f"{module.name}-{digest.hexdigest()[:16]}"
+    for file in sources:
+        digest.update(f"{file.relative_to(build.module)}\0".encode() + file.read_bytes())
+    return paths.tools() / f"{build.name}-{digest.hexdigest()[:16]}"
 
 
-def look(module: Module) -> Pending:
-    """Counts packages; fetches the module's sources when Go's cache lacks them."""
-    listed = _go(module, "list", "-deps", *flags(module), "-f", "{{.Stale}}", *module.packages.values())
-    stale = listed.stdout.split()
-    return Pending(module, len(stale), stale.count("true"))
+def is_built(build: Build) -> bool:
+    """Whether the build's folder is there and every command in it has its full size."""
+    made = folder(build)
+    try:
+        sizes: dict[str, int] = json.loads((made / SIZES).read_text())
+        return all((made / command).stat().st_size == size for command, size in sizes.items())
+    except (FileNotFoundError, ValueError):
+        return False
 
 
-def build(module: Module, on_package: Callable[[str], None]) -> Path:
-    """The folder with the module's commands, built; `on_package` hears of each package as it is compiled."""
-    target = folder(module)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        made = Path(scratch) / "made"
-        made.mkdir()
-        for line in _compile(module, made):
-            on_package(line)
-        _complete(module, made)
-        if not target.exists():
-            made.rename(target)
-    return target
+def look(builds: Sequence[Build]) -> Pending:
+    """Count packages; fetch the sources that Go's cache lacks."""
+    stale = list[str]()
+    for module, members in _by_module(builds):
+        packages = [package for build in members for package in build.packages.values()]
+        with tempfile.TemporaryDirectory() as scratch:
+            overlay = _overlay(module, Path(scratch))
+            stale += _go(module, "list", "-deps", "-f", "{{.Stale}}", *FLAGS, *overlay, *packages).split()
+    return Pending(builds, len(stale), stale.count("true"))
 
 
-def _compile(module: Module, into: Path) -> Iterator[str]:
-    """Each package as it is compiled: of what `go build -v` says, the lines that are one word."""
-    arguments = ["build", "-v", *flags(module), "-o", f"{into}/", *module.packages.values()]
-    said: list[str] = []
-    with subprocess.Popen(
-        [go()[0], *arguments], cwd=module.folder, env=_environment(), stderr=subprocess.PIPE, text=True
-    ) as compiler:
+def make(builds: Sequence[Build], on_package: Callable[[str], None]) -> None:
+    """Build all of `builds`; call `on_package` with the name of each package as it is compiled.
+
+    One run of the compiler for each Go module, so that all processors have work until the end.
+    """
+    paths.tools().mkdir(parents=True, exist_ok=True)
+    for module, members in _by_module(builds):
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=paths.tools()) as scratch:
+            for line in _compile(module, [package for b in members for package in b.packages.values()], Path(scratch)):
+                on_package(line)
+            for build in members:
+                _complete(build, Path(scratch))
+
+
+def _by_module(builds: Sequence[Build]) -> Iterator[tuple[Path, list[Build]]]:
+    for module, members in groupby(sorted(builds, key=lambda build: build.module), key=lambda build: build.module):
+        yield module, list(members)
+
+
+def _compile(module: Path, packages: Sequence[str], into: Path) -> Iterator[str]:
+    """Yield each package as it is compiled: of what `go build -v` prints, the lines that are one word."""
+    printed = list[str]()
+    command = [go()[0], "build", "-v", *FLAGS, *_overlay(module, into), "-o", f"{into}/", *packages]
+    with subprocess.Popen(command, cwd=module, env=_environment(), stderr=subprocess.PIPE, text=True) as compiler:
         try:
             for line in map(str.strip, compiler.stderr or ()):
                 if " " in line:
-                    said.append(line)
+                    printed.append(line)
                 else:
                     yield line
         except BaseException:
             compiler.terminate()
             raise
     if compiler.returncode:
-        raise LabError(f"{module.name} did not build: {reason(said)}")
+        raise LabError(f"the lab's tools did not build: {reason(printed)}")
 
 
-def _complete(module: Module, made: Path) -> None:
-    """Names the binaries as the lab calls them, and adds links and scripts."""
-    for command, package in module.packages.items():
-        built = [part for part in package.split("/") if not (part[0] == "v" and part[1:].isdigit())][-1]
-        if built != command:
-            (made / built).rename(made / command)
-    for alias, command in module.aliases.items():
-        (made / alias).symlink_to(command)
-    for command, (source, path) in module.files.items():
-        at = _go(module, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", source).stdout.strip()
-        shutil.copyfile(Path(at) / path, made / command)
-        (made / command).chmod(0o755)
+def _overlay(module: Path, into: Path) -> list[str]:
+    """Return the flag that shows the compiler the files which our packages embed, where they lie in other modules."""
+    if module != PLUGIN_MODULE:
+        return []
+    replaced = {str(module / file): str(_source(module, name) / path) for file, (name, path) in EMBEDDED.items()}
+    overlay = into / "overlay.json"
+    overlay.write_text(json.dumps({"Replace": replaced}))
+    return [f"-overlay={overlay}"]
 
 
-def _go(module: Module, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _complete(build: Build, scratch: Path) -> None:
+    """Move the build's commands into its folder under the names that the lab uses, with links and scripts."""
+    with tempfile.TemporaryDirectory(prefix=f".{build.name}-", dir=paths.tools()) as holder:
+        made = Path(holder) / "made"
+        made.mkdir()
+        for command, package in build.packages.items():
+            (scratch / built_name(package)).rename(made / command)
+        for alias, command in build.aliases.items():
+            (made / alias).symlink_to(command)
+        for command, (source, path) in build.files.items():
+            shutil.copyfile(_source(build.module, source) / path, made / command)
+            (made / command).chmod(0o755)
+        sizes = {command: (made / command).stat().st_size for command in build.commands}
+        (made / SIZES).write_text(json.dumps(sizes))
+        shutil.rmtree(folder(build), ignore_errors=True)
+        made.rename(folder(build))
+
+
+def built_name(package: str) -> str:
+    """Return the file name that `go build` gives to a command: the last part of its path that is no version."""
+    return [part for part in package.split("/") if not (part[0] == "v" and part[1:].isdigit())][-1]
+
+
+def _source(module: Path, name: str) -> Path:
+    """Return the folder of a Go module that `module` requires; fetch it when Go's cache lacks it."""
+    return Path(json.loads(_go(module, "mod", "download", "-json", name))["Dir"])
+
+
+def _go(module: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [go()[0], *arguments], cwd=module.folder, env=_environment(), capture_output=True, text=True, check=False
+        [go()[0], *arguments],
+        cwd=module,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise LabError(f"{module.name} did not build: {reason(done.stderr.splitlines())}")
-    return done
+        raise LabError(f"the lab's tools did not build: {reason(done.stderr.splitlines())}")
+    return done.stdout
 
 
 def _environment() -> dict[str, str]:
-    """GOFLAGS and GOWORK of the user must not change what is built."""
+    """Return the environment for Go: GOFLAGS and GOWORK of the user must not change what is built."""
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
-def reason(said: list[str]) -> str:
-    """The first line that is not mere progress; Go says the cause before its consequences."""
-    telling = [line for line in said if line and not line.startswith(("go: downloading", "go: added", "#"))]
-    if any("no space left on device" in line for line in telling):
+def reason(printed: Sequence[str]) -> str:
+    """Return the first line that is not mere progress; Go prints the cause before its consequences."""
+    errors = [line for line in printed if line and not line.startswith(("go: downloading", "go: added", "#"))]
+    if any("no space left on device" in line for line in errors):
         return "the disk is full; free some space and run it again, it goes on where it stopped"
-    return telling[0] if telling else "go said no reason; run it again, it goes on where it stopped"
+    return errors[0] if errors else "go gave no reason; run it again, it goes on where it stopped"

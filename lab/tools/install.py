@@ -11,26 +11,29 @@ from rich.console import Console
 
 from lab import paths
 from lab.errors import LabError
-from lab.tools.build import Pending, build, folder, go, look
-from lab.tools.catalog import APT_PACKAGES, CATALOG, GROUPS, Module, OnPath
-from lab.tools.progress import seconds, watching
+from lab.tools import build
+from lab.tools.build import Pending, folder, go, is_built, look
+from lab.tools.catalog import APT_PACKAGES, CATALOG, GROUPS, PLUGIN_BUILD, Build, OnPath
+from lab.tools.progress import Compilation, clock, expected_seconds
 
 LOOKS_BESIDE_ITSELF = frozenset({"pulumi", "pulumi-language-python"})
 """Look for other commands in the folder where they really lie, so a symbolic link into their own will not do."""
+PACKAGE_BYTES, BUILD_BYTES = 1.7 * 2**20, 400 * 2**20
+"""Disk that one compiled package takes with its source, and that the binaries of one build take while they are made."""
 
 
 def install(console: Console, names: Iterable[str]) -> None:
-    """Every command of the named modules or groups is linked in `bin/` afterwards; builds what is found nowhere."""
-    sources = [(module, on_path(module.instead)) for module in chosen_modules(names)]
-    missing = [module for module, found in sources if not found and not folder(module).is_dir()]
-    if missing:
-        _build_all(console, missing)
-    for module, found in sources:
-        _link(found or {command: folder(module) / command for command in module.commands})
+    """Link every command of the named builds or groups in `bin/`; build what is neither on PATH nor in the cache."""
+    sources = [(each, on_path(each.instead)) for each in chosen_builds(names)]
+    if missing := [each for each, found in sources if not found and not is_built(each)]:
+        _build(console, missing)
+    for each, found in sources:
+        if each is not PLUGIN_BUILD:  # the engine warns of a plugin on PATH; see lab/kubernetes_plugin.py
+            _link(found or {command: folder(each) / command for command in each.commands})
 
 
 def install_packages(console: Console) -> None:
-    """The Debian packages that the lab's cluster needs are installed afterwards."""
+    """Install the Debian packages that the lab's cluster needs."""
     missing = missing_packages()
     if not missing:
         return
@@ -53,65 +56,58 @@ def install_packages(console: Console) -> None:
             raise LabError(f"apt-get {step[0]} failed while installing {wanted}: {last}")
 
 
-def chosen_modules(names: Iterable[str]) -> list[Module]:
-    """The modules that names of modules and groups stand for; all of them for no name."""
+def chosen_builds(names: Iterable[str]) -> list[Build]:
+    """Return the builds that names of builds and groups stand for; all of them for no name."""
     wanted = list(names) or list(CATALOG)
     known = sorted({*CATALOG, *GROUPS})
     for name in wanted:
         if name not in known:
             raise LabError(f"{name}: no such tool; the lab knows {', '.join(known)}")
     chosen = {member for name in wanted for member in GROUPS.get(name, (name,))}
-    return [module for module in CATALOG.values() if module.name in chosen]
-
-
-def _build_all(console: Console, missing: list[Module]) -> None:
-    queue = [_look(console, module) for module in missing]
-    names = ", ".join(module.name for module in missing)
-    needed = sum(pending.bytes for pending in queue)
-    expected = seconds(sum(pending.seconds for pending in queue))
-    console.print(f"to build: {names}; needs {_gib(needed)} of disk, about {expected}", highlight=False)
-    check_disk(queue, {path: shutil.disk_usage(path).free for path in _disks()})
-    with watching(console, queue) as watch:
-        for pending in queue:
-            watch.begin(pending)
-            build(pending.module, watch.compiled)
-            watch.end()
-
-
-def _look(console: Console, module: Module) -> Pending:
-    what = f"looking at the sources of {module.name}"
-    if not console.is_terminal:
-        console.print(what, highlight=False)
-    with console.status(f"{what}; the first time, Go fetches them"):
-        return look(module)
+    return [each for each in CATALOG.values() if each.name in chosen]
 
 
 def missing_tools(names: Iterable[str]) -> list[str]:
-    """Modules that `install` would build."""
-    return [m.name for m in chosen_modules(names) if not on_path(m.instead) and not folder(m).is_dir()]
+    """Return the names of the builds that `install` would make."""
+    return [each.name for each in chosen_builds(names) if not on_path(each.instead) and not is_built(each)]
 
 
 def missing_packages() -> list[str]:
-    """Debian packages that `install_packages` would install."""
+    """Return the Debian packages that `install_packages` would install."""
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     return sorted({package for command, package in APT_PACKAGES.items() if not shutil.which(command, path=search)})
 
 
-def check_disk(queue: list[Pending], free: dict[Path, int]) -> None:
-    """Raises when the folder with least room could not take the whole build."""
-    needed = sum(pending.bytes for pending in queue)
+def _build(console: Console, missing: list[Build]) -> None:
+    console.print(f"looking at the sources of {', '.join(each.name for each in missing)}", highlight=False)
+    with console.status("the first time, Go fetches them"):
+        pending = look(missing)
+    size, time = _gib(disk_bytes(pending)), clock(expected_seconds(pending))
+    console.print(f"to build: {pending.names}; needs {size} of disk, about {time}", highlight=False)
+    check_disk(pending, {path: shutil.disk_usage(path).free for path in _disks()})
+    with Compilation(console, pending) as compilation:
+        build.make(missing, compilation.compiled)
+
+
+def disk_bytes(pending: Pending) -> float:
+    """Estimate the disk that the builds take."""
+    return pending.stale * PACKAGE_BYTES + len(pending.builds) * BUILD_BYTES
+
+
+def check_disk(pending: Pending, free: dict[Path, int]) -> None:
+    """Raise LabError when the folder with least room could not take all builds. `free` is in bytes."""
+    needed = disk_bytes(pending)
     for path, room in free.items():
         if room < needed:
-            names = ", ".join(pending.module.name for pending in queue)
             raise LabError(
-                f"{path} has {_gib(room)} free: building {names} needs {_gib(needed)}; "
+                f"{path} has {_gib(room)} free: building {pending.names} needs {_gib(needed)}; "
                 "free some space, or point LAB_CACHE, GOCACHE and GOMODCACHE to a larger disk"
             )
 
 
 def _disks() -> list[Path]:
-    told = subprocess.run([go()[0], "env", "GOCACHE", "GOMODCACHE"], check=True, capture_output=True, text=True)
-    folders = [paths.tools(), *map(Path, told.stdout.split())]
+    answer = subprocess.run([go()[0], "env", "GOCACHE", "GOMODCACHE"], check=True, capture_output=True, text=True)
+    folders = [paths.tools(), *map(Path, answer.stdout.split())]
     for path in folders:
         path.mkdir(parents=True, exist_ok=True)
     return folders
@@ -122,7 +118,7 @@ def _gib(size: float) -> str:
 
 
 def on_path(instead: OnPath | None) -> dict[str, Path] | None:
-    """The system's own commands, when all are there and new enough."""
+    """Return the system's own commands when all are there and new enough."""
     if instead is None:
         return None
     own = str(paths.binaries())
@@ -131,28 +127,24 @@ def on_path(instead: OnPath | None) -> dict[str, Path] | None:
     first = found[instead.commands[0]]
     if first is None or None in found.values():
         return None
-    told = subprocess.run([first, *instead.version_arguments], capture_output=True, text=True, check=False).stdout
-    if not instead.minimum <= version_of(told) < instead.below:
+    answer = subprocess.run([first, *instead.version_arguments], capture_output=True, text=True, check=False).stdout
+    if not instead.minimum <= version_of(answer) < instead.below:
         return None
     return {command: Path(path) for command, path in found.items() if path}
 
 
-def version_of(told: str) -> tuple[int, ...]:
-    """The first thing like a version in a command's output; empty, thus older than any, when there is none."""
-    found = re.search(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?", told)
+def version_of(output: str) -> tuple[int, ...]:
+    """Return the first version in a command's output; empty, thus older than any, when there is none."""
+    found = re.search(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?", output)
     return tuple(int(part) for part in found.groups() if part) if found else ()
 
 
 def _link(commands: dict[str, Path]) -> None:
     paths.binaries().mkdir(parents=True, exist_ok=True)
     for command, target in commands.items():
-        link, hard = paths.binaries() / command, command in LOOKS_BESIDE_ITSELF and _is_ours(target)
+        link, hard = paths.binaries() / command, command in LOOKS_BESIDE_ITSELF and target.is_relative_to(paths.tools())
         if link.exists() and link.samefile(target) and link.is_symlink() != hard:
             continue
         fresh = link.with_name(f".{command}.{os.getpid()}")
         fresh.hardlink_to(target) if hard else fresh.symlink_to(target)
         fresh.replace(link)
-
-
-def _is_ours(target: Path) -> bool:
-    return target.is_relative_to(paths.tools())

@@ -14,8 +14,8 @@ from typing_extensions import override
 from infra.aws_changes import consequences
 from infra.program import deploy
 from infra.settings import read
-from lab.providers.differences import differences, property_path
-from lab.providers.recording.aws import REPLACES
+from tests.engine.recording.aws import REPLACES
+from tests.engine.recording.differences import differences, property_path
 from tests.projects import CHECKOUT
 from tests.recording import Provider, Recording, record
 

@@ -1,4 +1,4 @@
-"""A cluster behind a stand-in of kubectl, and the command line of `runs` in this process."""
+"""A cluster behind a fake kubectl, and the command line of `runs` in this process."""
 
 import os
 import socket

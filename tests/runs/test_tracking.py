@@ -1,4 +1,4 @@
-"""What MLflow knows of a run, at its end and in the list; against a real server behind the stand-in of kubectl."""
+"""What MLflow knows of a run, at its end and in the list; against a real server behind a fake kubectl."""
 
 import mlflow
 import pytest

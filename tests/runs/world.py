@@ -16,7 +16,7 @@ MADE = "2026-03-01T12:00:00Z"
 
 @dataclass(frozen=True)
 class World:
-    """`folder` is what the stand-in of kubectl reads."""
+    """`folder` is what the fake kubectl reads."""
 
     folder: Path
 

@@ -12,7 +12,7 @@ import pytest
 from lab import paths
 from lab.errors import LabError
 from lab.tools import build
-from lab.tools.catalog import CATALOG, Module
+from lab.tools.catalog import BUILDS, EMBEDDED, Build
 
 MAIN = """package main
 
@@ -27,15 +27,8 @@ func main() { os.Stdout.WriteString(words.Hello) }
 WORDS = "package words\n\nvar Hello = {}\n"
 
 
-def hello(folder: Path) -> Module:
-    return Module(
-        name="hello",
-        source=str(folder),
-        packages={"greet": "./cmd"},
-        aliases={"welcome": "greet"},
-        cold_seconds=1,
-        disk_mib=1,
-    )
+def hello(folder: Path) -> Build:
+    return Build(name="hello", module=folder, packages={"greet": "./cmd"}, aliases={"welcome": "greet"})
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +40,7 @@ def fresh_go() -> Iterator[None]:
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "source"
     (folder / "cmd").mkdir(parents=True)
@@ -60,65 +53,76 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
 
 
 @pytest.mark.parametrize("name", ["go.mod", "go.sum", "cmd/main.go"])
-def test_a_changed_source_is_built_into_another_folder(module: Module, name: str) -> None:
+def test_a_changed_source_is_built_into_another_folder(module: Build, name: str) -> None:
     before = build.folder(module)
-    (module.folder / name).write_text((module.folder / name).read_text() + "\n")
+    (module.module / name).write_text((module.module / name).read_text() + "\n")
     assert build.folder(module) != before
 
 
 def test_other_flags_or_another_go_are_built_into_another_folder(
-    module: Module, monkeypatch: pytest.MonkeyPatch
+    module: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = build.folder(module)
-    tagged = replace(module, tags="osusergo")
-    versioned = replace(module, variables={"main.version": "v2"})
-    others = {build.folder(tagged), build.folder(versioned)}
+    before = {build.folder(module), build.folder(replace(module, packages={"greet": "./other"}))}
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-tags=more"))
+    flagged = build.folder(module)
     monkeypatch.setattr(build, "go", cache(lambda: ("go", "go1.99.0 linux amd64")))
-    assert len({before, *others, build.folder(module)}) == 4
+    assert len({*before, flagged, build.folder(module)}) == 4
 
 
-def test_a_second_clone_finds_the_same_folder(module: Module, tmp_path: Path) -> None:
-    shutil.copytree(module.folder, tmp_path / "clone")
+def test_a_second_clone_finds_the_same_folder(module: Build, tmp_path: Path) -> None:
+    shutil.copytree(module.module, tmp_path / "clone")
     assert build.folder(hello(tmp_path / "clone")) == build.folder(module)
 
 
-def test_every_command_works_and_every_package_was_told(module: Module, tmp_path: Path) -> None:
+def test_every_command_works_and_every_package_was_told(module: Build, tmp_path: Path) -> None:
     told = list[str]()
-    (module.folder / "words" / "words.go").write_text(WORDS.format(f'"hello {tmp_path}"'))
-    made = build.build(module, told.append)
+    (module.module / "words" / "words.go").write_text(WORDS.format(f'"hello {tmp_path}"'))
+    build.make([module], told.append)
     for command in module.commands:
-        assert (
-            subprocess.run([made / command], capture_output=True, text=True, check=True).stdout == f"hello {tmp_path}"
-        )
+        greeting = subprocess.run([build.folder(module) / command], capture_output=True, text=True, check=True).stdout
+        assert greeting == f"hello {tmp_path}"
     assert {"example.invalid/hello/cmd", "example.invalid/hello/words"} <= set(told)
-    assert made == build.folder(module)
 
 
-def test_what_is_counted_before_a_build_is_what_is_compiled(module: Module) -> None:
+def test_a_truncated_command_is_built_again(module: Build) -> None:
+    build.make([module], lambda _: None)
+    command = build.folder(module) / "greet"
+    assert build.is_built(module)
+    command.write_bytes(command.read_bytes()[:1000])
+    assert not build.is_built(module)
+    build.make([module], lambda _: None)
+    assert build.is_built(module)
+    subprocess.run([command], check=True)
+
+
+def test_what_is_counted_before_a_build_is_what_is_compiled(module: Build) -> None:
     # Its own text, so that Go's cache cannot have it from an earlier run; what is linked counts every time.
-    (module.folder / "words" / "words.go").write_text(WORDS.format(f'"{module.folder}"'))
-    before = build.look(module)
-    build.build(module, lambda _: None)
-    assert (before.stale, build.look(module).stale) == (2, 1)
+    (module.module / "words" / "words.go").write_text(WORDS.format(f'"{module.module}"'))
+    before = build.look([module])
+    build.make([module], lambda _: None)
+    assert (before.stale, build.look([module]).stale) == (2, 1)
     assert before.packages > before.stale
 
 
-def test_an_interrupted_build_leaves_no_folder_and_the_next_one_completes(module: Module) -> None:
-    (module.folder / "words" / "words.go").write_text(WORDS.format(f'"{module.folder} interrupted"'))
+def test_an_interrupted_build_leaves_no_folder_and_the_next_one_completes(module: Build) -> None:
+    (module.module / "words" / "words.go").write_text(WORDS.format(f'"{module.module} interrupted"'))
 
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build.build(module, interrupt)
+        build.make([module], interrupt)
     assert not list(paths.tools().iterdir())
-    assert (build.build(module, lambda _: None) / "greet").exists()
+    build.make([module], lambda _: None)
+    assert build.is_built(module)
 
 
-def test_a_failed_build_says_where_in_one_line(module: Module) -> None:
-    (module.folder / "words" / "words.go").write_text(WORDS.format("1"))
-    with pytest.raises(LabError, match=r"^hello did not build: cmd/main.go:9:\d+: cannot use words.Hello .*$"):
-        build.build(module, lambda _: None)
+def test_a_failed_build_says_where_in_one_line(module: Build) -> None:
+    (module.module / "words" / "words.go").write_text(WORDS.format("1"))
+    with pytest.raises(
+        LabError, match=r"did not build: cmd/main.go:9:\d+: cannot use words.Hello .*$"
+    ):
+        build.make([module], lambda _: None)
     assert not list(paths.tools().iterdir())
 
 
@@ -142,7 +146,14 @@ def test_an_old_go_is_refused_with_its_version(monkeypatch: pytest.MonkeyPatch, 
         build.go()
 
 
-@pytest.mark.parametrize("module", CATALOG.values(), ids=list(CATALOG))
-def test_every_module_of_the_catalog_is_pinned(module: Module) -> None:
-    assert (module.folder / "go.mod").read_text().startswith("module mlops.invalid/")
-    assert (module.folder / "go.sum").stat().st_size
+def test_no_two_commands_of_one_compiler_run_have_the_same_file_name() -> None:
+    packages = [package for each in BUILDS for package in each.packages.values()]
+    names = [build.built_name(package) for package in packages]
+    assert len(set(names)) == len(names)
+
+
+def test_our_own_packages_are_where_the_catalog_says() -> None:
+    own = [each.module / package for each in BUILDS for package in each.packages.values() if package.startswith("./")]
+    assert {path.name for path in own if (path / "main.go").exists()} == {path.name for path in own}
+    embedding = {file.split("/")[0] for file in EMBEDDED}
+    assert embedding <= {path.name for path in own}

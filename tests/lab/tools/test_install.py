@@ -9,9 +9,9 @@ from lab import paths
 from lab.errors import LabError
 from lab.tools import install
 from lab.tools.build import Pending
-from lab.tools.catalog import KUBECTL, PULUMI_ENGINE, S3_GATEWAY, Module, OnPath
+from lab.tools.catalog import CATALOG, ENGINE, Build, OnPath
 
-ENGINE = OnPath(commands=("engine", "host"), version_arguments=("version",), minimum=(3, 259), below=(4,))
+INSTEAD = OnPath(commands=("engine", "host"), version_arguments=("version",), minimum=(3, 259), below=(4,))
 
 
 def put(folder: Path, command: str, says: str = "") -> None:
@@ -42,12 +42,12 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_tool_on_path_is_used_when_it_is_new_enough(system: Path, says: str, used: bool) -> None:
     put(system, "engine", says)
     put(system, "host")
-    assert (install.on_path(ENGINE) is not None) == used
+    assert (install.on_path(INSTEAD) is not None) == used
 
 
 def test_a_tool_on_path_is_not_used_when_its_companion_is_missing(system: Path) -> None:
     put(system, "engine", "v3.259.0")
-    assert install.on_path(ENGINE) is None
+    assert install.on_path(INSTEAD) is None
 
 
 def test_the_labs_own_link_is_not_taken_for_the_systems(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,48 +55,43 @@ def test_the_labs_own_link_is_not_taken_for_the_systems(system: Path, monkeypatc
     put(paths.binaries(), "engine", "v3.259.0")
     put(paths.binaries(), "host")
     monkeypatch.setenv("PATH", f"{paths.binaries()}:{system}")
-    assert install.on_path(ENGINE) is None
+    assert install.on_path(INSTEAD) is None
 
 
 def test_what_is_on_path_is_linked_and_nothing_is_built(system: Path) -> None:
-    put(system, "kubectl", "Client Version: v1.35.1")
-    install.install(Console(quiet=True), ["kubectl"])
-    assert (paths.binaries() / "kubectl").resolve() == system / "kubectl"
+    for command in ("pulumi", "pulumi-language-python", "pulumi-language-python-exec"):
+        put(system, command, "v3.260.0")
+    install.install(Console(quiet=True), ["engine"])
+    assert (paths.binaries() / "pulumi").resolve() == system / "pulumi"
     assert not paths.tools().exists()
-
-
-def test_a_kubectl_two_minor_versions_away_is_not_used(system: Path) -> None:
-    put(system, "kubectl", "Client Version: v1.37.0")
-    assert KUBECTL.instead
-    assert install.on_path(KUBECTL.instead) is None
 
 
 @pytest.mark.usefixtures("system")
 def test_an_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(LabError, match=r"^helm: no such tool; the lab knows addons, cluster, .*versitygw$"):
+    with pytest.raises(LabError, match=r"^helm: no such tool; the lab knows cluster, cni, .*versitygw$"):
         install.install(Console(quiet=True), ["helm"])
 
 
-def test_a_group_stands_for_its_modules() -> None:
-    assert [module.name for module in install.chosen_modules(["pulumi"])] == ["pulumi", "pulumi-python"]
+def test_a_group_stands_for_its_builds() -> None:
+    assert [build.name for build in install.chosen_builds(["engine"])] == ["pulumi", "pulumi-python"]
 
 
-def pending(module: Module, stale: int) -> Pending:
-    return Pending(module, packages=100, stale=stale)
+def pending(*builds: Build, stale: int) -> Pending:
+    return Pending(builds, packages=5000, stale=stale)
 
 
 def test_a_disk_with_too_little_room_is_refused_in_one_sentence() -> None:
-    queue = [pending(PULUMI_ENGINE, 100), pending(S3_GATEWAY, 100)]
+    both = pending(ENGINE, CATALOG["versitygw"], stale=1000)
     with pytest.raises(LabError) as refused:
-        install.check_disk(queue, {Path("/small"): 2**30, Path("/large"): 2**40})
+        install.check_disk(both, {Path("/small"): 2**30, Path("/large"): 2**40})
     assert str(refused.value) == (
-        "/small has 1.0 GiB free: building pulumi, versitygw needs 5.0 GiB; "
+        "/small has 1.0 GiB free: building pulumi, versitygw needs 2.4 GiB; "
         "free some space, or point LAB_CACHE, GOCACHE and GOMODCACHE to a larger disk"
     )
 
 
 def test_what_go_has_compiled_already_needs_no_room_again() -> None:
-    install.check_disk([pending(PULUMI_ENGINE, 1)], {Path("/small"): 2**31})
+    install.check_disk(pending(ENGINE, stale=1), {Path("/small"): 2**30})
 
 
 @pytest.mark.usefixtures("system")

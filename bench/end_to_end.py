@@ -1,0 +1,70 @@
+"""Runs the whole end-to-end suite with the tests that are too long for CI, and keeps the result.
+
+Everything starts from a wiped lab with warm caches. One row for each run is added to docs/benchmarks.md: date, commit, tests,
+and the seconds of `lab up` from a wiped state, of `lab up` when all runs, and of an unchanged `pulumi preview`. The row is
+committed. The tests of `lab` and its cluster take this machine's lab over: it is empty at the end.
+"""
+
+import datetime
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "docs" / "benchmarks.md"
+LAB = Path(sys.executable).parent / "lab"
+
+
+def seconds(*command: str | Path) -> float:
+    """Run a command that must succeed; return its wall time in seconds."""
+    began = time.monotonic()
+    subprocess.run(command, cwd=ROOT, check=True)
+    return time.monotonic() - began
+
+
+def tests(*arguments: str) -> tuple[int, int]:
+    """Run pytest; return the numbers of tests that passed and that did not."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={file}"]
+        subprocess.run(command, cwd=ROOT, check=False)
+        suite = next(ET.parse(file).iter("testsuite")).attrib
+    bad = int(suite["failures"]) + int(suite["errors"])
+    return int(suite["tests"]) - bad, bad
+
+
+def commit() -> str:
+    """Return the short name of the commit that is checked out; fail when files differ from it."""
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, check=True, capture_output=True, text=True)
+    if changed.stdout.strip():
+        sys.exit(f"the checkout differs from its commit, so no result can be kept for it:\n{changed.stdout}")
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return head.stdout.strip()
+
+
+def main() -> None:
+    """Run everything, add a row, commit it; exit with 1 when a test failed."""
+    head, began = commit(), time.monotonic()
+    seconds(LAB, "down", "--wipe")
+    (ROOT / "Pulumi.local.yaml").unlink(missing_ok=True)
+    up = seconds(LAB, "up")
+    again = seconds(LAB, "up")
+    preview = seconds(LAB, "pulumi", "preview", "--stack", "local", "--non-interactive")
+    long_passed, long_failed = tests("tests", "--ignore=tests/e2e", "-m", "long", "-n", "2", "--dist", "loadfile")
+    passed, failed = tests("tests/e2e", "--keep-lab", "--all")
+    minutes = (time.monotonic() - began) / 60
+    row = (
+        f"| {datetime.datetime.now(datetime.UTC):%Y-%m-%d} | {head} | {passed + long_passed} | {failed + long_failed} | "
+        f"{minutes:.0f} min | {up:.0f} s | {again:.1f} s | {preview:.1f} s |\n"
+    )
+    REPORT.write_text(REPORT.read_text().rstrip() + "\n" + row)
+    subprocess.run(["git", "commit", "-qm", f"End to end: {head}", "--", str(REPORT)], cwd=ROOT, check=True)
+    print(row, end="")
+    sys.exit(1 if failed + long_failed else 0)
+
+
+if __name__ == "__main__":
+    main()

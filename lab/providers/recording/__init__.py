@@ -1,8 +1,0 @@
-"""Plugins without a cloud: they write down what the engine asks and make up what a cloud would answer.
-
-`python -m lab.providers.recording PACKAGE` serves any package. Environment:
-
-- `MLOPS_RECORDING`: a file; each request is appended as one line of JSON (see `Request`).
-- `MLOPS_RECORDING_ORDERS`: JSON, from a resource type or `type::name` to `{"fail": "message"}` or `{"seconds": 5}`,
-  obeyed by create and update outside of previews.
-"""

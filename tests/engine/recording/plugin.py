@@ -1,0 +1,87 @@
+"""A resource plugin as the engine knows it: a process that prints its port, and ends with the engine."""
+
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message_factory import GetMessageClass
+from pulumi.runtime.proto import provider_pb2
+
+LARGEST_MESSAGE_BYTES = 400 * 1024 * 1024  # the engine's own limit
+THREADS = 64
+SERVICE = "pulumirpc.ResourceProvider"
+
+
+class RefusalError(Exception):
+    """What the user reads when a request is not carried out: one sentence with the reason and the way out."""
+
+
+class Call(Protocol):
+    """The request's own connection to the engine."""
+
+    def is_active(self) -> bool:
+        """False once the engine has gone."""
+        ...
+
+
+def serve(plugin: object) -> None:
+    """Prints the port on which `plugin` answers, and ends the process when the engine that started it has ended.
+
+    A request `GetPluginInfo` goes to the method `get_plugin_info(request, call)`; what it lacks is unimplemented.
+    """
+    engine = os.getppid()
+    # A plugin is in a process group of its own, so Ctrl-C never reaches it: this is the engine that has no more to ask,
+    # and waits 10 s for the process to end.
+    signal.signal(signal.SIGINT, _end)
+    server = grpc.server(
+        ThreadPoolExecutor(THREADS),
+        options=[
+            ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
+        ],
+    )
+    server.add_generic_rpc_handlers((_handlers(plugin),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    while os.getppid() == engine:
+        time.sleep(0.5)
+    os._exit(1)  # the engine was killed: threads that still wait must not keep the process alive
+
+
+def _end(*_: object) -> None:
+    os._exit(0)
+
+
+def _handlers(plugin: object) -> grpc.GenericRpcHandler:
+    found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in provider_pb2.DESCRIPTOR.services_by_name["ResourceProvider"].methods:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
+        if handle := getattr(plugin, name, None):
+            found[method.name] = grpc.unary_unary_rpc_method_handler(
+                _answering(handle),
+                request_deserializer=GetMessageClass(method.input_type).FromString,
+                response_serializer=GetMessageClass(method.output_type).SerializeToString,
+            )
+    return grpc.method_handlers_generic_handler(SERVICE, found)
+
+
+def _answering(handle: Callable[[Any, Call], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+    def answer(request: object, context: grpc.ServicerContext) -> object:
+        try:
+            return handle(request, context)
+        except RefusalError as refusal:
+            return context.abort(grpc.StatusCode.UNKNOWN, str(refusal))
+        except Exception:
+            traceback.print_exc()
+            raise
+
+    return answer
