@@ -88,7 +88,11 @@ PYTHON_HOST = Build(
     packages={"pulumi-language-python": "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python"},
     instead=ENGINE.instead,
 )
-PLUGIN_BUILD = Build(name="kubernetes-plugin", packages={"pulumi-resource-kubernetes": "./pulumi-resource-kubernetes"})
+PLUGIN_BUILD = Build(
+    name="kubernetes-plugin",
+    module=PLUGIN_MODULE,
+    packages={"pulumi-resource-kubernetes": "./pulumi-resource-kubernetes"},
+)
 BUILDS = (
     Build(
         name="kube",
