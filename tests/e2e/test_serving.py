@@ -142,7 +142,8 @@ def store(serving: Platform) -> _Client:
         aws_access_key_id=access,
         aws_secret_access_key=secret,
         region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}),
+        # The store is away in some tests, and for a moment after them.
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 10, "mode": "standard"}),
     )
 
 
