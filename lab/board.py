@@ -16,24 +16,23 @@ Say = Callable[[str], None]
 
 @dataclass
 class Line:
-    """One piece of work. `result` is what the line says when the work is done."""
+    """One piece of work. `result` is shown when the work is done."""
 
     live: Progress
     task: TaskID
     result: str = ""
 
     def at(self, what: str) -> None:
-        """Shows what the work is at, on a terminal."""
+        """Show the current step of the work, on a terminal."""
         self.live.update(self.task, at=escape(what))
 
 
 class Board:
-    """Lines of work, each with a spinner, what it is at and the time it has taken; several may be open at once."""
+    """Lines of work, each with a spinner, its current step and the time it has taken; several may be open at once."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._lock = threading.Lock()
-        self._open = 0
         self._live = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
@@ -47,32 +46,23 @@ class Board:
 
     @contextmanager
     def line(self, what: str) -> Generator[Line]:
-        """Says that `what` began, what it is at meanwhile, and how it ended and after how long."""
-        began = time.monotonic()
-        line = self._begin(what)
-        mark = "[red]✗[/red]"
+        """Show that `what` began, its current step meanwhile, and how it ended and after how long."""
+        began, mark = time.monotonic(), "[red]✗[/red]"
+        if not self.console.is_terminal:
+            self.console.print(escape(f"{what} ..."), highlight=False)
+        with self._lock:
+            self._live.start()
+            line = Line(self._live, self._live.add_task(escape(what), total=None, at=""))
         try:
             yield line
             mark = "[green]✓[/green]"
         finally:
-            self._end(line)
+            with self._lock:
+                self._live.remove_task(line.task)
+                if not self._live.tasks:
+                    self._live.stop()
             text = ", ".join(filter(None, [duration(time.monotonic() - began), escape(line.result)]))
             self.console.print(f"{mark} {escape(what)}  [dim]{text}[/dim]", highlight=False)
-
-    def _begin(self, what: str) -> Line:
-        if not self.console.is_terminal:
-            self.console.print(escape(f"{what} ..."), highlight=False)
-        with self._lock:
-            self._open += 1
-            self._live.start()
-        return Line(self._live, self._live.add_task(escape(what), total=None, at=""))
-
-    def _end(self, line: Line) -> None:
-        self._live.remove_task(line.task)
-        with self._lock:
-            self._open -= 1
-            if not self._open:
-                self._live.stop()
 
 
 def duration(seconds: float) -> str:

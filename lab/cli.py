@@ -141,23 +141,14 @@ def pulumi() -> None:
 def _become(program: str) -> None:
     """Replaces this process; the arguments come from the shell untouched, `--` and `--help` included."""
     from lab.engine import engine_environment
+    from lab.recovery import engine_arguments
 
-    environment, arguments = engine_environment(), sys.argv[2:]
+    environment = engine_environment()
     found = shutil.which(program, path=environment["PATH"])
     if found is None:
         raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
-    if program == "pulumi":
-        arguments = _after_a_killed_engine(arguments, environment)
+    arguments = engine_arguments(sys.argv[2:]) if program == "pulumi" else sys.argv[2:]
     os.execve(found, [program, *arguments], environment)
-
-
-def _after_a_killed_engine(arguments: list[str], environment: dict[str, str]) -> list[str]:
-    from lab.commands import Processes
-    from lab.recovery import engine_arguments
-    from lab.stack import Stack
-
-    stack = Stack(checkout=Path.cwd(), state=paths.state(), environment=environment, commands=Processes())
-    return engine_arguments(arguments, stack, paths.pulumi_backend())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Other programs, run and watched. Everything in the flow that starts a process goes through here."""
+"""Other programs, run and watched."""
 
 import contextlib
 import os
@@ -7,45 +7,20 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from lab.errors import LabError
 
 LAST_LINES = 12
 
 
-class Commands(Protocol):
-    """How the flow starts programs; the tests put their own in its place."""
-
-    def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-        """What a short command writes to its standard output; LabError with its last lines when it fails."""
-        ...
-
-    def watch(
-        self,
-        command: Sequence[str],
-        *,
-        log: Path,
-        line: Callable[[str], None] = ...,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-    ) -> None:
-        """Runs a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails."""
-        ...
-
-    def stop(self) -> None:
-        """Interrupts every command that another thread watches."""
-        ...
-
-
-class Processes:
-    """Real programs. A long one is a process group of its own, and an interrupted lab passes its SIGINT on to it."""
+class Commands:
+    """Runs programs. A long one is a process group of its own, and an interrupted lab passes its SIGINT on to it."""
 
     def __init__(self) -> None:
         self._watched = set[subprocess.Popen[str]]()
 
     def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-        """What a short command writes to its standard output; LabError with its last lines when it fails."""
+        """Return what a short command writes to its standard output; LabError with its last lines when it fails."""
         try:
             done = subprocess.run(
                 command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -64,14 +39,13 @@ class Processes:
         log: Path,
         line: Callable[[str], None] = lambda _: None,
         env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
     ) -> None:
-        """Runs a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails."""
+        """Run a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails."""
         log.parent.mkdir(parents=True, exist_ok=True)
         last = deque[str](maxlen=LAST_LINES)
         try:
             process = subprocess.Popen(
-                command, env=env, cwd=cwd, text=True, errors="replace", bufsize=1, start_new_session=True,
+                command, env=env, text=True, errors="replace", bufsize=1, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         except FileNotFoundError as missing:
@@ -93,13 +67,13 @@ class Processes:
             raise LabError(f"It ended with {status}. The last lines (all of them are in {log}):\n" + "\n".join(last))
 
     def stop(self) -> None:
-        """Interrupts every command that another thread watches."""
+        """Interrupt every command that another thread watches."""
         for process in tuple(self._watched):
             _signal(process, signal.SIGINT)
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Waits until an interrupted program has tidied up; a second Ctrl-C ends the patience."""
+    """Wait until an interrupted program has tidied up; a second Ctrl-C kills it."""
     _signal(process, signal.SIGINT)
     try:
         process.wait()

@@ -1,12 +1,13 @@
-"""What an image is made of, read from its Dockerfile: the files that it copies from the checkout, and their hash."""
+"""Inputs of an image, read from its Dockerfile: the files that it copies from the checkout, and their hash."""
 
 import hashlib
 import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from fnmatch import translate
 from pathlib import Path
+
+from pathspec import GitIgnoreSpec
 
 from lab.errors import LabError
 
@@ -19,49 +20,29 @@ def content_hash(dockerfile: Path, context: Path, arguments: Mapping[str, str]) 
     for name, value in sorted(arguments.items()):
         digest.update(f"\0{name}={value}".encode())
     for file in copied_files(dockerfile, context):
-        runs = os.access(file, os.X_OK)
-        digest.update(
-            f"\0{file.relative_to(context)} {runs:d} {hashlib.sha256(file.read_bytes()).hexdigest()}".encode()
-        )
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"\0{file.relative_to(context)} {os.access(file, os.X_OK):d} {content}".encode())
     return digest.hexdigest()[:HASH_LENGTH]
 
 
 def copied_files(dockerfile: Path, context: Path) -> list[Path]:
-    """Every file of `context` that a COPY or ADD of `dockerfile` brings in, less what .dockerignore keeps out."""
-    ignored = ignore_rules(context / ".dockerignore")
+    """Every file of `context` that a COPY or ADD of `dockerfile` brings in, except what .dockerignore keeps out."""
+    rules = context / ".dockerignore"
+    # A pattern without `**` is relative to the context here, and to any folder in git: a slash makes it so in both.
+    lines = re.sub(r"(?m)^(!?)/?(?=[^!#/*]|\*(?!\*))", r"\1/", rules.read_text() if rules.exists() else "")
+    ignored = GitIgnoreSpec.from_lines(lines.splitlines())
     found = set[Path]()
-    for source in copy_sources(dockerfile):
+    for source in _copy_sources(dockerfile):
         roots = sorted(context.glob(source.strip("/")))
         if not roots:
             raise LabError(f"{dockerfile.relative_to(context)}: COPY {source}: there is no such file in {context}.")
-        for root in roots:
-            found |= {file for file in (root, *root.rglob("*")) if file.is_file()}
-    return sorted(file for file in found if not is_ignored(file.relative_to(context), ignored))
+        found |= {file for root in roots for file in (root, *root.rglob("*")) if file.is_file()}
+    return sorted(file for file in found if not ignored.match_file(file.relative_to(context)))
 
 
-def copy_sources(dockerfile: Path) -> Iterator[str]:
+def _copy_sources(dockerfile: Path) -> Iterator[str]:
     """The paths that COPY and ADD take from the context; not those of another stage."""
     instructions = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", dockerfile.read_text()))
-    for line in instructions.splitlines():
-        words = shlex.split(line)
-        if len(words) < 3 or words[0].upper() not in {"COPY", "ADD"} or any(w.startswith("--from") for w in words):
-            continue
-        yield from (word for word in words[1:-1] if not word.startswith("--"))
-
-
-def ignore_rules(file: Path) -> list[tuple[bool, re.Pattern[str]]]:
-    """(kept, pattern) for each line of a .dockerignore, in order."""
-    lines = [line.strip() for line in file.read_text().splitlines()] if file.exists() else []
-    return [(line.startswith("!"), _pattern(line.lstrip("!").strip("/"))) for line in lines if line and line[0] != "#"]
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    anywhere = "(?:.*/)?" if glob.startswith("**/") else ""
-    return re.compile(anywhere + translate(glob.removeprefix("**/")))
-
-
-def is_ignored(path: Path, rules: list[tuple[bool, re.Pattern[str]]]) -> bool:
-    """The last rule that matches the path or one of the folders above it decides."""
-    places = [str(place) for place in (path, *path.parents)]
-    decided = [kept for kept, pattern in rules if any(pattern.fullmatch(place) for place in places)]
-    return bool(decided) and not decided[-1]
+    for words in map(shlex.split, instructions.splitlines()):
+        if len(words) > 2 and words[0].upper() in {"COPY", "ADD"} and not any(w.startswith("--from") for w in words):
+            yield from (word for word in words[1:-1] if not word.startswith("--"))

@@ -47,8 +47,8 @@ def find(console: Console, environment: Mapping[str, str]) -> str | None:
     _retire_scripts(ours)
     on_path = shutil.which(COMMAND, path=environment.get("PATH", ""))
     users = Path(environment.get("HOME", os.curdir)) / ".pulumi" / "plugins" / ours.name / COMMAND
-    if plugin_version(ours / COMMAND) == wanted:
-        where = f"in {ours.resolve()}"
+    if not ours.is_symlink() and plugin_version(ours / COMMAND) == wanted:
+        where = f"in {(ours / COMMAND).resolve().parent}"
     elif on_path and plugin_version(Path(on_path)) == wanted:
         _remove(ours)  # without this folder the engine takes the plugin on PATH (lab/engine.py)
         return _sentence(f"on PATH ({on_path})")
@@ -105,14 +105,15 @@ def _retire_scripts(ours: Path) -> None:
     """
     for former in ours.parent.glob("resource-kubernetes-v*"):
         script = former / COMMAND
-        if not former.is_symlink() and script.is_file() and FORMER_MODULE in script.read_bytes()[:300]:
+        if not script.is_symlink() and script.is_file() and FORMER_MODULE in script.read_bytes()[:300]:
             _link(former, ours)
 
 
 def _link(at: Path, target: Path) -> None:
+    """A folder with a link to the plugin of `target`. The engine ignores a folder that is itself a link."""
     _remove(at)
-    at.parent.mkdir(parents=True, exist_ok=True)
-    at.symlink_to(target)
+    at.mkdir(parents=True)
+    (at / COMMAND).symlink_to(target / COMMAND)
 
 
 def _remove(at: Path) -> None:

@@ -16,7 +16,7 @@ def environment() -> dict[str, str]:
     LabError while the two are not reached through ports of this machine.
     """
     urls = forward.urls()
-    tracking, store = (urls.get(name) for _, name in (forward.TRACKING, forward.STORE))
+    tracking, store = urls.get("mlflow"), urls.get("s3")
     if tracking is None or store is None:
         raise LabError(
             "MLflow and the artifact store of the lab cannot be reached from here now; start it with: lab up"

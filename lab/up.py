@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -18,17 +19,18 @@ from lab import kubernetes_plugin, paths
 from lab.board import Board
 from lab.cluster import forward, layout, node
 from lab.cluster.bring_up import bring_up
-from lab.commands import Commands, Processes
+from lab.commands import Commands
 from lab.engine import engine_environment
 from lab.errors import LabError
 from lab.flow import MODEL, Flow, Served
 from lab.image_store import ImageStore
 from lab.images import Images, Recipe
-from lab.reach import Kube
+from lab.recovery import checkpoint
 from lab.stack import Stack
 from lab.tools.install import install
+from runs.cluster import Cluster
+from runs.errors import RunsError
 
-OWN_SERVER = f"https://{layout.HOST}:{layout.API_PORT}"
 FORWARDS = ("mlops-platform service/mlflow 5000:5000", f"ml-serving service/{MODEL} 8080:80")
 SHOWN_METRICS = ("accuracy", "f1", "roc_auc")
 
@@ -38,24 +40,32 @@ class Target:
     """The cluster that is deployed to. `own` is the one that the lab made: its node takes images without a registry."""
 
     context: str
-    environment: Mapping[str, str]
     own: bool
+
+    def kubectl(self, *arguments: str) -> str:
+        """Output of kubectl on this cluster; LabError with its error message when it fails."""
+        return Commands().answer(["kubectl", "--context", self.context, *arguments])
 
 
 def up(console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None) -> None:
     """From whatever there is to a served prediction, on the lab's own cluster or on that of `context`."""
-    commands, board = Processes(), Board(console)
-    plugin = kubernetes_plugin.find(console, engine_environment())
+    commands, board = Commands(), Board(console)
+    users, plugin = os.environ.get("KUBECONFIG"), kubernetes_plugin.find(console, engine_environment())
     tools = ("engine", "images", *(() if plugin else ("kubernetes-plugin",)))
     if context is None:
         bring_up(console, mlflow_port, tools=("cluster", *tools))
-        target = Target(context=layout.NAME, environment=engine_environment(), own=True)
     else:
         install(console, tools)
-        target = target_of(context, commands)
     console.print(f"[dim]{plugin or kubernetes_plugin.use_built()}", highlight=False)
+    os.environ.update(engine_environment())
+    # A passphrase of the user's shell would take the place of the lab's.
+    os.environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
+    target = target_of(context, users) if context else Target(context=layout.NAME, own=True)
     with _images(board, commands, target, registry) as (refs, wait_for_images):
-        served = _deploy(board, commands, target, refs, wait_for_images)
+        try:
+            served = _deploy(board, commands, target, refs, wait_for_images)
+        except RunsError as error:
+            raise LabError(str(error)) from error
     show(board.console, served, _addresses(target))
     if not target.own:
         for service in FORWARDS:
@@ -69,19 +79,15 @@ def _deploy(
     refs: Mapping[Recipe, str],
     wait_for_images: Callable[[], object],
 ) -> Served:
-    kube = Kube(context=target.context, environment=target.environment, commands=commands)
-    stack = Stack(
-        checkout=paths.CHECKOUT, state=paths.state(), environment=target.environment, commands=commands,
-        say=board.console.print,
-    )  # fmt: skip
+    cluster, stack = Cluster(context=target.context), Stack(checkout=paths.CHECKOUT, say=board.console.print)
     with board.line(f"stack file {stack.file.name}"):
         stack.prepare()
         config = stack.config()
-        check_context(config, target, deployed=bool((stack.deployment() or {}).get("resources")))
+        check_context(config, target, deployed=bool(checkpoint().get("resources")))
         stack.set(values(config, target, refs, _commit(commands)))
-        check_nodes(stack.config(), kube)
+        check_nodes(config, cluster)
     return Flow(
-        board=board, stack=stack, kube=kube, backend=paths.pulumi_backend(), logs=paths.logs(),
+        board=board, stack=stack, cluster=cluster, kubectl=target.kubectl, logs=paths.logs(),
         wait_for_images=wait_for_images,
     ).up()  # fmt: skip
 
@@ -112,7 +118,7 @@ def _images(
         late = [ref for recipe, ref in refs.items() if recipe.late]
         rest = background.submit(images.load, late, ctr) if ctr and not registry else None
         try:
-            yield refs, rest.result if rest else lambda: None
+            yield refs, rest.result if rest else partial(bool)
         except BaseException:
             commands.stop()
             raise
@@ -120,14 +126,13 @@ def _images(
 
 def _commit(commands: Commands) -> str | None:
     """The commit of the checkout, marked when the training image holds changes on top; None outside of git."""
+    status = ["git", "status", "--porcelain", "--", "training", "requirements.lock"]
     try:
         head = commands.answer(["git", "rev-parse", "HEAD"], cwd=paths.CHECKOUT).strip()
-        changed = commands.answer(
-            ["git", "status", "--porcelain", "--", "training", "requirements.lock"], cwd=paths.CHECKOUT
-        )
+        changed = commands.answer(status, cwd=paths.CHECKOUT).strip()
     except LabError:
         return None
-    return f"{head}-dirty" if changed.strip() else head
+    return f"{head}-dirty" if changed else head
 
 
 def _addresses(target: Target) -> Mapping[str, str]:
@@ -135,21 +140,20 @@ def _addresses(target: Target) -> Mapping[str, str]:
     return forward.urls() if target.own else {"mlflow": "http://localhost:5000", MODEL: "http://localhost:8080"}
 
 
-def target_of(context: str, commands: Commands) -> Target:
+def target_of(context: str, kubeconfig: str | None) -> Target:
     """A cluster of the user's kubeconfig; the lab's own one when that is what the context leads to."""
-    environment = engine_environment()
-    environment.pop("KUBECONFIG")
-    if users := os.environ.get("KUBECONFIG"):
-        environment["KUBECONFIG"] = users
-    known = commands.answer(["kubectl", "config", "get-contexts", "--output", "name"], env=environment).split()
+    os.environ.pop("KUBECONFIG", None)
+    if kubeconfig:
+        os.environ["KUBECONFIG"] = kubeconfig
+    known = Commands().answer(["kubectl", "config", "get-contexts", "--output", "name"]).split()
     if context not in known:
         raise LabError(
             f"The kubeconfig has no context {context}; it has {', '.join(sorted(known)) or 'none'}."
             " The environment variable KUBECONFIG names another file."
         )
-    kube = Kube(context=context, environment=environment, commands=commands)
-    server = kube.kubectl("config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}")
-    return Target(context=context, environment=environment, own=server == OWN_SERVER)
+    foreign = Target(context=context, own=False)
+    server = foreign.kubectl("config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}")
+    return Target(context=context, own=server == layout.API_SERVER)
 
 
 def check_context(config: Mapping[str, Any], target: Target, *, deployed: bool) -> None:
@@ -162,15 +166,15 @@ def check_context(config: Mapping[str, Any], target: Target, *, deployed: bool) 
         )
 
 
-def check_nodes(config: Mapping[str, Any], kube: Kube) -> None:
+def check_nodes(config: Mapping[str, Any], cluster: Cluster) -> None:
     """LabError when no node has the labels of a pool that a training run is for."""
     for name in {run["node_pool"] for run in config.get("training", {}).values()}:
         labels = config["foundation"]["node_pools"].get(name, {}).get("labels", {})
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        if labels and not kube.items("nodes", "--selector", selector):
+        if labels and not cluster.items("nodes", selector):
             raise LabError(
-                f"No node of context {kube.context} has the labels of node pool {name} ({selector}): give them to one"
-                f" (kubectl label node NAME {selector.replace(',', ' ')}), or write others into Pulumi.local.yaml."
+                f"No node of context {cluster.context} has the labels of node pool {name} ({selector}): give them to"
+                f" one (kubectl label node NAME {selector.replace(',', ' ')}), or write others into Pulumi.local.yaml."
             )
 
 
@@ -185,7 +189,7 @@ def values(
 
 
 def _allowed(config: Mapping[str, Any], target: Target) -> dict[str, object]:
-    """MLflow answers a browser on this machine at the port that the lab leads to it."""
+    """MLflow answers a browser on this machine at the port that the lab forwards to it."""
     hosts = config.get("tracking", {}).get("allowed_hosts", [])
     port = forward.tracking_port() if target.own else forward.TRACKING_PORT
     missing = [host for host in (f"localhost:{port}", f"127.0.0.1:{port}") if host not in hosts]
@@ -193,7 +197,7 @@ def _allowed(config: Mapping[str, Any], target: Target) -> dict[str, object]:
 
 
 def show(console: Console, served: Served, addresses: Mapping[str, str]) -> None:
-    """What came of it, and where to go from here. Commands stand on one line each, whole, to be copied."""
+    """Print what came of it, and where to go from here. Commands stand on one line each, whole, to be copied."""
     number, newest = served.version.number, served.newest
     metrics = served.version.metrics
     table = Table(show_header=False, box=box.SIMPLE, padding=(0, 1))

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "client": {"components", "runs"},
     "training": set[str](),
     "serving": set[str](),
-    "lab": set[str](),
+    "lab": {"components", "runs"},
 }
 STDLIB_NAMES_A_USER_WOULD_MISS = ("platform", "types", "secrets")
 

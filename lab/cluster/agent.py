@@ -1,25 +1,77 @@
-"""The lab's own process in the cluster: `python -m lab.cluster.agent STATE`, of the lab with that folder."""
+"""The lab's own process in the cluster: `python -m lab.cluster.agent STATE`, of the lab with that state folder."""
 
 import asyncio
 import http.client
+import json
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from lab.cluster.api import Api, ApiError
-from lab.cluster.forward import Forwarder, follow_services
-from lab.cluster.volumes import follow_claims, follow_volumes
+from lab.cluster import layout
+from lab.cluster.component import Object, connection
+from lab.cluster.forward import Forwarder
+from lab.cluster.volumes import is_released, volume_for, waits_for_volume
 
 PAUSE_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+WATCH_SECONDS = 300
+VOLUMES = "/api/v1/persistentvolumes"
 
 
-def keep(name: str, work: Callable[[], None]) -> None:
+def ask(method: str, path: str, body: Object | None = None, *, timeout: float = 10) -> Iterator[bytes]:
+    """Lines of the API server's response. An object that exists already, or no longer, is no error."""
+    made = connection(layout.API_SERVER, "agent", timeout)
+    try:
+        headers = {"Content-Type": "application/json"}
+        made.request(method, path, json.dumps(body) if body else None, headers)
+        response = made.getresponse()
+        if response.status not in {200, 201, 404, 409}:
+            raise http.client.HTTPException(f"{method} {path}: {response.read().decode(errors='replace')}")
+        yield from iter(response.readline, b"")
+    finally:
+        made.close()
+
+
+def watch(path: str) -> Iterator[Iterable[Object]]:
+    """All objects at `path`, and all of them again after each change, until the server ends the watch."""
+    [listed] = [json.loads(b"".join(ask("GET", path)))]
+    found: dict[str, Object] = {each["metadata"]["uid"]: each for each in listed["items"]}
+    yield found.values()
+    version = f"resourceVersion={listed['metadata']['resourceVersion']}"
+    query = f"{path}?watch=1&timeoutSeconds={WATCH_SECONDS}&{version}"
+    for line in ask("GET", query, timeout=2 * WATCH_SECONDS):
+        event = json.loads(line)
+        if event["type"] == "ERROR":
+            return
+        found[event["object"]["metadata"]["uid"]] = event["object"]
+        if event["type"] == "DELETED":
+            del found[event["object"]["metadata"]["uid"]]
+        yield found.values()
+
+
+def follow_claims() -> None:
+    """Gives every claim its volume."""
+    for claims in watch("/api/v1/persistentvolumeclaims"):
+        for volume in map(volume_for, filter(waits_for_volume, claims)):
+            (layout.volumes() / volume["metadata"]["name"]).mkdir(parents=True, exist_ok=True)
+            list(ask("POST", VOLUMES, volume))
+
+
+def follow_volumes() -> None:
+    """Removes every volume whose claim was deleted, with its folder."""
+    for volumes in watch(VOLUMES):
+        for name in [volume["metadata"]["name"] for volume in volumes if is_released(volume)]:
+            shutil.rmtree(layout.volumes() / name, ignore_errors=True)
+            list(ask("DELETE", f"{VOLUMES}/{name}"))
+
+
+def repeat(name: str, work: Callable[[], None]) -> None:
     """Does the work again whenever it ends: a watch ends every few minutes, and whenever the API server does."""
     while True:
         try:
             work()
-        except (OSError, http.client.HTTPException, ApiError) as error:
+        except (OSError, http.client.HTTPException) as error:
             print(f"{name}: {error}", flush=True)
             time.sleep(PAUSE_SECONDS)
 
@@ -27,13 +79,13 @@ def keep(name: str, work: Callable[[], None]) -> None:
 async def main() -> None:
     """Never ends by itself."""
     loop, forwarder = asyncio.get_running_loop(), Forwarder()
-    works: dict[str, Callable[[], None]] = {
-        "claims": lambda: follow_claims(Api("agent")),
-        "volumes": lambda: follow_volumes(Api("agent")),
-        "services": lambda: follow_services(Api("agent"), forwarder, loop),
-    }
-    for name, work in works.items():
-        threading.Thread(target=keep, args=(name, work), name=name, daemon=True).start()
+
+    def follow_services() -> None:
+        for services in watch("/api/v1/services"):
+            asyncio.run_coroutine_threadsafe(forwarder.follow(services), loop).result()
+
+    for work in (follow_claims, follow_volumes, follow_services):
+        threading.Thread(target=repeat, args=(work.__name__, work), daemon=True).start()
     while True:
         await asyncio.sleep(RETRY_SECONDS)
         if set(forwarder.targets) - set(forwarder.servers):

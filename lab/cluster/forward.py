@@ -1,23 +1,31 @@
-"""Leads ports of 127.0.0.1 to Services: MLflow's, the artifact store's, and one for each model endpoint.
+"""Forwards ports of 127.0.0.1 to Services: MLflow's, the artifact store's, and one for each model endpoint.
 
-A Service keeps its port for good; the numbers are remembered in the lab's state.
+A Service keeps its port for good; the numbers are remembered in the lab's state. Connections start in the node's
+network namespace, as those of `kubectl port-forward` do, so no NetworkPolicy refuses them.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import json
+import os
+import re
 import socket
+import subprocess
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import paths
-from lab.cluster.api import Api, Object
+from lab.cluster import layout
+from lab.cluster.component import Object
 from lab.cluster.process import running
 from lab.errors import LabError
+from lab.files import write
 
-TRACKING = ("mlops-platform", "mlflow")
-STORE = ("mlops-platform", "s3")
+TRACKING = "mlops-platform/mlflow"
+STORE = "mlops-platform/s3"
 ENDPOINTS = "ml-serving"
 TRACKING_PORT = 5000
 STORE_PORT = 7070
@@ -25,6 +33,8 @@ FIRST_ENDPOINT_PORT = 8080
 LAST_ENDPOINT_PORT = 8179
 HOST = "127.0.0.1"
 CHUNK = 64 * 1024
+CONNECT_SECONDS = 10.0
+CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True)
@@ -36,38 +46,37 @@ class Target:
 
 
 def urls() -> dict[str, str]:
-    """Service -> address for a browser on this machine, of the Services that are there now."""
+    """Service name -> URL for a browser on this machine, of the Services that are forwarded now."""
     return {name: f"http://localhost:{port}" for name, port in _remembered(paths.open_ports()).items()}
 
 
 def tracking_port() -> int:
     """The port where MLflow is, or will be."""
-    return _remembered(paths.ports()).get(_key(*TRACKING), TRACKING_PORT)
+    return _remembered(paths.ports()).get(TRACKING, TRACKING_PORT)
 
 
 def choose_tracking_port(port: int | None = None) -> int:
-    """Remembers the port for MLflow: the one wanted, else the one of last time, else 5000.
+    """Remembers the port for MLflow: the one given, else the one of last time, else 5000.
 
     LabError when another program has it, with its name and a port that is free.
     """
     port = port or tracking_port()
     ports = _remembered(paths.ports())
-    ours = running("agent") is not None and _remembered(paths.open_ports()).get(TRACKING[1]) == port
+    ours = running("agent") is not None and _remembered(paths.open_ports()).get("mlflow") == port
     if not ours and is_taken(port):
         free = next_free(port + 1, taken=ports.values())
         raise LabError(
             f"port {port} of {HOST} is for MLflow, but {_holder(port)} listens there: end that program, "
             f"or take another port, such as this free one: lab up --mlflow-port {free}"
         )
-    _remember(paths.ports(), {**ports, _key(*TRACKING): port})
+    _remember(paths.ports(), {**ports, TRACKING: port})
     return port
 
 
 def plan(services: Iterable[Object], ports: Mapping[str, int]) -> tuple[dict[str, Target], dict[str, int]]:
-    """Which Services are led where, and all ports given so far, those of Services that are gone included."""
-    targets = {_key_of(service): target for service in services if (target := _target(service))}
-    given = dict(ports)
-    first = {_key(*TRACKING): TRACKING_PORT, _key(*STORE): STORE_PORT}
+    """Targets of the Services that are forwarded, and all ports given so far, also those of Services that are gone."""
+    targets = {_key(service): target for service in services if (target := _target(service))}
+    given, first = dict(ports), {TRACKING: TRACKING_PORT, STORE: STORE_PORT}
     for key in sorted(targets):
         if key not in given:
             given[key] = next_free(first.get(key, FIRST_ENDPOINT_PORT), taken=given.values())
@@ -100,8 +109,9 @@ class Forwarder:
     def __init__(self) -> None:
         self.targets: dict[str, Target] = {}
         self.servers: dict[str, asyncio.Server] = {}
-        self.ports: dict[str, int] = {}
         self.opening = asyncio.Lock()
+        # A socket belongs to the network namespace of the thread that makes it.
+        self.node = ThreadPoolExecutor(1, initializer=_enter_node)
 
     async def follow(self, services: Iterable[Object]) -> None:
         """Exactly these Services are reachable afterwards; connections of those that stay are not touched."""
@@ -116,40 +126,57 @@ class Forwarder:
         async with self.opening:
             for key in set(self.targets) - set(self.servers):
                 await self._open(key)
-        _remember(paths.open_ports(), {key.partition("/")[2]: self.ports[key] for key in self.servers})
+        ports = {key.partition("/")[2]: server.sockets[0].getsockname()[1] for key, server in self.servers.items()}
+        _remember(paths.open_ports(), ports)
 
     async def _open(self, key: str) -> None:
-        async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _lead(self.targets.get(key), reader, writer)
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._forward(self.targets.get(key), reader, writer)
 
         ports = _remembered(paths.ports())
-        if key != _key(*TRACKING) and is_taken(ports[key]):
+        if key != TRACKING and is_taken(ports[key]):
             # An endpoint can move; MLflow cannot, for it answers only to the host names and ports that it was told.
             ports[key] = next_free(FIRST_ENDPOINT_PORT, taken=ports.values())
             _remember(paths.ports(), ports)
         with contextlib.suppress(OSError):
-            self.servers[key] = await asyncio.start_server(lead, HOST, ports[key])
-            self.ports[key] = ports[key]
+            self.servers[key] = await asyncio.start_server(forward, HOST, ports[key])
             print(f"{key}: {HOST}:{ports[key]}", flush=True)
 
-
-async def _lead(target: Target | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    ends = [writer]
-    try:
-        if target is None:
+    async def _forward(self, target: Target | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
+        try:
+            if target is None:
+                return
+            far_reader, far_writer = await asyncio.wait_for(self._connect(target), CONNECT_SECONDS)
+            ends.append(far_writer)
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        except (OSError, TimeoutError):
             return
-        far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(target.address, target.port), 10)
-        ends.append(far_writer)
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-    except (OSError, TimeoutError):
-        return
-    finally:
-        for end in ends:
-            end.close()
+        finally:
+            for end in ends:
+                end.close()
+
+    async def _connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        made = await loop.run_in_executor(self.node, socket.socket)
+        try:
+            made.setblocking(False)
+            await loop.sock_connect(made, (target.address, target.port))
+            return await asyncio.open_connection(sock=made)
+        except BaseException:
+            made.close()
+            raise
+
+
+def _enter_node() -> None:
+    """Moves the calling thread into the node's network namespace."""
+    with layout.network_namespace().open("rb") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(layout.network_namespace()))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until one side ends: the other is told, and may still send."""
+    """Copies until one side ends. The other side is told, and may still send."""
     with contextlib.suppress(OSError):
         while chunk := await reader.read(CHUNK):
             writer.write(chunk)
@@ -159,56 +186,25 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write_eof()
 
 
-def follow_services(api: Api, forwarder: Forwarder, loop: asyncio.AbstractEventLoop) -> None:
-    """Keeps the forwarder up to date, until the server ends the watch. Runs beside the event loop."""
-    services: dict[str, Object] = {}
-    for kind, found in api.watch("/api/v1/services"):
-        if kind == "LISTED":
-            services = {_key_of(service): service for service in found["items"]}
-        elif kind == "DELETED":
-            services.pop(_key_of(found), None)
-        else:
-            services[_key_of(found)] = found
-        asyncio.run_coroutine_threadsafe(forwarder.follow(list(services.values())), loop).result()
-
-
 def _target(service: Object) -> Target | None:
-    """None for a Service that is not ours to lead to, or has no address of its own."""
-    metadata, spec = service["metadata"], service["spec"]
-    wanted = metadata["namespace"] == ENDPOINTS or (metadata["namespace"], metadata["name"]) in {TRACKING, STORE}
+    """The Service's address; None for one that is not forwarded, or has no address of its own."""
+    spec = service["spec"]
+    wanted = service["metadata"]["namespace"] == ENDPOINTS or _key(service) in {TRACKING, STORE}
     address = spec.get("clusterIP", "None")
     if not wanted or address == "None" or not spec.get("ports"):
         return None
     return Target(address, spec["ports"][0]["port"])
 
 
-def _key(namespace: str, name: str) -> str:
-    return f"{namespace}/{name}"
-
-
-def _key_of(service: Object) -> str:
-    return _key(service["metadata"]["namespace"], service["metadata"]["name"])
+def _key(service: Object) -> str:
+    return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
 
 
 def _holder(port: int) -> str:
-    """The program that listens on a port, as far as this user may know."""
-    inodes = _listening_inodes(port)
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if any(link.readlink().name in inodes for link in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-    return "another program"
-
-
-def _listening_inodes(port: int) -> set[str]:
-    found = set[str]()
-    for table in ("tcp", "tcp6"):
-        path = Path("/proc/net") / table
-        for line in path.read_text().splitlines()[1:] if path.exists() else []:
-            fields = line.split()
-            if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "0A":
-                found.add(f"socket:[{fields[9]}]")
-    return found
+    """Name and pid of the program that listens on a port, as far as this user may know."""
+    told = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r'"([^"]+)",pid=(\d+)', told)
+    return f"{found[1]} (pid {found[2]})" if found else "another program"
 
 
 def _remembered(file: Path) -> dict[str, int]:
@@ -219,6 +215,4 @@ def _remembered(file: Path) -> dict[str, int]:
 
 
 def _remember(file: Path, numbers: Mapping[str, int]) -> None:
-    fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps(numbers, indent=2, sort_keys=True))
-    fresh.replace(file)
+    write(file, json.dumps(numbers, indent=2, sort_keys=True))

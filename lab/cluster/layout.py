@@ -1,15 +1,16 @@
-"""Addresses, names and files of the cluster.
+"""Addresses, names and folders of the cluster.
 
-Everything listens on an address of the lab's own link, so no port of the host is taken; only the forwarder
-(`forward.py`) listens on 127.0.0.1. The addresses are fixed: one machine runs one lab.
+Every process listens on an address of the lab's own link, so the lab takes no port of the host. Only the forwarder
+(`forward.py`) listens on 127.0.0.1. A port that one component alone uses stands in that component's file.
 """
 
+import os
 from pathlib import Path
 
 from lab import paths
 
-NAME = "mlops-lab"
-"""Of the kube context, the link, the cgroup."""
+NAME = os.environ.get("LAB_NAME", "mlops-lab")
+"""Name of the kube context, the link and the cgroup. LAB_NAME changes it, for a second lab in a network namespace."""
 
 HOST = "172.31.77.1"
 NODE = "172.31.77.2"
@@ -22,14 +23,7 @@ DNS_DOMAIN = "cluster.local"
 
 API_PORT = 6443
 ETCD_PORT = 2379
-ETCD_PEER_PORT = 2380
-MANAGER_PORT = 10257
-SCHEDULER_PORT = 10259
-METRICS_PORT = 10251
-KWOK_PORT = 10247
-KUBELET_HEALTH_PORT = 10248
-PROXY_HEALTH_PORT = 10256
-DNS_HEALTH_PORT = 10253
+API_SERVER = f"https://{HOST}:{API_PORT}"
 
 CPU_NODE = "lab-cpu"
 GPU_NODE = "lab-gpu"
@@ -37,11 +31,11 @@ POOL_LABEL = "mlops/node-pool"
 PAUSE_IMAGE = "lab.local/pause:1"
 
 SHADOWED = ("/run", "/var/lib", "/var/log")
-"""Folders of the host that the node does not see: it has its own, so that nothing of it is left on the host."""
+"""Folders of the host that the node does not see. It has its own, so nothing of it is left on the host."""
 
 
 def pki() -> Path:
-    """Keys and certificates."""
+    """Keys, certificates and tokens."""
     return paths.cluster() / "pki"
 
 
@@ -55,26 +49,21 @@ def pids() -> Path:
     return paths.cluster() / "pids"
 
 
-def etcd_data() -> Path:
-    """The cluster's objects."""
-    return paths.cluster() / "etcd"
-
-
 def node() -> Path:
-    """What the node sees as /var/lib and /var/log."""
+    """Folders that the node sees as /var/lib and /var/log."""
     return paths.cluster() / "node"
 
 
 def volumes() -> Path:
-    """One folder for each persistent volume; the node sees it as `/var/lib/volumes`."""
+    """One folder for each persistent volume. The node sees it as `/var/lib/volumes`."""
     return node() / "lib" / "volumes"
 
 
 def network_namespace() -> Path:
-    """The node's network namespace, held open by a mount."""
+    """A file on which the node's network namespace is mounted, which keeps it alive."""
     return paths.cluster() / "namespaces" / "net"
 
 
 def mount_namespace() -> Path:
-    """The node's mount namespace, held open by a mount."""
+    """A file on which the node's mount namespace is mounted, which keeps it alive."""
     return paths.cluster() / "namespaces" / "mnt"

@@ -1,7 +1,7 @@
 """The node's own world on this machine: network and mount namespaces, a link to the host, a cgroup.
 
 Sysctls that the kubelet sets, firewall rules that kube-proxy writes and folders that containerd fills are those of the
-namespaces, not the host's. Mounts hold both namespaces open, so they outlive every process in them.
+namespaces, not the host's. Mounts keep both namespaces alive, so they outlive every process in them.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lab import paths
@@ -24,51 +25,74 @@ KERNEL_TUNABLES = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
-"""What the kubelet insists on and would set for the whole machine: it finds files that say so already."""
+"""Values that the kubelet would set for the whole machine: it finds files that hold them already."""
 STOP_SECONDS = 12.0
 
 
 def prepare() -> None:
     """The namespaces, the link with its addresses and routes, and the cgroups exist."""
     _check_state_folder()
-    if not _pinned(layout.network_namespace()) or not _pinned(layout.mount_namespace()):
+    if not all(map(_pinned, _pins())):
         remove()
         _make_namespaces()
     if not _linked():
         _make_link()
-    for cgroup in _cgroup_roots():
-        _make_cgroup(cgroup / layout.NAME)
+    for root in _cgroup_roots():
+        _make_cgroup(root / layout.NAME)
 
 
 def prefix() -> list[str]:
-    """What a command line begins with to run inside the node."""
+    """Beginning of a command line that runs inside the node."""
     return ["nsenter", f"--net={layout.network_namespace()}", f"--mount={layout.mount_namespace()}", "--"]
 
 
 def ctr(*arguments: str) -> list[str]:
-    """The command line for containerd's client, in the namespace where the kubelet looks for images."""
+    """Command line of containerd's client, in the namespace where the kubelet looks for images."""
     return [*prefix(), str(paths.binaries() / "ctr"), "-n", "k8s.io", *arguments]
 
 
 def remove() -> None:
     """Nothing of the node is left on this machine but its files: no process, mount, namespace, link, route, cgroup."""
     _end_processes()
-    for pin in (layout.mount_namespace(), layout.network_namespace(), layout.mount_namespace().parent):
+    for pin in (*_pins(), layout.mount_namespace().parent):
         while pin.exists() and _is_mount(pin):
-            _run("umount", "--lazy", str(pin))
+            run("umount", "--lazy", str(pin))
     _remove_link()
-    for cgroup in _cgroup_roots():
-        _remove_cgroup(cgroup / layout.NAME)
+    for group in [group for root in _cgroup_roots() for group in _tree(root / layout.NAME)]:
+        _remove_cgroup(group)
 
 
 def leftovers() -> list[str]:
-    """What of the node is on this machine, in words."""
+    """Names of what is left of the node on this machine."""
     return [
         *(f"process {pid}" for pid in sorted(inhabitants())),
-        *(f"mount {pin}" for pin in (layout.mount_namespace(), layout.network_namespace()) if _pinned(pin)),
+        *(f"mount {pin}" for pin in _pins() if _pinned(pin)),
         *([f"link {layout.NAME}"] if _has_link() else []),
         *(f"cgroup {root / layout.NAME}" for root in _cgroup_roots() if (root / layout.NAME).exists()),
     ]
+
+
+def inhabitants() -> set[int]:
+    """All processes in the node's namespaces or below its cgroup: containerd's shims and every container."""
+    found = _contained()
+    pins = {pin.stat().st_ino for pin in _pins() if _pinned(pin)}
+    for process in Path("/proc").glob("[0-9]*/ns"):
+        with contextlib.suppress(OSError):
+            if pins & {(process / kind).stat().st_ino for kind in ("mnt", "net")}:
+                found.add(int(process.parent.name))
+    return found - {os.getpid()}
+
+
+def run(*command: str, check: bool = True) -> str:
+    """Output of a short command. LabError with its error message when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    if check and done.returncode:
+        raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+def _pins() -> tuple[Path, Path]:
+    return layout.mount_namespace(), layout.network_namespace()
 
 
 def _check_state_folder() -> None:
@@ -84,18 +108,13 @@ def _make_namespaces() -> None:
     folder = layout.mount_namespace().parent
     folder.mkdir(parents=True, exist_ok=True)
     # A mount namespace can only be pinned where mounts do not propagate.
-    _run("mount", "--bind", str(folder), str(folder))
-    _run("mount", "--make-private", str(folder))
-    for pin in (layout.mount_namespace(), layout.network_namespace()):
+    run("mount", "--bind", str(folder), str(folder))
+    run("mount", "--make-private", str(folder))
+    mounts, network = _pins()
+    for pin in (mounts, network):
         pin.touch()
-    _run(
-        "unshare",
-        f"--mount={layout.mount_namespace()}",
-        f"--net={layout.network_namespace()}",
-        "--propagation=private",
-        "true",
-    )
-    _run(*prefix(), "sh", "-euc", _mounts_script())
+    run("unshare", f"--mount={mounts}", f"--net={network}", "--propagation=private", "true")
+    run(*prefix(), "sh", "-euc", _mounts_script())
 
 
 def _mounts_script() -> str:
@@ -105,51 +124,45 @@ def _mounts_script() -> str:
         (tunables / name).write_text(f"{value}\n")
     for folder in ("lib/volumes", "log"):
         (layout.node() / folder).mkdir(parents=True, exist_ok=True)
-    return "\n".join(
-        [
-            *(f"mount --bind '{tunables / name}' /proc/sys/{name}" for name in KERNEL_TUNABLES),
-            f"mount --bind '{layout.node() / 'lib'}' /var/lib",
-            f"mount --bind '{layout.node() / 'log'}' /var/log",
-            "mount -t tmpfs -o mode=755 tmpfs /run",
-            "mkdir -p /run/lock",
-            _names_script(),
-            # The kubelet's volumes must reach the pods that ask for it (mountPropagation); nothing reaches the host.
-            "mount --make-rshared /",
-            "ip link set lo up",
-            "echo 1 > /proc/sys/net/ipv4/ip_forward",
-        ]
-    )
-
-
-def _names_script() -> str:
-    """The node asks the cluster for names: an image in no reachable registry is refused at once, not after minutes."""
-    return f"""
+    # The node asks the cluster for names: an image in no reachable registry is refused at once, not after minutes.
+    # The kubelet's volumes must reach the pods that ask for it (mountPropagation); nothing reaches the host.
+    return (
+        "\n".join(f"mount --bind '{tunables / name}' /proc/sys/{name}" for name in KERNEL_TUNABLES)
+        + f"""
+        mount --bind '{layout.node() / "lib"}' /var/lib
+        mount --bind '{layout.node() / "log"}' /var/log
+        mount -t tmpfs -o mode=755 tmpfs /run
+        mkdir -p /run/lock
         names=$(readlink -m /etc/resolv.conf)
         case $names in /run/*) mkdir -p "${{names%/*}}"; touch "$names";; esac
         [ ! -e "$names" ] || mount --bind '{layout.config() / "resolv.conf"}' "$names"
+        mount --make-rshared /
+        ip link set lo up
+        echo 1 > /proc/sys/net/ipv4/ip_forward
     """
+    )
 
 
 def _linked() -> bool:
-    told = _run("ip", "-4", "route", "show", "dev", layout.NAME, check=False)
+    told = run("ip", "-4", "route", "show", "dev", layout.NAME, check=False)
     return layout.PODS in told and layout.SERVICES in told
 
 
 def _make_link() -> None:
     _check_addresses()
     _remove_link()
-    inside = prefix()
-    _run("ip", "link", "add", layout.NAME, "type", "veth", "peer", "name", f"{layout.NAME}-n")
-    # `ip link set netns` wants a name or a pid; a process that enters the namespace gives the pid.
-    _move_into_namespace(f"{layout.NAME}-n")
-    _run("ip", "address", "add", f"{layout.HOST}/{layout.LINK_PREFIX}", "dev", layout.NAME)
-    _run("ip", "link", "set", layout.NAME, "up")
-    _run(*inside, "ip", "link", "set", f"{layout.NAME}-n", "name", "eth0")
-    _run(*inside, "ip", "address", "add", f"{layout.NODE}/{layout.LINK_PREFIX}", "dev", "eth0")
-    _run(*inside, "ip", "link", "set", "eth0", "up")
-    _run(*inside, "ip", "route", "add", "default", "via", layout.HOST)
+    link, end = layout.NAME, ["peer", "name", "eth0", "netns", str(layout.network_namespace())]
+    run("ip", "link", "add", link, "type", "veth", *end)
+    run("ip", "address", "add", f"{layout.HOST}/{layout.LINK_PREFIX}", "dev", link)
+    run("ip", "link", "set", link, "up")
+    inside = (
+        f"ip address add {layout.NODE}/{layout.LINK_PREFIX} dev eth0",
+        "ip link set eth0 up",
+        f"ip route add default via {layout.HOST}",
+    )
+    run(*prefix(), "sh", "-euc", "\n".join(inside))
     for network in (layout.PODS, layout.SERVICES):
-        _run("ip", "route", "add", network, "via", layout.NODE, "dev", layout.NAME)
+        run("ip", "route", "add", network, "via", layout.NODE, "dev", link)
 
 
 def _has_link() -> bool:
@@ -157,30 +170,21 @@ def _has_link() -> bool:
 
 
 def _remove_link() -> None:
-    """A namespace that ends takes the link along, and for a moment the link is still seen but no longer found."""
-    end = time.monotonic() + STOP_SECONDS
-    while _has_link():
-        try:
-            _run("ip", "link", "delete", layout.NAME)
-        except LabError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
+    """Deletes the link. While its namespace ends, the kernel still shows a link that cannot be found any more."""
 
+    def gone() -> bool:
+        if _has_link():
+            run("ip", "link", "delete", layout.NAME, check=False)
+        return not _has_link()
 
-def _move_into_namespace(link: str) -> None:
-    with subprocess.Popen([*prefix(), "sh", "-c", "echo in; read _"], stdin=-1, stdout=-1) as guest:
-        if guest.stdout is None or guest.stdin is None:
-            raise AssertionError("both were asked for as pipes")
-        guest.stdout.readline()
-        _run("ip", "link", "set", link, "netns", str(guest.pid))
-        guest.stdin.close()
+    if not _until(STOP_SECONDS, gone):
+        raise LabError(f"the link {layout.NAME} cannot be deleted; try it by hand: ip link delete {layout.NAME}")
 
 
 def _check_addresses() -> None:
     for network in (f"{layout.HOST}/{layout.LINK_PREFIX}", layout.PODS, layout.SERVICES):
-        told = _run("ip", "-4", "route", "show", "root", network, "scope", "global", check=False)
-        told += _run("ip", "-4", "route", "show", "root", network, "scope", "link", check=False)
+        routes = ["ip", "-4", "route", "show", "root", network, "scope"]
+        told = run(*routes, "global", check=False) + run(*routes, "link", check=False)
         others = [line for line in told.splitlines() if f"dev {layout.NAME}" not in line]
         if others:
             raise LabError(
@@ -190,7 +194,7 @@ def _check_addresses() -> None:
 
 
 def _cgroup_roots() -> list[Path]:
-    """One hierarchy with cgroup v2; with v1 one for each controller, some of them with a second name as a link."""
+    """The one hierarchy of cgroup v2; with v1 one for each controller, some of them with a second name as a link."""
     if (CGROUPS / "cgroup.procs").exists():
         return [CGROUPS]
     return [path for path in sorted(CGROUPS.iterdir()) if not path.is_symlink() and (path / "cgroup.procs").exists()]
@@ -210,37 +214,20 @@ def _make_cgroup(cgroup: Path) -> None:
 
 
 def _remove_cgroup(cgroup: Path) -> None:
-    for group in _tree(cgroup):
-        _remove_empty(group)
+    """Removes a cgroup. The kernel empties it a moment after its last process has ended."""
 
-
-def _remove_empty(cgroup: Path) -> None:
-    """The kernel empties a cgroup a moment after its last process has gone."""
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
-        try:
+    def gone() -> bool:
+        with contextlib.suppress(OSError):
             cgroup.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
+        return not cgroup.exists()
+
+    _until(2, gone)
 
 
-def inhabitants() -> set[int]:
-    """All that run in the node's namespaces or below its cgroup: containerd's shims and every container."""
-    found = {pid for root in _cgroup_roots() for pid in _cgroup_processes(root / layout.NAME)}
-    for name, pin in (("mnt", layout.mount_namespace()), ("net", layout.network_namespace())):
-        if _pinned(pin):
-            inode = pin.stat().st_ino
-            found |= {pid for pid in _all_processes() if _namespace(pid, name) == inode}
-    return found - {os.getpid()}
-
-
-def _cgroup_processes(cgroup: Path) -> set[int]:
+def _contained() -> set[int]:
+    """Processes below the node's cgroup."""
     found = set[int]()
-    for group in _tree(cgroup):
+    for group in [group for root in _cgroup_roots() for group in _tree(root / layout.NAME)]:
         with contextlib.suppress(OSError):
             found |= {int(line) for line in (group / "cgroup.procs").read_text().split()}
     return found
@@ -251,34 +238,26 @@ def _tree(cgroup: Path) -> list[Path]:
     return [Path(folder) for folder, _, _ in os.walk(cgroup, topdown=False)]
 
 
-def _all_processes() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def _namespace(pid: int, kind: str) -> int | None:
-    try:
-        return Path(f"/proc/{pid}/ns/{kind}").stat().st_ino
-    except OSError:
-        return None
-
-
 def _end_processes() -> None:
     """Containers get SIGTERM and some seconds, as when a pod is deleted: Postgres shuts down in order."""
-    contained = {pid for root in _cgroup_roots() for pid in _cgroup_processes(root / layout.NAME)}
-    _signal_all(contained, signal.SIGTERM)
-    end = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < end and any(_cgroup_processes(root / layout.NAME) for root in _cgroup_roots()):
-        time.sleep(0.1)
-    end = time.monotonic() + STOP_SECONDS
-    while (left := inhabitants()) and time.monotonic() < end:
-        _signal_all(left, signal.SIGKILL)
-        time.sleep(0.1)
+    _signal_all(_contained(), signal.SIGTERM)
+    _until(STOP_SECONDS, lambda: not _contained())
+    _until(STOP_SECONDS, lambda: not _signal_all(inhabitants(), signal.SIGKILL))
 
 
-def _signal_all(pids: set[int], number: signal.Signals) -> None:
+def _signal_all(pids: Iterable[int], number: signal.Signals) -> list[int]:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+    return list(pids)
+
+
+def _until(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Waits until the condition holds; whether it came to hold in time."""
+    end = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds
 
 
 def _pinned(pin: Path) -> bool:
@@ -287,13 +266,5 @@ def _pinned(pin: Path) -> bool:
 
 
 def _is_mount(path: Path) -> bool:
-    told = Path("/proc/self/mountinfo").read_text()
     escaped = str(path).replace("\\", "\\134").replace(" ", "\\040")
-    return any(line.split()[4] == escaped for line in told.splitlines())
-
-
-def _run(*command: str, check: bool = True) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
-    if check and done.returncode:
-        raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.returncode}")
-    return done.stdout
+    return any(line.split()[4] == escaped for line in Path("/proc/self/mountinfo").read_text().splitlines())

@@ -1,5 +1,6 @@
 """Starts, repairs and stops the cluster."""
 
+import base64
 import fcntl
 import hashlib
 import io
@@ -9,42 +10,57 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lab import paths
-from lab.cluster import components, config, layout, node, objects, pki, process
-from lab.cluster.api import Api, ApiError
-from lab.cluster.process import Process
+from lab.cluster import layout, node, pki, process
+from lab.cluster.component import APISERVER, CLIENTS, STORES, Component, Object, crt, key, load, text
 from lab.errors import LabError
+from lab.files import write
 
 Say = Callable[[str], None]
-NODE_READY_SECONDS = 90.0
+NODE_READY_SECONDS = 90
 
 
 def up(say: Say = lambda _: None) -> list[str]:
-    """The cluster runs and its nodes are Ready; the names of the processes that had to be started."""
+    """The cluster runs and its nodes are Ready. Returns the names of the processes that had to be started."""
     check_machine()
     paths.cluster().mkdir(parents=True, exist_ok=True)
     with _alone():
-        pki.ensure(layout.pki())
-        config.write()
+        configure()
         node.prepare()
-        started = _bring_up(components.stores(), say)
+        started = _bring_up(load(*STORES), say)
         _load_pause_image(afresh="containerd" in started)
-        started += _bring_up([components.apiserver()], say)
-        _apply_objects(afresh=bool(started) or not _exists(layout.GPU_NODE))
-        started += _bring_up(components.clients(), say)
+        started += _bring_up(load(APISERVER), say)
+        _apply_objects(afresh=bool(started) or not _has_gpu_node())
+        started += _bring_up(load(*CLIENTS), say)
         _wait_for_nodes(say)
     return started
 
 
+def configure() -> None:
+    """Certificates and configuration files are as this version of the lab wants them."""
+    pki.ensure(certificate for component in load() for certificate in component.certificates)
+    for component in load():
+        for name, content in component.files.items():
+            write(layout.config() / name, text(content))
+        for certificate in component.certificates:
+            access: Object = {
+                "client-certificate": str(crt(certificate.name)),
+                "client-key": str(key(certificate.name)),
+            }
+            content = _kubeconfig({"certificate-authority": str(crt("ca"))}, access)
+            write(layout.config() / f"{certificate.name}.kubeconfig", content)
+    # The administrator's certificate is inside, so that the file can be carried elsewhere.
+    access = {"client-certificate-data": _encoded(crt("admin")), "client-key-data": _encoded(key("admin"))}
+    write(paths.kubeconfig(), _kubeconfig({"certificate-authority-data": _encoded(crt("ca"))}, access))
+
+
 def plan() -> list[str]:
-    """The processes that `up` would start; changes nothing."""
-    return [found.name for found in components.everything() if not process.up_to_date(found)]
+    """Names of the processes that `up` would start; changes nothing."""
+    return [found.name for found in load() if not process.up_to_date(found)]
 
 
 def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
@@ -53,30 +69,20 @@ def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
         return
     check_machine()
     with _alone():
-        for component in _order_of_stopping():
-            if process.running(component.name):
-                say(f"stopping {component.name}")
+        for found in _order_of_stopping():
+            if process.running(found.name):
+                say(f"stopping {found.name}")
             # The API server lets its clients' watches run on for a minute; there is nobody left to watch.
-            process.stop(component, seconds=2 if component.name == "kube-apiserver" else process.STOP_SECONDS)
+            process.stop(found, seconds=2 if found.name == APISERVER else process.STOP_SECONDS)
         say("stopping containers")
         node.remove()
-        process.stop(components.containerd())
+        for found in load(*STORES):
+            process.stop(found)
         paths.open_ports().unlink(missing_ok=True)
         if left := node.leftovers():
             raise LabError(f"the lab is down, but this machine would not let go of: {', '.join(left)}; try it again")
     if wipe:
         _wipe()
-
-
-def _wipe() -> None:
-    """Only what is known to be the lab's: LAB_STATE may point to a folder that holds other things too."""
-    for path in paths.belongings():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    if not any(paths.state().iterdir()):
-        paths.state().rmdir()
 
 
 def check_machine() -> None:
@@ -92,7 +98,27 @@ def check_machine() -> None:
         raise LabError(f"{why} Use a cluster that you have: lab up --context NAME --registry URL")
 
 
-def _bring_up(wave: list[Process], say: Say) -> list[str]:
+def kubectl(*arguments: str, given: str | None = None) -> str:
+    """Output of kubectl on the lab's cluster, as administrator. LabError with its error message when it fails."""
+    command = [Path(sys.prefix) / "bin" / "kubectl", f"--kubeconfig={paths.kubeconfig()}", *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _wipe() -> None:
+    """Removes only the lab's own files: LAB_STATE may point to a folder that holds other things too."""
+    for path in paths.belongings():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if not any(paths.state().iterdir()):
+        paths.state().rmdir()
+
+
+def _bring_up(wave: list[Component], say: Say) -> list[str]:
     stale = [found for found in wave if not process.up_to_date(found)]
     for found in stale:
         say(f"starting {found.name}")
@@ -102,10 +128,10 @@ def _bring_up(wave: list[Process], say: Say) -> list[str]:
     return [found.name for found in stale]
 
 
-def _order_of_stopping() -> list[Process]:
-    """The kubelet first, or it would start again what is stopped; what others need, last. Not yet containerd."""
-    others = [found for found in components.clients() if found.name != "kubelet"]
-    return [components.kubelet(), *others, components.apiserver(), components.etcd()]
+def _order_of_stopping() -> list[Component]:
+    """The kubelet first, because it would restart what is stopped, then the others and the API server; stores last."""
+    clients = sorted(load(*CLIENTS), key=lambda found: found.name != "kubelet")
+    return [*clients, *load(APISERVER)]
 
 
 @contextmanager
@@ -127,7 +153,7 @@ def _load_pause_image(*, afresh: bool) -> None:
     )
     if done.returncode:
         raise LabError(f"containerd did not take the pause image: {done.stderr.decode(errors='replace').strip()}")
-    marker.write_text(digest)
+    write(marker, digest)
 
 
 def pause_archive(binary: bytes) -> bytes:
@@ -140,13 +166,8 @@ def pause_archive(binary: bytes) -> bytes:
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [layout.PAUSE_IMAGE], "Layers": ["layer.tar"]}]
-    return _tar(
-        {
-            "config.json": json.dumps(made).encode(),
-            "layer.tar": layer,
-            "manifest.json": json.dumps(manifest).encode(),
-        }
-    )
+    files = {"config.json": json.dumps(made).encode(), "manifest.json": json.dumps(manifest).encode()}
+    return _tar({**files, "layer.tar": layer})
 
 
 def _tar(files: dict[str, bytes]) -> bytes:
@@ -160,60 +181,46 @@ def _tar(files: dict[str, bytes]) -> bytes:
 
 
 def _apply_objects(*, afresh: bool) -> None:
-    wanted = objects.wanted()
-    digest = hashlib.sha256(json.dumps([wanted, objects.gpu_node_status()]).encode()).hexdigest()
-    marker = paths.cluster() / "applied"
-    if not afresh and marker.exists() and marker.read_text() == digest:
-        return
-    api = Api(timeout=30)
-    for each in wanted:
-        api.apply(each)
-    api.apply(objects.gpu_node_status(), subresource="/status")
-    marker.write_text(digest)
+    """The components' objects are in the cluster. They are applied after a start, and when this version has others."""
+    wanted = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects()})
+    digest, marker = hashlib.sha256(wanted.encode()).hexdigest(), paths.cluster() / "applied"
+    if afresh or not marker.exists() or marker.read_text() != digest:
+        kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=lab", "--filename=-", given=wanted)
+        write(marker, digest)
 
 
-def _exists(node_name: str) -> bool:
-    try:
-        Api().get(f"/api/v1/nodes/{node_name}")
-    except ApiError:
-        return False
-    return True
+def objects() -> list[Object]:
+    """All objects that the components need in the cluster."""
+    return [wanted for component in load() for wanted in (*component.access(), *component.objects)]
+
+
+def _has_gpu_node() -> bool:
+    return bool(kubectl("get", "node", layout.GPU_NODE, "--ignore-not-found", "--output=name"))
 
 
 def _wait_for_nodes(say: Say) -> None:
-    api, end = Api(), time.monotonic() + NODE_READY_SECONDS
-    for name in (layout.CPU_NODE, layout.GPU_NODE):
-        told = False
-        while (state := _readiness(api, name)) != "True":
-            if not told:
-                say(f"waiting for node {name}")
-                told = True
-            if time.monotonic() > end:
-                raise LabError(
-                    f"node {name} is not Ready after {NODE_READY_SECONDS:.0f} s: {state}; see: lab logs kubelet"
-                )
-            time.sleep(0.2)
-
-
-def _readiness(api: Api, name: str) -> str:
+    say("waiting for the nodes")
+    nodes, seconds = [f"node/{name}" for name in (layout.CPU_NODE, layout.GPU_NODE)], f"{NODE_READY_SECONDS}s"
     try:
-        found: dict[str, Any] = api.get(f"/api/v1/nodes/{name}")
-    except ApiError as error:
-        return str(error)
-    conditions = [each for each in found["status"].get("conditions", ()) if each["type"] == "Ready"]
-    if not conditions:
-        return "it says nothing yet"
-    return "True" if conditions[0]["status"] == "True" else str(conditions[0].get("message", conditions[0]["status"]))
+        kubectl("wait", "--for=create", f"--timeout={seconds}", *nodes)
+        kubectl("wait", "--for=condition=Ready", f"--timeout={seconds}", *nodes)
+    except LabError as error:
+        raise LabError(f"not every node is Ready after {seconds}: {error}; see: lab logs kubelet") from error
 
 
-def is_running() -> bool:
-    """Whether the API server of this lab runs; asks nobody else."""
-    return process.running("kube-apiserver") is not None
+def _kubeconfig(cluster: Object, user: Object) -> str:
+    """A kubeconfig with one context, named after the lab."""
+    name = layout.NAME
+    told = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": layout.API_SERVER, **cluster}}],
+        "users": [{"name": f"{name}-admin", "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-admin"}}],
+        "current-context": name,
+    }
+    return json.dumps(told, indent=2)
 
 
-def log_file(name: str) -> Path:
-    """Where a process of the cluster writes; LabError for a name that is none."""
-    known = [found.name for found in components.everything()]
-    if name not in known:
-        raise LabError(f"{name}: no such process; the lab has {', '.join(sorted(known))}")
-    return paths.logs() / f"{name}.log"
+def _encoded(file: Path) -> str:
+    return base64.b64encode(file.read_bytes()).decode()

@@ -1,59 +1,36 @@
 """Detached processes that outlive the command that started them, found again by pid and start time."""
 
 import contextlib
-import hashlib
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lab import paths
 from lab.cluster import layout
+from lab.cluster.component import Component, connection
 from lab.errors import LabError
+from lab.files import write
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READY_SECONDS = 60.0
-_children = list[subprocess.Popen[bytes]]()
-"""Those that this command started; they outlive it, and Python warns of a child that is forgotten while it runs."""
 STOP_SECONDS = 10.0
 LOG_KEPT = 8 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Process:
-    """One process of the cluster: how it is started, and how one sees that it works."""
-
-    name: str
-    command: tuple[str, ...]
-    ready: Callable[[], bool]
-    """Asked often while the process starts, and by every `lab up`; must answer within a second or two."""
-    files: tuple[Path, ...] = ()
-    """Read at the start only: when one changes, the process is restarted."""
-    in_node: bool = False
-    """In the node's namespaces instead of the host's."""
-
-    def fingerprint(self) -> str:
-        """Changes whenever the process should be restarted."""
-        digest = hashlib.sha256(repr((self.command, self.in_node)).encode())
-        digest.update(str(Path(self.command[0]).resolve()).encode())
-        for file in self.files:
-            digest.update(file.read_bytes() if file.exists() else b"")
-        return digest.hexdigest()
-
-    @property
-    def log(self) -> Path:
-        """All that the process ever said, the oldest part dropped at a start."""
-        return paths.logs() / f"{self.name}.log"
+_children = list[subprocess.Popen[bytes]]()
+"""Processes that this command started. They outlive it, and Python warns of a running child that is forgotten."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A process that was started. A pid alone names another process as soon as the kernel has used all numbers once."""
+    """A process that was started. The pid alone is not enough: the kernel uses every number again."""
 
     pid: int
     boot: str
@@ -69,7 +46,7 @@ class Record:
 
 @cache
 def boot_id() -> str:
-    """Another one after every boot."""
+    """Identifier of this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -84,9 +61,9 @@ def start_time(pid: int) -> int | None:
 
 
 def record(name: str) -> Record | None:
-    """What was last started under this name, whether or not it still runs."""
+    """The process that was last started under this name, whether or not it still runs."""
     try:
-        return Record(**json.loads((layout.pids() / f"{name}.json").read_text()))
+        return Record(**json.loads(_file(name).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -97,26 +74,55 @@ def running(name: str) -> Record | None:
     return found if found and found.alive else None
 
 
-def up_to_date(process: Process) -> bool:
+def up_to_date(component: Component) -> bool:
     """Whether the process runs, and as it would be started now."""
-    found = running(process.name)
-    return found is not None and found.fingerprint == process.fingerprint()
+    found = running(component.name)
+    return found is not None and found.fingerprint == component.fingerprint()
 
 
-def start(process: Process, prefix: Iterable[str] = ()) -> None:
-    """The process runs afterwards, in a session of its own; `prefix` is what enters the node's namespaces."""
-    layout.pids().mkdir(parents=True, exist_ok=True)
-    process.log.parent.mkdir(parents=True, exist_ok=True)
-    _trim(process.log)
+def ready(component: Component) -> bool:
+    """Whether the process works: its probe succeeds. Answers within a few seconds."""
+    kind, _, rest = component.probe.partition(":")
+    if (found := running(component.name)) is None or not component.probe:
+        return found is not None
+    try:
+        if kind == "nfqueue":
+            queues = Path(f"/proc/{found.pid}/net/netfilter/nfnetlink_queue").read_text().splitlines()
+            return any(line.split()[0] == rest for line in queues)
+        if kind == "unix":
+            with socket.socket(socket.AF_UNIX) as client:
+                # A socket in the node's /run, which the host sees through /proc.
+                client.connect(f"/proc/{found.pid}/root{rest}")
+            return True
+        with contextlib.closing(connection(component.probe)) as made:
+            made.request("GET", urlsplit(component.probe).path)
+            return made.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def start(component: Component, prefix: Iterable[str] = ()) -> None:
+    """The process runs afterwards, in a session of its own. `prefix` is a command that enters the node's namespaces."""
+    component.log.parent.mkdir(parents=True, exist_ok=True)
+    _trim(component.log)
     environment = {
         "PATH": f"{paths.binaries()}:{SYSTEM_PATH}",
         "HOME": str(paths.cluster()),
         "LAB_STATE": str(paths.state()),
         "LAB_CACHE": str(paths.cache()),
+        "LAB_NAME": layout.NAME,
+        **component.environment,
     }
-    with process.log.open("ab") as log:
+    with component.log.open("ab") as log:
+        if component.setup:
+            script = [*prefix, "sh", "-euc", component.setup]
+            done = subprocess.run(
+                script, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+            )
+            if done.returncode:
+                raise LabError(f"the node could not be prepared for {component.name}; {_last_words(component)}")
         started = subprocess.Popen(
-            [*prefix, *process.command],
+            [*prefix, *component.arguments],
             env=environment,
             cwd=paths.cluster(),
             stdin=subprocess.DEVNULL,
@@ -125,45 +131,48 @@ def start(process: Process, prefix: Iterable[str] = ()) -> None:
             start_new_session=True,
         )
     _children.append(started)
-    made = Record(started.pid, boot_id(), start_time(started.pid) or 0, process.fingerprint())
-    path = layout.pids() / f"{process.name}.json"
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(made)))
-    fresh.replace(path)
+    made = Record(started.pid, boot_id(), start_time(started.pid) or 0, component.fingerprint())
+    write(_file(component.name), json.dumps(asdict(made)))
 
 
-def wait_ready(processes: Iterable[Process], seconds: float = READY_SECONDS) -> None:
-    """All of them work afterwards; LabError with the end of its log for the first that died or took too long."""
-    waiting, end = list(processes), time.monotonic() + seconds
+def wait_ready(components: Iterable[Component], seconds: float = READY_SECONDS) -> None:
+    """All of them work afterwards. LabError with the end of its log for the first that died or took too long."""
+    waiting, end = list(components), time.monotonic() + seconds
     while waiting:
-        waiting = [process for process in waiting if not process.ready()]
-        for process in waiting:
-            if not running(process.name):
-                raise LabError(f"{process.name} ended as it started; {_last_words(process)}")
+        waiting = [component for component in waiting if not ready(component)]
+        for component in waiting:
+            if not running(component.name):
+                raise LabError(f"{component.name} ended as it started; {_last_words(component)}")
             if time.monotonic() > end:
-                raise LabError(f"{process.name} runs but is not ready after {seconds:.0f} s; {_last_words(process)}")
+                raise LabError(
+                    f"{component.name} runs but is not ready after {seconds:.0f} s; {_last_words(component)}"
+                )
         if waiting:
             time.sleep(0.1)
 
 
-def stop(process: Process, seconds: float = STOP_SECONDS) -> None:
-    """The process does not run afterwards: asked first, killed after `seconds`."""
-    for found in filter(None, [running(process.name), *_strays(process)]):
+def stop(component: Component, seconds: float = STOP_SECONDS) -> None:
+    """The process does not run afterwards. It is asked to end, and killed after `seconds`."""
+    for found in filter(None, [running(component.name), *_strays(component)]):
         _signal(found, signal.SIGTERM)
         if not _gone(found, seconds):
             _signal(found, signal.SIGKILL)
             _gone(found, STOP_SECONDS)
-    (layout.pids() / f"{process.name}.json").unlink(missing_ok=True)
+    _file(component.name).unlink(missing_ok=True)
 
 
-def _strays(process: Process) -> Iterator[Record]:
-    """The same command, running without a record: somebody ended `lab up` between the start and the writing."""
-    line = b"".join(part.encode() + b"\0" for part in process.command)
+def _strays(component: Component) -> Iterator[Record]:
+    """Processes with the same command and no record: somebody ended `lab up` between the start and the writing."""
+    line = b"".join(part.encode() + b"\0" for part in component.arguments)
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if path.read_bytes() == line:
                 pid = int(path.parent.name)
                 yield Record(pid, boot_id(), start_time(pid) or 0, "")
+
+
+def _file(name: str) -> Path:
+    return layout.pids() / f"{name}.json"
 
 
 def _gone(found: Record, seconds: float) -> bool:
@@ -179,12 +188,12 @@ def _signal(found: Record, number: signal.Signals) -> None:
             os.kill(found.pid, number)
 
 
-def _last_words(process: Process) -> str:
-    lines = process.log.read_text(errors="replace").splitlines()[-8:]
-    return "the end of " + "\n  ".join([f"{process.log}:", *lines])
+def _last_words(component: Component) -> str:
+    lines = component.log.read_text(errors="replace").splitlines()[-8:]
+    return "the end of " + "\n  ".join([f"{component.log}:", *lines])
 
 
 def _trim(log: Path) -> None:
-    """Keeps the end of a log that grew over many restarts."""
+    """Drops the beginning of a log that grew over many restarts."""
     if log.exists() and log.stat().st_size > LOG_KEPT:
         log.write_bytes(log.read_bytes()[-LOG_KEPT // 2 :])

@@ -9,63 +9,43 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import paths
-from lab.cluster import components, forward, layout, node, process
-from lab.cluster.api import Api, ApiError
+from lab.cluster import forward, layout, node, operate, process
+from lab.cluster.component import load
+from lab.errors import LabError
 
 
 def show(console: Console) -> None:
-    """Processes, nodes, addresses, and the memory of all together."""
+    """Prints processes, nodes, addresses, and the memory of all together."""
     if not paths.cluster().exists():
         console.print("there is no cluster; make one with: lab up", highlight=False)
         return
-    own, total = _processes(console)
-    total += sum(memory(pid) for pid in node.inhabitants() - own)
-    _nodes(console)
-    for service, url in forward.urls().items():
-        console.print(f"{service:20} {url}", highlight=False)
-    console.print(f"memory of the lab and its pods: {total / 2**30:.2f} GiB", highlight=False)
+    table = Table("process", "pid", "up for", "memory", "state", box=None)
+    pids = set[int]()
+    for component in load():
+        if found := process.running(component.name):
+            pids.add(found.pid)
+            state = "works" if process.ready(component) else "[yellow]runs, does not answer"
+            size = f"{_memory(found.pid) / 2**20:.0f} MiB"
+            table.add_row(component.name, str(found.pid), _age(found.started), size, state)
+        else:
+            table.add_row(component.name, "-", "-", "-", "[red]not running")
+    console.print(table)
+    try:
+        nodes = operate.kubectl("get", "nodes", f"--label-columns={layout.POOL_LABEL}", "--request-timeout=5s")
+    except LabError as error:
+        nodes = str(error)
+    lines = [nodes.rstrip(), *(f"{service:20} {url}" for service, url in forward.urls().items())]
+    total = sum(map(_memory, pids | node.inhabitants()))
+    console.print("\n".join([*lines, f"memory of the lab and its pods: {total / 2**30:.2f} GiB"]), highlight=False)
 
 
-def memory(pid: int) -> int:
-    """Bytes of a process, its part of what it shares with others included."""
+def _memory(pid: int) -> int:
+    """Bytes of memory of a process, with its share of what it shares with others."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def _processes(console: Console) -> tuple[set[int], int]:
-    table = Table("process", "pid", "up for", "memory", "state", box=None)
-    own, total = set[int](), 0
-    for component in components.everything():
-        found = process.running(component.name)
-        if not found:
-            table.add_row(component.name, "-", "-", "-", "[red]not running")
-            continue
-        size = memory(found.pid)
-        own.add(found.pid)
-        total += size
-        state = "works" if component.ready() else "[yellow]runs, does not answer"
-        table.add_row(component.name, str(found.pid), _age(found.started), f"{size / 2**20:.0f} MiB", state)
-    console.print(table)
-    return own, total
-
-
-def _nodes(console: Console) -> None:
-    try:
-        found = Api().get("/api/v1/nodes")["items"]
-    except (OSError, ApiError) as error:
-        console.print(f"nodes: {error}", highlight=False)
-        return
-    for each in found:
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in each["status"].get("conditions", ()))
-        pool = each["metadata"]["labels"].get(layout.POOL_LABEL, "-")
-        console.print(
-            f"node {each['metadata']['name']:15} {'Ready' if ready else 'NotReady'}, pool {pool}, "
-            f"{each['status']['nodeInfo']['kubeletVersion']}",
-            highlight=False,
-        )
 
 
 def _age(started: int) -> str:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from lab import paths
+from lab.cluster import forward
 
 ROOT = Path(__file__).parent.parent.parent
 LAB = Path(sys.executable).parent / "lab"
@@ -129,13 +130,7 @@ class Platform:
 
     def tracking(self, path: str, **parameters: str) -> dict[str, Any]:
         """A GET of MLflow's REST API."""
-        address = self.get("service", "mlflow", "-n", "mlops-platform")["spec"]["clusterIP"]
-        answer = httpx.get(
-            f"http://{address}:5000/api/2.0/mlflow/{path}",
-            params=parameters,
-            headers={"Host": "mlflow:5000"},
-            timeout=30,
-        )
+        answer = httpx.get(f"{forward.urls()['mlflow']}/api/2.0/mlflow/{path}", params=parameters, timeout=30)
         answer.raise_for_status()
         return answer.json()
 

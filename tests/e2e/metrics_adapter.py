@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 from typing_extensions import override
 
-from lab.cluster import layout
-from lab.cluster.api import Api, Object
+from lab.cluster import layout, operate
+from lab.cluster.component import Object, crt, key
 
 GROUP, VERSION = "custom.metrics.k8s.io", "v1beta2"
 ROOT = f"/apis/{GROUP}/{VERSION}"
@@ -60,8 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _values(namespace: str, selector: str, metric: str) -> Iterator[Object]:
     """The gauge of each pod that answers."""
-    listed = Api().get(f"/api/v1/namespaces/{namespace}/pods?labelSelector={quote(selector)}")
-    for pod in listed["items"]:
+    listed = operate.kubectl("get", "pods", f"--namespace={namespace}", f"--selector={selector}", "--output=json")
+    for pod in json.loads(listed)["items"]:
         try:
             told = httpx.get(f"http://{pod['status']['podIP']}:8080/metrics", timeout=2).text
         except (KeyError, httpx.TransportError):
@@ -117,8 +117,7 @@ def objects(port: int) -> list[Object]:
 def serving() -> Generator[int]:
     """Its port, while it answers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    identity = layout.pki() / "metrics-serving"
-    context.load_cert_chain(identity.with_suffix(".crt"), identity.with_suffix(".key"))
+    context.load_cert_chain(crt("metrics-server"), key("metrics-server"))
     with ThreadingHTTPServer((layout.HOST, 0), _Handler) as server:
         server.daemon_threads = True
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab import paths
-from lab.cluster import components, layout, node, process
+from lab.cluster import layout, node, process
+from lab.cluster.component import load
 
 from .conftest import Platform, wait_for
 
@@ -23,7 +24,7 @@ POD = {
         "containers": [{"name": "still", "image": layout.PAUSE_IMAGE}],
     },
 }
-NAMES = [found.name for found in components.everything()]
+NAMES = [found.name for found in load()]
 
 
 class Lab(Platform):
@@ -74,7 +75,7 @@ def test_a_killed_process_is_started_again_and_no_container_notices(lab: Lab, na
     before = wait_for("the pod", lab.pod, seconds=60)
     kill(name)
     lab.bring_up()
-    assert all(found.ready() for found in components.everything())
+    assert all(map(process.ready, load()))
     assert wait_for("the pod", lab.pod, seconds=60) == before
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from lab import dataset, paths
-from lab.cluster import layout
+from lab.cluster import forward, layout
 from lab.cluster.process import running
 from tests.e2e.conftest import (
     ENDPOINT,
@@ -288,18 +288,11 @@ def test_a_dataset_without_a_column_fails_the_job_with_the_name_of_the_column(pl
 
 
 def put_dataset_without_tenure(platform: Platform) -> None:
-    gateway = platform.get("service", "s3", "-n", "mlops-platform")["spec"]
     access, secret = (
         platform.pulumi("config", "get", f"mlops:artifact_store_{name}_key").stdout.strip()
         for name in ("access", "secret")
     )
-    dataset.put(
-        f"http://{gateway['clusterIP']}:{gateway['ports'][0]['port']}",
-        access,
-        secret,
-        NO_TENURE,
-        dataset.churn_table().drop(columns="tenure"),
-    )
+    dataset.put(forward.urls()["s3"], access, secret, NO_TENURE, dataset.churn_table().drop(columns="tenure"))
 
 
 def test_a_gpu_job_is_scheduled_onto_the_gpu_node_and_nowhere_else(platform: Platform) -> None:

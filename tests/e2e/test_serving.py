@@ -20,7 +20,7 @@ import pytest
 from botocore.config import Config
 
 from lab import dataset
-from lab.cluster import layout
+from lab.cluster import forward, layout
 from tests.e2e.conftest import ENDPOINT, Platform, answering, pods, wait_for
 from tests.e2e.load import load
 from tests.e2e.models import register
@@ -132,18 +132,18 @@ def collector(serving: Platform, tmp_path: Path) -> Iterator[Platform]:
 
 @pytest.fixture(scope="module")
 def store(serving: Platform) -> _Client:
-    gateway = serving.get("service", "s3", "-n", "mlops-platform")["spec"]
     access, secret = (
         serving.pulumi("config", "get", f"mlops:artifact_store_{name}_key").stdout.strip()
         for name in ("access", "secret")
     )
     return cast("Any", boto3).client(
         "s3",
-        endpoint_url=f"http://{gateway['clusterIP']}:{gateway['ports'][0]['port']}",
+        endpoint_url=forward.urls()["s3"],
         aws_access_key_id=access,
         aws_secret_access_key=secret,
         region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}),
+        # The store is away in some tests, and for a moment after them.
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 10, "mode": "standard"}),
     )
 
 

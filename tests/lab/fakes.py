@@ -1,21 +1,25 @@
 """Programs that are not run: each command is written down, and answered by the first rule that knows it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from typing_extensions import override
+
+from lab.commands import Commands
 from lab.errors import LabError
 
 Answer = str | LabError | Callable[[Sequence[str]], str]
 
 
-@dataclass
-class FakeCommands:
+class FakeCommands(Commands):
     """`answers` maps a part of a command line to what it prints, or to the error it ends with."""
 
-    answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
-    ran: list[str] = field(default_factory=list[str])
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[str, Answer] = {}
+        self.ran: list[str] = []
 
+    @override
     def answer(self, command: Sequence[str], **_: object) -> str:
         line = " ".join(command)
         self.ran.append(line)
@@ -24,10 +28,12 @@ class FakeCommands:
             raise said
         return said if isinstance(said, str) else said(command)
 
+    @override
     def watch(self, command: Sequence[str], *, log: Path, **_: object) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(self.answer(command))
 
+    @override
     def stop(self) -> None:
         self.ran.append("stop")
 

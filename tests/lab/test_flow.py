@@ -3,7 +3,7 @@
 import io
 import json
 import socket
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,60 +11,154 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typing_extensions import override
 
-from lab import dataset, flow, registry
+from components import names
+from lab import dataset, flow, paths, registry
 from lab.board import Board
 from lab.errors import LabError
 from lab.flow import MODEL, Flow, Prediction
-from lab.reach import Kube
-from lab.recovery import cancel_dead_lock, engine_arguments, recover
+from lab.recovery import engine_arguments, recover
 from lab.registry import Version
 from lab.stack import Stack
-from tests.lab.fakes import FakeCommands
+from runs.cluster import Cluster
+from runs.state import Pod, Run
 
 JOB = "churn-1a2b3c"
+POOLS = {"cpu": {"labels": {"a": "b"}}, "gpu": {"gpu": {"max": 1}}}
+CHURN = {"model": MODEL, "node_pool": "cpu"}
 
 
 @dataclass
 class World:
     """A cluster, an engine and a registry that behave, and write down what was asked of them."""
 
-    commands: FakeCommands
-    flow: Flow
+    flow: Flow = field(init=False)
+    updates: list[str] = field(default_factory=list[str])
+    kubectl: list[str] = field(default_factory=list[str])
     components: set[str] = field(default_factory=set[str])
     endpoints: dict[str, Any] = field(default_factory=dict[str, Any])
+    trainings: dict[str, dict[str, str]] = field(default_factory=lambda: {"churn": CHURN})
     versions: int = 0
     job: str | None = None
     failed: bool = False
     dataset: bool = False
     images: bool = False
-    trainings: int = 0
+    trained: int = 0
+    steps_left: dict[str, int] = field(default_factory=dict[str, int])
+    """How often a step works before the user interrupts it."""
 
-    @property
-    def updates(self) -> list[str]:
-        """The arguments of each `pulumi up`."""
-        lines = self.commands.with_part("pulumi up ")
-        return [line.partition("--color never ")[2].partition("--stack")[0].strip() for line in lines]
+    def step(self, name: str) -> None:
+        if name in self.steps_left:
+            self.steps_left[name] -= 1
+            if self.steps_left[name] < 0:
+                raise KeyboardInterrupt
+
+    def config(self) -> dict[str, Any]:
+        gpu, other = {**CHURN, "node_pool": "gpu"}, {**CHURN, "model": "other"}
+        return {
+            "foundation": {"node_pools": POOLS},
+            "training": {**self.trainings, "on-gpu": gpu, "other": other},
+            "endpoints": self.endpoints,
+            "artifact_store_access_key": "key",
+            "artifact_store_secret_key": "secret",
+        }
+
+    def update(self, exclude: Sequence[str], replace: Sequence[str]) -> str:
+        """An update that trains at once: what it is told to leave out does not come to be."""
+        self.step("up")
+        without = [name for name in (flow.TRAINING_JOB, flow.MODEL_ENDPOINT) if f"**{name}**" in exclude]
+        self.updates.append(
+            " ".join([*(f"without {name}" for name in without), *(f"replace {urn}" for urn in replace)])
+        )
+        self.components.add("mlops:index:MlflowServer")
+        if flow.TRAINING_JOB not in without:
+            self.components.add(flow.TRAINING_JOB)
+            if self.job is None or "urn:job" in replace:
+                assert self.dataset, "trained before the dataset was there"
+                assert self.images, "trained before the image was there"
+                self.job, self.failed = f"{JOB}{self.trained}", False
+                self.trained += 1
+                self.versions += 1
+        if flow.MODEL_ENDPOINT not in without and self.endpoints:
+            assert self.endpoints[MODEL]["version"] <= self.versions, "served a version that does not exist"
+            self.components.add(flow.MODEL_ENDPOINT)
+        self.record()
+        return "1 create"
+
+    def record(self, *pending: Mapping[str, Any]) -> None:
+        """Writes what the engine has on record, where the real one writes it."""
+        job = [{"type": "Job", "urn": "urn:job", "id": f"{names.TRAINING}/{self.job}"}] if self.job else []
+        resources = [*({"type": kind, "urn": f"urn:{kind}"} for kind in self.components), *job]
+        file = paths.pulumi_backend() / ".pulumi" / "stacks" / "mlops" / "local.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        latest = {"resources": resources, "pending_operations": pending}
+        file.write_text(json.dumps({"checkpoint": {"latest": latest}}))
+
+    def runs(self) -> list[Run]:
+        """A Job of each training run; only that of `churn` ever ends."""
+        kind = "Failed" if self.failed else "Complete"
+        self.step("runs")
+        ours = [run("churn", self.job, {"type": kind, "status": "True", "reason": "BackoffLimitExceeded"})]
+        return (ours if self.job else []) + [run("on-gpu", "on-gpu-1"), run("other", "other-1")]
+
+
+def run(training: str, job: str | None, *conditions: Mapping[str, str]) -> Run:
+    labels = {names.INSTANCE: training, names.MANAGED_BY: "pulumi"}
+    words = {"terminated": {"exitCode": 2, "message": "s3://x/churn.csv lacks the column tenure"}}
+    pod = {"status": {"containerStatuses": [{"state": words}]}}
+    made = {"metadata": {"name": job, "labels": labels}, "status": {"conditions": conditions}}
+    return Run(job=made, pods=[Pod(pod=pod)] if training == "churn" else [])
+
+
+class PlayedStack(Stack):
+    """The stack's file and the engine, as far as the flow sees them."""
+
+    world: World
+
+    @override
+    def config(self) -> dict[str, Any]:
+        return world_of(self).config()
+
+    @override
+    def set(self, values: Mapping[str, object]) -> None:
+        world_of(self).step("set")
+        version = values[f"endpoints.{MODEL}.version"]
+        world_of(self).endpoints = {MODEL: {"version": version}}
+
+    @override
+    def up(self, *, exclude: Sequence[str], replace: Sequence[str], log: Path, line: Callable[[str], None]) -> str:
+        return world_of(self).update(exclude, replace)
+
+    @override
+    def refresh(self) -> None:
+        world_of(self).updates.append("refresh")
+
+
+WORLDS: dict[Path, World] = {}
+
+
+def world_of(stack: Stack) -> World:
+    return WORLDS[stack.checkout]
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    commands = FakeCommands()
-    stack = Stack(checkout=tmp_path, state=tmp_path, environment={}, commands=commands, say=lambda _: None)
-    kube = Kube(context="mlops-lab", environment={}, commands=commands)
-    board = Board(Console(file=io.StringIO()))
-    where = {"backend": tmp_path / "pulumi", "logs": tmp_path}
-    world = World(commands, Flow(board=board, stack=stack, kube=kube, **where, wait_for_images=lambda: images(world)))
-    (tmp_path / "secrets.json").write_text("{}")
-    commands.answers |= {
-        "stack export": lambda _: deployment(world),
-        "config --json": lambda _: config(world),
-        "config set-all": lambda command: set_all(world, command),
-        "pulumi up": lambda command: update(world, command),
-        "get job": lambda command: jobs(world, command),
-        "get pod ": json.dumps({"items": []}),
-        "get deployment": json.dumps({"items": [{}]}),
-    }
+    monkeypatch.setenv("LAB_STATE", str(tmp_path))
+    world = WORLDS[tmp_path] = World()
+
+    def kubectl(*arguments: str) -> str:
+        world.step(arguments[0])
+        world.kubectl.append(" ".join(arguments))
+        return ""
+
+    def images() -> None:
+        world.images = True
+
+    world.flow = Flow(
+        board=Board(Console(file=io.StringIO())), stack=PlayedStack(checkout=tmp_path), cluster=Cluster(),
+        kubectl=kubectl, logs=tmp_path, wait_for_images=images,
+    )  # fmt: skip
 
     @contextmanager
     def forwarded(*_: object) -> Generator[str]:
@@ -74,98 +168,38 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         there, world.dataset = world.dataset, True
         return not there
 
-    monkeypatch.setattr(Kube, "forwarded", forwarded)
+    def predict(_: str, customer: Mapping[str, Any]) -> Prediction:
+        return Prediction(customer=customer, answer="No", model_version=world.endpoints[MODEL]["version"])
 
-    def newest(*_: object) -> Version | None:
-        return Version(world.versions, {}) if world.versions else None
-
-    def version(_: str, __: str, number: int) -> Version:
+    def version(_: Cluster, __: str, number: int) -> Version:
         return Version(number, {"accuracy": 0.8})
+
+    def newest(*_: object) -> int | None:
+        return world.versions or None
 
     def customers(_: int) -> list[dict[str, Any]]:
         return [{"tenure": 1}]
 
-    def predict(_: str, customer: Mapping[str, Any]) -> Prediction:
-        return Prediction(customer=customer, answer="No", model_version=world.endpoints[MODEL]["version"])
+    def all_runs(_: Cluster) -> list[Run]:
+        return world.runs()
 
-    monkeypatch.setattr(Kube, "forwarded", forwarded)
+    monkeypatch.setattr(Cluster, "forwarded", forwarded)
     monkeypatch.setattr(dataset, "put", put)
     monkeypatch.setattr(dataset, "customers", customers)
     monkeypatch.setattr(registry, "newest_version", newest)
     monkeypatch.setattr(registry, "version", version)
     monkeypatch.setattr(flow, "predict", predict)
+    monkeypatch.setattr(flow, "all_runs", all_runs)
     return world
 
 
-def images(world: World) -> None:
-    world.images = True
-
-
-def deployment(world: World) -> str:
-    resources = [{"type": kind, "urn": f"urn:{kind}"} for kind in world.components]
-    job = [{"type": "kubernetes:batch/v1:Job", "urn": "urn:job", "id": f"ml-training/{world.job}"}] if world.job else []
-    return json.dumps({"deployment": {"resources": [*resources, *job]}})
-
-
-def config(world: World) -> str:
-    pools = {"cpu": {"labels": {"a": "b"}}, "gpu": {"gpu": {"max": 1}}}
-    run = {"model": MODEL, "node_pool": "cpu"}
-    values = {
-        "foundation": {"node_pools": pools},
-        "training": {"churn": run, "on-gpu": {**run, "node_pool": "gpu"}, "other": {**run, "model": "other"}},
-        "endpoints": world.endpoints,
-    }
-    return json.dumps({f"mlops:{key}": {"objectValue": value} for key, value in values.items()})
-
-
-def set_all(world: World, command: Sequence[str]) -> str:
-    [setting] = [word for word in command if word.startswith(f"--plaintext=mlops:endpoints.{MODEL}.version=")]
-    world.endpoints = {MODEL: {"version": int(setting.rpartition("=")[2])}}
-    return ""
-
-
-def update(world: World, command: Sequence[str]) -> str:
-    """An update that trains at once: what it is told to leave out does not come to be."""
-    line = " ".join(command)
-    world.components.add("mlops:index:MlflowServer")
-    if "TrainingJob" not in line:
-        world.components.add("mlops:index:TrainingJob")
-        if world.job is None or "--replace=urn:job" in line:
-            assert world.dataset, "trained before the dataset was there"
-            assert world.images, "trained before the image was there"
-            world.job, world.failed = JOB + "x" * world.trainings, False
-            world.trainings += 1
-            world.versions += 1
-    if "ModelEndpoint" not in line and world.endpoints:
-        assert world.endpoints[MODEL]["version"] <= world.versions, "served a version that does not exist"
-        world.components.add("mlops:index:ModelEndpoint")
-    return "Resources:\n    + 3 created\n    ~ 1 updated\n"
-
-
-def jobs(world: World, command: Sequence[str]) -> str:
-    """One Job of each training run; only that of `churn` ever ends."""
-
-    def job(instance: str, name: str, *conditions: Mapping[str, str]) -> dict[str, Any]:
-        labels = {"app.kubernetes.io/instance": instance}
-        return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": conditions}}
-
-    if world.job is None:
-        return ""
-    kind = "Failed" if world.failed else "Complete"
-    ours = job("churn", world.job, {"type": kind, "status": "True", "message": "BackoffLimitExceeded"})
-    if world.job in command:
-        return json.dumps(ours)
-    return json.dumps({"items": [ours, job("on-gpu", "on-gpu-1"), job("other", "other-1")]})
+WITHOUT_TRAINING = "without mlops:index:TrainingJob without mlops:index:ModelEndpoint"
 
 
 def test_an_empty_cluster_gets_platform_dataset_training_and_endpoint_in_this_order(world: World) -> None:
     served = world.flow.up()
-    assert world.updates == [
-        "--exclude=**mlops:index:TrainingJob** --exclude=**mlops:index:ModelEndpoint**",
-        "--exclude=**mlops:index:ModelEndpoint**",
-        "",
-    ]
-    assert (served.version.number, served.newest, world.trainings) == (1, 1, 1)
+    assert world.updates == [WITHOUT_TRAINING, "without mlops:index:ModelEndpoint", ""]
+    assert (served.version.number, served.newest, world.trained) == (1, 1, 1)
 
 
 def test_a_second_time_it_is_one_update_and_no_training(world: World) -> None:
@@ -173,28 +207,18 @@ def test_a_second_time_it_is_one_update_and_no_training(world: World) -> None:
     before = len(world.updates)
     world.flow.up()
     assert world.updates[before:] == [""]
-    assert world.trainings == 1
+    assert world.trained == 1
 
 
-@pytest.mark.parametrize("step", ["pulumi up", "get job", "config set-all", "wait deployment"])
+@pytest.mark.parametrize("step", ["up", "runs", "set", "wait"])
 @pytest.mark.parametrize("how_often_it_works", [0, 1, 2])
 def test_interrupted_anywhere_it_goes_on_and_trains_once(world: World, step: str, how_often_it_works: int) -> None:
-    works = world.commands.answers.get(step, "")
-    left = how_often_it_works
-
-    def breaks(command: Sequence[str]) -> str:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise KeyboardInterrupt
-        return works(command) if callable(works) else ""
-
-    world.commands.answers[step] = breaks
+    world.steps_left = {step: how_often_it_works}
     with suppress(KeyboardInterrupt):
         world.flow.up()
-    world.commands.answers[step] = works
+    world.steps_left = {}
     assert world.flow.up().version.number == 1
-    assert world.trainings == 1
+    assert world.trained == 1
 
 
 def test_a_version_that_the_owner_chose_stays(world: World) -> None:
@@ -213,55 +237,60 @@ def test_a_training_that_gave_up_is_tried_again(world: World) -> None:
     world.flow.up()
     world.failed = True
     world.flow.up()
-    assert world.updates[-1] == "--replace=urn:job"
-    assert world.trainings == 2
+    assert world.updates[-1] == "replace urn:job"
+    assert world.trained == 2
 
 
-def test_a_training_that_fails_ends_with_its_last_log_line(world: World) -> None:
+def test_a_training_that_fails_ends_with_the_last_words_of_its_pod(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.flow.up()
     world.failed = True
-    pod: dict[str, Any] = {
-        "metadata": {"name": "churn-1", "creationTimestamp": "1"},
-        "status": {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {}}}]},
-    }
-    world.commands.answers |= {
-        "get pod ": json.dumps({"items": [pod]}),
-        "logs churn-1": "s3://x/churn.csv lacks the column tenure\n",
-        "pulumi up": "",
-    }
-    with pytest.raises(LabError, match=r"Training failed \(BackoffLimitExceeded\): s3://x/churn.csv lacks the column"):
+
+    def changes_nothing(*_: object, **__: object) -> str:
+        return ""
+
+    monkeypatch.setattr(PlayedStack, "up", changes_nothing)
+    with pytest.raises(LabError, match=r"Training failed: s3://x/churn.csv lacks the column tenure\n.*kubectl logs"):
         world.flow.up()
 
 
 def test_without_any_training_of_the_model_it_says_what_is_missing(world: World) -> None:
     world.components, world.job, world.dataset = {"mlops:index:TrainingJob"}, JOB, True
+    world.record()
     with pytest.raises(LabError, match=f"Nothing registered {MODEL}"):
         world.flow.up()
 
 
-def test_pods_that_never_run_are_shown(world: World) -> None:
-    world.commands.answers |= {
-        "wait deployment": LabError("timed out"),
-        "get pods": "mlflow-0  0/1  ImagePullBackOff",
-    }
+def test_pods_that_never_run_are_shown(world: World, tmp_path: Path) -> None:
+    def kubectl(*arguments: str) -> str:
+        if arguments[0] == "wait":
+            raise LabError("timed out")
+        return "mlflow-0  0/1  ImagePullBackOff"
+
+    broken = Flow(
+        board=world.flow.board, stack=world.flow.stack, cluster=world.flow.cluster, kubectl=kubectl, logs=tmp_path,
+        wait_for_images=world.flow.wait_for_images,
+    )  # fmt: skip
     with pytest.raises(LabError, match=r"(?s)mlops-platform .*describe pods.*ImagePullBackOff"):
-        world.flow.up()
+        broken.up()
 
 
-def lock(world: World, process: int) -> None:
-    folder = world.flow.backend / ".pulumi" / "locks" / "organization" / "mlops" / "local"
-    folder.mkdir(parents=True)
-    (folder / "1.json").write_text(json.dumps({"pid": process, "hostname": socket.gethostname()}))
+def lock(process: int) -> Path:
+    file = paths.pulumi_backend() / ".pulumi" / "locks" / "organization" / "mlops" / "local" / "1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"pid": process, "hostname": socket.gethostname()}))
+    return file
 
 
-def test_the_lock_of_a_dead_engine_is_cancelled(world: World) -> None:
-    lock(world, process=2**22 + 1)
-    cancel_dead_lock(world.flow.stack, world.flow.backend)
-    assert world.commands.with_part("pulumi cancel --yes")
+def test_the_lock_of_a_dead_engine_is_removed(world: World) -> None:
+    file = lock(process=2**22 + 1)
+    world.flow.up()
+    assert not file.exists()
 
 
 def test_a_living_engine_is_waited_for_by_the_user(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock(world, process=17)
+    file = lock(process=17)
 
     def runs(process: int) -> bool:
         return process == 17
@@ -269,13 +298,8 @@ def test_a_living_engine_is_waited_for_by_the_user(world: World, monkeypatch: py
     monkeypatch.setattr("lab.recovery._runs", runs)
     with pytest.raises(LabError, match=r"process 17\) is at work on stack local: wait"):
         world.flow.up()
+    assert file.exists()
     assert not world.updates
-
-
-def left_pending(world: World, *operations: Mapping[str, Any]) -> None:
-    file = world.flow.backend / ".pulumi" / "stacks" / "mlops" / "local.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"checkpoint": {"latest": {"pending_operations": operations}}}))
 
 
 def creating(**metadata: object) -> dict[str, Any]:
@@ -285,23 +309,23 @@ def creating(**metadata: object) -> dict[str, Any]:
 
 def test_what_a_killed_engine_had_named_itself_is_no_orphan(world: World) -> None:
     auto = creating(name="churn-1", namespace="ml-training", annotations={"pulumi.com/autonamed": "true"})
-    left_pending(world, creating(name="fixed", namespace="ml-training"), auto)
-    recover(world.flow.stack, world.flow.kube, world.flow.backend)
-    [deleted] = world.commands.with_part(" delete ")
-    assert "delete Job.batch churn-1 --namespace ml-training" in deleted
-    assert world.commands.with_part("refresh --yes --skip-preview --clear-pending-creates")
+    world.record(creating(name="fixed", namespace="ml-training"), auto)
+    recover(world.flow.stack.refresh, world.flow.kubectl)
+    assert world.kubectl == ["delete Job.batch churn-1 --namespace ml-training --ignore-not-found --wait=false"]
+    assert world.updates == ["refresh"]
 
 
-def test_what_a_killed_engine_had_begun_to_change_is_read_anew(world: World) -> None:
-    left_pending(world, {"type": "updating", "resource": {"inputs": {}}})
-    recover(world.flow.stack, world.flow.kube, world.flow.backend)
-    assert world.commands.with_part("pulumi refresh --yes")
-    assert engine_arguments(["up", "--yes"], world.flow.stack, world.flow.backend) == ["up", "--yes", "--refresh"]
-    assert engine_arguments(["config"], world.flow.stack, world.flow.backend) == ["config"]
+def test_what_a_killed_engine_had_begun_to_change_is_read_from_the_cluster_again(world: World) -> None:
+    world.record({"type": "updating", "resource": {"inputs": {}}})
+    recover(world.flow.stack.refresh, world.flow.kubectl)
+    assert world.updates == ["refresh"]
+    assert engine_arguments(["up", "--yes"]) == ["up", "--yes", "--refresh"]
+    assert engine_arguments(["config"]) == ["config"]
 
 
 def test_an_engine_that_ended_well_leaves_nothing_to_do(world: World) -> None:
-    left_pending(world)
-    recover(world.flow.stack, world.flow.kube, world.flow.backend)
-    assert engine_arguments(["up"], world.flow.stack, world.flow.backend) == ["up"]
-    assert not world.commands.ran
+    world.record()
+    recover(world.flow.stack.refresh, world.flow.kubectl)
+    assert engine_arguments(["up"]) == ["up"]
+    assert not world.updates
+    assert not world.kubectl

@@ -97,3 +97,13 @@ def test_the_script_that_a_former_release_left_gives_way_to_the_official_plugin(
     put(plugin_folder(), SDK)
     assert found()
     assert kubernetes_plugin.plugin_version(former) == SDK
+
+
+def test_the_engine_finds_the_plugin_in_a_folder_and_not_behind_a_link(machine: Path) -> None:
+    plugin = put(machine / "home" / ".pulumi" / "plugins" / plugin_folder().name, SDK)
+    plugin_folder().parent.mkdir(parents=True)
+    plugin_folder().symlink_to(plugin.parent)
+    assert found()
+    assert plugin_folder().is_dir()
+    assert not plugin_folder().is_symlink()
+    assert (plugin_folder() / kubernetes_plugin.COMMAND).samefile(plugin)

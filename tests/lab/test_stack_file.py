@@ -1,15 +1,19 @@
 """Pulumi.local.yaml through the real engine: what the lab manages in it, and what it leaves to its owner."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab import paths
-from lab.commands import Processes
+from lab import paths, recovery
 from lab.engine import engine_environment
-from lab.stack import SECRETS, Stack, diagnosis
+from lab.errors import LabError
+from lab.stack import SECRETS, Stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 ROOT = Path(__file__).parent.parent.parent
@@ -21,6 +25,7 @@ MakeStack = Callable[[str], Stack]
 def make_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStack:
     """A clone by name, with a program that declares nothing; all clones use one lab."""
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
 
     def make(clone: str) -> Stack:
         checkout = tmp_path / clone
@@ -30,7 +35,9 @@ def make_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStack:
             (checkout / "infra" / "__main__.py").touch()
             shutil.copy(ROOT / "Pulumi.yaml", checkout)
             shutil.copy(ROOT / "lab" / "Pulumi.local.yaml", checkout / "lab")
-        return Stack(checkout=checkout, state=paths.state(), environment=engine_environment(), commands=Processes())
+        for name, value in engine_environment().items():
+            monkeypatch.setenv(name, value)
+        return Stack(checkout=checkout)
 
     return make
 
@@ -41,8 +48,12 @@ def prepared(stack: Stack) -> Stack:
     return stack
 
 
+def deploy(stack: Stack, line: Callable[[str], None] = print) -> str:
+    return stack.up(exclude=[], replace=[], log=paths.logs() / "up.log", line=line)
+
+
 def secrets(stack: Stack) -> dict[str, str]:
-    return {name: stack.secret(name) for name in SECRETS}
+    return {name: str(stack.config()[name]) for name in SECRETS}
 
 
 def test_a_new_lab_gets_the_template_with_images_and_secrets(make_stack: MakeStack) -> None:
@@ -54,7 +65,7 @@ def test_a_new_lab_gets_the_template_with_images_and_secrets(make_stack: MakeSta
     for value in secrets(stack).values():
         assert len(value) >= 16
         assert value not in text
-    assert (stack.state / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert paths.secrets().stat().st_mode & 0o777 == 0o600
 
 
 def test_the_engine_keeps_one_file_for_a_stack_so_that_killing_it_leaves_nothing_half_written(
@@ -86,7 +97,7 @@ def test_what_the_owner_wrote_stays_when_an_image_changes(make_stack: MakeStack)
 def test_a_second_clone_gets_the_same_secrets_and_what_was_deployed_last(make_stack: MakeStack) -> None:
     first = prepared(make_stack("one"))
     first.set({"endpoints.churn-predictor.version": 3})
-    first.up(log=first.state / "up.log", line=lambda _: None)
+    deploy(first)
     second = prepared(make_stack("two"))
     assert second.config() == first.config()
     assert second.config()["endpoints"] == {"churn-predictor": {"version": 3}}
@@ -111,18 +122,47 @@ def test_a_file_of_a_lab_that_was_wiped_is_set_aside(
     assert "kept as Pulumi.local.yaml.old" in capsys.readouterr().out
 
 
-def test_of_a_failed_update_the_errors_are_told() -> None:
-    output = """Updating (local):
-Diagnostics:
-  pulumi:pulumi:Stack (mlops-local):
-    warning: using pulumi-language-python from $PATH
-    error: mlops:endpoints.churn-predictor.version = 0 must be 1 or more
+def test_an_update_says_what_it_changed_and_keeps_all_that_the_engine_said(make_stack: MakeStack) -> None:
+    stack, lines = prepared(make_stack("one")), list[str]()
+    assert deploy(stack, lines.append) == "1 create"
+    assert deploy(stack) == "nothing changed"
+    assert any("pulumi:pulumi:Stack" in line for line in lines)
+    assert "Resources:" in (paths.logs() / "up.log").read_text()
 
-Resources:
-    3 unchanged
+
+def test_of_a_failed_update_the_errors_are_told(make_stack: MakeStack) -> None:
+    stack = prepared(make_stack("one"))
+    program = "import pulumi\nraise pulumi.RunError('mlops:training.churn is wrong')\n"
+    (stack.checkout / "infra" / "__main__.py").write_text(program)
+    with pytest.raises(
+        LabError, match=r"(?s)mlops:training\.churn is wrong\n.*All that the engine said is in .*up\.log"
+    ):
+        deploy(stack)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from lab.stack import Stack
+try:
+    Stack(checkout=Path(sys.argv[1])).up(exclude=[], replace=[], log=Path(sys.argv[2]), line=print)
+except KeyboardInterrupt:
+    print("interrupted")
 """
-    assert diagnosis(output).splitlines() == [
-        "  pulumi:pulumi:Stack (mlops-local):",
-        "    error: mlops:endpoints.churn-predictor.version = 0 must be 1 or more",
-    ]
-    assert diagnosis("error: no such stack\n") == "error: no such stack"
+
+
+def test_an_interrupted_lab_waits_until_the_engine_has_ended_in_order(make_stack: MakeStack) -> None:
+    stack = prepared(make_stack("one"))
+    (stack.checkout / "infra" / "__main__.py").write_text("import time\ntime.sleep(60)\n")
+    command = [sys.executable, "-c", INTERRUPTED, str(stack.checkout), str(paths.logs() / "up.log")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as working:
+        while recovery.working_engine() is None:
+            assert working.poll() is None
+            time.sleep(0.1)
+        began = time.monotonic()
+        working.send_signal(signal.SIGINT)
+        said, _ = working.communicate()
+    assert said.splitlines()[-1] == "interrupted"
+    assert time.monotonic() - began < 30
+    assert recovery.working_engine() is None
+    assert not list(paths.pulumi_backend().rglob("locks/**/*.json"))

@@ -13,8 +13,8 @@ from lab.images import RECIPES
 from lab.up import Target, check_context, values
 
 REFS = {recipe: f"lab.local/{recipe.name}:1" for recipe in RECIPES}
-OWN = Target(context=layout.NAME, environment={}, own=True)
-FOREIGN = Target(context="elsewhere", environment={}, own=False)
+OWN = Target(context=layout.NAME, own=True)
+FOREIGN = Target(context="elsewhere", own=False)
 CONFIG: dict[str, Any] = {"foundation": {"context": layout.NAME}, "tracking": {"replicas": 2}}
 
 

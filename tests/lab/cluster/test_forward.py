@@ -22,6 +22,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections start in the network namespace of the test."""
+    monkeypatch.setattr(forward, "_enter_node", lambda: None)
+
+
+@pytest.fixture(autouse=True)
 def quiet_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ports that nothing uses, and none of those that the system gives away."""
     blocks = (random.randrange(20_000, 32_000) for _ in range(100))

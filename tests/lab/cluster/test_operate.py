@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.cluster import components, config, layout, node, objects, operate, pki
-from lab.cluster.api import path_of
+from lab.cluster import layout, node, operate
+from lab.cluster.component import load
 from lab.errors import LabError
 
 
@@ -22,8 +22,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def configured(state: Path) -> Path:
-    pki.ensure(layout.pki())
-    config.write()
+    operate.configure()
     return state
 
 
@@ -38,8 +37,8 @@ def test_on_another_system_two_sentences_name_the_way_out(monkeypatch: pytest.Mo
 
 
 def test_no_process_of_a_lab_has_the_command_of_another_labs(configured: Path) -> None:
-    for process in components.everything():
-        assert str(configured) in " ".join(process.command), process.name
+    for process in load():
+        assert str(configured) in " ".join(process.arguments), process.name
 
 
 def test_without_root_the_way_out_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +92,7 @@ def test_what_could_not_be_removed_is_named(state: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("configured")
 def test_a_fresh_machine_plans_to_start_everything() -> None:
-    assert operate.plan() == [component.name for component in components.everything()]
+    assert operate.plan() == [component.name for component in load()]
 
 
 @pytest.mark.usefixtures("configured")
@@ -102,7 +101,7 @@ def test_writing_the_configuration_again_touches_no_file() -> None:
         return {path: path.stat().st_mtime_ns for path in layout.config().rglob("*") if path.is_file()}
 
     before = seen()
-    config.write()
+    operate.configure()
     assert seen() == before
 
 
@@ -115,13 +114,13 @@ def test_the_kubeconfig_can_be_carried_elsewhere(configured: Path) -> None:
 
 @pytest.mark.usefixtures("configured")
 def test_nobody_is_let_in_without_a_certificate() -> None:
-    assert {"--anonymous-auth=false", "--authorization-mode=Node,RBAC"} <= set(components.apiserver().command)
-    assert {"--client-cert-auth=true", "--peer-client-cert-auth=true"} <= set(components.etcd().command)
+    assert {"--anonymous-auth=false", "--authorization-mode=Node,RBAC"} <= set(load("kube-apiserver")[0].arguments)
+    assert {"--client-cert-auth=true", "--peer-client-cert-auth=true"} <= set(load("etcd")[0].arguments)
 
 
 @pytest.mark.usefixtures("configured")
 def test_nothing_listens_on_an_address_that_other_machines_reach() -> None:
-    told = " ".join(part for component in components.everything() for part in component.command)
+    told = " ".join(part for component in load() for part in component.arguments)
     files = " ".join(
         path.read_text() for path in layout.config().rglob("*") if path.suffix != ".kubeconfig" and path.is_file()
     )
@@ -135,19 +134,28 @@ def test_pod_security_is_baseline_where_a_namespace_says_nothing() -> None:
     assert told["plugins"][0]["configuration"]["defaults"]["enforce"] == "baseline"
 
 
+@pytest.mark.usefixtures("configured")
 def test_a_pod_that_asks_for_no_gpu_is_kept_away_from_the_simulated_node() -> None:
-    made = objects.gpu_node()
+    [made] = [each for each in operate.objects() if each["kind"] == "Node"]
     assert made["metadata"]["labels"]["mlops/node-pool"] == "gpu"
     assert made["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
-    assert objects.gpu_node_status()["status"]["allocatable"]["nvidia.com/gpu"] == "1"
 
 
 @pytest.mark.usefixtures("configured")
-def test_every_object_has_the_path_that_the_api_server_gives_it() -> None:
-    known = {path_of(each) for each in objects.wanted()}
-    assert "/apis/storage.k8s.io/v1/storageclasses/lab" in known
-    assert "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/metrics-server" in known
-    assert "/api/v1/nodes/lab-gpu" in known
+def test_every_right_belongs_to_a_user_that_the_cluster_knows() -> None:
+    known = {certificate.user for component in load() for certificate in component.certificates}
+    known.add((layout.pki() / "tokens.csv").read_text().split(",")[1])
+    bound = {each["subjects"][0]["name"] for each in operate.objects() if each["kind"] == "ClusterRoleBinding"}
+    assert bound <= known
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_component_restarts_when_its_certificate_is_issued_again() -> None:
+    before = {component.name: component.fingerprint() for component in load()}
+    (layout.pki() / "kube-scheduler.crt").unlink()
+    operate.configure()
+    changed = {component.name for component in load() if component.fingerprint() != before[component.name]}
+    assert changed == {"kube-scheduler"}
 
 
 def test_the_pause_image_holds_one_program_and_runs_it_as_nobody() -> None:

@@ -37,7 +37,7 @@ def test_a_claim_of_others_or_one_that_is_bound_is_left_alone(spec: dict[str, ob
 
 
 def test_the_volume_is_for_this_claim_and_this_node_alone() -> None:
-    spec = volumes.volume(claim())["spec"]
+    spec = volumes.volume_for(claim())["spec"]
     assert spec["claimRef"]["uid"] == "1234"
     assert spec["capacity"] == {"storage": "5Gi"}
     [term] = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
@@ -45,17 +45,17 @@ def test_the_volume_is_for_this_claim_and_this_node_alone() -> None:
 
 
 def test_the_same_claim_gets_the_same_volume_after_a_restart() -> None:
-    assert volumes.volume(claim()) == volumes.volume(claim())
+    assert volumes.volume_for(claim()) == volumes.volume_for(claim())
 
 
 def test_a_volume_goes_only_once_it_is_released() -> None:
-    made = volumes.volume(claim())
+    made = volumes.volume_for(claim())
     assert not volumes.is_released(made)
     assert not volumes.is_released({**made, "status": {"phase": "Bound"}})
     assert volumes.is_released({**made, "status": {"phase": "Released"}})
 
 
 def test_a_volume_that_is_to_be_kept_is_kept() -> None:
-    made = volumes.volume(claim())
+    made = volumes.volume_for(claim())
     made["spec"]["persistentVolumeReclaimPolicy"] = "Retain"
     assert not volumes.is_released({**made, "status": {"phase": "Released"}})
