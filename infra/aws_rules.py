@@ -105,7 +105,8 @@ AccountId = Annotated[
     Rule(
         must="must be an AWS account's number: 12 digits, in quotes",
         because="credentials of another account must not change anything, and YAML reads 0123 as another number",
-        instead="write what `aws sts get-caller-identity --query Account` says",
+        instead="write what `aws sts get-caller-identity --query Account` says; "
+        "with pulumi config set add --type string",
     ),
 ]
 AwsPoolName = Annotated[

@@ -46,6 +46,8 @@ def up(project: Project) -> Run:
     assert run.steps == [], "nothing is asked of any provider"
     assert {resource["type"] for resource in project.state()} <= {"pulumi:pulumi:Stack"}
     assert "Traceback" not in run.output
+    assert "unhandled error" not in run.output
+    assert len(run.said().split("nothing was touched")) == 2, "it is said once, and nothing after it"
     return run
 
 
@@ -69,6 +71,7 @@ def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_pat
     for path, value in {
         "endpoints.churn-predictor.version": "2",
         "endpoints.churn-predictor.cpu": "0.5",
+        "endpoints.churn-predictor.prediction_log.sample": "0.5",
         "training.churn.parameters.learning_rate": "1e-3",
         "training.churn.parameters.balanced": "true",
     }.items():
