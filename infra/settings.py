@@ -380,11 +380,11 @@ def read() -> Settings:
 
 
 def _stack_file() -> str:
-    """The text of the stack file; empty where it is another than Pulumi's own (`--config-file`)."""
-    try:
-        return (Path(pulumi.get_root_directory()) / f"Pulumi.{pulumi.get_stack()}.yaml").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
+    """The text of the stack file beside Pulumi.yaml; empty where there is none (`--config-file` names another)."""
+    here = Path.cwd()  # Pulumi starts the program in its own folder, and may not tell where the project is
+    root = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), here)
+    file = root / f"Pulumi.{pulumi.get_stack()}.yaml"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def secret(key: str) -> pulumi.Output[str]:

@@ -6,6 +6,8 @@ Pulumi hands over what YAML made of them, so only the file itself shows how they
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import cast
 
 import yaml
@@ -25,11 +27,7 @@ def misread(text: str, values: Mapping[str, object]) -> Iterator[Problem]:
             continue
         value = _at(values, path := path.removeprefix(PREFIX))
         is_version = path.endswith(".version") and not VERSION.fullmatch(written)
-        if (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and (is_version or MISREAD.fullmatch(written))
-        ):
+        if (is_version or MISREAD.fullmatch(written)) and not isinstance(value, bool) and value in _readings(written):
             yield Problem(
                 path=path,
                 found=f"is written {written}, which YAML reads as {json.dumps(value)}",
@@ -40,6 +38,15 @@ def misread(text: str, values: Mapping[str, object]) -> Iterator[Problem]:
                     instead=f"write {json.dumps(value)} if that is meant, or the right number; a text stands in quotes",
                 ),
             )
+
+
+def _readings(written: str) -> Sequence[float]:
+    """Every number that the digits may be; where Pulumi has yet another, it has read another file."""
+    digits, found = written.replace("_", ""), list[float]()
+    for read in (int, float, partial(int, base=8), partial(int, base=0)):
+        with suppress(ValueError):
+            found.append(read(digits))
+    return found
 
 
 def _entries(node: object) -> Mapping[str, yaml.Node]:

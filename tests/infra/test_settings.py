@@ -389,7 +389,9 @@ def in_a_file(config: Mapping[str, object], folder: Path, monkeypatch: pytest.Mo
     """Writes the stack file that the engine would have read; numbers in angle brackets stand in it without quotes."""
     text = yaml.safe_dump({"config": {f"mlops:{key}": value for key, value in config.items()}})
     (folder / "Pulumi.dev.yaml").write_text(text.replace("<", "").replace(">", ""))
-    monkeypatch.setattr(pulumi, "get_root_directory", lambda: str(folder))
+    (folder / "Pulumi.yaml").write_text("name: mlops\n")
+    (folder / "infra").mkdir()
+    monkeypatch.chdir(folder / "infra")
 
 
 @pytest.mark.parametrize(("path", "written", "value"), MISREAD)
@@ -400,6 +402,13 @@ def test_a_number_that_yaml_reads_as_another_is_refused_with_both(
     (line,) = problems(changed({path: value}))
     assert f"mlops:{path} is written {written}, which YAML reads as {value}: must be written in decimal digits" in line
     assert line.endswith(f"write {value} if that is meant, or the right number; a text stands in quotes")
+
+
+def test_the_numbers_of_another_file_than_the_one_that_was_read_are_let_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_file(changed({"endpoints.churn-predictor.version": "<08>"}), tmp_path, monkeypatch)
+    assert problems(changed({"endpoints.churn-predictor.version": 3})) == []
 
 
 def test_numbers_that_read_as_they_are_written_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
