@@ -33,12 +33,13 @@ follow: .venv/.ready  ## a run that goes on, from the start of its log: RUN=chur
 runs: .venv/.ready  ## the last training runs: [NAME=churn] [LAST=20] [CONTEXT=...]
 	@$(IN_THE_LAB) runs list $(if $(NAME),--name $(NAME)) $(if $(LAST),--last $(LAST)) $(if $(CONTEXT),--context $(CONTEXT))
 
+# Values reach a recipe as the shell's own variables: text of a user is no code of a shell.
 predict: .venv/.ready  ## ask an endpoint about a file: MODEL=churn-predictor FILE=rows.csv [OUT=predictions.csv] [KEEP=id,...] [URL=...] [CONTEXT=...]
-	@$(if $(URL),,$(IN_THE_LAB)) client predict "$(MODEL)" "$(FILE)" $(if $(OUT),"$(OUT)") $(if $(KEEP),--keep "$(KEEP)") \
-	  $(if $(URL),--url "$(URL)") $(if $(CONTEXT),--context "$(CONTEXT)")
+	@$(if $(URL),,$(IN_THE_LAB)) client predict "$$MODEL" "$$FILE" $(if $(OUT),"$$OUT") $(if $(KEEP),--keep "$$KEEP") \
+	  $(if $(URL),--url "$$URL") $(if $(CONTEXT),--context "$$CONTEXT")
 
 client: .venv/.ready  ## a typed Python client of what is served now, to stdout: MODEL=churn-predictor [URL=...] [CONTEXT=...]
-	@$(if $(URL),,$(IN_THE_LAB)) client generate "$(MODEL)" $(if $(URL),--url "$(URL)") $(if $(CONTEXT),--context "$(CONTEXT)")
+	@$(if $(URL),,$(IN_THE_LAB)) client generate "$$MODEL" $(if $(URL),--url "$$URL") $(if $(CONTEXT),--context "$$CONTEXT")
 
 # promote, rollback, reproduce and models ask MLflow alone; the lab leads this port to its own.
 export MLFLOW_TRACKING_URI ?= http://localhost:5000

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
 
 import pulumi
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from components import prediction_log
 from infra import aws_rules, problems, rules, secret_rules, training_rules, training_settings
+from infra import written as written_numbers
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
 from infra.endpoint_settings import Autoscaling, ModelCache, ModelMib, Tracing
 from infra.model import Model
@@ -365,14 +367,24 @@ def read() -> Settings:
     written = {key.removeprefix(PREFIX): text for key, text in CONFIG.get().items() if key.startswith(PREFIX)}
     values = {key: _parsed(text) for key, text in written.items() if key in Settings.model_fields}
     found = [*_unknown_keys(written, values), *_problems_of_secrets(written, values)]
+    misread = list(written_numbers.misread(_stack_file(), values))
     try:
         settings = Settings.model_validate(values, context=_rest_of(values))
     except ValidationError as error:
-        readable = (problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key))
-        raise problems.refusal([*readable, *found]) from None
-    if found:
+        readable = [problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key)]
+        named = {problem.path for problem in readable}
+        raise problems.refusal([*readable, *found, *(each for each in misread if each.path not in named)]) from None
+    if found := [*found, *misread]:
         raise problems.refusal(found)
     return settings
+
+
+def _stack_file() -> str:
+    """The text of the stack file beside Pulumi.yaml; empty where there is none (`--config-file` names another)."""
+    here = Path.cwd()  # Pulumi starts the program in its own folder, and may not tell where the project is
+    root = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), here)
+    file = root / f"Pulumi.{pulumi.get_stack()}.yaml"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def secret(key: str) -> pulumi.Output[str]:

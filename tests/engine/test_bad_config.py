@@ -1,11 +1,12 @@
 """Wrong stack files through the real engine: all that is wrong is said at once, and nothing is touched."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.projects import Engine, Project, Run
+from tests.projects import CHECKOUT, Engine, Project, Run
 from tests.stacks import LOCAL, SECRETS, Absent, changed
 
 pytestmark = pytest.mark.engine
@@ -46,6 +47,8 @@ def up(project: Project) -> Run:
     assert run.steps == [], "nothing is asked of any provider"
     assert {resource["type"] for resource in project.state()} <= {"pulumi:pulumi:Stack"}
     assert "Traceback" not in run.output
+    assert "unhandled error" not in run.output
+    assert len(run.said().split("nothing was touched")) == 2, "it is said once, and nothing after it"
     return run
 
 
@@ -64,11 +67,25 @@ def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Eng
     assert "a-password-in-plain-text" not in said
 
 
+def test_a_version_that_yaml_reads_as_another_is_refused_with_both(engine: Engine, tmp_path: Path) -> None:
+    project = engine.our_program(tmp_path, LOCAL, SECRETS)
+    # The program below the project, as in the checkout: the stack file is found from there.
+    shutil.copytree(CHECKOUT / "infra", tmp_path / "infra")
+    (tmp_path / "Pulumi.yaml").write_text("{name: mlops, runtime: python, main: infra}")
+    file = tmp_path / "Pulumi.test.yaml"
+    right = file.read_text()
+    for written, read in {"08": 8, "010": 8, "1.0": 1, "1_0": 10}.items():
+        file.write_text(right.replace("version: 1\n", f"version: {written}\n"))
+        said = up(project).said()
+        assert f"churn-predictor.version is written {written}, which YAML reads as {read}: must be written in" in said
+
+
 def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_path: Path) -> None:
     project = engine.our_program(tmp_path, LOCAL, SECRETS)
     for path, value in {
         "endpoints.churn-predictor.version": "2",
         "endpoints.churn-predictor.cpu": "0.5",
+        "endpoints.churn-predictor.prediction_log.sample": "0.5",
         "training.churn.parameters.learning_rate": "1e-3",
         "training.churn.parameters.balanced": "true",
     }.items():
