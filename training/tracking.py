@@ -27,6 +27,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
+from training import locations
 from training.data import Dataset
 from training.digest import digest
 from training.project import Classifier, Project, ProjectError
@@ -154,7 +155,7 @@ def open_experiment(uri: str, name: str) -> None:
 def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
     """The run shows where the table came from, its digest, its size and its columns."""
     mlflow.log_params({"dataset": dataset.uri, "dataset_size": len(dataset.table), "dataset_digest": dataset.digest})
-    kind = "s3" if dataset.uri.startswith("s3:") else "local"
+    kind = "s3" if isinstance(locations.parse(dataset.uri), locations.S3Object) else "local"
     described = MetaDataset(
         source=get_dataset_source_from_json(json.dumps({"uri": dataset.uri}), kind),
         name=Path(dataset.uri).stem,

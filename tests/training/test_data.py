@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.training.conftest import ODD_KEYS
 from training import data, source
 from training.data import DataError, StoreError
 from training.project import Classifier, Column, Parameters, Project, Rows, Split, Target
@@ -232,6 +233,9 @@ def test_too_few_rows_of_a_label_and_too_many_gaps_are_refused(tmp_path: Path) -
         ("/", "Is a directory"),
         ("s3://bucket", "write s3://BUCKET/KEY"),
         ("https://x/y.csv", "https:// is not known"),
+        ("s3:///key.csv", "the bucket or the key is missing"),
+        ("s3://buc ket/key.csv", "write s3://BUCKET/KEY"),
+        ("file://server/share/y.csv", "server stands where no host may stand; write file:///PATH"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_told(uri: str, said: str) -> None:
@@ -244,6 +248,20 @@ def test_an_address_that_cannot_be_read_is_told(uri: str, said: str) -> None:
 @pytest.mark.usefixtures("s3")
 def test_a_table_is_read_from_s3() -> None:
     assert len(data.load("s3://bucket/here.csv", project()).table) == 3
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_the_key_of_an_object_is_taken_letter_by_letter(key: str) -> None:
+    assert data.load(f"s3://bucket/{key}", project()).table["tenure"].tolist() == [1, 2, 3, 3 + len(key)]
+
+
+@pytest.mark.parametrize("name", ["left#2.csv", "left?2.csv", "a b.csv", "a:b.csv"])
+def test_a_file_is_found_by_its_uri_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(GOOD)
+    (tmp_path / "left").write_text("something else")
+    for uri in (f"file://{tmp_path}/{name}", (tmp_path / name).as_uri(), f"{tmp_path}/{name}"):
+        assert len(data.load(uri, project()).table) == 3
 
 
 @pytest.mark.usefixtures("s3")
