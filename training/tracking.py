@@ -45,6 +45,7 @@ TRUSTED = (
 )
 TYPES = {"integer": "long", "number": "double", "category": "string"}
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
+LONGEST_DESCRIPTION = 5000  # characters, of MLflow's database
 UNANSWERED = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
 MAY_PASS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 Result = TypeVar("Result")
@@ -179,7 +180,7 @@ def save_model(
     folder: Path,
     *,
     example: pd.DataFrame,
-    profile: Path,
+    profile: Path | None,
     ranges: Mapping[str, Sequence[float]],
 ) -> None:
     """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried.
@@ -196,7 +197,7 @@ def save_model(
             input_example=example,
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=[*TRUSTED, *project.trusted],
-            extra_files=[str(profile)],
+            extra_files=[str(profile)] if profile else [],
             metadata={"feature_ranges": dict(ranges)},  # a server counts what lies outside
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
@@ -248,7 +249,7 @@ def register(name: str, made: Version) -> int:
     client = MlflowClient()
     found = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == made.model_uri]
     version = found[0] if found else MLFLOW.register_model(made.model_uri, name, tags=dict(made.tags))
-    client.update_model_version(name, str(version.version), made.description)
+    client.update_model_version(name, str(version.version), made.description[:LONGEST_DESCRIPTION])
     return int(version.version)
 
 
