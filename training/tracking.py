@@ -27,7 +27,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
-from training import locations
+from training import filters, locations
 from training.data import Dataset
 from training.digest import digest
 from training.project import Classifier, Project, ProjectError
@@ -247,7 +247,8 @@ def register(name: str, made: Version) -> int:
     Done again, it finds the version that is there.
     """
     client = MlflowClient()
-    found = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == made.model_uri]
+    there = client.search_model_versions(filters.equal("name", name))
+    found = [one for one in there if (one.name, one.source) == (name, made.model_uri)]
     version = found[0] if found else MLFLOW.register_model(made.model_uri, name, tags=dict(made.tags))
     client.update_model_version(name, str(version.version), made.description[:LONGEST_DESCRIPTION])
     return int(version.version)

@@ -185,7 +185,7 @@ def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
     """What its training measured on the rows that it held out of the data with the digest."""
     if version.tags.get("dataset_digest") != digest:
         return {}
-    return {name: float(version.tags[name]) for name in metrics.NAMES if name in version.tags}
+    return versions.measured(version, metrics.NAMES)
 
 
 def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]:
