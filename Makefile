@@ -76,9 +76,11 @@ check: .venv/.ready  ## format, lint, types, schema
 	@ruff check .
 	@pyright
 	@python -m infra.schema --check
+	@python -m training.parameter_schema --check
 
-schema: .venv/.ready  ## write the JSON Schema of the stack files
+schema: .venv/.ready  ## write the JSON Schemas of the stack files and of the projects' parameters
 	@python -m infra.schema
+	@python -m training.parameter_schema
 
 bench: .venv/.ready  ## preview time against a flat program
 	@lab tools --only pulumi

@@ -65,7 +65,7 @@ def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Eng
 
 
 def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_path: Path) -> None:
-    project = engine.our_program(tmp_path, LOCAL, SECRETS)
+    project = engine.our_program(tmp_path, changed({"training.churn.image": "lab.local/mine:1"}), SECRETS)
     for path, value in {
         "endpoints.churn-predictor.version": "2",
         "endpoints.churn-predictor.cpu": "0.5",
