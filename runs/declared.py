@@ -45,7 +45,12 @@ class Declared:
         Raises:
             RefusedError: a value is of an unknown parameter, or of another type than the declared one.
         """
-        values = {name.lower(): self._checked(name.lower(), text) for name, text in given.items()}
+        values: dict[str, Value] = {}
+        for name, text in given.items():
+            own = self._named(name)
+            if own in values:
+                raise RefusedError(f"{own} is given twice; give it once")
+            values[own] = self._checked(own, text)
         made = _job(self.template, values)
         variables = {names.PARAMETERS: _literal({**self.parameters, **values})} if values else {}
         if requester:
@@ -58,11 +63,18 @@ class Declared:
         """The registry's name for what it trains."""
         return self._variables.get("MODEL", "")
 
+    def _named(self, name: str) -> str:
+        """The parameter's own spelling, where the case alone is another."""
+        alike = [own for own in self.parameters if own.lower() == name.lower()]
+        return name if name in alike or len(alike) != 1 else alike[0]
+
     def _checked(self, name: str, text: str) -> Value:
         if f"PARAMETER_{name.upper()}" in self._variables:
-            raise RefusedError(f"{name} of {self.name} stands in a Secret: change it there, where nobody reads it")
+            raise RefusedError(
+                f"{name.lower()} of {self.name} stands in a Secret: change it there, where nobody reads it"
+            )
         if name not in self.parameters:
-            known = sorted(self.parameters)
+            known, name = sorted(self.parameters), name.lower()
             close = get_close_matches(name, known, 1)
             way_out = (
                 f"did you mean {close[0]}?" if close else f"declare it under mlops:training.{self.name}.parameters"

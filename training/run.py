@@ -59,7 +59,11 @@ def _give_up(settings: Settings, plan: SweepPlan, sentence: str) -> None:
 
 def _train(settings: Settings) -> int | None:
     declared = project.load(settings.project)
-    parameters = project.read_parameters(declared, settings.parameters | settings.point, settings.secrets)
+    parameters = project.read_parameters(
+        declared,
+        project.named(declared, settings.parameters) | project.named(declared, settings.point),
+        settings.secrets,
+    )
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
     early = replace(patiently, kept="nothing was trained yet")
@@ -157,7 +161,7 @@ class _Run:
 
     def _words(self) -> dict[str, object]:
         """The parameters as MLflow shows them: those from Secrets are left out."""
-        return self.parameters.model_dump(exclude=set(self.settings.secrets))
+        return self.parameters.model_dump(exclude=set(project.named(self.project, self.settings.secrets)))
 
     def _example(self, table: pd.DataFrame) -> pd.DataFrame:
         """A few rows, whole ones where there are any early in the table."""
