@@ -7,8 +7,11 @@ an `image` or a `command` of its own is checked where `parameter_schema` names a
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,14 +28,14 @@ TYPES = {"integer": "a whole number", "number": "a number", "string": "a text", 
 Schema = Mapping[str, Any]
 
 
-def problems(training: object, file: Path | None) -> Iterator[Problem]:
+def problems(training: object, file: Path) -> Iterator[Problem]:
     """Yield what is wrong with the parameters of `mlops:training`.
 
     Args:
         training: the value as Pulumi hands it over, right or wrong in the rest.
-        file: the stack file, whose letters tell what Pulumi made of them; None where it is not known.
+        file: the stack file, whose letters tell what Pulumi made of them. It need not be there.
     """
-    written = _written(file) if file else {}
+    written = _written(file)
     for name, job in _mapping(training).items():
         schema, fault = _schema(name, _mapping(job))
         if fault:
@@ -42,7 +45,7 @@ def problems(training: object, file: Path | None) -> Iterator[Problem]:
             node = written.get(place)
             if schema and (problem := _problem(schema, place, parameter, value)):
                 yield problem
-            elif node is not None and not _is_what_is_written(node, value, is_declared=schema is not None):
+            elif node is not None and _is_misread(node, value, is_declared=schema is not None):
                 yield Problem(
                     path=place, found=f"is {node}, which YAML reads as {shown(value)}", rule=_as_written(node)
                 )
@@ -228,6 +231,24 @@ def _is_what_is_written(text: str, value: object, *, is_declared: bool) -> bool:
             return text == value
         case _:
             return True
+
+
+def _is_misread(text: str, value: object, *, is_declared: bool) -> bool:
+    """Whether Pulumi made the value of the text; a value that it never makes of it stands in another file."""
+    return not _is_what_is_written(text, value, is_declared=is_declared) and value in _readings(text)
+
+
+def _readings(text: str) -> list[object]:
+    """What YAML's versions make of a text without quotes."""
+    found = list[object]()
+    plain = text.replace("_", "")
+    for read in (float, int, partial(int, base=0), partial(int, base=8)):
+        with suppress(ValueError):
+            found.append(read(plain))
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        found.append(f"{moment.replace(tzinfo=None)} +0000 UTC")
+    return [*found, *({"yes": [True], "on": [True], "no": [False], "off": [False]}.get(text.lower(), []))]
 
 
 def _as_written(text: str) -> Rule:

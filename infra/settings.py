@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
 
 import pulumi
@@ -368,7 +367,7 @@ def read() -> Settings:
     values = {key: _parsed(text) for key, text in written.items() if key in Settings.model_fields}
     found = [*_unknown_keys(written, values), *_problems_of_secrets(written, values)]
     training = None if is_config_secret(f"{PREFIX}training") else values.get("training")
-    of_parameters = list(parameters.problems(training, _stack_file()))
+    of_parameters = list(parameters.problems(training, parameters.ROOT / f"Pulumi.{pulumi.get_stack()}.yaml"))
     try:
         settings = Settings.model_validate(values, context=_rest_of(values))
     except ValidationError as error:
@@ -377,12 +376,6 @@ def read() -> Settings:
     if found or of_parameters:
         raise problems.refusal([*of_parameters, *found])
     return settings
-
-
-def _stack_file() -> Path | None:
-    """The file of the current stack; None where no engine runs the program."""
-    root = pulumi.get_root_directory()
-    return Path(root) / f"Pulumi.{pulumi.get_stack()}.yaml" if root else None
 
 
 def secret(key: str) -> pulumi.Output[str]:

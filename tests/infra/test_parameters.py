@@ -118,6 +118,13 @@ def test_what_yaml_reads_as_it_is_written_is_taken(tmp_path: Path, text: str, va
     assert not of_file(tmp_path, text, value, image="lab.local/mine:1")
 
 
+@pytest.mark.parametrize(("text", "value"), [("010", 5), ("1.10", 7), ("2026-01-02", "soon"), ("08", True)])
+def test_a_value_that_comes_from_elsewhere_is_not_compared_with_the_file(
+    tmp_path: Path, text: str, value: object
+) -> None:
+    assert not of_file(tmp_path, text, value, image="lab.local/mine:1")
+
+
 def test_a_declared_number_may_have_zeros_at_its_end_and_none_before_it(tmp_path: Path) -> None:
     assert not of_file(tmp_path, "10.0", 10)
     assert not of_file(tmp_path, "1e1", 10)
