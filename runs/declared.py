@@ -1,6 +1,7 @@
 """Training jobs as the stack file declares them: the CronJobs that Jobs are made from."""
 
 import json
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from runs.values import Value, parse
 
 GIVEN = "mlops/given"
 """Annotation of a Job: the values that it has and its declaration has not, as JSON."""
+
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A name that is a value of a label: in a selector anything else would be more than a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,11 @@ class Declared:
         """The parameter's own spelling, where the case alone is another."""
         alike = [own for own in self.parameters if own.lower() == name.lower()]
         return name if name in alike or len(alike) != 1 else alike[0]
+
+    @property
+    def experiment(self) -> str:
+        """MLflow's, that its runs tell their results to."""
+        return self._variables.get("EXPERIMENT", "")
 
     def _checked(self, name: str, text: str) -> Value:
         if f"PARAMETER_{name.upper()}" in self._variables:
@@ -154,6 +164,8 @@ def validation(cluster: Cluster, training: Declared) -> Validation:
 
 def selector(of: Mapping[str, str], instance: str | None = None) -> str:
     """What belongs to all training jobs, or to all validations; or to one of them."""
+    if instance and not LABEL.fullmatch(instance):
+        raise RefusedError(f"{instance!r} is no name of a training job; write it as under mlops:training")
     return names.matching({**of, names.INSTANCE: instance} if instance else of)
 
 
