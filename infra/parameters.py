@@ -82,7 +82,7 @@ def _schema(name: str, job: Mapping[str, object]) -> tuple[Schema | None, Proble
             must=f"must be a project of the training image: {', '.join(sorted(known))}",
             because="the Job would end at once with an error",
             instead=(f"did you mean project: {close[0]}?" if close else "write one of them under project")
-            + " A new project is known after make schema",
+            + "; a new project is known after make schema",
         ),
     )
 

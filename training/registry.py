@@ -103,12 +103,16 @@ def _run(asked: argparse.Namespace) -> str:
     found = rows(client, asked.model, served)
     if asked.json:
         print(json.dumps([vars(row) | {"trained": row.trained.isoformat()} for row in found], indent=1))
-    elif found:
+        return ""
+    if found:
         _print(found)
-    pending = [f"{name}: {claim}" for name in {row.model for row in found} for claim in claims.standing(client, name)]
+    shown = {row.model for row in found}
+    if without := [name for name in asked.model or [one.name for one in versions.models(client)] if name not in shown]:
+        print(f"no version yet: {', '.join(without)}")
+    pending = [f"{name}: {claim}" for name in sorted(shown) for claim in claims.standing(client, name)]
     for line in pending:
         print(f"half done: {line}; the next promotion finishes it")
-    return "" if asked.json else f"{len(found)} versions of {len({row.model for row in found})} models"
+    return f"{len(found)} versions of {len(shown)} models"
 
 
 def _print(found: Sequence[Row]) -> None:

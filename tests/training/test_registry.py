@@ -105,6 +105,13 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> str:
     return uri
 
 
+def test_a_model_without_a_version_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    MlflowClient(uri, uri).create_registered_model("Bob's model")
+    assert registry.main(["--tracking-uri", uri]) == 0
+    assert capsys.readouterr().out.splitlines() == ["no version yet: Bob's model", "0 versions of 0 models"]
+
+
 def test_models_of_other_people_are_listed_as_they_are_called(foreign: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert registry.main(["--tracking-uri", foreign]) == 0
     said = capsys.readouterr().out
