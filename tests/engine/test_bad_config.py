@@ -1,11 +1,13 @@
 """Wrong stack files through the real engine: all that is wrong is said at once, and nothing is touched."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from infra import parameters
 from tests.projects import CHECKOUT, Engine, Project, Run
 from tests.stacks import LOCAL, SECRETS, Absent, changed
 
@@ -81,7 +83,7 @@ def test_a_version_that_yaml_reads_as_another_is_refused_with_both(engine: Engin
 
 
 def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_path: Path) -> None:
-    project = engine.our_program(tmp_path, LOCAL, SECRETS)
+    project = engine.our_program(tmp_path, changed({"training.churn.image": "lab.local/mine:1"}), SECRETS)
     for path, value in {
         "endpoints.churn-predictor.version": "2",
         "endpoints.churn-predictor.cpu": "0.5",
@@ -92,3 +94,26 @@ def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_pat
         project.pulumi("config", "set", "--path", f"mlops:{path}", value)
     run = project.preview()
     assert run.succeeded, run.output
+
+
+PROBE = """
+import pulumi
+
+pulumi.export("given", pulumi.Config("probe").require("training"))
+"""
+
+
+def test_pulumi_hands_over_what_the_check_of_parameters_takes_for_misread(engine: Engine, tmp_path: Path) -> None:
+    project = engine.project(tmp_path, PROBE)
+    file = tmp_path / "Pulumi.test.yaml"
+    texts = ["010", "0x1F", "1_000", "1.10", "1.0", "2026-01-02", "2026-01-02T10:00:00Z", "9007199254740993", "08"]
+    listed = "".join(f"        p{place}: {text}\n" for place, text in enumerate(texts))
+    written = f"  probe:training:\n    churn:\n      image: lab.local/mine:1\n      parameters:\n{listed}"
+    head = file.read_text() if file.exists() else ""
+    file.write_text(f"{head}config:\n{written}")
+    run = project.up()
+    assert run.succeeded, run.output
+    given = json.loads(run.outputs["given"])
+    file.write_text(file.read_text().replace("probe:training", "mlops:training"))
+    found = {problem.path.rpartition(".")[2] for problem in parameters.problems(given, file)}
+    assert found == {f"p{place}" for place, text in enumerate(texts) if text != "9007199254740993"}

@@ -131,7 +131,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.cpu", True, "is true: must be an amount of CPU"),
     ("training.churn.cpu", 65, "is 65: must be at most 64, mlops:quotas.training.cpu"),
     ("training.churn.memory", "1Ti", 'is "1Ti": must be at most 256Gi, mlops:quotas.training.memory'),
-    ("training.churn.parameters.Depth", 3, 'is "Depth": must be a name of a-z, 0-9 and _'),
+    ("training.churn.parameters._depth", 3, 'is "_depth": must be a name of letters, 0-9 and _'),
     ("training.churn.parameters.depths", [1, 2], "is [1, 2]: must be a text, a number, a truth value or {secret"),
     ("training.churn.project", "../x", 'is "../x": must be a name of a-z, 0-9, _ and -'),
     (
