@@ -9,9 +9,11 @@ from typing import Any
 
 from lab import paths
 from lab.errors import LabError
+from lab.files import write
 
 PROJECT, STACK = "mlops", "local"
 AUTO_NAMED = "pulumi.com/autonamed"
+INPUTS = "__inputs"
 
 
 def recover(refresh: Callable[[], object], kubectl: Callable[..., object]) -> None:
@@ -22,6 +24,7 @@ def recover(refresh: Callable[[], object], kubectl: Callable[..., object]) -> No
     One that the engine had named itself would be created a second time under another name, so it is deleted.
     """
     remove_dead_lock()
+    complete_record()
     operations = pending_operations()
     for operation in operations:
         if operation["type"] == "creating":
@@ -33,7 +36,11 @@ def recover(refresh: Callable[[], object], kubectl: Callable[..., object]) -> No
 def engine_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments for an engine that a person starts, on a stack that another engine may have left in the middle."""
     another = {"--stack", "-s"} & set(arguments) and STACK not in arguments
-    if another or arguments[:1] not in (["up"], ["destroy"]):
+    if another or arguments[:1] not in (["up"], ["destroy"], ["preview"], ["refresh"]):
+        return list(arguments)
+    if not working_engine():
+        complete_record()
+    if arguments[0] in ("preview", "refresh"):
         return list(arguments)
     remove_dead_lock()
     return [*arguments, "--refresh"] if pending_operations() else list(arguments)
@@ -41,8 +48,30 @@ def engine_arguments(arguments: Sequence[str]) -> list[str]:
 
 def checkpoint() -> dict[str, Any]:
     """What the engine has on record of the stack; empty when the lab has no such stack, or never deployed it."""
-    file = paths.pulumi_backend() / ".pulumi" / "stacks" / PROJECT / f"{STACK}.json"
-    return (json.loads(file.read_text())["checkpoint"].get("latest") if file.exists() else None) or {}
+    return (json.loads(_record().read_text())["checkpoint"].get("latest") if _record().exists() else None) or {}
+
+
+def complete_record() -> None:
+    """Give the record of each Kubernetes object the inputs that the official plugin compares with.
+
+    The plugin of former releases kept no `__inputs` beside the outputs. Without them every object seems to have been
+    declared empty, and the official plugin would replace it, volumes and databases included.
+    """
+    record = json.loads(_record().read_text()) if _record().exists() else {}
+    resources = (record.get("checkpoint", {}).get("latest") or {}).get("resources") or []
+    incomplete = [
+        each
+        for each in resources
+        if each["type"].startswith("kubernetes:") and each.get("outputs") and INPUTS not in each["outputs"]
+    ]
+    for each in incomplete:
+        each["outputs"][INPUTS] = each["inputs"]
+    if incomplete:
+        write(_record(), json.dumps(record))
+
+
+def _record() -> Path:
+    return paths.pulumi_backend() / ".pulumi" / "stacks" / PROJECT / f"{STACK}.json"
 
 
 def pending_operations() -> list[dict[str, Any]]:
