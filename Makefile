@@ -28,37 +28,39 @@ train: .venv/.ready  ## run a declared job now and validate what it registers: N
 	@$(IN_THE_LAB) runs make-train
 
 follow: .venv/.ready  ## a run that goes on, from the start of its log: RUN=churn-x7k2p [CONTEXT=...]
-	@$(IN_THE_LAB) runs follow $(RUN) $(if $(CONTEXT),--context $(CONTEXT))
+	@$(IN_THE_LAB) runs follow "$$RUN" $(if $(CONTEXT),--context "$$CONTEXT")
 
 runs: .venv/.ready  ## the last training runs: [NAME=churn] [LAST=20] [CONTEXT=...]
-	@$(IN_THE_LAB) runs list $(if $(NAME),--name $(NAME)) $(if $(LAST),--last $(LAST)) $(if $(CONTEXT),--context $(CONTEXT))
+	@$(IN_THE_LAB) runs list $(if $(NAME),--name "$$NAME") $(if $(LAST),--last "$$LAST") $(if $(CONTEXT),--context "$$CONTEXT")
 
+# Values reach a recipe as the shell's own variables: text of a user is no code of a shell.
 predict: .venv/.ready  ## ask an endpoint about a file: MODEL=churn-predictor FILE=rows.csv [OUT=predictions.csv] [KEEP=id,...] [URL=...] [CONTEXT=...]
-	@$(if $(URL),,$(IN_THE_LAB)) client predict "$(MODEL)" "$(FILE)" $(if $(OUT),"$(OUT)") $(if $(KEEP),--keep "$(KEEP)") \
-	  $(if $(URL),--url "$(URL)") $(if $(CONTEXT),--context "$(CONTEXT)")
+	@$(if $(URL),,$(IN_THE_LAB)) client predict "$$MODEL" "$$FILE" $(if $(OUT),"$$OUT") $(if $(KEEP),--keep "$$KEEP") \
+	  $(if $(URL),--url "$$URL") $(if $(CONTEXT),--context "$$CONTEXT")
 
 client: .venv/.ready  ## a typed Python client of what is served now, to stdout: MODEL=churn-predictor [URL=...] [CONTEXT=...]
-	@$(if $(URL),,$(IN_THE_LAB)) client generate "$(MODEL)" $(if $(URL),--url "$(URL)") $(if $(CONTEXT),--context "$(CONTEXT)")
+	@$(if $(URL),,$(IN_THE_LAB)) client generate "$$MODEL" $(if $(URL),--url "$$URL") $(if $(CONTEXT),--context "$$CONTEXT")
 
+# Recipes read what stands on make's command line as variables of the shell: as text of a script, a quote would be code.
 # promote, rollback, reproduce and models ask MLflow alone; the lab leads this port to its own.
 export MLFLOW_TRACKING_URI ?= http://localhost:5000
 
 validate: .venv/.ready  ## may a version go forward: MODEL=churn-predictor VERSION=2 [CONTEXT=...]
-	@$(IN_THE_LAB) runs validate $(MODEL) $(VERSION) $(if $(CONTEXT),--context $(CONTEXT))
+	@$(IN_THE_LAB) runs validate "$$MODEL" "$$VERSION" $(if $(CONTEXT),--context "$$CONTEXT")
 
 promote: .venv/.ready  ## MODEL=churn-predictor VERSION=2 STAGE=staging|production|archived [WHY=...]
-	@python -m training.promote $(MODEL) $(VERSION) $(STAGE) $(if $(WHY),--why "$(WHY)")
+	@python -m training.promote $(if $(MODEL),"$$MODEL") $(if $(VERSION),"$$VERSION") $(if $(STAGE),"$$STAGE") $(if $(WHY),--why "$$WHY")
 
 rollback: .venv/.ready  ## the champion before is the champion again: MODEL=churn-predictor
-	@python -m training.promote $(MODEL) --rollback
+	@python -m training.promote $(if $(MODEL),"$$MODEL") --rollback
 
 # In the lab unless MLFLOW_TRACKING_URI names another MLflow; the keys of that one's bucket are then those of the shell.
 reproduce: .venv/.ready  ## train a version again and compare: MODEL=churn-predictor VERSION=2 [DATASET=s3://...]
 	@$(if $(filter file,$(origin MLFLOW_TRACKING_URI)),stores=$$(lab env --stores); eval "$$stores";) \
-	  python -m training.reproduce $(MODEL) $(VERSION) $(if $(DATASET),--dataset $(DATASET))
+	  python -m training.reproduce $(if $(MODEL),"$$MODEL") $(if $(VERSION),"$$VERSION") $(if $(DATASET),--dataset "$$DATASET")
 
 models: .venv/.ready  ## the registry: stages, metrics, validation, and which version this stack serves
-	@python -m training.registry $(MODEL) \
+	@python -m training.registry $(if $(MODEL),"$$MODEL") \
 	  $(if $(wildcard Pulumi.local.yaml),--served <(lab pulumi config get --path mlops:endpoints --json --stack local)@local)
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
@@ -79,9 +81,11 @@ check: .venv/.ready  ## format, lint, types, schema
 	@ruff check .
 	@pyright
 	@python -m infra.schema --check
+	@python -m training.parameter_schema --check
 
-schema: .venv/.ready  ## write the JSON Schema of the stack files
+schema: .venv/.ready  ## write the JSON Schemas of the stack files and of the projects' parameters
 	@python -m infra.schema
+	@python -m training.parameter_schema
 
 bench: .venv/.ready  ## preview time against a flat program
 	@lab tools --only engine --only kubernetes-plugin

@@ -1,11 +1,11 @@
 """Runs the whole end-to-end suite with the tests that are too long for CI, and keeps the result.
 
-Everything starts from a wiped lab with warm caches. One row for each run is added to docs/benchmarks.md: date, commit, tests,
-and the seconds of `lab up` from a wiped state, of `lab up` when all runs, and of an unchanged `pulumi preview`. The row is
-committed. The tests of `lab` and its cluster take this machine's lab over: it is empty at the end.
+Everything starts from a wiped lab with warm caches. Each run adds one row to docs/benchmarks.md and commits it: date,
+commit, tests, and the seconds of `lab up` from a wiped state, of `lab up` when all runs, and of an unchanged
+`pulumi preview`. The run takes this machine's lab over, which is empty at the end.
 """
 
-import datetime
+import datetime as dt
 import subprocess
 import sys
 import tempfile
@@ -57,7 +57,7 @@ def main() -> None:
     passed, failed = tests("tests/e2e", "--keep-lab", "--all")
     minutes = (time.monotonic() - began) / 60
     row = (
-        f"| {datetime.datetime.now(datetime.UTC):%Y-%m-%d} | {head} | {passed + long_passed} | {failed + long_failed} | "
+        f"| {dt.datetime.now(dt.UTC):%Y-%m-%d} | {head} | {passed + long_passed} | {failed + long_failed} | "
         f"{minutes:.0f} min | {up:.0f} s | {again:.1f} s | {preview:.1f} s |\n"
     )
     REPORT.write_text(REPORT.read_text().rstrip() + "\n" + row)

@@ -1,6 +1,7 @@
 """The command line of clients: `make predict` and `make client`, against a URL or through kubectl."""
 
 import asyncio
+import re
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from client.columns import Takes, read
 from client.endpoint import Direct, Endpoint, Way
 from client.errors import EndpointError, InputError
+from client.fit import names_in
 from client.generate import source
 from client.predict import Done, Order, Watch, predict
 from client.tunnel import Tunnel
@@ -48,7 +50,10 @@ def predict_(
     *,
     url: Url = None,
     context: Context = None,
-    keep: Annotated[str, typer.Option(help="Columns for the result alone, with commas between them.")] = "",
+    keep: Annotated[
+        str,
+        typer.Option(help="Columns for the result alone, as one line of CSV: a name with a comma in double quotes."),
+    ] = "",
     rows: Annotated[int, typer.Option(min=1, help="Most rows of a request.")] = Order.rows,
     in_flight: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = Order.in_flight,
     patience: Annotated[float, typer.Option(min=0, help="Seconds that a request is tried again.")] = Order.patience,
@@ -56,8 +61,7 @@ def predict_(
     """Predict every row of a file. 0: done; 2: the file or a row does not fit; 1: the endpoint does not answer."""
     if out.absolute() == file.absolute():
         raise InputError(f"{out} is the file that is read; name another one for the result, as in OUT=predictions.csv")
-    kept = [name.strip() for name in keep.split(",") if name.strip()]
-    order = Order(file=file, out=out, keep=kept, rows=rows, in_flight=in_flight, patience=patience)
+    order = Order(file=file, out=out, keep=names_in(keep), rows=rows, in_flight=in_flight, patience=patience)
     start = time.monotonic()
     with _way(model, url, context) as way, _progress() as watch:
         done = predict(order, way, url or model, watch)
@@ -70,7 +74,14 @@ def generate_(model: Model, *, url: Url = None, context: Context = None) -> None
     with _way(model, url, context) as way:
         takes = asyncio.run(_takes(way, url or model))
     address = _checked(url) if url else f"http://{model}.{names.SERVING}"
-    sys.stdout.write(source(takes, address))
+    variable = f"{re.sub(r'[^A-Z0-9]+', '_', model.upper()) or 'MODEL'}_URL"
+    sys.stdout.write(source(takes, address, variable=variable, in_cluster=not url))
+    if not url:
+        print(
+            f"client: it asks {address}, which answers inside the cluster alone; elsewhere set {variable}, or make the "
+            "client again with URL=https://..., the endpoint's address outside (pulumi stack output outside)",
+            file=sys.stderr,
+        )
 
 
 async def _takes(way: Way, name: str) -> Takes:

@@ -10,6 +10,8 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import numpy as np
+import pyarrow as pa
 from pydantic import JsonValue as Json
 
 from client.errors import InputError
@@ -19,14 +21,17 @@ Read: TypeAlias = Callable[[object], Json]
 Kind = Literal["number", "integer", "boolean", "text", "time", "bytes", "anything"]
 MISSING = frozenset({"", " ", "NA", "N/A", "NaN", "nan", "NULL", "null"})
 """Cells without a value; the same as when the model was trained."""
-TRUTH = {"true": True, "false": False, "1": True, "0": False}
-WHOLE = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
+WORDS = {"true": True, "false": False}
+TRUTH = {**WORDS, "1": True, "0": False}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+FLOATS = {"halffloat": np.float16, "float": np.float32}
+"""Types that are shorter than Python's float, as Arrow names them."""
 INT64 = 2**63 - 1
 MUST: Mapping[Kind, str] = {
     "number": "must be a number; write it as in 29.85",
     "integer": "must be a whole number; write it as in 12",
     "boolean": "must be true or false; write one of them, or 1 or 0",
-    "text": "must be a text; write it as one",
+    "text": "must be a text, a number or a date; write a truth value as the text that the model learned from",
     "time": "must be a time; write it as in 2026-03-01T12:00:00",
     "bytes": "must be bytes in base64; encode them",
     "anything": "must be JSON, as this column is no single value; write it as in [1, 2]",
@@ -118,20 +123,24 @@ def _kind(kinds: Sequence[str], schema: Mapping[str, Any]) -> Kind:
     return "anything"
 
 
-def reader(column: Column, *, text: bool) -> Read:
+def reader(column: Column, *, text: bool, stored: pa.DataType | None = None) -> Read:
     """Makes the JSON value of a cell: of the text in a CSV file, or of the object in a typed one.
 
-    It raises ValueError, TypeError or OverflowError for a value that breaks `column.must`.
+    What training takes for a value of a column is one here (training/columns.py). `stored` is the type that a typed
+    file has for the column. It raises ValueError, TypeError or OverflowError for a value that breaks `column.must`.
     """
     of_kind = (_OF_TEXT if text else _OF_OBJECT)[column.kind]
     missing, nullable = MISSING if text else (None,), column.nullable
+    if column.kind in {"number", "integer"}:
+        of_kind, missing = _of_number(of_kind), (None,)
+    if column.kind == "text" and str(stored) in FLOATS:
+        of_kind = _shorter(FLOATS[str(stored)])
 
     def value(cell: object) -> Json:
-        if cell in missing:
-            if not nullable:
-                raise ValueError(cell)
-            return None
-        return of_kind(cell)
+        found = None if cell in missing else of_kind(cell)
+        if found is None and not nullable:
+            raise ValueError(cell)
+        return found
 
     def bounded(cell: object) -> Json:
         number = value(cell)
@@ -142,26 +151,39 @@ def reader(column: Column, *, text: bool) -> Read:
     return bounded if column.kind == "integer" else value
 
 
-def _number(cell: object) -> float | None:
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float | Decimal):
+def _of_number(of_kind: Read) -> Read:
+    """Reads a cell that may be a text with blanks around it, a truth value, or missing in any of its spellings."""
+
+    def value(cell: object) -> Json:
+        if isinstance(cell, str):
+            cell = cell.strip()
+            if cell in MISSING:
+                return None
+            cell = WORDS.get(cell.lower(), cell)
+        if isinstance(cell, float) and math.isnan(cell):
+            return None
+        return of_kind(cell)
+
+    return value
+
+
+def _number(cell: object) -> float:
+    if not isinstance(cell, str | int | float | Decimal):
         raise TypeError(cell)
     number = float(cell)
     # Python reads 1_000 as a number, and nothing else does.
-    if math.isinf(number) or (isinstance(cell, str) and "_" in cell):
+    if not math.isfinite(number) or (isinstance(cell, str) and not NUMBER.fullmatch(cell)):
         raise ValueError(cell)
-    return None if math.isnan(number) else number
+    return number
 
 
 def _integer(cell: object) -> int:
-    if isinstance(cell, int) and not isinstance(cell, bool):
-        return cell
-    if isinstance(cell, str) and WHOLE.fullmatch(cell):
-        return int(cell)
+    if isinstance(cell, str | Decimal) and abs(_number(cell)) <= 2 * INT64:
+        cell = Decimal(cell)  # to the last digit, which a float loses above 2^53
     # 12.0 is how a table with gaps writes 12.
-    number = _number(cell)
-    if number is None or number != int(number):
+    if not isinstance(cell, int | float | Decimal) or cell != int(cell):
         raise ValueError(cell)
-    return int(number)
+    return int(cell)
 
 
 def _truth(cell: object) -> bool:
@@ -172,6 +194,24 @@ def _truth(cell: object) -> bool:
 
 def _text(cell: object) -> str:
     return _only(str, cell)
+
+
+def _word(cell: object) -> str | None:
+    """A value of a typed file as a CSV of the same table has it; a truth value has two spellings there."""
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float | Decimal | date | bytes):
+        raise TypeError(cell)
+    if isinstance(cell, bytes):
+        return cell.decode()
+    return None if isinstance(cell, float) and math.isnan(cell) else str(cell)
+
+
+def _shorter(kind: type[np.floating[Any]]) -> Read:
+    """Words of numbers that were stored in fewer bits: 0.1, and not 0.10000000149011612."""
+
+    def value(cell: object) -> str | None:
+        return None if math.isnan(number := _only(float, cell)) else str(kind(number))
+
+    return value
 
 
 def _time_text(cell: object) -> str:
@@ -217,8 +257,8 @@ _OF_TEXT: Mapping[Kind, Read] = {
 }
 _OF_OBJECT: Mapping[Kind, Read] = {
     **_OF_TEXT,
-    "boolean": lambda cell: _only(bool, cell),
-    "time": lambda cell: _only(date, cell).isoformat(),
-    "bytes": lambda cell: plain(_only(bytes, cell)),
+    "text": _word,
+    "time": lambda cell: _time_text(cell) if isinstance(cell, str) else _only(date, cell).isoformat(),
+    "bytes": lambda cell: _base64_text(cell) if isinstance(cell, str) else plain(_only(bytes, cell)),
     "anything": as_json,
 }

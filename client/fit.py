@@ -1,6 +1,8 @@
 """Whether a file fits a model: everything that is wrong with it is found before anything is sent."""
 
+import csv
 import difflib
+import io
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,8 +67,11 @@ class Fit:
         return rows
 
     def _readers(self) -> Sequence[tuple[Read, int]]:
-        text = self.table.types is None
-        return [(reader(column, text=text), place) for column, place in zip(self.sent, self.places, strict=True)]
+        types = self.table.types
+        return [
+            (reader(column, text=types is None, stored=types[place] if types else None), place)
+            for column, place in zip(self.sent, self.places, strict=True)
+        ]
 
     def _problems(self, number: int, cells: Sequence[object], readers: Sequence[tuple[Read, int]]) -> Iterator[str]:
         for (read, place), column in zip(readers, self.sent, strict=True):
@@ -87,7 +92,9 @@ def fit(table: Table, takes: Takes, keep: Sequence[str]) -> Fit:
     Raises:
         InputError: with every column that is missing or too much.
     """
-    there, kept = list(table.names), [name for name in table.names if name in keep]
+    there = list(table.names)
+    keep = [name if name in there else name.strip() for name in keep if name.strip() or name in there]
+    kept = [name for name in there if name in keep]
     if not takes.named:
         places = [place for place, name in enumerate(there) if name not in kept]
         if len(places) != len(takes.columns):
@@ -101,18 +108,45 @@ def fit(table: Table, takes: Takes, keep: Sequence[str]) -> Fit:
     surplus = [name for name in there if name not in known and name not in kept]
     missing = [column.name for column in takes.columns if column.required and column.name not in there]
     problems = [
-        f"{table.path} has no column {name} to keep; it has {', '.join(there)}" for name in keep if name not in there
+        f"{table.path} has no column {name} to keep; it has {_shown(there)}" for name in keep if name not in there
     ]
     if missing:
         problems.append(f"{table.path} has no column {_listed(missing, surplus)}, which {takes.title} needs; add it")
     if surplus:
         problems.append(
-            f"{table.path} has a column {', '.join(surplus)} that {takes.title} does not take; take it out, or keep it "
-            f"beside the predictions, unsent, with KEEP={shlex.quote(','.join(surplus))}"
+            f"{table.path} has a column {_shown(surplus)} that {takes.title} does not take; take it out, or keep it "
+            f"beside the predictions, unsent, with {_keeping([*kept, *surplus])}"
         )
     if problems:
         raise InputError("\n".join([*problems, "nothing was sent"]))
     return Fit(table=table, takes=takes, sent=sent, places=[there.index(column.name) for column in sent])
+
+
+def names_in(keep: str) -> Sequence[str]:
+    """The names of a line of CSV; InputError for what is none."""
+    if not keep:
+        return []
+    try:
+        ((*names,),) = csv.reader([keep], strict=True)
+    except (csv.Error, ValueError) as error:
+        raise InputError(
+            f"KEEP={keep} is no line of CSV ({error}); write commas between names, and a name that holds a comma or a "
+            "double quote in double quotes, with its own double quotes doubled"
+        ) from None
+    return names
+
+
+def _keeping(names: Sequence[str]) -> str:
+    """What is typed after `make predict`: quoted for CSV, for make, which reads `$`, and for the shell."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return f"KEEP={shlex.quote(line.getvalue().replace('$', '$$'))}"
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The names with commas between them; one that would be misread is in quotes."""
+    plain_ones = [name == name.strip() and name.isprintable() and "," not in name and bool(name) for name in names]
+    return ", ".join(name if is_plain else repr(name) for name, is_plain in zip(names, plain_ones, strict=True))
 
 
 def _listed(missing: Sequence[str], surplus: Sequence[str]) -> str:

@@ -22,13 +22,14 @@ TAKEN = frozenset(TYPES.values())
 FILE = '''\
 """Asks {title}. Made by `client generate`: make it again for another version, and do not edit it."""
 
+import os
 from collections.abc import Sequence
 from typing import {typing}
 
 import httpx
 
-URL = {url}
-"""Where the model answers."""
+URL = os.environ.get({variable}, {url})
+"""Where the model answers: what the environment says, or else {place}."""
 
 
 {row}
@@ -47,7 +48,7 @@ def predict(rows: Sequence[Row], http: httpx.Client) -> list[Prediction]:
 
     Raises:
         httpx.HTTPStatusError: the model refused the rows, or has too much to do (429, 503); the text says why.
-        httpx.TransportError: it cannot be reached.
+        httpx.TransportError: it cannot be reached at the client's URL.
     """
     answer = http.post("/invocations", json={{"{form}": list(rows)}})
     if answer.is_error:
@@ -60,14 +61,16 @@ Prediction: TypeAlias = "float | str | list[Prediction] | dict[str, Prediction] 
 """What the model gives for one row; its signature does not say more."""'''
 
 
-def source(takes: Takes, url: str) -> str:
-    """The text of the file."""
+def source(takes: Takes, url: str, *, variable: str, in_cluster: bool) -> str:
+    """The text of the file. The environment's `variable` goes before `url`, which may lead there `in_cluster` alone."""
     row, prediction = _row(takes), _prediction(takes)
     typing = [word for word in ("NotRequired", "TypeAlias", "TypedDict") if word in row + prediction]
     return FILE.format(
         title=takes.title,
         typing=", ".join(typing),
+        variable=quoted(variable),
         url=quoted(url),
+        place="its address inside the cluster" if in_cluster else "the address it was asked at",
         row=row,
         prediction=prediction,
         form="dataframe_records" if takes.named else "instances",

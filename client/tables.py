@@ -13,6 +13,9 @@ from pyarrow import parquet
 
 from client.errors import InputError
 
+LONGEST = 10 * 1024 * 1024
+"""Characters of a cell: no request to an endpoint may have more bytes."""
+
 
 class Table(Protocol):
     """`rows` starts anew each time it is called, and holds no more than a piece of the file in memory."""
@@ -89,6 +92,7 @@ class _Csv:
     @contextmanager
     def _reader(self) -> Generator["_Reader"]:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
+            csv.field_size_limit(LONGEST)
             reader = csv.reader(file, strict=True)
             try:
                 yield reader
@@ -98,8 +102,9 @@ class _Csv:
                     "iconv -f WINDOWS-1252 -t UTF-8"
                 ) from None
             except csv.Error as error:
+                fault = f"holds a value of more than {LONGEST:,} characters" if "limit" in str(error) else "is no CSV"
                 raise InputError(
-                    f"{self.path}: line {reader.line_num} is no CSV ({error}); look there, or some lines before, for a "
+                    f"{self.path}: line {reader.line_num} {fault} ({error}); look there, or some lines before, for a "
                     "double quote that is not closed or not doubled"
                 ) from None
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pulumi
 
+from components.aws import account as accounts
 from components.aws.account import Account, role_of
 from components.aws.existing_cluster import Seen, look
 from infra import aws_rules
@@ -14,6 +15,7 @@ from infra.aws_settings import (
     ExistingCluster,
     ExistingNetwork,
     Ingress,
+    ManagedNodePool,
     NewCluster,
     NewNetwork,
 )
@@ -30,8 +32,10 @@ def check(name: str, account: Account, zones: Sequence[str], stack: Settings) ->
     if not isinstance(chosen := stack.foundation, AwsFoundation):
         return
     found = [*_name(name), *_credentials(account, chosen), *_zones(account, zones, chosen)]
-    if isinstance(chosen.cluster, ExistingCluster) and not found:
-        found = list(_existing(look(chosen.cluster.name), chosen))
+    if not found:
+        found = list(_absent(chosen))
+        if isinstance(chosen.cluster, ExistingCluster):
+            found += _existing(look(chosen.cluster.name), chosen)
     if found := [*found, *_certificates(account, _ingresses(stack))]:
         raise refusal(found)
 
@@ -102,6 +106,63 @@ def _zones(account: Account, zones: Sequence[str], chosen: AwsFoundation) -> Ite
                     instead="choose some of these, or leave the key out for all",
                 ),
             )
+
+
+AUTOSCALING = "AWSServiceRoleForAutoScaling"
+
+
+def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
+    """What the stack file names and AWS does not have: an update would stop half way where it is first needed."""
+    admins = chosen.cluster.admin_role_arns if isinstance(chosen.cluster, NewCluster) else ()
+    for place, arn in enumerate(admins):
+        if _is_absent(arn, there := accounts.role(arn.rpartition("/")[2])):
+            yield Problem(
+                path=f"foundation.cluster.admin_role_arns.{place}",
+                found=f"is {arn}",
+                rule=Rule(
+                    must="must be a role that exists" if there is None else f"must be {there}, the role of that name",
+                    because="EKS refuses an access entry for any other, so the update would stop half way",
+                    instead="create it (docs/aws.md, step 2), or take it out of the list"
+                    if there is None
+                    else "write the ARN with its path",
+                ),
+            )
+    if (boundary := chosen.permissions_boundary) and accounts.policy(boundary) is None:
+        yield Problem(
+            path="foundation.permissions_boundary",
+            found=f"is {boundary}",
+            rule=Rule(
+                must="must be a policy that exists",
+                because="IAM refuses to make a role with any other",
+                instead="create it (aws iam create-policy), or leave the key out",
+            ),
+        )
+    if (logs := chosen.artifacts.access_log_bucket) and accounts.bucket(logs) is None:
+        yield Problem(
+            path="foundation.artifacts.access_log_bucket",
+            found=f"is {logs}",
+            rule=Rule(
+                must="must be a bucket that exists and that your credentials reach",
+                because="S3 refuses to log into any other",
+                instead="create it, or leave the key out",
+            ),
+        )
+    managed = [name for name, pool in chosen.node_pools.items() if isinstance(pool, ManagedNodePool)]
+    if managed and accounts.role(AUTOSCALING) is None:
+        yield Problem(
+            path=f"foundation.node_pools.{managed[0]}.kind",
+            found="is managed",
+            rule=Rule(
+                must=f"must be auto where the account has no role {AUTOSCALING}",
+                because="EC2 Auto Scaling starts managed nodes by it, and the key of their disks names it",
+                instead="run aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com",
+            ),
+        )
+
+
+def _is_absent(arn: str, there: str | None) -> bool:
+    """Whether no role has the name, or one with another path."""
+    return there is None or there not in {"", arn}
 
 
 def _existing(seen: Seen, chosen: AwsFoundation) -> Iterator[Problem]:

@@ -23,13 +23,14 @@ Facts = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Consequence:
-    """What comes of a change that `applies`; impossible with a `never`, else up to whoever lifts the `protection`.
+    """The effect of a change that `applies`: impossible with a `never`, else possible once the `protection` is lifted.
 
     A path may end in `*`.
     """
 
     paths: tuple[str, ...]
-    replaces: str
+    does: str
+    """Completes the sentence "this update ..."."""
     protection: tuple[str, ...] = ()
     applies: Callable[[str, str], bool] = str.__ne__
     never: str = ""
@@ -44,7 +45,7 @@ def _lower(old: str, new: str) -> bool:
 
 
 def _skips(old: str, new: str) -> bool:
-    return ABSENT not in {old, new} and _version(new)[-1] - _version(old)[-1] > 1
+    return ABSENT not in {old, new} and abs(_version(new)[-1] - _version(old)[-1]) > 1
 
 
 def _moved(old: str, new: str) -> bool:
@@ -55,77 +56,76 @@ def _moved(old: str, new: str) -> bool:
 CONSEQUENCES = (
     Consequence(
         paths=("account_id",),
-        replaces="everything",
+        does="replaces everything",
         never="the state of the stack is about the old account, where everything would stay, unseen and paid for",
     ),
     Consequence(
         paths=("region",),
-        replaces="everything",
+        does="replaces everything",
         never="nothing moves between regions, and the data stays in the old one",
     ),
     Consequence(
         paths=("network.kind", "network.cidr", "network.vpc_id"),
-        replaces="the VPC, and with it the cluster and the database",
+        does="replaces the VPC, and with it the cluster and the database",
         never="AWS moves no cluster and no database to another VPC",
     ),
     Consequence(
         paths=("cluster.service_cidr",),
-        replaces="the cluster, with everything that runs in it",
+        does="replaces the cluster, with everything that runs in it",
         never="EKS hands out addresses of Services from the block that the cluster was made with",
     ),
     Consequence(
         paths=("network.availability_zones",),
-        replaces="the subnets of a zone, with what runs there",
+        does="replaces the subnets of a zone, with what runs there",
         protection=("cluster.protected", "database.protected"),
         applies=_lower,
     ),
     Consequence(
         paths=("cluster.kind", "cluster.name"),
-        replaces="the cluster, with everything that runs in it",
+        does="replaces the cluster, with everything that runs in it",
         protection=("cluster.protected",),
     ),
     Consequence(
         paths=("cluster.kubernetes_version",),
-        replaces="the cluster",
-        applies=_lower,
-        never="EKS has no way back to an older version",
+        does="replaces the cluster",
+        applies=_skips,
+        never="EKS goes one minor version at a time, and back to the version before alone",
     ),
     Consequence(
         paths=("cluster.kubernetes_version",),
-        replaces="the cluster",
-        applies=_skips,
-        never="EKS upgrades one minor version at a time",
+        does="takes Kubernetes back, which EKS refuses later than 7 days after the upgrade (docs/aws.md says how)",
+        applies=_lower,
     ),
     Consequence(
         paths=(f"{MANAGED_POOL}*",),
-        replaces="the node group: new nodes come first, then pods move to them",
+        does="replaces the node group: new nodes come first, then pods move to them",
         applies=_moved,
     ),
     Consequence(
         paths=("artifacts.bucket",),
-        replaces="the bucket: datasets and models stay behind in the old one",
+        does="replaces the bucket: datasets and models stay behind in the old one",
         protection=("artifacts.protected",),
     ),
     Consequence(
         paths=("database.engine_version",),
-        replaces="the database",
+        does="replaces the database",
         applies=_lower,
         never="Postgres has no way back to an older major version",
     ),
     Consequence(
         paths=("database.engine_version",),
-        replaces="the parameter group, and upgrades the database in place, which is gone for minutes",
+        does="replaces the parameter group, and upgrades the database in place, which is gone for minutes",
         protection=("database.protected",),
     ),
     Consequence(
         paths=("database.storage_gib",),
-        replaces="the database",
+        does="replaces the database",
         applies=_lower,
         never="RDS storage does not shrink",
     ),
     Consequence(
         paths=("database.restore_from",),
-        replaces="the database by what was in the snapshot",
+        does="replaces the database by what was in the snapshot",
         protection=("database.protected",),
     ),
 )
@@ -160,7 +160,7 @@ def announce(new: Facts) -> None:
     if refused := [problem for path, each in changed if (problem := refuse(path, each, old, new))]:
         raise refusal(refused)
     for path, each in changed:
-        pulumi.log.warn(f"{PREFIX}{_key(path)} is {new[path]}, was {old[path]}: this update replaces {each.replaces}")
+        pulumi.log.warn(f"{PREFIX}{_key(path)} is {new[path]}, was {old[path]}: this update {each.does}")
 
 
 def consequences(old: Facts, new: Facts) -> Iterator[tuple[str, Consequence]]:
@@ -178,7 +178,9 @@ def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | No
     found = f"is {new[path]}, was {old[path]}"
     if each.never:
         rule = Rule(
-            must=f"must not go from {old[path]} to {new[path]}", because=each.never, instead=_way_out(path, each, old)
+            must=f"must not go from {old[path]} to {new[path]}",
+            because=each.never,
+            instead=_way_out(path, each, old, new),
         )
         return Problem(path=_key(path), found=found, rule=rule)
     # What the last update protected stays so until an update has lifted it.
@@ -189,14 +191,14 @@ def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | No
     commands = "; ".join(f"pulumi config set --path '{PREFIX}foundation.{flag}' false" for flag in held)
     rule = Rule(
         must=f"must stay {old[path]} as long as {lifted} {'is' if len(held) == 1 else 'are'} true",
-        because=f"the change replaces {each.replaces}",
+        because=f"the change {each.does}",
         instead=f"put it back, or save the data, run {commands}; pulumi up, and change it then",
     )
     return Problem(path=_key(path), found=found, rule=rule)
 
 
-def _way_out(path: str, each: Consequence, old: Facts) -> str:
-    if each.applies is _skips:
+def _way_out(path: str, each: Consequence, old: Facts, new: Facts) -> str:
+    if each.applies is _skips and not _lower(old[path], new[path]):
         major, minor = _version(old[path])
         return f'write "{major}.{minor + 1}" first'
     return f"put {old[path]} back; to go there all the same, make another stack and restore the data into it"

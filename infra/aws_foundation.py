@@ -22,7 +22,7 @@ from components.aws.existing_network import ExistingNetwork, ExistingNetworkArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
 from components.aws.network import Network, NetworkArgs
-from components.aws.node_agents import NodeAgents, NodeAgentsArgs
+from components.aws.node_agents import NodeAgents, NodeAgentsArgs, addon
 from components.aws.node_pool import GPU_TAINT, UNDISTURBED, NodePool, NodePoolArgs
 from components.aws.nodes import Nodes, NodesArgs
 from components.aws.policy_documents import Rights
@@ -73,6 +73,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     network = _network(site)
     cluster = _cluster(site, network)
     pools = _node_pools(site, network, cluster)
+    _metrics(cluster, pools)
     bucket = _bucket(site)
     store = _database(site, network, cluster)
     egress = _egress()
@@ -143,6 +144,14 @@ def _node_roles(site: Site) -> list[str]:
     return [nodes.role_name(site.name), *(_managed_role(site, name) for name in managed)]
 
 
+def _image_readers(site: Site) -> list[str]:
+    """Nodes, administrators, and whom the stack file names."""
+    cluster = site.chosen.cluster
+    people = () if isinstance(cluster, aws_settings.ExistingCluster) else cluster.admin_role_arns
+    ours = (accounts.role_arn(name, site.account) for name in _node_roles(site))
+    return [*ours, *people, *site.chosen.image_reader_role_arns]
+
+
 def _managed_role(site: Site, pool: str) -> str:
     return f"{site.name}-{pool}-nodes"
 
@@ -154,7 +163,7 @@ def _registry(site: Site) -> ImageRegistry:
         ImageRegistryArgs(
             prefix=site.name,
             images=IMAGES,
-            puller_role_arns=[accounts.role_arn(name, site.account) for name in _node_roles(site)],
+            puller_role_arns=_image_readers(site),
             keep=site.chosen.keep_images,
             protected=site.chosen.artifacts.protected,
             account=site.account,
@@ -203,6 +212,8 @@ def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | Existi
                     subnet_ids=network.control_plane_subnet_ids,
                     admin_role_arns=new.admin_role_arns,
                     public_access_cidrs=new.public_access_cidrs,
+                    vpc_id=network.vpc_id,
+                    private_access_cidrs=network.cidrs.apply(lambda vpc: sorted({*vpc, *new.private_access_cidrs})),
                     log_days=new.log_days,
                     permissions_boundary=site.chosen.permissions_boundary,
                     protected=new.protected,
@@ -228,10 +239,8 @@ def _node_pools(
     )
     made: list[pulumi.Resource] = []
     # Nodes need their way to AWS and to image registries from the first minute to the last.
-    connected = ResourceOptions(depends_on=[network])
-    if any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
-        agents = NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version)
-        made.append(NodeAgents("node-agents", agents))
+    agents = _agents(site, cluster)
+    connected = ResourceOptions(depends_on=[network, *([agents] if agents else [])])
     for name, pool in site.chosen.node_pools.items():
         match pool:
             case ManagedNodePool():
@@ -280,7 +289,40 @@ def _node_pools(
                         ResourceOptions.merge(connected, ResourceOptions(provider=cluster.provider)),
                     )
                 )
+    if agents:
+        made.append(_dns_server(cluster, agents, made))
     return made
+
+
+def _agents(site: Site, cluster: Cluster | ExistingCluster) -> NodeAgents | None:
+    """What managed nodes need; None without them."""
+    if not any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
+        return None
+    return NodeAgents("node-agents", NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version))
+
+
+def _dns_server(
+    cluster: Cluster | ExistingCluster, agents: NodeAgents, pools: Sequence[pulumi.Resource]
+) -> pulumi.Resource:
+    """CoreDNS for managed nodes, whose pods need one of them."""
+    return addon(
+        "node-agents-coredns",
+        "coredns",
+        NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version),
+        # Its parent was `agents`, which the nodes wait for.
+        ResourceOptions(parent=cluster, depends_on=pools, aliases=[pulumi.Alias(parent=agents)]),
+    )
+
+
+def _metrics(cluster: Cluster | ExistingCluster, pools: Sequence[pulumi.Resource]) -> None:
+    """The metrics server that feeds autoscalers, in a cluster of our own; its pods need a node."""
+    if isinstance(cluster, Cluster):
+        addon(
+            "cluster-metrics-server",
+            "metrics-server",
+            NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version),
+            ResourceOptions(parent=cluster, depends_on=pools),
+        )
 
 
 def _autoscaling(site: Site) -> list[str]:

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from components.aws import instance_families, subnets
+from components.aws import instance_families, node_pool, subnets
 from infra.rules import LABEL, Rule
 
-KUBERNETES_VERSIONS = ("1.34", "1.35")
-"""In EKS standard support and tested with this program (EKS user guide, "Kubernetes version lifecycle")."""
+KUBERNETES_VERSIONS = ("1.35", "1.36")
+"""In EKS standard support, 1.35 until 2027-03-27 (EKS user guide, "Kubernetes version lifecycle"). The lab has 1.35."""
 POSTGRES_VERSIONS = ("16", "17")
 INTERFACE_ENDPOINTS = (
     "ec2",
@@ -28,11 +28,28 @@ BUILT_IN_POOLS = ("default", "general-purpose", "system")
 """Of Auto Mode itself: a node class and two node pools (EKS user guide, "Create a Node Class")."""
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 """Days that CloudWatch Logs accepts (PutRetentionPolicy)."""
+ROLE_ARN = StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@/_-]+$")
 STACK_NAME = r"[a-z](-?[a-z0-9])*"
 MAX_STACK, MAX_POOL = 24, 25
 """Characters: with the project's name before it and `-nodes` after it IAM takes 64 for a role."""
-MAX_NODE_DAYS = 21
-"""Auto Mode ends a node at this age in any case (EKS user guide, "Node pools": 336 hours by default, 504 at most)."""
+MAX_NODE_DAYS = 21 - node_pool.GRACE_HOURS // 24
+"""Auto Mode ends a node 21 days after its start in any case, and refuses a pool whose `expireAfter` and grace period
+exceed that together (EKS user guide, "Create a Node Pool")."""
+
+
+NOT_OF_THE_INTERNET = [
+    ipaddress.IPv4Network(cidr)
+    for cidr in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+    )
+]
+"""What EKS refuses in `publicAccessCidrs` (EKS user guide, "Configure network access to cluster API")."""
 
 
 def _network(cidr: str) -> str:
@@ -51,6 +68,17 @@ def _named_network(cidr: str) -> str:
     if ipaddress.ip_network(cidr).prefixlen < 8:
         raise ValueError(cidr)
     return cidr
+
+
+def _ipv4_network(cidr: str) -> str:
+    return str(ipaddress.IPv4Network(_named_network(cidr)))
+
+
+def _network_of_the_internet(cidr: str) -> str:
+    block = ipaddress.IPv4Network(_named_network(cidr))
+    if any(block.overlaps(reserved) for reserved in NOT_OF_THE_INTERNET):
+        raise ValueError(cidr)
+    return str(block)
 
 
 def _known_family(family: str) -> str:
@@ -78,7 +106,8 @@ AccountId = Annotated[
     Rule(
         must="must be an AWS account's number: 12 digits, in quotes",
         because="credentials of another account must not change anything, and YAML reads 0123 as another number",
-        instead="write what `aws sts get-caller-identity --query Account` says",
+        instead="write what `aws sts get-caller-identity --query Account` says; "
+        "with pulumi config set add --type string",
     ),
 ]
 AwsPoolName = Annotated[
@@ -125,6 +154,25 @@ NamedCidr = Annotated[
         must="must be an IP block of /8 or smaller that begins at its own address",
         because="a way in is for networks that somebody can name, never for the whole internet",
         instead="write your office's or VPN's addresses, as in 203.0.113.0/24",
+    ),
+]
+PublicApiCidr = Annotated[
+    str,
+    AfterValidator(_network_of_the_internet),
+    Rule(
+        must="must be a block of the internet's IPv4 addresses, of /8 or smaller, that begins at its own address",
+        because="the API's public address is for networks that somebody can name, never for the whole internet, "
+        "and EKS takes neither IPv6 nor private addresses here",
+        instead="write your office's addresses, as in 203.0.113.0/24, and private networks in private_access_cidrs",
+    ),
+]
+PrivateApiCidr = Annotated[
+    str,
+    AfterValidator(_ipv4_network),
+    Rule(
+        must="must be an IPv4 block of /8 or smaller that begins at its own address",
+        because="the API's private address is IPv4, and a way in is for networks that somebody can name",
+        instead="write the networks of your VPN or of peered VPCs, as in 10.8.0.0/16 (this VPC is let in without it)",
     ),
 ]
 Zones = Annotated[
@@ -180,11 +228,11 @@ SubnetId = Annotated[
     ),
 ]
 KubernetesVersion = Annotated[
-    Literal["1.34", "1.35"],
+    Literal["1.35", "1.36"],
     Rule(
         must=f"must be {' or '.join(KUBERNETES_VERSIONS)}, in quotes",
         because="others are out of EKS's standard support or untested here, and YAML reads 1.30 as 1.3",
-        instead=f'write kubernetes_version: "{KUBERNETES_VERSIONS[-1]}"',
+        instead=f'write kubernetes_version: "{KUBERNETES_VERSIONS[0]}"',
     ),
 ]
 PostgresVersion = Annotated[
@@ -197,10 +245,19 @@ PostgresVersion = Annotated[
 ]
 RoleArn = Annotated[
     str,
-    StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@/_-]+$"),
+    ROLE_ARN,
     Rule(
         must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
         because="an access entry is made for it, and EKS takes no session and no wildcard",
+        instead="write what `aws iam get-role --query Role.Arn` says",
+    ),
+]
+ImageReader = Annotated[
+    str,
+    ROLE_ARN,
+    Rule(
+        must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
+        because="the image repositories refuse layers to every other role",
         instead="write what `aws iam get-role --query Role.Arn` says",
     ),
 ]
@@ -306,7 +363,7 @@ NodeDays = Annotated[
     Field(strict=True, ge=1, le=MAX_NODE_DAYS),
     Rule(
         must=f"must be a whole number of days from 1 to {MAX_NODE_DAYS}",
-        because="Auto Mode ends older nodes itself, in the middle of a training run if it has to",
+        because="a node gets a day more to end its pods, and Auto Mode allows none to be older than 21 days",
         instead="write expire_after_days: 14",
     ),
 ]

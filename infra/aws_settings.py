@@ -84,12 +84,17 @@ class ExistingNetwork(Model):
 
 
 class NewCluster(Model):
-    """An EKS cluster in Auto Mode made for the platform."""
+    """An EKS cluster in Auto Mode made for the platform.
+
+    Its API answers to the VPC and to `private_access_cidrs` by its private addresses, and over the internet to
+    `public_access_cidrs`.
+    """
 
     kind: Literal["new"] = "new"
     kubernetes_version: aws_rules.KubernetesVersion
     admin_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], AfterValidator(at_least(1)), aws_rules.ADMINISTRATORS]
-    public_access_cidrs: tuple[aws_rules.NamedCidr, ...] = ()
+    public_access_cidrs: tuple[aws_rules.PublicApiCidr, ...] = ()
+    private_access_cidrs: tuple[aws_rules.PrivateApiCidr, ...] = ()
     service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"
     log_days: aws_rules.LogDays = 90
     protected: rules.Truth = True
@@ -279,11 +284,19 @@ class AwsFoundation(Model):
     artifacts: Artifacts = Artifacts()
     database: Database
     keep_images: aws_rules.KeepImages = 50
+    image_reader_role_arns: tuple[aws_rules.ImageReader, ...] = Field(
+        (), description="Roles that may pull images beside nodes and admin_role_arns: CI, a scanner of your own."
+    )
 
     @field_validator("permissions_boundary")
     @classmethod
     def _boundary_of_this_account(cls, arn: str | None, info: ValidationInfo) -> str | None:
         return _of_account(arn, info) if arn else arn
+
+    @field_validator("image_reader_role_arns")
+    @classmethod
+    def _readers_of_this_account(cls, arns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return tuple(_of_account(arn, info) for arn in arns)
 
     @field_validator("cluster")
     @classmethod

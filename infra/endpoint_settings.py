@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
+from infra import quantities
 from infra.model import Model
 from infra.rules import LABEL, Rule
 
@@ -76,6 +77,7 @@ Collector = Annotated[
 TracedShare = Annotated[
     float,
     Field(strict=True, ge=0, le=1),
+    BeforeValidator(quantities.number),
     Rule(
         must="must be a number from 0 to 1",
         because="it is the share of the requests without a traceparent that is traced; other callers decide themselves",

@@ -51,6 +51,16 @@ def of(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
     return [_problem(detail, root) for detail in error.errors(include_url=False)]
 
 
+def apart_from(known: Iterable[Problem], more: Iterable[Problem]) -> list[Problem]:
+    """Return those of `more` that are about other places of the file than the known ones."""
+    taken = [f"{problem.path}." for problem in known]
+    return [
+        problem
+        for problem in more
+        if not any(f"{problem.path}.".startswith(path) or path.startswith(f"{problem.path}.") for path in taken)
+    ]
+
+
 def unknown_key(key: str, known: Iterable[str]) -> Rule:
     """The rule that a key breaks which nobody reads."""
     known = sorted(known)

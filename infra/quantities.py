@@ -9,6 +9,13 @@ from decimal import Decimal
 UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
+def number(value: object) -> object:
+    """The number in a text such as "0.5", which is what `pulumi config set --path` writes; all else as it is."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?(e-?\d{1,2})?", value, re.IGNORECASE):
+        return float(value)
+    return value
+
+
 def cpu(value: object) -> str:
     """`2`, `0.5`, `"0.5"` or `"500m"`, as whole CPUs or else as thousandths. ValueError for anything else."""
     text = str(value)

@@ -76,9 +76,10 @@ Version = Annotated[
         instead="write the number MLflow shows for the version, as in version: 3",
     ),
 ]
+SERVICE = StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)
 EndpointName = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63),
+    SERVICE,
     Rule(
         must="must be a DNS label (RFC 1123) that begins with a letter: a-z, 0-9 and -, at most 63 characters",
         because="it names the Service, and so the host in the endpoint's URL",
@@ -106,10 +107,10 @@ PoolName = Annotated[
 ]
 ModelName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{LABEL}$", max_length=63),
+    SERVICE,
     Rule(
-        must="must be a DNS label (RFC 1123): a-z, 0-9 and -, at most 63 characters",
-        because="the endpoint that serves the model has the model's name",
+        must="must be a DNS label (RFC 1123) that begins with a letter: a-z, 0-9 and -, at most 63 characters",
+        because="the endpoint that serves the model has the model's name, which is that of its Service",
         instead="write the name of a model in MLflow's registry, as in model: churn-predictor",
     ),
 ]
@@ -131,7 +132,8 @@ Commit = Annotated[
     Rule(
         must="must be a git commit: 7 to 40 hexadecimal digits, in quotes",
         because="each model version is tagged with it and found by it",
-        instead="write what `git rev-parse HEAD` said when the training image was built, or leave the key out",
+        instead="write what `git rev-parse HEAD` said when the training image was built, or leave the key out; "
+        "with pulumi config set add --type string",
     ),
 ]
 Cpu = Annotated[
@@ -238,6 +240,7 @@ DrainSeconds = Annotated[
 Share = Annotated[
     float,
     Field(strict=True, gt=0, le=1),
+    BeforeValidator(quantities.number),
     Rule(
         must="must be a number above 0 and at most 1",
         because="it is the share of the requests that is logged",
@@ -309,11 +312,12 @@ LabelKey = Annotated[
 ]
 LabelValue = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"),
+    StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"),
     Rule(
         must="must be a label's value, a text (in quotes where YAML sees a number or a truth value)",
         because="pods are sent to the nodes that have it",
-        instead="choose one that `kubectl get nodes --show-labels` lists",
+        instead='choose one that `kubectl get nodes --show-labels` lists, "" for an empty one; '
+        "with pulumi config set add --type string",
     ),
 ]
 GpuKind = Annotated[

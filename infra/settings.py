@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
 
 import pulumi
@@ -15,7 +16,8 @@ from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from components import prediction_log
-from infra import aws_rules, problems, rules, secret_rules, training_rules, training_settings
+from infra import aws_rules, parameters, problems, rules, secret_rules, training_rules, training_settings
+from infra import written as written_numbers
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
 from infra.endpoint_settings import Autoscaling, ModelCache, ModelMib, Tracing
 from infra.model import Model
@@ -139,8 +141,8 @@ class Rest:
 class Training(Model):
     """Trained once, and again when anything of it changes; or, with `schedule`, whenever the time comes.
 
-    `image` and `command` replace what is common to all; `priority_class` and `service_account` are in the cluster
-    already.
+    `image` and `command` replace what is common to all, and `parameter_schema` is then the JSON Schema that checks
+    `parameters`; `priority_class` and `service_account` are in the cluster already.
     """
 
     project: training_rules.ProjectName | None = Field(None, description="The entry's own name where it is left out.")
@@ -149,6 +151,7 @@ class Training(Model):
     command: Annotated[list[training_rules.Word], Field(min_length=1), training_rules.NO_WORD] | None = None
     dataset: rules.Dataset
     node_pool: rules.PoolName
+    parameter_schema: training_rules.SchemaFile | None = None
     parameters: dict[training_rules.ParameterName, training_settings.ParameterValue] = Field(default_factory=dict)
     cpu: rules.Cpu = "500m"
     memory: rules.Memory = "1Gi"
@@ -365,14 +368,26 @@ def read() -> Settings:
     written = {key.removeprefix(PREFIX): text for key, text in CONFIG.get().items() if key.startswith(PREFIX)}
     values = {key: _parsed(text) for key, text in written.items() if key in Settings.model_fields}
     found = [*_unknown_keys(written, values), *_problems_of_secrets(written, values)]
+    training, file = None if is_config_secret(f"{PREFIX}training") else values.get("training"), _stack_file()
+    of_parameters = list(parameters.problems(training, file))
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    misread = problems.apart_from(of_parameters, written_numbers.misread(text, values))
     try:
         settings = Settings.model_validate(values, context=_rest_of(values))
     except ValidationError as error:
-        readable = (problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key))
-        raise problems.refusal([*readable, *found]) from None
-    if found:
+        readable = [problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key)]
+        more = problems.apart_from(readable, [*of_parameters, *misread])
+        raise problems.refusal([*readable, *more, *found]) from None
+    if found := [*of_parameters, *misread, *found]:
         raise problems.refusal(found)
     return settings
+
+
+def _stack_file() -> Path:
+    """The stack file beside Pulumi.yaml; it need not be there (`--config-file` names another)."""
+    here = Path.cwd()  # Pulumi starts the program in its own folder, and may not tell where the project is
+    root = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), here)
+    return root / f"Pulumi.{pulumi.get_stack()}.yaml"
 
 
 def secret(key: str) -> pulumi.Output[str]:

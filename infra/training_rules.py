@@ -43,11 +43,20 @@ ProjectName = Annotated[
 ]
 ParameterName = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
+    StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$"),
     Rule(
-        must="must be a name of a-z, 0-9 and _",
+        must="must be a name of letters, 0-9 and _",
         because="it is a field of the project's parameter class",
         instead="rename it, as in n_estimators",
+    ),
+]
+SchemaFile = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^/\s]\S*\.json$"),
+    Rule(
+        must="must be the path of a JSON file, from the root of the repository",
+        because="the parameters of an image of your own are checked with the JSON Schema in it",
+        instead="write it as in parameter_schema: schema/mine.json",
     ),
 ]
 Plain = StrictBool | StrictInt | StrictFloat | StrictStr

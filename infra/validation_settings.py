@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from infra import rules, training_rules, training_settings
+from infra import quantities, rules, training_rules, training_settings
 from infra.model import Model
 from infra.rules import Rule
 
@@ -19,10 +19,11 @@ Metric = Annotated[
 Share = Annotated[
     float,
     Field(strict=True, ge=0, le=1),
+    BeforeValidator(quantities.number),
     Rule(
         must="must be a number from 0 to 1",
         because="metrics are, and so is what is lost of them",
-        instead="write it as in 0.05, without quotes",
+        instead="write it as in 0.05",
     ),
 ]
 Least = Annotated[
@@ -54,6 +55,7 @@ Rows = Annotated[
 Milliseconds = Annotated[
     float,
     Field(strict=True, gt=0),
+    BeforeValidator(quantities.number),
     Rule(
         must="must be a number of milliseconds above 0",
         because="a version is refused unless 95 of 100 predictions of one row are as quick",
@@ -63,6 +65,7 @@ Milliseconds = Annotated[
 Megabytes = Annotated[
     float,
     Field(strict=True, gt=0),
+    BeforeValidator(quantities.number),
     Rule(
         must="must be a number of megabytes (10^6 bytes) above 0",
         because="a version whose files take more is refused",

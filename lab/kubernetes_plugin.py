@@ -7,10 +7,11 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
-from pulumi.runtime.proto import provider_pb2_grpc
+from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
 from rich.console import Console
 
 from lab.engine import plugin_folder
@@ -90,8 +91,9 @@ def plugin_version(plugin: Path) -> str | None:
             if not port:
                 return None
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                plugin_info = provider_pb2_grpc.ResourceProviderStub(channel).GetPluginInfo
-                return plugin_info(Empty(), timeout=ANSWER_SECONDS, wait_for_ready=True).version.removeprefix("v")
+                stub: Any = provider_pb2_grpc.ResourceProviderStub(channel)  # its types are not known to a checker
+                answer: plugin_pb2.PluginInfo = stub.GetPluginInfo(Empty(), timeout=ANSWER_SECONDS, wait_for_ready=True)
+                return answer.version.removeprefix("v")
         except grpc.RpcError:
             return None
         finally:

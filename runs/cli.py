@@ -11,14 +11,16 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
+from rich.text import Text
 
-from runs import declared, tracking
+from runs import declared, history, tracking
 from runs.cluster import Cluster, Object
 from runs.declared import Declared
 from runs.errors import ClusterError, RefusedError, RunsError
 from runs.follow import Follower
+from runs.output import outlive_the_reader
 from runs.state import REFUSED, Run, all_runs, all_validations
-from runs.table import duration, metrics, table
+from runs.table import duration, metrics, show
 from runs.values import of_make, pairs
 
 DETACHED = 130
@@ -109,18 +111,29 @@ def list_(
     last: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     context: Context = None,
 ) -> None:
-    """The last runs, with what came of them."""
-    cluster, console = Cluster(context=context), Console()
-    runs = all_runs(cluster, name)[-last:]
-    if not runs:
-        console.print("no runs yet; start one with: make train NAME=...", highlight=False)
-        return
-    results: Mapping[str, tracking.Result] = {}
+    """The last runs, with what came of them; of those whose Jobs are gone, what MLflow and the events tell."""
+    cluster, console = Cluster(context=context), Console(highlight=False)
+    there = all_runs(cluster, name)
+    stack = [each for each in declared.all_of(cluster) if name in (None, each.name)]
+    results: dict[str, tracking.Result] = {}
+    past: dict[str, history.Past] = {}
+    known = {run.name for run in there}
     try:
-        results = _results(cluster, runs)
+        with tracking.reached(cluster) as mlflow:
+            for experiment in {run.experiment for run in there} | {each.experiment for each in stack}:
+                results |= mlflow.results(experiment, {run.name for run in there[-last:]})
+                gone = mlflow.others(experiment, known, last)
+                results |= gone
+                past |= {each.name: each for each in history.of_tracking(gone) if name in (None, each.training)}
     except ClusterError as error:
-        console.print(f"without metrics: {error}", style="yellow", markup=False, highlight=False)
-    console.print(table(runs, results, datetime.now(UTC)))
+        _say(f"without metrics, and without runs that the cluster has forgotten: {error}", "yellow")
+    trainings = {each.name for each in stack}
+    past |= {each.name: each for each in history.of_events(cluster.events_of_jobs(), trainings, known | past.keys())}
+    runs = sorted((*there, *past.values()), key=lambda run: run.started)[-last:]
+    if runs:
+        show(console, runs, results, datetime.now(UTC))
+    else:
+        console.print("no runs yet; start one with: make train NAME=...")
 
 
 def _train(name: str, given: Mapping[str, str], cluster: Cluster, *, dry_run: bool, validates: bool) -> None:
@@ -194,7 +207,7 @@ def _follow_training(cluster: Cluster, training: Declared, job: str) -> tuple[Ru
 
 def _follow(cluster: Cluster, job: str, what: str, runs: Callable[[], Sequence[Run]]) -> Run:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{job}[/], {what}; Ctrl-C leaves it to itself")
+    console.print(Text.assemble((job, "bold"), f", {what}; Ctrl-C leaves it to itself"))
     follower = Follower(
         cluster=cluster,
         runs=runs,
@@ -206,7 +219,7 @@ def _follow(cluster: Cluster, job: str, what: str, runs: Callable[[], Sequence[R
     try:
         return follower.until_the_end()
     except KeyboardInterrupt:
-        console.print(f"\n{job} goes on; follow it again with: {again}")
+        console.print(f"\n{job} goes on; follow it again with: {again}", markup=False)
         raise typer.Exit(DETACHED) from None
     except ClusterError as error:
         raise RunsError(f"{error}; {job} goes on, if it can; follow it again with: {again}") from error
@@ -260,6 +273,7 @@ def main() -> None:
     """Entry point of `runs`."""
     # A script that starts it in the background has it ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    outlive_the_reader()
     try:
         app(prog_name="runs")
     except RunsError as error:

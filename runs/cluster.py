@@ -33,6 +33,11 @@ class Cluster:
         events = json.loads(self._answer("get", "events", "--field-selector", about, "--output", "json"))["items"]
         return [event["message"] for event in sorted(events, key=lambda event: str(event.get("lastTimestamp") or ""))]
 
+    def events_of_jobs(self) -> list[Object]:
+        """What the cluster remembers of Jobs, those that are gone as well; it forgets after an hour, as a rule."""
+        about = "involvedObject.kind=Job"
+        return json.loads(self._answer("get", "events", "--field-selector", about, "--output", "json"))["items"]
+
     def create(self, manifest: Object) -> Object:
         """The object as it was made, with its name."""
         return json.loads(self._answer("create", "--filename", "-", "--output", "json", given=json.dumps(manifest)))

@@ -1,6 +1,7 @@
 """Training jobs as the stack file declares them: the CronJobs that Jobs are made from."""
 
 import json
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from runs.values import Value, parse
 
 GIVEN = "mlops/given"
 """Annotation of a Job: the values that it has and its declaration has not, as JSON."""
+
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A name that is a value of a label: in a selector anything else would be more than a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,12 @@ class Declared:
         Raises:
             RefusedError: a value is of an unknown parameter, or of another type than the declared one.
         """
-        values = {name.lower(): self._checked(name.lower(), text) for name, text in given.items()}
+        values: dict[str, Value] = {}
+        for name, text in given.items():
+            own = self._named(name)
+            if own in values:
+                raise RefusedError(f"{own} is given twice; give it once")
+            values[own] = self._checked(own, text)
         made = _job(self.template, values)
         variables = {names.PARAMETERS: _literal({**self.parameters, **values})} if values else {}
         if requester:
@@ -58,11 +68,23 @@ class Declared:
         """The registry's name for what it trains."""
         return self._variables.get("MODEL", "")
 
+    def _named(self, name: str) -> str:
+        """The parameter's own spelling, where the case alone is another."""
+        alike = [own for own in self.parameters if own.lower() == name.lower()]
+        return name if name in alike or len(alike) != 1 else alike[0]
+
+    @property
+    def experiment(self) -> str:
+        """MLflow's, that its runs tell their results to."""
+        return self._variables.get("EXPERIMENT", "")
+
     def _checked(self, name: str, text: str) -> Value:
         if f"PARAMETER_{name.upper()}" in self._variables:
-            raise RefusedError(f"{name} of {self.name} stands in a Secret: change it there, where nobody reads it")
+            raise RefusedError(
+                f"{name.lower()} of {self.name} stands in a Secret: change it there, where nobody reads it"
+            )
         if name not in self.parameters:
-            known = sorted(self.parameters)
+            known, name = sorted(self.parameters), name.lower()
             close = get_close_matches(name, known, 1)
             way_out = (
                 f"did you mean {close[0]}?" if close else f"declare it under mlops:training.{self.name}.parameters"
@@ -142,6 +164,8 @@ def validation(cluster: Cluster, training: Declared) -> Validation:
 
 def selector(of: Mapping[str, str], instance: str | None = None) -> str:
     """What belongs to all training jobs, or to all validations; or to one of them."""
+    if instance and not LABEL.fullmatch(instance):
+        raise RefusedError(f"{instance!r} is no name of a training job; write it as under mlops:training")
     return names.matching({**of, names.INSTANCE: instance} if instance else of)
 
 

@@ -1,9 +1,10 @@
 """What a Job and its pods are at, in words."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from components import names
 from runs.cluster import Cluster, Object
@@ -100,7 +101,7 @@ class Run:
     @property
     def training(self) -> str:
         """The key under mlops:training that it is a run of."""
-        instance = self.job["metadata"]["labels"][names.INSTANCE]
+        instance = self.job["metadata"]["labels"].get(names.INSTANCE, "")
         return instance.removesuffix(names.validation("")) if self.is_validation else instance
 
     @property
@@ -114,15 +115,20 @@ class Run:
         return self.job["metadata"]["labels"].get(names.MANAGED_BY, "")
 
     @property
-    def given(self) -> str:
-        """What it has and its declaration has not, as JSON."""
-        return self.job["metadata"].get("annotations", {}).get(GIVEN, "{}")
+    def given(self) -> Mapping[str, object]:
+        """What it has and its declaration has not; nothing where somebody else wrote the annotation."""
+        try:
+            read: object = json.loads(self.job["metadata"].get("annotations", {}).get(GIVEN, "{}"))
+        except ValueError:
+            return {}
+        return cast("Mapping[str, object]", read) if isinstance(read, dict) else {}
 
     @property
     def experiment(self) -> str:
         """MLflow's, that it tells its results to."""
-        (container,) = self.job["spec"]["template"]["spec"]["containers"]
-        return next((entry.get("value", "") for entry in container["env"] if entry["name"] == "EXPERIMENT"), "")
+        containers = self.job["spec"]["template"]["spec"]["containers"]
+        variables = [entry for container in containers for entry in container.get("env", [])]
+        return next((entry.get("value", "") for entry in variables if entry["name"] == "EXPERIMENT"), "")
 
     @property
     def points(self) -> int | None:

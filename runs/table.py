@@ -1,39 +1,66 @@
 """Runs as a table for people."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from runs.history import Past
 from runs.state import Run
 from runs.tracking import Result
 
 SIDE_METRIC = re.compile(r"^cost_|_(low|high)$")
 COLORS = {"Succeeded": "green", "Failed": "red", "Running": "cyan"}
+HEADINGS = ("run", "of", "by", "given", "status", "started (UTC)", "took", "metrics", "version")
+SPARE = ("by", "of", "took", "given", "metrics", "started (UTC)")
+"""What a narrow terminal leaves out, in this order."""
+WIDE = 1000
+Row = Mapping[str, Text]
 
 
-def table(runs: Sequence[Run], results: Mapping[str, Result], now: datetime) -> Table:
-    """One line a run; `results` by the Job's name."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("run", "of", "by", "given", "status", "started (UTC)", "took", "metrics", "version"):
-        made.add_column(title, no_wrap=title in {"run", "version"})
-    for run in runs:
-        color = COLORS.get(run.status, "yellow")
-        result = results.get(run.name)
-        made.add_row(
-            run.name,
-            run.training,
-            run.made_by,
-            ", ".join(f"{name}={value}" for name, value in json.loads(run.given).items()),
-            f"[{color}]{run.progress}",
-            f"{run.started:%Y-%m-%d %H:%M}",
-            duration(run.duration(now)),
-            metrics(result.metrics) if result else "",
-            f"{result.model} {result.version}" if result and result.version else "",
+def show(console: Console, runs: Sequence[Run | Past], results: Mapping[str, Result], now: datetime) -> None:
+    """Print one line a run, on a terminal without the columns that do not fit; `results` by the Job's name."""
+    rows = [_row(run, results.get(run.name), now) for run in runs]
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    left_out, unbounded = 0, console.options.update(max_width=WIDE)
+    while console.measure(_table(rows, left_out), options=unbounded).maximum > console.width and left_out < len(SPARE):
+        left_out += 1
+    console.print(_table(rows, left_out))
+    if left_out:
+        console.print(
+            f"no room for {', '.join(SPARE[:left_out])}: widen the terminal, or add | cat", style="dim", soft_wrap=True
         )
+
+
+def _table(rows: Sequence[Row], left_out: int) -> Table:
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    headings = [heading for heading in HEADINGS if heading not in SPARE[:left_out]]
+    for heading in headings:
+        made.add_column(heading, no_wrap=heading in {"run", "version", "status"})
+    for row in rows:
+        made.add_row(*(row[heading] for heading in headings))
     return made
+
+
+def _row(run: Run | Past, result: Result | None, now: datetime) -> Row:
+    """The cells; none is markup: a value may be called `[red]`."""
+    took = run.duration(now) if isinstance(run, Run) else run.duration
+    status, color = run.progress if isinstance(run, Run) else run.status, COLORS.get(run.status, "yellow")
+    cells = {
+        "run": run.name,
+        "of": run.training,
+        "by": run.made_by if isinstance(run, Run) else "",
+        "given": ", ".join(f"{k}={v}" for k, v in run.given.items()) if isinstance(run, Run) else "",
+        "started (UTC)": f"{run.started:%Y-%m-%d %H:%M}",
+        "took": "" if took is None else duration(took),
+        "metrics": metrics(result.metrics) if result else "",
+        "version": f"{result.model} {result.version}" if result and result.version else "",
+    }
+    return {"status": Text(status, color), **{heading: Text(text) for heading, text in cells.items()}}
 
 
 def metrics(values: Mapping[str, float]) -> str:

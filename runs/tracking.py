@@ -1,8 +1,9 @@
 """What MLflow knows of a run: its metrics and the version that it registered."""
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -20,12 +21,20 @@ HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """`page` is the path and fragment of the run's page; `version` is None where nothing was registered."""
+    """What MLflow knows of one run of a Job."""
 
     page: str
+    """Path and fragment of the run's page."""
     metrics: Mapping[str, float]
     model: str | None
     version: int | None
+    """None where nothing was registered."""
+    training: str
+    """The training job's name; empty where nobody said so."""
+    status: str
+    """MLflow's own word, as in FINISHED."""
+    started: datetime
+    ended: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +45,13 @@ class Tracking:
 
     def results(self, experiment: str, jobs: Collection[str]) -> Mapping[str, Result]:
         """By the Job's name: the latest run of each, of a sweep the parent; a Job that told nothing is not there."""
+        return self._latest(experiment, lambda job: job in jobs)
+
+    def others(self, experiment: str, jobs: Collection[str], last: int) -> Mapping[str, Result]:
+        """The same of the latest Jobs that are none of these: the cluster has forgotten them."""
+        return self._latest(experiment, lambda job: job not in jobs, last)
+
+    def _latest(self, experiment: str, wanted: Callable[[str], bool], last: int = NEWEST) -> Mapping[str, Result]:
         number = self._experiment(experiment)
         if number is None:
             return {}
@@ -43,8 +59,8 @@ class Tracking:
         for run in self._runs(number):
             tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
             job = tags.get(JOB_TAG, "")
-            if job in jobs and PARENT_TAG not in tags and job not in found:
-                found[job] = self._result(number, run, tags.get("best_run", run["info"]["run_id"]))
+            if job and wanted(job) and PARENT_TAG not in tags and job not in found and len(found) < last:
+                found[job] = self._result(number, run, tags)
         return found
 
     def training_job(self, model: str, version: int) -> str:
@@ -55,16 +71,24 @@ class Tracking:
         tags: list[dict[str, str]] = _checked(answer)["model_version"].get("tags", [])
         return next((tag["value"] for tag in tags if tag["key"] == JOB_OF_VERSION), "")
 
-    def _result(self, experiment: str, run: Mapping[str, Any], registered: str) -> Result:
+    def _result(self, experiment: str, run: Mapping[str, Any], tags: Mapping[str, str]) -> Result:
+        info = run["info"]
+        best = tags.get("best_run", "")
+        # The language of filters has no way to write a quote, and a tag is what somebody wrote.
+        registered = best if best.isalnum() else info["run_id"]
         versions: list[dict[str, str]] = self._get("model-versions/search", filter=f"run_id='{registered}'").get(
             "model_versions", []
         )
         newest = max(versions, key=lambda each: int(each["version"]), default=None)
         return Result(
-            page=f"/#/experiments/{experiment}/runs/{run['info']['run_id']}",
+            page=f"/#/experiments/{experiment}/runs/{info['run_id']}",
             metrics={each["key"]: each["value"] for each in run["data"].get("metrics", [])},
             model=newest["name"] if newest else None,
             version=int(newest["version"]) if newest else None,
+            training=tags.get(JOB_OF_VERSION, ""),
+            status=info.get("status", ""),
+            started=_time(info.get("start_time", 0)),
+            ended=_time(info["end_time"]) if info.get("end_time") else None,
         )
 
     def _experiment(self, name: str) -> str | None:
@@ -104,3 +128,7 @@ def _checked(answer: httpx.Response) -> Mapping[str, Any]:
     if answer.is_error:
         raise ClusterError(f"MLflow answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
     return answer.json()
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

@@ -1,7 +1,7 @@
 """Boosted trees on bare numbers: what LightGBM's and XGBoost's own `predict` gives for a table, without the table."""
 
 import importlib
-import inspect
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.known import known
+
 Matrix: TypeAlias = NDArray[Any]
 Answer: TypeAlias = Callable[[Matrix], Matrix]
-# Parameters that LightGBM reads when it predicts, under all their names; its classes take any and name none of these.
-PREDICTION = re.compile("pred|iteration|raw_score|leaf_index|contrib")
 REGRESSIONS = frozenset({"LGBMRanker", "LGBMRegressor"})
 BOOSTER = "lightgbm.basic.Booster"
 LIGHTGBM = frozenset({"lightgbm.basic", "lightgbm.sklearn"})
 XGBOOST = frozenset({"xgboost.core", "xgboost.sklearn"})
+SHOWN = 20  # trees of a model that are read for their thresholds
 WORDS = "c"
 """XGBoost's type of a feature that was a pandas column of words."""
 
@@ -43,10 +44,12 @@ class _Booster(Protocol):
 
 def boosted(model: object, method: str) -> Boosted | None:
     """The model's `method`; None for other models, and where words of a table are numbers to the model."""
-    kind = type(model)
-    if kind.__module__ in LIGHTGBM:
+    if not known(model):
+        return None
+    module = type(model).__module__
+    if module in LIGHTGBM:
         return _lightgbm(model, method)
-    return _xgboost(model, method) if kind.__module__ in XGBOOST else None
+    return _xgboost(model, method) if module in XGBOOST else None
 
 
 def saves_itself(kind: str) -> bool:
@@ -76,10 +79,38 @@ def predicting(model: object, method: str, *, by_name: bool = True) -> Callable[
     return cast("Callable[[Any], object]", getattr(model, method))
 
 
-def _xgboost(model: object, method: str) -> Boosted | None:
+def _booster(model: object) -> object:
+    """The trees of a model of LightGBM's or XGBoost's, which may be these trees themselves."""
+    if type(model).__name__ == "Booster":
+        return model
     fitted = cast("Any", model)
+    return fitted.get_booster() if hasattr(model, "get_booster") else fitted.booster_
+
+
+def thresholds(model: object) -> list[tuple[int, float]]:
+    """Features of the first trees, by their places, each with a number at which an answer changes."""
+    booster = cast("Any", _booster(model))
+    if type(model).__module__ in LIGHTGBM:
+        shown = booster.model_to_string(num_iteration=SHOWN)
+        fields = re.findall(r"^(?:split_feature|threshold)=(.*)$", shown, re.MULTILINE)
+        features, numbers = (" ".join(fields[start::2]).split() for start in (0, 1))
+        return [(int(feature), float(number)) for feature, number in zip(features, numbers, strict=True)]
+    first = booster[: min(SHOWN, booster.num_boosted_rounds())]
+    grown = json.loads(first.save_raw(raw_format="json"))["learner"]["gradient_booster"]
+    trees = grown.get("gbtree", grown)["model"]["trees"]
+    return [
+        (feature, number)
+        for tree in trees
+        for left, feature, number in zip(
+            tree["left_children"], tree["split_indices"], tree["split_conditions"], strict=True
+        )
+        if left >= 0
+    ]
+
+
+def _xgboost(model: object, method: str) -> Boosted | None:
     # scikit-learn's interface to XGBoost does more than its booster: labels, the best iteration.
-    booster = fitted.get_booster() if hasattr(model, "get_booster") else fitted
+    booster = cast("Any", _booster(model))
     if WORDS in (booster.feature_types or ()) or not hasattr(model, method):
         return None
     booster.set_param({"nthread": 1})
@@ -88,11 +119,8 @@ def _xgboost(model: object, method: str) -> Boosted | None:
 
 
 def _lightgbm(model: object, method: str) -> Boosted | None:
-    booster = _booster(model)
-    if booster is None or booster.pandas_categorical:
-        return None
-    decide = _decide(model, method)
-    if decide is None:
+    booster, decide = cast("_Booster", _booster(model)), _decide(model, method)
+    if booster.pandas_categorical or decide is None:
         return None
 
     def answer(matrix: Matrix) -> Matrix:
@@ -100,16 +128,6 @@ def _lightgbm(model: object, method: str) -> Boosted | None:
 
     # LightGBM goes by the place of a column, and not by its name.
     return Boosted(width=booster.num_feature(), names=None, answer=answer)
-
-
-def _booster(model: object) -> "_Booster | None":
-    """What predicts, or None where more than its trees decides."""
-    if type(model).__name__ == "Booster":
-        return cast("_Booster", model)
-    fitted = cast("Any", model)
-    more = set(fitted.get_params()) - set(inspect.signature(type(model)).parameters)
-    decides = callable(fitted.objective) or any(PREDICTION.search(name) for name in more)
-    return None if decides else cast("_Booster", fitted.booster_)
 
 
 def _decide(model: object, method: str) -> Answer | None:

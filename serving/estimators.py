@@ -7,7 +7,6 @@ by itself, on an array that lies in memory as scikit-learn's own would.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
-from math import isnan
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy.special import expit
 from serving.boosted import boosted
 from serving.forest import MOST_FEATURES, Forest, Tree
 from serving.forms import Row
+from serving.known import known
 from serving.signature import Signature
 
 Matrix: TypeAlias = NDArray[Any]
@@ -28,7 +28,8 @@ Decide: TypeAlias = Callable[[Matrix, Sizes], Matrix]
 FORESTS = frozenset({"ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor"})
 TREES = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
 REGRESSIONS = frozenset({"ElasticNet", "Lasso", "LinearRegression", "Ridge"})
-WHOLE_FLOATS = frozenset({"double", "long", "integer"})
+WHOLE = frozenset({"long", "integer"})
+WHOLE_FLOATS = WHOLE | {"double"}
 
 
 class UnsureError(ValueError):
@@ -45,21 +46,19 @@ class Rows(Protocol):
 
 def taken_apart(estimator: object, method: str, signature: Signature) -> Rows | None:
     """The estimator's `method` as a function of rows, or None when a part of it is not listed here."""
-    *steps, final = _steps(estimator)
-    if any(getattr(step, "_sklearn_output_config", None) for step in steps):
-        return None
-    mixed = bool(steps) and _kind(steps[0]) == "ColumnTransformer"
-    encode = _columns(steps.pop(0), signature) if mixed else _numbers(signature, steps[0] if steps else final)
-    transforms = [_transform(step) for step in steps]
+    *steps, final = steps_of(estimator)
+    mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
+    encode = _columns(steps[0], signature) if mixed else _numbers(signature, steps[0] if steps else final)
+    transforms = [_transform(step) for step in steps[mixed:]]
     decide = _trees(final, method) or _boosted(final, method)
     decide = decide or (None if mixed else _linear(final, method, named=signature.named))
-    if encode is None or decide is None or None in transforms:
+    if encode is None or decide is None or None in transforms or not _as_dense(steps, final, signature):
         return None
-    known = [transform for transform in transforms if transform]
+    listed = [transform for transform in transforms if transform]
 
     def answer(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
         matrix = encode(rows)
-        for transform in known:
+        for transform in listed:
             matrix = transform(matrix)
         values: list[Any] = decide(matrix, sizes).tolist()
         return [values[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
@@ -67,20 +66,50 @@ def taken_apart(estimator: object, method: str, signature: Signature) -> Rows | 
     return answer
 
 
-def _kind(estimator: object) -> str:
-    """The name of a class of scikit-learn's; nothing for what others derived from one."""
-    kind = type(estimator)
-    return kind.__name__ if kind.__module__.startswith("sklearn.") else ""
-
-
-def _steps(estimator: object) -> list[Any]:
-    if _kind(estimator) != "Pipeline":
+def steps_of(estimator: object) -> list[Any]:
+    """The steps of a pipeline; any other estimator is its own only step."""
+    if known(estimator) != "Pipeline":
         return [estimator]
     return [step for _, step in cast("list[tuple[str, object]]", cast("Any", estimator).steps) if step != "passthrough"]
 
 
+def _as_dense(steps: Sequence[object], final: object, signature: Signature) -> bool:
+    """Whether the last step would answer the same to a dense matrix of float64 as to what scikit-learn hands to it.
+
+    To XGBoost, a zero that a sparse matrix leaves out is a missing value. StandardScaler multiplies a sparse matrix
+    where it divides a dense one. Whole numbers that no step has made floats are float32 to LightGBM when they come as
+    an array, and a linear model adds them up in another order.
+    """
+    mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
+    module = type(final).__module__.partition(".")[0]
+    if mixed and cast("Any", steps[0]).sparse_output_:
+        return len(steps) == 1 and module != "xgboost"
+    whole = not mixed and {column.kind for column in signature.columns} <= WHOLE
+    if mixed:
+        parts = cast("list[tuple[str, object, list[str]]]", cast("Any", steps[0]).transformers_)
+        kinds = {column.name: column.kind for column in signature.columns}
+        whole = all(
+            fitted == "drop" or (all(kinds.get(name) in WHOLE for name in chosen) and not _makes_floats(fitted))
+            for _, fitted, chosen in parts
+        )
+    if not whole or any(map(_makes_floats, steps[mixed:])):
+        return True
+    if module == "lightgbm":
+        return signature.named and not mixed
+    return known(final) in FORESTS | TREES or module == "xgboost"
+
+
+def _makes_floats(fitted: object) -> bool:
+    return any(
+        known(step) == "StandardScaler" or (known(step) == "SimpleImputer" and step.strategy in {"mean", "median"})
+        for step in steps_of(fitted)
+    )
+
+
 def _numbers(signature: Signature, first: object) -> Encode | None:
     """A matrix of float64 from a table that holds numbers alone."""
+    if not known(first):
+        return None
     trees = boosted(first, "predict")
     names: object = trees.names if trees else getattr(first, "feature_names_in_", None)
     if signature.named and names is not None and list(cast("Matrix", names)) != signature.names:
@@ -107,7 +136,7 @@ def _columns(transformer: object, signature: Signature) -> Encode | None:
     for _, fitted, chosen in cast("list[tuple[str, object, Any]]", cast("Any", transformer).transformers_):
         if fitted == "drop":
             continue
-        if not isinstance(chosen, (list, tuple)) or not set(cast("list[object]", chosen)) <= at.keys():
+        if not isinstance(chosen, (list, tuple)) or not chosen or not set(cast("list[object]", chosen)) <= at.keys():
             return None
         places = [at[name] for name in cast("list[str]", chosen)]
         kinds = {signature.columns[place].kind for place in places}
@@ -125,7 +154,7 @@ def _columns(transformer: object, signature: Signature) -> Encode | None:
 
 def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
     """Numeric columns, after one step or a pipeline of them."""
-    steps = [_transform(step) for step in _steps(fitted)]
+    steps = [_transform(step) for step in steps_of(fitted)]
     if None in steps:
         return None
 
@@ -139,20 +168,18 @@ def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
 
 
 def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
-    """Words as numbers, for encoders without options of their own."""
-    encoder, kind = cast("Any", fitted), _kind(fitted)
-    if kind not in {"OneHotEncoder", "OrdinalEncoder"} or np.dtype(encoder.dtype) != np.float64:
+    """Words as numbers."""
+    encoder, kind = cast("Any", fitted), known(fitted)
+    if kind not in {"OneHotEncoder", "OrdinalEncoder"}:
         return None
-    plain = encoder.min_frequency is None and encoder.max_categories is None
-    categories = [list(cast("Matrix", known)) for known in encoder.categories_]
-    if not plain or not all(isinstance(word, str) for word in chain.from_iterable(categories)):
+    stored = cast("list[Matrix]", encoder.categories_)
+    if not all(words.dtype == object and all(isinstance(word, str) for word in words) for words in stored):
         return None
-    if kind == "OrdinalEncoder":
-        return _ordinal(encoder, categories)
-    return _one_hot(encoder, categories) if encoder.drop is None else None
+    categories: list[list[str]] = [list(words) for words in stored]
+    return _ordinal(encoder, categories) if kind == "OrdinalEncoder" else _one_hot(encoder, categories)
 
 
-def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix] | None:
+def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
     """The place of each word among those known."""
     encoder = cast("Any", fitted)
     refuses: bool = encoder.handle_unknown == "error"
@@ -168,11 +195,9 @@ def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]
     return encode
 
 
-def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix] | None:
+def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
     """Zeros and a one for each word; an unknown one is all zeros."""
     encoder = cast("Any", fitted)
-    if encoder.handle_unknown not in {"ignore", "error"}:
-        return None
     refuses: bool = encoder.handle_unknown == "error"
     starts = list(accumulate(map(len, categories), initial=0))
     width = starts.pop()
@@ -196,20 +221,18 @@ def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]
 
 
 def _transform(step: object) -> Step | None:
-    fitted = cast("Any", step)
-    if _kind(step) == "FunctionTransformer" and fitted.func is None and not fitted.validate:
+    fitted, kind = cast("Any", step), known(step)
+    if kind == "FunctionTransformer":
         return lambda matrix: matrix
-    if _kind(step) == "StandardScaler":
+    if kind == "StandardScaler":
         return _scaled(fitted.mean_ if fitted.with_mean else None, fitted.scale_ if fitted.with_std else None)
-    if _kind(step) == "SimpleImputer" and not fitted.add_indicator and _is_nan(fitted.missing_values):
+    if kind == "SimpleImputer":
         fill = np.asarray(fitted.statistics_)
         # A column without any value to go by is left out, or not: that is scikit-learn's to say.
-        return None if fill.dtype.kind != "f" or np.isnan(fill).any() else lambda matrix: _fill(matrix, fill)
+        if fill.dtype.kind != "f" or np.isnan(fill).any() or getattr(step, "_fill_dtype", None) != np.float64:
+            return None
+        return lambda matrix: _fill(matrix, fill)
     return None
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and isnan(value)
 
 
 def _fill(matrix: Matrix, fill: Matrix) -> Matrix:
@@ -226,9 +249,9 @@ def _scaled(mean: Matrix | None, scale: Matrix | None) -> Step:
 
 def _trees(final: object, method: str) -> Decide | None:
     fitted = cast("Any", final)
-    if _kind(final) in FORESTS:
+    if known(final) in FORESTS:
         trees = cast("list[Tree]", [tree.tree_ for tree in fitted.estimators_])
-    elif _kind(final) in TREES:
+    elif known(final) in TREES:
         trees = cast("list[Tree]", [fitted.tree_])
     else:
         return None
@@ -253,14 +276,14 @@ def _trees(final: object, method: str) -> Decide | None:
 
 
 def _boosted(final: object, method: str) -> Decide | None:
-    known = boosted(final, method)
-    return (lambda matrix, _: known.answer(matrix)) if known else None
+    trees = boosted(final, method)
+    return (lambda matrix, _: trees.answer(matrix)) if trees else None
 
 
 def _linear(final: object, method: str, *, named: bool) -> Decide | None:
     """A product for each request: in which order it is added up depends on how many rows there are."""
     compute = _regression(final) if method == "predict" else None
-    if _kind(final) == "LogisticRegression":
+    if known(final) == "LogisticRegression" and _dense(final):
         compute = _logistic(final, method)
     if compute is None:
         return None
@@ -275,11 +298,15 @@ def _linear(final: object, method: str, *, named: bool) -> Decide | None:
 
 
 def _regression(final: object) -> Step | None:
-    if _kind(final) not in REGRESSIONS:
+    if known(final) not in REGRESSIONS or not _dense(final):
         return None
     fitted = cast("Any", final)
     weights, intercept = cast("Matrix", fitted.coef_).T, fitted.intercept_
     return lambda part: part @ weights + intercept
+
+
+def _dense(linear: object) -> bool:
+    return isinstance(getattr(linear, "coef_", None), np.ndarray)
 
 
 def _logistic(final: object, method: str) -> Step | None:

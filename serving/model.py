@@ -1,6 +1,7 @@
 """A model version from disk to its first prediction."""
 
 import importlib
+import json
 import logging
 import pickle
 import threading
@@ -8,32 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 import yaml
 
 from serving.answers import Answer
 from serving.boosted import predicting, restored, saves_itself
-from serving.estimators import Rows, UnsureError, taken_apart
+from serving.estimators import Rows, taken_apart
 from serving.failure import ServingError
 from serving.forms import Forms, Row, forms_of
 from serving.frames import on_frames
-from serving.signature import Kind, Signature, read_signature
+from serving.probes import agree, probes
+from serving.signature import Signature, read_signature
 
 LOG = logging.getLogger("serving")
 EXAMPLE = "serving_input_example.json"
 # By what loads it, the flavour that says how one object was saved.
 FLAVORS = {"mlflow.sklearn": "sklearn", "mlflow.lightgbm": "lightgbm", "mlflow.xgboost": "xgboost"}
 METHODS = frozenset({"predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba"})
-# What every way must agree on, besides the model's own example.
-PROBES: Mapping[Kind, Sequence[Any]] = {
-    "double": (0.0, 1.0, -1.0, 0.37, 12.5, 1234.5, -7e4),
-    "float": (0.0, 1.0, -1.0, 0.25, 12.5, 1234.5, -7e4),
-    "long": (0, 1, -1, 3, 12, 1234, -70_000),
-    "integer": (0, 1, -1, 3, 12, 1234, -70_000),
-    "boolean": (True, False, False, True, True, False, True),
-    "string": ("a", "b", "", "c", "a", "d", "e"),
-}
+# Packages whose estimators, and functions, look at nothing but the values of a table.
+PLAIN = frozenset({
+    "_codecs", "builtins", "collections", "copyreg", "lightgbm", "numpy", "scipy", "sklearn", "xgboost"
+})  # fmt: skip
 
 
 class _Mlflow(Protocol):
@@ -84,9 +81,7 @@ class Model:
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         """The least and the largest value of each feature in training, if its metadata hold them."""
-        metadata = cast("dict[str, Any]", self.metadata.get("metadata") or {})
-        stored = cast("dict[str, tuple[float, float]]", metadata.get("feature_ranges") or {})
-        return {name: (float(least), float(largest)) for name, (least, largest) in stored.items()}
+        return ranges_of(self.metadata)
 
     def left_to_mlflow(self, content_type: str | None, body: bytes) -> Answer:
         """The answer of MLflow's own functions to any request, a refusal included."""
@@ -100,6 +95,19 @@ class Model:
         with self._lock:
             self._pyfunc = self._pyfunc or self.make_pyfunc()
         return self._pyfunc
+
+
+def ranges_of(metadata: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
+    """The least and the largest value of each feature in training, where the model's metadata hold two numbers."""
+    own: object = metadata.get("metadata")
+    stored = cast("dict[object, object]", own).get("feature_ranges") if isinstance(own, dict) else None
+    ranges = dict[str, tuple[float, float]]()
+    for name, found in (cast("dict[object, object]", stored) if isinstance(stored, dict) else {}).items():
+        pair = cast("list[object]", found) if isinstance(found, list | tuple) else []
+        numbers = [float(one) for one in pair if isinstance(one, int | float)]
+        if len(numbers) == len(pair) == 2:
+            ranges[str(name)] = (numbers[0], numbers[1])
+    return ranges
 
 
 def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
@@ -121,14 +129,20 @@ def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
 
 
 def _is_one_object(metadata: Mapping[str, Any]) -> bool:
-    """Nothing but one object of scikit-learn's, LightGBM's or XGBoost's, without code of its own."""
+    """Nothing but one object of scikit-learn's, LightGBM's or XGBoost's, without code of its own.
+
+    MLflow's wrapper of XGBoost hands params on to `predict`, also those that the signature alone gives.
+    """
     function = metadata["flavors"]["python_function"]
-    flavor = metadata["flavors"].get(FLAVORS.get(function["loader_module"]), {})
+    name: str = FLAVORS.get(function["loader_module"], "")
+    flavor = metadata["flavors"].get(name, {})
+    signature = cast("dict[str, Any]", metadata.get("signature") or {})
     return (
         bool(flavor)
         and not function.get("code")
         and not flavor.get("code")
-        and function.get("predict_fn", "predict") in METHODS
+        and function.get("predict_fn", "predict") in (METHODS if name == "sklearn" else {"predict"})
+        and not (name == "xgboost" and json.loads(signature.get("params") or "null"))
         and (
             saves_itself(flavor.get("model_class", ""))
             or flavor.get("serialization_format") in {"skops", "cloudpickle", "pickle"}
@@ -136,31 +150,54 @@ def _is_one_object(metadata: Mapping[str, Any]) -> bool:
     )
 
 
-def _restored(folder: Path, flavor: Mapping[str, Any]) -> object:
-    """The object, as MLflow restores it."""
+class _Unpickler(pickle.Unpickler):
+    """Notes the packages that the object's code comes from."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.packages = set[str]()
+
+    def find_class(self, module_name: str, global_name: str, /) -> object:
+        """The class or function of that name."""
+        self.packages.add(module_name.partition(".")[0])
+        return super().find_class(module_name, global_name)
+
+
+def _restored(folder: Path, flavor: Mapping[str, Any]) -> tuple[object, bool]:
+    """The object, as MLflow restores it, and whether all code in it comes from PLAIN packages."""
     file = folder / flavor.get("pickled_model", flavor.get("data", ""))
     if saves_itself(kind := flavor.get("model_class", "")):
-        return restored(kind, file)
+        return restored(kind, file), True
     if flavor["serialization_format"] == "skops":
-        return importlib.import_module("skops.io").load(file, trusted=flavor.get("skops_trusted_types"))
-    return cast("object", pickle.loads(file.read_bytes()))  # what cloudpickle wrote, too
+        trusted = cast("list[str]", flavor.get("skops_trusted_types") or [])
+        plain = {name.partition(".")[0] for name in trusted} <= PLAIN
+        return importlib.import_module("skops.io").load(file, trusted=trusted), plain
+    with file.open("rb") as content:
+        unpickler = _Unpickler(content)  # reads what cloudpickle wrote, too
+        estimator = cast("object", unpickler.load())
+    return estimator, unpickler.packages <= PLAIN
 
 
 def _one_object(folder: Path, metadata: Mapping[str, Any]) -> Model:
     """Without MLflow, as long as nobody asks for what only MLflow can say."""
     function = metadata["flavors"]["python_function"]
-    estimator = _restored(folder, metadata["flavors"][FLAVORS[function["loader_module"]]])
-    predict_in_one_thread(estimator)
+    estimator, plain = _restored(folder, metadata["flavors"][FLAVORS[function["loader_module"]]])
     name: str = function.get("predict_fn", "predict")
+    if not plain and name != "predict":
+        return _any(folder, metadata)  # MLflow gives params to such a function, if it takes them
+    predict_in_one_thread(estimator)
     method = predicting(estimator, name)
     signature = read_signature(metadata)
-    forms = forms_of(signature, rows_alone=True)
+    # Code of others may look at a table's index, which only MLflow's own functions keep.
+    forms = forms_of(signature, rows_alone=plain)
     ways: list[Rows] = []
     if signature and forms:
         ways = [on_frames(method, signature)]
-        apart = taken_apart(estimator, name, signature)
-        if apart and agree(apart, ways[0], _probes(folder, forms, signature)):
-            ways.insert(0, apart)
+        example = folder / EXAMPLE
+        rows = (forms.rows(example.read_bytes()) if example.is_file() else None) or []
+        quick = _quick(estimator, name, signature)
+        if quick and agree(quick, probes(estimator, signature, ranges_of(metadata), rows)):
+            ways.insert(0, quick[0][0])
     return Model(
         forms=forms,
         ways=ways,
@@ -169,6 +206,21 @@ def _one_object(folder: Path, metadata: Mapping[str, Any]) -> Model:
         metadata=metadata,
         make_pyfunc=lambda: mlflow_protocol().wrap(folder, method),
     )
+
+
+def _quick(estimator: object, name: str, signature: Signature) -> list[tuple[Rows, Rows]]:
+    """The quick way, if there is one, beside the sure one that it must agree with.
+
+    A classifier's labels tell little, so that its probabilities are compared as well.
+    """
+    names = ["predict", "predict_proba"] if name == "predict" and hasattr(estimator, "predict_proba") else [name]
+    try:
+        apart = [(taken_apart(estimator, one, signature), one) for one in names]
+    except Exception:
+        LOG.debug("the model is not taken apart", exc_info=True)
+        return []
+    quick = [(rows, on_frames(predicting(estimator, one), signature)) for rows, one in apart if rows]
+    return quick if apart[0][0] else []
 
 
 def _any(folder: Path, metadata: Mapping[str, Any]) -> Model:
@@ -186,42 +238,21 @@ def _any(folder: Path, metadata: Mapping[str, Any]) -> Model:
 def _underneath(pyfunc: _Pyfunc) -> object:
     try:
         return pyfunc.get_raw_model()
-    except NotImplementedError:
-        return None  # not every flavour has something underneath
+    except Exception:  # not every flavour has something underneath
+        LOG.debug("the model shows nothing underneath", exc_info=True)
+        return None
 
 
 def predict_in_one_thread(estimator: object) -> None:
     """Requests run side by side; threads inside one of them would only wait for each other."""
-    if isinstance(estimator, _Estimator):
-        estimator.set_params(**{name: 1 for name in estimator.get_params() if name.split("__")[-1] == "n_jobs"})
-
-
-def _probes(folder: Path, forms: Forms, signature: Signature) -> list[Row]:
-    example = folder / EXAMPLE
-    known = forms.rows(example.read_bytes()) if example.is_file() else None
-    return [*(known or []), *zip(*(PROBES[column.kind] for column in signature.columns), strict=True)]
-
-
-def agree(quick: Rows, sure: Rows, rows: Sequence[Row]) -> bool:
-    """Whether both give the same answers, to the last bit, to the rows one by one and all together."""
+    if not isinstance(estimator, _Estimator):
+        return
     try:
-        for some in ([row] for row in rows):
-            _compare(quick, sure, some, [1])
-        _compare(quick, sure, rows, [len(rows)])
-        _compare(quick, sure, rows, [2, len(rows) - 2])
+        threads = {name: 1 for name in estimator.get_params() if name.split("__")[-1] == "n_jobs"}
+        if threads:  # some estimators, CatBoost's among them, refuse to be set at all once they are fitted
+            estimator.set_params(**threads)
     except Exception:
-        LOG.warning("a quicker way is not taken", exc_info=True)
-        return False
-    return True
-
-
-def _compare(quick: Rows, sure: Rows, rows: Sequence[Row], sizes: Sequence[int]) -> None:
-    try:
-        answers = quick(rows, sizes)
-    except UnsureError:
-        return  # it is the other's turn then
-    if repr(answers) != repr(sure(rows, sizes)):
-        raise ValueError("its answers are others")
+        LOG.warning("the model decides on its threads itself", exc_info=True)
 
 
 def _line(error: Exception) -> str:

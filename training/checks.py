@@ -5,15 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from training.columns import RULES, shown
 from training.metrics import Predictions, measure
 from training.project import Column, Project, Target
 
-RULES = {
-    "integer": "where a whole number must stand",
-    "number": "where a number must stand",
-    "category": "where a word must stand",
-    "time": "where a time (ISO 8601) must stand",
-}
 # A feature that ranks the labels this well by itself is the answer in other words, or was written after it.
 LEAK = 0.999
 LEAST_ROWS_FOR_A_LEAK, ROWS_LOOKED_AT = 50, 50_000
@@ -21,20 +16,20 @@ ROWS_PER_WORD = 20
 
 
 def problems(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> Iterator[str]:
-    """All that is wrong with the columns of a table that has rows; integers are still float64."""
-    found = [problem for column in project.columns for problem in _column(columns[column.name], column)]
-    found += _label(columns[project.target.name], project.target)
-    if by := project.split.by:
+    """Yield all that is wrong with the columns that could be read, of a table that has rows."""
+    found = [
+        problem
+        for column in project.columns
+        if column.name in columns
+        for problem in _column(columns[column.name], column)
+    ]
+    if project.target.name in columns:
+        found += _label(columns[project.target.name], project.target)
+    if (by := project.split.by) in columns:
         found += _there(by, columns[by], "for rows to be divided by it")
     yield from found
-    if not found:
+    if not found and set(project.features) | {project.target.name} <= columns.keys():
         yield from _leaks(columns, project)
-
-
-def unreadable(name: str, kind: str, texts: "pd.Series[Any]") -> Iterator[str]:
-    """Which text is no number, or no time."""
-    read = pd.to_datetime(texts, errors="coerce") if kind == "time" else pd.to_numeric(texts, errors="coerce")
-    yield from _first(read.isna() & texts.notna(), texts, name, RULES[kind])
 
 
 def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
@@ -56,8 +51,6 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
 
 
 def _numbers(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
-    if column.kind == "integer":
-        yield from _first(values % 1 > 0, values, column.name, RULES["integer"])
     yield from _first(values.abs() == float("inf"), values, column.name, "where a finite number must stand")
     if column.at_least is not None:
         yield from _first(values < column.at_least, values, column.name, f"and must be at least {column.at_least:g}")
@@ -68,7 +61,7 @@ def _numbers(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
 def _words(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
     if column.categories and (strange := sorted(set(_occurring(values)) - set(column.categories))):
         yield (
-            f"the column {column.name} holds {', '.join(strange[:5])}, and may hold only "
+            f"the column {column.name} holds {', '.join(map(shown, strange[:5]))}, and may hold only "
             f"{', '.join(column.categories)}; correct the file, or add it to the project"
         )
 
@@ -78,7 +71,7 @@ def _label(labels: "pd.Series[Any]", target: Target) -> Iterator[str]:
     counts = labels.value_counts()
     if strange := [word for word in _occurring(labels) if word not in target.labels]:
         yield (
-            f"the column {target.name} holds {', '.join(strange[:5])}, and may hold only "
+            f"the column {target.name} holds {', '.join(map(shown, strange[:5]))}, and may hold only "
             f"{' or '.join(target.labels)}; correct the file"
         )
         return
@@ -132,10 +125,11 @@ def _occurring(values: "pd.Series[Any]") -> list[str]:
 
 def _first(wrong: "pd.Series[bool]", values: "pd.Series[Any]", name: str, rule: str) -> Iterator[str]:
     """A sentence about the first of the wrong values, if there is one."""
-    if not wrong.any():
+    rows = wrong.fillna(value=False).to_numpy(dtype=bool)
+    if not rows.any():
         return
-    row = int(wrong.to_numpy().argmax())
+    row = int(rows.argmax())
     value = values.iloc[row]
-    shown = "nothing" if pd.isna(value) else f"'{value:g}'" if isinstance(value, float) else f"'{value}'"
-    more = f" ({int(wrong.sum())} such rows)"
-    yield f"the column {name} holds {shown} {rule}, in row {row + 1} of {len(values)}{more}; correct the file"
+    held = "nothing" if pd.isna(value) else f"'{shown(value)}'"
+    more = f" ({int(rows.sum())} such rows)"
+    yield f"the column {name} holds {held} {rule}, in row {row + 1} of {len(values)}{more}; correct the file"

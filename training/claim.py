@@ -11,7 +11,7 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from training.stages import Step
 from training.versions import Client
@@ -65,7 +65,7 @@ class Claim(BaseModel):
     asked: str
     """What was asked for, in words: the same words are the same request."""
     by: str
-    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     holder: Holder = Field(default_factory=this_process)
     steps: tuple[Step, ...] = ()
 

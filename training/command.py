@@ -38,7 +38,7 @@ def run(words: Sequence[str]) -> int:
         dataset=options.data,
         model=model,
         experiment=model,
-        parameters=json.dumps({name.lower(): value for name, value in parameters.items()}),
+        parameters=json.dumps(parameters),
         requester=getpass.getuser(),
         **_commit(),
         **({"mlflow_tracking_uri": options.mlflow} if options.mlflow else local_store()),

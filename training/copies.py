@@ -14,7 +14,7 @@ import mlflow
 from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 
-from training import tracking, versions
+from training import filters, tracking, versions
 from training.digest import MODEL_DIGEST, digest
 from training.stages import RECORDS, VALIDATED_AGAINST
 from training.versions import Client
@@ -100,8 +100,8 @@ def _run(client: Client, target: _Target, version: ModelVersion, lineage: Mappin
     """A run with the metrics and parameters of the one that made the version: for nobody trained it there."""
     experiment = target.get_experiment_by_name(EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else target.create_experiment(EXPERIMENT)
-    wanted = " and ".join(f"tags.{key} = '{value}'" for key, value in lineage.items())
-    begun = target.search_runs([experiment_id], wanted)
+    wanted = filters.all_of(*(filters.equal(f"tags.{key}", value) for key, value in lineage.items()))
+    begun = [run for run in target.search_runs([experiment_id], wanted) if lineage.items() <= run.data.tags.items()]
     run_id = begun[0].info.run_id if begun else _begin(target, experiment_id, version, lineage)
     if version.run_id:
         told = client.get_run(version.run_id)

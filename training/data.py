@@ -5,8 +5,9 @@ Only what is declared is kept, a column at a time and in the narrowest form: 8 b
 
 import codecs
 import csv
+import io
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -14,24 +15,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
-from pandas.api.types import union_categoricals
 from pyarrow import parquet
 
 from training import checks, source
+from training.columns import MISSING, ColumnReader
 from training.project import Project
 from training.source import DataError, StoreError
 
 __all__ = ["DataError", "Dataset", "StoreError", "load"]
 
-# Some exports, the original of the Telco table among them, write a missing number as a blank.
-MISSING = ["", " ", "NA", "N/A", "NaN", "nan", "NULL", "null"]
-ARROW = {
-    "integer": pa.float64(),  # so that a missing or a broken one can be told by its row
-    "number": pa.float64(),
-    "category": pa.dictionary(pa.int32(), pa.string()),
-    "time": pa.timestamp("us"),
-}
-BATCHES = 8  # joined at a time: pieces of few kilobytes that live as long as the reading would tear the heap
 HEADER = 1 << 20  # bytes in which the header of a CSV ends
 
 
@@ -55,82 +47,93 @@ def load(uri: str, project: Project[Any]) -> Dataset:
         DataError: it is not there, not readable, or not the declared table; all that is wrong, in one line.
         StoreError: S3 did not answer.
     """
-    kinds = _kinds(project)
+    columns = _columns(project)
     with source.stream(uri) as stream:
         read = _read_parquet if uri.endswith((".parquet", ".pq")) else _read_csv
-        present, columns = read(uri, stream, kinds)
+        present = read(uri, stream, columns)
         digest = stream.digest
-    if not len(columns[project.target.name]):
+    names = {column.name for column in columns}
+    unreadable = {column.name: list(column.problems()) for column in columns}
+    if not any(unreadable.values()) and not columns[0].rows:
         raise DataError(f"{uri} has a header and no rows; give a table with rows")
-    if wrong := list(checks.problems(columns, project)):
+    table = {name: columns.pop(0).series() for name in [column.name for column in columns]}
+    readable = {name: values for name, values in table.items() if not unreadable[name]}
+    wrong = [problem for found in unreadable.values() for problem in found] + list(checks.problems(readable, project))
+    if wrong:
         more = f"; and {len(wrong) - 5} problems more" if len(wrong) > 5 else ""
         raise DataError(f"{uri}: {'; '.join(wrong[:5])}{more}")
-    for column in project.columns:
-        if column.kind == "integer":
-            columns[column.name] = columns[column.name].astype("int64")
     return Dataset(
         uri=uri,
         digest=digest,
-        table=pd.DataFrame(columns, copy=False),
-        ignored=tuple(name for name in present if name not in kinds),
+        table=pd.DataFrame(table, copy=False),
+        ignored=tuple(name for name in present if name not in names),
     )
 
 
-Columns = dict[str, "pd.Series[Any]"]
+Columns = list[ColumnReader]
 
 
-def _kinds(project: Project[Any]) -> dict[str, str]:
+def _columns(project: Project[Any]) -> Columns:
     """What to read: features, label, and what rows are divided by."""
-    kinds: dict[str, str] = {column.name: column.kind for column in project.columns} | {project.target.name: "category"}
-    if project.split.by:
-        kinds.setdefault(project.split.by, "time" if project.split.how == "time" else "category")
-    return kinds
+    made = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
+    made.append(ColumnReader(project.target.name, "category", project.target.labels, is_label=True))
+    if project.split.by and project.split.by not in {column.name for column in made}:
+        made.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category"))
+    return made
 
 
-def _read_csv(uri: str, stream: source.Stream, kinds: Mapping[str, str]) -> tuple[list[str], Columns]:
-    present = _header(uri, stream, kinds)
+def _read_csv(uri: str, stream: source.Stream, columns: Columns) -> list[str]:
+    """Read every column as text: what a text means is decided in one place, for CSV and Parquet."""
+    present = _header(uri, stream)
+    _check_names(uri, present, columns)
+    texts = {column.name: pa.string() for column in columns}
     try:
-        return present, _gather(_csv_batches(stream, {name: ARROW[kind] for name, kind in kinds.items()}), kinds)
+        batches = arrow_csv.open_csv(
+            pa.PythonFile(stream, mode="r"),
+            read_options=arrow_csv.ReadOptions(block_size=source.BLOCK, use_threads=False, column_names=present),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=texts, include_columns=list(texts), null_values=MISSING, strings_can_be_null=True
+            ),
+        )
+        for batch in batches:
+            _add(batch, columns)
     except pa.ArrowInvalid as error:
-        raise _csv_fault(uri, str(error), kinds) from error
-
-
-def _header(uri: str, stream: source.Stream, kinds: Mapping[str, str]) -> list[str]:
-    beginning = stream.peek(HEADER)
-    if not beginning.strip():
-        raise DataError(f"{uri} is empty; give a CSV with a header line and rows")
-    try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(uri) from error
-    present = next(csv.reader(line for line in text.splitlines() if line.strip()))
-    _check_names(uri, present, kinds)
+        raise _csv_fault(uri, str(error)) from error
     return present
 
 
-def _csv_batches(stream: source.Stream, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    yield from arrow_csv.open_csv(
-        pa.PythonFile(stream, mode="r"),
-        read_options=arrow_csv.ReadOptions(block_size=source.BLOCK, use_threads=False),
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=types, include_columns=list(types), null_values=MISSING, strings_can_be_null=True
-        ),
-    )
+def _header(uri: str, stream: source.Stream) -> list[str]:
+    """Take the header off the stream and return the names in it; a quoted name may hold line breaks."""
+    beginning = stream.peek(HEADER)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(uri) from error
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    lines = io.StringIO(text.removeprefix(mark), newline="")
+    try:
+        rows = (names for names in csv.reader(iter(lines.readline, "")) if any(map(str.strip, names)))
+        names = next(rows, None)
+    except csv.Error as error:
+        raise DataError(f"{uri} has no header that can be read: {error}; give a CSV with a header line") from error
+    if names is None:
+        raise DataError(f"{uri} is empty; give a CSV with a header line and rows")
+    stream.read(len((mark + text.removeprefix(mark)[: lines.tell()]).encode()))
+    return names
 
 
-def _csv_fault(uri: str, said: str, kinds: Mapping[str, str]) -> DataError:
-    """What Arrow means, in words of the file; for a value that does not fit, the file is read once more as text."""
+def _add(batch: pa.RecordBatch, columns: Columns) -> None:
+    for column in columns:
+        column.add(batch.column(column.name))
+
+
+def _csv_fault(uri: str, said: str) -> DataError:
+    """What Arrow means, in words of the file."""
     if "Empty CSV" in said:
         return DataError(f"{uri} has a header and no rows; give a table with rows")
     if "UTF8" in said:
         return _not_utf8(uri)
-    if "conversion error" in said:
-        typed = {name: kind for name, kind in kinds.items() if kind != "category"}
-        with source.stream(uri) as stream:
-            texts = _gather(_csv_batches(stream, dict.fromkeys(typed, pa.string())), typed)
-        wrong = [problem for name, kind in typed.items() for problem in checks.unreadable(name, kind, texts[name])]
-        return DataError(f"{uri}: {'; '.join(wrong) or said}")
     return DataError(f"{uri} is not a CSV: {' '.join(said.split())}; every line needs the header's number of fields")
 
 
@@ -148,58 +151,28 @@ def _not_utf8(uri: str) -> DataError:
     return DataError(f"{uri} is not UTF-8; save the file as UTF-8")
 
 
-def _read_parquet(uri: str, stream: source.Stream, kinds: Mapping[str, str]) -> tuple[list[str], Columns]:
+def _read_parquet(uri: str, stream: source.Stream, columns: Columns) -> list[str]:
     with tempfile.TemporaryFile() as file:
         stream.copy_to(file)  # a Parquet is read from its end, and the digest is of all of it
         if not file.tell():
             raise DataError(f"{uri} is empty (0 bytes); give a Parquet file with rows")
         try:
-            opened = parquet.ParquetFile(file)
+            # As nanoseconds, which is the default, INT96 times before 1678 and after 2262 would become others.
+            opened = parquet.ParquetFile(file, coerce_int96_timestamp_unit="us")
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{uri} is not a Parquet file: {error}; write it again") from error
         present = opened.schema_arrow.names
-        _check_names(uri, present, kinds)
-        return present, _gather(_parquet_batches(uri, opened, kinds), kinds)
+        _check_names(uri, present, columns)
+        try:
+            for batch in opened.iter_batches(columns=[column.name for column in columns]):
+                _add(batch, columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{uri} is a damaged Parquet file: {error}; write it again") from error
+        return present
 
 
-def _parquet_batches(uri: str, opened: parquet.ParquetFile, kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    for batch in opened.iter_batches(columns=list(kinds)):
-        columns = {name: _cast(uri, name, kind, batch.column(name)) for name, kind in kinds.items()}
-        yield pa.RecordBatch.from_pydict(columns)
-
-
-def _cast(uri: str, name: str, kind: str, values: pa.Array) -> pa.Array:
-    try:
-        if kind == "category":
-            return values.cast(pa.string()).dictionary_encode()
-        return values.cast(ARROW[kind], safe=kind != "time")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(
-            f"{uri}: the column {name} is of type {values.type} {checks.RULES[kind]}: {error}; correct the file"
-        ) from error
-
-
-def _gather(batches: Iterator[pa.RecordBatch], kinds: Mapping[str, str]) -> Columns:
-    """Each column in one piece. A batch's words become codes at once: its texts are not kept."""
-    pieces: dict[str, list[pd.Series[Any]]] = {name: [] for name in kinds}
-    recent: dict[str, list[pd.Series[Any]]] = {name: [] for name in kinds}
-    for batch in batches:
-        for name, there in recent.items():
-            there.append(batch.column(name).to_pandas())
-            if len(there) == BATCHES:
-                pieces[name].append(_joined(there, kinds[name]))
-                there.clear()
-    return {name: _joined(pieces.pop(name) + recent.pop(name), kind) for name, kind in kinds.items()}
-
-
-def _joined(pieces: "list[pd.Series[Any]]", kind: str) -> "pd.Series[Any]":
-    if kind != "category":
-        return pd.concat(pieces, ignore_index=True) if pieces else pd.Series(dtype="float64")
-    categories = [piece.cat.rename_categories(list(piece.cat.categories)) for piece in pieces]
-    return pd.Series(union_categoricals(categories, sort_categories=True) if pieces else pd.Categorical([]))
-
-
-def _check_names(uri: str, present: Sequence[str], kinds: Mapping[str, str]) -> None:
+def _check_names(uri: str, present: Sequence[str], columns: Columns) -> None:
+    kinds = [column.name for column in columns]
     if doubled := sorted({name for name in kinds if present.count(name) > 1}):
         raise DataError(f"{uri} has the column {', '.join(doubled)} more than once; leave one of each")
     missing = [name for name in kinds if name not in present]

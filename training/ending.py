@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from training.claim import BusyError
 from training.data import DataError, StoreError
+from training.output import outlive_the_reader
 from training.project import ProjectError
 from training.settings import SettingsError
 from training.stages import RefusedError
@@ -46,6 +47,7 @@ def run(command: Callable[[], str], *, leave: Path | None = None) -> int:
         command: gives the sentence for when all went well.
         leave: a file that holds the sentence afterwards, if it is there already: Kubernetes' termination log.
     """
+    outlive_the_reader()
     try:
         code, sentence = DONE, command()
     except Exception as error:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from training import metrics, plots, reference_profile
+from training.extras import Extras
 from training.project import Classifier, Project
 from training.source import DataError
 
@@ -22,8 +23,8 @@ class Evaluation:
     """How a model does on the rows held out, each metric with its interval."""
 
     estimates: Mapping[str, metrics.Estimate]
-    profile: Path
-    """The reference profile, as JSON."""
+    profile: Path | None
+    """The reference profile, as JSON; None where it could not be made."""
     ranges: Mapping[str, Sequence[float]]
     """The least and the largest value that the model has learnt from, of every number."""
 
@@ -41,9 +42,11 @@ class Evaluation:
 
 
 def evaluate(
-    project: Project[Any], model: Classifier, known: pd.DataFrame, unseen: pd.DataFrame, folder: Path
+    project: Project[Any], model: Classifier, known: pd.DataFrame, unseen: pd.DataFrame, *, folder: Path, extras: Extras
 ) -> Evaluation:
     """The folder holds pictures, feature importance, reference profile and the versions of all packages.
+
+    A part that cannot be made is left out and noted in `extras`.
 
     Raises:
         DataError: the rows held out have one label alone.
@@ -55,15 +58,23 @@ def evaluate(
         )
     folder.mkdir(parents=True)
     estimates = metrics.estimate(predictions, project.split.seed)
-    importance = _importance(project, model, unseen)
-    plots.draw(folder, project.target.labels, predictions, estimates["roc_auc"], importance)
+    importance: Mapping[str, float] = {}
+    with extras.attempt("feature importance"):
+        importance = _importance(project, model, unseen)
+        _write(folder / "feature_importance.json", importance)
+    with extras.attempt("pictures"):
+        plots.draw(folder, project.target.labels, predictions, estimates["roc_auc"], importance)
     profile = folder / "reference_profile.json"
-    described = reference_profile.describe(project, known, predictions)
-    _write(profile, described)
-    _write(folder / "feature_importance.json", importance)
-    installed = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
-    (folder / "environment.txt").write_text("\n".join(installed) + "\n")
-    return Evaluation(estimates=estimates, profile=profile, ranges=reference_profile.ranges(described))
+    with extras.attempt("reference profile"):
+        _write(profile, reference_profile.describe(project, known, predictions))
+    with extras.attempt("list of packages"):
+        installed = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
+        (folder / "environment.txt").write_text("\n".join(installed) + "\n")
+    return Evaluation(
+        estimates=estimates,
+        profile=profile if profile.exists() else None,
+        ranges=reference_profile.ranges(project, known),
+    )
 
 
 def _importance(project: Project[Any], model: Classifier, unseen: pd.DataFrame) -> dict[str, float]:
@@ -85,4 +96,5 @@ def _importance(project: Project[Any], model: Classifier, unseen: pd.DataFrame) 
 
 
 def _write(file: Path, content: object) -> None:
-    file.write_text(json.dumps(content, indent=1))
+    text = json.dumps(content, indent=1)
+    file.write_text(text)

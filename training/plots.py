@@ -1,16 +1,18 @@
 """Pictures of how a model does, drawn into files without a display."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from training.metrics import Estimate, Predictions
 
-POINTS = 1_000
+POINTS, BARS = 1_000, 50
 
 
 class _Axes(Protocol):
@@ -28,13 +30,22 @@ class _Figure(Protocol):
     def savefig(self, path: Path) -> None: ...
 
 
+class _Matplotlib(Protocol):
+    def rc_context(self, rc: Mapping[str, object]) -> AbstractContextManager[None]: ...
+
+
+MATPLOTLIB = cast("_Matplotlib", mpl)
+
+
 def draw(
     folder: Path, labels: Sequence[str], predictions: Predictions, area: Estimate, importance: Mapping[str, float]
 ) -> None:
-    """The folder holds `confusion_matrix.png`, `roc.png` and `feature_importance.png`."""
-    _confusion(folder / "confusion_matrix.png", labels, predictions)
-    _roc(folder / "roc.png", predictions, area)
-    _importance(folder / "feature_importance.png", importance)
+    """The folder holds `confusion_matrix.png`, `roc.png` and, of the 50 most important, `feature_importance.png`."""
+    with MATPLOTLIB.rc_context({"text.parse_math": False}):  # a dollar in a name is a dollar
+        _confusion(folder / "confusion_matrix.png", labels, predictions)
+        _roc(folder / "roc.png", predictions, area)
+        if importance:
+            _importance(folder / "feature_importance.png", importance)
 
 
 def _figure(height: float = 4) -> tuple[_Figure, _Axes]:
@@ -67,7 +78,7 @@ def _roc(file: Path, predictions: Predictions, area: Estimate) -> None:
 
 
 def _importance(file: Path, importance: Mapping[str, float]) -> None:
-    ranked = sorted(importance, key=lambda name: importance[name])
+    ranked = sorted(importance, key=lambda name: importance[name])[-BARS:]
     figure, axes = _figure(1 + 0.25 * len(ranked))
     axes.barh(ranked, [importance[name] for name in ranked], color="tab:blue")
     axes.set(xlabel="loss of roc_auc when shuffled")

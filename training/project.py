@@ -119,6 +119,7 @@ class Rows:
 
 
 P = TypeVar("P", bound=Parameters)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,9 @@ class Project(Generic[P]):
             raise ProjectError(f"{self.split}: give `by` for time and group, and not for random")
         if taken := sorted(RUN_PARAMETERS & set(self.parameters.model_fields)):
             raise ProjectError(f"the parameters {', '.join(taken)} are what every run records; rename them")
+        folded = [name.casefold() for name in self.parameters.model_fields]
+        if alike := sorted(name for name in self.parameters.model_fields if folded.count(name.casefold()) > 1):
+            raise ProjectError(f"the parameters {', '.join(alike)} differ in case alone; rename them")
         if strange := sorted(set(self.slices) - {c.name for c in self.columns if c.kind == "category"}):
             raise ProjectError(f"slices {', '.join(strange)} are no declared categories; name some of the columns")
 
@@ -155,17 +159,34 @@ class Project(Generic[P]):
         return [column.name for column in self.columns]
 
 
+def named(project: Project[Any], values: Mapping[str, V]) -> dict[str, V]:
+    """Return the values by the project's own spelling of each name: a variable of the environment has no case.
+
+    Raises:
+        ProjectError: two names are one parameter.
+    """
+    spelled = {name.casefold(): name for name in project.parameters.model_fields}
+    found: dict[str, V] = {}
+    for name, value in values.items():
+        own = name if name in project.parameters.model_fields else spelled.get(name.casefold(), name)
+        if own in found:
+            raise ProjectError(f"the parameter {own} is given twice; give it once")
+        found[own] = value
+    return found
+
+
 def read_parameters(project: Project[P], values: Mapping[str, object], hidden: Mapping[str, object] | None = None) -> P:
     """The parameters, checked; no message shows a hidden one's value.
 
     Raises:
         ProjectError: a name is unknown, or a value is not what it must be; all in one line.
     """
+    hidden = named(project, hidden or {})
     try:
-        return project.parameters.model_validate({**values, **(hidden or {})})
+        return project.parameters.model_validate({**named(project, values), **hidden})
     except ValidationError as error:
         # Without the cause, which shows every value
-        raise ProjectError("; ".join(_parameter_sentences(project.parameters, error, hidden or {}))) from None
+        raise ProjectError("; ".join(_parameter_sentences(project.parameters, error, hidden))) from None
 
 
 def _parameter_sentences(

@@ -12,6 +12,7 @@ import argparse
 import getpass
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -166,9 +167,7 @@ def _conclusion(client: Client, request: Request) -> str:
     now = versions.standing(client, request.model, request.version)
     champion = f"@{CHAMPION} is version {now.champion}" if now.champion else f"there is no @{CHAMPION}"
     back = now.aliases.get(PREVIOUS)
-    way_back = (
-        f"; `python -m training.promote {request.model} --rollback` makes version {back} the champion" if back else ""
-    )
+    way_back = f"; `make rollback MODEL={shlex.quote(request.model)}` makes version {back} the champion" if back else ""
     if request.version is None:
         return f"{request.model}: {champion} again"
     return f"{request.model} version {request.version} stands at {now.stage}; {champion}{way_back}"
@@ -176,7 +175,10 @@ def _conclusion(client: Client, request: Request) -> str:
 
 def _request(asked: argparse.Namespace) -> Request:
     if asked.rollback == (asked.version is not None):
-        raise BadInputError("give VERSION and STAGE, or --rollback; for example churn-predictor 7 staging")
+        raise BadInputError(
+            "give VERSION and STAGE, or roll back; "
+            "write make promote MODEL=churn-predictor VERSION=7 STAGE=staging, or make rollback MODEL=churn-predictor"
+        )
     if asked.version is not None and asked.stage is None:
         raise BadInputError(f"give a STAGE after the version: {', '.join(Stage)}")
     if len(asked.why) > LONGEST:

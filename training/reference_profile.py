@@ -18,7 +18,8 @@ MOST_WORDS = 100
 def describe(project: Project[Any], known: pd.DataFrame, predictions: Predictions) -> Mapping[str, object]:
     """Of every feature, on the rows learnt from, and of the prediction, on the rows held out; made for JSON.
 
-    Numbers have quantiles and a histogram of 20 bins of equal width, words the counts of the 100 most frequent.
+    Numbers have quantiles and a histogram of 20 bins of equal width (fewer where floats
+    end), words the counts of the 100 most frequent.
     """
     labels = pd.Series(pd.Categorical.from_codes(predictions.predicted.astype("int8"), pd.Index(project.target.labels)))
     return {
@@ -35,9 +36,10 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
     }
 
 
-def ranges(profile: Mapping[str, Any]) -> dict[str, list[float]]:
+def ranges(project: Project[Any], known: pd.DataFrame) -> dict[str, list[float]]:
     """The least and the largest value of every number that has any, as a model server looks for them."""
-    return {name: [one["least"], one["most"]] for name, one in profile["features"].items() if "least" in one}
+    present = {column.name: known[column.name].dropna() for column in project.columns if column.kind != "category"}
+    return {name: [values.min().item(), values.max().item()] for name, values in present.items() if len(values)}
 
 
 def _words(values: "pd.Series[Any]") -> dict[str, object]:
@@ -58,7 +60,7 @@ def _numbers(values: "pd.Series[Any]", limits: tuple[float, float] | None = None
         present = present[~gaps]
     if not len(present):
         return {"missing": len(values)}
-    counts, edges = np.histogram(present, BINS, limits)
+    counts, edges = _histogram(present, limits)
     deviation = float(present.std())
     quantiles = np.quantile(present, list(QUANTILES), overwrite_input=True)
     return {
@@ -70,3 +72,17 @@ def _numbers(values: "pd.Series[Any]", limits: tuple[float, float] | None = None
         "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
     }
+
+
+def _histogram(
+    present: NDArray[np.float64], limits: tuple[float, float] | None
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    try:
+        return np.histogram(present, BINS, limits)
+    except ValueError:
+        # Large numbers that are near to each other have fewer floats between them than bins.
+        least, most = float(present.min()), float(present.max())
+        edges = np.unique(
+            [np.nextafter(least, -np.inf), *np.linspace(least, most, BINS - 1), np.nextafter(most, np.inf)]
+        )
+        return np.histogram(present, edges)

@@ -30,6 +30,12 @@ COLOURS = {
     Stage.PRODUCTION: "green", Stage.STAGING: "yellow", Stage.ARCHIVED: "dim", Stage.NONE: "",
     "passed": "green", "refused": "red",
 }  # fmt: skip
+HEADINGS = (
+    "model", "version", "stage", "aliases", *METRICS, "validation", "trained (UTC)", "commit", "served",
+)  # fmt: skip
+SPARE = ("commit", "accuracy", "f1", "trained (UTC)", "validation", "aliases")
+"""What a narrow terminal leaves out, in this order."""
+WIDE = 1000
 Served = Mapping[tuple[str, int], Sequence[str]]
 """The stacks that serve a version of a model."""
 
@@ -78,7 +84,7 @@ def _rows(client: Client, name: str, served: Served) -> Iterator[Row]:
             version=number,
             aliases=sorted(alias for alias, target in aliases.items() if target == number),
             stage=Standing(aliases=aliases, version=number, tags=found.tags).stage,
-            metrics={metric: float(found.tags[metric]) for metric in METRICS if metric in found.tags},
+            metrics=versions.measured(found, METRICS),
             validation=_validation(found),
             trained=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
             commit=found.tags.get("git_commit", "")[:12],
@@ -97,51 +103,63 @@ def _run(asked: argparse.Namespace) -> str:
     found = rows(client, asked.model, served)
     if asked.json:
         print(json.dumps([vars(row) | {"trained": row.trained.isoformat()} for row in found], indent=1))
-    elif found:
-        _console().print(_table(found))
-    pending = [f"{name}: {claim}" for name in {row.model for row in found} for claim in claims.standing(client, name)]
+        return ""
+    if found:
+        _print(found)
+    shown = {row.model for row in found}
+    if without := [name for name in asked.model or [one.name for one in versions.models(client)] if name not in shown]:
+        print(f"no version yet: {', '.join(without)}")
+    pending = [f"{name}: {claim}" for name in sorted(shown) for claim in claims.standing(client, name)]
     for line in pending:
         print(f"half done: {line}; the next promotion finishes it")
-    return "" if asked.json else f"{len(found)} versions of {len({row.model for row in found})} models"
+    return f"{len(found)} versions of {len(shown)} models"
 
 
-def _console() -> Console:
-    console = Console()
-    # In a log or a pipe there is no width to keep to: a table that is cut is of no use to grep.
-    return console if console.is_terminal else Console(width=200)
+def _print(found: Sequence[Row]) -> None:
+    """Print the table, on a terminal without the columns that do not fit; a file or a pipe gets all of them."""
+    console = Console(highlight=False)
+    table, left_out = _table(found, ()), 0
+    if not console.is_terminal:
+        console.width = WIDE
+    unbounded = console.options.update(max_width=WIDE)
+    while console.measure(table, options=unbounded).maximum > console.width and left_out < len(SPARE):
+        left_out += 1
+        table = _table(found, SPARE[:left_out])
+    console.print(table)
+    if left_out:
+        console.print(
+            f"no room for {', '.join(SPARE[:left_out])}: widen the terminal, or add | cat", style="dim", soft_wrap=True
+        )
 
 
-def _table(found: Sequence[Row]) -> Table:
+def _table(found: Sequence[Row], left_out: Sequence[str]) -> Table:
+    """No cell is markup: a model of somebody else may be called `[red]`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in (
-        "model",
-        "version",
-        "stage",
-        "aliases",
-        *METRICS,
-        "validation",
-        "trained (UTC)",
-        "commit",
-        "served",
-    ):
+    shown = [heading for heading in HEADINGS if heading not in left_out]
+    for heading in shown:
         numeric = heading in ("version", *METRICS)
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=heading != "aliases")
     for place, row in enumerate(found):
         first = place == 0 or found[place - 1].model != row.model
         if first and place:
             table.add_row()
-        table.add_row(
-            row.model if first else "",
-            str(row.version),
-            Text(row.stage, COLOURS[row.stage]),
-            " ".join(f"@{alias}" for alias in row.aliases),
-            *(f"{row.metrics[metric]:.3f}" if metric in row.metrics else "" for metric in METRICS),
-            Text(row.validation, COLOURS.get(row.validation.split(" ")[0], "")),
-            f"{row.trained:%Y-%m-%d %H:%M}",
-            row.commit,
-            ", ".join(row.served),
-        )
+        cells = _cells(row)
+        table.add_row(*(Text("") if heading == "model" and not first else cells[heading] for heading in shown))
     return table
+
+
+def _cells(row: Row) -> Mapping[str, Text]:
+    return {
+        "model": Text(row.model),
+        "version": Text(str(row.version)),
+        "stage": Text(row.stage, COLOURS[row.stage]),
+        "aliases": Text(" ".join(f"@{alias}" for alias in row.aliases)),
+        **{metric: Text(f"{row.metrics[metric]:.3f}" if metric in row.metrics else "") for metric in METRICS},
+        "validation": Text(row.validation, COLOURS.get(row.validation.split(" ")[0], "")),
+        "trained (UTC)": Text(f"{row.trained:%Y-%m-%d %H:%M}"),
+        "commit": Text(row.commit),
+        "served": Text(", ".join(row.served)),
+    }
 
 
 class _Endpoint(BaseModel):

@@ -23,7 +23,7 @@ from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
 from rich.table import Table
 
-from training import candidate, data, ending, project, skew, source, split, versions
+from training import candidate, data, ending, locations, project, skew, source, split, versions
 from training.candidate import Candidate
 from training.ending import BadInputError, FailedError
 from training.metrics import NAMES, measure, predict
@@ -211,7 +211,8 @@ def _git(*arguments: str) -> None:
 
 
 def _absolute(uri: str) -> str:
-    return uri if ":" in uri else str(Path(uri).resolve())
+    where = locations.parse(uri)
+    return str(where.resolve()) if isinstance(where, Path) else uri
 
 
 def _parser() -> argparse.ArgumentParser:

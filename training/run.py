@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from training import data, project, split, sweep, tracking
 from training.digest import MODEL_DIGEST
 from training.evaluation import Evaluation, evaluate
+from training.extras import Extras
 from training.failure import BAD_INPUT, Failure, StoppedError
 from training.project import Parameters, Project, ProjectError
 from training.settings import Settings, SettingsError, SweepPlan
@@ -58,7 +59,11 @@ def _give_up(settings: Settings, plan: SweepPlan, sentence: str) -> None:
 
 def _train(settings: Settings) -> int | None:
     declared = project.load(settings.project)
-    parameters = project.read_parameters(declared, settings.parameters | settings.point, settings.secrets)
+    parameters = project.read_parameters(
+        declared,
+        project.named(declared, settings.parameters) | project.named(declared, settings.point),
+        settings.secrets,
+    )
     tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
     early = replace(patiently, kept="nothing was trained yet")
@@ -109,7 +114,8 @@ class _Run:
         if learnt_from.facts:
             LOG.info("%s", _listed(learnt_from.facts))
 
-        evaluation = evaluate(self.project, model, known, unseen, self.folder / "evaluation")
+        extras = Extras()
+        evaluation = evaluate(self.project, model, known, unseen, folder=self.folder / "evaluation", extras=extras)
         LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
         tracking.save_model(
             self.project,
@@ -119,11 +125,11 @@ class _Run:
             profile=evaluation.profile,
             ranges=evaluation.ranges,
         )
-        model_uri, digest = self._log(evaluation, learnt_from.facts, start)
+        model_uri, digest = self._log(evaluation, learnt_from.facts, start, extras)
         return tracking.Version(
             model_uri=model_uri,
             description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
-            tags=self._tags(dataset, evaluation) | {MODEL_DIGEST: digest},
+            tags=self._tags(dataset, evaluation) | extras.tags | {MODEL_DIGEST: digest},
         )
 
     def _read(self) -> data.Dataset:
@@ -137,20 +143,25 @@ class _Run:
         self.patiently(lambda: tracking.log_dataset(dataset, self.project))
         return dataset
 
-    def _log(self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float) -> tuple[str, str]:
+    def _log(
+        self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float, extras: Extras
+    ) -> tuple[str, str]:
         """What stands in the folder is in MLflow, and the folder is gone. Returns the model's URI and digest."""
         LOG.info("logging the model")
         patiently = replace(self.patiently, kept=f"the trained model is kept in {self.folder / 'model'}")
-        patiently(lambda: mlflow.log_params(dict(facts)))
+        with extras.attempt("facts"):
+            patiently(lambda: mlflow.log_params(dict(facts)))
         patiently(lambda: mlflow.log_metrics(evaluation.metrics | _cost(start)))
-        patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
+        with extras.attempt("evaluation files"):
+            patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
+        patiently(lambda: mlflow.set_tags(extras.tags))
         logged = patiently(lambda: tracking.log_model(self.folder / "model", self.info))
         shutil.rmtree(self.folder)
         return logged
 
     def _words(self) -> dict[str, object]:
         """The parameters as MLflow shows them: those from Secrets are left out."""
-        return self.parameters.model_dump(exclude=set(self.settings.secrets))
+        return self.parameters.model_dump(exclude=set(project.named(self.project, self.settings.secrets)))
 
     def _example(self, table: pd.DataFrame) -> pd.DataFrame:
         """A few rows, whole ones where there are any early in the table."""

@@ -5,11 +5,13 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol, TypedDict, cast
-from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+
+from training import locations
+from training.locations import LocationError, S3Object
 
 S3_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
 S3_WAYS_OUT = {
@@ -74,18 +76,11 @@ def stream(uri: str) -> Generator[Stream]:
         DataError: there is nothing to read there, or no leave to.
         StoreError: S3 did not answer, or ceased to.
     """
-    parts = urlsplit(uri)
-    match parts.scheme:
-        case "s3":
-            yield from _s3(uri, parts.netloc, parts.path.removeprefix("/"))
-        case "file":
-            yield from _file(uri, Path(unquote(parts.path)))
-        case "":
-            yield from _file(uri, Path(uri))
-        case scheme:
-            raise DataError(
-                f"{uri} cannot be read: {scheme}:// is not known; give s3://BUCKET/KEY, file:///PATH or a path"
-            )
+    try:
+        where = locations.parse(uri)
+    except LocationError as error:
+        raise DataError(f"{uri} cannot be read: {error}") from error
+    yield from _s3(uri, where) if isinstance(where, S3Object) else _file(uri, where)
 
 
 class _Answer(TypedDict):
@@ -102,11 +97,9 @@ class _Boto3(Protocol):
     def client(self, service: str, *, config: Config) -> _S3: ...
 
 
-def _s3(uri: str, bucket: str, key: str) -> Iterator[Stream]:
-    if not bucket or not key:
-        raise DataError(f"{uri} cannot be read: bucket or key is missing; write s3://BUCKET/KEY")
+def _s3(uri: str, where: S3Object) -> Iterator[Stream]:
     try:
-        answer = cast("_Boto3", boto3).client("s3", config=S3_CONFIG).get_object(Bucket=bucket, Key=key)
+        answer = cast("_Boto3", boto3).client("s3", config=S3_CONFIG).get_object(Bucket=where.bucket, Key=where.key)
         yield Stream(answer["Body"])
     except ClientError as error:
         raise _refusal(uri, error) from error
@@ -115,6 +108,8 @@ def _s3(uri: str, bucket: str, key: str) -> Iterator[Stream]:
             f"{uri} cannot be read: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "or give the pod a role"
         ) from error
+    except ParamValidationError as error:
+        raise DataError(f"{uri} cannot be read: {' '.join(str(error).split())}; write s3://BUCKET/KEY") from error
     except BotoCoreError as error:
         raise StoreError(f"{uri} cannot be read: {error}; check AWS_ENDPOINT_URL_S3 and start the job again") from error
 
@@ -130,9 +125,8 @@ def _refusal(uri: str, error: ClientError) -> DataError | StoreError:
 def _file(uri: str, path: Path) -> Iterator[Stream]:
     try:
         file = path.open("rb", buffering=0)
-    except OSError as error:
-        raise DataError(
-            f"{uri} cannot be read: {error.strerror}; check the path (s3://BUCKET/KEY works too)"
-        ) from error
+    except (OSError, ValueError) as error:
+        fault = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{uri} cannot be read: {fault}; check the path (s3://BUCKET/KEY works too)") from error
     with file:
         yield Stream(file)

@@ -4,6 +4,7 @@ MLflow's own stages are deprecated. The alias is the truth: @challenger is stagi
 `archived` is archived; anything else is none. @previous is the champion that the present one replaced.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Literal
@@ -80,6 +81,8 @@ class Standing(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    model: str = "MODEL"
+    """Name of the registered model."""
     aliases: Mapping[str, int]
     version: int = 0
     """The version in question; 0 where none is."""
@@ -153,18 +156,19 @@ def _check(standing: Standing, stage: Stage) -> None:
         )
     if stage not in (Stage.STAGING, Stage.PRODUCTION):
         return
+    validate = f"make validate MODEL={shlex.quote(standing.model)} VERSION={version}"
     status = tags.get(VALIDATION_STATUS, "")
     if status != PASSED:
         raise RefusedError(
             f"version {version} {UNVALIDATED.get(status, 'was not validated')}, and {stage} takes only what passed; "
-            f"run `python -m training.validate` on it" + (", or train a better one" if status == REFUSED else "")
+            f"run `{validate}`" + (", or train a better one" if status == REFUSED else "")
         )
     compared = tags.get(VALIDATED_AGAINST, "unknown")
     champion = str(standing.champion or NO_CHAMPION)
     if stage is Stage.PRODUCTION and compared != champion:
         raise RefusedError(
             f"version {version} was validated against champion {compared}, and the champion is {champion} now; "
-            "run `python -m training.validate` on it again"
+            f"run `{validate}` again"
         )
 
 

@@ -14,7 +14,7 @@ from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from training import tracking
+from training import filters, tracking
 from training.settings import Settings, SettingsError, SweepPlan
 from training.tracking import Version
 
@@ -137,8 +137,8 @@ class Sweep:
         return self._parents()[0]
 
     def _parents(self) -> Sequence[Run]:
-        found = self.client.search_runs([self.experiment_id], f"tags.{SWEEP} = '{self.job}'")
-        return sorted(found, key=lambda run: run.info.run_id)
+        found = self.client.search_runs([self.experiment_id], filters.equal(f"tags.{SWEEP}", self.job))
+        return sorted((run for run in found if run.data.tags.get(SWEEP) == self.job), key=lambda run: run.info.run_id)
 
     def _children(self, parents: Sequence[str]) -> Sequence[Run]:
         return [

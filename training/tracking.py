@@ -27,6 +27,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
+from training import filters, locations
 from training.data import Dataset
 from training.digest import digest
 from training.project import Classifier, Project, ProjectError
@@ -44,6 +45,7 @@ TRUSTED = (
 )
 TYPES = {"integer": "long", "number": "double", "category": "string"}
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
+LONGEST_DESCRIPTION = 5000  # characters, of MLflow's database
 UNANSWERED = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
 MAY_PASS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 Result = TypeVar("Result")
@@ -154,7 +156,7 @@ def open_experiment(uri: str, name: str) -> None:
 def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
     """The run shows where the table came from, its digest, its size and its columns."""
     mlflow.log_params({"dataset": dataset.uri, "dataset_size": len(dataset.table), "dataset_digest": dataset.digest})
-    kind = "s3" if dataset.uri.startswith("s3:") else "local"
+    kind = "s3" if isinstance(locations.parse(dataset.uri), locations.S3Object) else "local"
     described = MetaDataset(
         source=get_dataset_source_from_json(json.dumps({"uri": dataset.uri}), kind),
         name=Path(dataset.uri).stem,
@@ -178,7 +180,7 @@ def save_model(
     folder: Path,
     *,
     example: pd.DataFrame,
-    profile: Path,
+    profile: Path | None,
     ranges: Mapping[str, Sequence[float]],
 ) -> None:
     """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried.
@@ -195,7 +197,7 @@ def save_model(
             input_example=example,
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=[*TRUSTED, *project.trusted],
-            extra_files=[str(profile)],
+            extra_files=[str(profile)] if profile else [],
             metadata={"feature_ranges": dict(ranges)},  # a server counts what lies outside
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
@@ -245,9 +247,10 @@ def register(name: str, made: Version) -> int:
     Done again, it finds the version that is there.
     """
     client = MlflowClient()
-    found = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == made.model_uri]
+    there = client.search_model_versions(filters.equal("name", name))
+    found = [one for one in there if (one.name, one.source) == (name, made.model_uri)]
     version = found[0] if found else MLFLOW.register_model(made.model_uri, name, tags=dict(made.tags))
-    client.update_model_version(name, str(version.version), made.description)
+    client.update_model_version(name, str(version.version), made.description[:LONGEST_DESCRIPTION])
     return int(version.version)
 
 

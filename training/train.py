@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from training.failure import BAD_INPUT, Failure, StoppedError
+from training.output import outlive_the_reader
 from training.settings import Settings, SettingsError, Termination
 
 LOG = logging.getLogger("training")
@@ -21,6 +22,7 @@ LOG = logging.getLogger("training")
 
 def main(**given: object) -> int:
     """Runs one training and returns the exit code; what is given stands before the environment."""
+    outlive_the_reader()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for chatty in ("botocore", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from mlflow.entities.model_registry import ModelVersion
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from training.claim import BusyError
 from training.stages import RUNNING, VALIDATION_STATUS
@@ -25,7 +25,7 @@ class Turn(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     by: str
-    until: datetime
+    until: AwareDatetime
 
 
 def of_this_process(seconds: float) -> Turn:

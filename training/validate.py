@@ -26,6 +26,7 @@ from mlflow.entities.model_registry import ModelVersion
 from training import candidate, data, ending, judging, limits, metrics, project, report, tracking, turn, versions
 from training.claim import BusyError
 from training.ending import BadInputError
+from training.extras import Extras
 from training.limits import Limits
 from training.project import Project
 from training.settings import Termination
@@ -184,7 +185,7 @@ def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
     """What its training measured on the rows that it held out of the data with the digest."""
     if version.tags.get("dataset_digest") != digest:
         return {}
-    return {name: float(version.tags[name]) for name in metrics.NAMES if name in version.tags}
+    return versions.measured(version, metrics.NAMES)
 
 
 def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]:
@@ -203,15 +204,16 @@ def _publish(client: Client, version: ModelVersion, examined: Report, folder: Pa
     against, number = str(examined.champion or NO_CHAMPION), str(version.version)
     where = f"validation/against-{against}"
     if version.run_id:
-        for name, text in (
-            ("report.json", json.dumps(examined.model_dump(mode="json") | {"status": examined.status}, indent=1)),
-            ("report.html", report.html(examined)),
-        ):
-            (folder / name).write_text(text)
+        evidence, extras = examined.model_dump(mode="json") | {"status": examined.status}, Extras()
+        (folder / "report.json").write_text(json.dumps(evidence, indent=1))
+        with extras.attempt("report.html"):
+            (folder / "report.html").write_text(report.html(examined))
+        page = "report.json" if extras.failed else "report.html"
+        for name in sorted({"report.json", page}):
             client.log_artifact(version.run_id, str(folder / name), where)
-        client.set_model_version_tag(version.name, number, "validation_report", f"{where}/report.html")
+        client.set_model_version_tag(version.name, number, "validation_report", f"{where}/{page}")
     said = (version.description or "").split(MARK)[0]
-    client.update_model_version(version.name, number, f"{said}{MARK}{examined.summary}"[:5000])
+    client.update_model_version(version.name, number, f"{said}{MARK}{examined.summary}"[: tracking.LONGEST_DESCRIPTION])
     client.set_model_version_tag(version.name, number, "validated_at", examined.at.isoformat(timespec="seconds"))
     client.set_model_version_tag(version.name, number, VALIDATED_AGAINST, against)
     turn.end(client, version, examined.status)

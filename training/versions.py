@@ -1,6 +1,8 @@
 """The model registry of MLflow: what is asked of it, and how its answers read."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -10,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
+from training import filters
 from training.stages import Standing
 
 UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
@@ -82,8 +85,18 @@ def models(client: Client) -> list[Model]:
 
 def versions(client: Client, model: str) -> list[ModelVersion]:
     """Every version of the model, the newest first; none when there is no such model."""
-    found = _all(lambda token: client.search_model_versions(f"name = '{model}'", page_token=token))
-    return sorted(found, key=lambda version: -int(version.version))
+    wanted = filters.equal("name", model) or None
+    found = _all(lambda token: client.search_model_versions(wanted, page_token=token))
+    return sorted((one for one in found if one.name == model), key=lambda version: -int(version.version))
+
+
+def measured(found: ModelVersion, names: Sequence[str]) -> dict[str, float]:
+    """Return the metrics that the version's tags hold; a tag that somebody else wrote may be no number."""
+    values: dict[str, float] = {}
+    for name in names:
+        with suppress(ValueError):
+            values[name] = float(found.tags.get(name, ""))
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _all(ask: Callable[[str | None], Sequence[Entry]]) -> list[Entry]:
@@ -125,8 +138,8 @@ def standing(client: Client, model: str, number: int | None = None) -> Standing:
             raise
         raise UnknownError(_what_exists(client, model, "")) from error
     if number is None:
-        return Standing(aliases=aliases)
-    return Standing(aliases=aliases, version=number, tags=version(client, model, number).tags)
+        return Standing(model=model, aliases=aliases)
+    return Standing(model=model, aliases=aliases, version=number, tags=version(client, model, number).tags)
 
 
 def download(client: Client, uri: str, found: ModelVersion, folder: Path) -> Path:

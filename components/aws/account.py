@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pulumi_aws as aws
@@ -53,6 +55,36 @@ def zones() -> list[str]:
             filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
         ).names
     )
+
+
+ABSENT = re.compile("NoSuchEntity|couldn't find resource|not ?found|empty result", re.IGNORECASE)
+"""Words of the AWS provider for something that is not there, whatever asked for it."""
+
+
+def role(name: str) -> str | None:
+    """The ARN of a role of the account, with its path; None if there is no such role."""
+    return _found(lambda: aws.iam.get_role(name=name).arn)
+
+
+def policy(arn: str) -> str | None:
+    """The ARN of an IAM policy; None if there is no such policy."""
+    return _found(lambda: aws.iam.get_policy(arn=arn).arn)
+
+
+def bucket(name: str) -> str | None:
+    """The name of a bucket that these credentials reach; None if there is none."""
+    return _found(lambda: aws.s3.get_bucket(bucket=name).bucket)
+
+
+def _found(ask: Callable[[], str]) -> str | None:
+    """The answer, or None where AWS says that the thing is not there; any other error of AWS is raised as it is."""
+    try:
+        # A stand-in for AWS may say that it is there and no more.
+        return ask() or ""
+    except Exception as error:
+        if ABSENT.search(str(error)):
+            return None
+        raise
 
 
 def role_of(caller_arn: str) -> str:

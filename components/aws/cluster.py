@@ -42,6 +42,9 @@ class ClusterArgs:
     """Roles that administer the cluster; the one that runs this program is among them."""
     public_access_cidrs: Sequence[str]
     """Networks that reach the API over the internet; none: the API is private."""
+    vpc_id: pulumi.Input[str]
+    private_access_cidrs: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """IPv4 networks that reach the API's private addresses: those of the VPC, and of what is connected with it."""
     log_days: int
     permissions_boundary: str | None
     protected: bool
@@ -52,7 +55,7 @@ class Cluster(pulumi.ComponentResource):
     """An EKS cluster in Auto Mode without a node of its own: node pools bring them.
 
     Its API takes IAM identities with an access entry alone, its Secrets are encrypted with its own key, NetworkPolicies
-    are enforced, and a metrics server feeds autoscalers.
+    are enforced. Named private networks reach the API on port 443.
     """
 
     name: pulumi.Output[str]
@@ -94,6 +97,7 @@ class Cluster(pulumi.ComponentResource):
             args,
             role=role,
             key=key,
+            door=_door(name, args, child),
             # Log group and permissions are found by name and at run time: no argument shows that they come first.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs, *permissions]),
         )
@@ -107,7 +111,7 @@ class Cluster(pulumi.ComponentResource):
         # Before its access entry exists, the API refuses the role that runs this program.
         ready = pulumi.ResourceOptions(parent=self, depends_on=entries)
         self.provider = kubernetes_access.provider(name, self.access, ready)
-        _services(name, cluster, pulumi.ResourceOptions(parent=self, provider=self.provider), child)
+        _services(name, pulumi.ResourceOptions(parent=self, provider=self.provider))
         self.name, self.arn, self.version, self.role_arn = cluster.name, cluster.arn, cluster.version, role.arn
         self.service_cidr = pulumi.Output.from_input(args.service_cidr)
         self.security_group_id = cluster.vpc_config.cluster_security_group_id
@@ -115,7 +119,13 @@ class Cluster(pulumi.ComponentResource):
 
 
 def _cluster(
-    name: str, args: ClusterArgs, *, role: aws.iam.Role, key: EncryptionKey, opts: pulumi.ResourceOptions
+    name: str,
+    args: ClusterArgs,
+    *,
+    role: aws.iam.Role,
+    key: EncryptionKey,
+    door: aws.ec2.SecurityGroup,
+    opts: pulumi.ResourceOptions,
 ) -> aws.eks.Cluster:
     return aws.eks.Cluster(
         name,
@@ -137,11 +147,26 @@ def _cluster(
         },
         vpc_config={
             "subnet_ids": args.subnet_ids,
+            "security_group_ids": [door.id],
             "endpoint_private_access": True,
             "endpoint_public_access": bool(args.public_access_cidrs),
             "public_access_cidrs": list(args.public_access_cidrs) or None,
         },
         opts=opts,
+    )
+
+
+def _door(name: str, args: ClusterArgs, child: pulumi.ResourceOptions) -> aws.ec2.SecurityGroup:
+    """A security group of the API's addresses alone. The one that EKS makes lets in nothing but itself, and nodes and
+    pods are in it as well (EKS user guide, "Amazon EKS security group requirements", "Cluster private endpoint").
+    """
+    return aws.ec2.SecurityGroup(
+        f"{name}-api",
+        vpc_id=args.vpc_id,
+        description="Kubernetes API: HTTPS from the VPC and from named private networks",
+        # In line, as a VPC that is there already may have any number of blocks.
+        ingress=[{"protocol": "tcp", "from_port": 443, "to_port": 443, "cidr_blocks": args.private_access_cidrs}],
+        opts=child,
     )
 
 
@@ -186,10 +211,8 @@ def _administrators(
     return allowed
 
 
-def _services(
-    name: str, cluster: aws.eks.Cluster, inside: pulumi.ResourceOptions, child: pulumi.ResourceOptions
-) -> None:
-    """What Auto Mode leaves to its users: enforcement of NetworkPolicies, an ingress class, a metrics server."""
+def _services(name: str, inside: pulumi.ResourceOptions) -> None:
+    """Enforcement of NetworkPolicies and an ingress class, which Auto Mode leaves to its users."""
     k8s.core.v1.ConfigMap(
         f"{name}-network-policies",
         metadata={"name": "amazon-vpc-cni", "namespace": "kube-system"},
@@ -201,12 +224,4 @@ def _services(
         metadata={"name": load_balancer.CLASS},
         spec={"controller": "eks.amazonaws.com/alb"},
         opts=inside,
-    )
-    aws.eks.Addon(
-        f"{name}-metrics-server",
-        cluster_name=cluster.name,
-        addon_name="metrics-server",
-        resolve_conflicts_on_create="OVERWRITE",
-        resolve_conflicts_on_update="OVERWRITE",
-        opts=child,
     )

@@ -21,7 +21,7 @@ class ImageRegistryArgs:
     """Before each name: `<prefix>/<image>`."""
     images: Sequence[str]
     puller_role_arns: Sequence[str]
-    """Need not exist yet."""
+    """Roles that may fetch layers, beside AWS's scanners: nodes, CI for its build cache. They need not exist yet."""
     keep: int
     """Images kept in each repository; older ones go."""
     protected: bool
@@ -61,7 +61,10 @@ class ImageRegistry(pulumi.ComponentResource):
             )
             aws.ecr.LifecyclePolicy(label, repository=repository.name, policy=keep_newest(args.keep), opts=child)
             aws.ecr.RepositoryPolicy(
-                label, repository=repository.name, policy=pulled_by(args.puller_role_arns), opts=child
+                label,
+                repository=repository.name,
+                policy=pulled_by(args.puller_role_arns, account=args.account),
+                opts=child,
             )
             urls[image] = repository.repository_url
         self.urls = urls

@@ -15,6 +15,8 @@ Capacity = Literal["on-demand", "spot"]
 GPU_TAINT = "nvidia.com/gpu"
 UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true"}
 """On a pod: its node is not emptied or replaced before the pod has ended (Karpenter, "Disruption")."""
+GRACE_HOURS = 24
+"""How long the pods of a node that has expired may go on; Auto Mode's own default."""
 CONSOLIDATE_AFTER = {"cpu": "1m", "gpu": "10m"}
 """How long a node may stand idle. Pulling a GPU image takes longer than 5 minutes: a pod that waits for one must not
 find its node taken away in between."""
@@ -112,7 +114,7 @@ def node_pool_spec(name: str, args: NodePoolArgs) -> dict[str, object]:
                 ],
                 "taints": [{"key": GPU_TAINT, "value": "present", "effect": "NoSchedule"}] if gpu else [],
                 "expireAfter": f"{args.expire_after_days * 24}h",
-                "terminationGracePeriod": "24h",
+                "terminationGracePeriod": f"{GRACE_HOURS}h",
             },
         },
         "limits": {resource: str(limit) for resource, limit in limits.items() if limit is not None},

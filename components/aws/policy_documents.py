@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.aws.account import Account, role_arn
+
 Statement = Mapping[str, object]
 
+INSPECTOR = "aws-service-role/inspector2.amazonaws.com/AWSServiceRoleForAmazonInspector2"
+"""The role, with its path, by which Inspector reads images (ECR user guide, "Enhanced scanning")."""
 USE_KEY = (
     "kms:Decrypt",
     "kms:DescribeKey",
@@ -205,9 +209,11 @@ def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[s
     )
 
 
-def pulled_by(role_arns: Sequence[pulumi.Input[str]]) -> pulumi.Output[str]:
-    """A repository policy: layers go to these roles and to AWS's own scanner, to nobody else in the account.
+def pulled_by(role_arns: Sequence[str], *, account: Account) -> pulumi.Output[str]:
+    """A repository policy: layers go to these roles and to AWS's own scanners, to nobody else in the account.
 
+    ECR's basic scan is a call of the service itself; Inspector's comes from its service-linked role, for which
+    `aws:PrincipalIsAWSService` is false (IAM user guide, "AWS global condition context keys").
     It only denies: what the roles may, they have from their own policies, and a role that is named in a condition need
     not exist yet.
     """
@@ -217,7 +223,7 @@ def pulled_by(role_arns: Sequence[pulumi.Input[str]]) -> pulumi.Output[str]:
             "Principal": "*",
             "Action": ["ecr:GetDownloadUrlForLayer"],
             "Condition": {
-                "ArnNotEquals": {"aws:PrincipalArn": list(role_arns)},
+                "ArnNotEquals": {"aws:PrincipalArn": [*role_arns, role_arn(INSPECTOR, account)]},
                 "Bool": {"aws:PrincipalIsAWSService": "false"},
             },
         }

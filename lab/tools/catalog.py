@@ -1,7 +1,8 @@
 """Which programs the lab runs, and where each comes from.
 
-Most are packages of one Go module, `module/`: what several of them import has one version and is compiled once. The official
-Kubernetes plugin and the Python language host need older versions of Pulumi's libraries, the add-ons newer ones of Kubernetes.
+Most are packages of one Go module, `module/`: what several of them import has one version and is compiled once. The
+official Kubernetes plugin and the Python language host need older versions of Pulumi's libraries, the add-ons newer
+ones of Kubernetes.
 """
 
 import sys

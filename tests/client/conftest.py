@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import threading
 from collections import deque
@@ -212,3 +213,22 @@ def bare(port: Port, server: Callable[[int, Model], Server], tmp_path: Path) -> 
     folder = ZOO["a line on a bare array"](tmp_path / "line")
     with port.serves(server(1, model.load(folder, NAME))) as made:
         yield made
+
+
+KUBECTL = """#!/bin/sh
+echo "$@" >> {world}/asked
+[ -e {world}/address ] || {{ echo 'error: services "risk" not found'; exit 1; }}
+echo "Forwarding from $(cat {world}/address) -> 8080"
+exec sleep 600
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose file `address` says where kubectl leads to."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "kubectl").write_text(KUBECTL.format(world=tmp_path))
+    (folder / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+import pyarrow as pa
 import pytest
 
 from client import columns
@@ -26,6 +27,10 @@ def of(kind: Kind) -> columns.Column:
         ("long", "-7", -7),
         ("long", "12.0", 12),
         ("long", str(2**63 - 1), 2**63 - 1),
+        ("long", "9007199254740993.0", 2**53 + 1),
+        ("long", "True", 1),
+        ("double", "false", 0.0),
+        ("double", " NA ", None),
         ("boolean", "TRUE", True),
         ("boolean", "0", False),
         ("string", " padded ", " padded "),
@@ -44,8 +49,23 @@ def test_the_text_of_a_cell_becomes_the_value_of_its_column(kind: Kind, cell: st
     [
         ("double", Decimal("1.5"), 1.5),
         ("double", float("nan"), None),
+        ("double", True, 1.0),
+        ("double", "N/A", None),
         ("long", 12.0, 12),
+        ("long", False, 0),
+        ("long", Decimal(2**53 + 1), 2**53 + 1),
         ("boolean", True, True),
+        ("boolean", 1, True),
+        ("boolean", "false", False),
+        ("string", 12, "12"),
+        ("string", 12.5, "12.5"),
+        ("string", float("nan"), None),
+        ("string", Decimal("1.50"), "1.50"),
+        ("string", date(2026, 3, 1), "2026-03-01"),
+        ("string", datetime.fromisoformat("2026-03-01T12:00:00"), "2026-03-01 12:00:00"),
+        ("string", b"plan", "plan"),
+        ("datetime", "2026-03-01", "2026-03-01"),
+        ("binary", "aGk=", "aGk="),
         ("datetime", datetime(2026, 3, 1, 12, tzinfo=UTC), "2026-03-01T12:00:00+00:00"),
         ("datetime", date(2026, 3, 1), "2026-03-01"),
         ("binary", b"hi", "aGk="),
@@ -61,6 +81,9 @@ def test_an_object_of_a_typed_file_becomes_the_value_of_its_column(kind: Kind, c
     [
         ("double", "ten"),
         ("long", "1e400"),
+        ("long", "1e30"),
+        ("long", "0x10"),
+        ("double", "nan(1)"),
         ("boolean", "maybe"),
         ("boolean", ""),
         ("datetime", "yesterday"),
@@ -71,6 +94,29 @@ def test_an_object_of_a_typed_file_becomes_the_value_of_its_column(kind: Kind, c
 def test_a_text_that_is_no_value_of_its_column_is_refused(kind: Kind, cell: str) -> None:
     with pytest.raises((ValueError, OverflowError)):
         columns.reader(of(kind), text=True)(cell)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [
+        ("string", True),
+        ("string", ["a"]),
+        ("string", b"\xff"),
+        ("long", float("nan")),
+        ("long", float("inf")),
+        ("long", date(2026, 3, 1)),
+        ("boolean", 2),
+        ("datetime", "soon"),
+    ],
+)
+def test_an_object_that_is_no_value_of_its_column_is_refused(kind: Kind, cell: object) -> None:
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        columns.reader(of(kind), text=False)(cell)
+
+
+def test_a_number_of_few_bits_is_the_word_that_a_csv_has() -> None:
+    (cell,) = pa.array([0.1], pa.float32()).to_pylist()
+    assert columns.reader(of("string"), text=False, stored=pa.float32())(cell) == "0.1"
 
 
 def test_a_model_without_a_signature_cannot_be_asked_about_a_file() -> None:

@@ -1,6 +1,12 @@
 """Files that do not fit are refused in whole, with place, value, rule and way out, before a row is sent."""
 
+import csv
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +14,7 @@ import pytest
 
 from tests.client.conftest import Endpoint, write
 
+ROOT = Path(__file__).parent.parent.parent
 Client = Callable[..., tuple[int, str]]
 GOOD = "1,2,3,4"
 TITLE = "risk version 3"
@@ -23,6 +30,11 @@ WRONG: list[tuple[list[str], list[str], str]] = [
     ),
     (["a,b,b,c,d"], [], "has more than one column b; rename all but one, or take them out"),
     (["a,b,c,d,prediction"], [], "has a column prediction, which the result adds; rename it"),
+    (
+        ['a,b,c,d,"x,y",'],
+        [],
+        "has a column 'x,y', '' that risk version 3 does not take; take it out, or keep it beside",
+    ),
     (["a;b;c;d"], [], "has its columns separated by ';', and commas are what is read; write it with commas"),
     ([], [], "is empty; its first line must name the columns"),
     (["a,b,c,d"], [], "has a header and no rows; there is nothing to predict"),
@@ -62,6 +74,53 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_sent(
     assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
 
 
+STRANGE = ["x,y", "", ' "id" ', "it's", "$HOME", "`a`", "\\", "#"]
+
+
+def test_the_hint_about_columns_to_keep_works_as_it_is_typed(
+    risk: Endpoint, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rows.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([[*STRANGE, *"abcd"], [*"56789012", *"1234"]])
+    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    assert code == 2
+    hint = said.partition("unsent, with ")[2].splitlines()[0]
+    command = f"make -f {ROOT / 'Makefile'} -o .venv/.ready predict MODEL=risk URL={risk.url} {hint} "
+    fake = tmp_path / "client"
+    fake.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    fake.chmod(0o755)
+    (tmp_path / ".venv").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    typed = subprocess.run(
+        ["bash", "-c", f"{command} FILE={file} OUT={tmp_path / 'out.csv'}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    code, said = client(*json.loads(typed.stdout))
+    assert code == 0, said
+    assert risk.seen == [[[1.0, 2, 3.0, 4]]]
+
+
+def test_what_is_no_list_of_names_to_keep_is_one_line(client: Client, rows: Path) -> None:
+    code, said = client("predict", "risk", rows, "--url", "http://127.0.0.1:1", "--keep", 'id,"no')
+    assert (code, said.count("\n")) == (2, 1)
+    assert 'KEEP=id,"no is no line of CSV' in said
+
+
+def test_a_long_text_is_a_value(client: Client, tmp_path: Path, risk: Endpoint) -> None:
+    long = " " * 140_000 + "1"
+    file = write(tmp_path / "rows.csv", f"{long},2,3,4")
+    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    assert code == 0, said
+    assert risk.seen == [[[1.0, 2, 3.0, 4]]]
+    code, said = client("predict", "risk", write(file, f'"{"x" * 11_000_000}'), tmp_path / "out.csv", "--url", risk.url)
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"{file}: line 2 holds a value of more than 10,485,760 characters" in said
+
+
 def test_what_is_no_utf_8_is_told_by_its_line(risk: Endpoint, client: Client, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes(b"a,b,c,d\n1,2,3,4\n\xe9,2,3,4\n")
@@ -99,11 +158,23 @@ def test_a_cut_parquet_file_is_one_line(risk: Endpoint, client: Client, tmp_path
 
 def test_values_of_parquet_are_checked_by_their_type(risk: Endpoint, client: Client, tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
-    pd.DataFrame({"a": [True], "b": [2**31], "c": ["3.5"], "d": [2**31]}).to_parquet(file, index=False)
+    pd.DataFrame({"a": [date(2026, 3, 1)], "b": [2**31], "c": ["3.5"], "d": [2**31]}).to_parquet(file, index=False)
     _, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
-    assert "row 1, column a is true: must be a number" in said
+    assert 'row 1, column a is "2026-03-01": must be a number' in said
     assert "row 1, column d is 2147483648: must be a whole number from" in said
     assert "column c" not in said, "a number that is written as a text is no harm"
+
+
+def test_a_parquet_file_that_a_model_was_trained_on_is_predicted(
+    risk: Endpoint, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.parquet"
+    whole = pd.array([True, False], dtype="boolean")
+    pd.DataFrame({"a": [True, False], "b": whole, "c": ["3.5", " "], "d": [1.0, 2.0]}).to_parquet(file, index=False)
+    code, said = client("predict", "risk", file, tmp_path / "out.parquet", "--url", risk.url)
+    assert code == 0, said
+    assert risk.seen == [[[1.0, 1, 3.5, 1], [0.0, 0, None, 2]]]
+    assert list(pd.read_parquet(tmp_path / "out.parquet").a) == [True, False], "the file's own values come back"
 
 
 def test_a_model_of_bare_numbers_takes_columns_by_their_order(bare: Endpoint, client: Client, tmp_path: Path) -> None:

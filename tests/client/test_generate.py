@@ -50,7 +50,7 @@ OUTPUTS: dict[str, list[tuple[str, Kind, bool]]] = {
 def written(signature: Signature, folder: Path, name: str = "risk") -> Path:
     takes = columns.read(request_schema(signature, f"{name} version 3", OUTPUTS[name]))
     file = folder / f"{name}.py"
-    file.write_text(generate.source(takes, "http://risk.ml-serving"))
+    file.write_text(generate.source(takes, "http://risk.ml-serving", variable="RISK_URL", in_cluster=True))
     return file
 
 
@@ -119,6 +119,24 @@ def test_it_asks_the_model(
         with pytest.raises(httpx.HTTPStatusError, match="Model is missing inputs"):
             module.predict([{"a": 1.0}], http)
     assert said == expected(forest, table.to_numpy().tolist())
+
+
+def test_a_client_made_through_the_cluster_says_where_its_address_holds_and_takes_another(
+    world: Path, risk: Endpoint, client: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "address").write_text(f"127.0.0.1:{risk.port}")
+    code, said = client("generate", "risk")
+    assert code == 0, said
+    text, _, note = said.partition("client: ")
+    assert "its address inside the cluster" in text
+    assert "which answers inside the cluster alone; elsewhere set RISK_URL" in note
+    file = tmp_path / "risk.py"
+    file.write_text(text)
+    assert loaded(file).URL == "http://risk.ml-serving"
+    monkeypatch.setenv("RISK_URL", risk.url)
+    module = loaded(file)
+    with module.connect() as http:
+        assert len(module.predict([{"a": 1.0, "b": 2, "c": 3.0, "d": 4}], http)) == 1
 
 
 def test_it_asks_a_model_of_bare_numbers(

@@ -1,31 +1,11 @@
 """The way through kubectl: it leads to one pod, and another is found when that one goes."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from tests.client.conftest import BROKEN, Endpoint
 
 Client = Callable[..., tuple[int, str]]
-KUBECTL = """#!/bin/sh
-echo "$@" >> {world}/asked
-[ -e {world}/address ] || {{ echo 'error: services "risk" not found'; exit 1; }}
-echo "Forwarding from $(cat {world}/address) -> 8080"
-exec sleep 600
-"""
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose file `address` says where kubectl leads to."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "kubectl").write_text(KUBECTL.format(world=tmp_path))
-    (folder / "kubectl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return tmp_path
 
 
 def test_without_an_address_the_endpoint_is_reached_in_the_cluster(

@@ -73,7 +73,13 @@ def test_training_reads_what_the_job_says(container: Mapping[str, str]) -> None:
 
 def test_a_pod_of_a_sweep_reads_its_point(monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = {"grid": {"max_depth": [5, 10]}, "max_parallel": 1, "goal": "minimize"}
-    recording = deployed({"training.churn.sweep": sweep, "training.churn.parameters.name": "$(HOME)"})
+    recording = deployed(
+        {
+            "training.churn.sweep": sweep,
+            "training.churn.parameters.name": "$(HOME)",
+            "training.churn.image": "lab.local/mine:1",
+        }
+    )
     for key, value in environment(recording.one(":Job", "churn").spec["template"]["spec"]["containers"][0]).items():
         monkeypatch.setenv(key, filled_in(value))
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")  # Kubernetes sets it in each pod of an Indexed Job
@@ -86,7 +92,10 @@ def test_a_pod_of_a_sweep_reads_its_point(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_secret_reaches_the_code_under_the_parameters_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"training.churn.parameters.api_key": {"secret": "geocoder", "key": "token"}}
+    given = {
+        "training.churn.parameters.api_key": {"secret": "geocoder", "key": "token"},
+        "training.churn.image": "lab.local/mine:1",
+    }
     (container,) = deployed(given).one(":Job", "churn").spec["template"]["spec"]["containers"]
     for key, value in environment(container).items():
         if isinstance(value, str) or "secretKeyRef" in value:

@@ -74,14 +74,15 @@ def test_on_a_gpu_pool_it_asks_for_a_gpu_and_is_let_onto_the_nodes() -> None:
 
 def test_parameters_of_every_kind_reach_the_image() -> None:
     given = {"n_estimators": 200, "rate": 0.5, "text": "0.001", "balanced": True}
-    read = values(deployed({"training.churn.parameters": given}))
+    read = values(deployed({"training.churn.parameters": given, "training.churn.image": "lab.local/mine:1"}))
     assert json.loads(read["PARAMETERS"]) == given
     assert not {name.upper() for name in given} & set(read)
 
 
 def test_it_trains_the_project_of_its_name_unless_it_names_another() -> None:
     assert values(local())["PROJECT"] == "churn"
-    assert values(deployed({"training.churn.project": "churn_boosted"}))["PROJECT"] == "churn_boosted"
+    other = {"training.churn.project": "churn_boosted", "training.churn.parameters": {"num_leaves": 7}}
+    assert values(deployed(other))["PROJECT"] == "churn_boosted"
 
 
 def test_what_it_registers_can_be_traced_to_what_made_it() -> None:
@@ -96,13 +97,15 @@ def test_what_it_registers_can_be_traced_to_what_made_it() -> None:
 
 def test_a_parameter_in_a_secret_is_a_reference_to_the_last() -> None:
     given = {"depth": 3, "api_key": {"secret": "geocoder", "key": "token"}}
-    read = values(deployed({"training.churn.parameters": given}))
+    read = values(deployed({"training.churn.parameters": given, "training.churn.image": "lab.local/mine:1"}))
     assert json.loads(read["PARAMETERS"]) == {"depth": 3}
     assert read["PARAMETER_API_KEY"] == {"secretKeyRef": {"name": "geocoder", "key": "token"}}
 
 
 def test_kubernetes_reads_no_variable_into_a_text() -> None:
-    read = values(deployed({"training.churn.parameters": {"text": "$(HOME) $$ $5"}}))
+    read = values(
+        deployed({"training.churn.parameters": {"text": "$(HOME) $$ $5"}, "training.churn.image": "lab.local/mine:1"})
+    )
     assert json.loads(read["PARAMETERS"].replace("$$", "$")) == {"text": "$(HOME) $$ $5"}
     assert "$$(HOME)" in read["PARAMETERS"]
 

@@ -19,7 +19,7 @@ def values(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def test_it_never_has_more_pods_than_it_may() -> None:
-    points = [{"max_depth": depth} for depth in range(20)]
+    points = [{"max_depth": depth} for depth in range(1, 21)]
     spec = job({"points": points, "max_parallel": 4})
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 20, 4)
     assert job({"points": points[:2], "max_parallel": 4})["parallelism"] == 2

@@ -68,6 +68,7 @@ def test_it_looks_every_quarter_of_an_hour_and_one_at_a_time() -> None:
 def test_the_looks_of_many_jobs_are_spread_over_the_minutes() -> None:
     names = [f"job-{number}" for number in range(10)]
     settings = {
+        "project": "churn",
         "model": "m",
         "dataset": "s3://mlops-artifacts/datasets/a.csv",
         "node_pool": "cpu",

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.engine
 RELEASES: Mapping[str, object] = {
     "endpoints.churn-predictor.version": 2,
     "endpoints.churn-predictor.replicas": {"min": 4, "max": 30},
-    "foundation.cluster.kubernetes_version": "1.35",
+    "foundation.cluster.kubernetes_version": "1.36",
     "foundation.database.instance_class": "db.m7g.xlarge",
     "foundation.database.storage_gib": 200,
     "foundation.node_pools.cpu.max_cpus": 128,
@@ -24,7 +24,6 @@ RELEASES: Mapping[str, object] = {
 }
 REFUSED: Mapping[str, object] = {
     "foundation.network.cidr": "10.50.0.0/16",
-    "foundation.cluster.kubernetes_version": "1.34",
     "foundation.artifacts.bucket": "another-mlops-prod",
     "foundation.database.engine_version": "16",
 }
@@ -49,7 +48,6 @@ class Story:
 @pytest.fixture(scope="module")
 def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     project = engine.tracked_stack(tmp_path_factory.mktemp("prod"), "prod", {"database_password": PASSWORD})
-    change(project, "prod", {"foundation.cluster.kubernetes_version": "1.34"})
     up, again = project.up(), project.up("--refresh")
     state = project.pulumi("stack", "export")
     change(project, "prod", RELEASES)

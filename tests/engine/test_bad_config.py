@@ -1,11 +1,14 @@
 """Wrong stack files through the real engine: all that is wrong is said at once, and nothing is touched."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.projects import Engine, Project, Run
+from infra import parameters
+from tests.projects import CHECKOUT, Engine, Project, Run
 from tests.stacks import LOCAL, SECRETS, Absent, changed
 
 pytestmark = pytest.mark.engine
@@ -46,6 +49,8 @@ def up(project: Project) -> Run:
     assert run.steps == [], "nothing is asked of any provider"
     assert {resource["type"] for resource in project.state()} <= {"pulumi:pulumi:Stack"}
     assert "Traceback" not in run.output
+    assert "unhandled error" not in run.output
+    assert len(run.said().split("nothing was touched")) == 2, "it is said once, and nothing after it"
     return run
 
 
@@ -64,14 +69,51 @@ def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Eng
     assert "a-password-in-plain-text" not in said
 
 
-def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_path: Path) -> None:
+def test_a_version_that_yaml_reads_as_another_is_refused_with_both(engine: Engine, tmp_path: Path) -> None:
     project = engine.our_program(tmp_path, LOCAL, SECRETS)
+    # The program below the project, as in the checkout: the stack file is found from there.
+    shutil.copytree(CHECKOUT / "infra", tmp_path / "infra")
+    (tmp_path / "Pulumi.yaml").write_text("{name: mlops, runtime: python, main: infra}")
+    file = tmp_path / "Pulumi.test.yaml"
+    right = file.read_text()
+    for written, read in {"08": 8, "010": 8, "1.0": 1, "1_0": 10}.items():
+        file.write_text(right.replace("version: 1\n", f"version: {written}\n"))
+        said = up(project).said()
+        assert f"churn-predictor.version is written {written}, which YAML reads as {read}: must be written in" in said
+
+
+def test_what_the_engines_own_commands_write_is_accepted(engine: Engine, tmp_path: Path) -> None:
+    project = engine.our_program(tmp_path, changed({"training.churn.image": "lab.local/mine:1"}), SECRETS)
     for path, value in {
         "endpoints.churn-predictor.version": "2",
         "endpoints.churn-predictor.cpu": "0.5",
+        "endpoints.churn-predictor.prediction_log.sample": "0.5",
         "training.churn.parameters.learning_rate": "1e-3",
         "training.churn.parameters.balanced": "true",
     }.items():
         project.pulumi("config", "set", "--path", f"mlops:{path}", value)
     run = project.preview()
     assert run.succeeded, run.output
+
+
+PROBE = """
+import pulumi
+
+pulumi.export("given", pulumi.Config("probe").require("training"))
+"""
+
+
+def test_pulumi_hands_over_what_the_check_of_parameters_takes_for_misread(engine: Engine, tmp_path: Path) -> None:
+    project = engine.project(tmp_path, PROBE)
+    file = tmp_path / "Pulumi.test.yaml"
+    texts = ["010", "0x1F", "1_000", "1.10", "1.0", "2026-01-02", "2026-01-02T10:00:00Z", "9007199254740993", "08"]
+    listed = "".join(f"        p{place}: {text}\n" for place, text in enumerate(texts))
+    written = f"  probe:training:\n    churn:\n      image: lab.local/mine:1\n      parameters:\n{listed}"
+    head = file.read_text() if file.exists() else ""
+    file.write_text(f"{head}config:\n{written}")
+    run = project.up()
+    assert run.succeeded, run.output
+    given = json.loads(run.outputs["given"])
+    file.write_text(file.read_text().replace("probe:training", "mlops:training"))
+    found = {problem.path.rpartition(".")[2] for problem in parameters.problems(given, file)}
+    assert found == {f"p{place}" for place, text in enumerate(texts) if text != "9007199254740993"}

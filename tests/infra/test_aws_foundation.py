@@ -55,6 +55,8 @@ class Aws(Provider):
     """With what AWS would answer about the account and what is there already."""
 
     answers: Mapping[str, dict[str, Any]] = ANSWERS
+    absent: str = ""
+    """The name or ARN that it does not find, and says so in the words of the AWS provider."""
 
     @override
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -69,7 +71,11 @@ class Aws(Provider):
 
     @override
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        return self.answers.get(args.token, {}), []
+        asked = vars(args)["args"]
+        failures = [
+            ("", f"reading {value}: couldn't find resource") for value in asked.values() if value == self.absent
+        ]
+        return self.answers.get(args.token, {}), failures
 
 
 def tracked() -> dict[str, Any]:
@@ -96,6 +102,8 @@ def prod() -> Recording:
     return declared()
 
 
+CI = f"arn:aws:iam::{ACCOUNT}:role/ci"
+DEPLOYS = f"arn:aws:iam::{ACCOUNT}:role/mlops-deploy"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
 DATABASE = {"instance_class": "db.t4g.small", "storage_gib": 20, "max_storage_gib": 50, "backup_days": 1}
 SUBNETS = {f"network-{kind}-eu-west-1{zone}" for kind in ("public", "private") for zone in "abc"}
@@ -106,7 +114,10 @@ MANAGED = {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 3, "max":
 def managed() -> Recording:
     """With managed nodes, a boundary, and a database that may go."""
     return declared(
-        node_pools={"cpu": MANAGED}, permissions_boundary=BOUNDARY, database={**DATABASE, "protected": False}
+        node_pools={"cpu": MANAGED},
+        permissions_boundary=BOUNDARY,
+        database={**DATABASE, "protected": False},
+        image_reader_role_arns=[CI],
     )
 
 
@@ -124,6 +135,13 @@ THERE: Mapping[str, Any] = {
 def existing() -> Recording:
     """In a network and a cluster that are there already, with a database made of a snapshot."""
     return declared(**THERE, database={**DATABASE, "restore_from": "before"})
+
+
+@pytest.fixture(scope="module")
+def existing_network() -> Recording:
+    """With a cluster of its own in a network that is there already."""
+    cluster = {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS], "private_access_cidrs": ["10.8.0.0/16"]}
+    return declared(network=THERE["network"], cluster=cluster)
 
 
 def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
@@ -230,6 +248,24 @@ def test_the_database_lets_in_the_cluster_and_nobody_else(prod: Recording) -> No
     assert database.inputs["finalSnapshotIdentifier"].startswith("mlops-prod-final-")
 
 
+def test_the_parameter_that_wants_tls_is_set_as_rds_reports_it(prod: Recording) -> None:
+    (parameter,) = prod.one(":ParameterGroup", "database").inputs["parameters"]
+    assert parameter == {"name": "rds.force_ssl", "value": "1", "applyMethod": "pending-reboot"}
+
+
+def test_scanners_and_builds_reach_the_layers_of_images(managed: Recording) -> None:
+    policy = json.loads(managed.one(":RepositoryPolicy", "images-serving").inputs["policy"])
+    (denied,) = policy["Statement"]
+    assert denied["Effect"] == "Deny"
+    assert set(denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]) == {
+        DEPLOYS,
+        CI,
+        f"arn:aws:iam::{ACCOUNT}:role/mlops-prod-nodes",
+        f"arn:aws:iam::{ACCOUNT}:role/mlops-prod-cpu-nodes",
+        f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/inspector2.amazonaws.com/AWSServiceRoleForAmazonInspector2",
+    }
+
+
 def test_what_the_database_logs_is_encrypted_and_ends(prod: Recording) -> None:
     database, logs = prod.one("rds/instance:Instance", "database"), prod.one("logGroup:LogGroup", "database-logs")
     (exported,) = database.inputs["enabledCloudwatchLogsExports"]
@@ -282,6 +318,30 @@ def test_nodes_come_after_their_way_out_of_the_network_and_go_before_it(prod: Re
 def test_the_way_into_the_cluster_is_known_by_what_an_upgrade_does_not_change(prod: Recording) -> None:
     provider = prod.one("pulumi:providers:kubernetes", "cluster").inputs
     assert provider["clusterIdentifier"] == f"{ACCOUNT}/eu-west-1/mlops-prod"
+
+
+def test_the_api_lets_in_the_vpc_and_named_private_networks(prod: Recording, existing_network: Recording) -> None:
+    for recording, networks in (
+        (prod, ["10.40.0.0/16"]),
+        (existing_network, ["10.8.0.0/16", "10.9.0.0/16", "100.64.0.0/16"]),
+    ):
+        door = recording.one("ec2/securityGroup:SecurityGroup", "cluster-api")
+        (rule,) = door.inputs["ingress"]
+        assert (rule["protocol"], rule["fromPort"], rule["toPort"]) == ("tcp", 443, 443)
+        assert rule["cidrBlocks"] == networks
+        cluster = recording.one("eks/cluster:Cluster", "cluster").inputs
+        assert cluster["vpcConfig"]["securityGroupIds"] == ["cluster-api-id"]
+
+
+def test_what_runs_on_nodes_comes_after_them_and_what_nodes_need_before(prod: Recording, managed: Recording) -> None:
+    (metrics,) = prod.all(":Addon")
+    assert metrics.inputs["addonName"] == "metrics-server"
+    assert {prod.one("karpenter.sh/v1:NodePool", pool).urn for pool in ("cpu", "gpu")} <= metrics.dependencies
+    addons = {addon.inputs["addonName"]: addon for addon in managed.all(":Addon")}
+    group, nodes = managed.one("mlops:aws:ManagedNodeGroup", "cpu"), managed.one("eks/nodeGroup:NodeGroup", "cpu")
+    for name, addon in addons.items():
+        after = name in {"coredns", "metrics-server"}
+        assert (nodes.urn in addon.dependencies, addon.urn in group.dependencies) == (after, not after), name
 
 
 def test_a_third_zone_is_none_of_the_control_planes(prod: Recording) -> None:
@@ -374,6 +434,55 @@ def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made(
         declared(cluster=admins)
 
 
+ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
+
+
+@pytest.mark.parametrize(
+    ("foundation", "absent", "said"),
+    [
+        (
+            {"cluster": {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS, ONCALL]}},
+            "mlops-oncall",
+            f"mlops:foundation.cluster.admin_role_arns.1 is {ONCALL}: must be a role that exists",
+        ),
+        ({"permissions_boundary": BOUNDARY}, BOUNDARY, "permissions_boundary is .*: must be a policy that exists"),
+        (
+            {"artifacts": {"access_log_bucket": "logs"}},
+            "logs",
+            "access_log_bucket is logs: must be a bucket that exists",
+        ),
+        (
+            {"node_pools": {"cpu": MANAGED}},
+            "AWSServiceRoleForAutoScaling",
+            "node_pools.cpu.kind is managed: must be auto .* run aws iam create-service-linked-role",
+        ),
+    ],
+)
+def test_what_the_file_names_and_aws_does_not_have_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, foundation: Mapping[str, Any], absent: str, said: str
+) -> None:
+    monkeypatch.setattr(Aws, "absent", absent)
+    with pytest.raises(pulumi.RunError, match=said):
+        declared(**foundation)
+
+
+def test_an_administrator_is_named_with_the_path_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    role = {"aws:iam/getRole:getRole": {"arn": ONCALL}}
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, **role})
+    with pytest.raises(pulumi.RunError, match=f"admin_role_arns.0 is .*: must be {ONCALL}, the role of that name"):
+        declared(cluster={"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS]})
+
+
+def test_another_error_of_aws_is_not_taken_for_an_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Aws, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        failures = [("", "AccessDenied")] if args.token.endswith(":getRole") else []
+        return self.answers.get(args.token, {}), failures
+
+    monkeypatch.setattr(Aws, "call", denied)
+    with pytest.raises(Exception, match="AccessDenied"):
+        declared()
+
+
 PUBLIC = {"host": "mlflow.ml.example.com", "certificate_arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{'0' * 36}"}
 CPU = {"instance_families": ["m7i"], "max_cpus": 8}
 
@@ -434,6 +543,7 @@ def replaced(old: Recording, new: Recording) -> set[str]:
 
 
 ROUTINE: Mapping[str, object] = {
+    "foundation.cluster.private_access_cidrs": ["10.8.0.0/16"],
     "endpoints.churn-predictor.version": 2,
     "endpoints.churn-predictor.replicas": {"min": 4, "max": 30},
     "foundation.cluster.public_access_cidrs": ["203.0.113.0/24"],

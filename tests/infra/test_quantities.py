@@ -38,3 +38,11 @@ def test_what_is_no_amount_of_cpu_is_refused(wrong: object) -> None:
 def test_what_is_no_amount_of_memory_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match=r".*"):
         quantities.memory(wrong)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("0.5", 0.5), ("1e-3", 0.001), ("2", 2.0), ("10%", "10%"), ("0x1", "0x1"), ("nan", "nan"), ("1_0", "1_0"), (3, 3)],
+)
+def test_a_text_that_is_a_decimal_number_is_that_number(written: object, read: object) -> None:
+    assert quantities.number(written) == read

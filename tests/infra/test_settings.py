@@ -90,7 +90,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.validation.limits", [], "is []: must be a mapping, because it holds any_loss, certain_loss"),
     ("training.churn.validation.limits.any_los", 0.1, "did you mean any_loss?"),
     ("training.churn.validation.limits.any_loss", 2, "is 2: must be a number from 0 to 1, because metrics are"),
-    ("training.churn.validation.limits.any_loss", "0.1", 'is "0.1": must be a number from 0 to 1'),
+    ("training.churn.validation.limits.any_loss", "10%", 'is "10%": must be a number from 0 to 1'),
     (
         "training.churn.validation.limits.least",
         {"auc": 0.5},
@@ -131,7 +131,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.cpu", True, "is true: must be an amount of CPU"),
     ("training.churn.cpu", 65, "is 65: must be at most 64, mlops:quotas.training.cpu"),
     ("training.churn.memory", "1Ti", 'is "1Ti": must be at most 256Gi, mlops:quotas.training.memory'),
-    ("training.churn.parameters.Depth", 3, 'is "Depth": must be a name of a-z, 0-9 and _'),
+    ("training.churn.parameters._depth", 3, 'is "_depth": must be a name of letters, 0-9 and _'),
     ("training.churn.parameters.depths", [1, 2], "is [1, 2]: must be a text, a number, a truth value or {secret"),
     ("training.churn.project", "../x", 'is "../x": must be a name of a-z, 0-9, _ and -'),
     (
@@ -218,6 +218,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ),
     ("training.churn.sweep", {"max_parallel": 2, "grid": {"max_dept": [3]}}, "did you mean max_depth?"),
     ("training.churn.model", "churn predictor", "must be a DNS label (RFC 1123)"),
+    ("training.churn.model", "2024-churn", "that begins with a letter"),
     ("endpoints.Churn", {"version": 1}, 'is "Churn": must be a DNS label (RFC 1123)'),
     ("endpoints.1st", {"version": 1}, "that begins with a letter"),
     (f"endpoints.{'a' * 64}", {"version": 1}, "at most 63 characters"),
@@ -355,6 +356,72 @@ def test_amounts_are_taken_in_any_notation_and_kept_in_that_of_the_api_server(
     read: list[settings.Settings] = []
     record(lambda: read.append(settings.read()), config=changed({key: value}), secrets=SECRETS)
     assert getattr(read[0].training["churn"], key.rpartition(".")[2]) == written
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("foundation.node_pools.cpu.labels.worker", ""),
+        ("endpoints.churn-predictor.prediction_log", {"sample": "0.5"}),
+        ("endpoints.churn-predictor.tracing", {"endpoint": "http://a.b:4318", "sample": "0"}),
+        ("training.churn.validation.limits", {"least": {"roc_auc": "0.7"}, "latency_ms": "1e2", "size_mb": "0.5"}),
+    ],
+)
+def test_what_kubernetes_takes_and_what_the_engines_commands_write_is_accepted(key: str, value: object) -> None:
+    assert problems(changed({key: value})) == []
+
+
+# Where, how it is written, and what Pulumi makes of it.
+MISREAD: list[tuple[str, str, object]] = [
+    ("endpoints.churn-predictor.version", "08", 8),
+    ("endpoints.churn-predictor.version", "010", 8),
+    ("endpoints.churn-predictor.version", "1.0", 1),
+    ("endpoints.churn-predictor.version", "1_0", 10),
+    ("endpoints.churn-predictor.version", "1e1", 10),
+    ("endpoints.churn-predictor.version", "0x10", 16),
+    ("training.churn.deadline_minutes", "0o30", 24),
+    ("training.churn.parameters.max_depth", "010", 8),
+    ("endpoints.churn-predictor.replicas.max", "1_0", 10),
+]
+
+
+def in_a_file(config: Mapping[str, object], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes the stack file that the engine would have read; numbers in angle brackets stand in it without quotes."""
+    text = yaml.safe_dump({"config": {f"mlops:{key}": value for key, value in config.items()}})
+    (folder / "Pulumi.dev.yaml").write_text(text.replace("<", "").replace(">", ""))
+    (folder / "Pulumi.yaml").write_text("name: mlops\n")
+    (folder / "infra").mkdir()
+    monkeypatch.chdir(folder / "infra")
+
+
+@pytest.mark.parametrize(("path", "written", "value"), MISREAD)
+def test_a_number_that_yaml_reads_as_another_is_refused_with_both(
+    path: str, written: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_file(changed({path: f"<{written}>"}), tmp_path, monkeypatch)
+    (line,) = problems(changed({path: value}))
+    assert f"mlops:{path} is written {written}, which YAML reads as {value}: must be written in decimal digits" in line
+    assert line.endswith(f"write {value} if that is meant, or the right number; a text stands in quotes")
+
+
+def test_the_numbers_of_another_file_than_the_one_that_was_read_are_let_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_file(changed({"endpoints.churn-predictor.version": "<08>"}), tmp_path, monkeypatch)
+    assert problems(changed({"endpoints.churn-predictor.version": 3})) == []
+
+
+def test_numbers_that_read_as_they_are_written_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = changed(
+        {
+            "endpoints.churn-predictor.version": 10,
+            "endpoints.churn-predictor.prediction_log": {"sample": 1.0},
+            "training.churn.parameters.rate": 0.05,
+            "training.churn.parameters.code": "010",
+        }
+    )
+    in_a_file(config, tmp_path, monkeypatch)
+    assert problems(config) == []
 
 
 def test_a_job_on_a_gpu_pool_gets_one_gpu_without_asking() -> None:

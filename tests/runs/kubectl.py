@@ -37,7 +37,11 @@ def get(words: list[str], options: dict[str, str]) -> int:
         for each in objects
         if each["kind"].lower() in kinds
         and wanted.items() <= each["metadata"].get("labels", {}).items()
-        and ("involvedObject" not in each or each["involvedObject"]["name"] == about["involvedObject.name"])
+        and all(
+            each.get("involvedObject", {}).get(key.removeprefix("involvedObject.")) == value
+            for key, value in about.items()
+            if key.startswith("involvedObject.")
+        )
     ]
     print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     return 0

@@ -70,3 +70,24 @@ def test_a_sweep_shows_the_metrics_and_the_version_of_its_best_point(
     said = runs("list")[1]
     assert row(said, "churn-swept").endswith("01:35 roc_auc 0.900 listed 1")
     assert "roc_auc" not in row(said, "churn-silent")
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_a_run_whose_job_was_replaced_is_still_listed(world: World, runs: Command, client: MlflowClient) -> None:
+    experiment = client.get_experiment_by_name(MODEL)
+    number = experiment.experiment_id if experiment else client.create_experiment(MODEL)
+    for name, status, of in (
+        ("churn-was", "FINISHED", "churn"),
+        ("churn-fell", "FAILED", "churn"),
+        ("x-1", "FAILED", "x"),
+    ):
+        run = client.create_run(number, tags={"job_name": name, "training_job": of, "best_run": "x' or y = 'z"})
+        client.log_metric(run.info.run_id, "roc_auc", 0.7)
+        client.set_terminated(run.info.run_id, status)
+    world.scenes([CHURN, job(CHURN, name="churn-now", status=complete())])
+    said = runs("list", "--name", "churn")[1]
+    assert row(said, "churn-was").startswith("churn-was churn Succeeded ")
+    assert row(said, "churn-was").endswith("00:00 roc_auc 0.700")
+    assert row(said, "churn-fell").startswith("churn-fell churn Failed ")
+    assert row(said, "churn-now").startswith("churn-now churn runs Succeeded ")
+    assert "x-1" not in said

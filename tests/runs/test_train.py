@@ -127,7 +127,7 @@ def test_what_is_wrong_is_said_before_anything_is_made(
 def test_a_value_has_the_declared_type(
     world: World, runs: Command, *, declared: object, text: str, value: object
 ) -> None:
-    churn = template({"training.churn.parameters": {"x": declared}})
+    churn = template({"training.churn.parameters": {"x": declared}, "training.churn.image": "lab.local/mine:1"})
     world.scenes([churn])
     code, said = runs("train", "churn", f"X={text}", "--dry-run")
     assert code == 0
@@ -137,14 +137,27 @@ def test_a_value_has_the_declared_type(
 
 @pytest.mark.parametrize(("declared", "text"), [(True, "1"), (0.5, "nan"), (0.5, "half"), (3, "inf")])
 def test_a_value_of_another_type_is_refused(world: World, runs: Command, *, declared: object, text: str) -> None:
-    world.scenes([template({"training.churn.parameters": {"x": declared}})])
+    image = {"training.churn.image": "lab.local/mine:1"}
+    world.scenes([template({"training.churn.parameters": {"x": declared}} | image)])
     code, said = runs("train", "churn", f"X={text}")
     assert code == 2
     assert f"x={text}: must be " in said
 
 
+def test_a_parameter_may_have_capitals(world: World, runs: Command) -> None:
+    own = {"training.churn.parameters": {"C": 1.5, "depth": 2}, "training.churn.image": "lab.local/mine:1"}
+    world.scenes([template(own)])
+    for word in ("C=0.5", "c=0.5"):
+        code, said = runs("train", "churn", word, "--dry-run")
+        assert (code, variables(yaml.safe_load(said))["PARAMETERS"]) == (0, '{"C": 0.5, "depth": 2}')
+    code, said = runs("train", "churn", "C=0.5", "c=0.7")
+    assert code == 2
+    assert "C is given twice" in said
+
+
 def test_a_parameter_in_a_secret_cannot_be_given_on_a_command_line(world: World, runs: Command) -> None:
-    world.scenes([template({"training.churn.parameters": {"api_key": {"secret": "geocoder", "key": "token"}}})])
+    hidden = {"training.churn.parameters": {"api_key": {"secret": "geocoder", "key": "token"}}}
+    world.scenes([template(hidden | {"training.churn.image": "lab.local/mine:1"})])
     code, said = runs("train", "churn", "API_KEY=hunter2")
     assert code == 2
     assert "api_key of churn stands in a Secret" in said

@@ -153,6 +153,7 @@ def test_of_several_jobs_of_a_model_the_one_that_trained_the_version_looks_at_it
     world: World, runs: Command, registered: int
 ) -> None:
     settings = {
+        "project": "churn",
         "model": MODEL,
         "dataset": "s3://mlops-artifacts/datasets/a.csv",
         "node_pool": "cpu",

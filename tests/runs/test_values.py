@@ -55,3 +55,12 @@ def test_make_passes_its_words_on(world: World, runs: Command, monkeypatch: pyte
     assert '"n_estimators": 7' in said
     assert world.asked[0].startswith("--context mine ")
     assert os.environ["MAKEFLAGS"].startswith("k")
+
+
+@pytest.mark.parametrize("target", ["promote", "rollback", "reproduce", "models", "validate", "follow", "runs"])
+def test_a_value_of_make_is_never_part_of_a_script(target: str) -> None:
+    names = ("MODEL", "VERSION", "STAGE", "WHY", "DATASET", "RUN", "NAME", "LAST", "CONTEXT")
+    command = ["make", "--dry-run", target, *(f"{name}='; touch {name}" for name in names)]
+    said = subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True).stdout
+    assert "$" in said
+    assert "touch " not in said.replace("touch .venv", "")

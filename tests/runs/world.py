@@ -135,6 +135,18 @@ def warning(about: str, message: str) -> Object:
     return {"kind": "Event", "metadata": metadata, "involvedObject": {"name": about}, "message": message}
 
 
+def event(about: str, reason: str, at: str, **metadata: Any) -> Object:
+    """An event about a Job, which may be gone."""
+    return {
+        "kind": "Event",
+        "metadata": {"name": f"{about}.{reason}", "creationTimestamp": at, **metadata},
+        "involvedObject": {"kind": "Job", "name": about},
+        "reason": reason,
+        "firstTimestamp": at,
+        "message": reason,
+    }
+
+
 def row(said: str, run: str) -> str:
     """The line of a run in the table, its words a blank apart."""
     (line,) = [line for line in said.splitlines() if line.startswith(run)]

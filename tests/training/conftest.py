@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.registry import registry
 __all__ = ["registry"]
 
 HERE = "tenure,total,contract,churn\n1,10.5,Monthly,No\n2,,Yearly,Yes\n3, ,Monthly,No\n"
+ODD_KEYS = ("left#2.csv", "left?2.csv", "left%232.csv", "a b+c.csv", "/left.csv", "left.csv?versionId=1#x")
+"""Keys beside which there is an object that a web address of the same letters would name."""
 
 
 class _S3(BaseHTTPRequestHandler):
@@ -21,10 +24,16 @@ class _S3(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, code = {
             "/bucket/here.csv": (200, ""),
+            "/bucket/left": (200, ""),
+            "/bucket/left.csv": (200, ""),
             "/bucket/secret.csv": (403, "AccessDenied"),
             "/bucket/odd.csv": (400, "Odd"),
         }.get(self.path, (404, "NoSuchKey"))
-        body = HERE if status == 200 else f"<Error><Code>{code}</Code><Message>it is so</Message></Error>"
+        key = unquote(self.path.removeprefix("/bucket/"))
+        if key in ODD_KEYS:
+            status, body = 200, HERE + f"{3 + len(key)},,Yearly,No\n"
+        else:
+            body = HERE if status == 200 else f"<Error><Code>{code}</Code><Message>it is so</Message></Error>"
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -1,13 +1,19 @@
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests.training.conftest import ODD_KEYS
 from training import data, source
 from training.data import DataError, StoreError
 from training.project import Classifier, Column, Parameters, Project, Rows, Split, Target
@@ -156,7 +162,9 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tenure": ["1", "x", "3"]}, "tenure is of type large_string where a whole number must stand"),
+        ({"tenure": ["1", "x", "3"]}, "tenure holds 'x' where a whole number must stand, in row 2 of 3"),
+        ({"tenure": pd.to_datetime(["2026-01-01"] * 3)}, "tenure is of type timestamp[us] where a whole number must"),
+        ({"contract": [b"a", b"\xff", b"c"]}, "contract is of type binary where a word must stand"),
         ({"tenure": [1, None, 3]}, "tenure holds nothing where a whole number must stand, in row 2 of 3"),
         ({"total": [None, None, None]}, "total has no value in any row"),
         ({"churn": ["No", "No", "No"]}, "churn never says Yes"),
@@ -182,6 +190,210 @@ def test_a_parquet_that_is_none_is_told(content: bytes, said: str, tmp_path: Pat
         data.load(str(file), project())
     assert said in str(told.value)
     assert "\n" not in str(told.value)
+
+
+NUMBERS = (Column(name="size", kind="integer"), Column(name="rate", kind="number", most_missing=1))
+EXACT = [
+    # as a text; as a Parquet stores it; whole number; number
+    ("9007199254740993", 2**53 + 1, 2**53 + 1, 2.0**53),
+    ("-9223372036854775808", -(2**63), -(2**63), -(2.0**63)),
+    ("9223372036854775807", 2**63 - 1, 2**63 - 1, 2.0**63),
+    ("3.0", 3.0, 3, 3.0),
+    (" 3 ", 3, 3, 3.0),
+    ("+3", Decimal(3), 3, 3.0),
+    ("1e3", 1000.0, 1000, 1000.0),
+    ("True", True, 1, 1.0),
+    ("false", False, 0, 0.0),
+    ("007", 7, 7, 7.0),
+]
+WRONG = [
+    ("100000000000000000000", Decimal(10**20), "and must be at least -2^63 and less than 2^63"),
+    ("9223372036854775808", np.uint64(2**63), "and must be at least -2^63 and less than 2^63"),
+    ("1e30", 1e30, "and must be at least -2^63 and less than 2^63"),
+    ("1.5", 1.5, "where a whole number must stand"),
+    ("1.5", Decimal("1.5"), "where a whole number must stand"),
+    ("inf", float("inf"), "where a whole number must stand"),
+    ("0x1F", "0x1F", "where a whole number must stand"),
+    ("1_000", "1_000", "where a whole number must stand"),
+    ("", None, "where a whole number must stand"),
+]
+
+
+def of_both(text: str, stored: object, tmp_path: Path, *columns: Column) -> list[data.Dataset | str]:
+    """What a CSV with the text, and a Parquet with the value, in the second of three rows are read as."""
+    names = [column.name for column in columns]
+    other = 1 if stored is None else cast("Callable[[int], object]", type(stored))(1)
+    csv = "\n".join([",".join([*names, "churn"]), *(",".join([row] * len(names)) for row in ("1", text, "1"))])
+    rows = [line + label for line, label in zip(csv.splitlines(), ["", ",No", ",Yes", ",No"], strict=True)]
+    table = pa.table({**dict.fromkeys(names, pa.array([other, stored, other])), "churn": ["No", "Yes", "No"]})
+    pq.write_table(table, tmp_path / "table.parquet")
+    declared, found = project(*columns), list[data.Dataset | str]()
+    for read in (
+        lambda: load("\n".join(rows), tmp_path, declared),
+        lambda: data.load(str(tmp_path / "table.parquet"), declared),
+    ):
+        try:
+            found.append(read())
+        except DataError as error:
+            found.append(str(error))
+    return found
+
+
+@pytest.mark.parametrize(("text", "stored", "whole", "number"), EXACT)
+def test_a_number_is_what_is_written_in_a_csv_and_in_a_parquet(
+    text: str, stored: object, whole: int, number: float, tmp_path: Path
+) -> None:
+    for read in of_both(text, stored, tmp_path, *NUMBERS):
+        assert isinstance(read, data.Dataset), read
+        assert (read.table["size"].tolist()[1], read.table["rate"].tolist()[1]) == (whole, number)
+        assert str(read.table["size"].dtype) == "int64"
+
+
+@pytest.mark.parametrize(("text", "stored", "rule"), WRONG)
+def test_what_is_no_whole_number_of_64_bits_is_refused_by_column_value_and_row(
+    text: str, stored: object, rule: str, tmp_path: Path
+) -> None:
+    for said in of_both(text, stored, tmp_path, NUMBERS[0]):
+        assert isinstance(said, str)
+        assert f"{rule}" in said
+        assert "the column size holds " in said
+        assert "in row 2 of 3" in said
+
+
+def test_a_row_is_counted_through_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "BLOCK", 64)
+    rows = [f"{row},{'No' if row % 2 else 'Yes'}" for row in range(1, 99)]
+    rows[70], rows[90] = "x,No", "x,No"
+    with pytest.raises(
+        DataError, match=r"size holds 'x' where a whole number must stand, in row 71 of 98 \(2 such row"
+    ):
+        load("\n".join(["size,churn", *rows]), tmp_path, project(NUMBERS[0]))
+
+
+LATE = Column(name="reason", kind="category", most_missing=1)
+
+
+def test_words_that_come_late_are_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = 70_000
+    reasons = [None] * (rows - 2) + ["moved", "price"]
+    table = pd.DataFrame({"reason": reasons, "churn": np.where(np.arange(rows) % 2, "No", "Yes")})
+    monkeypatch.setattr(source, "BLOCK", 1 << 12)
+    for read in (parquet(table, tmp_path, project(LATE)), load(table.to_csv(index=False), tmp_path, project(LATE))):
+        assert read.table["reason"].tolist()[-2:] == ["moved", "price"]
+        assert read.table["reason"].isna().sum() == rows - 2
+
+
+def test_a_column_has_as_many_words_as_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "BLOCK", 256)
+    words = [f"w{row * 7919 % 1009}" for row in range(3000)]
+    table = pd.DataFrame({"reason": words, "churn": np.where(np.arange(3000) % 2, "No", "Yes")})
+    read = load(table.to_csv(index=False), tmp_path, project(LATE)).table["reason"]
+    assert read.tolist() == words
+    assert list(read.cat.categories) == sorted(set(words))
+
+
+TIMES = Split(how="time", by="seen")
+UTC_TIME = pd.Timestamp("2026-01-01T22:30:00.123456")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["2026-01-01T00:30:00Z", "2026-01-01T22:30:00.123456Z"],
+        ["2026-01-01T02:30:00+02:00", "2026-01-02T00:30:00.123456+0200"],
+        ["2026-01-01 00:30:00z", "2026-01-01T22:30:00.123456789Z"],
+        ["2026-01-01", "2026-01-01T22:30:00.123456"],
+    ],
+)
+def test_a_time_is_read_with_its_zone(texts: list[str], tmp_path: Path) -> None:
+    table = pd.DataFrame({"size": [1, 2], "seen": texts, "churn": ["No", "Yes"]})
+    declared = project(NUMBERS[0], split=TIMES)
+    for read in (load(table.to_csv(index=False), tmp_path, declared), parquet(table, tmp_path, declared)):
+        assert read.table["seen"].tolist()[1] == UTC_TIME
+
+
+def test_times_with_a_zone_and_without_one_have_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "BLOCK", 64)
+    rows = [f"{row},2026-01-01T00:00:00{'' if row < 50 else 'Z'},{'No' if row % 2 else 'Yes'}" for row in range(1, 99)]
+    with pytest.raises(
+        DataError, match=r"holds '2026-01-01T00:00:00Z' with a time zone, and rows before it .*row 50 of"
+    ):
+        load("\n".join(["size,seen,churn", *rows]), tmp_path, project(NUMBERS[0], split=TIMES))
+
+
+def test_old_times_of_a_parquet_stay_what_they_are(tmp_path: Path) -> None:
+    old = np.array(["1500-01-02", "9999-12-31", "2026-01-01"], dtype="datetime64[us]")
+    stored = pa.table({"size": [1, 2, 3], "seen": pa.array(old, pa.timestamp("us")), "churn": ["No", "Yes", "No"]})
+    for int96 in (False, True):
+        pq.write_table(stored, tmp_path / "t.parquet", use_deprecated_int96_timestamps=int96)
+        read = data.load(str(tmp_path / "t.parquet"), project(NUMBERS[0], split=TIMES))
+        assert read.table["seen"].tolist() == [*map(pd.Timestamp, old)]
+
+
+@pytest.mark.parametrize("stored", [pa.array([10**15, 1, 2], pa.timestamp("s")), pa.array([1, 2, 3])])
+def test_a_parquet_whose_times_are_none_is_refused(stored: pa.Array, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"size": [1, 2, 3], "seen": stored, "churn": ["No", "Yes", "No"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"the column seen .* where a time \(ISO 8601\) must stand"):
+        data.load(str(tmp_path / "t.parquet"), project(NUMBERS[0], split=TIMES))
+
+
+@pytest.mark.parametrize(
+    "header", ['"si\nze","chu rn"', '"si\r\nze","chu rn"', "si\u2028ze,chu rn", "\n\nsi\x85ze,chu rn"]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_name_in_the_header_may_hold_any_character(header: str, end: str, tmp_path: Path) -> None:
+    (name,) = {"si\nze", "si\r\nze", "si\u2028ze", "si\x85ze"} & {header.strip().split(",")[0].strip('"')}
+    declared = replace(project(Column(name=name, kind="integer")), target=Target(name="chu rn", labels=("No", "Yes")))
+    read = load(end.join([header, "1,No", "2,Yes", ""]), tmp_path, declared)
+    assert read.table[name].tolist() == [1, 2]
+
+
+def test_a_header_without_an_end_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no header that can be read: field larger than field limit"):
+        load('"' + "x" * 200_000, tmp_path)
+    with pytest.raises(DataError, match="is empty"):
+        load("\ufeff\n", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "word"),
+    [
+        (pd.Series([True, False, True]), "False"),
+        (pd.Series([True, False, True]).astype("category"), "False"),
+        (pd.Series([1.0, 7.0, 2.5]), "7.0"),
+        (pd.Series([1, 7, 2]), "7"),
+        (pd.Series([1.5, 0.1, 2.5], dtype="float32"), "0.1"),
+        (pd.Series([date(2026, 1, 2)] * 3), "2026-01-02"),
+        (pd.Series([Decimal("1.50")] * 3), "1.50"),
+        (pd.Series([1e20, 1e20, 0.5]), "1e+20"),
+    ],
+)
+def test_a_word_of_a_parquet_is_that_of_the_csv_of_the_same_table(
+    stored: "pd.Series[Any]", word: str, tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"reason": stored, "churn": ["No", "Yes", "No"]})
+    for read in (parquet(table, tmp_path, project(LATE)), load(table.to_csv(index=False), tmp_path, project(LATE))):
+        assert read.table["reason"].tolist()[1] == word
+
+
+@pytest.mark.parametrize("labels", [("False", "True"), ("false", "true"), ("FALSE", "TRUE")])
+def test_truth_values_are_labels_as_the_project_spells_them(labels: tuple[str, str], tmp_path: Path) -> None:
+    declared = replace(project(NUMBERS[0]), target=Target(name="churn", labels=labels, rarest=0.1))
+    table = pd.DataFrame({"size": [1, 2, 3], "churn": [True, False, True]})
+    for read in (
+        parquet(table, tmp_path, declared),
+        load(table.to_csv(index=False), tmp_path, declared),
+        load("size,churn\n1,true\n2,false\n3,true\n", tmp_path, declared),
+    ):
+        assert read.table["churn"].tolist() == [labels[1], labels[0], labels[1]]
+
+
+def test_a_value_never_breaks_the_line_of_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as told:
+        load(GOOD.replace("Yearly", '"Year\nly"').replace("2,,", '"' + "x\n" * 400 + '",,'), tmp_path)
+    assert r"contract holds Year\nly, and may hold only" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 600
 
 
 CHANCE = np.random.default_rng(7)
@@ -232,6 +444,9 @@ def test_too_few_rows_of_a_label_and_too_many_gaps_are_refused(tmp_path: Path) -
         ("/", "Is a directory"),
         ("s3://bucket", "write s3://BUCKET/KEY"),
         ("https://x/y.csv", "https:// is not known"),
+        ("s3:///key.csv", "the bucket or the key is missing"),
+        ("s3://buc ket/key.csv", "write s3://BUCKET/KEY"),
+        ("file://server/share/y.csv", "server stands where no host may stand; write file:///PATH"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_told(uri: str, said: str) -> None:
@@ -244,6 +459,20 @@ def test_an_address_that_cannot_be_read_is_told(uri: str, said: str) -> None:
 @pytest.mark.usefixtures("s3")
 def test_a_table_is_read_from_s3() -> None:
     assert len(data.load("s3://bucket/here.csv", project()).table) == 3
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_the_key_of_an_object_is_taken_letter_by_letter(key: str) -> None:
+    assert data.load(f"s3://bucket/{key}", project()).table["tenure"].tolist() == [1, 2, 3, 3 + len(key)]
+
+
+@pytest.mark.parametrize("name", ["left#2.csv", "left?2.csv", "a b.csv", "a:b.csv"])
+def test_a_file_is_found_by_its_uri_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(GOOD)
+    (tmp_path / "left").write_text("something else")
+    for uri in (f"file://{tmp_path}/{name}", (tmp_path / name).as_uri(), f"{tmp_path}/{name}"):
+        assert len(data.load(uri, project()).table) == 3
 
 
 @pytest.mark.usefixtures("s3")

@@ -1,9 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import Field
 
-from training import project
+from training import parameter_schema, project
 from training.project import Classifier, Parameters, Project, ProjectError, Rows, Split, Target, categories, integers
 
 
@@ -94,3 +95,39 @@ class Taken(Parameters):
 def test_a_declaration_that_contradicts_itself_is_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ProjectError, match=said):
         declared(**changes)
+
+
+class Named(Parameters):
+    C: float = 1.0
+    max_depth: int = 3
+    Token: str = ""
+
+
+def test_a_parameter_may_have_capitals_and_is_found_whatever_the_case() -> None:
+    own = declared(parameters=Named)
+    for given in ({"C": 0.5, "MAX_DEPTH": "4"}, {"c": "0.5", "max_depth": 4}):
+        read = project.read_parameters(own, given, {"token": "hush"})
+        assert read == Named(C=0.5, max_depth=4, Token="hush")
+    with pytest.raises(ProjectError, match="the parameter C is given twice"):
+        project.read_parameters(own, {"c": 1, "C": 2})
+    with pytest.raises(ProjectError) as told:
+        project.read_parameters(declared(parameters=Trees), {}, {"COUNT": "hush"})
+    assert "hush" not in str(told.value)
+
+
+def test_parameters_that_differ_in_case_alone_are_refused() -> None:
+    class Alike(Parameters):
+        rate: float = 1.0
+        Rate: float = 1.0
+
+    with pytest.raises(ProjectError, match="the parameters Rate, rate differ in case alone"):
+        declared(parameters=Alike)
+
+
+def test_the_schema_of_parameters_in_the_repository_is_that_of_the_projects(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parameter_schema.main(["--check"]) == 0, capsys.readouterr().err
+    monkeypatch.setattr(parameter_schema, "FILE", tmp_path / "parameters.json")
+    assert parameter_schema.main(["--check"]) == 1
+    assert "run make schema" in capsys.readouterr().err

@@ -186,10 +186,20 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
 @pytest.mark.parametrize(
     ("status", "against", "stage", "said"),
     [
-        (None, None, "staging", r"version 3 was not validated, and staging takes only what passed; run `python -m"),
+        (
+            None,
+            None,
+            "staging",
+            r"version 3 was not validated, and staging takes only what passed; run `make validate MODEL=",
+        ),
         ("refused", "2", "staging", r"was refused by its validation, .* or train a better one"),
         ("running", "2", "staging", r"is being validated, or its validation was killed"),
-        ("passed", "1", "production", r"was validated against champion 1, and the champion is 2 now; run `python -m"),
+        (
+            "passed",
+            "1",
+            "production",
+            r"was validated against champion 1, and the champion is 2 now; run `make validate MODEL=",
+        ),
         ("passed", None, "production", r"was validated against champion unknown"),
     ],
 )
@@ -356,8 +366,12 @@ def test_a_dry_run_says_the_steps_and_takes_none(model: Made, capsys: pytest.Cap
         (["9", "staging"], 2, "has no version 9; versions that exist: 1, 2, 3"),
         (["1", "production"], 3, "promote it to staging first"),
         (["1"], 2, "give a STAGE after the version: none, staging, production, archived"),
-        ([], 2, "give VERSION and STAGE, or --rollback"),
-        (["1", "staging", "--rollback"], 2, "give VERSION and STAGE, or --rollback"),
+        ([], 2, "write make promote MODEL=churn-predictor VERSION=7 STAGE=staging, or make rollback"),
+        (
+            ["1", "staging", "--rollback"],
+            2,
+            "write make promote MODEL=churn-predictor VERSION=7 STAGE=staging, or make rollback",
+        ),
         (["1", "staging", "--why", 301 * "x"], 2, "--why has 301 characters; write at most 300"),
     ],
 )

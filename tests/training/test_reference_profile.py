@@ -8,7 +8,7 @@ import pytest
 from tests.training.test_project import declared
 from training import reference_profile
 from training.metrics import Predictions
-from training.project import categories, numbers
+from training.project import categories, integers, numbers
 
 ROWS = 200
 PREDICTIONS = Predictions(
@@ -40,6 +40,27 @@ def test_numbers_are_kept_where_there_are_any() -> None:
     assert kept["mean"] == pytest.approx(np.nanmean(size))
     assert kept["quantiles"]["0.5"] == np.nanmedian(size)
     assert sum(kept["histogram"]["counts"]) == 150
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([2**53, 2**53 + 2, 2**53 + 2], dtype="int64"),
+        np.array([1e17, 1e17, 1e17]),
+        np.array([1.0, np.nextafter(1.0, 2.0), 1.0]),
+        np.array([10**18, 10**18, 10**18], dtype="int64"),
+    ],
+)
+def test_large_numbers_that_are_near_to_each_other_have_a_histogram(values: object) -> None:
+    kept = describe(size=values, word=pd.Categorical(["a"] * 3))["features"]["size"]["histogram"]
+    assert sum(kept["counts"]) == 3
+    assert len(kept["edges"]) == len(kept["counts"]) + 1
+    assert kept["edges"] == sorted(set(kept["edges"]))
+
+
+def test_the_range_of_a_large_whole_number_is_exact() -> None:
+    known = pd.DataFrame({"size": [2**53 + 1, 2**62 + 1]})
+    assert reference_profile.ranges(declared(columns=integers("size")), known) == {"size": [2**53 + 1, 2**62 + 1]}
 
 
 def test_a_feature_without_a_value_is_kept_as_missing() -> None:

@@ -1,10 +1,14 @@
 import json
 import os
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from rich.text import Text
 
 from tests.registry import MODEL, Registry
 from training import promote, registry, versions
@@ -79,6 +83,90 @@ def test_a_promotion_that_is_half_done_is_told(shown: str, capsys: pytest.Captur
     finally:
         client.delete_registered_model_tag(NAME, claim.key)
     assert " ".join(lines[-2]).startswith(f"half done: {NAME}: ada began 0 s ago, on there, to bring version 2 to")
+
+
+FOREIGN = ["Bob's model", "both ' and \"", "[red]EU[bold] model", "a and b = 'c'", "100% `x`; --", "two\nlines"]
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A registry that other people use as they like; its URI."""
+    folder = tmp_path_factory.mktemp("foreign")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    client = MlflowClient(uri, uri)
+    for name in FOREIGN:
+        client.create_registered_model(name)
+        versions.connect(uri).set_registered_model_tag(
+            name, "promotion.mine", '{"asked": "x", "by": "y", "at": "2026-01-01T00:00:00"}'
+        )
+        tags = {"roc_auc": "n/a", "f1": "nan", "accuracy": "0.75", "validation_status": "[bold]maybe"}
+        tags |= {"validation_turn": '{"by": "z", "until": "2026-01-01T00:00:00"}'}
+        client.create_model_version(name, str(folder), tags=tags)
+    return uri
+
+
+def test_a_model_without_a_version_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    MlflowClient(uri, uri).create_registered_model("Bob's model")
+    assert registry.main(["--tracking-uri", uri]) == 0
+    assert capsys.readouterr().out.splitlines() == ["no version yet: Bob's model", "0 versions of 0 models"]
+
+
+def test_models_of_other_people_are_listed_as_they_are_called(foreign: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert registry.main(["--tracking-uri", foreign]) == 0
+    said = capsys.readouterr().out
+    for name in FOREIGN:
+        assert all(line in said for line in name.splitlines())
+    assert said.count("0.750") == said.count("[bold]maybe") == len(FOREIGN)
+    assert said.splitlines()[-1] == f"{len(FOREIGN)} versions of {len(FOREIGN)} models"
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_model_of_other_people_is_found_by_its_name(
+    foreign: str, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    client = versions.connect(foreign)
+    assert [found.name for found in versions.versions(client, name)] == [name]
+    assert registry.main(["--tracking-uri", foreign, name, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (row["model"], row["metrics"]) == (name, {"accuracy": 0.75})
+    with pytest.raises(versions.UnknownError, match="has no version 7; versions that exist: 1"):
+        versions.version(client, name, 7)
+    assert promote.main(["--tracking-uri", foreign, name, "1", "staging"]) == 3
+    assert f"run `make validate MODEL={shlex.quote(name)} VERSION=1`" in capsys.readouterr().err
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}.items():
+        monkeypatch.setenv(variable, value)
+
+
+def test_on_a_terminal_of_80_columns_no_cell_is_cut(
+    shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal(monkeypatch, 80)
+    assert registry.main(["--tracking-uri", shown, NAME, "--served", f"{NAME}=1@local"]) == 0
+    lines = Text.from_ansi(capsys.readouterr().out).plain.splitlines()
+    assert max(map(len, lines[:-2])) <= 80
+    assert "…" not in "".join(lines)
+    assert lines[1].split()[:3] == [NAME, "3", "none"]
+    assert lines[3].split()[-1] == "local"
+    assert lines[-2].startswith("no room for commit, ")
+    terminal(monkeypatch, 200)
+    assert registry.main(["--tracking-uri", shown, NAME]) == 0
+    assert 12 * "a" in Text.from_ansi(capsys.readouterr().out).plain
+
+
+@pytest.mark.parametrize(("name", "expected"), [(MODEL, 0), ("no-such", 2)])
+def test_a_reader_that_leaves_changes_neither_the_end_nor_the_code(shown: str, name: str, expected: int) -> None:
+    command = [sys.executable, "-m", "training.registry", "--tracking-uri", shown, name, "--json"]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as output:
+        ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == expected
+    assert "Traceback" not in ended.stderr
+    assert "BrokenPipe" not in ended.stderr
 
 
 @pytest.mark.parametrize(

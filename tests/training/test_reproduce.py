@@ -55,6 +55,15 @@ def test_a_commit_that_cannot_be_had_is_told(recipe: Recipe, tmp_path: Path) -> 
         reproduce.train_again(replace(recipe, commit="0123456-dirty"), "sqlite://", tmp_path)
 
 
+def test_a_path_with_a_colon_is_found_from_another_folder(
+    registry: Registry, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("2026:churn.csv").write_bytes(registry.dataset.read_bytes())
+    again = reproduce.train_again(replace(recipe, dataset="2026:churn.csv"), registry.uri, tmp_path)
+    assert again.columns
+
+
 def test_data_that_changed_is_refused(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed = tmp_path / "changed.csv"
     changed.write_text(registry.dataset.read_text() + "\n")

@@ -20,13 +20,17 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 import serving.model
 from tests.registry import MODEL, ROWS, Registry
 from training import data, project, split, tracking, train
 from training.metrics import predict
-from training.project import Rows
+from training.project import Project, Rows, Target
 from training.projects import churn
 from training.settings import Settings
 
@@ -215,6 +219,73 @@ def test_boosted_trees_stop_by_themselves_and_say_what_they_ran_on(
     assert set(boosted.predict(boosted.input_example.assign(contract="Ten years"))) <= {"No", "Yes"}
     needed = mlflow.artifacts.download_artifacts("models:/boosted/1/requirements.txt")
     assert "lightgbm==" in Path(needed).read_text()
+
+
+PARTS = {
+    "pictures": "training.plots.draw",
+    "feature importance": "training.evaluation._importance",
+    "reference profile": "training.reference_profile.describe",
+    "list of packages": "training.evaluation.distributions",
+}
+
+
+def test_what_is_nice_to_have_fails_no_run(
+    registry: Registry, run: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("it broke")
+
+    def fit(rows: Rows, parameters: churn.Forest) -> Pipeline:
+        rows.facts["n_estimators"] = "a name that the run has already"
+        return churn.fit(rows, parameters)
+
+    for place in PARTS.values():
+        monkeypatch.setattr(place, broken)
+    monkeypatch.setattr(churn, "PROJECT", replace(churn.PROJECT, fit=fit))
+    code, log = run(model="bare")
+    assert (code, log[-1]) == (0, "registered bare version 1")
+    for said in (version_of(registry, "bare", 1).tags, last_run(registry, tmp_path.name).data.tags):
+        for part in PARTS:
+            assert f"{part}: it broke" in said["extras_failed"]
+            assert f"{part} could not be made (it broke); the run goes on without" in log
+        assert "facts: " in said["extras_failed"]
+    assert "extras_failed" not in version_of(registry, MODEL, 1).tags
+
+
+def test_a_run_that_is_stopped_while_it_draws_ends(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("training.plots.draw", stopped)
+    code, log = run()
+    assert code == 1
+    assert log[-1].startswith("stopped from outside")
+
+
+def test_a_name_may_hold_what_is_markup_elsewhere(registry: Registry, run: Training, tmp_path: Path) -> None:
+    odd = {"tenure": "ten$ure_$", "total_charges": "[red]$x_{", "contract": "con\\tract\n'\"`%"}
+    named = tmp_path / "odd.csv"
+    pd.read_csv(registry.dataset).rename(columns=odd).replace({"churn": {"Yes": "$Yes_$"}}).to_csv(named, index=False)
+    columns = [replace(column, name=odd.get(column.name, column.name)) for column in churn.COLUMNS]
+    numeric = [column.name for column in columns if column.kind != "category"]
+    words = [column.name for column in columns if column.kind == "category"]
+
+    def fit(rows: Rows, parameters: churn.Forest) -> Pipeline:
+        prepare = ColumnTransformer(
+            [("n", SimpleImputer(strategy="median"), numeric), ("w", OneHotEncoder(handle_unknown="ignore"), words)]
+        )
+        forest = RandomForestClassifier(parameters.n_estimators, max_depth=3, random_state=rows.seed, n_jobs=1)
+        return Pipeline([("prepare", prepare), ("forest", forest)]).fit(rows.features, rows.labels)
+
+    target = Target(name="churn", labels=("No", "$Yes_$"))
+    declared = Project(
+        model="odd", columns=columns, target=target, parameters=churn.Forest, fit=fit, slices=[odd["contract"]]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(churn, "PROJECT", declared)
+        code, log = run(dataset=named, model="odd")
+    assert (code, log[-1]) == (0, "registered odd version 1")
+    assert "extras_failed" not in version_of(registry, "odd", 1).tags
 
 
 def test_columns_that_the_project_does_not_know_are_counted_and_change_nothing(

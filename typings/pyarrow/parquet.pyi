@@ -1,12 +1,14 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Literal, Self
 
-from pyarrow import RecordBatch, Schema
+from pyarrow import RecordBatch, Schema, Table
 
 class ParquetFile:
     schema_arrow: Schema
-    def __init__(self, source: IO[bytes]) -> None: ...
+    def __init__(
+        self, source: IO[bytes], *, coerce_int96_timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
+    ) -> None: ...
     def iter_batches(
         self, *, batch_size: int = 65536, columns: Sequence[str] | None = None
     ) -> Iterator[RecordBatch]: ...
@@ -16,3 +18,5 @@ class ParquetWriter:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
     def write_batch(self, batch: RecordBatch) -> None: ...
+
+def write_table(table: Table, where: Path, *, use_deprecated_int96_timestamps: bool = False) -> None: ...

@@ -119,9 +119,7 @@ def test_an_interrupted_build_leaves_no_folder_and_the_next_one_completes(module
 
 def test_a_failed_build_says_where_in_one_line(module: Build) -> None:
     (module.module / "words" / "words.go").write_text(WORDS.format("1"))
-    with pytest.raises(
-        LabError, match=r"did not build: cmd/main.go:9:\d+: cannot use words.Hello .*$"
-    ):
+    with pytest.raises(LabError, match=r"did not build: cmd/main.go:9:\d+: cannot use words.Hello .*$"):
         build.make([module], lambda _: None)
     assert not list(paths.tools().iterdir())
 

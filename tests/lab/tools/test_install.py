@@ -68,7 +68,7 @@ def test_what_is_on_path_is_linked_and_nothing_is_built(system: Path) -> None:
 
 @pytest.mark.usefixtures("system")
 def test_an_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(LabError, match=r"^helm: no such tool; the lab knows cluster, cni, .*versitygw$"):
+    with pytest.raises(LabError, match=r"^helm: no such tool; the lab knows addons, cluster, cni, .*versitygw$"):
         install.install(Console(quiet=True), ["helm"])
 
 

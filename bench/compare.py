@@ -1,0 +1,93 @@
+"""Our model server as it is here against the one of another checkout, in turns, on one machine.
+
+    git worktree add ../before COMMIT
+    python -m bench.compare ../before
+
+Both servers run on core 0 all the time and are asked one after the other by wrk on core 1; the order changes with each
+turn. Each turn gives one ratio of requests per second, here to there. What is printed is the mean of these ratios (of
+their logarithms) with its 95 % interval, and the CPU milliseconds of a request, which other work on the machine
+changes least. Exits with 1 when an interval reaches below 0.9. The table is Markdown.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+from bench.serving import MODELS, ROOT, Figures, commands, free_port, judge, load, make_models, serving, table
+
+LEAST = 0.9
+CONNECTIONS = 16
+STUDENT = 2.05  # of Student's distribution for 30 turns, 95 %, both sides
+
+
+def main() -> None:
+    """Prints a line for each model and each number of rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("other", type=Path, help="the other checkout's folder")
+    parser.add_argument("--turns", type=int, default=30, help="of each server (default: 30)")
+    parser.add_argument("--seconds", type=int, default=1, help="of a turn (default: 1)")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 100], help="of a request (default: 1 100)")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["logistic", "forest", "xgboost"])
+    options = parser.parse_args()
+    lines: list[list[str]] = []
+    limits: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_models(folder / "models")
+        for model in options.models:
+            for rows, turns in measured(model, folder, options).items():
+                mean, low, high = interval([math.log(here.rate / there.rate) for there, here in turns])
+                here, there = ([pair[place] for pair in turns] for place in (1, 0))
+                title = f"{model}, {rows} row{'s' * (rows > 1)}"
+                lines.append([title, shown(there), shown(here), f"{mean:.3f} ({low:.3f} to {high:.3f})"])
+                limits[f"{title}: above {LEAST}"] = low > LEAST
+    print(f"{options.turns} turns of {options.seconds} s, {CONNECTIONS} connections; medians, and the mean ratio:\n")
+    print(table(["", "there", "here", "ratio (95 %)"], lines))
+    sys.exit(0 if judge(limits) else 1)
+
+
+def measured(model: str, folder: Path, options: argparse.Namespace) -> dict[int, list[tuple[Figures, Figures]]]:
+    """For each number of rows, the figures of each turn: there, and here."""
+    ports = [free_port(), free_port()]
+    urls = [f"http://127.0.0.1:{port}/invocations" for port in ports]
+    (command, env), (command_here, env_here) = (
+        commands(model, folder / "models", port, Path())["ours"] for port in ports
+    )
+    env_there = env | {"PYTHONPATH": str(options.other.resolve())}
+    with (
+        serving(command, env_there, urls[0], folder / "there.log") as (_, there),
+        serving(command_here, env_here | {"PYTHONPATH": str(ROOT)}, urls[1], folder / "here.log") as (_, here),
+    ):
+        groups, found = [there, here], dict[int, list[tuple[Figures, Figures]]]()
+        for rows in options.rows:
+            case = (rows, CONNECTIONS)
+            for url, group in zip(urls, groups, strict=True):
+                load(url, group, case, 1, folder)
+            turns: list[tuple[Figures, Figures]] = []
+            for turn in range(options.turns):
+                order = (0, 1) if turn % 2 else (1, 0)
+                said = {at: load(urls[at], groups[at], case, options.seconds, folder) for at in order}
+                turns.append((said[0], said[1]))
+            found[rows] = turns
+            print(f"{model}, {rows}: done", file=sys.stderr)
+    return found
+
+
+def interval(logarithms: Sequence[float]) -> tuple[float, float, float]:
+    """The mean ratio, and the ends of its 95 % interval."""
+    middle, half = fmean(logarithms), STUDENT * stdev(logarithms) / math.sqrt(len(logarithms))
+    return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
+
+
+def shown(turns: Sequence[Figures]) -> str:
+    """Medians of a server's turns."""
+    rate, cpu = (median(getattr(turn, kind) for turn in turns) for kind in ("rate", "cpu"))
+    return f"{rate:,.0f} requests/s, CPU {cpu:.3f} ms"
+
+
+if __name__ == "__main__":
+    main()

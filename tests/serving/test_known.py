@@ -1,0 +1,156 @@
+"""What the fast path must not take, and what a flavour's own wrapper does beyond `predict`."""
+
+import json
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import mlflow.sklearn as mlflow_sklearn
+import mlflow.xgboost as mlflow_xgboost
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+
+from serving import model, probes
+from serving.estimators import Sizes, UnsureError
+from serving.forms import Row
+from serving.known import known
+from serving.mlflow_protocol import MLFLOW, load
+from serving.scoring import Call, score, score_slowly
+from tests.serving.pipelines import compose, encoders, lines, pipelines, trees, xgboost
+from tests.serving.zoo import Flavor
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Place:
+    """An estimator of the user's own that looks at the index of its table."""
+
+    def fit(self, *_: object) -> "Place":
+        return self
+
+    def get_params(self, **_: object) -> dict[str, object]:
+        return {}
+
+    def predict(self, table: pd.DataFrame) -> list[int]:
+        return list(table.index)
+
+
+def save(folder: Path, estimator: object, kinds: dict[str, str], **more: Any) -> Path:
+    signature = ModelSignature(Schema([ColSpec(kind, name) for name, kind in kinds.items()]))
+    cast("Flavor", mlflow_sklearn).save_model(
+        estimator, str(folder), signature=signature, pip_requirements=[], serialization_format="cloudpickle", **more
+    )
+    return folder
+
+
+def both(folder: Path, body: object) -> tuple[str, str]:
+    """MLflow's answer to the body, and ours."""
+    pyfunc = cast("Any", load(folder))
+    sent = json.dumps(body).encode()
+    right = MLFLOW.invocations(sent, "application/json", pyfunc, pyfunc.metadata.get_input_schema()).response
+    call, left = Call(content_type="application/json", body=sent, request_id="x"), list[Call]()
+    loaded = model.load(folder, "a model")
+    assert list(chain(score(loaded, left.append, [call]), score_slowly(loaded, left)))
+    assert call.answer
+    return right, call.answer.body.decode()
+
+
+def split(columns: list[str], *rows: list[Any], **more: Any) -> dict[str, Any]:
+    return {"dataframe_split": {"columns": columns, "data": rows, **more}}
+
+
+def shops() -> tuple[pd.DataFrame, "np.ndarray[Any, Any]"]:
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({
+        "visits": rng.normal(size=600),
+        "shop": [f"s{place:02}" for place in rng.integers(0, 30, 600)],
+        "town": [f"t{place:02}" for place in rng.integers(0, 30, 600)],
+    })  # fmt: skip
+    return table, table.visits.to_numpy() * 9 + table.shop.str[1:].astype(int).to_numpy()
+
+
+def test_a_sparse_table_is_not_a_table_of_zeros_to_xgboost(tmp_path: Path) -> None:
+    table, label = shops()
+    prepare = compose.ColumnTransformer(
+        [("n", "passthrough", ["visits"]), ("s", encoders.OneHotEncoder(), ["shop", "town"])]
+    )
+    estimator = pipelines.make_pipeline(prepare, xgboost.XGBRegressor(n_estimators=20)).fit(table, label)
+    save(tmp_path / "model", estimator, {"visits": "double", "shop": "string", "town": "string"})
+    right, said = both(tmp_path / "model", split(["visits", "shop", "town"], [1.0, "s07", "t10"], [0.2, "s01", "t02"]))
+    assert said == right
+
+
+def test_the_weights_of_a_column_transformer_count(tmp_path: Path) -> None:
+    table, _ = shops()
+    blocks = [("n", "passthrough", ["visits"]), ("s", encoders.OneHotEncoder(), ["shop"])]
+    prepare = compose.ColumnTransformer(blocks, transformer_weights={"n": 2})
+    estimator = pipelines.make_pipeline(prepare, trees.DecisionTreeRegressor(max_depth=6)).fit(table, table.visits)
+    save(tmp_path / "model", estimator, {"visits": "double", "shop": "string", "town": "string"})
+    right, said = both(tmp_path / "model", split(["visits", "shop", "town"], [0.4, "s07", "t10"], [0.8, "s29", "t10"]))
+    assert said == right
+
+
+def test_whole_numbers_are_added_up_as_scikit_learn_adds_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({name: rng.integers(-9, 9, 60) for name in "abc"})
+    estimator = lines.LogisticRegression(max_iter=60).fit(table, rng.integers(0, 2, 60))
+    save(tmp_path / "model", estimator, dict.fromkeys("abc", "long"), pyfunc_predict_fn="predict_proba")
+    right, said = both(tmp_path / "model", split(list("abc"), *rng.integers(-9, 9, (30, 3)).tolist()))
+    assert said == right
+
+
+def test_a_custom_estimator_gets_the_index_that_mlflow_gives_it(tmp_path: Path) -> None:
+    save(tmp_path / "model", Place(), {"a": "double"})
+    right, said = both(tmp_path / "model", split(["a"], [1.0], [2.0], index=[7, 9]))
+    assert said == right == '{"predictions": [7, 9]}'
+
+
+def test_a_method_that_was_set_on_the_object_is_not_passed_by() -> None:
+    table, label = shops()
+    tree = trees.DecisionTreeRegressor(max_depth=2).fit(table[["visits"]], label)
+    assert known(tree) == "DecisionTreeRegressor"
+    tree.predict = print
+    assert known(tree) == ""
+
+
+def test_an_argument_that_nobody_has_looked_at_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def arguments(_: object, **__: object) -> dict[str, object]:
+        return {"copy": True, "of_a_later_release": 1}
+
+    scaler = encoders.StandardScaler()
+    assert known(scaler) == "StandardScaler"
+    monkeypatch.setattr(encoders.StandardScaler, "get_params", arguments)
+    assert known(scaler) == ""
+
+
+@pytest.mark.parametrize("params", [{}, {"params": {"output_margin": True}}, {"params": {"output_margin": False}}])
+@pytest.mark.parametrize(("declared", "booster"), [(False, False), (True, False), (True, True)])
+def test_params_reach_xgboost_and_so_do_the_defaults_of_the_signature(
+    tmp_path: Path, params: dict[str, Any], *, declared: bool, booster: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc"))
+    fitted = xgboost.XGBClassifier(n_estimators=5).fit(table, (table.a + table.b > 0).astype(int))
+    schema: Any = ParamSchema([ParamSpec("output_margin", "boolean", declared)])
+    signature = ModelSignature(Schema([ColSpec("double", name) for name in "abc"]), params=schema)
+    kept = fitted.get_booster() if booster else fitted
+    cast("Flavor", mlflow_xgboost).save_model(kept, str(tmp_path / "m"), signature=signature, pip_requirements=[])
+    body = split(list("abc"), [0.1, 0.2, 0.3], [-1.0, -1.0, 0.0]) | params
+    right, said = both(tmp_path / "m", body)
+    assert said == right
+
+
+def test_a_way_that_answers_no_row_is_not_taken_for_one_that_agrees() -> None:
+    def unsure(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        raise UnsureError(f"an unknown word in {len(rows)} rows of {len(sizes)} requests")
+
+    def same(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        return [[rows[0][0] * 0] * size for size in sizes]
+
+    rows = [(float(place),) for place in range(40)]
+    assert not probes.agree([(unsure, unsure)], rows)
+    assert not probes.agree([(same, same)], rows)

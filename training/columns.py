@@ -1,0 +1,315 @@
+"""Reads one column of a file as the kind that a project declares: every value exactly, or the column is refused.
+
+CSV and Parquet give the same values. A CSV hands over texts, a Parquet whatever type it stores. The usual batch is
+converted at once; when a value of it resists, the same rules are applied value by value, and the first fault is named.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Kind = Literal["integer", "number", "category", "time"]
+# Some exports, the original of the Telco table among them, write a missing number as a blank.
+MISSING = ("", " ", "NA", "N/A", "NaN", "nan", "NULL", "null")
+RULES: Mapping[str, str] = {
+    "integer": "where a whole number must stand",
+    "number": "where a number must stand",
+    "category": "where a word must stand",
+    "time": "where a time (ISO 8601) must stand",
+}
+TOO_LARGE = "and must be at least -2^63 and less than 2^63, as a whole number of 64 bits"
+ZONED = "with a time zone, and rows before it have none, so that their order is not known"
+NOT_ZONED = "without a time zone, and rows before it have one, so that their order is not known"
+BATCHES = 8  # joined at a time: pieces of few kilobytes that live as long as the reading would tear the heap
+LONGEST = 60
+LEAST, MOST = -(2**63), 2**63 - 1
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+TRUTH = {"false": 0, "true": 1}
+
+
+class _WrongError(Exception):
+    """The value is not of the kind; the message is the rule that it breaks."""
+
+
+@dataclass
+class _Fault:
+    row: int
+    value: object
+    count: int = 0
+
+
+def shown(value: object) -> str:
+    """Return the value as an error message has it: on one line, and cut where it gets long."""
+    text = float.__repr__(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+class ColumnReader:
+    """Collects one column of a file, a batch at a time.
+
+    Args:
+        name: name of the column.
+        kind: what its values must be.
+        spellings: words that the project declares. A truth value that is stored as such is spelled as one of them.
+        is_label: a text that is a truth value is spelled as one of them, too.
+    """
+
+    def __init__(self, name: str, kind: Kind, spellings: Sequence[str] = (), *, is_label: bool = False) -> None:
+        self.name, self.kind = name, kind
+        self.rows = 0
+        self._truth = _spelled(spellings)
+        self._is_label = is_label
+        self._faults: dict[str, _Fault] = {}
+        self._refused = ""
+        self._codes: dict[str, int] = {}
+        self._zoned: bool | None = None
+        self._pieces: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
+        self._recent: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
+
+    def add(self, values: pa.Array) -> None:
+        """Take the next rows."""
+        if isinstance(values, pa.DictionaryArray):
+            values = values.dictionary_decode()
+        if not self._refused and not self._is_of_a_type_for_the_kind(values.type):
+            self._refused = f"is of type {values.type} {RULES[self.kind]}"
+        if self._refused:
+            return
+        try:
+            piece = self._words(values) if self.kind == "category" else self._numbers(values)
+        except pa.ArrowInvalid as error:  # bytes that are no text
+            self._refused = f"is of type {values.type} {RULES[self.kind]}: {error}"
+            return
+        self._recent.append(piece)
+        self.rows += len(values)
+        if len(self._recent) == BATCHES:
+            self._pieces.append(_joined(self._recent))
+            self._recent.clear()
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the column, a sentence for each rule that a value breaks."""
+        if self._refused:
+            yield f"the column {self.name} {self._refused}; correct the file"
+        for rule, fault in self._faults.items():
+            yield (
+                f"the column {self.name} holds '{shown(fault.value)}' {rule}, in row {fault.row} of {self.rows} "
+                f"({fault.count} such rows); correct the file"
+            )
+
+    def series(self) -> "pd.Series[Any]":
+        """Return the column in one piece: int64, float64, datetime64 or a category; Int64 where a number is missing."""
+        pieces, self._pieces, self._recent = [*self._pieces, *self._recent], [], []
+        if self.kind == "category":
+            return self._category(pieces)
+        if not pieces:
+            return pd.Series(dtype="float64")
+        values, absent = _joined(pieces)
+        del pieces
+        if self.kind == "integer" and absent.any():
+            return pd.Series(pd.arrays.IntegerArray(values, absent))
+        return pd.Series(values, copy=False)
+
+    def _is_of_a_type_for_the_kind(self, kind: pa.DataType) -> bool:
+        types = pa.types
+        is_moment = types.is_timestamp(kind) or types.is_date(kind)
+        if _is_text(kind) or types.is_null(kind):
+            return True
+        if self.kind == "time":
+            return is_moment
+        is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+        if is_number or types.is_boolean(kind):
+            return True
+        return self.kind == "category" and (is_moment or types.is_binary(kind) or types.is_large_binary(kind))
+
+    def _numbers(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        made = self._at_once(values)
+        if self.kind == "number":
+            return made.to_numpy(zero_copy_only=False), np.array([], dtype=bool)
+        absent = made.is_null().to_numpy(zero_copy_only=False)
+        numbers = made.fill_null(0).to_numpy(zero_copy_only=False)
+        if self.kind == "time":
+            numbers = numbers.astype("datetime64[us]")
+            numbers[absent] = np.datetime64("NaT")
+        return numbers, absent
+
+    def _at_once(self, values: pa.Array) -> pa.Array:
+        """Convert a whole batch, if no value of it must be looked at by itself."""
+        try:
+            return self._converted(values)
+        except pa.ArrowInvalid:
+            if not _is_text(values.type):
+                return self._one_by_one(values)
+        trimmed = pc.utf8_trim_whitespace(values)
+        try:
+            return self._converted(trimmed)
+        except pa.ArrowInvalid:
+            return self._one_by_one(trimmed)
+
+    def _converted(self, values: pa.Array) -> pa.Array:
+        match self.kind:
+            case "integer":
+                if _is_text(values.type) and any(pc.match_substring(values, mark).true_count for mark in "xX"):
+                    raise pa.ArrowInvalid("hexadecimal")  # Arrow takes it, and no other reader of a CSV does
+                return values.cast(pa.int64())
+            case "number":
+                return values.cast(pa.float64(), safe=False)
+            case _:
+                return self._moments(values)
+
+    def _moments(self, values: pa.Array) -> pa.Array:
+        """Microseconds since 1970; times with a zone are those of UTC."""
+        zoned = bool(pa.types.is_timestamp(values.type) and values.type.tz)
+        try:
+            made = values.cast(options=_truncating(zoned=zoned))
+        except pa.ArrowInvalid:
+            if not _is_text(values.type):
+                raise
+            made, zoned = values.cast(options=_truncating(zoned=True)), True
+        if made.null_count < len(made) and not self._is_like_the_others(zoned=zoned):
+            raise pa.ArrowInvalid("some have a time zone, and some have none")
+        return made.cast(pa.int64())
+
+    def _is_like_the_others(self, *, zoned: bool) -> bool:
+        """Whether all times so far have a zone, or none has."""
+        if self._zoned is None:
+            self._zoned = zoned
+        return self._zoned == zoned
+
+    def _one_by_one(self, values: pa.Array) -> pa.Array:
+        made: list[int | float | None] = []
+        convert = _number if self.kind == "number" else _whole
+        for place, scalar in enumerate(values):
+            try:
+                made.append(self._moment(scalar) if self.kind == "time" else convert(_plain(scalar.as_py())))
+            except _WrongError as error:
+                fault = self._faults.setdefault(str(error), _Fault(self.rows + place + 1, _readable(scalar)))
+                fault.count += 1
+                made.append(None)
+        return pa.array(made, pa.float64() if self.kind == "number" else pa.int64())
+
+    def _moment(self, scalar: pa.Scalar) -> int | None:
+        zoned = bool(pa.types.is_timestamp(scalar.type) and scalar.type.tz)
+        if _is_text(scalar.type):
+            text = _plain(scalar.as_py())
+            if not isinstance(text, str):
+                return None
+            text = re.sub(r"(\.\d{6})\d+", r"\1", text.replace("z", "Z"))
+            zoned = bool(re.search(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$", text))
+            scalar = pa.scalar(text)
+        try:
+            made = scalar.cast(options=_truncating(zoned=zoned)).cast(pa.int64()).as_py()
+        except pa.ArrowInvalid:
+            raise _WrongError(RULES["time"]) from None
+        if not isinstance(made, int):
+            return None
+        if not self._is_like_the_others(zoned=zoned):
+            raise _WrongError(ZONED if zoned else NOT_ZONED)
+        return made
+
+    def _words(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Codes of the words, -1 where there is none; texts that occur again are not kept again."""
+        if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+            values = values.cast(pa.large_string())
+        encoded = values.dictionary_encode()
+        words = [self._word(value, values.type) for value in encoded.dictionary.to_pylist()]
+        codes = [-1 if word is None else self._codes.setdefault(word, len(self._codes)) for word in words]
+        known = np.array([*codes, -1], dtype=_narrowest(len(self._codes)))
+        return known[encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)], np.array([], dtype=bool)
+
+    def _word(self, value: object, stored: pa.DataType) -> str | None:
+        """Return the word as a CSV of the same table has it."""
+        match value:
+            case None:
+                return None
+            case bool():
+                return self._truth.get(str(value).lower(), str(value))
+            case float():
+                return None if np.isnan(value) else str(stored.to_pandas_dtype()(value))
+            case str() if self._is_label:
+                return self._truth.get(value.lower(), value)
+            case _:
+                return str(value)
+
+    def _category(self, pieces: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]]) -> "pd.Series[Any]":
+        words = sorted(self._codes)
+        places = {word: place for place, word in enumerate(words)}
+        order = np.array([*(places[word] for word in self._codes), -1], dtype=_narrowest(len(words)))
+        codes = np.concatenate([order[:0], *(order[codes] for codes, _ in pieces)])
+        return pd.Series(pd.Categorical.from_codes(codes, pd.Index(words)), copy=False)
+
+
+def _spelled(words: Sequence[str]) -> dict[str, str]:
+    """Find how `false` and `true` are written among the words, where one of them can be meant."""
+    declared = {lower: [word for word in words if word.lower() == lower] for lower in TRUTH}
+    return {lower: found[0] for lower, found in declared.items() if len(found) == 1}
+
+
+def _is_text(stored: pa.DataType) -> bool:
+    return pa.types.is_string(stored) or pa.types.is_large_string(stored) or pa.types.is_string_view(stored)
+
+
+def _truncating(*, zoned: bool) -> pc.CastOptions:
+    """Nanoseconds may be lost; a time that does not fit may not become another one."""
+    return pc.CastOptions(pa.timestamp("us", "UTC" if zoned else None), allow_time_truncate=True)
+
+
+def _readable(scalar: pa.Scalar) -> object:
+    """Return the value in Python, where Python has one: its years end at 9999."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return scalar.cast(pa.int64()).as_py()
+
+
+def _plain(value: object) -> object:
+    """Return the value without the blanks around it; None where it is missing."""
+    if isinstance(value, str):
+        value = value.strip()
+        return None if value in MISSING or value.lstrip("+-").lower() == "nan" else value
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _whole(value: object) -> int | None:
+    if value is None:
+        return None
+    exact = _decimal(value, RULES["integer"])
+    if exact.is_finite() and not LEAST <= exact <= MOST:
+        raise _WrongError(TOO_LARGE)
+    if not exact.is_finite() or exact != exact.to_integral_value():
+        raise _WrongError(RULES["integer"])
+    return int(exact)
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(_decimal(value, RULES["number"]))
+
+
+def _decimal(value: object, rule: str) -> Decimal:
+    """Return the exact number."""
+    match value:
+        case str() if value.lower() in TRUTH:
+            return Decimal(TRUTH[value.lower()])
+        case str() if NUMBER.fullmatch(value):
+            return Decimal(value)
+        case bool() | int() | float() | Decimal():
+            return Decimal(value)
+        case _:
+            raise _WrongError(rule)
+
+
+def _narrowest(words: int) -> "np.dtype[Any]":
+    """Return the smallest signed type that holds the codes of so many words."""
+    return np.min_scalar_type(-max(words, 1))
+
+
+def _joined(pieces: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    values, absent = zip(*pieces, strict=True)
+    return np.concatenate(values), np.concatenate(absent)
