@@ -25,6 +25,7 @@ from rich.table import Table
 
 from lab import paths
 from lab.engine import engine_environment, plugin_folder
+from lab.kubernetes_plugin import COMMAND as PLUGIN
 from lab.tools.build import folder
 from lab.tools.catalog import PLUGIN_BUILD
 
@@ -93,8 +94,9 @@ def environment(scratch: Path) -> dict[str, str]:
     """The lab's, with a home and a backend of its own, and a cluster that nobody reaches."""
     backend, home, kubeconfig = scratch / "backend", scratch / "home", scratch / "kubeconfig"
     backend.mkdir()
-    (home / "plugins").mkdir(parents=True)
-    (home / "plugins" / plugin_folder().name).symlink_to(folder(PLUGIN_BUILD))
+    place = home / "plugins" / plugin_folder().name  # a folder of its own: the engine ignores one that is a link
+    place.mkdir(parents=True)
+    (place / PLUGIN).symlink_to(folder(PLUGIN_BUILD) / PLUGIN)
     kubeconfig.write_text(yaml.safe_dump(NO_CLUSTER))
     lab = {name: value for name, value in engine_environment().items() if name != "PULUMI_CONFIG_PASSPHRASE_FILE"}
     return {
