@@ -9,6 +9,10 @@ from pathlib import Path
 from lab import paths
 
 
+NOT_PASSED_ON = frozenset({"PULUMI_CONFIG_PASSPHRASE", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME"})
+"""Variables of the caller that would lead the engine astray, or make each of its programs compile the SDK again."""
+
+
 def engine_environment() -> dict[str, str]:
     """Return the caller's environment, made fit for `pulumi`, `kubectl` and programs that call them.
 
@@ -18,7 +22,7 @@ def engine_environment() -> dict[str, str]:
     for folder in (paths.pulumi_home(), paths.pulumi_backend(), paths.binaries()):
         folder.mkdir(parents=True, exist_ok=True)
     return {
-        **{name: value for name, value in os.environ.items() if name not in {"PULUMI_CONFIG_PASSPHRASE", "PYTHONHOME"}},
+        **{name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON},
         "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{paths.binaries()}{os.pathsep}{os.environ.get('PATH', '')}",
         "VIRTUAL_ENV": sys.prefix,
         "KUBECONFIG": str(paths.kubeconfig()),
@@ -28,6 +32,8 @@ def engine_environment() -> dict[str, str]:
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase()),
         "PULUMI_PYTHON_CMD": str(paths.CHECKOUT / "lab" / "policy-python"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # The stack file wins over an edit by hand (ADR 0018); plugin 4.25 knows no argument of the provider for it.
+        "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         # A plugin of any version on PATH would win over the one that the lab has put in place.
         **({"PULUMI_IGNORE_AMBIENT_PLUGINS": "true"} if plugin_folder().exists() else {}),
