@@ -7,6 +7,7 @@ namespaces, not the host's. Mounts keep both namespaces alive, so they outlive e
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -166,7 +167,8 @@ def _make_link() -> None:
 
 
 def _has_link() -> bool:
-    return Path(f"/sys/class/net/{layout.NAME}").exists()
+    # Not from /sys/class/net, which shows the network namespace of whoever mounted it.
+    return layout.NAME in {name for _, name in socket.if_nameindex()}
 
 
 def _remove_link() -> None:

@@ -162,11 +162,12 @@ def stop(component: Component, seconds: float = STOP_SECONDS) -> None:
 
 
 def _strays(component: Component) -> Iterator[Record]:
-    """Processes with the same command and no record: somebody ended `lab up` between the start and the writing."""
+    """Processes of this lab with the same command and no record: an interruption came between start and record."""
     line = b"".join(part.encode() + b"\0" for part in component.arguments)
+    ours = f"LAB_STATE={paths.state()}".encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if path.read_bytes() == line:
+            if path.read_bytes() == line and ours in path.with_name("environ").read_bytes().split(b"\0"):
                 pid = int(path.parent.name)
                 yield Record(pid, boot_id(), start_time(pid) or 0, "")
 

@@ -103,6 +103,19 @@ def test_a_process_that_was_started_but_never_recorded_is_stopped_too(sleeper: C
     assert not found.alive
 
 
+def test_a_process_of_another_lab_with_the_same_command_is_neither_found_nor_stopped(
+    sleeper: Component, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.start(sleeper)
+    theirs = started("sleeper")
+    monkeypatch.setenv("LAB_STATE", str(state / "another"))
+    (state / "another" / "cluster").mkdir(parents=True)
+    process.stop(sleeper)
+    survived = theirs.alive
+    monkeypatch.setenv("LAB_STATE", str(state))
+    assert survived
+
+
 def test_a_damaged_record_counts_as_none(sleeper: Component) -> None:
     process.start(sleeper)
     (layout.pids() / "sleeper.json").write_text('{"pid": 1}')
