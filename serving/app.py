@@ -84,7 +84,7 @@ def warm(model: Model, settings: ServerSettings) -> None:
     """The model has answered its own input example, if it has one.
 
     Raises:
-        ServingError: it refused it.
+        ServingError: it refused the example, and the settings require an answer.
     """
     example = settings.version_dir / EXAMPLE
     if not example.is_file():
@@ -93,11 +93,14 @@ def warm(model: Model, settings: ServerSettings) -> None:
     left: list[Call] = []
     for _ in chain(score(model, left.append, [call]), score_slowly(model, left)):
         said = call.answer
-        if said and said.status != 200:
+        if not said or said.status == 200:
+            continue
+        fault = f"{settings.title} fails on its own input example: {said.body.decode()}"
+        if settings.example == "require":
             raise ServingError(
-                f"{settings.title} fails on its own input example: {said.body.decode()}; serve another version",
-                final=True,
+                f"{fault}; serve another version, or set example: warn if the model is meant to refuse it", final=True
             )
+        LOG.warning("%s", fault)
 
 
 class Server:

@@ -393,8 +393,12 @@ def test_a_model_without_its_files_cannot_start(
         app.create()
 
 
-def test_a_model_that_fails_on_its_own_example_cannot_start(
-    server: app.Server, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_model_that_fails_on_its_own_example_cannot_start_unless_it_is_meant_to(
+    server: app.Server,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     del server
     broken = tmp_path / MODEL / "1"
@@ -404,3 +408,7 @@ def test_a_model_that_fails_on_its_own_example_cannot_start(
     with pytest.raises(ServingError, match="version 1 fails on its own input example") as told:
         app.create()
     assert told.value.final
+    monkeypatch.setenv("EXAMPLE", "warn")
+    caplog.set_level("WARNING", "serving")
+    assert app.create()
+    assert "version 1 fails on its own input example" in caplog.text
