@@ -45,7 +45,7 @@ STUCK = 2
 HOPE = 0.5
 LOG_EVERY = 1  # second: under overload refusals are counted, and told together
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-HEADERS = frozenset({b"content-type", b"traceparent", b"x-request-id"})
+HEADERS = frozenset({b"content-encoding", b"content-type", b"traceparent", b"x-request-id"})
 
 
 class _Tracing(Protocol):
@@ -141,7 +141,8 @@ class Server:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        head = {name: value for name, value in scope["headers"] if name in HEADERS}
+        fields = [field for field in scope["headers"] if field[0] in HEADERS]
+        head = dict(fields)
         request_id = self._request_id(head.get(b"x-request-id"))
         method, path = scope["method"], scope["path"].rstrip("/") or "/"
         if leaving := "leaving" in scope.get("state", ()):
@@ -155,8 +156,9 @@ class Server:
                     request_id=request_id.decode(),
                     trace=head.get(b"traceparent", b"").decode("latin-1"),
                 )
+                odd = _odd(fields) if b"content-encoding" in head or len(head) < len(fields) else None
                 refused = answers.leaving() if leaving else None
-                answer = self._refuse(call, refused) if refused else await self._invocation(call, receive, _odd(scope))
+                answer = self._refuse(call, refused) if refused else await self._invocation(call, receive, odd)
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
@@ -336,10 +338,10 @@ class Server:
         await send({"type": "http.response.body", "body": answer.body})
 
 
-def _odd(scope: Scope) -> Answer | None:
+def _odd(fields: Sequence[tuple[bytes, bytes]]) -> Answer | None:
     """The refusal of a request whose headers leave open what its body is."""
     kinds, coding = list[bytes](), b""
-    for name, value in scope["headers"]:
+    for name, value in fields:
         if name == b"content-type" and value not in kinds:
             kinds.append(value)
         elif name == b"content-encoding" and value.lower() != b"identity":
