@@ -218,7 +218,7 @@ def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Pat
     count = re.search(r"(\d+) requests in", done.stdout)
     if not rate or not p99 or not count:
         sys.exit(f"wrk said something else:\n{done.stdout}")
-    cpu = (cpu_seconds(group) - before) / int(count[1]) * 1e3
+    cpu = (cpu_seconds(group) - before) / max(int(count[1]), 1) * 1e3
     return Figures(float(rate[1]), float(p99[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[p99[2]], cpu)
 
 

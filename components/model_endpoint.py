@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -42,6 +43,8 @@ class ModelEndpointArgs:
     memory: str
     startup_seconds: int
     drain_seconds: int
+    example: Literal["require", "warn"] = "require"
+    """Whether a version that refuses its own input example fails the release, or is served with a warning."""
     tracking_url: Input[str]
     artifact_store: ArtifactStore
     grant: Grant
@@ -177,6 +180,8 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
         "env": pods.environment(
             {
                 **_model(args),
+                # Left out where it is the server's default, so that no other endpoint rolls out.
+                **({"EXAMPLE": "warn"} if args.example == "warn" else {}),
                 "DEADLINE_SECONDS": str(REQUEST_SECONDS),
                 "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
                 "PORT": str(PORT),

@@ -1,6 +1,6 @@
 """What an endpoint's entry says beside its version and its size."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
@@ -51,6 +51,14 @@ CacheGib = Annotated[
         must="must be a whole number of GiB from 1 to 16384",
         because="so much of its disk a node keeps for models, and the rest is for images and for what pods write",
         instead="write it as in gib: 20, or leave mlops:model_cache out",
+    ),
+]
+Example = Annotated[
+    Literal["require", "warn"],
+    Rule(
+        must="must be require or warn",
+        because="it says whether a version that refuses its own input example is served",
+        instead="write example: warn for a model that is meant to refuse it, or leave the key out",
     ),
 ]
 ModelMib = Annotated[

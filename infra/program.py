@@ -151,6 +151,7 @@ def _endpoint(
         memory=endpoint.memory,
         startup_seconds=endpoint.seconds_to_start,
         drain_seconds=endpoint.drain_seconds,
+        example=endpoint.example,
         tracking_url=tracking.url,
         artifact_store=base.artifact_store,
         grant=base.serving,

@@ -19,7 +19,7 @@ from components import prediction_log
 from infra import aws_rules, parameters, problems, rules, secret_rules, training_rules, training_settings
 from infra import written as written_numbers
 from infra.aws_settings import AwsFoundation, Ingress, TrackingIngress
-from infra.endpoint_settings import Autoscaling, ModelCache, ModelMib, Tracing
+from infra.endpoint_settings import Autoscaling, Example, ModelCache, ModelMib, Tracing
 from infra.model import Model
 from infra.problems import PREFIX, Problem
 from infra.quantities import cpu_text, memory_text, octets, thousandths
@@ -293,6 +293,7 @@ class Endpoint(Model):
         None, description="45, and one more for each 20 MiB of model_mib, where it is left out."
     )
     drain_seconds: rules.DrainSeconds = 5
+    example: Example = "require"
     rollback_on_failure: rules.Truth = False
     ingress: Ingress | None = None
     prediction_log: PredictionLog | None = None

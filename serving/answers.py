@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -28,6 +28,27 @@ def refusal(status: int, code: str, message: str) -> Answer:
 def failed(error: BaseException) -> Answer:
     """To a request that met a defect of ours."""
     return refusal(500, "INTERNAL_ERROR", f"The server failed on this request: {type(error).__name__}.")
+
+
+def unwritable(error: Exception) -> Answer:
+    """To a request that the model answered with something that JSON has no form for."""
+    fault = f"{type(error).__name__}: {error}"[:300]
+    sentence = "The model's answer cannot be written as JSON"
+    return refusal(500, "INTERNAL_ERROR", f"{sentence} ({fault}); its predict must return numbers, texts or a table.")
+
+
+def compressed(coding: str) -> Answer:
+    """To a body with a content coding, which is never unpacked."""
+    answer = refusal(
+        415, "INVALID_PARAMETER_VALUE", f"Content-Encoding {coding!r} is not read; send the body as it is."
+    )
+    return replace(answer, headers=((b"accept-encoding", b"identity"),))
+
+
+def ambiguous(kinds: Sequence[bytes]) -> Answer:
+    """To a request with several content types."""
+    said = ", ".join(repr(kind.decode("latin-1")) for kind in kinds)
+    return refusal(400, "BAD_REQUEST", f"There are {len(kinds)} Content-Type headers, {said}; send one.")
 
 
 def too_large(limit: int) -> Answer:

@@ -25,7 +25,7 @@ from serving.answers import Answer
 from serving.failure import ServingError
 from serving.metrics import Metrics
 from serving.model import EXAMPLE, Model, load
-from serving.openapi import document
+from serving.openapi import PATHS, document
 from serving.prediction_log import prediction_log
 from serving.schema import request_schema
 from serving.scoring import Call, score, score_slowly
@@ -45,7 +45,7 @@ STUCK = 2
 HOPE = 0.5
 LOG_EVERY = 1  # second: under overload refusals are counted, and told together
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-HEADERS = frozenset({b"content-type", b"traceparent", b"x-request-id"})
+HEADERS = frozenset({b"content-encoding", b"content-type", b"traceparent", b"x-request-id"})
 
 
 class _Tracing(Protocol):
@@ -84,7 +84,7 @@ def warm(model: Model, settings: ServerSettings) -> None:
     """The model has answered its own input example, if it has one.
 
     Raises:
-        ServingError: it refused it.
+        ServingError: it refused the example, and the settings require an answer.
     """
     example = settings.version_dir / EXAMPLE
     if not example.is_file():
@@ -93,11 +93,14 @@ def warm(model: Model, settings: ServerSettings) -> None:
     left: list[Call] = []
     for _ in chain(score(model, left.append, [call]), score_slowly(model, left)):
         said = call.answer
-        if said and said.status != 200:
+        if not said or said.status == 200:
+            continue
+        fault = f"{settings.title} fails on its own input example: {said.body.decode()}"
+        if settings.example == "require":
             raise ServingError(
-                f"{settings.title} fails on its own input example: {said.body.decode()}; serve another version",
-                final=True,
+                f"{fault}; serve another version, or set example: warn if the model is meant to refuse it", final=True
             )
+        LOG.warning("%s", fault)
 
 
 class Server:
@@ -122,7 +125,9 @@ class Server:
         self._slow: Threads | None = None
         schema = request_schema(model.signature, settings.title, read_outputs(model.metadata))
         pages = document(settings.title, str(settings.model_version), schema)
+        index = _json({"model": settings.model, "version": settings.model_version, "paths": PATHS})
         self._pages: dict[str, Callable[[], Answer]] = {
+            **dict.fromkeys(("/", "/docs"), lambda: Answer(status=200, body=index)),
             "/ping": self._health,
             "/health": self._health,
             "/version": lambda: Answer(status=200, body=version("mlflow-skinny").encode()),
@@ -136,9 +141,10 @@ class Server:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        head = {name: value for name, value in scope["headers"] if name in HEADERS}
+        fields = [field for field in scope["headers"] if field[0] in HEADERS]
+        head = dict(fields)
         request_id = self._request_id(head.get(b"x-request-id"))
-        method, path = scope["method"], scope["path"]
+        method, path = scope["method"], scope["path"].rstrip("/") or "/"
         if leaving := "leaving" in scope.get("state", ()):
             self.draining = True
         if path == "/invocations" and method == "POST":
@@ -150,7 +156,9 @@ class Server:
                     request_id=request_id.decode(),
                     trace=head.get(b"traceparent", b"").decode("latin-1"),
                 )
-                answer = self._refuse(call, answers.leaving()) if leaving else await self._invocation(call, receive)
+                odd = _odd(fields) if b"content-encoding" in head or len(head) < len(fields) else None
+                refused = answers.leaving() if leaving else None
+                answer = self._refuse(call, refused) if refused else await self._invocation(call, receive, odd)
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
@@ -201,8 +209,11 @@ class Server:
         self.draining = True
         LOG.info("draining %s", self.settings.title)
 
-    async def _invocation(self, call: Call, receive: Receive) -> Answer | None:
-        """The answer to the call, whose body is still to come, or None when nobody is there to read it."""
+    async def _invocation(self, call: Call, receive: Receive, odd: Answer | None) -> Answer | None:
+        """The answer to the call, whose body is still to come, or None when nobody is there to read it.
+
+        `odd` is a refusal for the sake of the headers.
+        """
         limit = self.settings.max_request_bytes
         try:
             message = await receive()
@@ -218,6 +229,8 @@ class Server:
             return None
         if len(body) > limit:
             return self._refuse(call, answers.too_large(limit))
+        if odd:
+            return self._refuse(call, odd)
         call.body = body
         return await self._predicted(call)
 
@@ -323,6 +336,19 @@ class Server:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _odd(fields: Sequence[tuple[bytes, bytes]]) -> Answer | None:
+    """The refusal of a request whose headers leave open what its body is."""
+    kinds, coding = list[bytes](), b""
+    for name, value in fields:
+        if name == b"content-type" and value not in kinds:
+            kinds.append(value)
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            coding = value
+    if len(kinds) > 1:
+        return answers.ambiguous(kinds)
+    return answers.compressed(coding.decode("latin-1")) if coding else None
 
 
 def _json(page: Mapping[str, Any]) -> bytes:

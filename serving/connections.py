@@ -1,14 +1,16 @@
 """A client's connection, as far as uvicorn leaves open what a client may do with it.
 
 uvicorn waits for ever for a request that never ends, keeps as much of its head as comes, and holds an answer until it
-is taken; and when it is told to stop it cuts connections on which a request may be on its way. Here each of these has
-an end.
+is taken; when it is told to stop it cuts connections on which a request may be on its way; and it loses the body of a
+request that offers another protocol. Here each of these has an end.
 """
 
 import asyncio
+from array import array
 from functools import partial
 from typing import TypeAlias, cast
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -21,6 +23,8 @@ LINGER_SECONDS = 2
 """How long a stopping server still listens on idle connections: longer than a request travels in a data centre."""
 MOST = 1000
 """Connections at once: within the 1,024 files of a usual limit. One more, and the longest idle one is closed for it."""
+OFFERS = frozenset({b"upgrade", b"http2-settings"})
+"""Headers of an offer to go on in another protocol. Nothing here follows one, so RFC 9110 (7.8) ignores them."""
 _Timer: TypeAlias = asyncio.TimerHandle
 
 
@@ -38,6 +42,7 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser = _Parser(self)
         self.idle_since: float = self.loop.time()
         self._unfinished = 0
         self._head_timer: _Timer | None = None
@@ -83,6 +88,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request begins."""
+        if self._offered:
+            return  # it begins again without the offer
         self._unfinished = 0
         if self._head_timer:
             self._head_timer.cancel()
@@ -96,6 +103,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it is there."""
+        if self._offered:
+            return
         self._unfinished = 0
         super().on_message_complete()
 
@@ -123,6 +132,26 @@ class Connection(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.transport.abort()
+
+    @property
+    def _offered(self) -> bool:
+        """Whether the request offers another protocol. CONNECT is no offer: what follows it is no HTTP."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def start_again(self, rest: bytes) -> None:
+        """Reads the request whose headers are here as if it had offered nothing; its body, or a part of it, is `rest`.
+
+        The parser stops for good at an offer, so that another one goes on.
+        """
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            said = value
+            if name == b"connection":
+                said = b",".join(token for token in value.split(b",") if token.strip().lower() not in OFFERS)
+            if name not in OFFERS and (said or not value):
+                lines.append(b"%s: %s" % (name, said))
+        self.parser = _Parser(self)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", rest]))
 
     def shutdown(self) -> None:
         """A request in work is answered; an idle connection is listened to a little longer.
@@ -153,3 +182,20 @@ class Connection(HttpToolsProtocol):
             head = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(sentence)
             self.transport.write(STATUS_LINE[status] + head + sentence.encode())
         self.transport.close()
+
+
+class _Parser(HttpRequestParser):
+    """A parser of requests that hands those with an offer of another protocol back to their connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._connection = connection
+
+    def feed_data(self, data: "bytes | bytearray | memoryview[int] | array[int]") -> None:
+        """Parses what came."""
+        try:
+            super().feed_data(data)
+        except HttpParserUpgrade as offer:
+            if self.get_method() == b"CONNECT":
+                raise
+            self._connection.start_again(bytes(data)[cast("int", offer.args[0]) :])

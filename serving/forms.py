@@ -4,6 +4,7 @@ A body is plain when every value already has the type of its column, every colum
 else stands in it. For those MLflow's casting changes nothing, so its many steps can be left out.
 """
 
+import re
 from collections.abc import Sequence
 from operator import itemgetter
 from types import GenericAlias
@@ -27,6 +28,7 @@ TYPES: dict[Kind, Any] = {
     "boolean": bool,
     "string": str,
 }
+ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name; the decoder finds keys by their bytes, and JSON escapes these
 ORDERS = 64  # decoders kept for other orders of the columns; a client has one
 LABEL = Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)]
 
@@ -89,7 +91,9 @@ class Forms:
 
 def forms_of(signature: Signature | None, *, rows_alone: bool) -> Forms | None:
     """A reader for the signature, or None where MLflow's casting may change any body."""
-    if signature is None or not all(column.required and column.kind in TYPES for column in signature.columns):
+    if signature is None or signature.numbered or any(map(ESCAPED.search, signature.names)):
+        return None
+    if not all(column.required and column.kind in TYPES for column in signature.columns):
         return None
     return Forms(signature, rows_alone=rows_alone)
 

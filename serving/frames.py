@@ -20,15 +20,30 @@ DTYPES: Mapping[Kind, Any] = {
 }
 
 
+class FailedError(Exception):
+    """The model raised an exception, the cause of this one, when it was asked about the table."""
+
+    def __init__(self, table: object) -> None:
+        super().__init__("the model failed")
+        self.table = table
+
+
 def on_frames(predict: Callable[[Any], object], signature: Signature) -> Rows:
-    """The model's function, called with one table for each request."""
+    """The model's function, called with one table for each request. Raises FailedError for what the model raises."""
     make = _frame if signature.named else _array
 
     def answer(rows: Sequence[Row], sizes: Sizes) -> list[Any]:
         bounds = pairwise(accumulate(sizes, initial=0))
-        return [_plain(predict(make(rows[start:end], signature))) for start, end in bounds]
+        return [_plain(_asked(predict, make(rows[start:end], signature))) for start, end in bounds]
 
     return answer
+
+
+def _asked(predict: Callable[[Any], object], table: object) -> object:
+    try:
+        return predict(table)
+    except Exception as error:
+        raise FailedError(table) from error
 
 
 def _frame(rows: Sequence[Row], signature: Signature) -> pd.DataFrame:

@@ -1,9 +1,10 @@
 """MLflow's scoring protocol by MLflow's own functions: any model, any body, and the words of every refusal.
 
-Importing this takes seconds, so a server that does without it does not. Three things differ from MLflow's server on
+Importing this takes seconds, so a server that does without it does not. Some things differ from MLflow's server on
 purpose: a missing content type is 415 and not a crash, content types are compared without regard to case, and no stack
 trace is sent to a client. A body that no JSON parser can follow (nested too deeply, a number of thousands of digits) is
-400 and not 500.
+400 and not 500. A refusal by the schema tells its reason without the data and the schema before it, and no answer
+advises MLflow 1.
 """
 
 import inspect
@@ -19,16 +20,18 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import PyFuncModel, scoring_server
 from mlflow.utils.proto_json_utils import NumpyEncoder
 from mlflow.version import VERSION
 
-from serving.answers import TEXT, Answer, failed, refusal
+from serving.answers import TEXT, Answer, failed, refusal, unwritable
 from serving.logs import place_of
 
 LOG = logging.getLogger("serving")
 
-__all__ = ["VERSION", "encode", "load", "rows", "score", "unchecked", "wrap"]
+__all__ = ["VERSION", "encode", "failed_on", "load", "rows", "score", "unchecked", "wrap"]
+WAY_OUT = 'GET /schema says what the model takes; send for example {"dataframe_records": [{"column": value, ...}]}.'
 
 
 class _Invocation(Protocol):
@@ -41,6 +44,7 @@ class _ScoringServer(Protocol):
     """`mlflow.pyfunc.scoring_server` carries no types; this is all of it that is used here."""
 
     CONTENT_TYPES: list[str]
+    SCORING_PROTOCOL_CHANGE_INFO: str
 
     def invocations(self, data: bytes, content_type: str, model: PyFuncModel, input_schema: object) -> _Invocation: ...
 
@@ -105,19 +109,62 @@ def score(model: PyFuncModel, content_type: str | None, body: bytes) -> Answer:
         sentence = f"This predictor needs a content type, one of {MLFLOW.CONTENT_TYPES}. Got none."
         return _unsupported(sentence, 415)
     schema = cast("_Metadata", model.metadata).get_input_schema()
+    asked = _Asked(model)
     try:
-        said = MLFLOW.invocations(body, content_type.lower(), model, schema)
+        said = MLFLOW.invocations(body, content_type.lower(), cast("Any", asked), schema)
     except MlflowException as error:
         return _refusal(error)
-    except (RecursionError, ValueError) as error:
+    except Exception as error:
+        if asked.answered:
+            LOG.exception("request failed", extra={"about": {"status": 500}})
+            return unwritable(error)
+        return _unread(error)
+    if said.status != 200:
+        return _unsupported(plainly(said.response), said.status)
+    return Answer(status=said.status, body=said.response.encode(), media_type=said.mimetype)
+
+
+class _Asked:
+    """A model that notes whether it has answered: what fails afterwards is the writing of its answer."""
+
+    def __init__(self, model: PyFuncModel) -> None:
+        self.metadata, self.answered, self._model = cast("object", model.metadata), False, model
+
+    def predict(self, data: object, params: dict[str, Any] | None = None) -> object:
+        said: object = cast("Any", self._model).predict(data, params=params)
+        self.answered = True
+        return said
+
+
+def failed_on(table: object, error: BaseException | None) -> Answer:
+    """MLflow's answer where the model, asked about the table, raised the exception."""
+    if isinstance(error, MlflowException):
+        error.message = f"Failed to predict data '{table}'. \nError: {error.message}"
+        return _refusal(error)
+    sentence = (
+        "Encountered an unexpected error while evaluating the model. Verify that the serialized input Dataframe is "
+        "compatible with the model for inference."
+    )
+    refused = MlflowException(sentence, error_code=BAD_REQUEST)
+    refused.__cause__ = error
+    return _refusal(refused)
+
+
+def plainly(message: str) -> str:
+    """MLflow's words, the reason first and alone."""
+    if "Failed to enforce schema of data" in message:
+        reason = message.rpartition("'. Error: ")[2].strip()
+        return f"{reason} GET /schema says what the model takes."
+    return message.replace(MLFLOW.SCORING_PROTOCOL_CHANGE_INFO, WAY_OUT)
+
+
+def _unread(error: Exception) -> Answer:
+    """To a body that no parser can follow, and to a defect."""
+    if isinstance(error, RecursionError | ValueError):
         LOG.warning("request refused", extra={"about": {"status": 400, "exception": place_of(error)}})
         return refusal(400, "BAD_REQUEST", f"The body cannot be read: {type(error).__name__}.")
-    except Exception as error:
-        LOG.exception("request failed", extra={"about": {"status": 500}})
-        return failed(error)
-    if said.status != 200:
-        return _unsupported(said.response, said.status)
-    return Answer(status=said.status, body=said.response.encode(), media_type=said.mimetype)
+    LOG.error("request failed", extra={"about": {"status": 500}}, exc_info=error)
+    return failed(error)
 
 
 class _Reader:
@@ -146,6 +193,8 @@ def rows(model: PyFuncModel, content_type: str, body: bytes, names: Sequence[str
     elif isinstance(data, np.ndarray):
         array = cast("np.ndarray[Any, Any]", data)
         data = pd.DataFrame(array, columns=list(names)) if array.ndim == 2 and array.shape[1] == len(names) else None
+    if isinstance(data, pd.DataFrame):
+        data.columns = [str(name) for name in data.columns]  # a signature may name columns by numbers
     if not isinstance(data, pd.DataFrame) or not set(names) & set(data.columns):
         return None
     values = data.reindex(columns=list(names)).astype(object)
@@ -161,6 +210,7 @@ def _refusal(error: MlflowException) -> Answer:
     """MLflow's words, without the stack trace."""
     said = cast("dict[str, Any]", json.loads(error.serialize_as_json()))
     said.pop("stack_trace", None)
+    said["message"] = plainly(said["message"])
     status = error.get_http_status_code()
     about = {"status": status, "cause": error.error_code, "exception": place_of(error)}
     LOG.log(logging.ERROR if status >= 500 else logging.WARNING, "request refused", extra={"about": about})

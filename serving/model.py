@@ -18,7 +18,7 @@ from serving.boosted import predicting, restored, saves_itself
 from serving.estimators import Rows, taken_apart
 from serving.failure import ServingError
 from serving.forms import Forms, Row, forms_of
-from serving.frames import on_frames
+from serving.frames import FailedError, on_frames
 from serving.probes import agree, probes
 from serving.signature import Signature, read_signature
 
@@ -41,6 +41,7 @@ class _Mlflow(Protocol):
     def unchecked(self, model: "_Pyfunc") -> Callable[[Any], object]: ...
     def encode(self, value: object) -> object: ...
     def score(self, model: "_Pyfunc", content_type: str | None, body: bytes) -> Answer: ...
+    def failed_on(self, table: object, error: BaseException | None) -> Answer: ...
     def rows(self, model: "_Pyfunc", content_type: str, body: bytes, names: Sequence[str]) -> list[Row] | None: ...
 
 
@@ -83,8 +84,13 @@ class Model:
         """The least and the largest value of each feature in training, if its metadata hold them."""
         return ranges_of(self.metadata)
 
-    def left_to_mlflow(self, content_type: str | None, body: bytes) -> Answer:
-        """The answer of MLflow's own functions to any request, a refusal included."""
+    def left_to_mlflow(self, content_type: str | None, body: bytes, failed: FailedError | None = None) -> Answer:
+        """The answer of MLflow's own functions to any request, a refusal included.
+
+        A model that has `failed` on this request is not asked again.
+        """
+        if failed:
+            return mlflow_protocol().failed_on(failed.table, failed.__cause__)
         return mlflow_protocol().score(self._by_mlflow(), content_type, body)
 
     def rows_by_mlflow(self, content_type: str | None, body: bytes, names: Sequence[str]) -> list[Row] | None:

@@ -21,14 +21,20 @@ ERROR: Mapping[str, Any] = {
 }
 # What MLflow's own words are, and those of the HTTP parser.
 TEXT: Mapping[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+SUMMARY = "Predictions, in MLflow's scoring protocol."
 PAGES: Mapping[str, tuple[str, str]] = {
     "/ping": ("Whether it answers.", JSON),
     "/health": ("Whether it answers.", JSON),
-    "/version": ("The release of MLflow whose protocol it speaks.", JSON),
+    "/version": ("The release of MLflow whose protocol it speaks; the model's version is in X-Model-Version.", JSON),
     "/metrics": ("Figures for Prometheus.", "text/plain"),
     "/schema": ("JSON Schema of a request's body.", "application/schema+json"),
     "/openapi.json": ("This document.", JSON),
 }
+PATHS: Mapping[str, str] = {
+    "/invocations": f"POST: {SUMMARY}",
+    **{path: f"GET: {said}" for path, (said, _) in PAGES.items()},
+}
+"""What each path answers, for the page at `/`."""
 
 
 def document(title: str, version: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -52,14 +58,14 @@ def _invocations(body: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     return {
         "operationId": "predict",
-        "summary": "Predictions, in MLflow's scoring protocol.",
+        "summary": SUMMARY,
         "requestBody": {
             "required": True,
             "content": {JSON: {"schema": body}, "text/csv": {"schema": {"type": "string"}}},
         },
         "responses": {
             "200": {"description": "Predictions, one a row.", "content": {JSON: {"schema": predictions}}},
-            "415": {"description": "No content type, or one that is not known.", "content": TEXT},
+            "415": {"description": "No content type, one that is not known, or a compressed body.", "content": TEXT},
             **refusals,
         },
     }

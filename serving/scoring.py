@@ -10,10 +10,11 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from serving.answers import JSON, Answer
+from serving.answers import JSON, Answer, unwritable
 from serving.estimators import Rows
 from serving.forms import Row
-from serving.logs import REQUEST
+from serving.frames import FailedError
+from serving.logs import REQUEST, place_of
 from serving.model import Model, mlflow_protocol
 
 LOG = logging.getLogger("serving")
@@ -38,6 +39,8 @@ class Call:
     """The rows, when the body was a plain one."""
     predictions: Any = None
     """What the model said about them."""
+    failed: FailedError | None = None
+    """What the model raised, so that it need not be asked again."""
     answer: Answer | None = None
     waiting: Future[Answer] | None = None
     """Whoever waits for the answer; done when it is too late for one."""
@@ -73,7 +76,8 @@ def score_slowly(model: Model, calls: Sequence[Call]) -> Iterator[Sequence[Call]
     for call in calls:
         call.rows = None
         known = REQUEST.set(call.names)
-        call.answer = model.left_to_mlflow(call.content_type, call.body)
+        call.answer = model.left_to_mlflow(call.content_type, call.body, call.failed)
+        call.failed = None
         REQUEST.reset(known)
         call.predicted = call.finished = perf_counter()
         yield [call]
@@ -105,16 +109,26 @@ def _predict(way: Rows, calls: Sequence[Call]) -> bool:
     """Whether the calls are answered."""
     sizes = [len(call.rows or ()) for call in calls]
     try:
-        answers = way([row for call in calls for row in call.rows or ()], sizes)
-        for call, predictions in zip(calls, answers, strict=True):
-            call.predicted = perf_counter()
-            body = json.dumps({"predictions": predictions}, default=mlflow_encode).encode()
-            call.predictions, call.answer = predictions, Answer(status=200, body=body)
-            call.finished = perf_counter()
+        answers = list(zip(calls, way([row for call in calls for row in call.rows or ()], sizes), strict=True))
+    except FailedError as error:
+        calls[0].failed = error  # a way that raises this takes one request at a time
+        return False
     except Exception:
         LOG.debug("left to a slower way", exc_info=True)
         return False
+    for call, predictions in answers:
+        call.predicted = perf_counter()
+        call.predictions, call.answer = predictions, _written(predictions)
+        call.finished = perf_counter()
     return True
+
+
+def _written(predictions: object) -> Answer:
+    try:
+        return Answer(status=200, body=json.dumps({"predictions": predictions}, default=mlflow_encode).encode())
+    except Exception as error:
+        LOG.exception("request failed", extra={"about": {"status": 500, "exception": place_of(error)}})
+        return unwritable(error)
 
 
 def mlflow_encode(value: object) -> object:

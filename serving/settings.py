@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, Json, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -106,6 +106,11 @@ class ServerSettings(Settings):
     )
     deadline_seconds: float = Field(
         30, gt=0, le=3600, description="how long a request may take before it is given up", examples=["30"]
+    )
+    example: Literal["require", "warn"] = Field(
+        "require",
+        description="what to do when the model refuses its own input example: 'require' ends the start, 'warn' serves",
+        examples=["warn"],
     )
     mlflow_allow_pickle_deserialization: bool = Field(
         default=True, description="whether a model may hold pickled objects, which run code", examples=["true"]

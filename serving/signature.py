@@ -27,6 +27,8 @@ class Signature:
 
     columns: Sequence[Column]
     named: bool = True
+    numbered: bool = False
+    """Columns are called by numbers; only MLflow's own functions find them in a body."""
     has_params: bool = False
 
     @property
@@ -47,13 +49,16 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
     inputs = cast("list[dict[str, Any]]", json.loads(stored["inputs"]))
     if len(inputs) == 1 and inputs[0]["type"] == "tensor":
         return _tensor(inputs[0], has_params=has_params)
-    if not all(entry.get("name") for entry in inputs) or any(entry["type"] == "tensor" for entry in inputs):
+    if not all(entry.get("name") not in {None, ""} for entry in inputs) or any(
+        entry["type"] == "tensor" for entry in inputs
+    ):
         return None
     columns = [
-        Column(name=entry["name"], kind=KINDS.get(entry["type"], "other"), required=entry.get("required", True))
+        Column(name=str(entry["name"]), kind=KINDS.get(entry["type"], "other"), required=entry.get("required", True))
         for entry in inputs
     ]
-    return Signature(columns=columns, has_params=has_params)
+    numbered = not all(isinstance(entry["name"], str) for entry in inputs)
+    return Signature(columns=columns, numbered=numbered, has_params=has_params)
 
 
 DTYPES: Mapping[str, Kind] = {
@@ -79,7 +84,7 @@ def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
         kind = DTYPES.get(spec["dtype"], "other") if entry["type"] == "tensor" else KINDS.get(entry["type"], "other")
         if len(spec["shape"]) not in {1, 2}:
             return []
-        found.append((entry.get("name") or "", kind, len(spec["shape"]) == 2))
+        found.append((str(entry.get("name", "")), kind, len(spec["shape"]) == 2))
     return found
 
 

@@ -64,6 +64,12 @@ def test_a_version_that_does_not_start_fails_the_rollout_within_a_minute() -> No
     assert probe["periodSeconds"] * probe["failureThreshold"] <= spec(local())["progressDeadlineSeconds"]
 
 
+def test_a_model_that_is_meant_to_refuse_its_example_is_served_with_a_warning() -> None:
+    asked = deployed({f"endpoints.{NAME}.example": "warn"})
+    assert environment(server(asked))["EXAMPLE"] == "warn"
+    assert "EXAMPLE" not in environment(server(local()))
+
+
 def test_a_big_model_gets_the_time_it_needs() -> None:
     recording = deployed({f"endpoints.{NAME}.startup_seconds": 600})
     probe = server(recording)["startupProbe"]

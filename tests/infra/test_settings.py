@@ -265,6 +265,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
         'is "": must be the name of a column',
         "endpoints.churn-predictor.prediction_log.redact.1",
     ),
+    ("endpoints.churn-predictor.example", "ignore", 'is "ignore": must be require or warn'),
     ("endpoints.churn-predictor.rollback_on_failure", "yes", 'is "yes": must be true or false'),
     ("model_cache", True, "is true: must be a mapping"),
     ("model_cache.gib", 0, "is 0: must be a whole number of GiB from 1 to 16384"),

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 import shutil
 import threading
@@ -70,6 +71,9 @@ def test_a_refusal_is_counted_under_its_code(server: app.Server) -> None:
         ("GET", "/openapi.json", 200),
         ("POST", "/invocations", 415),
         ("GET", "/invocations", 405),
+        ("GET", "/", 200),
+        ("GET", "/docs", 200),
+        ("POST", "/invocations/", 415),
         ("GET", "/nowhere", 404),
     ],
 )
@@ -77,6 +81,33 @@ def test_every_answer_names_the_version_that_made_it(server: app.Server, method:
     said = talk(server, lambda client: client.request(method, path))
     assert (said.status_code, said.headers["x-model-version"]) == (status, "1")
     assert "connection" not in said.headers
+
+
+def test_the_first_page_names_the_model_its_version_and_where_to_ask(server: app.Server) -> None:
+    said = talk(server, lambda client: client.get("/")).json()
+    assert (said["model"], said["version"]) == (MODEL, 1)
+    assert said["paths"].keys() >= {"/invocations", "/schema", "/version"}
+
+
+def test_a_slash_at_the_end_of_the_path_makes_no_difference(server: app.Server, example: bytes) -> None:
+    assert talk(server, lambda client: client.post("/invocations/", content=example, headers=JSON)).status_code == 200
+
+
+def test_a_compressed_body_is_unsupported(server: app.Server, example: bytes) -> None:
+    packed = {**JSON, "content-encoding": "gzip"}
+    said = talk(server, lambda client: client.post("/invocations", content=gzip.compress(example), headers=packed))
+    assert (said.status_code, said.headers["accept-encoding"]) == (415, "identity")
+    assert "'gzip'" in said.json()["message"]
+
+
+@pytest.mark.parametrize(("other", "status"), [("text/csv", 400), ("application/json", 200)])
+def test_two_content_types_are_refused_unless_they_are_the_same(
+    server: app.Server, example: bytes, other: str, status: int
+) -> None:
+    kinds = [("content-type", "application/json"), ("content-type", other)]
+    said = talk(server, lambda client: client.post("/invocations", content=example, headers=kinds))
+    assert said.status_code == status
+    assert "content-type" not in said.text.lower() or "'text/csv'" in said.text
 
 
 def test_a_draining_server_works_on_and_asks_for_new_connections(server: app.Server, example: bytes) -> None:
@@ -362,8 +393,12 @@ def test_a_model_without_its_files_cannot_start(
         app.create()
 
 
-def test_a_model_that_fails_on_its_own_example_cannot_start(
-    server: app.Server, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_model_that_fails_on_its_own_example_cannot_start_unless_it_is_meant_to(
+    server: app.Server,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     del server
     broken = tmp_path / MODEL / "1"
@@ -373,3 +408,7 @@ def test_a_model_that_fails_on_its_own_example_cannot_start(
     with pytest.raises(ServingError, match="version 1 fails on its own input example") as told:
         app.create()
     assert told.value.final
+    monkeypatch.setenv("EXAMPLE", "warn")
+    caplog.set_level("WARNING", "serving")
+    assert app.create()
+    assert "version 1 fails on its own input example" in caplog.text

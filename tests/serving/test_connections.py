@@ -29,10 +29,34 @@ class House:
         self.arrived = 0
         self.answer = b"welcome"
 
-    async def app(self, scope: Mapping[str, Any], _: object, send: Callable[[Any], Awaitable[None]]) -> None:
+    async def app(
+        self,
+        scope: Mapping[str, Any],
+        receive: Callable[[], Awaitable[Mapping[str, Any]]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
         self.arrived += 1
+        if scope["method"] == "POST":
+            await self.echo(scope, receive, send)
+            return
         await self.go.wait()
         said = b"leaving" if "leaving" in scope["state"] else self.answer
+        head = [(b"content-length", str(len(said)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": said})
+
+    async def echo(
+        self,
+        scope: Mapping[str, Any],
+        receive: Callable[[], Awaitable[Mapping[str, Any]]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Answers with the body, and the names of the headers before it."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        said = b",".join(name for name, _ in scope["headers"]) + b"|" + body + b"."
         head = [(b"content-length", str(len(said)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": said})
@@ -202,5 +226,56 @@ def test_a_request_after_the_order_to_stop_knows_of_it_and_an_idle_connection_en
             assert await idle.read() == b""
             for writer in (one, other):
                 writer.close()
+
+    run(scene)
+
+
+OFFERS = {
+    "HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+    "TLS": b"Connection: keep-alive, Upgrade\r\nUpgrade: TLS/1.0\r\n",
+    "a web socket": b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+}
+BODIES = {
+    "whole": b"Content-Length: 5\r\n\r\nhello",
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("offer", OFFERS)
+def test_an_offer_of_another_protocol_is_ignored_wherever_the_packets_end(offer: str, body: str) -> None:
+    sent = b"POST / HTTP/1.1\r\nHost: x\r\n" + OFFERS[offer] + BODIES[body]
+    head = sent.index(b"\r\n\r\n")
+
+    async def scene() -> None:
+        async with opened() as house:
+            reader, writer = await house.visit()
+            for cut in (len(sent), 20, 60, head - 1, head + 2, head + 4, head + 5, len(sent) - 1):
+                for piece in (sent[:cut], sent[cut:]):
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+                said = await reader.readuntil(b"|hello.")
+                assert said.startswith(b"HTTP/1.1 200 OK")
+                assert b"upgrade" not in said
+                assert b"host" in said
+            assert house.arrived == 8
+            writer.write(HEAD + b"\r\n")
+            assert b"200 OK" in await reader.readuntil(b"welcome")
+            writer.close()
+
+    run(scene)
+
+
+def test_requests_sent_ahead_behind_an_offer_are_answered_in_order() -> None:
+    sent = b"POST / HTTP/1.1\r\nHost: x\r\n" + OFFERS["HTTP/2"] + BODIES["whole"]
+
+    async def scene() -> None:
+        async with opened() as house:
+            reader, writer = await house.visit(sent * 3 + HEAD + b"\r\n")
+            for _ in range(3):
+                assert b"200 OK" in await reader.readuntil(b"|hello.")
+            assert b"200 OK" in await reader.readuntil(b"welcome")
+            writer.close()
 
     run(scene)

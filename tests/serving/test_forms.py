@@ -70,6 +70,11 @@ def test_an_order_of_columns_that_is_not_remembered_is_read_all_the_same(
     assert forms.rows(json.dumps({"dataframe_split": REORDERED}).encode()) == ROWS
 
 
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "a\tb"])
+def test_a_name_that_json_escapes_leaves_all_bodies_to_mlflow(name: str) -> None:
+    assert forms_of(Signature(columns=[Column(name=name, kind="double")]), rows_alone=True) is None
+
+
 @pytest.mark.parametrize("kind", ["datetime", "binary", "other"])
 def test_a_signature_with_a_type_that_needs_casting_has_no_plain_bodies(kind: Any) -> None:
     assert forms_of(Signature(columns=[Column(name="x", kind=kind)]), rows_alone=True) is None

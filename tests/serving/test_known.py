@@ -144,6 +144,38 @@ def test_params_reach_xgboost_and_so_do_the_defaults_of_the_signature(
     assert said == right
 
 
+def test_columns_may_be_called_by_numbers(tmp_path: Path) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 4)))
+    fitted = lines.LinearRegression().fit(table[[0, 1]].to_numpy(), table[3])
+    save(tmp_path / "model", fitted, cast("Any", {0: "double", 1: "double"}))
+    right, said = both(tmp_path / "model", {"dataframe_split": {"columns": [0, 1], "data": [[0.1, 0.2]]}})
+    assert said == right
+    signature = model.load(tmp_path / "model", "a model").signature
+    assert signature
+    assert signature.names == ["0", "1"]
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "a\tb", "\u00fc \U0001f600"])
+def test_a_column_may_have_any_name(tmp_path: Path, name: str) -> None:
+    table = pd.DataFrame({name: [1.0, 2.0, 4.0], "b": [2.0, 1.0, 0.0]})
+    save(tmp_path / "model", lines.LinearRegression().fit(table, [1, 2, 3]), {name: "double", "b": "double"})
+    for body in (split([name, "b"], [0.1, 0.2]), {"dataframe_records": [{name: 0.1, "b": 0.2}]}):
+        right, said = both(tmp_path / "model", body)
+        assert said == right
+
+
+@pytest.mark.parametrize(
+    "ranges", [5, "text", ["a"], {"a": 5}, {"a": [1]}, {"a": ["x", "y"]}, {"a": {"min": 1, "max": 2}}, {"a": None}]
+)
+def test_ranges_that_somebody_else_wrote_in_another_shape_are_not_ours(ranges: object) -> None:
+    assert model.ranges_of({"metadata": {"feature_ranges": ranges}}) == {}
+    assert model.ranges_of({"metadata": ranges}) == {}
+
+
+def test_the_ranges_of_other_features_are_kept() -> None:
+    assert model.ranges_of({"metadata": {"feature_ranges": {"a": None, "b": [0, 2.5]}}}) == {"b": (0.0, 2.5)}
+
+
 def test_a_way_that_answers_no_row_is_not_taken_for_one_that_agrees() -> None:
     def unsure(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
         raise UnsureError(f"an unknown word in {len(rows)} rows of {len(sizes)} requests")

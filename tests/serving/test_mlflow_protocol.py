@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,28 @@ def test_a_refusal_is_one_line_in_the_log_without_the_payload(
     assert said.status >= 400
     assert len(ours) == 1
     assert "4111" not in json.dumps({**ours[0].__dict__, "exc_info": None, "exc_text": None}, default=str)
+
+
+def message(loaded: Model, body: str) -> str:
+    return str(json.loads(loaded.left_to_mlflow("application/json", body.encode()).body)["message"])
+
+
+def test_a_refusal_by_the_schema_begins_with_the_column(loaded: Model) -> None:
+    said = message(loaded, '{"dataframe_records": [{"tenure": 3}]}')
+    assert re.match(r"Model is missing inputs \['", said)
+    assert said.endswith("GET /schema says what the model takes.")
+    assert "Failed to" not in said
+
+
+@pytest.mark.parametrize("body", ["{}", '{"tenure": 3}'])
+def test_a_body_without_a_form_is_shown_one_and_not_sent_back_to_mlflow_1(loaded: Model, body: str) -> None:
+    said = message(loaded, body)
+    assert "1.30.0" not in said
+    assert "dataframe_records" in said
+    assert said.index("exactly one of") < said.index("GET /schema")
+
+
+def test_a_parameter_of_the_content_type_is_not_blamed_on_mlflow_1(loaded: Model) -> None:
+    said = loaded.left_to_mlflow("application/json; format=split", b"{}")
+    assert said.status == 415
+    assert b"1.30.0" not in said.body

@@ -22,6 +22,26 @@ def test_a_model_predicts_in_one_thread() -> None:
     assert forest.get_params()["randomforestclassifier__n_jobs"] == 1
 
 
+class Stubborn:
+    """Cannot be set any more, as CatBoost's models once they are fitted."""
+
+    def __init__(self, **arguments: object) -> None:
+        self.arguments, self.set = arguments, dict[str, object]()
+
+    def get_params(self) -> dict[str, object]:
+        if "broken" in self.arguments:
+            raise AttributeError("no such argument")
+        return self.arguments
+
+    def set_params(self, **arguments: object) -> None:
+        raise ValueError(f"cannot set {arguments} of a fitted model")
+
+
+@pytest.mark.parametrize("argument", ["depth", "n_jobs", "broken"])
+def test_a_model_that_cannot_be_tuned_is_served_as_it_is(argument: str) -> None:
+    model.predict_in_one_thread(Stubborn(**{argument: 4}))
+
+
 def test_a_quick_way_that_gives_other_answers_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from mlflow.types.schema import ColSpec, Schema
 
 from serving import app, model
 from serving.settings import ServerSettings
+from tests.serving.conversation import talk
 
 ODD = '''
 import sys
@@ -31,6 +32,13 @@ class Odd(PythonModel):
 
     def predict(self, context, model_input: pd.DataFrame, params=None):
         what = model_input["what"][0]
+        self.asked = getattr(self, "asked", 0) + 1
+        if what == "how often":
+            return [self.asked]
+        if what == "a circle":
+            circle = []
+            circle.append(circle)
+            return circle
         if what == "raise":
             raise ValueError("no such thing")
         if what == "leave":
@@ -99,6 +107,7 @@ def ask(server: app.Server, *whats: str) -> list[httpx.Response]:
         ("leave", 500, "INTERNAL_ERROR"),
         ("an object", 500, "INTERNAL_ERROR"),
         ("a lock", 500, "INTERNAL_ERROR"),
+        ("a circle", 500, "INTERNAL_ERROR"),
     ],
 )
 def test_a_model_that_fails_fails_its_own_request_alone(
@@ -119,6 +128,22 @@ def test_an_answer_of_another_shape_is_passed_on_as_mlflow_does(
     said, after = ask(server, what, "good")
     assert (said.status_code, json.loads(said.content)) == (200, {"predictions": predictions})
     assert after.status_code == 200
+
+
+@pytest.mark.parametrize("what", ["good", "raise", "an object", "a circle"])
+def test_a_model_is_asked_once_whatever_it_does(server: app.Server, what: str) -> None:
+    first, *_, last = ask(server, "how often", what, "how often")
+    assert last.json()["predictions"][0] - first.json()["predictions"][0] == 2
+
+
+@pytest.mark.parametrize("what", ["an object", "a lock", "a circle"])
+@pytest.mark.parametrize("more", [{}, {"params": {"k": 1}}], ids=["plain", "left to MLflow"])
+def test_an_answer_that_cannot_be_written_is_the_models_fault(
+    server: app.Server, what: str, more: dict[str, Any]
+) -> None:
+    said = talk(server, lambda client: client.post("/invocations", json={"instances": [{"what": what}], **more}))
+    assert said.status_code == 500
+    assert said.json()["message"].startswith("The model's answer cannot be written as JSON (")
 
 
 def test_what_is_not_a_number_is_written_as_mlflow_writes_it(server: app.Server) -> None:
