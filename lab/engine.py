@@ -8,7 +8,6 @@ from pathlib import Path
 
 from lab import paths
 
-
 NOT_PASSED_ON = frozenset({"PULUMI_CONFIG_PASSPHRASE", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME"})
 """Variables of the caller that would lead the engine astray, or make each of its programs compile the SDK again."""
 

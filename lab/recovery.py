@@ -57,8 +57,8 @@ def complete_record() -> None:
     The plugin of former releases kept no `__inputs` beside the outputs. Without them every object seems to have been
     declared empty, and the official plugin would replace it, volumes and databases included.
     """
-    record = json.loads(_record().read_text()) if _record().exists() else {}
-    resources = (record.get("checkpoint", {}).get("latest") or {}).get("resources") or []
+    record: dict[str, Any] = json.loads(_record().read_text()) if _record().exists() else {}
+    resources: list[dict[str, Any]] = (record.get("checkpoint", {}).get("latest") or {}).get("resources") or []
     incomplete = [
         each
         for each in resources
