@@ -58,7 +58,8 @@ def complete_record() -> None:
     declared empty, and the official plugin would replace it, volumes and databases included.
     """
     record: dict[str, Any] = json.loads(_record().read_text()) if _record().exists() else {}
-    resources: list[dict[str, Any]] = (record.get("checkpoint", {}).get("latest") or {}).get("resources") or []
+    latest: dict[str, Any] | None = record.get("checkpoint", {}).get("latest")
+    resources: list[dict[str, Any]] = latest.get("resources", []) if latest else []
     incomplete = [
         each
         for each in resources

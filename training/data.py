@@ -25,6 +25,8 @@ from training.source import DataError, StoreError
 __all__ = ["DataError", "Dataset", "StoreError", "load"]
 
 HEADER = 1 << 20  # bytes in which the header of a CSV ends
+LONGEST_NAME = 2**17
+"""Characters of a column name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ def _header(uri: str, stream: source.Stream) -> list[str]:
         raise _not_utf8(uri) from error
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     lines = io.StringIO(text.removeprefix(mark), newline="")
+    csv.field_size_limit(LONGEST_NAME)
     try:
         rows = (names for names in csv.reader(iter(lines.readline, "")) if any(map(str.strip, names)))
         names = next(rows, None)

@@ -92,6 +92,8 @@ def test_the_hint_about_columns_to_keep_works_as_it_is_typed(
     fake.chmod(0o755)
     (tmp_path / ".venv").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("MAKEFLAGS", raising=False)  # of a make that runs these tests
+    monkeypatch.delenv("MAKELEVEL", raising=False)
     typed = subprocess.run(
         ["bash", "-c", f"{command} FILE={file} OUT={tmp_path / 'out.csv'}"],
         capture_output=True,

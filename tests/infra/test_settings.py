@@ -381,7 +381,6 @@ MISREAD: list[tuple[str, str, object]] = [
     ("endpoints.churn-predictor.version", "1e1", 10),
     ("endpoints.churn-predictor.version", "0x10", 16),
     ("training.churn.deadline_minutes", "0o30", 24),
-    ("training.churn.parameters.max_depth", "010", 8),
     ("endpoints.churn-predictor.replicas.max", "1_0", 10),
 ]
 
@@ -417,6 +416,7 @@ def test_numbers_that_read_as_they_are_written_are_accepted(tmp_path: Path, monk
         {
             "endpoints.churn-predictor.version": 10,
             "endpoints.churn-predictor.prediction_log": {"sample": 1.0},
+            "training.churn.image": "lab.local/mine:1",  # nothing is known of its parameters
             "training.churn.parameters.rate": 0.05,
             "training.churn.parameters.code": "010",
         }
