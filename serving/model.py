@@ -53,7 +53,6 @@ class _Pyfunc(Protocol):
 @runtime_checkable
 class _Estimator(Protocol):
     def get_params(self) -> dict[str, object]: ...
-    def set_params(self, **parameters: object) -> object: ...
 
 
 @cache
@@ -254,11 +253,24 @@ def predict_in_one_thread(estimator: object) -> None:
     if not isinstance(estimator, _Estimator):
         return
     try:
-        threads = {name: 1 for name in estimator.get_params() if name.split("__")[-1] == "n_jobs"}
-        if threads:  # some estimators, CatBoost's among them, refuse to be set at all once they are fitted
-            estimator.set_params(**threads)
+        parameters = estimator.get_params()
+        for name in parameters:
+            owner, _, parameter = name.rpartition("__")
+            if parameter == "n_jobs":
+                _set_threads(parameters[owner] if owner else estimator)
     except Exception:
         LOG.warning("the model decides on its threads itself", exc_info=True)
+
+
+def _set_threads(estimator: object) -> None:
+    """Make the estimator predict in one thread.
+
+    Not by `set_params`: a fitted CatBoost refuses it, and a fitted XGBoost writes all its parameters into the booster
+    again, which then may not predict any more (several labels, `base_score` and dart).
+    """
+    cast("Any", estimator).n_jobs = 1
+    if booster := getattr(estimator, "get_booster", None):
+        booster().set_param({"nthread": 1})
 
 
 def _line(error: Exception) -> str:

@@ -15,7 +15,9 @@ import pytest
 
 from serving import model
 from serving.boosted import boosted
+from serving.failure import fault_of
 from serving.forms import Row
+from serving.frames import FailedError
 from serving.mlflow_protocol import load
 from tests.serving.zoo import COLUMNS, Flavor, signature, table
 
@@ -149,8 +151,17 @@ def test_a_number_that_a_booster_of_xgboost_refuses_is_refused_without_a_table_t
     loaded = model.load(save(tmp_path / "model", "xgboost's booster"), "xgboost's booster")
     assert len(loaded.ways) == 2
     for way in loaded.ways:
-        with pytest.raises(Exception, match="`inf` or a value too large"):
+        with pytest.raises((FailedError, ValueError, xgboost.core.XGBoostError)) as refused:
             way([(1e300, 1, 1.0, 1)], [1])
+        assert "`inf` or a value too large" in fault_of(refused.value)
+
+
+def test_xgboost_with_several_labels_and_a_score_of_its_own_still_predicts() -> None:
+    values, labels = table(200, 3)
+    fit = pipelines.make_pipeline(xgboost.XGBClassifier(**XGBOOST, booster="dart", base_score=0.3)).fit(values, labels)
+    right = fit.predict_proba(values)
+    model.predict_in_one_thread(fit)
+    assert np.array_equal(fit.predict_proba(values), right)
 
 
 def test_xgboost_is_not_asked_about_columns_in_another_order_than_it_learned(tmp_path: Path) -> None:
