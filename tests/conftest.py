@@ -15,3 +15,15 @@ logging.raiseExceptions = False
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     asyncio.set_event_loop(LOOP)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the tests marked `nightly` too, which CI has no time for")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly")]
+    config.hook.pytest_deselected(items=nightly)
+    items[:] = [item for item in items if item not in nightly]

@@ -170,15 +170,6 @@ def asking_the_lab() -> dict[str, str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep-lab", action="store_true", help="start from the lab's platform as it is, not from nothing")
-    parser.addoption("--all", action="store_true", help="run the tests marked `nightly` too, which CI has no time for")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--all"):
-        return
-    nightly = [item for item in items if item.get_closest_marker("nightly")]
-    config.hook.pytest_deselected(items=nightly)
-    items[:] = [item for item in items if item not in nightly]
 
 
 @pytest.fixture(scope="session")

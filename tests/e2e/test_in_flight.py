@@ -55,6 +55,7 @@ def waiting(platform: Platform, tmp_path: Path) -> Iterator[Platform]:
     platform.up()
 
 
+@pytest.mark.nightly
 def test_requests_that_wait_add_pods_and_their_end_takes_them_away_and_none_is_lost(waiting: Platform) -> None:
     url, over = f"{waiting.endpoint_url(WAITING)}/invocations", threading.Event()
     rows = {"dataframe_records": [{"seconds": 2.0}]}

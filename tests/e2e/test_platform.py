@@ -165,6 +165,7 @@ def test_releases_a_lost_pod_and_a_drain_under_load_lose_no_request(
     platform.up()
 
 
+@pytest.mark.nightly
 def test_a_file_is_predicted_whole_while_a_release_goes_on(
     platform: Platform, versions: tuple[int, int], tmp_path: Path
 ) -> None:
@@ -242,6 +243,7 @@ def test_a_version_that_does_not_exist_fails_the_rollout_and_leaves_the_old_one_
     assert platform.changes() == {}
 
 
+@pytest.mark.nightly
 def test_a_release_that_fails_is_taken_back_in_the_cluster_where_that_is_asked_for(platform: Platform) -> None:
     before, serving = served(platform), answering(platform)
     with platform.config_restored():

@@ -176,6 +176,7 @@ def test_pods_that_leave_ship_what_they_have(serving: Platform, store: _Client) 
     assert found(store, said) == said
 
 
+@pytest.mark.nightly
 def test_a_store_that_stops_for_a_minute_costs_neither_a_request_nor_a_line(serving: Platform, store: _Client) -> None:
     wait_until_two(serving)
     began = time.monotonic()

@@ -2,7 +2,7 @@
 
 The seed is fixed. For a fresh one, and for another number of models:
 
-    PIPELINES_SEED=$RANDOM PIPELINES=1000 pytest tests/serving/test_pipelines.py -m ""
+    PIPELINES_SEED=$RANDOM PIPELINES=1000 pytest tests/serving/test_pipelines.py --all
 
 A failure names the seed and the model's number; `PIPELINES_SEED` with the same seed makes the same models.
 """
@@ -77,7 +77,9 @@ def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.long)], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "count", [FEW, pytest.param(MANY, marks=(pytest.mark.long, pytest.mark.nightly))], ids=["few", "many"]
+)
 def test_a_random_model_is_answered_as_by_mlflow_to_the_last_bit(
     count: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
