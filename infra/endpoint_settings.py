@@ -40,7 +40,7 @@ StabilizationSeconds = Annotated[
     Field(strict=True, ge=0, le=3600),
     Rule(
         must="must be a whole number of seconds from 0 to 3600",
-        because="for so long the most that was needed stays, and Kubernetes remembers no longer",
+        because="the autoscaler keeps the highest recommendation of this period, and Kubernetes allows at most 3600",
         instead="write it as in scale_down_stabilization_seconds: 300",
     ),
 ]
@@ -95,22 +95,34 @@ TracedShare = Annotated[
 
 
 class ModelCache(Model):
-    """A node keeps the models that its pods have fetched, for the next pods that it starts."""
+    """Cache of model files on each node, for the next pods that start there."""
 
     gib: CacheGib
+    """Disk space in GiB that the cache may use on each node. Example: 20"""
 
 
 class Tracing(Model):
-    """Spans of an endpoint's requests, to an OpenTelemetry collector in the cluster."""
+    """Traces of an endpoint's requests, sent to an OpenTelemetry collector in the cluster."""
 
     endpoint: Collector
+    """URL of the collector's Service, for OTLP over HTTP. Example: http://collector.observability:4318"""
     sample: TracedShare = 1.0
+    """Share of the requests without a `traceparent` header that is traced, 0 to 1. Example: 0.1"""
 
 
 class Autoscaling(Model):
-    """Averages over an endpoint's pods above which one more is started; `in_flight` needs a metrics adapter."""
+    """Targets of an endpoint's autoscaler: averages over its pods above which it adds a pod."""
 
     cpu_percent: CpuPercent = 70
+    """Average CPU use of the pods, in percent of the requested `cpu`, above which a pod is added. Example: 70"""
     memory_percent: MemoryPercent | None = 80
+    """Average memory use of the pods, in percent of `memory`, above which a pod is added; null: memory is ignored.
+    Example: 80
+    """
     in_flight: InFlight | None = None
+    """Average number of unanswered requests in a pod above which a pod is added; needs a metrics adapter. Without it
+    the number is ignored.
+    Example: 8
+    """
     scale_down_stabilization_seconds: StabilizationSeconds = 300
+    """Seconds for which the highest recommendation is kept before pods are removed. Example: 300"""

@@ -92,33 +92,63 @@ Resamples = Annotated[
 
 
 class Limits(Model):
-    """What a version must keep to. What is left out has its default in training/limits.py, which says what each is."""
+    """Limits that a version must keep to pass its validation. The defaults stand in training/limits.py."""
 
     least: Least | None = None
+    """Metrics (0 to 1) below which a version is refused. Default: {roc_auc: 0.6}. Example: {roc_auc: 0.7}"""
     compared: Compared | None = None
+    """Metrics that are compared with the champion's. Default: [roc_auc]. Example: [roc_auc, f1]"""
     certain_loss: Share | None = None
+    """Largest allowed loss of a metric (0 to 1) against the champion when the whole 95 % interval of the difference
+    lies below zero. Default: 0.005.
+    Example: 0.01
+    """
     any_loss: Share | None = None
+    """Largest allowed loss of a metric (0 to 1) against the champion, certain or not. Default: 0.03. Example: 0.02"""
     slice_least: Least | None = None
+    """Metrics (0 to 1) below which a version is refused, in each slice. Default: {roc_auc: 0.55}.
+    Example: {roc_auc: 0.6}
+    """
     slice_loss: Share | None = None
+    """Largest allowed certain loss of a metric (0 to 1) in one slice. Default: 0.05. Example: 0.05"""
     slice_rows: Rows | None = None
+    """Number of rows below which a slice is reported but refuses nothing. Default: 50. Example: 50"""
     slice_label_rows: Rows | None = None
+    """Number of rows of the rarer label below which a slice is reported but refuses nothing. Default: 10.
+    Example: 10
+    """
     latency_ms: Milliseconds | None = None
+    """Milliseconds within which 95 % of the predictions of one row must be made. Default: 250. Example: 100"""
     size_mb: Megabytes | None = None
+    """Largest size of the version's files in MB (10^6 bytes). Default: 500. Example: 500"""
     skew: Skew | None = None
+    """Largest allowed difference between the serving image's package versions and the version's own. Default: patch.
+    Example: minor
+    """
     resamples: Resamples | None = None
+    """Number of bootstrap samples for each interval. Default: 500. Example: 500"""
 
 
 class Validation(Model):
-    """Every new version is looked at in the serving image; not `enabled`, only when somebody asks."""
+    """Validation of new versions, with the packages of the serving image."""
 
     enabled: rules.Truth = True
-    schedule: training_rules.Cron | None = Field(
-        default=None, description="In UTC; where it is left out, every 15 minutes."
-    )
+    """Whether new versions are validated on `schedule` and after `make train`; otherwise only on request.
+    Example: false
+    """
+    schedule: training_rules.Cron | None = None
+    """Times, in UTC as five cron fields, at which versions that were not validated yet are looked for. Default: every
+    15 minutes.
+    Example: "*/30 * * * *"
+    """
     cpu: rules.Cpu = "250m"
-    memory: rules.Memory | None = Field(default=None, description="As much as the training run, where it is left out.")
+    """CPU request of a validation. Example: 500m"""
+    memory: rules.Memory | None = None
+    """Memory request and limit of a validation. Default: `memory` of the training job. Example: 2Gi"""
     deadline_minutes: training_rules.ValidationMinutes = 30
+    """Longest duration of a validation in minutes. Example: 30"""
     limits: Limits = Limits()
+    """Limits that a version must keep to pass."""
 
     @field_validator("schedule")
     @classmethod
