@@ -76,14 +76,22 @@ e2e-all: .venv/.ready  ## e2e and what is too long for CI, from a committed chec
 	@lab tools
 	@python -m bench.end_to_end
 
-check: .venv/.ready  ## format, lint, types, schema
+check: .venv/.ready  ## format, lint, types, schema, links of the docs
 	@ruff format --check .
 	@ruff check .
 	@pyright
 	@python -m infra.schema --check
 	@python -m training.parameter_schema --check
+	@$(BUILD_DOCS)
 
-schema: .venv/.ready  ## write the JSON Schemas of the stack files and of the projects' parameters
+# Without the variable, the theme prints a notice about MkDocs 2.0, which the lock keeps out.
+BUILD_DOCS = NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+docs: .venv/.ready  ## build the docs site into site/; a broken link is an error
+	@$(BUILD_DOCS)
+	@echo "the docs site is built: open site/index.html"
+
+schema: .venv/.ready  ## write the JSON Schemas of stack files and project parameters, and the stack file's reference page
 	@python -m infra.schema
 	@python -m training.parameter_schema
 
@@ -98,4 +106,4 @@ lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry addr
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e e2e-all check schema bench bench-serving lock
+.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e e2e-all check docs schema bench bench-serving lock

@@ -80,8 +80,7 @@ def test_every_example_is_a_value_that_its_key_takes(model: type[Model]) -> None
     fields = CONFIG["properties"] if model is Settings else DEFINITIONS[model.__name__]["properties"]
     for key, field in model.model_fields.items():
         for example in fields.get(key, {}).get("examples", []):
-            if not isinstance(fields[key].get("type"), list):  # an amount of CPU; its examples are those of the type
-                TypeAdapter[Any](Annotated[field.annotation, field]).validate_python(example)
+            TypeAdapter[Any](Annotated[field.annotation, field]).validate_python(example)
 
 
 def test_no_key_is_without_a_rule_of_its_own() -> None:
