@@ -85,7 +85,7 @@ check: .venv/.ready  ## format, lint, types, schema, links of the docs
 	@$(BUILD_DOCS)
 
 # Without the variable, the theme prints a notice about MkDocs 2.0, which the lock keeps out.
-BUILD_DOCS = NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+BUILD_DOCS = NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 docs: .venv/.ready  ## build the docs site into site/; a broken link is an error
 	@$(BUILD_DOCS)

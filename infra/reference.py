@@ -37,17 +37,18 @@ def page(schema: Mapping[str, Any]) -> str:
             continue
         need = "Required." if key in config["required"] else "Optional."
         sections.append(f"## `{key}`\n\n{_meaning(value)} {need}\n")
-        waiting = list(_parts(key, value))
+        waiting, outer = list(_parts(key, value)), ""
         placed |= {name: heading for heading, name in waiting}
         while waiting:
             heading, name = waiting.pop(0)
+            outer = heading if heading.startswith(f"`{key}` ") else outer
             if heading != f"`{key}`":
                 sections.append(f"### {heading}\n\n{definitions[name]['description']}\n")
             inner = [
-                part
+                (f"{place} in {outer}" if place in placed.values() else place, part)
                 for each, field in definitions[name]["properties"].items()
-                for part in _parts(f"{heading.split('`')[1]}.{each}", field)
-                if part[1] not in placed
+                for place, part in _parts(f"{heading.split('`')[1]}.{each}", field)
+                if part not in placed
             ]
             placed |= {part: place for place, part in reversed(inner)}
             sections.append(_table(definitions[name], definitions, placed))
@@ -95,7 +96,7 @@ def _type(value: Mapping[str, Any], placed: Mapping[str, str]) -> str:
         return f"list of: {_type(value['items'], placed)}"
     if value["type"] == "object":
         return f"mapping of names to: {' or '.join(_type(each, placed) for each in _entries(value))}"
-    names = value["type"] if isinstance(value["type"], list) else [value["type"]]
+    names = [value["type"]] if isinstance(value["type"], str) else value["type"]
     return " or ".join(TYPES[each] for each in names)
 
 
@@ -107,7 +108,9 @@ def _default(value: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         return "none"
     if "$ref" in value:
         keys = definitions[_name(value["$ref"])]["properties"]
-        default = {key: each for key, each in default.items() if "default" not in keys[key] or keys[key]["default"] != each}
+        default = {
+            key: each for key, each in default.items() if "default" not in keys[key] or keys[key]["default"] != each
+        }
         return _code(default) if default else "that of each key"
     return _code(default)
 

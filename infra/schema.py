@@ -1,7 +1,7 @@
 """Write the JSON Schema of the stack files and its reference page: `python -m infra.schema`.
 
-With `--check` nothing is written; the exit code is 1 when a file is not up to date. A stack file names the schema in its
-first line, and editors complete from it: `# yaml-language-server: $schema=schema/stack.schema.json`.
+With `--check` nothing is written; the exit code is 1 when a file is not up to date. Editors complete keys from the
+schema when the first line of a stack file names it: `# yaml-language-server: $schema=schema/stack.schema.json`.
 """
 
 import ast
