@@ -32,7 +32,7 @@ PASSWORD = SecretRule(
 ACCESS_KEY = SecretRule(
     pattern=r"[A-Za-z0-9]{8,128}",
     must="must be 8 to 128 letters and digits",
-    because="clients of S3 put it into a header as it is",
+    because="S3 clients send it in a header without encoding",
 )
 SECRET_KEY = SecretRule(
     pattern=r"[A-Za-z0-9+/_=-]{16,128}",

@@ -108,7 +108,7 @@ class Quota(Model):
     cpu: rules.Cpu
     """Limit for the sum of the pods' CPU requests, in CPUs. Example: 64"""
     memory: rules.Memory
-    """Limit for the sum of the pods' memory requests. Example: 256Gi"""
+    """Limit for the sum of the pods' memory requests, and of their memory limits. Example: 256Gi"""
     pods: rules.Pods
     """Largest number of pods. Example: 100"""
     container_cpu: rules.Cpu = "100m"
@@ -147,7 +147,8 @@ class Tracking(Model):
     memory: rules.Memory = "1Gi"
     """Memory request and limit of one pod. Example: 1Gi"""
     allowed_hosts: tuple[rules.Host, ...] = ()
-    """Further values of the Host header that MLflow accepts, beside its names in the cluster and its ingress host.
+    """Further values of the Host header that MLflow accepts, beside its names in the cluster and its ingress host. The
+    first one is the address that the stack's outputs show.
     Example: [localhost:5000]
     """
     ingress: TrackingIngress | None = None

@@ -26,7 +26,7 @@ ParameterValue = Annotated[
     training_rules.Plain | SecretParameter,
     Rule(
         must="must be a text, a number, a truth value or {secret: NAME, key: KEY}",
-        because="the model's code takes it as it is written here, or as the Secret of ml-training has it",
+        because="the model's code gets it as it is written here, or as the Secret of ml-training has it",
         instead="write it as in max_depth: 10, or as in api_key: {secret: geocoder, key: token}",
     ),
 ]

@@ -12,7 +12,7 @@ Metric = Annotated[
     Literal["accuracy", "f1", "roc_auc"],
     Rule(
         must="must be accuracy, f1 or roc_auc",
-        because="these are what a validation measures",
+        because="a validation measures these metrics",
         instead="write roc_auc, unless labels count for more than their order",
     ),
 ]
@@ -22,15 +22,15 @@ Share = Annotated[
     BeforeValidator(quantities.number),
     Rule(
         must="must be a number from 0 to 1",
-        because="metrics are, and so is what is lost of them",
+        because="metrics and their losses are between 0 and 1",
         instead="write it as in 0.05",
     ),
 ]
 Least = Annotated[
     dict[Metric, Share],
     Rule(
-        must="must be a mapping of metrics to the least that they may be",
-        because="a version below is refused",
+        must="must be a mapping of metrics to their lowest allowed values",
+        because="a version with a lower value is refused",
         instead="write it as in {roc_auc: 0.7}",
     ),
 ]
@@ -39,7 +39,7 @@ Compared = Annotated[
     Field(min_length=1),
     Rule(
         must="must be a list of one metric or more",
-        because="in these a version is compared with the champion",
+        because="a version is compared with the champion in these metrics",
         instead="write it as in compared: [roc_auc]",
     ),
 ]
@@ -48,7 +48,7 @@ Rows = Annotated[
     Field(strict=True, ge=1),
     Rule(
         must="must be a whole number of at least 1",
-        because="a slice with fewer rows is shown and not judged",
+        because="a slice with fewer rows is reported but refuses nothing",
         instead="write it as in slice_rows: 50",
     ),
 ]
@@ -58,7 +58,7 @@ Milliseconds = Annotated[
     BeforeValidator(quantities.number),
     Rule(
         must="must be a number of milliseconds above 0",
-        because="a version is refused unless 95 of 100 predictions of one row are as quick",
+        because="a version is refused unless 95 % of the predictions of one row are made within this time",
         instead="write it as in latency_ms: 100",
     ),
 ]
@@ -68,7 +68,7 @@ Megabytes = Annotated[
     BeforeValidator(quantities.number),
     Rule(
         must="must be a number of megabytes (10^6 bytes) above 0",
-        because="a version whose files take more is refused",
+        because="a version with larger files is refused",
         instead="write it as in size_mb: 500",
     ),
 ]
@@ -76,8 +76,8 @@ Skew = Annotated[
     Literal["none", "patch", "minor", "any"],
     Rule(
         must="must be none, patch, minor or any",
-        because="so far may the serving image's packages be from those that the version was made with",
-        instead="write skew: minor, or make the images alike",
+        because="it limits how far the serving image's package versions may differ from the version's own",
+        instead="write skew: minor, or use the same packages in both images",
     ),
 ]
 Resamples = Annotated[
@@ -85,7 +85,7 @@ Resamples = Annotated[
     Field(strict=True, ge=100, le=10_000),
     Rule(
         must="must be a whole number from 100 to 10000",
-        because="so many bootstrap samples are behind an interval",
+        because="an interval is computed from this number of bootstrap samples",
         instead="write it as in resamples: 500",
     ),
 ]
