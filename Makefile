@@ -83,15 +83,23 @@ NEWEST := .venv/newest-sdk/pulumi_kubernetes-$(NEWEST_SDK).dist-info
 $(NEWEST): | .venv/.ready
 	@uv pip install --quiet --no-config --no-deps --target $(@D) pulumi-kubernetes==$(NEWEST_SDK)
 
-check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), schemas
+check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), schemas, links of the docs
 	@ruff format --check .
 	@ruff check .
 	@pyright
 	@pyright --project typings/newest_sdk.json
 	@python -m infra.schema --check
 	@python -m training.parameter_schema --check
+	@$(BUILD_DOCS)
 
-schema: .venv/.ready  ## write the JSON Schemas of the stack files and of the projects' parameters
+# Without the variable, the theme prints a notice about MkDocs 2.0, which the lock keeps out.
+BUILD_DOCS = NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+docs: .venv/.ready  ## build the docs site into site/; a broken link is an error
+	@$(BUILD_DOCS)
+	@echo "the docs site is built: open site/index.html"
+
+schema: .venv/.ready  ## write the JSON Schemas of stack files and project parameters, and the stack file's reference page
 	@python -m infra.schema
 	@python -m training.parameter_schema
 
@@ -106,4 +114,4 @@ lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry addr
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e e2e-all check schema bench bench-serving lock
+.PHONY: help up down status train follow runs predict client validate promote rollback reproduce models test e2e e2e-all check docs schema bench bench-serving lock

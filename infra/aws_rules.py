@@ -116,7 +116,7 @@ AwsPoolName = Annotated[
     AfterValidator(_not_built_in),
     Rule(
         must=f"must be a DNS label of at most {MAX_POOL} characters other than {', '.join(BUILT_IN_POOLS)}",
-        because="nodes, their class and their role are named after it, and Auto Mode has those three itself",
+        because="nodes, their class and their role are named after it, and Auto Mode has pools with those three names",
         instead="rename it, as in cpu or gpu",
     ),
 ]
@@ -125,7 +125,7 @@ ClusterName = Annotated[
     StringConstraints(pattern=r"^[0-9A-Za-z][-0-9A-Za-z_]{0,99}$"),
     Rule(
         must="must be the name of an EKS cluster: letters, digits, - and _, at most 100",
-        because="it is looked up by it",
+        because="the program looks the cluster up by this name",
         instead="choose one that `aws eks list-clusters` lists",
     ),
 ]
@@ -143,7 +143,7 @@ ServiceCidr = Annotated[
     AfterValidator(_services),
     Rule(
         must="must be a private IPv4 block from /12 to /24 that begins at its own address",
-        because="EKS gives Services their addresses from it and takes no other size",
+        because="EKS takes the Services' addresses from it and accepts no other size",
         instead="write it as in service_cidr: 172.20.0.0/16",
     ),
 ]
@@ -152,7 +152,7 @@ NamedCidr = Annotated[
     AfterValidator(_named_network),
     Rule(
         must="must be an IP block of /8 or smaller that begins at its own address",
-        because="a way in is for networks that somebody can name, never for the whole internet",
+        because="access is given to named networks, never to the whole internet",
         instead="write your office's or VPN's addresses, as in 203.0.113.0/24",
     ),
 ]
@@ -161,8 +161,8 @@ PublicApiCidr = Annotated[
     AfterValidator(_network_of_the_internet),
     Rule(
         must="must be a block of the internet's IPv4 addresses, of /8 or smaller, that begins at its own address",
-        because="the API's public address is for networks that somebody can name, never for the whole internet, "
-        "and EKS takes neither IPv6 nor private addresses here",
+        because="access to the API is given to named networks, never to the whole internet, "
+        "and EKS accepts neither IPv6 nor private addresses here",
         instead="write your office's addresses, as in 203.0.113.0/24, and private networks in private_access_cidrs",
     ),
 ]
@@ -171,8 +171,8 @@ PrivateApiCidr = Annotated[
     AfterValidator(_ipv4_network),
     Rule(
         must="must be an IPv4 block of /8 or smaller that begins at its own address",
-        because="the API's private address is IPv4, and a way in is for networks that somebody can name",
-        instead="write the networks of your VPN or of peered VPCs, as in 10.8.0.0/16 (this VPC is let in without it)",
+        because="the API's private address is IPv4, and access is given to named networks",
+        instead="write the networks of your VPN or of peered VPCs, as in 10.8.0.0/16 (this VPC has access without it)",
     ),
 ]
 Zones = Annotated[
@@ -197,7 +197,7 @@ NatGateways = Annotated[
     Literal["none", "one", "per_zone"],
     Rule(
         must="must be none, one or per_zone",
-        because="each costs money by the hour, and with one a zone's failure cuts off the others",
+        because="each costs money by the hour; with only one, the failure of its zone cuts off the other zones",
         instead="write nat_gateways: one for development, per_zone for production",
     ),
 ]
@@ -205,7 +205,7 @@ InterfaceEndpoint = Annotated[
     Literal["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "kms", "logs", "sts"],
     Rule(
         must=f"must be one of {', '.join(INTERFACE_ENDPOINTS)}",
-        because="these are the services that the platform talks to (S3 has its gateway without asking)",
+        because="the platform uses these services (S3 always has a gateway endpoint)",
         instead="leave the others out: each costs money by the hour and zone",
     ),
 ]
@@ -214,7 +214,7 @@ VpcId = Annotated[
     StringConstraints(pattern=r"^vpc-[0-9a-f]{8}([0-9a-f]{9})?$"),
     Rule(
         must="must be the id of a VPC: vpc- and 8 or 17 hexadecimal digits",
-        because="the cluster is put into it",
+        because="the cluster is created in it",
         instead="choose one that `aws ec2 describe-vpcs` lists",
     ),
 ]
@@ -223,7 +223,7 @@ SubnetId = Annotated[
     StringConstraints(pattern=r"^subnet-[0-9a-f]{8}([0-9a-f]{9})?$"),
     Rule(
         must="must be the id of a subnet: subnet- and 8 or 17 hexadecimal digits",
-        because="nodes, the database or load balancers are put into it",
+        because="nodes, the database or load balancers are created in it",
         instead="choose one that `aws ec2 describe-subnets` lists",
     ),
 ]
@@ -248,7 +248,7 @@ RoleArn = Annotated[
     ROLE_ARN,
     Rule(
         must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
-        because="an access entry is made for it, and EKS takes no session and no wildcard",
+        because="the program creates an access entry for it, and EKS accepts no session and no wildcard",
         instead="write what `aws iam get-role --query Role.Arn` says",
     ),
 ]
@@ -266,7 +266,7 @@ PolicyArn = Annotated[
     StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:policy/[A-Za-z0-9+=,.@/_-]+$"),
     Rule(
         must="must be the ARN of an IAM policy of your own",
-        because="it bounds what every role made here can do",
+        because="it limits what each role of the stack can do",
         instead="write it as in arn:aws:iam::111122223333:policy/boundary, or leave the key out",
     ),
 ]
@@ -284,7 +284,7 @@ HostName = Annotated[
     StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$", max_length=253),
     Rule(
         must="must be a full host name in lower case, without a port or a path",
-        because="the load balancer answers to it alone, and DNS has to point it there",
+        because="the load balancer answers requests for this host only, and DNS must point it there",
         instead="write it as in churn.models.example.com",
     ),
 ]
@@ -301,7 +301,7 @@ IdleSeconds = Annotated[
     Field(strict=True, ge=1, le=4000),
     Rule(
         must="must be a whole number of seconds from 1 to 4000",
-        because="the load balancer drops a connection on which nothing came for so long, and takes no other number",
+        because="the load balancer closes a connection without data after this time, and accepts no other number",
         instead="write more than the slowest answer takes, as in idle_timeout_seconds: 60",
     ),
 ]
@@ -311,7 +311,7 @@ LogDays = Annotated[
     AfterValidator(lambda days: RETENTIONS[RETENTIONS.index(days)]),
     Rule(
         must=f"must be one of {', '.join(map(str, RETENTIONS))}",
-        because="CloudWatch keeps logs for these numbers of days only",
+        because="CloudWatch accepts only these numbers of days",
         instead="write 30 for development, 365 where auditors ask",
     ),
 ]
@@ -320,7 +320,7 @@ Family = Annotated[
     AfterValidator(_known_family),
     Rule(
         must="must be an instance family that EKS Auto Mode starts, generation 5 or newer, with NVIDIA GPUs or none",
-        because="a pool that no instance fits leaves its pods pending without a word",
+        because="pods of a pool without a matching instance stay pending without an error",
         instead="write families without a size, as in m7i or g6 (the list: components/aws/instance_families.py)",
     ),
 ]
@@ -337,7 +337,7 @@ Capacity = Annotated[
     Literal["on-demand", "spot"],
     Rule(
         must="must be on-demand or spot",
-        because="spot is cheaper, and taken away with two minutes' notice",
+        because="spot instances are cheaper, but AWS takes them back with two minutes' notice",
         instead="write capacity: [spot, on-demand] to take what there is",
     ),
 ]
@@ -354,7 +354,7 @@ MaxGpus = Annotated[
     Field(strict=True, ge=1, le=1000),
     Rule(
         must="must be a whole number from 1 to 1000",
-        because="it is the most that the pool may cost: nothing else stops it from growing",
+        because="it limits the cost of the pool; nothing else stops its growth",
         instead="write it as in gpu: {kind: nvidia, max: 4}",
     ),
 ]
@@ -372,7 +372,7 @@ Disrupted = Annotated[
     StringConstraints(pattern=r"^(\d{1,3}|\d{1,2}%|100%)$"),
     Rule(
         must="must be a number of nodes or a percentage, in quotes",
-        because="no more of them are drained at the same time",
+        because="at most this many nodes are drained at the same time",
         instead='write max_disrupted: "10%"',
     ),
 ]
@@ -390,7 +390,7 @@ Nodes = Annotated[
     Field(strict=True, ge=1, le=450),
     Rule(
         must="must be a whole number from 1 to 450",
-        because="a managed node group here has a constant size, and EKS has no larger one",
+        because="a managed node group has a constant size here, and EKS allows at most 450 nodes",
         instead="write it as in min: 2, max: 2, or use kind: auto to start from zero",
     ),
 ]
@@ -400,8 +400,8 @@ BucketName = Annotated[
     AfterValidator(_not_reserved),
     Rule(
         must="must be 3 to 63 characters of a-z, 0-9 and -, with a letter or digit at both ends and no reserved prefix",
-        because="S3 refuses others, and a dot breaks TLS",
-        instead="leave the key out to have one made up, or write it as in acme-mlops-prod",
+        because="S3 refuses other names, and a dot breaks TLS",
+        instead="leave the key out, and Pulumi makes a name, or write it as in acme-mlops-prod",
     ),
 ]
 KeptDays = Annotated[
@@ -409,7 +409,7 @@ KeptDays = Annotated[
     Field(strict=True, ge=1, le=3650),
     Rule(
         must="must be a whole number of days from 1 to 3650",
-        because="what is kept longer is paid for longer, and after it nothing brings it back",
+        because="you pay for the storage as long, and afterwards nothing can restore the objects",
         instead="write 30 for what was overwritten, 90 for prediction logs",
     ),
 ]
@@ -420,7 +420,7 @@ InstanceClass = Annotated[
     ),
     Rule(
         must="must be an instance class of RDS for PostgreSQL",
-        because="RDS starts no other",
+        because="RDS accepts no other",
         instead="write db.t4g.small for development, db.m7g.large for production",
     ),
 ]
@@ -438,7 +438,7 @@ BackupDays = Annotated[
     Field(strict=True, ge=0, le=35),
     Rule(
         must="must be a whole number of days from 0 to 35",
-        because="RDS keeps automated backups no longer",
+        because="RDS keeps automated backups for at most 35 days",
         instead="write 14, or 0 where the data may be lost",
     ),
 ]
@@ -449,7 +449,7 @@ SnapshotId = Annotated[
     ),
     Rule(
         must="must name a snapshot of a database",
-        because="a new database starts with what is in it",
+        because="a new database starts with its content",
         instead="choose one that `aws rds describe-db-snapshots` lists",
     ),
 ]
@@ -458,39 +458,39 @@ KeepImages = Annotated[
     Field(strict=True, ge=5, le=1000),
     Rule(
         must="must be a whole number from 5 to 1000",
-        because="an image that runs, or that a rollback needs, must not go",
+        because="an image that runs, or that a rollback needs, must not be deleted",
         instead="write keep_images: 50",
     ),
 ]
 MAX_CPUS = Rule(
     must="must be a whole number of at least 2 in a pool without GPUs, and left out where gpu.max is the limit",
-    because="it is the most that the pool may cost: nothing else stops it from growing",
+    because="it limits the cost of the pool; nothing else stops its growth",
     instead="write it as in max_cpus: 64",
 )
 PUBLIC_TLS = Rule(
     must="must be the ARN of a certificate in ACM when the scheme is public",
-    because="over the internet it speaks HTTPS alone",
+    because="a public load balancer speaks HTTPS only",
     instead="request one for the host (aws acm request-certificate), or write scheme: internal",
 )
 PUBLIC_NETWORKS = Rule(
     must="must be a list of one network or more when the scheme is public",
-    because="the server has no accounts, so the network is what decides who may ask",
+    because="the server has no user accounts, so the network decides who may send requests",
     instead="write cidrs: [203.0.113.0/24], or scheme: internal",
 )
 NO_PUBLIC_TRACKING = Rule(
     must="must be internal",
-    because="MLflow has no accounts here: whoever reaches it can change every model",
+    because="MLflow has no user accounts here: whoever reaches it can change every model",
     instead="leave the key out and use a VPN, or `kubectl port-forward -n mlops-platform service/mlflow 5000`",
 )
 DATASET_IN_BUCKET = Rule(
     must="must lie in the stack's own bucket under datasets/",
-    because="the role of training reads there and nowhere else, so the Job would end with AccessDenied",
+    because="the training role may read only there, so the Job would fail with AccessDenied",
     instead="copy it there and write s3://<mlops:foundation.artifacts.bucket>/datasets/<file>",
 )
 LEAST_DRAIN = 15
 TIME_TO_LOOK_AWAY = Rule(
     must=f"must be beside drain_seconds of at least {LEAST_DRAIN}",
-    because="a load balancer goes on asking a pod for seconds after it was told to leave",
+    because="a load balancer sends requests to a terminating pod for some seconds",
     instead="write drain_seconds: 20",
 )
 PUBLIC_SUBNETS = Rule(
@@ -500,23 +500,23 @@ PUBLIC_SUBNETS = Rule(
 )
 EXISTING_NEEDS_EXISTING = Rule(
     must="must be of kind new where network.kind is new",
-    because="an existing cluster is in another VPC, so nodes could not join it and its pods not reach the database",
+    because="an existing cluster is in another VPC, so nodes could not join it, nor its pods reach the database",
     instead="write network: {kind: existing, ...} with the cluster's VPC and subnets",
 )
 ONE_ARCHITECTURE = Rule(
     must="must hold pools of one architecture",
-    because="an image runs on one, and MLflow and the endpoints land on any pool without GPUs",
+    because="an image runs on one architecture, and MLflow and the endpoints run on any pool without GPUs",
     instead="write architecture: amd64 and such families everywhere, or arm64 everywhere with images built for it",
 )
 INGRESS_NEEDS_AWS = Rule(
     must="must be left out where mlops:foundation.kind is local",
-    because="nothing in the cluster would make a load balancer for it",
+    because="nothing in the cluster would create a load balancer for it",
     instead="use `kubectl port-forward`, or an ingress of your own beside this program",
 )
 ADMINISTRATORS = Rule(
     must="must be a list of one role or more, each once",
-    because="access entries alone decide who comes into the cluster, and without one nobody does",
-    instead="write the ARN of the role that runs pulumi, and of those that may look inside",
+    because="only access entries give access to the cluster, and without one nobody has access",
+    instead="write the ARN of the role that runs pulumi, and of further administrators",
 )
 SOME_FAMILIES = Rule(
     must="must be a list of one instance family or more",
@@ -525,16 +525,16 @@ SOME_FAMILIES = Rule(
 )
 SOME_CAPACITY = Rule(
     must="must be a list of on-demand, spot or both",
-    because="a pool that may buy nothing starts nothing",
+    because="a pool without a way to buy instances starts none",
     instead="write capacity: [on-demand]",
 )
 SOME_SUBNETS = Rule(
     must="must be a list of two subnets or more, each once",
-    because="EKS and RDS want subnets in two availability zones",
+    because="EKS and RDS need subnets in two availability zones",
     instead="list one subnet for each zone",
 )
 SUBNETS = Rule(
     must="must be a list of subnets, each once",
-    because="public load balancers are put there",
+    because="public load balancers are created in them",
     instead="list one subnet for each zone, or none where nothing is public",
 )

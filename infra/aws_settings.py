@@ -39,14 +39,22 @@ def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
 
 
 class NewNetwork(Model):
-    """A VPC made for the platform."""
+    """A VPC that the program makes for the platform."""
 
     kind: Literal["new"] = "new"
+    """Kind of the network: `new` makes a VPC."""
     cidr: aws_rules.VpcCidr
+    """IPv4 block of the VPC; each pod takes one address. Example: 10.40.0.0/16"""
     availability_zones: aws_rules.Zones = 3
+    """Number of availability zones that get subnets. Example: 3"""
     nat_gateways: aws_rules.NatGateways
+    """NAT gateways for connections from the nodes to the internet. Example: per_zone"""
     interface_endpoints: tuple[aws_rules.InterfaceEndpoint, ...] = ()
+    """AWS services that get an interface endpoint in the VPC; each costs money by the hour and zone.
+    Example: [ecr.api, ecr.dkr, eks-auth, sts]
+    """
     flow_log_days: aws_rules.LogDays = 30
+    """Days for which CloudWatch keeps the VPC's flow logs. Example: 90"""
 
     @field_validator("interface_endpoints")
     @classmethod
@@ -62,13 +70,20 @@ class NewNetwork(Model):
 
 
 class ExistingNetwork(Model):
-    """A VPC that is there already, with its routes, endpoints and load balancer tags."""
+    """A VPC that exists already, with its routes, endpoints and load balancer tags."""
 
     kind: Literal["existing"]
+    """Kind of the network: `existing` uses a VPC that you made, with its routes and endpoints."""
     vpc_id: aws_rules.VpcId
+    """Id of the VPC. Example: vpc-0123456789abcdef0"""
     availability_zones: aws_rules.Zones = 2
+    """Smallest number of zones that the private subnets must cover. Example: 2"""
     private_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], AfterValidator(at_least(2)), aws_rules.SOME_SUBNETS]
+    """Ids of the subnets for nodes, database and internal load balancers.
+    Example: [subnet-0aaaaaaaaaaaaaaaa, subnet-0bbbbbbbbbbbbbbbb]
+    """
     public_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], aws_rules.SUBNETS] = ()
+    """Ids of the subnets for public load balancers. Example: [subnet-0cccccccccccccccc, subnet-0dddddddddddddddd]"""
 
     @field_validator("private_subnet_ids")
     @classmethod
@@ -84,20 +99,35 @@ class ExistingNetwork(Model):
 
 
 class NewCluster(Model):
-    """An EKS cluster in Auto Mode made for the platform.
+    """An EKS cluster in Auto Mode that the program makes.
 
-    Its API answers to the VPC and to `private_access_cidrs` by its private addresses, and over the internet to
-    `public_access_cidrs`.
+    The VPC and `private_access_cidrs` reach its API at private addresses, `public_access_cidrs` over the internet.
     """
 
     kind: Literal["new"] = "new"
+    """Kind of the cluster: `new` makes an EKS cluster."""
     kubernetes_version: aws_rules.KubernetesVersion
+    """Minor version of Kubernetes; raise it by one at a time.
+    Example: "1.35"
+    """
     admin_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], AfterValidator(at_least(1)), aws_rules.ADMINISTRATORS]
+    """ARNs of the IAM roles with administrator rights in the cluster; the role that runs Pulumi is one of them.
+    Example: ["arn:aws:iam::123456789012:role/mlops-deploy"]
+    """
     public_access_cidrs: tuple[aws_rules.PublicApiCidr, ...] = ()
+    """Internet networks that may reach the Kubernetes API; empty: the API has private addresses only.
+    Example: [203.0.113.0/24]
+    """
     private_access_cidrs: tuple[aws_rules.PrivateApiCidr, ...] = ()
+    """Private networks beside the VPC that may reach the Kubernetes API: a VPN's clients, peered VPCs.
+    Example: [10.8.0.0/16]
+    """
     service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"
+    """IPv4 block of the Services' addresses; it must not overlap the VPC. Example: 172.20.0.0/16"""
     log_days: aws_rules.LogDays = 90
+    """Days for which CloudWatch keeps the control plane's logs. Example: 365"""
     protected: rules.Truth = True
+    """Whether deletion of the cluster is refused. Example: true"""
 
     @field_validator("admin_role_arns")
     @classmethod
@@ -108,34 +138,50 @@ class NewCluster(Model):
 
 
 class ExistingCluster(Model):
-    """An EKS cluster in Auto Mode that is there already; whoever runs this program has an access entry."""
+    """An EKS cluster in Auto Mode that exists already; the role that runs Pulumi needs an access entry in it."""
 
     kind: Literal["existing"]
+    """Kind of the cluster: `existing` uses an EKS cluster that you made."""
     name: aws_rules.ClusterName
+    """Name of the cluster. Example: platform"""
 
 
 class AwsGpu(Model):
-    """`max` is how many GPUs the pool may have in all."""
+    """GPUs of a node pool."""
 
     kind: rules.GpuKind
+    """Vendor of the GPUs. Example: nvidia"""
     max: aws_rules.MaxGpus
+    """Largest number of GPUs in the pool, over all its nodes. Example: 4"""
 
 
 class AutoNodePool(Model):
-    """Nodes that Auto Mode starts when pods need them. Limited in CPUs, or in GPUs when it has some."""
+    """Nodes that EKS Auto Mode starts when pods need them, limited by `max_cpus`, or by `gpu.max` in a GPU pool."""
 
     kind: Literal["auto"] = "auto"
+    """Kind of the pool: `auto` pools grow from zero nodes as pods need them."""
     gpu: AwsGpu | None = None
+    """GPUs of the pool; leave the key out for a pool without GPUs."""
     architecture: aws_rules.Architecture = "amd64"
+    """CPU architecture of the nodes, the same in all pools of a stack. Example: arm64"""
     instance_families: Annotated[tuple[aws_rules.Family, ...], AfterValidator(at_least(1)), aws_rules.SOME_FAMILIES]
+    """EC2 instance families to choose from. Example: [m7i, m7a]"""
     capacity: Annotated[tuple[aws_rules.Capacity, ...], AfterValidator(at_least(1)), aws_rules.SOME_CAPACITY] = (
         "on-demand",
     )
+    """Ways to buy instances; spot is preferred where both are allowed. Example: [spot, on-demand]"""
     zones: tuple[aws_rules.ZoneName, ...] = ()
+    """Availability zones for the nodes; empty: all zones of the network. Example: [eu-west-1a]"""
     max_cpus: Annotated[int | None, aws_rules.MAX_CPUS] = Field(default=None, strict=True, ge=2, le=100_000)
+    """Largest number of virtual CPUs in the pool; required without `gpu`, refused with it. Example: 64"""
     disk_gib: aws_rules.DiskGib = 80
+    """Size of each node's disk in GiB. Example: 200"""
     expire_after_days: aws_rules.NodeDays = 14
+    """Age in days at which a node is replaced by a new one. Example: 14"""
     max_disrupted: aws_rules.Disrupted = "10%"
+    """Number or percentage of nodes that may be drained at the same time.
+    Example: "10%"
+    """
 
     @field_validator("instance_families")
     @classmethod
@@ -167,13 +213,21 @@ class ManagedNodePool(Model):
     """A managed node group of constant size, for teams that cannot use Auto Mode's nodes."""
 
     kind: Literal["managed"]
+    """Kind of the pool: `managed` is a node group of constant size."""
     gpu: AwsGpu | None = None
+    """GPUs of the pool; leave the key out for a pool without GPUs."""
     architecture: aws_rules.Architecture = "amd64"
+    """CPU architecture of the nodes, the same in all pools of a stack. Example: arm64"""
     instance_types: Annotated[tuple[aws_rules.InstanceType, ...], AfterValidator(at_least(1)), aws_rules.SOME_FAMILIES]
+    """EC2 instance types to choose from. Example: [m7i.xlarge]"""
     capacity: aws_rules.Capacity = "on-demand"
+    """Way to buy instances. Example: on-demand"""
     min: aws_rules.Nodes
+    """Number of nodes. Example: 2"""
     max: aws_rules.Nodes
+    """Number of nodes; equal to `min`. Example: 2"""
     disk_gib: aws_rules.DiskGib = 80
+    """Size of each node's disk in GiB. Example: 200"""
 
     @field_validator("instance_types")
     @classmethod
@@ -206,28 +260,42 @@ class Artifacts(Model):
     """The bucket of datasets, models and predictions."""
 
     bucket: aws_rules.BucketName | None = None
+    """Name of the bucket. Default: Pulumi makes a name. Example: example-mlops-prod"""
     noncurrent_days: aws_rules.KeptDays = 30
+    """Days for which overwritten and deleted objects can be restored. Example: 90"""
     prediction_log_days: aws_rules.KeptDays = 90
+    """Days for which files of the prediction log are kept. Example: 180"""
     access_log_bucket: aws_rules.BucketName | None = None
+    """Bucket of yours that gets S3's access log; without it no access log is written. Example: example-access-logs"""
     protected: rules.Truth = True
+    """Whether deletion of the bucket is refused; without protection its objects are deleted with it. Example: true"""
 
 
 class Database(Model):
-    """Postgres for MLflow. Storage grows up to `max_storage_gib` by itself.
-
-    With `snapshots` one is taken before it is deleted, and before another MLflow changes its schema.
-    """
+    """The Postgres database of MLflow, in RDS."""
 
     engine_version: aws_rules.PostgresVersion = "17"
+    """Major version of Postgres.
+    Example: "17"
+    """
     instance_class: aws_rules.InstanceClass
+    """RDS instance class. Example: db.m7g.large"""
     storage_gib: aws_rules.StorageGib
+    """Size of the storage in GiB at the start. Example: 100"""
     max_storage_gib: aws_rules.StorageGib
+    """Size in GiB up to which the storage grows by itself; at least 26 % above `storage_gib`. Example: 500"""
     multi_az: rules.Truth = False
+    """Whether a standby in another availability zone takes over after a failure. Example: true"""
     protected: rules.Truth = True
+    """Whether deletion is refused; changes that need an outage then wait for the maintenance window. Example: true"""
     snapshots: rules.Truth = True
+    """Whether a snapshot is taken before deletion and before an MLflow upgrade changes the schema. Example: true"""
     backup_days: aws_rules.BackupDays
+    """Days for which RDS keeps automated backups; 0 switches them off. Example: 14"""
     restore_from: aws_rules.SnapshotId | None = None
+    """Snapshot with which a new database starts; keep the key afterwards. Example: mlops-prod-final-20261130"""
     log_days: aws_rules.LogDays = 30
+    """Days for which CloudWatch keeps the database's logs. Example: 30"""
 
     @field_validator("max_storage_gib")
     @classmethod
@@ -276,17 +344,29 @@ class AwsFoundation(Model):
 
     secrets: ClassVar[Mapping[str, SecretRule]] = {"database_password": secret_rules.PASSWORD}
     kind: Literal["aws"]
+    """Kind of the foundation: `aws` makes it in one AWS account and region."""
     account_id: aws_rules.AccountId
+    """Number of the AWS account; credentials of another account are refused.
+    Example: "123456789012"
+    """
     permissions_boundary: aws_rules.PolicyArn | None = None
+    """ARN of an IAM policy that bounds each role of the stack. Example: arn:aws:iam::123456789012:policy/boundary"""
     network: Network
+    """The VPC; `kind` chooses between `new` (the default) and `existing`."""
     cluster: Cluster
+    """The EKS cluster; `kind` chooses between `new` (the default) and `existing`."""
     node_pools: Annotated[dict[aws_rules.AwsPoolName, AwsNodePool], Field(min_length=1), rules.SOME_POOLS]
+    """Node pools, by name; `kind` chooses between `auto` (the default) and `managed`. One pool at least has no GPUs."""
     artifacts: Artifacts = Artifacts()
+    """The S3 bucket of datasets, models and prediction logs."""
     database: Database
+    """The RDS database of MLflow."""
     keep_images: aws_rules.KeepImages = 50
-    image_reader_role_arns: tuple[aws_rules.ImageReader, ...] = Field(
-        (), description="Roles that may pull images beside nodes and admin_role_arns: CI, a scanner of your own."
-    )
+    """Number of images that each ECR repository keeps; older ones are deleted. Example: 50"""
+    image_reader_role_arns: tuple[aws_rules.ImageReader, ...] = ()
+    """ARNs of further IAM roles that may pull images: CI with a build cache, a scanner.
+    Example: ["arn:aws:iam::123456789012:role/image-scanner"]
+    """
 
     @field_validator("permissions_boundary")
     @classmethod
@@ -335,13 +415,24 @@ class AwsFoundation(Model):
 
 
 class Ingress(Model):
-    """A load balancer of its own in front of a Service; by default one that only the VPC and its peers reach."""
+    """A load balancer for one Service; only the VPC reaches it unless you name more networks."""
 
     host: aws_rules.HostName
+    """Host name that the load balancer answers to; you point its DNS record at the load balancer.
+    Example: churn.ml.example.com
+    """
     scheme: aws_rules.Scheme = "internal"
+    """Whether the load balancer has private addresses (`internal`) or addresses of the internet (`public`).
+    Example: internal
+    """
     certificate_arn: aws_rules.CertificateArn | None = None
+    """ARN of the ACM certificate for HTTPS; without it the load balancer speaks HTTP. Required for `public`.
+    Example: arn:aws:acm:eu-west-1:123456789012:certificate/12345678-1234-1234-1234-123456789012
+    """
     cidrs: tuple[aws_rules.NamedCidr, ...] = ()
+    """Networks that may connect, beside the VPC for `internal`. Required for `public`. Example: [203.0.113.0/24]"""
     idle_timeout_seconds: aws_rules.IdleSeconds = 60
+    """Seconds without data after which the load balancer closes a connection. Example: 60"""
 
     @property
     def url(self) -> str:
@@ -364,7 +455,7 @@ class Ingress(Model):
 
 
 class TrackingIngress(Ingress):
-    """The same for MLflow, which has no accounts."""
+    """A load balancer for MLflow. It cannot be public, because MLflow has no user accounts here."""
 
     @field_validator("scheme")
     @classmethod

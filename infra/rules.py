@@ -92,7 +92,7 @@ JobName = Annotated[
     AfterValidator(_no_validation),
     Rule(
         must="must be a DNS label (RFC 1123): a-z, 0-9 and -, at most 41 characters, that does not end in -validation",
-        because="what validates its versions has its name and -validation, and a CronJob's name 52 characters at most",
+        because="the validation CronJob is named NAME-validation, and a CronJob's name has at most 52 characters",
         instead="rename it, as in churn-weekly",
     ),
 ]
@@ -110,7 +110,7 @@ ModelName = Annotated[
     SERVICE,
     Rule(
         must="must be a DNS label (RFC 1123) that begins with a letter: a-z, 0-9 and -, at most 63 characters",
-        because="the endpoint that serves the model has the model's name, which is that of its Service",
+        because="the endpoint that serves the model, and its Service, have the model's name",
         instead="write the name of a model in MLflow's registry, as in model: churn-predictor",
     ),
 ]
@@ -122,7 +122,7 @@ Image = Annotated[
     AfterValidator(_immutable),
     Rule(
         must="must be a full image name with a tag other than latest, or with a digest",
-        because="what runs may change only with this file",
+        because="otherwise another image could run without a change of this file",
         instead="write registry/name:tag or registry/name@sha256:..., as the build printed it",
     ),
 ]
@@ -142,7 +142,7 @@ Cpu = Annotated[
     WithJsonSchema({"type": ["string", "number"], "examples": ["500m", 0.5, 2]}),
     Rule(
         must="must be an amount of CPU above 0: CPUs or thousandths",
-        because="the scheduler sets this much aside",
+        because="the scheduler reserves this amount",
         instead="write it as in 500m, 0.5 or 2",
     ),
 ]
@@ -152,7 +152,7 @@ Memory = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,6}(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "1Gi"]}),
     Rule(
         must="must be an amount of memory with a binary unit: Ki, Mi, Gi or Ti",
-        because="a bare number would be bytes, m thousandths of a byte, and the container is killed at this limit",
+        because="a bare number means bytes, m thousandths of a byte, and a container that needs more is killed",
         instead="write it as in 512Mi or 1Gi",
     ),
 ]
@@ -179,7 +179,7 @@ Retries = Annotated[
     Field(strict=True, ge=0, le=10),
     Rule(
         must="must be a whole number from 0 to 10",
-        because="what fails ten times fails the eleventh time too",
+        because="a run that failed ten times fails again",
         instead="write 1, or 0 to stop at the first failure",
     ),
 ]
@@ -188,7 +188,7 @@ Gpus = Annotated[
     Field(strict=True, ge=1, le=16),
     Rule(
         must="must be a whole number from 1 to 16",
-        because="a GPU is given to one container whole, and no node has more",
+        because="a container gets whole GPUs, and no node has more than 16",
         instead="leave the key out: a Job gets one GPU on a pool that has them, and none elsewhere",
     ),
 ]
@@ -197,7 +197,7 @@ Replicas = Annotated[
     Field(strict=True, ge=1, le=1000),
     Rule(
         must="must be a whole number from 1 to 1000",
-        because="at 0 nobody answers",
+        because="without a pod no request is answered",
         instead="write 2 or more to survive the loss of a node; remove the entry to stop serving",
     ),
 ]
@@ -215,7 +215,7 @@ Pods = Annotated[
     Field(strict=True, ge=1, le=100_000),
     Rule(
         must="must be a whole number from 1 to 100000",
-        because="it limits a namespace",
+        because="it is the largest number of pods in one namespace",
         instead="write it as in pods: 50",
     ),
 ]
@@ -224,7 +224,7 @@ StartupSeconds = Annotated[
     Field(strict=True, ge=5, le=3600),
     Rule(
         must="must be a whole number of seconds from 5 to 3600",
-        because="a release has failed when a pod is not ready after so long (model fetched, loaded and answering)",
+        because="a release fails when a pod is not ready after this time (model fetched, loaded and answering)",
         instead="write 45 for a small model, more for one of gigabytes or where nodes start from zero",
     ),
 ]
@@ -233,7 +233,7 @@ DrainSeconds = Annotated[
     Field(strict=True, ge=1, le=300),
     Rule(
         must="must be a whole number of seconds from 1 to 300",
-        because="a pod that leaves must keep answering until every proxy and load balancer has noticed",
+        because="a terminating pod must answer until every proxy and load balancer has stopped sending requests",
         instead="write 5 behind kube-proxy alone, 20 behind a cloud load balancer",
     ),
 ]
@@ -261,7 +261,7 @@ SpoolMebibytes = Annotated[
     Field(strict=True, ge=8, le=65_536),
     Rule(
         must="must be a whole number of MiB from 8 to 65536",
-        because="so much of the prediction log may wait on the node; what comes on top is lost, and counted",
+        because="this much of the prediction log may wait on the node; further records are lost and counted",
         instead="write it as in spool_mib: 256",
     ),
 ]
@@ -279,7 +279,7 @@ Gibibytes = Annotated[
     Field(strict=True, ge=1, le=16_384),
     Rule(
         must="must be a whole number of GiB from 1 to 16384",
-        because="a volume is made of this size",
+        because="a volume of this size is created",
         instead="write it as in storage_gib: 5",
     ),
 ]
@@ -289,7 +289,7 @@ Host = Annotated[
     Rule(
         must="must be a host name or an address, with a port or without",
         because="MLflow compares it with the Host header of a request and answers 403 when no entry is equal",
-        instead="write what stands between // and / in the browser, as in localhost:5000",
+        instead="write the part of the URL between // and the next /, as in localhost:5000",
     ),
 ]
 Context = Annotated[
@@ -297,7 +297,7 @@ Context = Annotated[
     StringConstraints(pattern=r"^\S+$"),
     Rule(
         must="must name a context of the kubeconfig",
-        because="the cluster of the moment's default context may be somebody else's",
+        because="the current context may be another cluster at the next run",
         instead="choose one that `kubectl config get-contexts` lists",
     ),
 ]
@@ -306,7 +306,7 @@ LabelKey = Annotated[
     StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"),
     Rule(
         must="must be a label's key",
-        because="pods are sent to the nodes that have it",
+        because="pods are scheduled on the nodes that have it",
         instead="choose one that `kubectl get nodes --show-labels` lists",
     ),
 ]
@@ -315,7 +315,7 @@ LabelValue = Annotated[
     StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"),
     Rule(
         must="must be a label's value, a text (in quotes where YAML sees a number or a truth value)",
-        because="pods are sent to the nodes that have it",
+        because="pods are scheduled on the nodes that have it",
         instead='choose one that `kubectl get nodes --show-labels` lists, "" for an empty one; '
         "with pulumi config set add --type string",
     ),
@@ -324,7 +324,7 @@ GpuKind = Annotated[
     Literal["nvidia"],
     Rule(
         must="must be nvidia",
-        because="it decides the resource that pods ask for, and drivers of others are not set up here",
+        because="it decides which resource pods request, and the program sets up no other drivers",
         instead="write kind: nvidia",
     ),
 ]
@@ -332,12 +332,12 @@ GpuKind = Annotated[
 QuotaGpus = Annotated[
     int,
     Field(strict=True, ge=0, le=1000),
-    Rule(must="must be a whole number from 0 to 1000", because="GPUs are what costs", instead="write it as in gpus: 4"),
+    Rule(must="must be a whole number from 0 to 1000", because="GPUs cost the most", instead="write it as in gpus: 4"),
 ]
 
 SOME_LABELS = Rule(
     must="must be one label or more",
-    because="a pool without labels is every node there is",
+    because="a pool without labels would select every node",
     instead="write labels that `kubectl get nodes --show-labels` lists, as in labels: {mlops/node-pool: cpu}",
 )
 SOME_POOLS = Rule(

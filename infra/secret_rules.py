@@ -32,14 +32,14 @@ PASSWORD = SecretRule(
 ACCESS_KEY = SecretRule(
     pattern=r"[A-Za-z0-9]{8,128}",
     must="must be 8 to 128 letters and digits",
-    because="clients of S3 put it into a header as it is",
+    because="S3 clients send it in a header without encoding",
 )
 SECRET_KEY = SecretRule(
     pattern=r"[A-Za-z0-9+/_=-]{16,128}",
     must="must be 16 to 128 letters, digits and + / _ = -",
-    because="whoever guesses it can change every model",
+    because="somebody who guesses it can change every model",
 )
-PLAIN = SecretRule(pattern="", must="must be encrypted", because="whoever can read the repository knows it now")
+PLAIN = SecretRule(pattern="", must="must be encrypted", because="everybody who can read the repository knows it now")
 NO_SECRET = SecretRule(
     pattern="", must="must not hold a secret", because="what stands here appears in Jobs, Pods and the registry for all"
 )

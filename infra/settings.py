@@ -29,28 +29,34 @@ from infra.validation_settings import Validation
 
 
 class Gpu(Model):
-    """GPUs of a pool's nodes; `max` is how many one Job may ask for."""
+    """GPUs of a pool's nodes."""
 
     kind: rules.GpuKind
+    """Vendor of the GPUs. Example: nvidia"""
     max: rules.Gpus
+    """Largest number of GPUs that one training Job may request: the GPUs of the pool's largest node. Example: 1"""
 
 
 class LocalNodePool(Model):
-    """Nodes that are there already, found by their labels. Those with GPUs carry a taint named as their resource."""
+    """Nodes that exist already, selected by their labels. Nodes with GPUs carry the taint `nvidia.com/gpu`."""
 
     labels: Annotated[dict[rules.LabelKey, rules.LabelValue], Field(min_length=1), rules.SOME_LABELS]
+    """Node labels that select the pool's nodes; the program does not set them. Example: {mlops/node-pool: cpu}"""
     gpu: Gpu | None = None
+    """GPUs of the pool's nodes; leave the key out for a pool without GPUs."""
 
 
 class LocalImages(Model):
-    """Images of what stands in for a cloud's stores."""
+    """Images of the stores that run inside the cluster."""
 
     postgres: rules.Image
+    """Image of the Postgres server. Example: registry.example.com/mlops/postgres:15.8"""
     s3_gateway: rules.Image
+    """Image of the S3 gateway. Example: registry.example.com/mlops/s3-gateway:1.0.0"""
 
 
 class LocalFoundation(Model):
-    """Any Kubernetes cluster: Postgres and an S3 gateway run inside it, each on a volume of `storage_gib`."""
+    """A Kubernetes cluster that exists already; Postgres and an S3 gateway run inside it."""
 
     secrets: ClassVar[Mapping[str, SecretRule]] = {
         "database_password": secret_rules.PASSWORD,
@@ -58,10 +64,15 @@ class LocalFoundation(Model):
         "artifact_store_secret_key": secret_rules.SECRET_KEY,
     }
     kind: Literal["local"]
+    """Kind of the foundation: `local` is a Kubernetes cluster that exists already."""
     context: rules.Context
+    """Context of the kubeconfig that names the cluster. Example: mlops-lab"""
     storage_gib: rules.Gibibytes = 5
+    """Size in GiB of each of the two volumes: Postgres and the S3 gateway. Example: 20"""
     images: LocalImages
+    """Images of Postgres and of the S3 gateway."""
     node_pools: Annotated[dict[rules.PoolName, LocalNodePool], Field(min_length=1), rules.SOME_POOLS]
+    """Node pools that training Jobs may use, by name."""
 
 
 Foundation = Annotated[LocalFoundation | AwsFoundation, Field(discriminator="kind")]
@@ -73,51 +84,75 @@ KINDS: Mapping[str, type[LocalFoundation | AwsFoundation]] = {"local": LocalFoun
 
 
 class Images(Model):
-    """What runs. `training_commit` is the commit that the training image was built from.
+    """Container images of the platform.
 
-    It changes with that image alone: were it the checkout's latest commit, a commit to anything would train every
-    model again.
+    `training_commit` changes with the training image only. If it were the checkout's latest commit, each commit would
+    train every model again (ADR 0004).
     """
 
     tracking: rules.Image
+    """Image of the MLflow server. Example: registry.example.com/mlops/tracking:3.17.2"""
     training: rules.Image
+    """Image of the training Jobs. Example: registry.example.com/mlops/training:1.0.0"""
     serving: rules.Image
+    """Image of the model servers and of the validation Jobs. Example: registry.example.com/mlops/serving:1.0.0"""
     training_commit: rules.Commit | None = None
+    """Git commit that the training image was built from; each model version gets it as the tag `git_commit`.
+    Example: "3f2a9c1"
+    """
 
 
 class Quota(Model):
-    """The most that the pods of a namespace ask for together; and what a container gets that does not say."""
+    """Limits for the sum of all pods of one namespace, and defaults for containers that set no requests or limits."""
 
     cpu: rules.Cpu
+    """Limit for the sum of the pods' CPU requests, in CPUs. Example: 64"""
     memory: rules.Memory
+    """Limit for the sum of the pods' memory requests, and of their memory limits. Example: 256Gi"""
     pods: rules.Pods
+    """Largest number of pods. Example: 100"""
     container_cpu: rules.Cpu = "100m"
+    """CPU request of a container that states none. Example: 100m"""
     container_memory: rules.Memory = "256Mi"
+    """Memory request and limit of a container that states none. Example: 256Mi"""
 
 
 class GpuQuota(Quota):
-    """The same, with GPUs."""
+    """Quota of a namespace whose pods may request GPUs."""
 
     gpus: rules.QuotaGpus
+    """Limit for the sum of the pods' GPU requests. Example: 8"""
 
 
 class Quotas(Model):
-    """Of mlops-platform, ml-training and ml-serving."""
+    """Resource quotas of the namespaces mlops-platform, ml-training and ml-serving."""
 
     platform: Quota = Quota(cpu="8", memory="16Gi", pods=40)
+    """Quota of the namespace `mlops-platform`: MLflow and, in a local stack, its stores."""
     training: GpuQuota = GpuQuota(cpu="64", memory="256Gi", pods=100, gpus=8)
+    """Quota of the namespace `ml-training`: training and validation Jobs."""
     serving: Quota = Quota(cpu="128", memory="512Gi", pods=500)
+    """Quota of the namespace `ml-serving`: the endpoints' pods."""
 
 
 class Tracking(Model):
-    """The MLflow server. `allowed_hosts` adds to the names that it has inside the cluster."""
+    """The MLflow server."""
 
     replicas: rules.Replicas = 2
+    """Number of pods. Example: 2"""
     workers: rules.Workers = 1
+    """Server processes in each pod; each needs about 400 MB of memory. Example: 1"""
     cpu: rules.Cpu = "100m"
+    """CPU request of one pod. Example: 500m"""
     memory: rules.Memory = "1Gi"
+    """Memory request and limit of one pod. Example: 1Gi"""
     allowed_hosts: tuple[rules.Host, ...] = ()
+    """Further values of the Host header that MLflow accepts, beside its names in the cluster and its ingress host. The
+    first one is the address that the stack's outputs show.
+    Example: [localhost:5000]
+    """
     ingress: TrackingIngress | None = None
+    """Load balancer in front of MLflow, on AWS only; without it MLflow is reachable inside the cluster only."""
 
     @field_validator("ingress")
     @classmethod
@@ -139,31 +174,59 @@ class Rest:
 
 
 class Training(Model):
-    """Trained once, and again when anything of it changes; or, with `schedule`, whenever the time comes.
+    """A training job: its Job runs once and again after each change of the entry, or at the times of `schedule`."""
 
-    `image` and `command` replace what is common to all, and `parameter_schema` is then the JSON Schema that checks
-    `parameters`; `priority_class` and `service_account` are in the cluster already.
+    project: training_rules.ProjectName | None = None
+    """Model project to train: a file of `training/projects` without `.py`. Default: the name of the entry.
+    Example: churn_boosted
     """
-
-    project: training_rules.ProjectName | None = Field(None, description="The entry's own name where it is left out.")
     model: rules.ModelName
+    """Registered model that gets the new versions. Example: churn-predictor"""
     image: rules.Image | None = None
+    """Image for this job instead of `mlops:images.training`. Example: registry.example.com/teams/churn:2.1.0"""
     command: Annotated[list[training_rules.Word], Field(min_length=1), training_rules.NO_WORD] | None = None
+    """Command line for this job instead of the image's own. Example: ["python", "-m", "training.train"]"""
     dataset: rules.Dataset
+    """URI of the table to train on, CSV or Parquet; on AWS it lies below `datasets/` in the stack's bucket.
+    Example: s3://example-mlops-prod/datasets/churn.csv
+    """
     node_pool: rules.PoolName
+    """Pool of `mlops:foundation.node_pools` whose nodes run the Job. Example: cpu"""
     parameter_schema: training_rules.SchemaFile | None = None
+    """JSON Schema file that checks `parameters` where `image` or `command` is set, relative to the repository's root.
+    Example: schema/mine.json
+    """
     parameters: dict[training_rules.ParameterName, training_settings.ParameterValue] = Field(default_factory=dict)
+    """Parameters of the model project, by name. Example: {n_estimators: 200, max_depth: 10}"""
     cpu: rules.Cpu = "500m"
+    """CPU request of the run. Example: 2"""
     memory: rules.Memory = "1Gi"
+    """Memory request and limit of the run. Example: 4Gi"""
     ephemeral_storage: training_rules.EphemeralStorage = "2Gi"
+    """Request and limit for what the run writes to the node's disk. Example: 2Gi"""
     gpus: rules.Gpus | None = None
+    """Number of GPUs for one run. Default: 1 on a pool with GPUs, otherwise 0. Example: 1"""
     deadline_minutes: rules.Minutes
+    """Longest duration of a run in minutes, with its retries; in a sweep, of one point. Example: 60"""
     retries: rules.Retries = 1
+    """How often a failed run is tried again; invalid input is not tried again, and the loss of a node does not count.
+    Example: 1
+    """
     priority_class: training_rules.ObjectName | None = None
+    """PriorityClass of the pods; it must exist in the cluster. Example: batch-low"""
     service_account: training_rules.ObjectName | None = None
+    """ServiceAccount in `ml-training` for this job instead of the platform's own; it gets none of the platform's
+    rights.
+    Example: churn-training
+    """
     schedule: training_settings.Schedule | None = Field(None, json_schema_extra=training_settings.or_text)
+    """When runs start by themselves. Without it, `pulumi up` starts a run for each change of the entry. A text alone
+    is the value of `cron`.
+    """
     sweep: training_settings.Sweep | None = None
+    """Parameter values to try in one Job; only the best result is registered."""
     validation: Validation = Validation()
+    """How new versions of the model are validated."""
 
     @field_validator("node_pool")
     @classmethod
@@ -252,10 +315,12 @@ class Training(Model):
 
 
 class ReplicaRange(Model):
-    """How few and how many pods serve, by load."""
+    """Smallest and largest number of pods; the autoscaler chooses between them."""
 
     min: rules.Replicas
+    """Smallest number of pods. Example: 3"""
     max: rules.Replicas
+    """Largest number of pods. Example: 20"""
 
     @field_validator("max")
     @classmethod
@@ -270,34 +335,59 @@ class ReplicaRange(Model):
 
 
 class PredictionLog(Model):
-    """What was asked and answered, as Parquet under predictions/ in the artifact store's bucket.
-
-    `spool_mib` may wait on a pod's node while the store does not answer.
-    """
+    """Log of requests and predictions, as Parquet files under predictions/ in the artifact store's bucket."""
 
     sample: rules.Share = 1.0
+    """Share of the requests that is logged, above 0 and at most 1. Example: 0.1"""
     redact: tuple[rules.ColumnName, ...] = ()
+    """Columns whose values are never written, of requests and of predictions. Example: [name, email]"""
     spool_mib: rules.SpoolMebibytes = 256
+    """Disk space in MiB on each pod's node for records that are not uploaded yet. Example: 256"""
 
 
 class Endpoint(Model):
     """One version of one registered model, served under the model's name."""
 
     version: rules.Version
+    """Version of the registered model that is served. Example: 3"""
     replicas: ReplicaRange = ReplicaRange(min=2, max=4)
+    """Smallest and largest number of pods; the autoscaler chooses between them."""
     cpu: rules.Cpu = "100m"
+    """CPU request of one pod; there is no CPU limit. A pod makes one prediction at a time for each requested CPU, and
+    at least two.
+    Example: 500m
+    """
     memory: rules.Memory = "1Gi"
+    """Memory request and limit of one pod. Example: 2Gi"""
     autoscaling: Autoscaling = Autoscaling()
+    """Targets of the autoscaler."""
     model_mib: ModelMib | None = None
-    startup_seconds: rules.StartupSeconds | None = Field(
-        None, description="45, and one more for each 20 MiB of model_mib, where it is left out."
-    )
+    """Size of the version's files in MiB; a pod gets one more second to start for each 20 MiB. Leave it out for a
+    small model.
+    Example: 900
+    """
+    startup_seconds: rules.StartupSeconds | None = None
+    """Time in seconds in which a pod must fetch the model, load it and become ready. Default: 45, and one more for
+    each 20 MiB of `model_mib`.
+    Example: 120
+    """
     drain_seconds: rules.DrainSeconds = 5
+    """Time in seconds for which a terminating pod still accepts requests. At least 15 with `ingress`. Example: 20"""
     example: Example = "require"
+    """What happens to a version that cannot predict its own input example: `require` fails the release, `warn` serves
+    it and logs a warning.
+    Example: warn
+    """
     rollback_on_failure: rules.Truth = False
+    """Whether a failed release is rolled back in the cluster to the last revision with ready pods; needs kubectl.
+    Example: true
+    """
     ingress: Ingress | None = None
+    """Load balancer in front of the endpoint, on AWS only."""
     prediction_log: PredictionLog | None = None
+    """Log of requests and predictions in the artifact store; without it nothing is logged."""
     tracing: Tracing | None = None
+    """OpenTelemetry traces of requests; without it no traces are sent."""
 
     @property
     def pod(self) -> tuple[int, int]:
@@ -308,10 +398,10 @@ class Endpoint(Model):
 
     @property
     def seconds_to_start(self) -> int:
-        """How long a pod may take to fetch the model, load it and answer.
+        """Seconds in which a pod must fetch the model, load it and become ready.
 
-        Kubernetes wants the number before anything knows the model, so its size is told here. That 20 MiB a second
-        come from the store and from the disk is assumed: what is slower is taken for broken.
+        Kubernetes needs the number before the model is downloaded, so `model_mib` states the size. The store and the
+        disk are assumed to deliver 20 MiB a second; a slower start counts as failed.
         """
         return self.startup_seconds or min(3600, 45 + math.ceil((self.model_mib or 0) / 20))
 
@@ -340,15 +430,22 @@ class Endpoint(Model):
 
 
 class Settings(Model):
-    """A stack."""
+    """The keys of a stack file below `config`, without their prefix `mlops:`."""
 
     foundation: Foundation
+    """The cluster and the stores that the platform runs on; `kind` chooses between `local` and `aws`."""
     images: Images
+    """Container images of the platform."""
     quotas: Quotas = Quotas()
+    """Resource quotas of the three namespaces."""
     tracking: Tracking = Tracking()
+    """The MLflow server."""
     training: dict[rules.JobName, Training] = Field(default_factory=dict)
+    """Training jobs, by name."""
     model_cache: ModelCache | None = None
+    """Cache of model files on the cluster's nodes; without it each pod downloads its model."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
+    """Served models, by the name of the registered model."""
 
     @field_validator("endpoints")
     @classmethod

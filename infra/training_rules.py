@@ -55,7 +55,7 @@ SchemaFile = Annotated[
     StringConstraints(pattern=r"^[^/\s]\S*\.json$"),
     Rule(
         must="must be the path of a JSON file, from the root of the repository",
-        because="the parameters of an image of your own are checked with the JSON Schema in it",
+        because="the JSON Schema in it checks the parameters of your own image",
         instead="write it as in parameter_schema: schema/mine.json",
     ),
 ]
@@ -64,7 +64,7 @@ Scalar = Annotated[
     Plain,
     Rule(
         must="must be a text, a number or a truth value",
-        because="the model's code takes it as it is written here",
+        because="the model's code gets it as it is written here",
         instead="write one value, as in max_depth: 10",
     ),
 ]
@@ -74,7 +74,7 @@ EphemeralStorage = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,6}(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "10Gi"]}),
     Rule(
         must="must be an amount of disk with a binary unit: Ki, Mi, Gi or Ti",
-        because="the node sets this much aside, and evicts a run that writes more",
+        because="the node reserves this amount, and evicts a run that writes more",
         instead="write it as in 2Gi: twice what the dataset and the model take",
     ),
 ]
@@ -83,7 +83,7 @@ Word = Annotated[
     StringConstraints(min_length=1),
     Rule(
         must="must be a text that is not empty",
-        because="it is one word of a command line, which no shell reads",
+        because="it is one word of the command line, and no shell splits it",
         instead='write each word by itself, as in ["python", "-m", "training.train"]',
     ),
 ]
@@ -92,7 +92,7 @@ ObjectName = Annotated[
     StringConstraints(pattern=rf"^{LABEL}(\.{LABEL})*$", max_length=253),
     Rule(
         must="must be the name of an object of the cluster: a-z, 0-9, - and .",
-        because="the Job's pods are refused, or wait for ever, when there is none",
+        because="without this object, the Job's pods are refused or wait for ever",
         instead="write a name that `kubectl get` lists",
     ),
 ]
@@ -101,7 +101,7 @@ SecretKey = Annotated[
     StringConstraints(pattern=r"^[-._A-Za-z0-9]{1,253}$"),
     Rule(
         must="must be a key of a Secret: letters, digits, -, _ and .",
-        because="the value stands under it",
+        because="the value is stored under this key",
         instead="write a key that `kubectl describe secret` lists",
     ),
 ]
@@ -109,7 +109,7 @@ Cron = Annotated[
     str,
     Rule(
         must="must be a schedule of five fields: minute, hour, day of the month, month, day of the week",
-        because="Kubernetes starts a run whenever the clock agrees with all of them",
+        because="Kubernetes starts a run when the time matches all fields",
         instead=IN_CRON,
     ),
 ]
@@ -118,7 +118,7 @@ TimeZone = Annotated[
     AfterValidator(_in_the_database),
     Rule(
         must="must be a time zone of the IANA database",
-        because="the hours of the schedule are those of its clocks",
+        because="the schedule's hours are in this time zone",
         instead="write it as in Europe/Berlin or Etc/UTC",
     ),
 ]
@@ -127,7 +127,7 @@ Kept = Annotated[
     Field(strict=True, ge=0, le=100),
     Rule(
         must="must be a whole number from 0 to 100",
-        because="so many ended Jobs stay, with their logs, to be looked at",
+        because="this number of ended Jobs is kept, with their logs",
         instead="write it as in keep_failed: 10",
     ),
 ]
@@ -136,7 +136,7 @@ ValidationMinutes = Annotated[
     Field(strict=True, ge=1, le=24 * 60),
     Rule(
         must="must be a whole number of minutes from 1 to 1440 (a day)",
-        because="a validation that hangs is ended then, and the version is looked at again",
+        because="a validation that hangs is ended after this time, and the version is validated again",
         instead="write the longest a good one may take, as in deadline_minutes: 30",
     ),
 ]
@@ -145,7 +145,7 @@ MaxParallel = Annotated[
     Field(strict=True, ge=1, le=MOST_POINTS),
     Rule(
         must=f"must be a whole number from 1 to {MOST_POINTS}",
-        because="so many points of the sweep run at once",
+        because="this number of points runs at the same time",
         instead="write how many the node pool has room for, as in max_parallel: 2",
     ),
 ]
@@ -154,7 +154,7 @@ Metric = Annotated[
     StringConstraints(pattern=r"^[a-zA-Z][-a-zA-Z0-9_./]{0,99}$"),
     Rule(
         must="must be the name of a metric that each run logs",
-        because="by it the best point is found, which alone is registered",
+        because="it decides which point is the best, and only that one is registered",
         instead="write it as MLflow shows it, as in metric: roc_auc",
     ),
 ]
@@ -162,14 +162,14 @@ Goal = Annotated[
     Literal["maximize", "minimize"],
     Rule(
         must="must be maximize or minimize",
-        because="a loss is better the smaller it is, a score the greater",
+        because="a lower loss is better, and a higher score",
         instead="write goal: maximize, or leave it out",
     ),
 ]
 
 SOME_VALUES = Rule(
     must="must be a list of one value or more",
-    because="the sweep tries each with each of the other parameters' values",
+    because="the sweep tries each combination with the other parameters' values",
     instead="write it as in max_depth: [5, 10]",
 )
 SOME_PARAMETERS = Rule(
@@ -184,7 +184,7 @@ SOME_POINTS = Rule(
 )
 NO_WORD = Rule(
     must="must be a list of words",
-    because="it replaces what the image would start",
+    because="it replaces the image's own command",
     instead='write it as in command: ["python", "-m", "training.train"]',
 )
 
@@ -234,6 +234,6 @@ def not_declared(name: str, parameters: Iterable[str]) -> PydanticCustomError:
     close = get_close_matches(name, known, 1)
     return Rule(
         must=f"must not hold {name}",
-        because="a sweep varies what stands under parameters: there stands the value of a run outside of it",
+        because="a sweep varies declared parameters; the value under parameters applies only to runs outside the sweep",
         instead=f"did you mean {close[0]}?" if close else f"add {name} to parameters, or write one of {known}",
     ).broken(f"about {name}")

@@ -14,30 +14,39 @@ from infra.rules import Rule
 
 
 class SecretParameter(Model):
-    """A value that stands in a Secret of ml-training, which this program does not make."""
+    """A parameter's value in a Secret of the namespace ml-training; you make the Secret."""
 
     secret: training_rules.ObjectName
+    """Name of the Secret. Example: geocoder"""
     key: training_rules.SecretKey
+    """Key of the Secret whose value is the parameter. Example: token"""
 
 
 ParameterValue = Annotated[
     training_rules.Plain | SecretParameter,
     Rule(
         must="must be a text, a number, a truth value or {secret: NAME, key: KEY}",
-        because="the model's code takes it as it is written here, or as the Secret of ml-training has it",
+        because="the model's code gets it as it is written here, or as the Secret of ml-training has it",
         instead="write it as in max_depth: 10, or as in api_key: {secret: geocoder, key: token}",
     ),
 ]
 
 
 class Schedule(Model):
-    """When it runs by itself; a text alone is the value of `cron`."""
+    """Times at which a training job starts by itself; a text alone is the value of `cron`."""
 
     cron: training_rules.Cron
+    """Start times as five cron fields: minute, hour, day of the month, month, day of the week.
+    Example: "0 3 * * 0"
+    """
     time_zone: training_rules.TimeZone = "Etc/UTC"
+    """Time zone of `cron`, by its IANA name. Example: Europe/Berlin"""
     suspend: rules.Truth = False
+    """Whether the schedule is paused. Example: true"""
     keep_succeeded: training_rules.Kept = 10
+    """Number of succeeded Jobs that are kept, with their logs. Example: 10"""
     keep_failed: training_rules.Kept = 10
+    """Number of failed Jobs that are kept, with their logs. Example: 10"""
 
     @model_validator(mode="before")
     @classmethod
@@ -75,10 +84,17 @@ class Sweep(Model):
     """One run for every combination of a grid's values, or for every point; the best of them is registered."""
 
     grid: Grid | None = None
+    """Values to try, by parameter: every combination is one run. Give `grid` or `points`.
+    Example: {max_depth: [5, 10], n_estimators: [100, 200]}
+    """
     points: Annotated[list[Point], Field(min_length=1), training_rules.SOME_POINTS] | None = None
+    """Sets of parameter values to try: each is one run. Example: [{max_depth: 5}, {max_depth: 10}]"""
     max_parallel: training_rules.MaxParallel
+    """Largest number of pods that run at the same time. Example: 2"""
     metric: training_rules.Metric = "roc_auc"
+    """Metric that decides which run is the best. Example: roc_auc"""
     goal: training_rules.Goal = "maximize"
+    """Whether the best metric is the highest (`maximize`) or the lowest (`minimize`). Example: minimize"""
 
     @field_validator("grid")
     @classmethod

@@ -89,7 +89,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.validation.any_loss", 0.1, "is unknown"),
     ("training.churn.validation.limits", [], "is []: must be a mapping, because it holds any_loss, certain_loss"),
     ("training.churn.validation.limits.any_los", 0.1, "did you mean any_loss?"),
-    ("training.churn.validation.limits.any_loss", 2, "is 2: must be a number from 0 to 1, because metrics are"),
+    ("training.churn.validation.limits.any_loss", 2, "is 2: must be a number from 0 to 1, because metrics and"),
     ("training.churn.validation.limits.any_loss", "10%", 'is "10%": must be a number from 0 to 1'),
     (
         "training.churn.validation.limits.least",
@@ -97,7 +97,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
         "must be accuracy, f1 or roc_auc",
         "training.churn.validation.limits.least.auc",
     ),
-    ("training.churn.validation.limits.least", 0.5, "is 0.5: must be a mapping of metrics to the least"),
+    ("training.churn.validation.limits.least", 0.5, "is 0.5: must be a mapping of metrics to their lowest"),
     (
         "training.churn.validation.limits.slice_least",
         {"f1": 7},
@@ -214,7 +214,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     (
         "training.churn.sweep",
         {"max_parallel": 2, "grid": {"max_dept": [3]}},
-        "must not hold max_dept, because a sweep varies what stands under parameters",
+        "must not hold max_dept, because a sweep varies declared parameters",
     ),
     ("training.churn.sweep", {"max_parallel": 2, "grid": {"max_dept": [3]}}, "did you mean max_depth?"),
     ("training.churn.model", "churn predictor", "must be a DNS label (RFC 1123)"),
