@@ -87,7 +87,7 @@ def generate_(model: Model, *, url: Url = None, context: Context = None) -> None
     """Write a typed Python client of the version that is served now, to stdout."""
     with _way(model, url, context) as way:
         takes = asyncio.run(_takes(way, url or model))
-    address = _checked(url) if url else f"http://{model}.{names.SERVING}"
+    address = _checked(url) if url else names.endpoint_url(model)
     variable = f"{re.sub(r'[^A-Z0-9]+', '_', model.upper()) or 'MODEL'}_URL"
     sys.stdout.write(source(takes, address, variable=variable, in_cluster=not url))
     if not url:

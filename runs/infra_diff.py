@@ -1,0 +1,98 @@
+"""The command `infra-diff`: a report of what differs between a stack and its cluster."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from itertools import groupby
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runs.cluster import last_line
+from runs.drift import PREVIEW, Difference, Json, Object, differences
+from runs.errors import RunsError
+
+DIFFERS = 3
+"""Exit code where the cluster is not as the stack says."""
+LONGEST = 60
+"""Characters of a value that are shown."""
+HEADINGS = ("field", "stack", "cluster", "changed by", "after up --refresh")
+
+
+def infra_diff(
+    *,
+    stack: Annotated[
+        str | None, typer.Option(help="The stack; the selected one unless told.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full length.")] = False,
+) -> None:
+    """Print what differs between the stack and its cluster, and who changed it. 0: nothing; 3: something."""
+    chosen = ["--stack", stack] if stack else []
+    raise typer.Exit(report(["pulumi", *PREVIEW, *chosen], as_json=as_json))
+
+
+def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, str] | None = None) -> int:
+    """Print the differences that the preview finds, and return the exit code: 0, or DIFFERS.
+
+    Raises:
+        RunsError: the preview failed; the message is the engine's own.
+    """
+    found = differences(_preview(command, environment))
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+    else:
+        show(Console(highlight=False), found)
+    return DIFFERS if found else 0
+
+
+def show(console: Console, found: Sequence[Difference]) -> None:
+    """Print one table for each object."""
+    for title, several in groupby(found, key=lambda each: each.object):
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for heading in HEADINGS:
+            table.add_column(heading, overflow="fold")
+        for each in several:
+            stack, cluster, after = (_shown(value) for value in (each.stack, each.cluster, each.after_up))
+            table.add_row(*map(Text, (each.field or "the object", stack, cluster, _changed(each), after)))
+        console.print(Text(title, "bold cyan"))
+        console.print(table)
+        console.print()
+    if not found:
+        console.print("the cluster is as the stack says")
+        return
+    console.print(
+        "`pulumi up` compares the stack file with its record and sees none of this; `pulumi up --refresh` gives the "
+        "last column."
+    )
+
+
+def _shown(value: Json) -> str:
+    if isinstance(value, dict) and value.keys() == {"name", "value"}:  # a variable, whose name the path has
+        return _shown(value["value"])
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _changed(each: Difference) -> str:
+    at = f" {datetime.fromisoformat(each.changed_at):%m-%d %H:%M}" if each.changed_at else ""
+    return f"{each.changed_by}{at}" or "not known"
+
+
+def _preview(command: Sequence[str], environment: Mapping[str, str] | None) -> Object:
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise RunsError("pulumi is not on PATH; install it") from missing
+    try:
+        preview: Object = json.loads(done.stdout)
+    except ValueError:
+        raise RunsError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}") from None
+    if done.returncode:
+        errors = [each["message"].strip() for each in preview.get("diagnostics", []) if each["severity"] == "error"]
+        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` ended with {done.returncode}")
+    return preview
