@@ -16,6 +16,8 @@ PREVIEW = ("preview", "--refresh", "--json", "--show-sames", "--non-interactive"
 """Arguments of `pulumi` for what `differences` reads."""
 SECRET, ANOTHER = "[secret]", "[another secret]"
 """Instead of a secret value: what the engine writes, and what is written here where the cluster has another one."""
+UNKNOWN, NOT_YET = "04da6b54-80e4-46f7-96ec-b56ff0331ba9", "[known after the update]"
+"""Instead of a value that a preview cannot know: what the engine writes, and what is written here."""
 PRESENT = "present"
 """Instead of a value, where the whole object is there or is not."""
 IDENTITIES = ("name", "mountPath", "containerPort", "port", "key", "topologyKey")
@@ -94,7 +96,7 @@ def _of_object(steps: Sequence[Object]) -> Iterator[Difference]:
         return
     live, planned = plan["oldState"]["outputs"], plan.get("newState", {}).get("inputs", {})
     metadata: Object = live.get("metadata", {})
-    managers = [each for each in metadata.get("managedFields", []) if each["manager"] != live.get("__fieldManager")]
+    managers = [each for each in metadata.get("managedFields", []) if each.get("manager") != live.get("__fieldManager")]
     if inputs.get("kind") == "Secret":
         for field in plan.get("detailedDiff") or {}:
             yield Difference(
@@ -104,7 +106,7 @@ def _of_object(steps: Sequence[Object]) -> Iterator[Difference]:
     updated = plan["op"] != "same"
     found = {_text(each.path): each for each in _compared((), inputs, live, planned) if updated or each.stack is None}
     for manager in managers:
-        if manager["manager"].startswith(BY_HAND) and "subresource" not in manager:
+        if manager.get("manager", "").startswith(BY_HAND) and "subresource" not in manager:
             for added in _added((), manager.get("fieldsV1", {}), live, inputs):
                 found.setdefault(_text(added.path), added)
     for field in found.keys() - set(plan.get("newState", plan["oldState"]).get("ignoreChanges", [])):
@@ -119,7 +121,7 @@ def _of_object(steps: Sequence[Object]) -> Iterator[Difference]:
             cluster=each.cluster,
             changed_by=by,
             changed_at=owner.get("time", ""),
-            after_up=each.cluster if stays else each.planned,
+            after_up=each.cluster if stays else NOT_YET if each.planned == UNKNOWN else each.planned,
         )
 
 
@@ -130,7 +132,7 @@ def _compared(path: _Path, declared: Json, live: Json, planned: Json) -> Iterato
             yield from _compared((*path, key), value, _get(live, key), _get(planned, key))
     elif _is_maps(declared) and _is_maps(live or []):
         identity = _identity(declared, live or [])
-        was, now, then = (_labelled(each, identity) for each in (declared, live or [], planned or []))
+        was, now, then = (_labelled(each, identity) for each in (declared, live or [], planned))
         for label in [*was, *(label for label in now if label not in was)]:
             element = (*path, _Element(label, now.get(label, was.get(label))))
             if label in was and label in now:
@@ -143,15 +145,16 @@ def _compared(path: _Path, declared: Json, live: Json, planned: Json) -> Iterato
 
 def _added(path: _Path, fields: Object, live: Json, declared: Json) -> Iterator[_Found]:
     """Yield what the cluster has at these managed fields and the stack does not declare."""
+    identity = _identity(*(each for each in (declared, live) if _is_maps(each)))
     for key, below in fields.items():
         kind, _, name = key.partition(":")
         if kind == "f":
             part, value, own = name, _get(live, name), _get(declared, name)
         elif kind == "k":
-            found = [each for each in live or [] if _matches(key, each)]
-            value = found[0] if found else None
-            part = _Element(str(next(iter(json.loads(name).values()))), value)
-            own = next((each for each in declared or [] if _matches(key, each)), None)
+            label, value = next(
+                (each for each in _labelled(live, identity).items() if _matches(key, each[1])), ("", None)
+            )
+            part, own = _Element(label, value), _labelled(declared, identity).get(label)
         else:
             continue
         if value is None:
@@ -191,7 +194,10 @@ def _identity(*lists: Sequence[Object]) -> str:
     return ""
 
 
-def _labelled(elements: Sequence[Object], identity: str) -> dict[str, Object]:
+def _labelled(elements: Json, identity: str) -> dict[str, Object]:
+    """Return the elements of a list by what tells them apart; none of what is no such list, or not known yet."""
+    if not _is_maps(elements):
+        return {}
     return {str(each.get(identity, place)): each for place, each in enumerate(elements)}
 
 
