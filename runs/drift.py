@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 Json: TypeAlias = Any
 Object: TypeAlias = Mapping[str, Json]
@@ -96,9 +96,12 @@ def _of_object(steps: Sequence[Object]) -> Iterator[Difference]:
         return
     live, planned = plan["oldState"]["outputs"], plan.get("newState", {}).get("inputs", {})
     metadata: Object = live.get("metadata", {})
-    managers = [each for each in metadata.get("managedFields", []) if each.get("manager") != live.get("__fieldManager")]
+    managers: list[Object] = [
+        each for each in metadata.get("managedFields", []) if each.get("manager") != live.get("__fieldManager")
+    ]
     if inputs.get("kind") == "Secret":
-        for field in plan.get("detailedDiff") or {}:
+        changed: Object = plan.get("detailedDiff") or {}
+        for field in changed:
             yield Difference(
                 object=title, field=field, stack=SECRET, cluster=ANOTHER, changed_by="", changed_at="", after_up=SECRET
             )
@@ -111,7 +114,8 @@ def _of_object(steps: Sequence[Object]) -> Iterator[Difference]:
                 found.setdefault(_text(added.path), added)
     for field in found.keys() - set(plan.get("newState", plan["oldState"]).get("ignoreChanges", [])):
         each = found[field]
-        owner = max((one for one in managers if _owns(one, each.path)), key=lambda one: one.get("time", ""), default={})
+        owners = [one for one in managers if _owns(one, each.path)]
+        owner: Object = max(owners, key=lambda one: one.get("time", "")) if owners else {}
         by: str = owner.get("manager", "")
         stays = each.stack is None and not (updated and by.startswith(BY_HAND))
         yield Difference(
@@ -127,12 +131,12 @@ def _of_object(steps: Sequence[Object]) -> Iterator[Difference]:
 
 def _compared(path: _Path, declared: Json, live: Json, planned: Json) -> Iterator[_Found]:
     """Yield where the cluster has another value than the declared one, or a further element of a list."""
-    if _is_map(declared):
+    if is_map(declared):
         for key, value in declared.items():
             yield from _compared((*path, key), value, _get(live, key), _get(planned, key))
     elif _is_maps(declared) and _is_maps(live or []):
         identity = _identity(declared, live or [])
-        was, now, then = (_labelled(each, identity) for each in (declared, live or [], planned))
+        was, now, then = _labelled(declared, identity), _labelled(live, identity), _labelled(planned, identity)
         for label in [*was, *(label for label in now if label not in was)]:
             element = (*path, _Element(label, now.get(label, was.get(label))))
             if label in was and label in now:
@@ -159,7 +163,7 @@ def _added(path: _Path, fields: Object, live: Json, declared: Json) -> Iterator[
             continue
         if value is None:
             continue
-        if below.keys() - {"."} and (own is not None or (kind == "f" and _is_map(value))):
+        if below.keys() - {"."} and (own is not None or (kind == "f" and is_map(value))):
             yield from _added((*path, part), below, value, own)
         elif own is None:
             yield _Found(path=(*path, part), stack=None, cluster=value, planned=None)
@@ -184,7 +188,7 @@ def _owns(manager: Object, path: _Path) -> bool:
 
 def _matches(key: str, element: object) -> bool:
     """Whether the element is the one that a key of managed fields, as in k:{"name":"server"}, means."""
-    return _is_map(element) and json.loads(key.removeprefix("k:")).items() <= element.items()
+    return is_map(element) and json.loads(key.removeprefix("k:")).items() <= element.items()
 
 
 def _identity(*lists: Sequence[Object]) -> str:
@@ -222,12 +226,13 @@ def _text(path: _Path) -> str:
 
 
 def _get(value: Json, key: str) -> Json:
-    return value.get(key) if _is_map(value) else None
+    return value.get(key) if is_map(value) else None
 
 
-def _is_map(value: object) -> TypeGuard[Object]:
+def is_map(value: object) -> TypeGuard[Object]:
+    """Whether the value is a JSON object."""
     return isinstance(value, dict)
 
 
 def _is_maps(value: object) -> TypeGuard[Sequence[Object]]:
-    return isinstance(value, list) and all(map(_is_map, value))
+    return isinstance(value, list) and all(is_map(each) for each in cast("list[Json]", value))

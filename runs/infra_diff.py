@@ -10,18 +10,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from runs.cluster import last_line
-from runs.drift import PREVIEW, Difference, Json, Object, differences
+from runs.drift import PREVIEW, Difference, Json, Object, differences, is_map
 from runs.errors import RunsError
 
 DIFFERS = 3
 """Exit code where the cluster is not as the stack says."""
 LONGEST = 60
-"""Characters of a value that are shown."""
-HEADINGS = ("field", "stack", "cluster", "changed by", "after up --refresh")
+"""Characters of a value that are shown: its start and its end."""
+HEADINGS = ("stack", "cluster", "after up --refresh", "changed by (UTC)")
 
 
 def infra_diff(
@@ -51,31 +52,37 @@ def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, s
 
 
 def show(console: Console, found: Sequence[Difference]) -> None:
-    """Print one table for each object."""
-    for title, several in groupby(found, key=lambda each: each.object):
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for heading in HEADINGS:
-            table.add_column(heading, overflow="fold")
-        for each in several:
-            stack, cluster, after = (_shown(value) for value in (each.stack, each.cluster, each.after_up))
-            table.add_row(*map(Text, (each.field or "the object", stack, cluster, _changed(each), after)))
-        console.print(Text(title, "bold cyan"))
-        console.print(table)
-        console.print()
+    """Print a table with two lines for each field: the path, which is long, and the values below it."""
     if not found:
         console.print("the cluster is as the stack says")
         return
+    console.print(_row(*(Text(heading, "bold") for heading in HEADINGS)))
+    for title, several in groupby(found, key=lambda each: each.object):
+        console.print(Text(title, "bold cyan"))
+        for each in several:
+            console.print(Text(f"  {each.field or 'the whole object'}", overflow="fold"))
+            values = (_shown(value) for value in (each.stack, each.cluster, each.after_up))
+            console.print(_row(*map(Text, (*values, _changed(each)))))
     console.print(
-        "`pulumi up` compares the stack file with its record and sees none of this; `pulumi up --refresh` gives the "
-        "last column."
+        "\n`pulumi up` compares the stack file with its record and sees none of this; `pulumi up --refresh` gives the "
+        "third column."
     )
 
 
+def _row(*cells: Text) -> Padding:
+    """Columns of the same width in every row."""
+    row = Table.grid(padding=(0, 1), expand=True)
+    for _ in cells:
+        row.add_column(ratio=1, overflow="fold")
+    row.add_row(*cells)
+    return Padding(row, (0, 0, 0, 4))
+
+
 def _shown(value: Json) -> str:
-    if isinstance(value, dict) and value.keys() == {"name", "value"}:  # a variable, whose name the path has
+    if is_map(value) and set(value) == {"name", "value"}:  # a variable, whose name the path has
         return _shown(value["value"])
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 1]}…{text[-LONGEST // 2 :]}"
 
 
 def _changed(each: Difference) -> str:

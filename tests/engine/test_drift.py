@@ -28,7 +28,7 @@ def live_of(project: Project, resource: str) -> dict[str, Any]:
     live = deepcopy(found["outputs"])
     live["metadata"] |= {"resourceVersion": "4711", "generation": 3, "managedFields": []}
     live |= {"status": {"observedGeneration": 3}, "__fieldManager": "pulumi-kubernetes-0a1b2c3d"}
-    own = {"f:spec": {"f:template": {}}, "f:metadata": {"f:labels": {}}}
+    own: dict[str, Any] = {"f:spec": {"f:template": {}}, "f:metadata": {"f:labels": {}}}
     live["metadata"]["managedFields"].append({"manager": live["__fieldManager"], "time": AT, "fieldsV1": own})
     return live
 
@@ -41,8 +41,8 @@ def touch(live: dict[str, Any], manager: str, fields: dict[str, Any], subresourc
 
 def env_fields(container: str, *names: str) -> dict[str, Any]:
     """Managed fields of a container's variables."""
-    variables = {f'k:{{"name":"{name}"}}': {".": {}, "f:name": {}, "f:value": {}} for name in names}
-    containers = {f'k:{{"name":"{container}"}}': {"f:env": variables}}
+    variables: dict[str, Any] = {f'k:{{"name":"{name}"}}': {".": {}, "f:name": {}, "f:value": {}} for name in names}
+    containers: dict[str, Any] = {f'k:{{"name":"{container}"}}': {"f:env": variables}}
     return {"f:spec": {"f:template": {"f:spec": {"f:containers": containers}}}}
 
 
@@ -55,7 +55,7 @@ def edited(project: Project) -> dict[str, Any]:
     touch(endpoint, "kubectl-set", env_fields("server", "THREADS", "DEBUG"))
     restarted = {"kubectl.kubernetes.io/restartedAt": "2026-11-30"}
     endpoint["spec"]["template"]["metadata"]["annotations"] = restarted
-    annotations = {".": {}, **{f"f:{key}": {} for key in restarted}}
+    annotations: dict[str, Any] = {".": {}, **{f"f:{key}": {} for key in restarted}}
     touch(endpoint, "kubectl-rollout", {"f:spec": {"f:template": {"f:metadata": {"f:annotations": annotations}}}})
     endpoint["spec"]["replicas"] = 2
     touch(endpoint, "kube-controller-manager", {"f:spec": {"f:replicas": {}}}, "scale")
@@ -95,42 +95,23 @@ def found(project: Project, report: Callable[[dict[str, Any]], list[Difference]]
 def test_each_edit_is_there_with_both_values_who_made_it_and_what_the_next_up_makes_of_it(
     found: list[Difference],
 ) -> None:
-    endpoint, mlflow = "Deployment ml-serving/churn-predictor", "Deployment mlops-platform/mlflow"
-    assert [(each.object, each.field, each.stack, each.cluster, each.changed_by, each.after_up) for each in found] == [
-        ("CronJob ml-training/churn", "", "present", None, "", "present"),
-        (
-            endpoint,
-            f"{CONTAINERS}[server].env[DEBUG]",
-            None,
-            {"name": "DEBUG", "value": "1"},
-            "kubectl-set",
-            None,
-        ),
-        (endpoint, f"{CONTAINERS}[server].env[THREADS].value", "2", "3", "kubectl-set", "2"),
-        (
-            endpoint,
-            'spec.template.metadata.annotations["kubectl.kubernetes.io/restartedAt"]',
-            None,
-            "2026-11-30",
-            "kubectl-rollout",
-            None,
-        ),
-        (
-            mlflow,
-            f"{CONTAINERS}[mlflow].env[PROXY]",
-            None,
-            {"name": "PROXY", "value": "http://proxy"},
-            "kubectl-edit",
-            {"name": "PROXY", "value": "http://proxy"},
-        ),
-        (
-            "Service ml-serving/churn-predictor",
-            'metadata.labels["app.kubernetes.io/part-of"]',
-            "mlops",
-            "else",
-            "kubectl-label",
-            "mlops",
-        ),
+    debug, proxy = {"name": "DEBUG", "value": "1"}, {"name": "PROXY", "value": "http://proxy"}
+    restarted = 'spec.template.metadata.annotations["kubectl.kubernetes.io/restartedAt"]'
+    part_of = 'metadata.labels["app.kubernetes.io/part-of"]'
+    assert [
+        (each.object.split("/")[-1], each.field, each.stack, each.cluster, each.changed_by, each.after_up)
+        for each in found
+    ] == [
+        ("churn", "", "present", None, "", "present"),
+        ("churn-predictor", restarted, None, "2026-11-30", "kubectl-rollout", None),
+        ("churn-predictor", f"{CONTAINERS}[server].env[DEBUG]", None, debug, "kubectl-set", None),
+        ("churn-predictor", f"{CONTAINERS}[server].env[THREADS].value", "2", "3", "kubectl-set", "2"),
+        ("mlflow", f"{CONTAINERS}[mlflow].env[PROXY]", None, proxy, "kubectl-edit", proxy),
+        ("churn-predictor", part_of, "mlops", "else", "kubectl-label", "mlops"),
+    ]
+    assert [each.object for each in found][-2:] == [
+        "Deployment mlops-platform/mlflow",
+        "Service ml-serving/churn-predictor",
     ]
     assert {each.changed_at for each in found} == {"", AT}
 
