@@ -48,4 +48,4 @@ def missing_object(args: ErrorHookArgs) -> str | None:
     if found is None or args.failed_operation == "delete":
         return None
     kind, name = found.groups()
-    return f"{kind} {name}" if kind == "namespaces" or args.failed_operation == "update" else None
+    return f"{kind}/{name}" if kind == "namespaces" or args.failed_operation == "update" else None

@@ -13,12 +13,12 @@ from tests.deployed import local
         (
             "create",
             'resource "x" was not successfully created: namespaces "ml-training" not found',
-            "namespaces ml-training",
+            "namespaces/ml-training",
         ),
         (
             "update",
             'update of resource "x" failed: deployments.apps "churn-predictor" not found\nunable to ...',
-            "deployments.apps churn-predictor",
+            "deployments.apps/churn-predictor",
         ),
         ("create", 'jobs.batch "churn" is forbidden: serviceaccounts "mine" not found', None),
         ("update", "2 errors occurred: 'churn' timed out waiting to be Ready", None),
