@@ -58,13 +58,27 @@ def predict_(
     in_flight: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = Order.in_flight,
     patience: Annotated[float, typer.Option(min=0, help="Seconds that a request is tried again.")] = Order.patience,
 ) -> None:
-    """Predict every row of a file. 0: done; 2: the file or a row does not fit; 1: the endpoint does not answer."""
+    """Predict every row of a file.
+
+    0: done; 2: the file or a row does not fit; 1: the endpoint does not answer; 130: stopped by Ctrl-C.
+    """
     if out.absolute() == file.absolute():
         raise InputError(f"{out} is the file that is read; name another one for the result, as in OUT=predictions.csv")
     order = Order(file=file, out=out, keep=names_in(keep), rows=rows, in_flight=in_flight, patience=patience)
-    start = time.monotonic()
-    with _way(model, url, context) as way, _progress() as watch:
-        done = predict(order, way, url or model, watch)
+    start, so_far = time.monotonic(), "no row is"
+
+    def count(answered: int, rows: int) -> None:
+        nonlocal so_far
+        so_far = f"{answered:,} of {rows:,} rows are"
+        watch(answered, rows)
+
+    try:
+        with _way(model, url, context) as way, _progress() as watch:
+            done = predict(order, way, url or model, count)
+    except KeyboardInterrupt:  # left alone, typer would end without a word
+        kept = f"{so_far} answered and kept in {out}.part"
+        print(f"client: stopped; {kept}; the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     print(_summary(done, order, time.monotonic() - start))
 
 
@@ -73,7 +87,7 @@ def generate_(model: Model, *, url: Url = None, context: Context = None) -> None
     """Write a typed Python client of the version that is served now, to stdout."""
     with _way(model, url, context) as way:
         takes = asyncio.run(_takes(way, url or model))
-    address = _checked(url) if url else f"http://{model}.{names.SERVING}"
+    address = _checked(url) if url else names.endpoint_url(model)
     variable = f"{re.sub(r'[^A-Z0-9]+', '_', model.upper()) or 'MODEL'}_URL"
     sys.stdout.write(source(takes, address, variable=variable, in_cluster=not url))
     if not url:
@@ -156,6 +170,3 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"client: {line}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        print("client: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)

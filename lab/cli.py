@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -138,15 +138,38 @@ def pulumi() -> None:
     _become("pulumi")
 
 
+@app.command()
+def drift(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full.")] = False) -> None:
+    """What differs between the stack and the cluster, and who changed it. 0: nothing; 3: something."""
+    from lab.engine import engine_environment
+    from lab.recovery import STACK, engine_arguments
+    from runs import infra_diff
+    from runs.drift import PREVIEW
+    from runs.errors import RunsError
+
+    environment = engine_environment()
+    arguments = engine_arguments([*PREVIEW, "--stack", STACK])
+    try:
+        code = infra_diff.report([_found("pulumi", environment), *arguments], as_json=as_json, environment=environment)
+    except RunsError as error:
+        raise LabError(str(error)) from error
+    raise typer.Exit(code)
+
+
+def _found(program: str, environment: Mapping[str, str]) -> str:
+    found = shutil.which(program, path=environment["PATH"])
+    if found is None:
+        raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
+    return found
+
+
 def _become(program: str) -> None:
     """Replaces this process; the arguments come from the shell untouched, `--` and `--help` included."""
     from lab.engine import engine_environment
     from lab.recovery import engine_arguments
 
     environment = engine_environment()
-    found = shutil.which(program, path=environment["PATH"])
-    if found is None:
-        raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
+    found = _found(program, environment)
     arguments = engine_arguments(sys.argv[2:]) if program == "pulumi" else sys.argv[2:]
     os.execve(found, [program, *arguments], environment)
 

@@ -18,6 +18,7 @@ from runs.cluster import Cluster, Object
 from runs.declared import Declared
 from runs.errors import ClusterError, RefusedError, RunsError
 from runs.follow import Follower
+from runs.infra_diff import infra_diff
 from runs.output import outlive_the_reader
 from runs.state import REFUSED, Run, all_runs, all_validations
 from runs.table import duration, metrics, show
@@ -102,6 +103,9 @@ def follow(
         raise typer.Exit(_follow_validation(cluster, training, job))
     run, _ = _follow_training(cluster, training, job)
     raise typer.Exit(run.exit_code)
+
+
+app.command(name="infra-diff")(infra_diff)
 
 
 @app.command(name="list")

@@ -118,22 +118,26 @@ def test_an_address_where_nobody_is_costs_one_line(client: Client, rows: Path, o
     assert len(said.splitlines()) == 1
 
 
+STOPPED = "client: stopped; 150 of 250 rows are answered and kept in {out}.part; the same command goes on from there\n"
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(("order", "ends"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("order", "ends"), [(signal.SIGKILL, (-9, "")), (signal.SIGINT, (130, STOPPED))])
 def test_a_killed_or_stopped_client_goes_on_after_the_last_whole_request(
-    risk: Endpoint, client: Client, rows: Path, order: signal.Signals, ends: int
+    risk: Endpoint, client: Client, rows: Path, order: signal.Signals, ends: tuple[int, str]
 ) -> None:
     out = rows.with_name("predictions.csv")
     risk.gate_after = 3
     command = ["predict", "risk", str(rows), str(out), "--url", risk.url, "--rows", "50", "--in-flight", "1"]
     part = out.with_name("predictions.csv.part")
     run = "from client.cli import main; main()"
-    with subprocess.Popen([sys.executable, "-c", run, *command]) as process:
+    with subprocess.Popen([sys.executable, "-c", run, *command], stderr=subprocess.PIPE, text=True) as process:
         while not (part.exists() and part.read_bytes().count(b"\n") == 4):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 pytest.fail(f"it ended with {process.wait(0.02)}")
         process.send_signal(order)
-        assert process.wait(20) == ends
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, said) == (ends[0], ends[1].format(out=out))
     _, *before = [json.loads(line) for line in part.read_text().splitlines()]
     with part.open("a") as cut:
         cut.write('["3","half of a li')

@@ -126,6 +126,14 @@ def test_edits_by_hand_are_found_and_put_right_and_the_autoscalers_pods_are_left
             f"apps/v1:Deployment::{ENDPOINT}": "update",
             f"core/v1:Service::{ENDPOINT}": "update",
         }
+        report = json.loads(platform.lab("drift", "--json", check=False).stdout)
+        part_of, threads = 'metadata.labels["app.kubernetes.io/part-of"]', "containers[server].env[THREADS].value"
+        assert {
+            (each["field"].removeprefix("spec.template.spec."), str(each["stack"]), str(each["cluster"]))
+            for each in report
+            if each["stack"] is not None
+        } == {("spec.replicas", "2", "1"), (part_of, "mlops", "else"), (threads, "2", "3")}
+        assert {each["changed_by"] for each in report} >= {"kubectl-label", "kubectl-set", "kubectl-rollout"}
         edited = json.dumps({"spec": {"replicas": 3}})
         platform.kubectl("patch", *endpoint, "--field-manager=kubectl-edit", "--patch", edited)
         with platform.watched(tmp_path / "replicas", ".spec.replicas", *endpoint) as replicas:
