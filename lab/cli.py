@@ -1,21 +1,18 @@
-"""The command line of the lab. Imports wait for the command that needs them, so that `lab --help` is quick."""
+"""Commands of the lab: `mlops lab`, or `lab` for short. Each imports what it needs when it runs."""
 
-import errno
 import os
 import shlex
 import shutil
-import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from lab import paths
-from lab.errors import LabError
+from lab.errors import InterruptedLabError, LabError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
@@ -52,11 +49,11 @@ def up(
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Ctrl-C is a sentence; left alone, typer would end without a word."""
+    """Ctrl-C becomes a line that says how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        raise LabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
+        raise InterruptedLabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
 
 
 @app.command()
@@ -72,13 +69,13 @@ def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster
 
 
 @app.command()
-def status() -> None:
+def status(*, json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False) -> None:
     """What runs, since when and with how much memory; where to reach it."""
     from rich.console import Console
 
     from lab.cluster.status import show
 
-    show(Console())
+    show(Console(), json=json)
 
 
 @app.command()
@@ -129,17 +126,17 @@ def env(
 @app.command(add_help_option=False)
 def kubectl() -> None:
     """Run kubectl on the lab's cluster; all arguments are its own."""
-    _become("kubectl")
+    become("kubectl", [])
 
 
 @app.command(add_help_option=False)
 def pulumi() -> None:
     """Run the Pulumi engine with the lab's state; all arguments are its own."""
-    _become("pulumi")
+    become("pulumi", [])
 
 
-def _become(program: str) -> None:
-    """Replaces this process; the arguments come from the shell untouched, `--` and `--help` included."""
+def become(program: str, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by a program of the lab. It gets the arguments untouched, `--` and `--help` included."""
     from lab.engine import engine_environment
     from lab.recovery import engine_arguments
 
@@ -147,21 +144,5 @@ def _become(program: str) -> None:
     found = shutil.which(program, path=environment["PATH"])
     if found is None:
         raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
-    arguments = engine_arguments(sys.argv[2:]) if program == "pulumi" else sys.argv[2:]
-    os.execve(found, [program, *arguments], environment)
-
-
-def main() -> None:
-    """Entry point of `lab`."""
-    try:
-        if sys.argv[1:2] in (["kubectl"], ["pulumi"]):
-            _become(sys.argv[1])
-        app(prog_name=Path(sys.argv[0]).name)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print(f"lab: the disk is full ({error.filename or paths.cache()}); make room and try again", file=sys.stderr)
-        sys.exit(1)
+    given = engine_arguments(arguments) if program == "pulumi" else arguments
+    os.execve(found, [program, *given], environment)
