@@ -10,7 +10,7 @@ from cli.options import Context, Endpoint, Url
 
 def predict(
     model: Endpoint,
-    file: Annotated[Path, typer.Argument(help="Table of rows, in CSV or Parquet.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Table of rows, in CSV or Parquet.", show_default=False)],
     *,
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="File for the rows with predictions; .parquet for Parquet.")
@@ -41,7 +41,10 @@ def predict(
 
 
 def client(model: Endpoint, *, url: Url = None, context: Context = None) -> None:
-    """Write a typed Python client of the version that is served now to stdout."""
+    """Write a typed Python client of an endpoint to stdout.
+
+    The client fits the version that is served now.
+    """
     from cli import predictions
 
     predictions.write_client(model, url, context)

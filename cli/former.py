@@ -1,4 +1,4 @@
-"""Names from before the command `mlops`, kept for one release: targets of make, and the programs `runs`, `client`, `train`.
+"""Targets of make and programs (`runs`, `client`, `train`) of former releases, kept for one release.
 
 Each prints one line on stderr that names the new command, and calls it.
 """
@@ -28,7 +28,11 @@ class Successor:
     def words(self, given: Mapping[str, str]) -> list[str]:
         """Return the words of the new command line."""
         positional = [given[name] for name in self.positional if given.get(name)]
-        return [*self.command, *positional, *(f"{word}={given[name]}" for name, word in self.options.items() if given.get(name))]
+        return [
+            *self.command,
+            *positional,
+            *(f"{word}={given[name]}" for name, word in self.options.items() if given.get(name)),
+        ]
 
 
 CONTEXT = {"CONTEXT": "--context"}
@@ -95,7 +99,10 @@ def client() -> None:
 
 def train() -> None:
     """Entry point of the former program `train`, which trained on this machine."""
-    words = [f"--tracking-uri{word.removeprefix('--mlflow')}" if word.startswith("--mlflow") else word for word in sys.argv[1:]]
+    words = [
+        f"--tracking-uri{word.removeprefix('--mlflow')}" if word.startswith("--mlflow") else word
+        for word in sys.argv[1:]
+    ]
     sys.exit(_successor("train", ["train", *words]))
 
 

@@ -30,9 +30,7 @@ VERDICTS = {ExitCode.DONE: "passed", ExitCode.REFUSED: "refused"}
 
 def train(name: str, words: Sequence[str], context: str | None, *, dry_run: bool, validates: bool, json: bool) -> int:
     """Start a run of a training job, follow it, validate what it registered, and return the exit code."""
-    return _Commands(target.cluster(context), json=json).train(
-        name, pairs(words), dry_run=dry_run, validates=validates
-    )
+    return _Commands(target.cluster(context), json=json).train(name, pairs(words), dry_run=dry_run, validates=validates)
 
 
 def validate(model: str, version: int, context: str | None, *, dry_run: bool, json: bool) -> int:

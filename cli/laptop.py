@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cli.errors import CommandError
 from runs.values import pairs
-from training import project, train as training
+from training import project
+from training import train as training
 from training.exit_codes import ExitCode
 from training.failure import Failure
 from training.settings import local_store

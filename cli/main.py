@@ -69,7 +69,9 @@ app.command(epilog=examples("mlops validate churn-predictor 4", "mlops validate 
     run_commands.validate
 )
 app.command(
-    epilog=examples("mlops models", "mlops models churn-predictor --json", "mlops models --served Pulumi.prod.yaml@prod")
+    epilog=examples(
+        "mlops models", "mlops models churn-predictor --json", "mlops models --served Pulumi.prod.yaml@prod"
+    )
 )(registry_commands.models)
 app.command(
     epilog=examples(
@@ -78,9 +80,9 @@ app.command(
         "mlops promote churn-predictor 4 staging --copy-to https://mlflow.example.com",
     )
 )(registry_commands.promote)
-app.command(epilog=examples("mlops rollback churn-predictor", 'mlops rollback churn-predictor --why "more false alarms"'))(
-    registry_commands.rollback
-)
+app.command(
+    epilog=examples("mlops rollback churn-predictor", 'mlops rollback churn-predictor --why "more false alarms"')
+)(registry_commands.rollback)
 app.command(
     epilog=examples(
         "mlops reproduce churn-predictor 4", "mlops reproduce churn-predictor 4 --dataset s3://archive/churn.csv"

@@ -14,10 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli import target
 from cli.errors import CommandError, registry_errors
-from lab import paths
-from lab.recovery import STACK
 from training import claim as claims
 from training import tracking, versions
 from training.stages import VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
@@ -54,30 +51,23 @@ class Row:
     served: Sequence[str]
 
 
-def show(models: Sequence[str], told: Sequence[str] | None, uri: str | None, *, json: bool) -> None:
+def show(uri: str, models: Sequence[str], served: Sequence[str], *, json: bool) -> None:
     """Print the versions of the models, or of all models when none is named.
 
     Args:
+        uri: address of MLflow.
         models: names in the registry.
-        told: which stack serves what, each `MODEL=VERSION@STACK` or `FILE@STACK`; None is what the lab's stack
-            serves, if the registry is the lab's.
-        uri: address of MLflow, as --tracking-uri has it.
+        served: which stack serves what, each `MODEL=VERSION@STACK` or `FILE@STACK`.
         json: print JSON instead of a table.
     """
-    served = _served(_lab_stack() if told is None and target.is_lab_tracking(uri) else told or ())
-    client = versions.connect(target.tracking(uri))
+    by_version = _served(served)
+    client = versions.connect(uri)
     with registry_errors():
-        found = rows(client, models, served)
+        found = rows(client, models, by_version)
         if json:
             print(jsons.dumps([vars(row) | {"trained": row.trained.isoformat()} for row in found], indent=1))
         else:
             _print_all(client, models, found)
-
-
-def _lab_stack() -> Sequence[str]:
-    """Return the argument of --served for the lab's stack; nothing where this checkout has no file for it."""
-    file = paths.CHECKOUT / f"Pulumi.{STACK}.yaml"
-    return [f"{file}@{STACK}"] if file.exists() else []
 
 
 def rows(client: Client, names: Sequence[str], served: Served) -> list[Row]:

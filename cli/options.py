@@ -30,9 +30,11 @@ Url = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program; all other text goes to stderr.")]
-Model = Annotated[str, typer.Argument(help="Name of the model in the registry.", show_default=False)]
-Version = Annotated[int, typer.Argument(help="Number of the version.", min=1, show_default=False)]
-Endpoint = Annotated[str, typer.Argument(help="Name of the endpoint, a key of mlops:endpoints.", show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model in the registry.", show_default=False)]
+Version = Annotated[int, typer.Argument(metavar="VERSION", help="Number of the version.", min=1, show_default=False)]
+Endpoint = Annotated[
+    str, typer.Argument(metavar="ENDPOINT", help="Name of the endpoint, a key of mlops:endpoints.", show_default=False)
+]
 
 
 def examples(*lines: str) -> str:

@@ -60,8 +60,8 @@ def write_client(model: str, url: str | None, context: str | None) -> None:
     sys.stdout.write(source(takes, address, variable=variable, in_cluster=not url))
     if not url:
         print(
-            f"mlops: the client asks {address}, which answers inside the cluster alone; elsewhere set {variable}, or "
-            "make the client again with --url https://..., the endpoint's address outside (pulumi stack output outside)",
+            f"mlops: the client asks {address}, which answers inside the cluster alone; elsewhere set {variable}, "
+            "or make it again with --url https://..., the endpoint's address outside (pulumi stack output outside)",
             file=sys.stderr,
         )
 

@@ -5,7 +5,6 @@ import os
 import shlex
 from dataclasses import replace
 
-from cli import target
 from cli.errors import CommandError, registry_errors
 from training import claim, copies, ending, revision, versions
 from training import promote as registry
@@ -15,7 +14,7 @@ from training.versions import Client
 
 
 def promote(
-    uri: str | None,
+    uri: str,
     model: str,
     version: int,
     stage: str,
@@ -28,7 +27,6 @@ def promote(
 ) -> None:
     """Bring the version to the stage, in the registry at the URI or, copied, in the one at `copy_to`."""
     request = _request(model, version, Stage(stage), why=why, by=by, commit=commit)
-    uri = target.tracking(uri)
     if copy_to == uri:
         raise CommandError(f"--copy-to {copy_to} is the registry that has the version; give the address of another one")
     with registry_errors():
@@ -43,17 +41,14 @@ def promote(
             _carry_out(versions.connect(copy_to), replace(request, version=number), dry_run=False)
 
 
-def rollback(uri: str | None, model: str, *, why: str, by: str | None, commit: str | None, dry_run: bool) -> None:
+def rollback(uri: str, model: str, *, why: str, by: str | None, commit: str | None, dry_run: bool) -> None:
     """Make the previous champion the champion again."""
     request = _request(model, None, Stage.NONE, why=why, by=by, commit=commit)
-    uri = target.tracking(uri)
     with registry_errors():
         _carry_out(_client(uri, request), request, dry_run=dry_run)
 
 
-def _request(
-    model: str, version: int | None, stage: Stage, *, why: str, by: str | None, commit: str | None
-) -> Request:
+def _request(model: str, version: int | None, stage: Stage, *, why: str, by: str | None, commit: str | None) -> Request:
     if len(why) > LONGEST:
         raise CommandError(f"--why has {len(why)} characters; write at most {LONGEST}")
     return Request(

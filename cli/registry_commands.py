@@ -1,9 +1,13 @@
-"""Commands about the model registry: models, promote, rollback, reproduce. Each imports what it needs when it runs."""
+"""Commands about the model registry: models, promote, rollback, reproduce.
+
+Each finds its MLflow first, and then imports what takes seconds.
+"""
 
 from typing import Annotated, Literal
 
 import typer
 
+from cli import target
 from cli.options import DryRun, Json, Model, TrackingUri, Version
 
 StageName = Literal["none", "staging", "production", "archived"]
@@ -20,7 +24,8 @@ Commit = Annotated[
 
 def models(
     model: Annotated[
-        list[str] | None, typer.Argument(help="Models to show.", show_default="all models of the registry")
+        list[str] | None,
+        typer.Argument(metavar="MODEL", help="Models to show.", show_default="all models of the registry"),
     ] = None,
     *,
     served: Annotated[
@@ -35,16 +40,20 @@ def models(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """List the versions of models: stage, metrics, validation, and which stack serves them."""
+    """List the versions of models.
+
+    The table shows stage, metrics and validation of each version, and which stack serves it.
+    """
+    default, uri = target.served(tracking_uri), target.tracking(tracking_uri)
     from cli import models as registry
 
-    registry.show(model or (), served, tracking_uri, json=json)
+    registry.show(uri, model or (), default if served is None else served, json=json)
 
 
 def promote(
     model: Model,
     version: Version,
-    stage: Annotated[StageName, typer.Argument(help="Where the version goes.", case_sensitive=False)],
+    stage: Annotated[StageName, typer.Argument(metavar="STAGE", help="Stage to move to.", case_sensitive=False)],
     *,
     why: Why = "",
     by: By = None,
@@ -56,16 +65,16 @@ def promote(
     tracking_uri: TrackingUri = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Move a version to a stage: none, staging (@challenger), production (@champion) or archived.
+    """Move a version to another stage.
 
-    Staging takes a version that passed its validation. Production takes a version that passed it against the present
-    champion. A promotion that was killed is finished by the next one.
+    Staging (alias @challenger) takes a version that passed its validation. Production (alias @champion) takes a version
+    from staging that passed its validation against the present champion. The next promotion finishes one that was
+    killed.
     """
+    uri = target.tracking(tracking_uri)
     from cli import promotion
 
-    promotion.promote(
-        tracking_uri, model, version, stage, why=why, by=by, commit=commit, copy_to=copy_to, dry_run=dry_run
-    )
+    promotion.promote(uri, model, version, stage, why=why, by=by, commit=commit, copy_to=copy_to, dry_run=dry_run)
 
 
 def rollback(
@@ -78,9 +87,10 @@ def rollback(
     dry_run: DryRun = False,
 ) -> None:
     """Make the previous champion the champion again."""
+    uri = target.tracking(tracking_uri)
     from cli import promotion
 
-    promotion.rollback(tracking_uri, model, why=why, by=by, commit=commit, dry_run=dry_run)
+    promotion.rollback(uri, model, why=why, by=by, commit=commit, dry_run=dry_run)
 
 
 def reproduce(
@@ -92,10 +102,11 @@ def reproduce(
     ] = "",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Train a version again from its recorded commit, data and parameters, and compare the two.
+    """Train a version again, and compare the two.
 
-    Run it in a checkout with git. Nothing is registered.
+    The command takes the recorded commit, data and parameters. Run it in a checkout with git. Nothing is registered.
     """
+    uri = target.tracking(tracking_uri)
     from cli import reproduction
 
-    reproduction.reproduce(tracking_uri, model, version, dataset)
+    reproduction.reproduce(uri, model, version, dataset)

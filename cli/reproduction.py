@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cli import target
 from cli.errors import registry_errors
 from training import candidate, skew, versions
 from training import reproduce as again
@@ -17,10 +16,9 @@ from training.reproduce import Comparison
 from training.stages import RefusedError
 
 
-def reproduce(uri: str | None, model: str, version: int, dataset: str) -> None:
+def reproduce(uri: str, model: str, version: int, dataset: str) -> None:
     """Train the version again, print both results, and raise CommandError if they differ."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    uri = target.tracking(uri)
     with registry_errors():
         _reproduce(uri, model, version, dataset)
 

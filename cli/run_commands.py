@@ -5,17 +5,21 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
-from cli.options import Context, DryRun, Json, Model, TrackingUri, Version
+from cli.options import Context, DryRun, Json, Model, Version
 
 Values = Annotated[
-    list[str] | None, typer.Argument(metavar="[PARAMETER=VALUE]...", help="Parameters of the run.", show_default=False)
+    list[str] | None, typer.Argument(metavar="PARAMETER=VALUE", help="Parameters of the run.", show_default=False)
 ]
 
 
 def train(
     name: Annotated[
         str,
-        typer.Argument(help="A training job, a key of mlops:training; with --data a model project.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            help="A training job, a key of mlops:training; with --data a model project.",
+            show_default=False,
+        ),
     ],
     values: Values = None,
     *,
@@ -35,7 +39,7 @@ def train(
         str | None,
         typer.Option(
             metavar="URI",
-            help="With --data: address of MLflow. Default: MLFLOW_TRACKING_URI, or mlflow.db in this folder without it.",
+            help="With --data: address of MLflow. Default: MLFLOW_TRACKING_URI, or mlflow.db here without it.",
             show_default=False,
         ),
     ] = None,
@@ -44,12 +48,12 @@ def train(
     validate: Annotated[bool, typer.Option(help="Validate the registered version at once.")] = True,
     json: Json = False,
 ) -> None:
-    """Train a model and register the result as a version.
+    """Train a model, register it as a version, and validate it.
 
     In the cluster, a Job runs the training job of the stack file with the given values changed. The command shows the
     log until the Job ends, and then validates the registered version.
 
-    With --data, the model project is trained on this machine.
+    With --data, the model project is trained on this machine and not validated.
     """
     if data is not None:
         if context or dry_run or not validate:
@@ -76,7 +80,7 @@ def runs(
     context: Context = None,
     json: Json = False,
 ) -> None:
-    """List the last training runs with status, metrics and version.
+    """List the last training runs, with status, metrics and version.
 
     Runs whose Jobs are gone are listed too, with what MLflow and the events of the cluster know of them.
     """
@@ -86,7 +90,9 @@ def runs(
 
 
 def follow(
-    run: Annotated[str, typer.Argument(help="Name of the run, as `mlops runs` shows it.", show_default=False)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Name of the run, as `mlops runs` shows it.", show_default=False)
+    ],
     *,
     context: Context = None,
 ) -> None:
@@ -96,8 +102,13 @@ def follow(
     raise typer.Exit(jobs.follow(run, context))
 
 
-def validate(model: Model, version: Version, *, context: Context = None, dry_run: DryRun = False, json: Json = False) -> None:
-    """Validate a version in the cluster: a Job decides whether it may be promoted."""
+def validate(
+    model: Model, version: Version, *, context: Context = None, dry_run: DryRun = False, json: Json = False
+) -> None:
+    """Check in the cluster whether a version may be promoted.
+
+    A Job of the training job that made the version compares it with the champion, and records the result.
+    """
     from cli import jobs
 
     raise typer.Exit(jobs.validate(model, version, context, dry_run=dry_run, json=json))

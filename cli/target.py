@@ -7,13 +7,14 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
 from lab import paths
+from lab.recovery import STACK
 from runs.cluster import Cluster
 from training.exit_codes import ExitCode
 
@@ -37,9 +38,10 @@ def cluster(context: str | None) -> Cluster:
     return Cluster(environment={**os.environ, **lab})
 
 
-def is_lab_tracking(uri: str | None) -> bool:
-    """Return whether a command with this --tracking-uri talks to the lab's MLflow."""
-    return not (uri or os.environ.get("MLFLOW_TRACKING_URI"))
+def served(uri: str | None) -> Sequence[str]:
+    """Return the default of --served: the stack file of the lab, if this --tracking-uri leads to the lab's MLflow."""
+    file = paths.CHECKOUT / f"Pulumi.{STACK}.yaml"
+    return [f"{file}@{STACK}"] if _is_lab_tracking(uri) and file.exists() else []
 
 
 def tracking(uri: str | None) -> str:
@@ -47,7 +49,7 @@ def tracking(uri: str | None) -> str:
 
     For the lab's MLflow, the environment of this process gets the address and the keys of the lab's artifact store.
     """
-    if is_lab_tracking(uri):
+    if _is_lab_tracking(uri):
         from lab import stores
         from lab.errors import LabError
 
@@ -56,6 +58,10 @@ def tracking(uri: str | None) -> str:
         except LabError as error:
             raise CommandError(f"{error}; or write --tracking-uri URI", ExitCode.FAILED) from error
     return uri or os.environ["MLFLOW_TRACKING_URI"]
+
+
+def _is_lab_tracking(uri: str | None) -> bool:
+    return not (uri or os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 @contextmanager

@@ -130,8 +130,8 @@ def names_in(keep: str) -> Sequence[str]:
         ((*names,),) = csv.reader([keep], strict=True)
     except (csv.Error, ValueError) as error:
         raise InputError(
-            f"--keep {keep} is no line of CSV ({error}); write commas between names, and a name that holds a comma or a "
-            "double quote in double quotes, with its own double quotes doubled"
+            f"--keep {keep} is no line of CSV ({error}); write commas between names, and a name that holds a comma or "
+            "a double quote in double quotes, with its own double quotes doubled"
         ) from None
     return names
 

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_mar
 
 @app.callback()
 def root() -> None:
-    """A real Kubernetes cluster and a real Pulumi engine on this machine."""
+    """Run a Kubernetes cluster and a Pulumi engine on this machine."""
 
 
 @app.command()

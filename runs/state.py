@@ -168,7 +168,7 @@ class Run:
         """0 when it succeeded; where another try would end the same way, what it ended with; else 1."""
         if self.status == "Succeeded":
             return 0
-        return next((pod.exit_code for pod in self.pods if pod.exit_code in FINAL), 1)
+        return next((code for pod in self.pods if (code := pod.exit_code) in FINAL and code), ExitCode.FAILED)
 
     @property
     def started(self) -> datetime:

@@ -74,8 +74,12 @@ def test_what_a_person_runs_beside_a_cluster_knows_the_names_of_components_alone
 
 
 def test_commands_that_need_a_cluster_or_an_endpoint_need_neither_pulumi_nor_mlflow() -> None:
-    without = "import sys; sys.modules.update(dict.fromkeys(['boto3', 'mlflow', 'pandas', 'pulumi', 'pulumi_kubernetes']))"
-    subprocess.run([sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions"], cwd=ROOT, check=True)
+    without = (
+        "import sys; sys.modules.update(dict.fromkeys(['boto3', 'mlflow', 'pandas', 'pulumi', 'pulumi_kubernetes']))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions"], cwd=ROOT, check=True
+    )
 
 
 def test_only_the_aws_components_know_aws() -> None:

@@ -194,10 +194,8 @@ def explain(error: Exception) -> Failure:
     match error:
         case SettingsError() | ProjectError() | data.DataError():
             return Failure(ExitCode.BAD_INPUT, str(error))
-        case StoppedError():
-            return Failure(error.code, str(error))
-        case data.StoreError() | tracking.TrackingError():
-            return Failure(ExitCode.FAILED, str(error))
+        case data.StoreError() | tracking.TrackingError() | StoppedError():
+            return Failure(error.code if isinstance(error, StoppedError) else ExitCode.FAILED, str(error))
         case MlflowException():
             return Failure(
                 ExitCode.FAILED,
@@ -210,9 +208,7 @@ def explain(error: Exception) -> Failure:
             )
         case OSError(errno=errno.ENOSPC):
             where = error.filename or tempfile.gettempdir()
-            return Failure(
-                ExitCode.FAILED, f"no space left while writing {where}; give the job more ephemeral storage"
-            )
+            return Failure(ExitCode.FAILED, f"no space left while writing {where}; give the job more ephemeral storage")
         case _:
             return Failure(
                 ExitCode.FAILED,

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.world import World, template
-
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 TELL = "import json, sys; from cli import former, main; main.start = lambda words: print(json.dumps(words)) or 7; "
 
 
 def made(folder: Path, *words: str) -> tuple[int, list[str], str]:
     """Exit code of a make target, the words that the new command gets, and what is said on stderr."""
-    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{TELL} sys.exit(former.target(sys.argv[3]))" "$@"\n')
+    (folder / "python").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "{TELL} sys.exit(former.target(sys.argv[3]))" "$@"\n'
+    )
     (folder / "python").chmod(0o755)
     (folder / ".venv").mkdir(exist_ok=True)
     # As from a shell, also where make runs the tests.
@@ -48,7 +47,10 @@ def made(folder: Path, *words: str) -> tuple[int, list[str], str]:
         ),
         (["client", "MODEL=m"], ["client", "m"]),
         (["validate", "MODEL=m", "VERSION=2"], ["validate", "m", "2"]),
-        (["promote", "MODEL=m", "VERSION=2", "STAGE=staging", "WHY=it's"], ["promote", "m", "2", "staging", "--why=it's"]),
+        (
+            ["promote", "MODEL=m", "VERSION=2", "STAGE=staging", "WHY=it's"],
+            ["promote", "m", "2", "staging", "--why=it's"],
+        ),
         (["rollback", "MODEL=m"], ["rollback", "m"]),
         (["reproduce", "MODEL=m", "VERSION=2", "DATASET=s3://b/k"], ["reproduce", "m", "2", "--dataset=s3://b/k"]),
         (["models", "MODEL='; touch x"], ["models", "'; touch x"]),
@@ -73,9 +75,17 @@ def test_a_target_fails_as_its_successor_does(tmp_path: Path) -> None:
     [
         ("runs", ["list", "--last", "3"], ["runs", "--last", "3"]),
         ("runs", ["train", "churn", "X=1"], ["train", "churn", "X=1"]),
-        ("client", ["predict", "m", "a.csv", "b.csv", "--rows", "9"], ["predict", "m", "a.csv", "--out=b.csv", "--rows=9"]),
+        (
+            "client",
+            ["predict", "m", "a.csv", "b.csv", "--rows", "9"],
+            ["predict", "m", "a.csv", "--rows=9", "--out=b.csv"],
+        ),
         ("client", ["generate", "--url", "http://a", "m"], ["client", "m", "--url=http://a"]),
-        ("train", ["churn", "--data", "a.csv", "--mlflow", "u"], ["train", "churn", "--data", "a.csv", "--tracking-uri", "u"]),
+        (
+            "train",
+            ["churn", "--data", "a.csv", "--mlflow", "u"],
+            ["train", "churn", "--data", "a.csv", "--tracking-uri", "u"],
+        ),
         ("train", ["churn", "--mlflow=u"], ["train", "churn", "--tracking-uri=u"]),
     ],
 )
@@ -85,11 +95,3 @@ def test_a_former_program_names_its_successor_and_calls_it(program: str, typed: 
     assert (done.returncode, json.loads(done.stdout)) == (7, words)
     assert done.stderr.startswith(f"`{program}")
     assert f"is now `mlops {words[0]} " in done.stderr
-
-
-def test_the_former_program_of_runs_still_starts(world: World) -> None:
-    world.scenes([template()])
-    done = subprocess.run([BIN / "runs", "train", "churn", "MAX_DEPTH=3", "--dry-run"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("\n") == 1
-    assert '"max_depth": 3' in done.stdout

@@ -147,7 +147,9 @@ def test_a_reader_that_leaves_changes_neither_the_end_nor_the_code(empty: Mappin
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write) as output:
-        ended = subprocess.run([MLOPS, "--help"], env=empty, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+        ended = subprocess.run(
+            [MLOPS, "--help"], env=empty, stdout=output, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

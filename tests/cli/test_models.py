@@ -10,8 +10,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.text import Text
 
-from tests.registry import MODEL, Registry
 from cli.main import run
+from tests.registry import MODEL, Registry
 from training import promote, versions
 from training.claim import Claim, Holder, write
 from training.stages import Stage, Step

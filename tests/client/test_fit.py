@@ -96,7 +96,9 @@ def test_a_long_text_is_a_value(mlops: Command, tmp_path: Path, risk: Endpoint) 
     code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
     assert code == 0, said
     assert risk.seen == [[[1.0, 2, 3.0, 4]]]
-    code, said = mlops("predict", "risk", write(file, f'"{"x" * 11_000_000}'), "--out", tmp_path / "out.csv", "--url", risk.url)
+    code, said = mlops(
+        "predict", "risk", write(file, f'"{"x" * 11_000_000}'), "--out", tmp_path / "out.csv", "--url", risk.url
+    )
     assert (code, said.count("\n")) == (2, 1)
     assert f"{file}: line 2 holds a value of more than 10,485,760 characters" in said
 
@@ -172,4 +174,7 @@ def test_what_is_no_endpoint_of_ours_is_named(risk: Endpoint, mlops: Command, ro
     assert code == 1
     assert "does not tell what it takes: GET /schema answers 404" in said
     code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", "localhost:8080")
-    assert (code, said) == (2, "mlops: --url localhost:8080 is not an address; write one such as http://localhost:8080\n")
+    assert (code, said) == (
+        2,
+        "mlops: --url localhost:8080 is not an address; write one such as http://localhost:8080\n",
+    )

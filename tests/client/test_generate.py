@@ -106,9 +106,7 @@ def test_a_prediction_is_typed_as_the_signature_has_it(tmp_path: Path) -> None:
     assert bare.Prediction == list[float]
 
 
-def test_it_asks_the_model(
-    risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path, forest: Model
-) -> None:
+def test_it_asks_the_model(risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path, forest: Model) -> None:
     code, text = mlops("client", "risk", "--url", f"{risk.url}/")
     assert code == 0, text
     file = tmp_path / "risk.py"
@@ -139,9 +137,7 @@ def test_a_client_made_through_the_cluster_says_where_its_address_holds_and_take
         assert len(module.predict([{"a": 1.0, "b": 2, "c": 3.0, "d": 4}], http)) == 1
 
 
-def test_it_asks_a_model_of_bare_numbers(
-    bare: Endpoint, mlops: Command, tmp_path: Path
-) -> None:
+def test_it_asks_a_model_of_bare_numbers(bare: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = tmp_path / "line.py"
     file.write_text(mlops("client", "risk", "--url", bare.url)[1])
     module = loaded(file)

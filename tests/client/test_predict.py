@@ -22,7 +22,6 @@ from tests.client.conftest import BROKEN, Endpoint, expected, write
 from tests.command import Command
 
 
-
 def read(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))

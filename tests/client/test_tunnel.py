@@ -6,7 +6,6 @@ from tests.client.conftest import BROKEN, Endpoint
 from tests.command import Command
 
 
-
 def test_without_an_address_the_endpoint_is_reached_in_the_cluster(
     world: Path, risk: Endpoint, mlops: Command, rows: Path
 ) -> None:

@@ -4,8 +4,8 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.registry import MODEL, Registry
 from tests.command import Command
+from tests.registry import MODEL, Registry
 from tests.runs.world import JOB, World, complete, container, ended, job, pod, row, template, unschedulable
 
 pytestmark = pytest.mark.long

@@ -318,3 +318,12 @@ def test_without_kubectl_it_says_so(mlops: Command, tmp_path: Path, monkeypatch:
     code, said = mlops("train", "churn")
     assert code == 1
     assert said == "mlops: kubectl is not on PATH, and the cluster is reached through it; install it\n"
+
+
+def test_the_former_program_of_runs_still_starts(world: World) -> None:
+    world.scenes([CHURN])
+    command = [Path(sys.executable).with_name("runs"), "train", "churn", "MAX_DEPTH=3", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert '"max_depth": 3' in done.stdout

@@ -1,4 +1,4 @@
-"""`mlops validate`, and what `mlops train` does of itself: a Job in the cluster says whether a version may go forward."""
+"""`mlops validate`, also as a part of `mlops train`: a Job in the cluster says whether a version may go forward."""
 
 import json
 from typing import Any
@@ -7,8 +7,8 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.registry import MODEL, Registry
 from tests.command import Command
+from tests.registry import MODEL, Registry
 from tests.runs.world import (
     JOB,
     Object,
