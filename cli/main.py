@@ -3,7 +3,7 @@
 import errno
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -21,15 +21,16 @@ from training.exit_codes import MEANINGS, ExitCode
 from training.output import outlive_the_reader
 
 EXIT_CODES = "\n".join(["\b", "Exit codes:", *(f"  {code.value:<5}{meaning}" for code, meaning in MEANINGS.items())])
-CODES: Sequence[tuple[type[Exception], ExitCode]] = (
-    (RefusedError, ExitCode.BAD_INPUT),
-    (InputError, ExitCode.BAD_INPUT),
-    (InterruptedLabError, ExitCode.INTERRUPTED),
-    (RunsError, ExitCode.FAILED),
-    (EndpointError, ExitCode.FAILED),
-    (LabError, ExitCode.FAILED),
-)
+CODES: Mapping[type[Exception], ExitCode] = {
+    RefusedError: ExitCode.BAD_INPUT,
+    InputError: ExitCode.BAD_INPUT,
+    InterruptedLabError: ExitCode.INTERRUPTED,
+    RunsError: ExitCode.FAILED,
+    EndpointError: ExitCode.FAILED,
+    LabError: ExitCode.FAILED,
+}
 """Exit codes of the errors whose message is for the user; the first class that fits decides."""
+TOLD = (CommandError, *CODES)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(lab.app, name="lab")
@@ -114,43 +115,45 @@ class _UsageError(Protocol):
 
 def run(words: Sequence[str], *, program: str = "mlops") -> int:
     """Run a command line and return the exit code. An error is one line on stderr, or one for each problem."""
-    lab_words = list(words) if program == "lab" else list(words[1:]) if words[:1] == ["lab"] else []
     try:
-        if lab_words[:1] in (["kubectl"], ["pulumi"]):
-            lab.become(lab_words[0], lab_words[1:])
-        command = get_command(lab.app if program == "lab" else app)
-        ended: object = command.main(args=list(words), prog_name=program, standalone_mode=False)
+        return _run(words, program)
     except typer.TyperException as error:
-        return _wrong_usage(program, cast("_UsageError", error))
-    except CommandError as error:
-        return _told(program, str(error), error.code)
-    except tuple(kind for kind, _ in CODES) as error:
-        return _told(program, str(error), next(code for kind, code in CODES if isinstance(error, kind)))
+        code, message = _wrong_usage(program, cast("_UsageError", error))
+    except TOLD as error:
+        code = error.code if isinstance(error, CommandError) else _code(error)
+        message = f"\n{program}: ".join(str(error).splitlines()) if isinstance(error, InputError) else str(error)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        return _told(program, f"the disk is full{where}; make room and try again", ExitCode.FAILED)
+        code, message = ExitCode.FAILED, f"the disk is full{where}; make room and try again"
     except KeyboardInterrupt:
-        ended = ExitCode.INTERRUPTED
-    if ended == ExitCode.INTERRUPTED:
-        return _told(program, "interrupted", ExitCode.INTERRUPTED)
+        code, message = ExitCode.INTERRUPTED, "interrupted"
+    print(message if message.startswith("Usage: ") else f"{program}: {message}", file=sys.stderr)
+    return code
+
+
+def _run(words: Sequence[str], program: str) -> int:
+    lab_words = list(words) if program == "lab" else list(words[1:]) if words[:1] == ["lab"] else []
+    if lab_words[:1] in (["kubectl"], ["pulumi"]):
+        lab.become(lab_words[0], lab_words[1:])
+    command = get_command(lab.app if program == "lab" else app)
+    ended: object = command.main(args=list(words), prog_name=program, standalone_mode=False)
+    if ended == ExitCode.INTERRUPTED:  # typer returns this code in place of a KeyboardInterrupt
+        raise KeyboardInterrupt
     return ended if isinstance(ended, int) else ExitCode.DONE
 
 
-def _wrong_usage(program: str, error: _UsageError) -> int:
+def _wrong_usage(program: str, error: _UsageError) -> tuple[int, str]:
     message = error.format_message()
-    if message.startswith("Usage: "):  # the command line is empty, and the message is the whole help
-        print(message, file=sys.stderr)
-        return error.exit_code
+    if message.startswith("Usage: "):  # no command is given, and the message is the whole help
+        return error.exit_code, message
     help_of = error.ctx.command_path if error.ctx else program
-    return _told(program, f"{message.rstrip('.')}; see {help_of} --help", error.exit_code)
+    return error.exit_code, f"{' '.join(message.split()).rstrip('.')} (see {help_of} --help)"
 
 
-def _told(program: str, message: str, code: int) -> int:
-    for line in message.splitlines():
-        print(f"{program}: {line}", file=sys.stderr)
-    return code
+def _code(error: Exception) -> ExitCode:
+    return next(code for kind, code in CODES.items() if isinstance(error, kind))
 
 
 def start(words: Sequence[str], *, program: str = "mlops") -> int:

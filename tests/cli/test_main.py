@@ -75,12 +75,12 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trian"], "mlops: No such command 'trian'. Did you mean 'train'?; see mlops --help"),
-        (["lab", "stauts"], "mlops: No such command 'stauts'. Did you mean 'status'?; see mlops lab --help"),
+        (["trian"], "mlops: No such command 'trian'. Did you mean 'train'? (see mlops --help)"),
+        (["lab", "stauts"], "mlops: No such command 'stauts'. Did you mean 'status'? (see mlops lab --help)"),
         (["runs", "--lst", "3"], "mlops: No such option: --lst"),
         (["runs", "--last", "none"], "mlops: Invalid value for '--last'"),
         (["runs", "--last", "0"], "mlops: Invalid value for '--last'"),
-        (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION'; see mlops validate --help"),
+        (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION' (see mlops validate --help)"),
         (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, and --con"),
         (["train", "churn", "--model", "mine"], "mlops: --model and --tracking-uri need --data"),
         (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees is no value of a parameter; write NAME=value"),

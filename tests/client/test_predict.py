@@ -159,7 +159,7 @@ def test_two_clients_do_not_write_the_same_file(risk: Endpoint, mlops: Command, 
         fcntl.flock(held, fcntl.LOCK_EX)
         code, said = mlops("predict", "risk", rows, "--out", out, "--url", risk.url)
     assert (code, risk.seen) == (2, [])
-    assert f"{part} is being written by another client; wait for it, or name another OUT" in said
+    assert f"{part} is being written by another client; wait for it, or name another file with --out" in said
 
 
 def test_a_release_on_the_way_is_told_and_every_row_says_who_answered_it(
