@@ -42,12 +42,19 @@ def predict_file(
     if out.absolute() == file.absolute():
         raise CommandError(f"{out} is the file that is read; name another one for the result with --out")
     order = Order(file=file, out=out, keep=names_in(keep), rows=rows, in_flight=in_flight, patience=patience)
-    start = time.monotonic()
+    start, so_far = time.monotonic(), "no row is"
+
+    def count(answered: int, rows: int) -> None:
+        nonlocal so_far
+        so_far = f"{answered:,} of {rows:,} rows are"
+        watch(answered, rows)
+
     try:
         with target.endpoint(model, url, context) as way, _progress() as watch:
-            done = predict(order, way, url or model, watch)
+            done = predict(order, way, url or model, count)
     except KeyboardInterrupt:
-        raise CommandError("stopped; the same command goes on from here", ExitCode.INTERRUPTED) from None
+        kept = f"{so_far} answered and kept in {out}.part"
+        raise CommandError(f"stopped; {kept}; the same command goes on from there", ExitCode.INTERRUPTED) from None
     print(_summary(done, order, time.monotonic() - start))
 
 

@@ -69,6 +69,16 @@ def test_who_serves_what_is_read_from_a_file_of_endpoints(
     assert lines[2][-2:] == ["prod,", "dev"]
 
 
+def test_who_serves_what_is_read_from_a_stack_file(
+    shown: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "Pulumi.prod.yaml"
+    file.write_text(f"config:\n  aws:region: eu-west-1\n  mlops:endpoints:\n    {NAME}: {{version: 2}}\n")
+    assert table(shown, capsys, NAME, "--served", f"{file}@prod")[2][-1] == "prod"
+    file.write_text("config: {}\n")
+    assert table(shown, capsys, NAME, "--served", f"{file}@prod")[2][-1] != "prod"
+
+
 def test_it_is_json_for_a_program(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--tracking-uri", shown, NAME, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -52,6 +52,16 @@ def test_without_a_word_it_is_the_mlflow_of_the_lab_and_the_keys_of_its_store() 
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == "the artifact_store_secret_key"
 
 
+def test_the_labs_stack_file_says_what_is_served_from_the_labs_registry_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
+    assert target.served(None) == []
+    (tmp_path / "Pulumi.local.yaml").touch()
+    assert target.served(None) == [f"{tmp_path}/Pulumi.local.yaml@local"]
+    assert target.served("https://mlflow.example.com") == []
+
+
 @pytest.mark.parametrize(("option", "variable", "expected"), [("a", "", "a"), (None, "b", "b"), ("a", "b", "a")])
 def test_another_mlflow_keeps_the_users_own_keys(
     option: str | None, variable: str, expected: str, monkeypatch: pytest.MonkeyPatch

@@ -118,21 +118,32 @@ def test_an_address_where_nobody_is_costs_one_line(mlops: Command, rows: Path, o
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("order", "ends"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("order", "ends"),
+    [
+        (signal.SIGKILL, (-9, "")),
+        (
+            signal.SIGINT,
+            (130, "mlops: stopped; 150 of 250 rows are answered and kept in {out}.part; the same command "),
+        ),
+    ],
+)
 def test_a_killed_or_stopped_client_goes_on_after_the_last_whole_request(
-    risk: Endpoint, mlops: Command, rows: Path, order: signal.Signals, ends: int
+    risk: Endpoint, mlops: Command, rows: Path, order: signal.Signals, ends: tuple[int, str]
 ) -> None:
     out = rows.with_name("predictions.csv")
     risk.gate_after = 3
     command = ["predict", "risk", str(rows), "--out", str(out), "--url", risk.url, "--rows", "50", "--in-flight", "1"]
     part = out.with_name("predictions.csv.part")
     run = "from cli.main import main; main()"
-    with subprocess.Popen([sys.executable, "-c", run, *command]) as process:
+    with subprocess.Popen([sys.executable, "-c", run, *command], stderr=subprocess.PIPE, text=True) as process:
         while not (part.exists() and part.read_bytes().count(b"\n") == 4):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 pytest.fail(f"it ended with {process.wait(0.02)}")
         process.send_signal(order)
-        assert process.wait(20) == ends
+        _, said = process.communicate(timeout=20)
+        code, says = ends
+        assert (process.returncode, said.partition("goes on")[0]) == (code, says.format(out=out))
     _, *before = [json.loads(line) for line in part.read_text().splitlines()]
     with part.open("a") as cut:
         cut.write('["3","half of a li')

@@ -8,6 +8,7 @@ import sys
 import pytest
 from rich.text import Text
 
+from cli.main import run
 from tests.command import Command
 from tests.runs.world import JOB, MADE, World, complete, container, event, failed, job, pod, row, template, validation
 
@@ -119,6 +120,37 @@ def test_a_pipe_gets_all_columns_whatever_the_terminal_is(
     monkeypatch.setenv("COLUMNS", "40")
     world.scenes([CHURN, job(CHURN, status=complete())])
     assert row(mlops("runs")[1], JOB) == f"{JOB} churn runs Succeeded 2026-03-01 12:00 01:35"
+
+
+def test_a_program_reads_runs_as_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"mlops/given": json.dumps({"max_depth": 3})}
+    world.scenes(
+        [
+            CHURN,
+            job(CHURN, name="churn-done", status=complete(), annotations=given),
+            job(CHURN, name="churn-late", creationTimestamp=EVENING, status=failed("DeadlineExceeded", "too long")),
+            event("churn-old", "SuccessfulCreate", "2026-03-01T11:00:00Z"),
+        ]
+    )
+    assert run(["runs", "--json"]) == 0
+    printed, told = capsys.readouterr()
+    old, done, late = json.loads(printed)
+    assert "without metrics" in told
+    assert done == {
+        "run": "churn-done",
+        "training": "churn",
+        "made_by": "runs",
+        "given": {"max_depth": 3},
+        "status": "Succeeded",
+        "reason": None,
+        "started": "2026-03-01T12:00:00+00:00",
+        "seconds": 95.0,
+        "metrics": {},
+        "model": None,
+        "version": None,
+    }
+    assert (late["status"], late["reason"]) == ("Failed", "DeadlineExceeded: too long")
+    assert (old["status"], old["seconds"], old.keys()) == ("Gone", None, done.keys())
 
 
 @pytest.mark.parametrize(("name", "expected"), [("churn", 0), ("chrun", 2)])

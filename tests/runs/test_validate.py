@@ -7,6 +7,7 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
+from cli.main import run
 from tests.command import Command
 from tests.registry import MODEL, Registry
 from tests.runs.world import (
@@ -59,6 +60,20 @@ def test_a_version_that_is_refused_ends_with_3_and_the_reason(world: World, mlop
     code, said = mlops("validate", "churn-predictor", "3")
     assert code == 3
     assert f"{WORSE}; it stays registered, and no promotion takes it" in said.splitlines()[-1]
+
+
+def test_a_program_reads_a_refusal_as_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.scenes([CHURN, LOOK], [CHURN, LOOK, REFUSED, look("Failed", **ended(3, WORSE))])
+    world.log(f"{LOOKING}-a", WORSE)
+    assert run(["validate", "churn-predictor", "3", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out) == {
+        "model": "churn-predictor",
+        "version": 3,
+        "run": LOOKING,
+        "status": "refused",
+        "reason": WORSE,
+        "seconds": 600.0,
+    }
 
 
 def test_an_image_without_our_code_is_the_reason(world: World, mlops: Command) -> None:
@@ -131,6 +146,21 @@ def test_what_a_run_registers_is_validated_at_once(
     assert said in lines[-1]
     _, made = world.all_created
     assert made["spec"]["template"]["spec"]["containers"][0]["args"] == [str(registered)]
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("mlflow")
+def test_a_program_reads_what_a_run_registered_and_how_its_validation_ended(
+    world: World, registered: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = [CHURN, LOOK, TRAINED]
+    world.scenes([CHURN, LOOK], there, there, [*there, REFUSED, look("Failed", **ended(3, WORSE))])
+    world.log(f"{LOOKING}-a", "looking")
+    assert run(["train", "churn", "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["run"], told["status"], told["model"], told["version"]) == (JOB, "Succeeded", MODEL, registered)
+    assert told["page"].startswith("http://localhost:5000/#/experiments/")
+    assert told["validation"] == {"run": LOOKING, "status": "refused", "reason": WORSE, "seconds": 600.0}
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """The project in docs/training.md works as it stands there."""
 
+import json
 import re
 import subprocess
 import sys
@@ -63,3 +64,15 @@ def test_a_laptop_where_nothing_is_set_trains_into_the_folder_it_stands_in(tmp_p
     log = ended.stdout.splitlines()
     assert (log[0], log[-1]) == ("churn: a model is trained from file.csv", "registered churn-predictor version 1")
     assert {"mlflow.db", "mlruns"} <= {made.name for made in tmp_path.iterdir()}
+
+
+def test_a_program_reads_the_result_of_a_training_on_a_laptop(
+    registry: Registry, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_sample(tmp_path / "file.csv")
+    for words, code, status in ((["N_ESTIMATORS=3"], 0, "Succeeded"), (["N_ESTIMATORS=-3"], 2, "Failed")):
+        command = ["train", "churn", "--data", str(tmp_path / "file.csv"), "--model", "laptop", *words, "--json"]
+        assert run([*command, "--tracking-uri", registry.uri]) == code
+        told = json.loads(capfd.readouterr().out)
+        assert (told["status"], told["model"], told["version"]) == (status, "laptop", None if code else 1)
+    assert "n_estimators" in told["reason"]
