@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli import main as mlops
+from training.exit_codes import ExitCode
 
 GIVEN = "MAKE_GIVEN"
 """Environment variable in which the Makefile names the variables of make's command line; make exports their values."""
@@ -64,7 +65,10 @@ def target(name: str) -> int:
 def _train(given: dict[str, str]) -> list[str]:
     """Return the words of `mlops train`; each variable that is not one of the target's own is a parameter."""
     name, context = given.pop("NAME", ""), given.pop("CONTEXT", "")
-    dry_run, validate = given.pop("DRY_RUN", ""), given.pop("VALIDATE", "1")
+    dry_run, validate = given.pop("DRY_RUN", ""), given.pop("VALIDATE", "")
+    if validate not in {"", "0", "1"}:
+        print(f"VALIDATE={validate}: must be 0 or 1, and is 1 by default; write VALIDATE=0", file=sys.stderr)
+        sys.exit(ExitCode.BAD_INPUT)
     options = [
         *([f"--context={context}"] if context else []),
         *(["--dry-run"] if dry_run else []),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cli import former
+
 ROOT = Path(__file__).parents[2]
 TELL = "import json, sys; from cli import former, main; main.start = lambda words: print(json.dumps(words)) or 7; "
 
@@ -62,6 +64,17 @@ def test_a_target_of_make_names_its_successor_and_calls_it(tmp_path: Path, typed
     target = next(word for word in typed if "=" not in word and word != "-k")
     assert said.startswith(f"`make {target}` is now `mlops {words[0]}")
     assert sorted(each.name for each in tmp_path.iterdir()) == [".venv", "python"]
+
+
+def test_a_value_that_the_target_does_not_know_is_refused_before_anything_is_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(former.GIVEN, "NAME VALIDATE")
+    monkeypatch.setenv("VALIDATE", "no")
+    with pytest.raises(SystemExit) as ended:
+        former.target("train")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("VALIDATE=no: must be 0 or 1")
 
 
 def test_a_target_fails_as_its_successor_does(tmp_path: Path) -> None:

@@ -194,3 +194,13 @@ def test_of_several_jobs_of_a_model_the_one_that_trained_the_version_looks_at_it
     for version, name in ((registered, "weekly"), (9999, "churn")):
         said = mlops("validate", MODEL, str(version), "--dry-run")[1]
         assert f"generateName: {name}-validation-" in said
+
+
+@pytest.mark.parametrize("words", [["--no-validate"], []])
+def test_a_run_whose_version_is_not_known_says_that_it_is_not_validated_unless_nobody_wants_it(
+    world: World, mlops: Command, words: list[str]
+) -> None:
+    world.scenes([CHURN, LOOK], [CHURN, LOOK, TRAINED])
+    code, said = mlops("train", "churn", *words)
+    assert (code, "not validated: MLflow does not tell which version" in said) == (0, not words)
+    assert len(world.all_created) == 1
