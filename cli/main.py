@@ -12,9 +12,9 @@ from typer.main import get_command
 
 from cli import endpoint_commands, registry_commands, run_commands
 from cli.errors import CommandError
-from cli.options import examples
 from client.errors import EndpointError, InputError
 from lab import cli as lab
+from lab.cli import examples
 from lab.errors import InterruptedLabError, LabError
 from runs.errors import RefusedError, RunsError
 from training.exit_codes import MEANINGS, ExitCode

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the examples that `--help` shows."""
+"""Options and arguments that several commands share."""
 
 from typing import Annotated
 
@@ -35,8 +35,3 @@ Version = Annotated[int, typer.Argument(metavar="VERSION", help="Number of the v
 Endpoint = Annotated[
     str, typer.Argument(metavar="ENDPOINT", help="Name of the endpoint, a key of mlops:endpoints.", show_default=False)
 ]
-
-
-def examples(*lines: str) -> str:
-    """Return the examples of a command as the last part of its help, one line each."""
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

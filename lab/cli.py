@@ -15,12 +15,23 @@ from lab.errors import InterruptedLabError, LabError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
+def examples(*lines: str) -> str:
+    """Return the examples of a command as the last part of its help, one line each."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
 @app.callback()
 def root() -> None:
     """Run a Kubernetes cluster and a Pulumi engine on this machine."""
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "mlops lab up",
+        "mlops lab up --dry-run",
+        "mlops lab up --context my-cluster --registry registry.example.com/mlops",
+    )
+)
 def up(
     *,
     cluster_only: Annotated[bool, typer.Option(help="Stop when the cluster runs; deploy nothing.")] = False,
@@ -29,7 +40,10 @@ def up(
     mlflow_port: Annotated[int | None, typer.Option(help="Port of 127.0.0.1 for MLflow; 5000 unless told.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; do nothing.")] = False,
 ) -> None:
-    """From nothing, or from any broken state, to a running cluster and a served prediction."""
+    """Start the cluster, and deploy the platform up to a served prediction.
+
+    The command goes on from any state: from nothing, after an interruption, or with a broken cluster.
+    """
     from rich.console import Console
 
     with _interruptible():
@@ -56,9 +70,9 @@ def _interruptible() -> Generator[None]:
         raise InterruptedLabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab down", "mlops lab down --wipe"))
 def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster, stacks, secrets.")] = False) -> None:
-    """Stop everything; nothing but files is left on this machine."""
+    """Stop the cluster and all that runs in it; its files stay."""
     from rich.console import Console
 
     from lab.cluster import operate
@@ -68,9 +82,9 @@ def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster
     console.print("nothing of the lab runs" + (", and its state is gone" if wipe else "; its state stays"))
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab status", "mlops lab status --json"))
 def status(*, json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False) -> None:
-    """What runs, since when and with how much memory; where to reach it."""
+    """Show what runs, with how much memory, and where to reach it."""
     from rich.console import Console
 
     from lab.cluster.status import show
@@ -78,13 +92,13 @@ def status(*, json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     show(Console(), json=json)
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab logs", "mlops lab logs kubelet", "mlops lab logs kubelet --follow"))
 def logs(
     name: Annotated[str | None, typer.Argument(help="A process; without it, the list of all.")] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the process writes.")] = False,
 ) -> None:
-    """What a process of the cluster wrote."""
+    """Show the log of a process of the cluster, or the list of all logs."""
     if name is None:
         for path in sorted(paths.logs().glob("*.log")):
             print(f"{path.stem:26} {path.stat().st_size / 1024:>8.0f} KiB  {path}")
@@ -97,9 +111,9 @@ def logs(
     os.execvp(arguments[0], arguments)
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab tools", "mlops lab tools --only engine"))
 def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a group; may be repeated.")] = None) -> None:
-    """Get the programs that the lab runs: from PATH, from apt-get, or built."""
+    """Find, install or build the programs that the lab runs."""
     from rich.console import Console
 
     from lab.tools.install import install, install_packages
@@ -110,11 +124,11 @@ def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a gro
     install(console, only or ())
 
 
-@app.command()
+@app.command(epilog=examples('eval "$(mlops lab env)"', 'eval "$(mlops lab env --stores)"'))
 def env(
     *, stores: Annotated[bool, typer.Option(help="Where MLflow and the artifact store are, with its keys.")] = False
 ) -> None:
-    """Print the lab's environment for a shell: eval "$(lab env)"."""
+    """Print the lab's environment for a shell."""
     from lab import stores as lab_stores
     from lab.engine import engine_environment
 
@@ -125,13 +139,13 @@ def env(
 
 @app.command(add_help_option=False)
 def kubectl() -> None:
-    """Run kubectl on the lab's cluster; all arguments are its own."""
+    """Run kubectl on the lab's cluster, with all arguments."""
     become("kubectl", [])
 
 
 @app.command(add_help_option=False)
 def pulumi() -> None:
-    """Run the Pulumi engine with the lab's state; all arguments are its own."""
+    """Run Pulumi with the lab's state, with all arguments."""
     become("pulumi", [])
 
 

@@ -18,6 +18,7 @@ MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
     "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client", "lab",
 ]  # fmt: skip
+LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env"]
 HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "sklearn", "yaml"]
 
 
@@ -47,10 +48,10 @@ def test_help_names_every_command_and_every_exit_code(mlops: Command) -> None:
     assert MEANINGS.keys() == set(ExitCode)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:-1])
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], *(f"lab {name}" for name in LAB_COMMANDS)])
 def test_the_help_of_a_command_shows_two_or_three_command_lines_that_can_be_typed(mlops: Command, command: str) -> None:
-    code, said = mlops(command, "--help")
-    shown = re.findall(rf"^ +mlops {command}\b.*$", said.partition("Examples:")[2], re.MULTILINE)
+    code, said = mlops(*command.split(), "--help")
+    shown = re.findall(rf"^ .*\bmlops {command}\b.*$", said.partition("Examples:")[2], re.MULTILINE)
     assert (code, 2 <= len(shown) <= 3) == (0, True)
 
 
