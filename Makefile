@@ -31,10 +31,18 @@ e2e-all: .venv/.ready  ## e2e and what is too long for CI, from a committed chec
 	@lab tools
 	@python -m bench.end_to_end
 
-check: .venv/.ready  ## format, lint, types, schema
+# The other end of pyproject's range; the lock has the lower one.
+NEWEST_SDK := 4.34.2
+NEWEST := .venv/newest-sdk/pulumi_kubernetes-$(NEWEST_SDK).dist-info
+
+$(NEWEST): | .venv/.ready
+	@uv pip install --quiet --no-config --no-deps --target $(@D) pulumi-kubernetes==$(NEWEST_SDK)
+
+check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), schemas
 	@ruff format --check .
 	@ruff check .
 	@pyright
+	@pyright --project typings/newest_sdk.json
 	@python -m infra.schema --check
 	@python -m training.parameter_schema --check
 

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 import typer
 from typer.main import get_command
 
-from cli import endpoint_commands, registry_commands, run_commands
+from cli import endpoint_commands, registry_commands, run_commands, stack_commands
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
 from lab import cli as lab
@@ -102,6 +102,9 @@ app.command(
         "mlops client churn-predictor --url https://churn.example.com > churn_predictor.py",
     )
 )(endpoint_commands.client)
+app.command(
+    name="infra-diff", epilog=examples("mlops infra-diff --stack prod", "mlops infra-diff --stack prod --json")
+)(stack_commands.infra_diff)
 
 
 class _UsageError(Protocol):

@@ -83,6 +83,9 @@ class ModelEndpoint(pulumi.ComponentResource):
                     _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
                 ),
                 hooks=args.on_unready,
+                # The plugin takes over whatever kubectl has set, `kubectl edit` of the number of pods too, and removes
+                # what the program does not declare: all pods but one. Ignored, the number stays as it is.
+                ignore_changes=["spec.replicas"],
             ),
         )
         entry = service(name, selector, 80, PORT, metadata=named, opts=child)

@@ -28,6 +28,11 @@ def validation(training: str) -> str:
     return f"{training}-validation"
 
 
+def endpoint_url(model: str) -> str:
+    """Return the URL of the model's endpoint in the cluster, without a path."""
+    return f"http://{model}.{SERVING}"
+
+
 def selector(name: str, instance: str) -> dict[str, str]:
     """The labels that Services, Deployments and policies select by. They never change: a selector cannot."""
     return {"app.kubernetes.io/name": name, INSTANCE: instance}

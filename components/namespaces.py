@@ -31,6 +31,10 @@ TRACKING: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
     ],
     "ports": [{"protocol": "TCP", "port": names.TRACKING_PORT}],
 }
+SERVERS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
+    "to": [{"namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": names.SERVING}}}],
+    "ports": [{"protocol": "TCP", "port": names.SERVING_PORT}],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,16 @@ class Namespaces(pulumi.ComponentResource):
                 "pod_selector": {},
                 "policy_types": ["Ingress"],
                 "ingress": [{"ports": [{"protocol": "TCP", "port": names.SERVING_PORT}]}],
+            },
+            opts=child,
+        )
+        k8s.networking.v1.NetworkPolicy(
+            f"{names.TRAINING}-endpoints",
+            metadata={"namespace": made[names.TRAINING]},
+            spec={
+                "pod_selector": {"match_labels": names.VALIDATIONS},
+                "policy_types": ["Egress"],
+                "egress": [SERVERS],
             },
             opts=child,
         )

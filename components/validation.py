@@ -32,7 +32,8 @@ class ValidationArgs:
     """`image` is what will serve the model. Not `enabled`, it waits to be asked.
 
     `cron` is in UTC; without one, it looks every MINUTES_BETWEEN minutes. `limits` are those that are not the defaults
-    of training/limits.py.
+    of training/limits.py. `endpoint` is the URL of the endpoint that serves the model; the version that it serves is
+    the champion. That version is asked for and not written here: a release would change two objects instead of one.
     """
 
     image: str
@@ -43,6 +44,7 @@ class ValidationArgs:
     ephemeral_storage: str
     deadline_minutes: int
     limits: Mapping[str, Any]
+    endpoint: str | None
 
 
 def cron_job_of(
@@ -106,6 +108,7 @@ def _validate(name: str, args: ValidationArgs, training: TrainingContainerArgs) 
     """`args` of the command are apart: who asks for one version replaces them."""
     disk = {"ephemeral-storage": args.ephemeral_storage}
     values: dict[str, Input[str]] = {
+        **({"ENDPOINT": args.endpoint} if args.endpoint else {}),
         **({"VALIDATION": literal(json.dumps(args.limits, sort_keys=True))} if args.limits else {}),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": training.tracking_url,

@@ -3,7 +3,7 @@
 import pulumi
 from pulumi import Input, ResourceHookBinding, ResourceOptions
 
-from components import model_cache, rollout
+from components import gone, model_cache, names, rollout
 from components.autoscaling import Autoscaling
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
@@ -24,6 +24,7 @@ from infra.training_settings import SecretParameter
 
 def deploy(stack: Settings) -> None:
     """Declares the whole stack."""
+    gone.watch()
     base = foundations.build(stack)
     opts = ResourceOptions(provider=base.provider)
     on_unready = rollout.watch(
@@ -83,7 +84,7 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
         service_account=job.service_account,
         schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
         sweep=_sweep(job.sweep) if job.sweep else None,
-        validation=_validation(job, stack.images),
+        validation=_validation(job, stack),
         tracking_url=tracking.url,
         tracking_ui=_tracking_ui(stack, tracking),
         artifact_store=base.artifact_store,
@@ -91,10 +92,10 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
     )
 
 
-def _validation(job: Training, images: Images) -> ValidationArgs:
+def _validation(job: Training, stack: Settings) -> ValidationArgs:
     """Over the same table as the training, so with as much memory and disk, unless it says otherwise."""
     return ValidationArgs(
-        image=images.serving,
+        image=stack.images.serving,
         enabled=job.validation.enabled,
         cron=job.validation.schedule,
         cpu=job.validation.cpu,
@@ -102,6 +103,7 @@ def _validation(job: Training, images: Images) -> ValidationArgs:
         ephemeral_storage=job.ephemeral_storage,
         deadline_minutes=job.validation.deadline_minutes,
         limits=job.validation.limits.model_dump(mode="json", exclude_none=True),
+        endpoint=names.endpoint_url(job.model) if job.model in stack.endpoints else None,
     )
 
 

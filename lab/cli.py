@@ -3,7 +3,7 @@
 import os
 import shlex
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
@@ -149,14 +149,37 @@ def pulumi() -> None:
     become("pulumi", [])
 
 
+@app.command(epilog=examples("mlops lab drift", "mlops lab drift --json"))
+def drift(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full.")] = False) -> None:
+    """Show what differs between the stack and the cluster, and who changed it. Exit code 3: something differs."""
+    from lab.engine import engine_environment
+    from lab.recovery import STACK, engine_arguments
+    from runs import infra_diff
+    from runs.drift import PREVIEW
+    from runs.errors import RunsError
+
+    environment = engine_environment()
+    arguments = engine_arguments([*PREVIEW, "--stack", STACK])
+    try:
+        code = infra_diff.report([_found("pulumi", environment), *arguments], as_json=as_json, environment=environment)
+    except RunsError as error:
+        raise LabError(str(error)) from error
+    raise typer.Exit(code)
+
+
+def _found(program: str, environment: Mapping[str, str]) -> str:
+    found = shutil.which(program, path=environment["PATH"])
+    if found is None:
+        raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
+    return found
+
+
 def become(program: str, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by a program of the lab. It gets the arguments untouched, `--` and `--help` included."""
     from lab.engine import engine_environment
     from lab.recovery import engine_arguments
 
     environment = engine_environment()
-    found = shutil.which(program, path=environment["PATH"])
-    if found is None:
-        raise LabError(f"{program} is not on PATH and not in {paths.binaries()} yet; get it with: lab tools")
+    found = _found(program, environment)
     given = engine_arguments(arguments) if program == "pulumi" else arguments
     os.execve(found, [program, *given], environment)

@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from training import filters, tracking, versions
 from training.digest import MODEL_DIGEST, digest
-from training.stages import RECORDS, VALIDATED_AGAINST
+from training.stages import ALIAS_AT_VALIDATION, RECORDS, VALIDATED_AGAINST
 from training.versions import Client
 
 EXPERIMENT = "copied-versions"
@@ -68,7 +68,7 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
             return int(there.version)
     run_id = _run(client, target, version, lineage)
     model_id, made_digest = _files(client, uri, target, version, run_id)
-    stays = {VALIDATED_AGAINST, *RECORDS.values()}
+    stays = {ALIAS_AT_VALIDATION, VALIDATED_AGAINST, *RECORDS.values()}
     if not any(there.name == model for there in versions.models(target)):
         target.create_registered_model(model)
     with _global(target_uri):

@@ -54,6 +54,11 @@ class Environment(Termination):
     validation_deadline_seconds: int = Field(
         default=3600, ge=1, description="when it is given up by whoever started it, and others may look instead"
     )
+    endpoint: str = Field(
+        default="",
+        description="URL of the endpoint that serves the model in the stack; the version that it serves is the "
+        "champion. Without one, the champion is the version with the alias",
+    )
 
 
 def from_environment() -> Environment:

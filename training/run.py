@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
-from training import data, project, split, sweep, tracking
+from training import data, duplicates, project, split, sweep, tracking, versions
 from training.digest import MODEL_DIGEST
 from training.evaluation import Evaluation, evaluate
 from training.exit_codes import ExitCode
@@ -105,8 +105,10 @@ class _Run:
         """The active run holds a fitted model, and all that is known of it; nothing is registered."""
         start = time.monotonic()
         words = self._words()
-        self.patiently(lambda: mlflow.log_params(words | {"seed": self.project.split.seed}))
+        inputs = words | {"seed": self.project.split.seed}
+        self.patiently(lambda: mlflow.log_params(inputs))
         dataset = self._read()
+        repeats = self._repeats(dataset, inputs)
         rows, example = len(dataset.table), self._example(dataset.table)
         known, unseen = split.divide(self.project, dataset.table)
         learnt_from = split.rows(self.project, known)
@@ -130,7 +132,7 @@ class _Run:
         return tracking.Version(
             model_uri=model_uri,
             description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
-            tags=self._tags(dataset, evaluation) | extras.tags | {MODEL_DIGEST: digest},
+            tags=self._tags(dataset, evaluation) | repeats | extras.tags | {MODEL_DIGEST: digest},
         )
 
     def _read(self) -> data.Dataset:
@@ -143,6 +145,26 @@ class _Run:
             LOG.info("columns not used: %s", named)
         self.patiently(lambda: tracking.log_dataset(dataset, self.project))
         return dataset
+
+    def _repeats(self, dataset: data.Dataset, inputs: Mapping[str, object]) -> dict[str, str]:
+        """The tag of a version that repeats another, which the log says; not for a point of a sweep.
+
+        Values of Secrets are recorded nowhere, so a run with some is never said to repeat another.
+        """
+        settings = self.settings
+        if settings.sweep or settings.secrets:
+            return {}
+        client = versions.connect(settings.mlflow_tracking_uri)
+        number = self.patiently(
+            lambda: duplicates.first(client, settings.model, settings.origin, dataset.digest, inputs)
+        )
+        if number is None:
+            return {}
+        LOG.warning(
+            "version %d was trained with the same parameters, dataset and image; training again gives a duplicate",
+            number,
+        )
+        return {duplicates.DUPLICATE_OF: str(number)}
 
     def _log(
         self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float, extras: Extras

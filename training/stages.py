@@ -15,6 +15,9 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 VALIDATION_STATUS = "validation_status"
 VALIDATED_AGAINST = "validated_against"
 """The champion that a validation compared with, as a version's number; `none` when there was none."""
+ALIAS_AT_VALIDATION = "champion_alias_at_validation"
+"""The version that had the alias @champion then, or `none`: another one than the champion where a stack serves a
+version that nobody promoted."""
 PASSED, REFUSED = "passed", "refused"
 RUNNING, BROKEN = "running", "broken"
 """A validation that has not answered yet, or was killed; and one that could not."""
@@ -163,11 +166,11 @@ def _check(standing: Standing, stage: Stage) -> None:
             f"version {version} {UNVALIDATED.get(status, 'was not validated')}, and {stage} takes only what passed; "
             f"run `{validate}`" + (", or train a better one" if status == REFUSED else "")
         )
-    compared = tags.get(VALIDATED_AGAINST, "unknown")
+    then = tags.get(ALIAS_AT_VALIDATION) or tags.get(VALIDATED_AGAINST, "unknown")
     champion = str(standing.champion or NO_CHAMPION)
-    if stage is Stage.PRODUCTION and compared != champion:
+    if stage is Stage.PRODUCTION and then != champion:
         raise RefusedError(
-            f"version {version} was validated against champion {compared}, and the champion is {champion} now; "
+            f"version {version} was validated when @champion was {then}, and @champion is {champion} now; "
             f"run `{validate}` again"
         )
 

@@ -2,7 +2,8 @@
 
 It runs in the serving image, with this code beside it: it may import nothing that is not in serving/requirements.in.
 The version is loaded with the packages of this process (so: in the image that would serve it), answers its input
-example, and is compared with the champion on the rows that neither learned from. The registry then has
+example, and is compared with the champion on the rows that neither learned from: the version that the stack's
+endpoint serves, or the version with the alias @champion where no endpoint answers. The registry then has
 `validation_status` (passed or refused), `validated_against`, a description and the evidence: `validation/` of the
 version's run, as HTML and JSON. Exit code 0: passed. 3: refused; the last line says why. 2: there is no such version,
 dataset or limit. 1: anything else.
@@ -14,7 +15,7 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,20 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from training import candidate, data, ending, judging, limits, metrics, project, report, tracking, turn, versions
+from training import (
+    candidate,
+    data,
+    ending,
+    endpoint,
+    judging,
+    limits,
+    metrics,
+    project,
+    report,
+    tracking,
+    turn,
+    versions,
+)
 from training.claim import BusyError
 from training.ending import BadInputError
 from training.exit_codes import ExitCode
@@ -31,9 +45,9 @@ from training.extras import Extras
 from training.limits import Limits
 from training.project import Project
 from training.settings import Termination
-from training.stages import BROKEN, NO_CHAMPION, PASSED, VALIDATED_AGAINST, RefusedError
+from training.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, VALIDATED_AGAINST, RefusedError
 from training.turn import Turn
-from training.verdict import Report
+from training.verdict import Check, Report
 from training.versions import Client
 
 PATIENCE = 60.0
@@ -47,7 +61,7 @@ MARK = "\n\nValidation: "
 class Request:
     """Which version to look at, and on which data; what is not told, the version's tags say.
 
-    After `seconds` it is given up by whoever started it.
+    After `seconds` it is given up by whoever started it. The version that `endpoint`, a URL, serves is the champion.
     """
 
     model: str
@@ -56,6 +70,7 @@ class Request:
     project: str = ""
     limits: Limits
     seconds: float = 3600
+    endpoint: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +127,7 @@ def _run(asked: argparse.Namespace) -> str:
         project=asked.project,
         limits=told.validation,
         seconds=told.validation_deadline_seconds,
+        endpoint=told.endpoint,
     )
     examined = validate(client, asked.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
@@ -150,7 +166,9 @@ def _may_pass(error: BaseException) -> bool:
 
 def _examine(client: Client, uri: str, request: Request, version: ModelVersion, folder: Path) -> Report:
     declared, dataset_uri = _origin(request, version)
-    champion = versions.standing(client, request.model).champion
+    alias = versions.standing(client, request.model).champion
+    served = endpoint.served_version(request.endpoint) if request.endpoint else None
+    champion = served or alias
     new, old, known = candidate.fetch(client, uri, version, folder), None, [version]
     if champion and champion != new.number:
         known.append(versions.version(client, request.model, champion))
@@ -170,16 +188,23 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         model=request.model,
         version=new.number,
         champion=champion,
+        champion_alias=alias,
         at=datetime.now(UTC),
         dataset=dataset_uri,
         dataset_digest=dataset.digest,
         limits=request.limits,
-        checks=found.checks,
+        checks=[*found.checks, *_unanswered(request.endpoint if served is None else "")],
         scores=found.scores,
         slices=found.slices,
         size_mb=new.size_mb,
         latency_ms=found.latency_ms,
     )
+
+
+def _unanswered(url: str) -> Iterator[Check]:
+    if url:
+        said = f"{url} does not say which version it serves, so @champion stands for it"
+        yield Check(name="endpoint", outcome="noted", said=said)
 
 
 def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
@@ -217,6 +242,8 @@ def _publish(client: Client, version: ModelVersion, examined: Report, folder: Pa
     client.update_model_version(version.name, number, f"{said}{MARK}{examined.summary}"[: tracking.LONGEST_DESCRIPTION])
     client.set_model_version_tag(version.name, number, "validated_at", examined.at.isoformat(timespec="seconds"))
     client.set_model_version_tag(version.name, number, VALIDATED_AGAINST, against)
+    alias = str(examined.champion_alias or NO_CHAMPION)
+    client.set_model_version_tag(version.name, number, ALIAS_AT_VALIDATION, alias)
     turn.end(client, version, examined.status)
 
 

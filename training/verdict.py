@@ -42,6 +42,8 @@ class Report(BaseModel):
     version: int
     champion: int | None
     """The champion at that moment, with which it was compared unless it is the champion itself."""
+    champion_alias: int | None = None
+    """The version that had the alias @champion at that moment."""
     at: datetime
     dataset: str
     dataset_digest: str

@@ -79,8 +79,7 @@ def bucket(name: str) -> str | None:
 def _found(ask: Callable[[], str]) -> str | None:
     """The answer, or None where AWS says that the thing is not there; any other error of AWS is raised as it is."""
     try:
-        # A stand-in for AWS may say that it is there and no more.
-        return ask() or ""
+        return ask()
     except Exception as error:
         if ABSENT.search(str(error)):
             return None

@@ -16,9 +16,10 @@ from training.stages import Stage
 
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
-    "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client", "lab",
+    "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client",
+    "infra-diff", "lab",
 ]  # fmt: skip
-LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env"]
+LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env", "drift"]
 HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "sklearn", "yaml"]
 
 
@@ -41,7 +42,7 @@ def start(environment: Mapping[str, str], *words: str) -> subprocess.CompletedPr
 def test_help_names_every_command_and_every_exit_code(mlops: Command) -> None:
     code, said = mlops("--help")
     assert code == 0
-    listed = re.findall(r"^  ([a-z]+) ", said.partition("Commands:")[2].partition("Examples:")[0], re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+) ", said.partition("Commands:")[2].partition("Examples:")[0], re.MULTILINE)
     assert sorted(listed) == sorted(COMMANDS)
     for exit_code, meaning in MEANINGS.items():
         assert f"{exit_code.value:<5}{meaning}" in said

@@ -203,6 +203,7 @@ def test_every_limit_of_a_validation_can_be_written_in_a_stack_file(monkeypatch:
     read = limits.from_environment()
     assert read.validation == limits.Limits.model_validate(EVERY_LIMIT)
     assert read.validation_deadline_seconds == 180
+    assert read.endpoint == "http://churn-predictor.ml-serving"
 
 
 def test_validation_is_told_in_words_that_it_knows() -> None:

@@ -93,5 +93,12 @@ def test_an_endpoint_answers_whoever_asks_and_on_its_port_alone() -> None:
     assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
 
 
+def test_of_all_that_runs_in_training_only_a_validation_reaches_endpoints() -> None:
+    (policy,) = [each for each in policies("ml-training") if "ml-serving" in str(each.spec.get("egress"))]
+    assert policy.spec["podSelector"] == {"matchLabels": {"app.kubernetes.io/component": "validation"}}
+    (flow,) = policy.spec["egress"]
+    assert flow["ports"] == [{"protocol": "TCP", "port": 8080}]
+
+
 def test_nobody_reaches_into_training() -> None:
     assert not [policy for policy in policies("ml-training") if policy.spec.get("ingress")]

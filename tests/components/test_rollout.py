@@ -129,10 +129,8 @@ def test_without_kubectl_the_stack_is_refused_before_anything_is_touched(monkeyp
 
 
 def test_every_deployment_that_pulumi_waits_for_tells_its_reason() -> None:
-    assert {resource.name: resource.error_hooks for resource in local().all(":Deployment")} == {
-        "mlflow": ("rollout",),
-        "churn-predictor": ("rollout",),
-    }
+    hooks = {resource.name: resource.error_hooks for resource in local().all(":Deployment")}
+    assert {name for name, several in hooks.items() if "rollout" in several} == {"mlflow", "churn-predictor"}
 
 
 @pytest.fixture

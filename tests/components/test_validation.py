@@ -121,6 +121,12 @@ def test_limits_reach_it_and_what_is_left_out_is_left_to_the_code() -> None:
     assert "VALIDATION" not in environment(container(local()))
 
 
+def test_it_knows_the_endpoint_that_serves_its_model_and_a_release_changes_nothing_of_it() -> None:
+    assert environment(container(local()))["ENDPOINT"] == "http://churn-predictor.ml-serving"
+    assert cron_job(deployed({"endpoints.churn-predictor.version": 2})) == cron_job(local())
+    assert "ENDPOINT" not in environment(container(deployed({"training.churn.model": "served-nowhere"})))
+
+
 def test_what_it_makes_is_no_training_run() -> None:
     labels = cron_job(local())["jobTemplate"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/component"] == "validation"

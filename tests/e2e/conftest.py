@@ -117,6 +117,17 @@ class Platform:
     def items(self, *arguments: str) -> list[dict[str, Any]]:
         return self.get(*arguments)["items"]
 
+    @contextmanager
+    def watched(self, file: Path, field: str, *arguments: str) -> Generator[Callable[[], list[str]]]:
+        """Calls `kubectl get --watch` while the block runs; the function gives each value that the field had so far."""
+        command = [LAB, "kubectl", "get", *arguments, "--watch", f"--output=jsonpath={{{field}}}{{'\\n'}}"]
+        with file.open("w") as output, subprocess.Popen(command, cwd=self.root, stdout=output) as watch:
+            try:
+                wait_for("the first value", lambda: file.read_text().split(), seconds=20)
+                yield lambda: file.read_text().split()
+            finally:
+                watch.terminate()
+
     def endpoint_url(self, name: str = ENDPOINT) -> str:
         """The Service's own address: the lab routes it, so nothing but kube-proxy stands between test and pods."""
         spec = self.get("service", name, "-n", "ml-serving")["spec"]

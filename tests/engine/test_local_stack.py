@@ -1,5 +1,7 @@
 """The stack `local` through the real engine, with a plugin that agrees to everything."""
 
+import json
+
 import pytest
 
 from tests.projects import Engine, Project, Run
@@ -45,6 +47,24 @@ def test_a_change_of_a_deadline_trains_again_with_a_job_of_its_own(deployed: tup
     assert run.step("churn", "update").type == "kubernetes:batch/v1:CronJob"
     first, *_ = [change for change in run.changes["churn"] if change != "update"]
     assert first == "create-replacement", "the old Job goes when the new one is there"
+
+
+def test_an_update_that_needs_a_namespace_which_somebody_deleted_names_the_way_out(
+    deployed: tuple[Project, Run],
+) -> None:
+    project, _ = deployed
+    file = project.folder / "Pulumi.test.yaml"
+    before = file.read_text()
+    project.pulumi("config", "set", "--path", "mlops:training.churn.deadline_minutes", "20")
+    refused = 'was not successfully created by the Kubernetes API server: namespaces "ml-training" not found'
+    project.environment["MLOPS_RECORDING_ORDERS"] = json.dumps({"kubernetes:batch/v1:Job::churn": {"fail": refused}})
+    run = project.up()
+    assert not run.succeeded
+    assert "the cluster has no namespaces/ml-training, which Pulumi made and has on record" in run.said()
+    assert run.said().count("run pulumi up --refresh") == 1
+    del project.environment["MLOPS_RECORDING_ORDERS"]
+    file.write_text(before)
+    assert project.up().succeeded
 
 
 def test_no_secret_stands_in_the_state_in_clear(deployed: tuple[Project, Run]) -> None:

@@ -1,4 +1,4 @@
-"""The recording stand-in under the real engine."""
+"""The recording provider under the real engine."""
 
 import json
 from pathlib import Path

@@ -75,7 +75,20 @@ class Aws(Provider):
         failures = [
             ("", f"reading {value}: couldn't find resource") for value in asked.values() if value == self.absent
         ]
-        return self.answers.get(args.token, {}), failures
+        return self.answers.get(args.token) or _existing(args.token, asked), failures
+
+
+def _existing(function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer about a role, a policy or a bucket that exists."""
+    match function.rpartition(":")[2]:
+        case "getRole":
+            return {"arn": f"arn:aws:iam::{ACCOUNT}:role/{asked['name']}"}
+        case "getPolicy":
+            return {"arn": asked["arn"]}
+        case "getBucket":
+            return {"bucket": asked["bucket"]}
+        case _:
+            return {}
 
 
 def tracked() -> dict[str, Any]:
@@ -474,9 +487,11 @@ def test_an_administrator_is_named_with_the_path_of_its_role(monkeypatch: pytest
 
 
 def test_another_error_of_aws_is_not_taken_for_an_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = Aws.call
+
     def denied(self: Aws, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        failures = [("", "AccessDenied")] if args.token.endswith(":getRole") else []
-        return self.answers.get(args.token, {}), failures
+        answer, _ = answered(self, args)
+        return answer, [("", "AccessDenied")] if args.token.endswith(":getRole") else []
 
     monkeypatch.setattr(Aws, "call", denied)
     with pytest.raises(Exception, match="AccessDenied"):

@@ -52,6 +52,20 @@ def test_arguments_reach_the_program_untouched(folders: Mapping[str, str]) -> No
         assert done.returncode == 7
 
 
+def test_drift_is_what_a_preview_of_the_labs_own_stack_finds(folders: Mapping[str, str]) -> None:
+    bin_folder = Path(folders["LAB_CACHE"]) / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "pulumi").write_text("""#!/bin/sh\necho "$PULUMI_BACKEND_URL $@" >&2; echo '{"steps": []}'\n""")
+    (bin_folder / "pulumi").chmod(0o755)
+    done = lab(folders, "drift")
+    assert (done.returncode, done.stdout) == (0, "the cluster is as the stack says\n")
+    (bin_folder / "pulumi").write_text("""#!/bin/sh\necho "$PULUMI_BACKEND_URL $@" >&2; exit 1\n""")
+    failed = lab(folders, "drift", "--json")
+    assert failed.returncode == 1
+    assert f"ended with 1: file://{folders['LAB_STATE']}" in failed.stderr
+    assert "preview --refresh --json --show-sames --non-interactive --stack local" in failed.stderr
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(folders: Mapping[str, str]) -> None:
     done = lab({**folders, "PATH": os.environ["PATH"]}, "up", "--dry-run")
     tools = next(line for line in done.stdout.splitlines() if line.startswith("build into"))

@@ -195,9 +195,9 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
             "passed",
             "1",
             "production",
-            r"was validated against champion 1, and the champion is 2 now; run `mlops validate promoted-",
+            r"was validated when @champion was 1, and @champion is 2 now; run `mlops validate promoted-",
         ),
-        ("passed", None, "production", r"was validated against champion unknown"),
+        ("passed", None, "production", r"was validated when @champion was unknown"),
     ],
 )
 def test_what_was_not_validated_for_a_step_is_refused(
@@ -216,6 +216,18 @@ def test_what_was_not_validated_for_a_step_is_refused(
         model.promote(3, stage)
     assert model.state == before
     assert not model.claims
+
+
+def test_what_passed_against_a_served_version_goes_on_while_the_alias_is_what_it_was_then(model: Made) -> None:
+    model.reach_production(1)
+    for number in (2, 3):
+        model.passes(number, against=9)  # the stack serves it, and nobody promoted it
+        model.client.set_model_version_tag(model.name, str(number), "champion_alias_at_validation", "1")
+    model.promote(2, "staging")
+    model.promote(2, "production")
+    model.promote(3, "staging")
+    with pytest.raises(RefusedError, match="was validated when @champion was 1, and @champion is 2 now"):
+        model.promote(3, "production")
 
 
 @pytest.mark.parametrize(

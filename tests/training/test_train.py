@@ -127,6 +127,19 @@ def test_a_run_ends_with_the_version_that_it_registered(registry: Registry, run:
     assert max(importance, key=lambda name: importance[name]) in {"contract", "tenure", "internet_service"}
 
 
+def test_a_parameter_put_back_is_said_to_train_a_duplicate(registry: Registry, run: Training) -> None:
+    first, other = {"n_estimators": 2, "max_depth": 3}, {"n_estimators": 2, "max_depth": 2}
+    made = {"model": "put-back", "image": "lab.local/training:1", "git_commit": "3f2a9c1"}
+    said = "version 1 was trained with the same parameters, dataset and image; training again gives a duplicate"
+    for parameters in (first, other):
+        assert said not in run(parameters=parameters, **made)[1]
+    for _ in range(2):
+        assert said in run(parameters=first, **made)[1]
+    run(parameters=first, **{**made, "image": "lab.local/training:2"})
+    tags = [version_of(registry, "put-back", number).tags.get("duplicate_of") for number in range(1, 6)]
+    assert tags == [None, None, "1", "1", None]
+
+
 def test_a_version_can_be_traced_to_code_and_data(registry: Registry) -> None:
     made = version_of(registry, MODEL, 1)
     tags = made.tags

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,47 @@ def test_a_version_as_good_as_the_champion_passes_and_the_registry_holds_the_evi
         "contract is One year",
         "contract is Two year",
     }
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """URL of an endpoint that serves version 2, which nobody promoted."""
+
+    class Serves(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("X-Model-Version", str(ALIKE))
+            self.end_headers()
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            del code, size  # silent
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Serves) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_version_that_the_stack_serves_is_the_champion_whatever_the_alias_says(
+    made: Made, endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENDPOINT", endpoint)
+    assert made.command(WORSE) == 3
+    assert "against version 2 on the same 500 rows" in capsys.readouterr().err
+    tags = made.version(WORSE).tags
+    assert (tags["validated_against"], tags["champion_alias_at_validation"]) == ("2", "1")
+
+
+def test_where_no_endpoint_answers_the_alias_says_who_is_the_champion_and_that_is_noted(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENDPOINT", "http://127.0.0.1:1")
+    assert made.command(WORSE) == 3
+    told = capsys.readouterr()
+    assert "against version 1 on the same 500 rows" in told.err
+    assert "http://127.0.0.1:1 does not say which version it serves, so @champion stands for it" in told.out
 
 
 def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(

@@ -4,5 +4,6 @@
 
 - `MLOPS_RECORDING`: a file; each request is appended as one line of JSON (see `Request`).
 - `MLOPS_RECORDING_ORDERS`: JSON, from a resource type or `type::name` to `{"fail": "message"}` or `{"seconds": 5}`,
-  obeyed by create and update outside of previews.
+  obeyed by create and update outside of previews; or to `{"live": {...}}`, the outputs that a read finds, `null` where
+  the resource is gone.
 """

@@ -198,6 +198,9 @@ FUNCTIONS: Final[dict[str, Any]] = {
         "json": '{{"Version": "2012-10-17", "Statement": []}}',
         "minifiedJson": '{{"Version":"2012-10-17","Statement":[]}}',
     },
+    "aws:iam/getRole:getRole": {"id": "{name}", "name": "{name}", "arn": "arn:aws:iam::{account}:role/{name}"},
+    "aws:iam/getPolicy:getPolicy": {"id": "{arn}", "arn": "{arn}"},
+    "aws:s3/getBucket:getBucket": {"id": "{bucket}", "bucket": "{bucket}"},
     "aws:eks/getCluster:getCluster": {
         "id": "{name}",
         "arn": "arn:aws:eks:{region}:{account}:cluster/{name}",

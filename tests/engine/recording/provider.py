@@ -147,9 +147,17 @@ class RecordingProvider:
         return provider_pb2.UpdateResponse(properties=encode({**decode(request.olds), **inputs}))
 
     def read(self, request: provider_pb2.ReadRequest, _call: Call) -> provider_pb2.ReadResponse:
-        """Everything is still as it was made."""
+        """Everything is still as it was made, unless an order says what it is like now."""
         self.recorder.write("read", request.urn, {}, id=request.id)
         inputs, state = decode(request.inputs), decode(request.properties)
+        order = self._order(request.urn)
+        if "live" in order:
+            live: Tree | None = order["live"]
+            if live is None:
+                return provider_pb2.ReadResponse()
+            return provider_pb2.ReadResponse(
+                id=request.id, properties=encode(live), inputs=encode(_pruned(live, inputs))
+            )
         outputs = state or self._outputs(request.urn, request.id, inputs)
         return provider_pb2.ReadResponse(id=request.id, properties=encode(outputs), inputs=encode(inputs))
 
@@ -158,9 +166,12 @@ class RecordingProvider:
         self.recorder.write("delete", request.urn, {}, id=request.id)
         return Empty()
 
-    def _obey(self, urn: str) -> None:
+    def _order(self, urn: str) -> Mapping[str, Any]:
         resource_type, name = _type_of(urn), urn.rpartition("::")[2]
-        order = self.orders.get(f"{resource_type}::{name}") or self.orders.get(resource_type) or {}
+        return self.orders.get(f"{resource_type}::{name}") or self.orders.get(resource_type) or {}
+
+    def _obey(self, urn: str) -> None:
+        order = self._order(urn)
         time.sleep(float(order.get("seconds", 0)))
         if message := order.get("fail"):
             raise RefusalError(str(message))
@@ -185,6 +196,15 @@ class RecordingProvider:
         )
         made_up = {"arn": aws.arn_of(resource_type, identity), "region": aws.REGION, **more}
         return {**made_up, **{key: _merged(made_up.get(key), value) for key, value in inputs.items()}}
+
+
+def _pruned(live: Json, declared: Json) -> Json:
+    """What is live of what was declared, a list as far as the declared one goes: as the `kubernetes` plugin does it."""
+    if is_map(live) and is_map(declared):
+        return {key: _pruned(live[key], declared[key]) for key in declared if key in live}
+    if is_list(live) and is_list(declared):
+        return [_pruned(one, other) for one, other in zip(live, declared, strict=False)]
+    return live
 
 
 def _type_of(urn: str) -> str:

@@ -1,0 +1,90 @@
+"""Report of what differs between a stack and its cluster."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from itertools import groupby
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from runs.cluster import last_line
+from runs.drift import Difference, Json, Object, differences, is_map
+from runs.errors import RunsError
+from training.exit_codes import ExitCode
+
+LONGEST = 60
+"""Characters of a value that are shown: its start and its end."""
+HEADINGS = ("stack", "cluster", "after up --refresh", "changed by (UTC)")
+
+
+def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, str] | None = None) -> int:
+    """Print the differences that the preview finds, and return the exit code: DONE, or REFUSED if there are some.
+
+    Raises:
+        RunsError: the preview failed; the message is the engine's own.
+    """
+    found = differences(_preview(command, environment))
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+    else:
+        show(Console(highlight=False), found)
+    return ExitCode.REFUSED if found else ExitCode.DONE
+
+
+def show(console: Console, found: Sequence[Difference]) -> None:
+    """Print a table with two lines for each field: the path, which is long, and the values below it."""
+    if not found:
+        console.print("the cluster is as the stack says")
+        return
+    console.print(_row(*(Text(heading, "bold") for heading in HEADINGS)))
+    for title, several in groupby(found, key=lambda each: each.object):
+        console.print(Text(title, "bold cyan"))
+        for each in several:
+            console.print(Text(f"  {each.field or 'the whole object'}", overflow="fold"))
+            values = (_shown(value) for value in (each.stack, each.cluster, each.after_up))
+            console.print(_row(*map(Text, (*values, _changed(each)))))
+    console.print(
+        "\n`pulumi up` compares the stack file with its record and sees none of this; `pulumi up --refresh` gives the "
+        "third column."
+    )
+
+
+def _row(*cells: Text) -> Padding:
+    """Columns of the same width in every row."""
+    row = Table.grid(padding=(0, 1), expand=True)
+    for _ in cells:
+        row.add_column(ratio=1, overflow="fold")
+    row.add_row(*cells)
+    return Padding(row, (0, 0, 0, 4))
+
+
+def _shown(value: Json) -> str:
+    if is_map(value) and set(value) == {"name", "value"}:  # a variable, whose name the path has
+        return _shown(value["value"])
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 1]}…{text[-LONGEST // 2 :]}"
+
+
+def _changed(each: Difference) -> str:
+    at = f" {datetime.fromisoformat(each.changed_at):%m-%d %H:%M}" if each.changed_at else ""
+    return f"{each.changed_by}{at}" or "not known"
+
+
+def _preview(command: Sequence[str], environment: Mapping[str, str] | None) -> Object:
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise RunsError("pulumi is not on PATH; install it") from missing
+    try:
+        preview: Object = json.loads(done.stdout)
+    except ValueError:
+        raise RunsError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}") from None
+    if done.returncode:
+        errors = [each["message"].strip() for each in preview.get("diagnostics", []) if each["severity"] == "error"]
+        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` ended with {done.returncode}")
+    return preview
