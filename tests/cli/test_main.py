@@ -19,7 +19,7 @@ COMMANDS = [
     "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client", "lab",
 ]  # fmt: skip
 LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env"]
-HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "sklearn", "yaml"]
+HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "rich", "sklearn", "yaml"]
 
 
 @pytest.fixture
