@@ -20,7 +20,7 @@ COMMANDS = [
     "infra-diff", "lab",
 ]  # fmt: skip
 LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env", "drift"]
-HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "sklearn", "yaml"]
+HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "rich", "sklearn", "yaml"]
 
 
 @pytest.fixture
