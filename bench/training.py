@@ -43,6 +43,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
 from training import train
+from training.failure import Failure
 from training.project import Rows
 from training.projects import churn
 
@@ -153,14 +154,14 @@ def _rows(known: pd.DataFrame) -> Rows:
 def wrapped(file: Path, trees: int) -> Mapping[str, float]:
     """The whole run."""
     with contextlib.redirect_stdout(io.StringIO()) as log:
-        code = train.main(
+        ended = train.attempt(
             project="churn",
             dataset=str(file),
             model="bench",
             parameters=json.dumps({"n_estimators": trees}),
             work_folder=str(file.parent / "work"),
         )
-    if code:
+    if isinstance(ended, Failure):
         sys.exit(log.getvalue())
     (accuracy,) = re.findall(r"unseen rows: accuracy ([\d.]+)", log.getvalue())
     return {"accuracy": float(accuracy)}

@@ -2,8 +2,8 @@
 
 
 class EndpointError(Exception):
-    """One line for a person: what the endpoint or the way to it did, and the way out. The command ends with 1."""
+    """One line for a person: what the endpoint or the way to it did, and the way out. The command exits with FAILED."""
 
 
 class InputError(Exception):
-    """One line, or one for each problem, about what was given. The command ends with 2."""
+    """One line, or one for each problem, about what was given. The command exits with BAD_INPUT."""

@@ -100,7 +100,7 @@ def fit(table: Table, takes: Takes, keep: Sequence[str]) -> Fit:
         if len(places) != len(takes.columns):
             raise InputError(
                 f"{table.path} has {len(places)} columns, and {takes.title} takes {len(takes.columns)}, known by their "
-                "order alone; take out those that are too many, or keep them unsent with KEEP=NAME,..."
+                "order alone; take out those that are too many, or keep them unsent with --keep NAME,..."
             )
         return Fit(table=table, takes=takes, sent=takes.columns, places=places)
     sent = [column for column in takes.columns if column.name in there]
@@ -130,17 +130,17 @@ def names_in(keep: str) -> Sequence[str]:
         ((*names,),) = csv.reader([keep], strict=True)
     except (csv.Error, ValueError) as error:
         raise InputError(
-            f"KEEP={keep} is no line of CSV ({error}); write commas between names, and a name that holds a comma or a "
-            "double quote in double quotes, with its own double quotes doubled"
+            f"--keep {keep} is no line of CSV ({error}); write commas between names, and a name that holds a comma or "
+            "a double quote in double quotes, with its own double quotes doubled"
         ) from None
     return names
 
 
 def _keeping(names: Sequence[str]) -> str:
-    """What is typed after `make predict`: quoted for CSV, for make, which reads `$`, and for the shell."""
+    """Return the option that keeps the columns, quoted for CSV and for the shell."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(names)
-    return f"KEEP={shlex.quote(line.getvalue().replace('$', '$$'))}"
+    return f"--keep={shlex.quote(line.getvalue())}"
 
 
 def _shown(names: Sequence[str]) -> str:

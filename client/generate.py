@@ -20,7 +20,7 @@ ABOUT: Mapping[Kind, str] = {"time": "ISO 8601", "bytes": "base64"}
 PLAIN = re.compile(r"(?!__)[a-z_][a-z0-9_]*")
 TAKEN = frozenset(TYPES.values())
 FILE = '''\
-"""Asks {title}. Made by `client generate`: make it again for another version, and do not edit it."""
+"""Asks {title}. Made by `mlops client`: make it again for another version, and do not edit it."""
 
 import os
 from collections.abc import Sequence

@@ -76,7 +76,9 @@ def journal(path: Path, about: Mapping[str, object]) -> Generator[Journal]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{path} is being written by another client; wait for it, or name another OUT") from None
+            raise InputError(
+                f"{path} is being written by another client; wait for it, or name another file with --out"
+            ) from None
         made, head = Journal(file=file), json.dumps(about, sort_keys=True) + "\n"
         end = made.read_back() if file.readline() == head else 0
         file.truncate(end)

@@ -43,7 +43,7 @@ def opened(path: Path) -> Table:
             start = file.read(4)
         table = _Parquet(path) if start == b"PAR1" else _Csv(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; write FILE=path of a CSV or Parquet file") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a CSV or Parquet file") from None
     twice = sorted({name for name in table.names if table.names.count(name) > 1})
     if twice:
         raise InputError(f"{path} has more than one column {', '.join(twice)}; rename all but one, or take them out")

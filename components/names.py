@@ -18,9 +18,9 @@ VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 TRACKING_UI = "mlops/tracking-ui"
 """Annotation of a training job's template: where people reach MLflow."""
 PARAMETERS = "PARAMETERS"
-"""Variable of the training container: JSON of what the model's code takes; `make train` writes it anew."""
+"""Variable of the training container: JSON of what the model's code takes; `mlops train` writes it anew."""
 REQUESTER = "REQUESTER"
-"""Another: who asked for the run; `make train` sets it."""
+"""Another: who asked for the run; `mlops train` sets it."""
 
 
 def validation(training: str) -> str:

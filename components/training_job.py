@@ -39,13 +39,13 @@ class TrainingJobArgs(TrainingContainerArgs):
 class TrainingJob(pulumi.ComponentResource):
     """A CronJob of the training job's name, which every run is made from; and, without a schedule, a first run.
 
-    Without a schedule the CronJob is suspended: `make train` makes Jobs from it. The first run is a Job that
+    Without a schedule the CronJob is suspended: `mlops train` makes Jobs from it. The first run is a Job that
     `pulumi up` starts and does not wait for. Any change makes a new one and removes the old one, running or done; no
     change leaves it be, so a model is not trained twice. It has no time to live for the same reason: Pulumi would make
     a Job again that cleaned itself up.
 
     A second CronJob, `<name>-validation`, looks for versions that a run has registered, and says in the registry which
-    of them may go forward. Where that is not enabled it is suspended: `make validate` makes Jobs from it.
+    of them may go forward. Where that is not enabled it is suspended: `mlops validate` makes Jobs from it.
     """
 
     template_name: Output[str]

@@ -21,7 +21,7 @@ class Schedule:
 
 
 NEVER = Schedule(cron="0 0 1 1 *", time_zone="Etc/UTC", suspend=True, keep_succeeded=10, keep_failed=10)
-"""Of a training job without a schedule: its CronJob is only the template that `make train` makes Jobs from."""
+"""Of a training job without a schedule: its CronJob is only the template that `mlops train` makes Jobs from."""
 
 
 def cron_job(schedule: Schedule, template: k8s.batch.v1.JobTemplateSpecArgsDict) -> k8s.batch.v1.CronJobSpecArgsDict:

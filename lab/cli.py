@@ -1,29 +1,37 @@
-"""The command line of the lab. Imports wait for the command that needs them, so that `lab --help` is quick."""
+"""Commands of the lab: `mlops lab`, or `lab` for short. Each imports what it needs when it runs."""
 
-import errno
 import os
 import shlex
 import shutil
-import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from lab import paths
-from lab.errors import LabError
+from lab.errors import InterruptedLabError, LabError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def examples(*lines: str) -> str:
+    """Return the examples of a command as the last part of its help, one line each."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 @app.callback()
 def root() -> None:
-    """A real Kubernetes cluster and a real Pulumi engine on this machine."""
+    """Run a Kubernetes cluster and a Pulumi engine on this machine."""
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "mlops lab up",
+        "mlops lab up --dry-run",
+        "mlops lab up --context my-cluster --registry registry.example.com/mlops",
+    )
+)
 def up(
     *,
     cluster_only: Annotated[bool, typer.Option(help="Stop when the cluster runs; deploy nothing.")] = False,
@@ -32,7 +40,10 @@ def up(
     mlflow_port: Annotated[int | None, typer.Option(help="Port of 127.0.0.1 for MLflow; 5000 unless told.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; do nothing.")] = False,
 ) -> None:
-    """From nothing, or from any broken state, to a running cluster and a served prediction."""
+    """Start the cluster, and deploy the platform up to a served prediction.
+
+    The command goes on from any state: from nothing, after an interruption, or with a broken cluster.
+    """
     from rich.console import Console
 
     with _interruptible():
@@ -52,16 +63,16 @@ def up(
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Ctrl-C is a sentence; left alone, typer would end without a word."""
+    """Ctrl-C becomes a line that says how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        raise LabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
+        raise InterruptedLabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab down", "mlops lab down --wipe"))
 def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster, stacks, secrets.")] = False) -> None:
-    """Stop everything; nothing but files is left on this machine."""
+    """Stop the cluster and all that runs in it; its files stay."""
     from rich.console import Console
 
     from lab.cluster import operate
@@ -71,23 +82,23 @@ def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster
     console.print("nothing of the lab runs" + (", and its state is gone" if wipe else "; its state stays"))
 
 
-@app.command()
-def status() -> None:
-    """What runs, since when and with how much memory; where to reach it."""
+@app.command(epilog=examples("mlops lab status", "mlops lab status --json"))
+def status(*, json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False) -> None:
+    """Show what runs, with how much memory, and where to reach it."""
     from rich.console import Console
 
     from lab.cluster.status import show
 
-    show(Console())
+    show(Console(), json=json)
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab logs", "mlops lab logs kubelet", "mlops lab logs kubelet --follow"))
 def logs(
     name: Annotated[str | None, typer.Argument(help="A process; without it, the list of all.")] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the process writes.")] = False,
 ) -> None:
-    """What a process of the cluster wrote."""
+    """Show the log of a process of the cluster, or the list of all logs."""
     if name is None:
         for path in sorted(paths.logs().glob("*.log")):
             print(f"{path.stem:26} {path.stat().st_size / 1024:>8.0f} KiB  {path}")
@@ -100,9 +111,9 @@ def logs(
     os.execvp(arguments[0], arguments)
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab tools", "mlops lab tools --only engine"))
 def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a group; may be repeated.")] = None) -> None:
-    """Get the programs that the lab runs: from PATH, from apt-get, or built."""
+    """Find, install or build the programs that the lab runs."""
     from rich.console import Console
 
     from lab.tools.install import install, install_packages
@@ -113,11 +124,11 @@ def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a gro
     install(console, only or ())
 
 
-@app.command()
+@app.command(epilog=examples('eval "$(mlops lab env)"', 'eval "$(mlops lab env --stores)"'))
 def env(
     *, stores: Annotated[bool, typer.Option(help="Where MLflow and the artifact store are, with its keys.")] = False
 ) -> None:
-    """Print the lab's environment for a shell: eval "$(lab env)"."""
+    """Print the lab's environment for a shell."""
     from lab import stores as lab_stores
     from lab.engine import engine_environment
 
@@ -128,19 +139,19 @@ def env(
 
 @app.command(add_help_option=False)
 def kubectl() -> None:
-    """Run kubectl on the lab's cluster; all arguments are its own."""
-    _become("kubectl")
+    """Run kubectl on the lab's cluster, with all arguments."""
+    become("kubectl", [])
 
 
 @app.command(add_help_option=False)
 def pulumi() -> None:
-    """Run the Pulumi engine with the lab's state; all arguments are its own."""
-    _become("pulumi")
+    """Run Pulumi with the lab's state, with all arguments."""
+    become("pulumi", [])
 
 
-@app.command()
+@app.command(epilog=examples("mlops lab drift", "mlops lab drift --json"))
 def drift(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full.")] = False) -> None:
-    """What differs between the stack and the cluster, and who changed it. 0: nothing; 3: something."""
+    """Show what differs between the stack and the cluster, and who changed it. Exit code 3: something differs."""
     from lab.engine import engine_environment
     from lab.recovery import STACK, engine_arguments
     from runs import infra_diff
@@ -163,28 +174,12 @@ def _found(program: str, environment: Mapping[str, str]) -> str:
     return found
 
 
-def _become(program: str) -> None:
-    """Replaces this process; the arguments come from the shell untouched, `--` and `--help` included."""
+def become(program: str, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by a program of the lab. It gets the arguments untouched, `--` and `--help` included."""
     from lab.engine import engine_environment
     from lab.recovery import engine_arguments
 
     environment = engine_environment()
     found = _found(program, environment)
-    arguments = engine_arguments(sys.argv[2:]) if program == "pulumi" else sys.argv[2:]
-    os.execve(found, [program, *arguments], environment)
-
-
-def main() -> None:
-    """Entry point of `lab`."""
-    try:
-        if sys.argv[1:2] in (["kubectl"], ["pulumi"]):
-            _become(sys.argv[1])
-        app(prog_name=Path(sys.argv[0]).name)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print(f"lab: the disk is full ({error.filename or paths.cache()}); make room and try again", file=sys.stderr)
-        sys.exit(1)
+    given = engine_arguments(arguments) if program == "pulumi" else arguments
+    os.execve(found, [program, *given], environment)

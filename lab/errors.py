@@ -2,4 +2,8 @@
 
 
 class LabError(Exception):
-    """One line for a person: value, rule, reason, way out. The command line prints it and ends with 1, no traceback."""
+    """One line for a person: value, rule, reason, way out. The command prints it and exits with FAILED."""
+
+
+class InterruptedLabError(LabError):
+    """The user pressed Ctrl-C. The command prints the line and exits with INTERRUPTED."""

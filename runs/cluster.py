@@ -19,9 +19,12 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """The namespace of training Jobs in the cluster of `context`; None is the kubeconfig's current one."""
+    """Access to one cluster through kubectl, in the namespace of training Jobs where no other is named."""
 
     context: str | None = None
+    """Context of the kubeconfig; None is the current one."""
+    environment: Mapping[str, str] | None = None
+    """Environment variables of kubectl; None is the environment of this process."""
 
     def items(self, kinds: str, selector: str) -> list[Object]:
         """The objects of these kinds that the labels select."""
@@ -45,13 +48,13 @@ class Cluster:
     def log(self, pod: str, *, since: str | None = None) -> subprocess.Popen[str]:
         """Writes each line of a pod with its time, as it comes, and ends when the pod does; not 0 if it had to stop."""
         more = ["--since-time", since] if since else []
-        return _start(self._command("logs", pod, "--follow", "--timestamps", *more), errors=subprocess.PIPE)
+        return self._start(self._command("logs", pod, "--follow", "--timestamps", *more), errors=subprocess.PIPE)
 
     @contextmanager
     def forwarded(self, namespace: str, service: str, port: int) -> Generator[str]:
         """`http://127.0.0.1:<free port>`, which leads to a pod of the Service until the block or the pod ends."""
         command = self._command("port-forward", f"service/{service}", f":{port}", namespace=namespace)
-        with _start(command, errors=subprocess.STDOUT) as tunnel:
+        with self._start(command, errors=subprocess.STDOUT) as tunnel:
             try:
                 said = ""
                 for line in tunnel.stdout or ():
@@ -70,21 +73,23 @@ class Cluster:
     def _answer(self, *arguments: str, given: str = "") -> str:
         command = self._command(*arguments)
         try:
-            done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, env=self.environment, input=given, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError as missing:
             raise RunsError(NO_KUBECTL) from missing
         if done.returncode:
             raise ClusterError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}")
         return done.stdout
 
-
-def _start(command: Sequence[str], *, errors: int) -> subprocess.Popen[str]:
-    try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace"
-        )
-    except FileNotFoundError as missing:
-        raise RunsError(NO_KUBECTL) from missing
+    def _start(self, command: Sequence[str], *, errors: int) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(
+                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                text=True, errors="replace",
+            )  # fmt: skip
+        except FileNotFoundError as missing:
+            raise RunsError(NO_KUBECTL) from missing
 
 
 def last_line(text: str) -> str:

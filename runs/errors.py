@@ -2,11 +2,11 @@
 
 
 class RunsError(Exception):
-    """One line for a person: value, rule, reason, way out. The command line prints it and ends with 1, no traceback."""
+    """One line for a person: value, rule, reason, way out. The command prints it and exits with FAILED."""
 
 
 class RefusedError(RunsError):
-    """What was asked for is wrong, and nothing was made; the command line ends with 2."""
+    """What was asked for is wrong, and nothing was made. The command exits with BAD_INPUT."""
 
 
 class ClusterError(RunsError):

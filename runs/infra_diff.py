@@ -1,4 +1,4 @@
-"""The command `infra-diff`: a report of what differs between a stack and its cluster."""
+"""Report of what differs between a stack and its cluster."""
 
 import json
 import subprocess
@@ -6,39 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from runs.cluster import last_line
-from runs.drift import PREVIEW, Difference, Json, Object, differences, is_map
+from runs.drift import Difference, Json, Object, differences, is_map
 from runs.errors import RunsError
+from training.exit_codes import ExitCode
 
-DIFFERS = 3
-"""Exit code where the cluster is not as the stack says."""
 LONGEST = 60
 """Characters of a value that are shown: its start and its end."""
 HEADINGS = ("stack", "cluster", "after up --refresh", "changed by (UTC)")
 
 
-def infra_diff(
-    *,
-    stack: Annotated[
-        str | None, typer.Option(help="The stack; the selected one unless told.", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full length.")] = False,
-) -> None:
-    """Print what differs between the stack and its cluster, and who changed it. 0: nothing; 3: something."""
-    chosen = ["--stack", stack] if stack else []
-    raise typer.Exit(report(["pulumi", *PREVIEW, *chosen], as_json=as_json))
-
-
 def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, str] | None = None) -> int:
-    """Print the differences that the preview finds, and return the exit code: 0, or DIFFERS.
+    """Print the differences that the preview finds, and return the exit code: DONE, or REFUSED if there are some.
 
     Raises:
         RunsError: the preview failed; the message is the engine's own.
@@ -48,7 +33,7 @@ def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, s
         print(json.dumps([asdict(each) for each in found], indent=1))
     else:
         show(Console(highlight=False), found)
-    return DIFFERS if found else 0
+    return ExitCode.REFUSED if found else ExitCode.DONE
 
 
 def show(console: Console, found: Sequence[Difference]) -> None:

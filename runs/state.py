@@ -9,12 +9,12 @@ from typing import Any, Literal, cast
 from components import names
 from runs.cluster import Cluster, Object
 from runs.declared import GIVEN, selector
+from training.exit_codes import ExitCode
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 INDEX = "batch.kubernetes.io/job-completion-index"
-FINAL = (2, 3)
-"""What our code exits with when another attempt would end the same way: bad input, refused."""
-REFUSED = 3
+FINAL = (ExitCode.BAD_INPUT, ExitCode.REFUSED)
+"""Exit codes of our containers after which another attempt would end in the same way."""
 
 Status = Literal["Waiting", "Pending", "Running", "Succeeded", "Failed"]
 
@@ -168,7 +168,7 @@ class Run:
         """0 when it succeeded; where another try would end the same way, what it ended with; else 1."""
         if self.status == "Succeeded":
             return 0
-        return next((pod.exit_code for pod in self.pods if pod.exit_code in FINAL), 1)
+        return next((code for pod in self.pods if (code := pod.exit_code) in FINAL and code), ExitCode.FAILED)
 
     @property
     def started(self) -> datetime:

@@ -1,7 +1,6 @@
 """Values of parameters as they are written on a command line."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from runs.errors import RefusedError
@@ -9,11 +8,10 @@ from runs.errors import RefusedError
 Value = str | float | bool
 
 TRUTH = {"true": True, "false": False}
-MAKE_WORD = re.compile(r"(?:\\\s|\S)+")
 
 
 def pairs(words: Sequence[str]) -> Mapping[str, str]:
-    """`NAME=value` by name. RefusedError for what is no such pair, or there twice."""
+    """Return the values of `NAME=value` words by name. RefusedError for another word, or a name that comes twice."""
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -23,13 +21,6 @@ def pairs(words: Sequence[str]) -> Mapping[str, str]:
             raise RefusedError(f"{name} is given twice, {found[name]} and {value}; give it once")
         found[name] = value
     return found
-
-
-def of_make(flags: str) -> Sequence[str]:
-    """The `NAME=value` words of make's command line, from MAKEFLAGS, where blanks have a backslash before them."""
-    _, _, written = f" {flags}".partition(" -- ")
-    # Make doubles each dollar that it hands on, and a user writes one as two.
-    return [re.sub(r"\\(\s)", r"\1", word).replace("$$$$", "$") for word in MAKE_WORD.findall(written)]
 
 
 def parse(name: str, text: str, declared: Value) -> Value:

@@ -1,7 +1,4 @@
-"""How a command of the registry ends: one sentence as its last line, and a code that a script can tell apart.
-
-0: done. 2: what was asked for does not exist or cannot be read. 3: the rules refuse it. 1: anything else.
-"""
+"""How a command of the registry ends: one sentence as its last line, and an exit code (training/exit_codes.py)."""
 
 import argparse
 import contextlib
@@ -21,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from training.claim import BusyError
 from training.data import DataError, StoreError
+from training.exit_codes import ExitCode
 from training.output import outlive_the_reader
 from training.project import ProjectError
 from training.settings import SettingsError
@@ -29,7 +27,6 @@ from training.tracking import TrackingError, reason
 from training.versions import UnknownError
 
 LOG = logging.getLogger(__name__)
-DONE, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
 
 
 class BadInputError(Exception):
@@ -49,16 +46,16 @@ def run(command: Callable[[], str], *, leave: Path | None = None) -> int:
     """
     outlive_the_reader()
     try:
-        code, sentence = DONE, command()
+        code, sentence = ExitCode.DONE, command()
     except Exception as error:
         code, sentence = explain(error)
         if not sentence:
             LOG.exception("a defect:")
             sentence = f"unexpected {type(error).__name__}: {reason(error)}; the traceback is above"
     except KeyboardInterrupt:
-        code, sentence = FAILED, "interrupted; run the same command again and it goes on from here"
+        code, sentence = ExitCode.FAILED, "interrupted; run the same command again and it goes on from here"
     if sentence:
-        print(sentence, file=sys.stdout if code == DONE else sys.stderr, flush=True)
+        print(sentence, file=sys.stdout if code == ExitCode.DONE else sys.stderr, flush=True)
     if leave and leave.exists():
         with contextlib.suppress(OSError):
             leave.write_text(sentence)
@@ -98,15 +95,15 @@ def answer_soon() -> None:
     cast("_Setting", MLFLOW_HTTP_REQUEST_MAX_RETRIES).set(1)
 
 
-ENDINGS: Mapping[int, tuple[type[Exception], ...]] = {
-    BAD_INPUT: (BadInputError, UnknownError, DataError, ProjectError, SettingsError),
-    REFUSED: (RefusedError,),
-    FAILED: (BusyError, FailedError, StoreError, TrackingError),
+ENDINGS: Mapping[ExitCode, tuple[type[Exception], ...]] = {
+    ExitCode.BAD_INPUT: (BadInputError, UnknownError, DataError, ProjectError, SettingsError),
+    ExitCode.REFUSED: (RefusedError,),
+    ExitCode.FAILED: (BusyError, FailedError, StoreError, TrackingError),
 }
 """The errors whose message is the sentence."""
 
 
-def explain(error: Exception) -> tuple[int, str]:
+def explain(error: Exception) -> tuple[ExitCode, str]:
     """Exit code and sentence; no sentence where the error is a defect of ours."""
     for code, kinds in ENDINGS.items():
         if isinstance(error, kinds):
@@ -120,4 +117,4 @@ def explain(error: Exception) -> tuple[int, str]:
             said = f"no space left while writing {error.filename or tempfile.gettempdir()}; make room"
         case _:
             said = ""
-    return FAILED, said
+    return ExitCode.FAILED, said

@@ -1,29 +1,22 @@
-"""Moves a version of a model forward, or the champion back: `python -m training.promote MODEL VERSION STAGE`.
+"""Moves a version of a model forward, or the champion back. `mlops promote` and `mlops rollback` call it.
 
     none -> staging (@challenger) -> production (@champion) -> archived
 
 Staging takes a version that passed its validation, production one that passed it against the present champion. The
-champion that was is @previous, and `python -m training.promote MODEL --rollback` makes it the champion again. Killed
-at any point, the next promotion of the model finishes what was begun. Exit code 0: it stands there. 2: there is no such
-model, version or stage. 3: the rules refuse it. 1: anything else; run it again.
+champion that was is @previous, and a rollback makes it the champion again. Killed at any point, the next promotion of
+the model finishes what was begun.
 """
 
-import argparse
-import getpass
 import json
-import os
-import shlex
-import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from training import claim as claims
-from training import copies, ending, revision, stages, versions
+from training import stages, versions
 from training.claim import Claim, Deadline
-from training.ending import BadInputError, FailedError
-from training.stages import CHAMPION, PREVIOUS, Stage, Step
+from training.ending import FailedError
+from training.stages import Stage, Step
 from training.versions import Client
 
 LONGEST = 300
@@ -50,13 +43,6 @@ class Request:
         kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": self.by, "commit": self.commit}
         why = "; ".join(filter(None, ["" if self.version else "rollback", self.why]))
         return json.dumps(kept | {"why": why}, ensure_ascii=False)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns the exit code."""
-    parser = _parser()
-    asked = parser.parse_args(arguments)
-    return ending.run(lambda: _run(asked))
 
 
 def promote(client: Client, request: Request, holder: claims.Holder | None = None) -> list[str]:
@@ -123,105 +109,3 @@ def _make(client: Client, model: str, step: Step) -> None:
             client.set_model_version_tag(model, version, step.key, step.value)
         case "untag":
             client.delete_model_version_tag(model, version, step.key)
-
-
-def _run(asked: argparse.Namespace) -> str:
-    request = _request(asked)
-    ending.answer_soon()
-    client = versions.connect(asked.tracking_uri)
-    versions.standing(client, request.model, request.version)
-    if asked.copy_to:
-        return _run_elsewhere(client, request, asked)
-    return _promoted(client, request, dry_run=asked.dry_run)
-
-
-def _run_elsewhere(client: Client, request: Request, asked: argparse.Namespace) -> str:
-    if request.version is None:
-        raise BadInputError(
-            "--copy-to and --rollback do not go together: a rollback moves no version to another registry"
-        )
-    if asked.copy_to == asked.tracking_uri:
-        raise BadInputError(f"--copy-to {asked.copy_to} is the registry that has the version; give the other one")
-    if asked.dry_run:
-        return f"{request.model} version {request.version} would be copied to {asked.copy_to}, to {request.stage} there"
-    number = copies.copy(client, asked.tracking_uri, asked.copy_to, request.model, request.version)
-    print(f"{request.model} version {request.version} is version {number} at {asked.copy_to}")
-    return _promoted(versions.connect(asked.copy_to), replace(request, version=number), dry_run=False)
-
-
-def _promoted(client: Client, request: Request, *, dry_run: bool) -> str:
-    if dry_run:
-        for other in claims.standing(client, request.model):
-            print(f"pending: {other}")
-        lines = [str(step) for step in plan(client, request)]
-    else:
-        lines = promote(client, request)
-    for line in lines:
-        print(line)
-    if dry_run:
-        return f"{request.model}: {request} would take {len(lines)} steps; nothing was done"
-    return _conclusion(client, request)
-
-
-def _conclusion(client: Client, request: Request) -> str:
-    now = versions.standing(client, request.model, request.version)
-    champion = f"@{CHAMPION} is version {now.champion}" if now.champion else f"there is no @{CHAMPION}"
-    back = now.aliases.get(PREVIOUS)
-    way_back = f"; `make rollback MODEL={shlex.quote(request.model)}` makes version {back} the champion" if back else ""
-    if request.version is None:
-        return f"{request.model}: {champion} again"
-    return f"{request.model} version {request.version} stands at {now.stage}; {champion}{way_back}"
-
-
-def _request(asked: argparse.Namespace) -> Request:
-    if asked.rollback == (asked.version is not None):
-        raise BadInputError(
-            "give VERSION and STAGE, or roll back; "
-            "write make promote MODEL=churn-predictor VERSION=7 STAGE=staging, or make rollback MODEL=churn-predictor"
-        )
-    if asked.version is not None and asked.stage is None:
-        raise BadInputError(f"give a STAGE after the version: {', '.join(Stage)}")
-    if len(asked.why) > LONGEST:
-        raise BadInputError(f"--why has {len(asked.why)} characters; write at most {LONGEST}")
-    return Request(
-        model=asked.model,
-        version=asked.version,
-        stage=asked.stage or Stage.NONE,
-        by=asked.by[:60],
-        commit=asked.commit or revision.head(),
-        why=asked.why,
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ending.parser("promote", "Move a version of a model to a stage, or the champion back to the previous one.")
-    parser.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
-    parser.add_argument("version", metavar="VERSION", nargs="?", type=ending.number, help="the version's number")
-    parser.add_argument("stage", metavar="STAGE", nargs="?", type=_stage, help=" -> ".join(Stage))
-    parser.add_argument("--rollback", action="store_true", help="make @previous the champion again")
-    parser.add_argument("--copy-to", metavar="URI", help="copy the version to this MLflow, and promote it there")
-    parser.add_argument("--why", default="", help="the reason, for the record")
-    parser.add_argument(
-        "--by", default=_who(), help="who promotes, for the record; the user of this machine unless told"
-    )
-    parser.add_argument("--commit", help="commit for the record; that of the checkout unless told")
-    parser.add_argument("--dry-run", action="store_true", help="print the steps and make none")
-    return parser
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"  # a container's user has no name
-
-
-def _stage(text: str) -> Stage:
-    try:
-        return Stage(text.lower())
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no stage: write {', '.join(Stage)}") from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

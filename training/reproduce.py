@@ -1,18 +1,13 @@
-"""Trains a version again and compares: `python -m training.reproduce MODEL VERSION`, in a checkout with git.
+"""Trains a version again and compares the two, in a checkout with git. `mlops reproduce` calls it.
 
 The code is that of the recorded commit, in a worktree of its own; the data must have the recorded digest, and the
-parameters are the recorded ones. Nothing is registered: the run goes to an MLflow that is gone afterwards. Exit code 0:
-metrics and predictions are the same. 3: they are not, or the data changed. 2: the version says too little about itself.
-1: anything else.
+parameters are the recorded ones. Nothing is registered: the run goes to an MLflow that is gone afterwards.
 """
 
-import argparse
 import json
-import logging
 import subprocess
 import sys
-import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +15,8 @@ from pathlib import Path
 import numpy as np
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
-from rich.console import Console
-from rich.table import Table
 
-from training import candidate, data, ending, locations, project, skew, source, split, versions
+from training import candidate, data, locations, project, source, split, versions
 from training.candidate import Candidate
 from training.ending import BadInputError, FailedError
 from training.metrics import NAMES, measure, predict
@@ -62,13 +55,6 @@ class Comparison:
         """Nobody could tell the two apart."""
         metrics = all(abs(self.recorded[name] - self.again[name]) < SAME for name in NAMES)
         return metrics and not self.other_labels and self.largest < SAME
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns the exit code."""
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    asked = _parser().parse_args(arguments)
-    return ending.run(lambda: _run(asked))
 
 
 def recipe(client: Client, version: ModelVersion, dataset: str = "") -> Recipe:
@@ -133,52 +119,14 @@ def compare(made: Recipe, recorded: Candidate, again: Candidate) -> Comparison:
     )
 
 
-def _run(asked: argparse.Namespace) -> str:
-    client = versions.connect(asked.tracking_uri)
-    version = versions.version(client, asked.model, asked.version)
-    made = recipe(client, version, asked.dataset)
-    title, console = f"{asked.model} version {asked.version}", Console(highlight=False)
-    for name, value in vars(made).items():
-        console.print(
-            f"{name:10} {value if isinstance(value, str) else json.dumps(value)}", markup=False, soft_wrap=True
-        )
-    if made.commit.endswith("-dirty"):
-        console.print("note: it was trained with changes that no commit holds; the commit itself is trained again")
-    _same_data(made)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "recorded").mkdir()
-        recorded = candidate.fetch(client, asked.tracking_uri, version, Path(folder) / "recorded")
-        for difference in skew.differences(recorded.requirements):
-            console.print(f"note: {difference}", markup=False)
-        found = compare(made, recorded, train_again(made, f"sqlite:///{folder}/mlflow.db", Path(folder)))
-    console.print(_table(found))
-    if found.is_same:
-        return f"{title} is reproduced: metrics and all {found.rows} predictions are the same"
-    raise RefusedError(
-        f"{title} is not reproduced: {found.other_labels} of {found.rows} labels differ, probabilities by up to "
-        f"{found.largest:.2g}; look at the packages and the commit noted above"
-    )
-
-
-def _table(found: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "recorded", "again", "difference"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name in NAMES:
-        one, other = found.recorded[name], found.again[name]
-        table.add_row(name, f"{one:.6f}", f"{other:.6f}", f"{abs(one - other):.2g}")
-    table.add_row("other labels", "", f"of {found.rows}", str(found.other_labels))
-    table.add_row("probabilities", "", "at most", f"{found.largest:.2g}")
-    return table
-
-
 def _parameters(name: str, run: Run) -> dict[str, str]:
     """The project's own among all that the run recorded."""
     known = project.load(name).parameters.model_fields
     return {key: value for key, value in run.data.params.items() if key in known}
 
 
-def _same_data(made: Recipe) -> None:
+def check_data(made: Recipe) -> None:
+    """Raise RefusedError if the dataset no longer has the recorded digest."""
     with source.stream(made.dataset) as stream:
         while stream.read(source.BLOCK):
             pass
@@ -213,15 +161,3 @@ def _git(*arguments: str) -> None:
 def _absolute(uri: str) -> str:
     where = locations.parse(uri)
     return str(where.resolve()) if isinstance(where, Path) else uri
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ending.parser("reproduce", "Train a version again from its recorded commit, data and parameters; compare.")
-    parser.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
-    parser.add_argument("version", metavar="VERSION", type=ending.number, help="the version's number")
-    parser.add_argument("--dataset", default="", metavar="URI", help="where the data lies now, if it was moved")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

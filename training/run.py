@@ -22,8 +22,9 @@ from mlflow.exceptions import MlflowException
 from training import data, duplicates, project, split, sweep, tracking, versions
 from training.digest import MODEL_DIGEST
 from training.evaluation import Evaluation, evaluate
+from training.exit_codes import ExitCode
 from training.extras import Extras
-from training.failure import BAD_INPUT, Failure, StoppedError
+from training.failure import Failure, StoppedError
 from training.project import Parameters, Project, ProjectError
 from training.settings import Settings, SettingsError, SweepPlan
 
@@ -44,7 +45,7 @@ def train(settings: Settings) -> int | None:
     except Exception as error:
         failure = explain(error)
         plan = settings.sweep
-        if plan and (failure.code == BAD_INPUT or settings.index_failures >= plan.retries):
+        if plan and (failure.code == ExitCode.BAD_INPUT or settings.index_failures >= plan.retries):
             _give_up(settings, plan, failure.sentence)
         raise
 
@@ -214,23 +215,27 @@ def explain(error: Exception) -> Failure:
     """What a failed run leaves behind."""
     match error:
         case SettingsError() | ProjectError() | data.DataError():
-            return Failure(BAD_INPUT, str(error))
+            return Failure(ExitCode.BAD_INPUT, str(error))
         case data.StoreError() | tracking.TrackingError() | StoppedError():
-            return Failure(1, str(error))
+            return Failure(error.code if isinstance(error, StoppedError) else ExitCode.FAILED, str(error))
         case MlflowException():
             return Failure(
-                1, f"MLflow refused, or went away: {tracking.reason(error)}; see its log, then start the job again"
+                ExitCode.FAILED,
+                f"MLflow refused, or went away: {tracking.reason(error)}; see its log, then start the job again",
             )
         case Boto3Error() | BotoCoreError() | ClientError():
             return Failure(
-                1, f"the artifact store failed: {tracking.reason(error)}; check MLFLOW_S3_ENDPOINT_URL and the bucket"
+                ExitCode.FAILED,
+                f"the artifact store failed: {tracking.reason(error)}; check MLFLOW_S3_ENDPOINT_URL and the bucket",
             )
         case OSError(errno=errno.ENOSPC):
             where = error.filename or tempfile.gettempdir()
-            return Failure(1, f"no space left while writing {where}; give the job more ephemeral storage")
+            return Failure(ExitCode.FAILED, f"no space left while writing {where}; give the job more ephemeral storage")
         case _:
             return Failure(
-                1, f"unexpected {type(error).__name__}: {tracking.reason(error)}; the traceback is above", defect=True
+                ExitCode.FAILED,
+                f"unexpected {type(error).__name__}: {tracking.reason(error)}; the traceback is above",
+                defect=True,
             )
 
 

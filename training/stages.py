@@ -159,7 +159,7 @@ def _check(standing: Standing, stage: Stage) -> None:
         )
     if stage not in (Stage.STAGING, Stage.PRODUCTION):
         return
-    validate = f"make validate MODEL={shlex.quote(standing.model)} VERSION={version}"
+    validate = f"mlops validate {shlex.quote(standing.model)} {version}"
     status = tags.get(VALIDATION_STATUS, "")
     if status != PASSED:
         raise RefusedError(

@@ -13,15 +13,25 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from training.failure import BAD_INPUT, Failure, StoppedError
+from training.exit_codes import ExitCode
+from training.failure import Failure, StoppedError
 from training.output import outlive_the_reader
 from training.settings import Settings, SettingsError, Termination
 
 LOG = logging.getLogger("training")
 
 
-def main(**given: object) -> int:
-    """Runs one training and returns the exit code; what is given stands before the environment."""
+def main() -> int:
+    """Run the training that the environment describes and return the exit code."""
+    ended = attempt()
+    return ended.code if isinstance(ended, Failure) else ExitCode.DONE
+
+
+def attempt(**given: object) -> int | Failure | None:
+    """Run one training; values that are given take precedence over the environment.
+
+    Return the number of the new version, None for a point of a sweep that registers nothing, or how the run failed.
+    """
     outlive_the_reader()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for chatty in ("botocore", "matplotlib"):
@@ -43,23 +53,24 @@ def main(**given: object) -> int:
             LOG.exception("a defect in the training code:")
         LOG.log(logging.ERROR, "%s", failure.sentence)
         _leave(failure.sentence, Termination().termination_log)
-        return failure.code
+        return failure
     if number is not None:
         LOG.info("registered %s version %s", settings.model, number)
-    return 0
+    return number
 
 
 def _explain(error: Exception) -> Failure:
     if isinstance(error, SettingsError):
-        return Failure(BAD_INPUT, str(error))
+        return Failure(ExitCode.BAD_INPUT, str(error))
     from training import run
 
     return run.explain(error)
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
+def _stop(number: int, _frame: FrameType | None) -> None:
     raise StoppedError(
-        "stopped from outside (deadline, eviction, deletion or Ctrl-C); start the job again, or give it more time"
+        "stopped from outside (deadline, eviction, deletion or Ctrl-C); start the job again, or give it more time",
+        ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.FAILED,
     )
 
 

@@ -40,6 +40,7 @@ from training import (
 )
 from training.claim import BusyError
 from training.ending import BadInputError
+from training.exit_codes import ExitCode
 from training.extras import Extras
 from training.limits import Limits
 from training.project import Project
@@ -160,7 +161,7 @@ def _may_pass(error: BaseException) -> bool:
     if not isinstance(error, Exception):
         return True  # it was stopped
     code, sentence = ending.explain(error)
-    return code == ending.FAILED and bool(sentence)
+    return code == ExitCode.FAILED and bool(sentence)
 
 
 def _examine(client: Client, uri: str, request: Request, version: ModelVersion, folder: Path) -> Report:

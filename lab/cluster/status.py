@@ -1,6 +1,7 @@
-"""What runs of the lab, for a person to read."""
+"""What runs of the lab, for a person or a program to read."""
 
 import contextlib
+import json as jsons
 import os
 import time
 from pathlib import Path
@@ -14,8 +15,11 @@ from lab.cluster.component import load
 from lab.errors import LabError
 
 
-def show(console: Console) -> None:
-    """Prints processes, nodes, addresses, and the memory of all together."""
+def show(console: Console, *, json: bool) -> None:
+    """Print processes, nodes, addresses, and the memory of all together, as tables or as JSON."""
+    if json:
+        print(jsons.dumps(_seen(), indent=1))
+        return
     if not paths.cluster().exists():
         console.print("there is no cluster; make one with: lab up", highlight=False)
         return
@@ -37,6 +41,21 @@ def show(console: Console) -> None:
     lines = [nodes.rstrip(), *(f"{service:20} {url}" for service, url in forward.urls().items())]
     total = sum(map(_memory, pids | node.inhabitants()))
     console.print("\n".join([*lines, f"memory of the lab and its pods: {total / 2**30:.2f} GiB"]), highlight=False)
+
+
+def _seen() -> dict[str, object]:
+    """Return processes with pid and state, URLs by Service, and memory in bytes; empty where there is no cluster."""
+    if not paths.cluster().exists():
+        return {"processes": [], "services": {}, "memory_bytes": 0}
+    processes = [
+        {"name": component.name, "pid": found.pid, "state": "ready" if process.ready(component) else "not ready"}
+        if (found := process.running(component.name))
+        else {"name": component.name, "pid": None, "state": "not running"}
+        for component in load()
+    ]
+    pids = {found.pid for component in load() if (found := process.running(component.name))}
+    memory = sum(map(_memory, pids | node.inhabitants()))
+    return {"processes": processes, "services": forward.urls(), "memory_bytes": memory}
 
 
 def _memory(pid: int) -> int:

@@ -1,9 +1,8 @@
-"""A real model server on a port of this machine, which can be made to fail, and the command line of clients."""
+"""A real model server on a port of this machine, which can be made to fail, and the command line."""
 
 import asyncio
 import json
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,12 +14,15 @@ from typing import Any
 import pytest
 import uvicorn
 
-from client import cli, endpoint
+from client import endpoint
 from serving import model
 from serving.app import Receive, Scope, Send, Server
 from serving.model import Model
 from serving.settings import ServerSettings
+from tests.command import mlops
 from tests.serving.zoo import ZOO, table
+
+__all__ = ["mlops"]
 
 NAME = "risk"
 LIMIT = 20_000
@@ -162,22 +164,10 @@ def risk(port: Port, server: Callable[[int], Server]) -> Iterator[Endpoint]:
         yield made
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs the command line; gives the exit code and what was said. It does not wait long between tries."""
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client does not wait long between tries."""
     monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.001)
-
-    def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["client", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return run
 
 
 @pytest.fixture
@@ -231,4 +221,5 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "kubectl").write_text(KUBECTL.format(world=tmp_path))
     (folder / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     return tmp_path

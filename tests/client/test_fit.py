@@ -1,11 +1,7 @@
 """Files that do not fit are refused in whole, with place, value, rule and way out, before a row is sent."""
 
 import csv
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+import shlex
 from datetime import date
 from pathlib import Path
 
@@ -13,9 +9,8 @@ import pandas as pd
 import pytest
 
 from tests.client.conftest import Endpoint, write
+from tests.command import Command
 
-ROOT = Path(__file__).parent.parent.parent
-Client = Callable[..., tuple[int, str]]
 GOOD = "1,2,3,4"
 TITLE = "risk version 3"
 
@@ -62,13 +57,13 @@ WRONG: list[tuple[list[str], list[str], str]] = [
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda case: str(case)[:50])
 def test_a_file_that_does_not_fit_is_refused_before_anything_is_sent(
-    risk: Endpoint, client: Client, tmp_path: Path, wrong: tuple[list[str], list[str], str]
+    risk: Endpoint, mlops: Command, tmp_path: Path, wrong: tuple[list[str], list[str], str]
 ) -> None:
     header, lines, said = wrong
     file = tmp_path / "rows.csv"
     file.write_text("".join(f"{line}\n" for line in [*header, *lines]))
-    code, told = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
-    start = f"client: {file}" if said.startswith(":") else f"client: {file} "
+    code, told = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
+    start = f"mlops: {file}" if said.startswith(":") else f"mlops: {file} "
     assert (code, told[: len(start + said)]) == (2, start + said)
     assert risk.asked == 0
     assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
@@ -77,64 +72,49 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_sent(
 STRANGE = ["x,y", "", ' "id" ', "it's", "$HOME", "`a`", "\\", "#"]
 
 
-def test_the_hint_about_columns_to_keep_works_as_it_is_typed(
-    risk: Endpoint, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "rows.csv"
+def test_the_hint_about_columns_to_keep_works_as_it_is_typed(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
+    file, out = tmp_path / "rows.csv", tmp_path / "out.csv"
     with file.open("w", newline="") as opened:
         csv.writer(opened).writerows([[*STRANGE, *"abcd"], [*"56789012", *"1234"]])
-    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    code, said = mlops("predict", "risk", file, "--out", out, "--url", risk.url)
     assert code == 2
     hint = said.partition("unsent, with ")[2].splitlines()[0]
-    command = f"make -f {ROOT / 'Makefile'} -o .venv/.ready predict MODEL=risk URL={risk.url} {hint} "
-    fake = tmp_path / "client"
-    fake.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
-    fake.chmod(0o755)
-    (tmp_path / ".venv").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("MAKEFLAGS", raising=False)  # of a make that runs these tests
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    typed = subprocess.run(
-        ["bash", "-c", f"{command} FILE={file} OUT={tmp_path / 'out.csv'}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
-    code, said = client(*json.loads(typed.stdout))
+    code, said = mlops("predict", "risk", file, "--out", out, "--url", risk.url, *shlex.split(hint))
     assert code == 0, said
     assert risk.seen == [[[1.0, 2, 3.0, 4]]]
 
 
-def test_what_is_no_list_of_names_to_keep_is_one_line(client: Client, rows: Path) -> None:
-    code, said = client("predict", "risk", rows, "--url", "http://127.0.0.1:1", "--keep", 'id,"no')
+def test_what_is_no_list_of_names_to_keep_is_one_line(mlops: Command, rows: Path) -> None:
+    code, said = mlops("predict", "risk", rows, "--url", "http://127.0.0.1:1", "--keep", 'id,"no')
     assert (code, said.count("\n")) == (2, 1)
-    assert 'KEEP=id,"no is no line of CSV' in said
+    assert '--keep id,"no is no line of CSV' in said
 
 
-def test_a_long_text_is_a_value(client: Client, tmp_path: Path, risk: Endpoint) -> None:
+def test_a_long_text_is_a_value(mlops: Command, tmp_path: Path, risk: Endpoint) -> None:
     long = " " * 140_000 + "1"
     file = write(tmp_path / "rows.csv", f"{long},2,3,4")
-    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
     assert code == 0, said
     assert risk.seen == [[[1.0, 2, 3.0, 4]]]
-    code, said = client("predict", "risk", write(file, f'"{"x" * 11_000_000}'), tmp_path / "out.csv", "--url", risk.url)
+    code, said = mlops(
+        "predict", "risk", write(file, f'"{"x" * 11_000_000}'), "--out", tmp_path / "out.csv", "--url", risk.url
+    )
     assert (code, said.count("\n")) == (2, 1)
     assert f"{file}: line 2 holds a value of more than 10,485,760 characters" in said
 
 
-def test_what_is_no_utf_8_is_told_by_its_line(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+def test_what_is_no_utf_8_is_told_by_its_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes(b"a,b,c,d\n1,2,3,4\n\xe9,2,3,4\n")
-    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
     assert code == 2
     assert f"{file} is not UTF-8" in said
     assert "iconv -f WINDOWS-1252 -t UTF-8" in said
 
 
-def test_the_first_problems_are_told_and_the_rest_counted(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+def test_the_first_problems_are_told_and_the_rest_counted(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "rows.csv", *["x,y,3,4"] * 600)
-    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
     lines = said.splitlines()
     assert code == 2
     assert [line.partition(" is ")[0][-len("line 2, column a") :] for line in lines[:3]] == [
@@ -142,56 +122,59 @@ def test_the_first_problems_are_told_and_the_rest_counted(risk: Endpoint, client
         "line 2, column b",
         "line 3, column a",
     ]
-    assert lines[5:] == ["client: ... and 1,195 more", "client: nothing was sent"]
+    assert lines[5:] == ["mlops: ... and 1,195 more", "mlops: nothing was sent"]
 
 
-def test_a_file_that_is_not_there_is_one_line(risk: Endpoint, client: Client, tmp_path: Path) -> None:
-    code, said = client("predict", "risk", tmp_path / "no.csv", "--url", risk.url)
+def test_a_file_that_is_not_there_is_one_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
+    code, said = mlops("predict", "risk", tmp_path / "no.csv", "--url", risk.url)
     assert (code, said.count("\n")) == (2, 1)
-    assert "no.csv cannot be read: No such file or directory; write FILE=path of a CSV or Parquet file" in said
+    assert "no.csv cannot be read: No such file or directory; give the path of a CSV or Parquet file" in said
 
 
-def test_a_cut_parquet_file_is_one_line(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+def test_a_cut_parquet_file_is_one_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and nothing else")
-    code, said = client("predict", "risk", tmp_path / "rows.parquet", "--url", risk.url)
+    code, said = mlops("predict", "risk", tmp_path / "rows.parquet", "--url", risk.url)
     assert (code, said.count("\n")) == (2, 1)
     assert "rows.parquet is no whole Parquet file: " in said
 
 
-def test_values_of_parquet_are_checked_by_their_type(risk: Endpoint, client: Client, tmp_path: Path) -> None:
+def test_values_of_parquet_are_checked_by_their_type(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
     pd.DataFrame({"a": [date(2026, 3, 1)], "b": [2**31], "c": ["3.5"], "d": [2**31]}).to_parquet(file, index=False)
-    _, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", risk.url)
+    _, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
     assert 'row 1, column a is "2026-03-01": must be a number' in said
     assert "row 1, column d is 2147483648: must be a whole number from" in said
     assert "column c" not in said, "a number that is written as a text is no harm"
 
 
 def test_a_parquet_file_that_a_model_was_trained_on_is_predicted(
-    risk: Endpoint, client: Client, tmp_path: Path
+    risk: Endpoint, mlops: Command, tmp_path: Path
 ) -> None:
     file = tmp_path / "rows.parquet"
     whole = pd.array([True, False], dtype="boolean")
     pd.DataFrame({"a": [True, False], "b": whole, "c": ["3.5", " "], "d": [1.0, 2.0]}).to_parquet(file, index=False)
-    code, said = client("predict", "risk", file, tmp_path / "out.parquet", "--url", risk.url)
+    code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.parquet", "--url", risk.url)
     assert code == 0, said
     assert risk.seen == [[[1.0, 1, 3.5, 1], [0.0, 0, None, 2]]]
     assert list(pd.read_parquet(tmp_path / "out.parquet").a) == [True, False], "the file's own values come back"
 
 
-def test_a_model_of_bare_numbers_takes_columns_by_their_order(bare: Endpoint, client: Client, tmp_path: Path) -> None:
+def test_a_model_of_bare_numbers_takes_columns_by_their_order(bare: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "rows.csv", "x-1,1,2,3,4", header="id,one,two,three,four")
-    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", bare.url)
+    code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", bare.url)
     assert code == 2
     assert f"{file} has 5 columns, and risk version 1 takes 4, known by their order alone" in said
-    code, said = client("predict", "risk", file, tmp_path / "out.csv", "--url", bare.url, "--keep", "id")
+    code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", bare.url, "--keep", "id")
     assert code == 0, said
     assert bare.seen == [[[1.0, 2.0, 3.0, 4.0]]]
 
 
-def test_what_is_no_endpoint_of_ours_is_named(risk: Endpoint, client: Client, rows: Path, tmp_path: Path) -> None:
-    code, said = client("predict", "risk", rows, tmp_path / "out.csv", "--url", f"{risk.url}/elsewhere")
+def test_what_is_no_endpoint_of_ours_is_named(risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path) -> None:
+    code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", f"{risk.url}/elsewhere")
     assert code == 1
     assert "does not tell what it takes: GET /schema answers 404" in said
-    code, said = client("predict", "risk", rows, tmp_path / "out.csv", "--url", "localhost:8080")
-    assert (code, said) == (2, "client: --url localhost:8080 is no address; write it as in http://localhost:8080\n")
+    code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", "localhost:8080")
+    assert (code, said) == (
+        2,
+        "mlops: --url localhost:8080 is not an address; write one such as http://localhost:8080\n",
+    )

@@ -3,7 +3,6 @@
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from serving.model import Model
 from serving.schema import request_schema
 from serving.signature import Column, Kind, Signature
 from tests.client.conftest import Endpoint, expected
+from tests.command import Command
 
 ROOT = Path(__file__).parent.parent.parent
 PLAIN = Signature(
@@ -106,10 +106,8 @@ def test_a_prediction_is_typed_as_the_signature_has_it(tmp_path: Path) -> None:
     assert bare.Prediction == list[float]
 
 
-def test_it_asks_the_model(
-    risk: Endpoint, client: Callable[..., tuple[int, str]], rows: Path, tmp_path: Path, forest: Model
-) -> None:
-    code, text = client("generate", "risk", "--url", f"{risk.url}/")
+def test_it_asks_the_model(risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path, forest: Model) -> None:
+    code, text = mlops("client", "risk", "--url", f"{risk.url}/")
     assert code == 0, text
     file = tmp_path / "risk.py"
     file.write_text(text)
@@ -122,12 +120,12 @@ def test_it_asks_the_model(
 
 
 def test_a_client_made_through_the_cluster_says_where_its_address_holds_and_takes_another(
-    world: Path, risk: Endpoint, client: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, risk: Endpoint, mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (world / "address").write_text(f"127.0.0.1:{risk.port}")
-    code, said = client("generate", "risk")
+    code, said = mlops("client", "risk")
     assert code == 0, said
-    text, _, note = said.partition("client: ")
+    text, _, note = said.partition("mlops: ")
     assert "its address inside the cluster" in text
     assert "which answers inside the cluster alone; elsewhere set RISK_URL" in note
     file = tmp_path / "risk.py"
@@ -139,11 +137,9 @@ def test_a_client_made_through_the_cluster_says_where_its_address_holds_and_take
         assert len(module.predict([{"a": 1.0, "b": 2, "c": 3.0, "d": 4}], http)) == 1
 
 
-def test_it_asks_a_model_of_bare_numbers(
-    bare: Endpoint, client: Callable[..., tuple[int, str]], tmp_path: Path
-) -> None:
+def test_it_asks_a_model_of_bare_numbers(bare: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = tmp_path / "line.py"
-    file.write_text(client("generate", "risk", "--url", bare.url)[1])
+    file.write_text(mlops("client", "risk", "--url", bare.url)[1])
     module = loaded(file)
     with module.connect() as http:
         (one,) = module.predict([(1.0, 2.0, 3.0, 4.0)], http)

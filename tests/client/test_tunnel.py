@@ -1,37 +1,35 @@
 """The way through kubectl: it leads to one pod, and another is found when that one goes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.client.conftest import BROKEN, Endpoint
-
-Client = Callable[..., tuple[int, str]]
+from tests.command import Command
 
 
 def test_without_an_address_the_endpoint_is_reached_in_the_cluster(
-    world: Path, risk: Endpoint, client: Client, rows: Path
+    world: Path, risk: Endpoint, mlops: Command, rows: Path
 ) -> None:
     (world / "address").write_text(f"127.0.0.1:{risk.port}")
-    code, said = client("predict", "risk", rows, world / "out.csv", "--context", "prod")
+    code, said = mlops("predict", "risk", rows, "--out", world / "out.csv", "--context", "prod")
     assert code == 0, said
     asked = "--context prod --namespace ml-serving port-forward service/risk :80"
     assert (world / "asked").read_text().splitlines() == [asked]
 
 
-def test_a_tunnel_that_breaks_is_dug_anew(world: Path, risk: Endpoint, client: Client, rows: Path) -> None:
+def test_a_tunnel_that_breaks_is_dug_anew(world: Path, risk: Endpoint, mlops: Command, rows: Path) -> None:
     (world / "address").write_text(f"127.0.0.1:{risk.port}")
     risk.faults.append(BROKEN)
-    code, said = client("predict", "risk", rows, world / "out.csv", "--rows", 50)
+    code, said = mlops("predict", "risk", rows, "--out", world / "out.csv", "--rows", 50)
     assert code == 0, said
     assert len((world / "asked").read_text().splitlines()) == 2
 
 
-def test_an_endpoint_that_the_cluster_does_not_have_is_one_line(world: Path, client: Client, rows: Path) -> None:
-    code, said = client("predict", "risk", rows, world / "out.csv")
+def test_an_endpoint_that_the_cluster_does_not_have_is_one_line(world: Path, mlops: Command, rows: Path) -> None:
+    code, said = mlops("predict", "risk", rows, "--out", world / "out.csv")
     assert (code, said.count("\n")) == (1, 1)
     assert 'Service risk cannot be reached through kubectl: error: services "risk" not found' in said
 
 
-def test_make_without_a_model_asks_which(world: Path, client: Client, rows: Path) -> None:
-    code, said = client("predict", "", rows, world / "out.csv")
-    assert (code, said) == (2, "client: which endpoint? write MODEL=churn-predictor, as under mlops:endpoints\n")
+def test_an_endpoint_without_a_name_is_refused(world: Path, mlops: Command, rows: Path) -> None:
+    code, said = mlops("predict", "", rows, "--out", world / "out.csv")
+    assert (code, said) == (2, "mlops: the name of the endpoint is empty; write one, as under mlops:endpoints\n")

@@ -13,7 +13,7 @@ from serving.metrics import Metrics
 from serving.settings import FetchSettings, ServerSettings, ShipSettings
 from tests.deployed import deployed, environment, local
 from tests.recording import Recording
-from training import ending, limits, validate
+from training import limits, validate
 from training.run import explain
 from training.settings import Settings as TrainingSettings
 from training.settings import SettingsError
@@ -212,7 +212,6 @@ def test_validation_is_told_in_words_that_it_knows() -> None:
     )
     assert validate.parser().parse_args([*container["command"][3:], *container["args"]]).training_job == "churn"
     assert validate.parser().parse_args([*container["command"][3:], "7"]).version == 7
-    assert ending.REFUSED == state.REFUSED
 
 
 def test_the_autoscaler_follows_a_number_that_the_server_tells() -> None:

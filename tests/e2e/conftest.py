@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from lab import paths
 from lab.cluster import forward
 
 ROOT = Path(__file__).parent.parent.parent
@@ -173,10 +172,9 @@ def answering(platform: Platform, name: str = ENDPOINT) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", name) if is_ready(pod)}
 
 
-def asking_the_lab() -> dict[str, str]:
-    """The environment of a program that goes to the lab's cluster by itself, and not through `lab`."""
-    path = f"{paths.binaries()}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "KUBECONFIG": str(paths.kubeconfig()), "PATH": path}
+def fresh_shell() -> dict[str, str]:
+    """The environment of a shell in which nothing names a cluster or an MLflow: `mlops` talks to the lab."""
+    return {name: value for name, value in os.environ.items() if name not in {"KUBECONFIG", "MLFLOW_TRACKING_URI"}}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

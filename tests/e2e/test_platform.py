@@ -19,7 +19,7 @@ from tests.e2e.conftest import (
     OURS,
     Platform,
     answering,
-    asking_the_lab,
+    fresh_shell,
     parameters_of,
     pods,
     training_jobs,
@@ -191,11 +191,11 @@ def test_a_file_is_predicted_whole_while_a_release_goes_on(
     rows, result = tmp_path / "rows.csv", tmp_path / "predictions.csv"
     table = pd.concat([pd.DataFrame(dataset.customers(ROWS_PREDICTED // 4))] * 4)
     table.assign(id=range(ROWS_PREDICTED)).to_csv(rows, index=False)
-    singly = ("--keep", "id", "--rows", "1", "--in-flight", "1")
-    command = [LAB.with_name("client"), "predict", ENDPOINT, rows, result, *singly]
+    singly = ("--out", result, "--keep", "id", "--rows", "1", "--in-flight", "1")
+    command = [LAB.with_name("mlops"), "predict", ENDPOINT, rows, *singly]
     with platform.config_restored():
         platform.set({VERSION: versions[1]})
-        with subprocess.Popen(command, env=asking_the_lab(), stderr=subprocess.PIPE, text=True) as predicting:
+        with subprocess.Popen(command, env=fresh_shell(), stderr=subprocess.PIPE, text=True) as predicting:
             platform.up()
             said = predicting.communicate(timeout=300)[1]
     assert predicting.returncode == 0, said

@@ -1,9 +1,9 @@
 """Training runs on the real cluster: by hand, as a sweep, by the clock, and in the queue for a GPU."""
 
+import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +11,12 @@ import mlflow
 import pytest
 
 from lab import stores
-from lab.cluster import forward
-from tests.e2e.conftest import ENDPOINT, LAB, Platform, asking_the_lab, parameters_of, pods, training_jobs, wait_for
+from tests.e2e.conftest import ENDPOINT, LAB, Platform, fresh_shell, parameters_of, pods, training_jobs, wait_for
 from training import candidate, tracking, versions
 
 pytestmark = pytest.mark.e2e
 
-RUNS = LAB.with_name("runs")
+MLOPS = LAB.with_name("mlops")
 POINTS = 6
 
 
@@ -38,7 +37,9 @@ def training(platform: Platform) -> Iterator[Platform]:
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([RUNS, *arguments], env=asking_the_lab(), stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [MLOPS, *arguments], env=fresh_shell(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def said_by(*arguments: str) -> tuple[int, list[str]]:
@@ -61,7 +62,7 @@ def test_a_run_by_hand_ends_with_its_version_validated_and_leaves_the_stack_as_i
     assert any(line.startswith(f"{ENDPOINT} version {before + 1} passed") for line in said[told:]), said
     assert validation_of(training, before + 1) == "passed"
     assert parameters_of(training, training.versions()[before + 1])["n_estimators"] == "30"
-    assert any(f"{ENDPOINT} {before + 1}" in line for line in said_by("list", "--name", "churn")[1])
+    assert any(f"{ENDPOINT} {before + 1}" in line for line in said_by("runs", "--name", "churn")[1])
     assert training.changes() == {}
 
 
@@ -142,17 +143,15 @@ def test_a_run_on_a_full_gpu_pool_says_what_it_waits_for_and_waits_on_after_ctrl
         assert following.stdout
         assert any("Insufficient nvidia.com/gpu" in line for line in following.stdout)
         following.send_signal(signal.SIGINT)
-        assert f"make follow RUN={waiting}" in following.stdout.read()
+        assert f"mlops follow {waiting}" in following.stdout.read()
     assert following.returncode == 130
     assert waiting in {
         job["metadata"]["name"] for name in ("gpu-first", "gpu-second") for job in training_jobs(training, name)
     }
 
 
-def promote(*arguments: str) -> int:
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": forward.urls()["mlflow"]}
-    command = [sys.executable, "-m", "training.promote", ENDPOINT, *arguments]
-    return subprocess.run(command, env=environment, check=False).returncode
+def promote(version: str, stage: str) -> int:
+    return said_by("promote", ENDPOINT, version, stage)[0]
 
 
 def champion(platform: Platform) -> str:
@@ -178,7 +177,7 @@ def test_a_worse_version_is_refused_a_good_one_promoted_and_the_champion_before_
     good = trained(training, "N_ESTIMATORS=60")
     assert [promote(good, stage) for stage in ("staging", "production")] == [0, 0]
     assert champion(training) == good
-    assert promote("--rollback") == 0
+    assert said_by("rollback", ENDPOINT)[0] == 0
     assert champion(training) == first
 
 
@@ -211,11 +210,19 @@ def with_a_renamed_column(number: str, folder: Path) -> str:
 
 
 def test_a_version_is_made_again_from_the_checkout(training: Platform) -> None:
-    command = ["make", "reproduce", f"MODEL={ENDPOINT}", f"VERSION={champion(training)}"]
-    without = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    done = subprocess.run(command, cwd=training.root, env=without, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "is reproduced: metrics and all" in done.stdout
+    code, said = said_by("reproduce", ENDPOINT, champion(training))
+    assert code == 0, said
+    assert any("is reproduced: metrics and all" in line for line in said), said
+
+
+def test_the_table_of_models_says_which_version_the_lab_serves(training: Platform) -> None:
+    done = subprocess.run(
+        [MLOPS, "models", ENDPOINT, "--json"], env=fresh_shell(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    served = [str(row["version"]) for row in json.loads(done.stdout) if row["served"] == ["local"]]
+    declared = training.pulumi("config", "get", "--path", f"mlops:endpoints.{ENDPOINT}.version").stdout
+    assert served == [declared.strip()]
 
 
 def unscheduled(platform: Platform) -> str | None:

@@ -1,6 +1,7 @@
 """The command line: what a person types, and what is said when it cannot be done."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import cli
+from cli.main import run
 
 LAB = Path(sys.executable).parent / "lab"
 
@@ -42,9 +43,13 @@ def test_arguments_reach_the_program_untouched(folders: Mapping[str, str]) -> No
     (bin_folder / "pulumi").write_text('#!/bin/sh\nfor given in "$@"; do echo "[$given]"; done\nexit 7\n')
     (bin_folder / "pulumi").chmod(0o755)
     given = ["--help", "-n", "a b", "--", "--wipe", "-f"]
-    done = lab(folders, "pulumi", *given)
-    assert done.stdout.splitlines() == [f"[{each}]" for each in given]
-    assert done.returncode == 7
+    mlops = [LAB.with_name("mlops"), "lab", "pulumi", *given]
+    for done in (
+        lab(folders, "pulumi", *given),
+        subprocess.run(mlops, env=folders, capture_output=True, text=True, check=False),
+    ):
+        assert done.stdout.splitlines() == [f"[{each}]" for each in given]
+        assert done.returncode == 7
 
 
 def test_drift_is_what_a_preview_of_the_labs_own_stack_finds(folders: Mapping[str, str]) -> None:
@@ -72,6 +77,10 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(folders: Mapping[str
 
 def test_status_without_a_lab_says_how_to_make_one(folders: Mapping[str, str]) -> None:
     assert lab(folders, "status").stdout == "there is no cluster; make one with: lab up\n"
+
+
+def test_a_program_reads_that_there_is_no_lab(folders: Mapping[str, str]) -> None:
+    assert json.loads(lab(folders, "status", "--json").stdout) == {"processes": [], "services": {}, "memory_bytes": 0}
 
 
 def test_a_log_that_is_not_there_names_those_that_are(folders: Mapping[str, str]) -> None:
@@ -103,10 +112,7 @@ def test_an_interrupted_up_says_how_it_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("lab.up.up", interrupted)
-    monkeypatch.setattr(sys, "argv", ["lab", "up"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 1
+    assert run(["up"], program="lab") == 130
     assert capsys.readouterr().err == "lab: interrupted; what is done stays done, and `lab up` goes on from here\n"
 
 
@@ -115,8 +121,5 @@ def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         raise OSError(errno.ENOSPC, "No space left on device", "/cache/image.tar")
 
     monkeypatch.setattr("lab.up.up", full)
-    monkeypatch.setattr(sys, "argv", ["lab", "up"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 1
+    assert run(["up"], program="lab") == 1
     assert capsys.readouterr().err == "lab: the disk is full (/cache/image.tar); make room and try again\n"

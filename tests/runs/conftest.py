@@ -1,23 +1,22 @@
-"""A cluster behind a fake kubectl, and the command line of `runs` in this process."""
+"""A cluster behind a fake kubectl, and the command line in this process."""
 
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from runs import cli, follow
+from runs import follow
+from tests.command import mlops
 from tests.registry import Registry, registry
 from tests.runs.world import World
 
-__all__ = ["registry"]
-
-Command = Callable[..., tuple[int, str]]
+__all__ = ["mlops", "registry"]
 
 
 @pytest.fixture
@@ -30,23 +29,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     kubectl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{kubectl.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("WORLD", str(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 0.01)
     return World(tmp_path)
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command line; gives the exit code and what was said."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["runs", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

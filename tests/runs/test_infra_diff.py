@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.runs.conftest import Command
+from tests.command import Command
 
 URN = "urn:pulumi:test::mlops::mlops:index:ModelEndpoint$kubernetes:core/v1:Service::churn-predictor"
 
@@ -42,9 +42,9 @@ def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_difference_is_a_line_and_an_exit_code(pulumi: Path, runs: Command) -> None:
+def test_a_difference_is_a_line_and_an_exit_code(pulumi: Path, mlops: Command) -> None:
     (pulumi / "preview").write_text(json.dumps({"steps": steps(8080)}))
-    code, said = runs("infra-diff", "--stack", "prod")
+    code, said = mlops("infra-diff", "--stack", "prod")
     assert code == 3
     _, title, field, values, *_ = said.splitlines()
     assert (title, field.strip()) == ("Service ml-serving/churn-predictor", "spec.ports[http].port")
@@ -52,22 +52,22 @@ def test_a_difference_is_a_line_and_an_exit_code(pulumi: Path, runs: Command) ->
     assert (pulumi / "asked").read_text().endswith("--refresh --json --show-sames --non-interactive --stack prod\n")
 
 
-def test_json_has_the_values_as_they_are(pulumi: Path, runs: Command) -> None:
+def test_json_has_the_values_as_they_are(pulumi: Path, mlops: Command) -> None:
     (pulumi / "preview").write_text(json.dumps({"steps": steps(8080)}))
-    code, said = runs("infra-diff", "--json")
+    code, said = mlops("infra-diff", "--json")
     (difference,) = json.loads(said)
     assert (code, difference["stack"], difference["cluster"], difference["after_up"]) == (3, 80, 8080, 80)
 
 
-def test_a_cluster_as_the_stack_says_ends_with_0(pulumi: Path, runs: Command) -> None:
+def test_a_cluster_as_the_stack_says_ends_with_0(pulumi: Path, mlops: Command) -> None:
     (pulumi / "preview").write_text(json.dumps({"steps": steps(80)}))
-    assert runs("infra-diff") == (0, "the cluster is as the stack says\n")
+    assert mlops("infra-diff") == (0, "the cluster is as the stack says\n")
 
 
-def test_a_preview_that_fails_is_said_in_the_engines_words(pulumi: Path, runs: Command) -> None:
+def test_a_preview_that_fails_is_said_in_the_engines_words(pulumi: Path, mlops: Command) -> None:
     errors = [{"severity": "error", "message": "Pulumi.prod.yaml: mlops:trainig is unknown\n"}]
     (pulumi / "preview").write_text(json.dumps({"diagnostics": errors}))
     (pulumi / "code").write_text("1")
-    assert runs("infra-diff") == (1, "runs: Pulumi.prod.yaml: mlops:trainig is unknown\n")
+    assert mlops("infra-diff") == (1, "mlops: Pulumi.prod.yaml: mlops:trainig is unknown\n")
     (pulumi / "preview").write_text("")
-    assert runs("infra-diff")[0] == 1
+    assert mlops("infra-diff")[0] == 1

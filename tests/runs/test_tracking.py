@@ -4,8 +4,8 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.command import Command
 from tests.registry import MODEL, Registry
-from tests.runs.conftest import Command
 from tests.runs.world import JOB, World, complete, container, ended, job, pod, row, template, unschedulable
 
 pytestmark = pytest.mark.long
@@ -22,7 +22,7 @@ def client(registry: Registry) -> MlflowClient:
 
 
 @pytest.mark.usefixtures("mlflow")
-def test_a_run_is_followed_from_its_queue_to_its_version(world: World, runs: Command, client: MlflowClient) -> None:
+def test_a_run_is_followed_from_its_queue_to_its_version(world: World, mlops: Command, client: MlflowClient) -> None:
     experiment = client.get_experiment_by_name(MODEL) or client.get_experiment(client.create_experiment(MODEL))
     told = client.create_run(experiment.experiment_id, tags={"job_name": JOB})
     client.log_metric(told.info.run_id, "roc_auc", 0.8123)
@@ -37,7 +37,7 @@ def test_a_run_is_followed_from_its_queue_to_its_version(world: World, runs: Com
         [CHURN, job(CHURN, status=complete()), pod("Succeeded", **ended(0))],
     )
     world.log(POD, "reading s3://b/k", "[bold] is no markup")
-    code, said = runs("train", "churn", "--no-validate")
+    code, said = mlops("train", "churn", "--no-validate")
     lines = said.splitlines()
     assert code == 0
     assert f"{POD} Pending: 0/2 nodes are available: 2 Insufficient cpu." in lines
@@ -53,7 +53,7 @@ def test_a_run_is_followed_from_its_queue_to_its_version(world: World, runs: Com
 
 @pytest.mark.usefixtures("mlflow")
 def test_a_sweep_shows_the_metrics_and_the_version_of_its_best_point(
-    world: World, runs: Command, client: MlflowClient
+    world: World, mlops: Command, client: MlflowClient
 ) -> None:
     experiment = client.get_experiment_by_name(MODEL)
     number = experiment.experiment_id if experiment else client.create_experiment(MODEL)
@@ -67,13 +67,13 @@ def test_a_sweep_shows_the_metrics_and_the_version_of_its_best_point(
     client.create_registered_model("listed")
     client.create_model_version("listed", f"models:/{model.model_id}", best)
     world.scenes([CHURN, job(CHURN, name="churn-swept", status=complete()), job(CHURN, name="churn-silent")])
-    said = runs("list")[1]
+    said = mlops("runs")[1]
     assert row(said, "churn-swept").endswith("01:35 roc_auc 0.900 listed 1")
     assert "roc_auc" not in row(said, "churn-silent")
 
 
 @pytest.mark.usefixtures("mlflow")
-def test_a_run_whose_job_was_replaced_is_still_listed(world: World, runs: Command, client: MlflowClient) -> None:
+def test_a_run_whose_job_was_replaced_is_still_listed(world: World, mlops: Command, client: MlflowClient) -> None:
     experiment = client.get_experiment_by_name(MODEL)
     number = experiment.experiment_id if experiment else client.create_experiment(MODEL)
     for name, status, of in (
@@ -85,7 +85,7 @@ def test_a_run_whose_job_was_replaced_is_still_listed(world: World, runs: Comman
         client.log_metric(run.info.run_id, "roc_auc", 0.7)
         client.set_terminated(run.info.run_id, status)
     world.scenes([CHURN, job(CHURN, name="churn-now", status=complete())])
-    said = runs("list", "--name", "churn")[1]
+    said = mlops("runs", "--name", "churn")[1]
     assert row(said, "churn-was").startswith("churn-was churn Succeeded ")
     assert row(said, "churn-was").endswith("00:00 roc_auc 0.700")
     assert row(said, "churn-fell").startswith("churn-fell churn Failed ")

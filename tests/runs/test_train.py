@@ -1,4 +1,4 @@
-"""`make train`: what is made, what is said while it runs, and how it ends."""
+"""`mlops train`: what is made, what is said while it runs, and how it ends."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from runs import follow
-from tests.runs.conftest import Command
+from tests.command import Command
 from tests.runs.world import (
     JOB,
     World,
@@ -49,11 +49,11 @@ def variables(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_job_differs_from_the_declared_one_in_the_given_values_and_who_asked_alone(
-    world: World, runs: Command, monkeypatch: pytest.MonkeyPatch
+    world: World, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGNAME", "ada")
     world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
-    runs("train", "churn", "N_ESTIMATORS=300")
+    mlops("train", "churn", "N_ESTIMATORS=300")
     made = world.created
     assert made
     declared, given = variables({"spec": CHURN["spec"]["jobTemplate"]["spec"]}), variables(made)
@@ -68,9 +68,9 @@ def test_the_job_differs_from_the_declared_one_in_the_given_values_and_who_asked
     assert made["spec"] | {"template": 0} == CHURN["spec"]["jobTemplate"]["spec"] | {"template": 0}
 
 
-def test_the_job_belongs_to_what_it_was_made_from_and_not_to_pulumi(world: World, runs: Command) -> None:
+def test_the_job_belongs_to_what_it_was_made_from_and_not_to_pulumi(world: World, mlops: Command) -> None:
     world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
-    runs("train", "churn", "max_depth=3")
+    mlops("train", "churn", "max_depth=3")
     made = world.created
     assert made
     (owner,) = made["metadata"]["ownerReferences"]
@@ -79,9 +79,9 @@ def test_the_job_belongs_to_what_it_was_made_from_and_not_to_pulumi(world: World
     assert made["metadata"]["annotations"]["mlops/given"] == '{"max_depth": 3}'
 
 
-def test_without_values_it_is_the_declared_run(world: World, runs: Command) -> None:
+def test_without_values_it_is_the_declared_run(world: World, mlops: Command) -> None:
     world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
-    assert runs("train", "churn")[0] == 0
+    assert mlops("train", "churn")[0] == 0
     assert world.created
     assert variables(world.created)["PARAMETERS"] == '{"max_depth": 10, "n_estimators": 100}'
 
@@ -103,12 +103,12 @@ REFUSED: list[tuple[str, list[str], str]] = [
 
 @pytest.mark.parametrize(("name", "values", "said"), REFUSED)
 def test_what_is_wrong_is_said_before_anything_is_made(
-    world: World, runs: Command, *, name: str, values: list[str], said: str
+    world: World, mlops: Command, *, name: str, values: list[str], said: str
 ) -> None:
     world.scenes([CHURN])
-    code, line = runs("train", name, *values)
+    code, line = mlops("train", name, *values)
     assert code == 2
-    assert line.startswith("runs: ")
+    assert line.startswith("mlops: ")
     assert said.lower() in line.lower()
     assert world.created is None
 
@@ -125,57 +125,57 @@ def test_what_is_wrong_is_said_before_anything_is_made(
     ],
 )
 def test_a_value_has_the_declared_type(
-    world: World, runs: Command, *, declared: object, text: str, value: object
+    world: World, mlops: Command, *, declared: object, text: str, value: object
 ) -> None:
     churn = template({"training.churn.parameters": {"x": declared}, "training.churn.image": "lab.local/mine:1"})
     world.scenes([churn])
-    code, said = runs("train", "churn", f"X={text}", "--dry-run")
+    code, said = mlops("train", "churn", f"X={text}", "--dry-run")
     assert code == 0
     read = json.loads(variables(yaml.safe_load(said))["PARAMETERS"].replace("$$", "$"))["x"]
     assert (read, type(read)) == (value, type(value))
 
 
 @pytest.mark.parametrize(("declared", "text"), [(True, "1"), (0.5, "nan"), (0.5, "half"), (3, "inf")])
-def test_a_value_of_another_type_is_refused(world: World, runs: Command, *, declared: object, text: str) -> None:
+def test_a_value_of_another_type_is_refused(world: World, mlops: Command, *, declared: object, text: str) -> None:
     image = {"training.churn.image": "lab.local/mine:1"}
     world.scenes([template({"training.churn.parameters": {"x": declared}} | image)])
-    code, said = runs("train", "churn", f"X={text}")
+    code, said = mlops("train", "churn", f"X={text}")
     assert code == 2
     assert f"x={text}: must be " in said
 
 
-def test_a_parameter_may_have_capitals(world: World, runs: Command) -> None:
+def test_a_parameter_may_have_capitals(world: World, mlops: Command) -> None:
     own = {"training.churn.parameters": {"C": 1.5, "depth": 2}, "training.churn.image": "lab.local/mine:1"}
     world.scenes([template(own)])
     for word in ("C=0.5", "c=0.5"):
-        code, said = runs("train", "churn", word, "--dry-run")
+        code, said = mlops("train", "churn", word, "--dry-run")
         assert (code, variables(yaml.safe_load(said))["PARAMETERS"]) == (0, '{"C": 0.5, "depth": 2}')
-    code, said = runs("train", "churn", "C=0.5", "c=0.7")
+    code, said = mlops("train", "churn", "C=0.5", "c=0.7")
     assert code == 2
     assert "C is given twice" in said
 
 
-def test_a_parameter_in_a_secret_cannot_be_given_on_a_command_line(world: World, runs: Command) -> None:
+def test_a_parameter_in_a_secret_cannot_be_given_on_a_command_line(world: World, mlops: Command) -> None:
     hidden = {"training.churn.parameters": {"api_key": {"secret": "geocoder", "key": "token"}}}
     world.scenes([template(hidden | {"training.churn.image": "lab.local/mine:1"})])
-    code, said = runs("train", "churn", "API_KEY=hunter2")
+    code, said = mlops("train", "churn", "API_KEY=hunter2")
     assert code == 2
     assert "api_key of churn stands in a Secret" in said
     assert "hunter2" not in said
 
 
-def test_a_swept_parameter_is_the_sweeps(world: World, runs: Command) -> None:
+def test_a_swept_parameter_is_the_sweeps(world: World, mlops: Command) -> None:
     sweep = {"grid": {"max_depth": [1, 2]}, "max_parallel": 1}
     world.scenes([template({"training.churn.sweep": sweep})])
-    code, said = runs("train", "churn", "MAX_DEPTH=3")
+    code, said = mlops("train", "churn", "MAX_DEPTH=3")
     assert code == 2
     assert "churn sweeps max_depth, so each point has its own" in said
-    assert runs("train", "churn", "N_ESTIMATORS=3", "--dry-run")[0] == 0
+    assert mlops("train", "churn", "N_ESTIMATORS=3", "--dry-run")[0] == 0
 
 
-def test_a_dry_run_prints_the_job_and_makes_nothing(world: World, runs: Command) -> None:
+def test_a_dry_run_prints_the_job_and_makes_nothing(world: World, mlops: Command) -> None:
     world.scenes([CHURN])
-    code, said = runs("train", "churn", "MAX_DEPTH=3", "--dry-run")
+    code, said = mlops("train", "churn", "MAX_DEPTH=3", "--dry-run")
     printed = yaml.safe_load(said)
     assert (code, printed["kind"], printed["metadata"]["generateName"]) == (0, "Job", "churn-")
     assert world.created is None
@@ -201,57 +201,57 @@ def test_a_dry_run_prints_the_job_and_makes_nothing(world: World, runs: Command)
     ],
 )
 def test_a_failure_ends_with_its_reason_and_tells_bad_input_apart(
-    world: World, runs: Command, *, status: dict[str, Any], last: dict[str, Any] | None, code: int, said: str
+    world: World, mlops: Command, *, status: dict[str, Any], last: dict[str, Any] | None, code: int, said: str
 ) -> None:
     pods = [pod("Failed", **last)] if last else []
     world.scenes([CHURN], [CHURN, job(CHURN, status=status), *pods])
     world.log(POD, "reading")
-    ended_with, text = runs("train", "churn")
+    ended_with, text = mlops("train", "churn")
     assert ended_with == code
     assert f"{JOB} failed after 10:00: {said}" in text
 
 
-def test_a_sweep_that_failed_names_its_points(world: World, runs: Command) -> None:
+def test_a_sweep_that_failed_names_its_points(world: World, mlops: Command) -> None:
     churn = template({"training.churn.sweep": {"grid": {"max_depth": [1, 2]}, "max_parallel": 2}})
     status = failed("FailedIndexes", "Job has failed indexes") | {"failedIndexes": "1"}
     world.scenes(
         [churn], [churn, job(churn, status=status), pod("Failed", index="1", **ended(2, "max_depth is wrong"))]
     )
     world.log(POD)
-    code, said = runs("train", "churn")
+    code, said = mlops("train", "churn")
     assert code == 2
     assert "failed after 10:00: points 1: max_depth is wrong" in said
 
 
-def test_a_container_that_kubernetes_killed_says_why(world: World, runs: Command) -> None:
+def test_a_container_that_kubernetes_killed_says_why(world: World, mlops: Command) -> None:
     status = failed("BackoffLimitExceeded", "Job has reached the specified backoff limit")
     world.scenes([CHURN], [CHURN, job(CHURN, status=status), pod("Failed", **ended(137, "", "OOMKilled"))])
     world.log(POD)
-    assert f"{POD} Failed: OOMKilled: exit code 137" in runs("train", "churn")[1]
+    assert f"{POD} Failed: OOMKilled: exit code 137" in mlops("train", "churn")[1]
 
 
-def test_a_pod_that_is_not_let_in_is_a_reason_too(world: World, runs: Command) -> None:
+def test_a_pod_that_is_not_let_in_is_a_reason_too(world: World, mlops: Command) -> None:
     quota = "Error creating: pods is forbidden: exceeded quota: ml-training"
     world.scenes([CHURN], [CHURN, job(CHURN), warning(JOB, quota)], [CHURN, job(CHURN, status=complete())])
-    assert f"{JOB} no pod yet: {quota}" in runs("train", "churn")[1]
+    assert f"{JOB} no pod yet: {quota}" in mlops("train", "churn")[1]
 
 
-def test_a_log_whose_connection_breaks_goes_on_where_it_was(world: World, runs: Command) -> None:
+def test_a_log_whose_connection_breaks_goes_on_where_it_was(world: World, mlops: Command) -> None:
     running = [CHURN, job(CHURN), pod("Running", **container(running={}))]
     world.scenes([CHURN], running, running, [CHURN, job(CHURN, status=complete()), pod("Succeeded", **ended(0))])
     world.log(POD, "one", "two", "three", "four", breaks_after=2)
-    said = runs("train", "churn")[1].splitlines()
+    said = mlops("train", "churn")[1].splitlines()
     assert [line for line in said if line in {"one", "two", "three", "four"}] == ["one", "two", "three", "four"]
     assert f"{POD} log error: unexpected EOF" in said
 
 
-def test_the_points_of_a_sweep_are_told_apart(world: World, runs: Command) -> None:
+def test_the_points_of_a_sweep_are_told_apart(world: World, mlops: Command) -> None:
     churn = template({"training.churn.sweep": {"grid": {"max_depth": [1, 2]}, "max_parallel": 2}})
     pods = [pod("Running", name=f"{JOB}-{i}-aaaaa", index=i, **container(running={})) for i in ("0", "1")]
     world.scenes([churn], [churn, job(churn), *pods], [churn, job(churn, status=complete()), *pods])
     for i in "01":
         world.log(f"{JOB}-{i}-aaaaa", f"depth {i}")
-    said = runs("train", "churn")[1]
+    said = mlops("train", "churn")[1]
     assert "[0] depth 0" in said
     assert "[1] depth 1" in said
 
@@ -259,57 +259,71 @@ def test_the_points_of_a_sweep_are_told_apart(world: World, runs: Command) -> No
 def test_ctrl_c_leaves_the_run_to_itself_and_says_how_to_follow_it_again(world: World) -> None:
     world.scenes([CHURN], [CHURN, job(CHURN), pod("Running", **container(running={}))])
     world.log(POD, "fitting", goes_on=True)
-    command = [sys.executable, "-c", "from runs.cli import main; main()", "train", "churn"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as started:
+    command = [sys.executable, "-c", "from cli.main import main; main()", "train", "churn"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+    ) as started:
         assert started.stdout
         assert any("fitting" in line for line in started.stdout)
         started.send_signal(signal.SIGINT)
         rest = started.stdout.read()
         assert started.wait() == 130
     assert not still_there(world)
-    assert f"{JOB} goes on; follow it again with: make follow RUN={JOB}" in rest
+    assert f"{JOB} goes on; follow it again with: mlops follow {JOB}" in rest
     assert not [line for line in world.asked if "delete" in line]
 
 
-def test_a_run_can_be_followed_again(world: World, runs: Command) -> None:
+def test_a_run_can_be_followed_again(world: World, mlops: Command) -> None:
     world.scenes([CHURN, job(CHURN, status=complete()), pod("Succeeded", **ended(0))])
     world.log(POD, "fitting")
-    code, said = runs("follow", JOB)
+    code, said = mlops("follow", JOB)
     assert code == 0
     assert "fitting" in said
-    assert "there is no run churn-1; `runs list` has those there are" in runs("follow", "churn-1")[1]
+    assert "there is no run churn-1; `mlops runs` lists those that exist" in mlops("follow", "churn-1")[1]
 
 
-def test_a_run_that_is_deleted_meanwhile_ends_the_following(world: World, runs: Command) -> None:
+def test_a_run_that_is_deleted_meanwhile_ends_the_following(world: World, mlops: Command) -> None:
     world.scenes([CHURN], [CHURN, job(CHURN)], [CHURN])
-    code, said = runs("train", "churn")
+    code, said = mlops("train", "churn")
     assert code == 1
     assert f"there is no Job {JOB} any more" in said
 
 
 def test_a_cluster_that_stops_answering_is_waited_for_and_then_told(
-    world: World, runs: Command, monkeypatch: pytest.MonkeyPatch
+    world: World, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "LOOKS_WITHOUT_ANSWER", 3)
-    code, said = runs("train", "churn", "--context", "elsewhere")
+    code, said = mlops("train", "churn", "--context", "elsewhere")
     assert (code, world.created) == (1, None)
     assert 'error: context "elsewhere" does not exist' in said
     world.scenes([CHURN], [CHURN, job(CHURN)])
     (world.folder / "scenes" / "002").write_text("not JSON: kubectl fails")
-    code, said = runs("train", "churn")
+    code, said = mlops("train", "churn")
     assert code == 1
-    assert f"{JOB} goes on, if it can; follow it again with: make follow RUN={JOB}" in said
+    assert f"{JOB} goes on, if it can; follow it again with: mlops follow {JOB}" in said
 
 
-def test_without_mlflow_the_end_is_told_all_the_same(world: World, runs: Command) -> None:
+def test_without_mlflow_the_end_is_told_all_the_same(world: World, mlops: Command) -> None:
     world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
-    code, said = runs("train", "churn")
+    code, said = mlops("train", "churn")
     assert code == 0
     assert "Service mlflow cannot be reached through kubectl: error: unable to forward port" in said
 
 
-def test_without_kubectl_it_says_so(runs: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kubectl_it_says_so(mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    code, said = runs("train", "churn")
+    monkeypatch.setenv("KUBECONFIG", "anywhere")
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    code, said = mlops("train", "churn")
     assert code == 1
-    assert said == "runs: kubectl is not on PATH, and the cluster is reached through it; install it\n"
+    assert said == "mlops: kubectl is not on PATH, and the cluster is reached through it; install it\n"
+
+
+def test_the_former_program_of_runs_still_starts(world: World) -> None:
+    world.scenes([CHURN])
+    command = [Path(sys.executable).with_name("runs"), "train", "churn", "MAX_DEPTH=3", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert '"max_depth": 3' in done.stdout

@@ -1,4 +1,4 @@
-"""`make validate`, and what `make train` does of itself: a Job in the cluster says whether a version may go forward."""
+"""`mlops validate`, also as a part of `mlops train`: a Job in the cluster says whether a version may go forward."""
 
 import json
 from typing import Any
@@ -7,8 +7,9 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
+from cli.main import run
+from tests.command import Command
 from tests.registry import MODEL, Registry
-from tests.runs.conftest import Command
 from tests.runs.world import (
     JOB,
     Object,
@@ -36,10 +37,10 @@ def look(phase: str, **status: Any) -> Object:
     return made
 
 
-def test_a_version_is_validated_by_the_job_that_the_stack_declares(world: World, runs: Command) -> None:
+def test_a_version_is_validated_by_the_job_that_the_stack_declares(world: World, mlops: Command) -> None:
     world.scenes([CHURN, LOOK], [CHURN, LOOK, PASSED, look("Succeeded", **ended(0))])
     world.log(f"{LOOKING}-a", "ok      size: 1 MB", "churn-predictor version 3 passed")
-    code, said = runs("validate", "churn-predictor", "3")
+    code, said = mlops("validate", "churn-predictor", "3")
     assert code == 0
     assert said.splitlines()[-3:-1] == ["ok      size: 1 MB", "churn-predictor version 3 passed"]
     (made,) = world.all_created
@@ -53,42 +54,56 @@ def test_a_version_is_validated_by_the_job_that_the_stack_declares(world: World,
     assert json.loads(made["metadata"]["annotations"]["mlops/given"]) == {"version": 3}
 
 
-def test_a_version_that_is_refused_ends_with_3_and_the_reason(world: World, runs: Command) -> None:
+def test_a_version_that_is_refused_ends_with_3_and_the_reason(world: World, mlops: Command) -> None:
     world.scenes([CHURN, LOOK], [CHURN, LOOK, REFUSED, look("Failed", **ended(3, WORSE))])
     world.log(f"{LOOKING}-a", WORSE)
-    code, said = runs("validate", "churn-predictor", "3")
+    code, said = mlops("validate", "churn-predictor", "3")
     assert code == 3
     assert f"{WORSE}; it stays registered, and no promotion takes it" in said.splitlines()[-1]
 
 
-def test_an_image_without_our_code_is_the_reason(world: World, runs: Command) -> None:
+def test_a_program_reads_a_refusal_as_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.scenes([CHURN, LOOK], [CHURN, LOOK, REFUSED, look("Failed", **ended(3, WORSE))])
+    world.log(f"{LOOKING}-a", WORSE)
+    assert run(["validate", "churn-predictor", "3", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out) == {
+        "model": "churn-predictor",
+        "version": 3,
+        "run": LOOKING,
+        "status": "refused",
+        "reason": WORSE,
+        "seconds": 600.0,
+    }
+
+
+def test_an_image_without_our_code_is_the_reason(world: World, mlops: Command) -> None:
     why = "image lab.local/mine:1 has no /app/training/validate.py"
     world.scenes([CHURN, LOOK], [CHURN, LOOK, REFUSED, look("Failed", **broken_before(2, why))])
-    code, said = runs("validate", "churn-predictor", "3")
+    code, said = mlops("validate", "churn-predictor", "3")
     assert code == 2
     assert f"{LOOKING} failed after 10:00: {why}" in said
     assert "PodInitializing" not in said
 
 
-def test_a_model_that_nothing_trains_is_refused_before_anything_is_made(world: World, runs: Command) -> None:
+def test_a_model_that_nothing_trains_is_refused_before_anything_is_made(world: World, mlops: Command) -> None:
     world.scenes([CHURN, LOOK])
-    code, said = runs("validate", "churn-predicter", "3")
+    code, said = mlops("validate", "churn-predicter", "3")
     assert (code, world.all_created) == (2, [])
     assert "did you mean churn-predictor?" in said
 
 
-def test_a_stack_that_knows_no_validation_yet_says_what_to_do(world: World, runs: Command) -> None:
+def test_a_stack_that_knows_no_validation_yet_says_what_to_do(world: World, mlops: Command) -> None:
     world.scenes([CHURN])
-    code, said = runs("validate", "churn-predictor", "3")
+    code, said = mlops("validate", "churn-predictor", "3")
     assert (code, world.all_created) == (2, [])
-    assert said == "runs: there is no CronJob churn-validation; the stack is older than this checkout: run pulumi up\n"
+    assert said == "mlops: there is no CronJob churn-validation; the stack is older than this checkout: run pulumi up\n"
 
 
-def test_a_validation_can_be_followed_again_and_is_no_training_run(world: World, runs: Command) -> None:
+def test_a_validation_can_be_followed_again_and_is_no_training_run(world: World, mlops: Command) -> None:
     world.scenes([CHURN, LOOK, job(CHURN, status=complete()), REFUSED, look("Failed", **ended(3, WORSE))])
     world.log(f"{LOOKING}-a", WORSE)
-    assert runs("follow", LOOKING)[0] == 3
-    listed = runs("list")[1]
+    assert mlops("follow", LOOKING)[0] == 3
+    listed = mlops("runs")[1]
     assert JOB in listed
     assert LOOKING not in listed
 
@@ -115,16 +130,16 @@ TRAINED = job(CHURN, status=complete())
     [
         ([PASSED, look("Succeeded", **ended(0))], 0, f"{LOOKING} is done"),
         ([REFUSED, look("Failed", **ended(3, WORSE))], 3, "stays registered"),
-        ([REFUSED, look("Failed", **ended(1, "MLflow went away"))], 1, "not validated; try again with: make validate"),
+        ([REFUSED, look("Failed", **ended(1, "MLflow went away"))], 1, "not validated; try again with: mlops validate"),
     ],
 )
 def test_what_a_run_registers_is_validated_at_once(
-    world: World, runs: Command, registered: int, *, outcome: list[Any], code: int, said: str
+    world: World, mlops: Command, registered: int, *, outcome: list[Any], code: int, said: str
 ) -> None:
     there = [CHURN, LOOK, TRAINED]
     world.scenes([CHURN, LOOK], there, there, [*there, *outcome])
     world.log(f"{LOOKING}-a", "looking")
-    ended_with, told = runs("train", "churn")
+    ended_with, told = mlops("train", "churn")
     assert ended_with == code, told
     lines = told.splitlines()
     assert lines.index(f"version  {MODEL} {registered}") < lines.index("looking")
@@ -135,22 +150,37 @@ def test_what_a_run_registers_is_validated_at_once(
 
 @pytest.mark.long
 @pytest.mark.usefixtures("mlflow")
+def test_a_program_reads_what_a_run_registered_and_how_its_validation_ended(
+    world: World, registered: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = [CHURN, LOOK, TRAINED]
+    world.scenes([CHURN, LOOK], there, there, [*there, REFUSED, look("Failed", **ended(3, WORSE))])
+    world.log(f"{LOOKING}-a", "looking")
+    assert run(["train", "churn", "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["run"], told["status"], told["model"], told["version"]) == (JOB, "Succeeded", MODEL, registered)
+    assert told["page"].startswith("http://localhost:5000/#/experiments/")
+    assert told["validation"] == {"run": LOOKING, "status": "refused", "reason": WORSE, "seconds": 600.0}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("mlflow")
 @pytest.mark.parametrize("arguments", [["--no-validate"], []])
 def test_it_is_not_validated_when_nobody_wants_it(
-    world: World, runs: Command, registered: int, arguments: list[str]
+    world: World, mlops: Command, registered: int, arguments: list[str]
 ) -> None:
     disabled = validation({"training.churn.validation.enabled": False})
     world.scenes([CHURN, disabled], [CHURN, LOOK if arguments else disabled, TRAINED])
-    code, said = runs("train", "churn", *arguments)
+    code, said = mlops("train", "churn", *arguments)
     assert (code, len(world.all_created)) == (0, 1)
-    assert ("make validate MODEL=churn-predictor VERSION=" in said) is not bool(arguments)
+    assert ("mlops validate churn-predictor " in said) is not bool(arguments)
     assert f"version  {MODEL} {registered}" in said
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("mlflow")
 def test_of_several_jobs_of_a_model_the_one_that_trained_the_version_looks_at_it(
-    world: World, runs: Command, registered: int
+    world: World, mlops: Command, registered: int
 ) -> None:
     settings = {
         "project": "churn",
@@ -162,18 +192,15 @@ def test_of_several_jobs_of_a_model_the_one_that_trained_the_version_looks_at_it
     weekly = {"training.weekly": settings}
     world.scenes([CHURN, LOOK, template(weekly, name="weekly"), validation(weekly, name="weekly")])
     for version, name in ((registered, "weekly"), (9999, "churn")):
-        said = runs("validate", MODEL, str(version), "--dry-run")[1]
+        said = mlops("validate", MODEL, str(version), "--dry-run")[1]
         assert f"generateName: {name}-validation-" in said
 
 
-def test_make_leaves_the_validation_out_when_it_is_told(
-    world: World, runs: Command, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [["--no-validate"], []])
+def test_a_run_whose_version_is_not_known_says_that_it_is_not_validated_unless_nobody_wants_it(
+    world: World, mlops: Command, words: list[str]
 ) -> None:
     world.scenes([CHURN, LOOK], [CHURN, LOOK, TRAINED])
-    monkeypatch.setenv("MAKEFLAGS", " -- NAME=churn VALIDATE=no")
-    code, said = runs("make-train")
-    assert (code, world.all_created) == (2, [])
-    assert "VALIDATE=no: must be 0 or 1" in said
-    monkeypatch.setenv("MAKEFLAGS", " -- NAME=churn VALIDATE=0")
-    assert runs("make-train")[0] == 0
-    assert "validated" not in runs("follow", JOB)[1]
+    code, said = mlops("train", "churn", *words)
+    assert (code, "not validated: MLflow does not tell which version" in said) == (0, not words)
+    assert len(world.all_created) == 1

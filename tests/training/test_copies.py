@@ -5,8 +5,9 @@ from typing import Any, cast
 import pytest
 from mlflow.tracking import MlflowClient
 
+from cli.main import run
 from tests.registry import MODEL, Registry
-from training import copies, promote, versions
+from training import copies, versions
 from training.candidate import fetch
 from training.digest import digest
 from training.versions import Client
@@ -110,19 +111,19 @@ def test_a_copy_is_promoted_there_and_the_version_here_stands_where_it_stood(
     writing = MlflowClient(registry.uri)
     writing.create_registered_model(name)
     writing.create_model_version(name, source.source or "", source.run_id, tags={"validation_status": "passed"})
-    command = ["--tracking-uri", registry.uri, name, "1", "staging", "--copy-to", other]
-    assert promote.main([*command, "--dry-run"]) == 0
+    command = ["promote", "--tracking-uri", registry.uri, name, "1", "staging", "--copy-to", other]
+    assert run([*command, "--dry-run"]) == 0
     assert "would be copied" in capsys.readouterr().out
-    assert promote.main(command) == 0
+    assert run(command) == 0
     assert f"{name} version 1 is version 1 at {other}" in capsys.readouterr().out
     assert versions.standing(versions.connect(other), name).aliases == {"challenger": 1}
     assert versions.standing(client, name).aliases == {}
 
 
 def test_a_version_is_not_copied_to_where_it_is(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["--tracking-uri", registry.uri, MODEL, "1", "none", "--copy-to", registry.uri]
-    assert promote.main(command) == 2
-    assert "is the registry that has the version; give the other one" in capsys.readouterr().err
+    command = ["promote", "--tracking-uri", registry.uri, MODEL, "1", "none", "--copy-to", registry.uri]
+    assert run(command) == 2
+    assert "is the registry that has the version; give the address of another one" in capsys.readouterr().err
 
 
 def test_files_that_somebody_changed_are_not_copied(registry: Registry, other: str, tmp_path: Path) -> None:

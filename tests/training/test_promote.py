@@ -73,9 +73,6 @@ class Made:
     def promote(self, version: int | None, stage: str = "none", **told: Any) -> list[str]:
         return promote.promote(self.client, self.asks(version, stage), **told)
 
-    def command(self, *arguments: object) -> int:
-        return promote.main(["--tracking-uri", self.uri, self.name, *map(str, arguments)])
-
     def reach_production(self, version: int) -> None:
         self.passes(version, against=self.aliases.get("champion", "none"))
         self.promote(version, "staging")
@@ -190,7 +187,7 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
             None,
             None,
             "staging",
-            r"version 3 was not validated, and staging takes only what passed; run `make validate MODEL=",
+            r"version 3 was not validated, and staging takes only what passed; run `mlops validate promoted-",
         ),
         ("refused", "2", "staging", r"was refused by its validation, .* or train a better one"),
         ("running", "2", "staging", r"is being validated, or its validation was killed"),
@@ -198,7 +195,7 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
             "passed",
             "1",
             "production",
-            r"was validated when @champion was 1, and @champion is 2 now; run `make validate MODEL=",
+            r"was validated when @champion was 1, and @champion is 2 now; run `mlops validate promoted-",
         ),
         ("passed", None, "production", r"was validated when @champion was unknown"),
     ],
@@ -363,49 +360,3 @@ def test_a_promotion_that_takes_too_long_stops_before_others_may_finish_it(
         model.promote(1, "staging")
     assert model.aliases == {}
     assert len(model.claims) == 1
-
-
-def test_a_dry_run_says_the_steps_and_takes_none(model: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    before = model.state
-    assert model.command(1, "staging", "--dry-run") == 0
-    assert "@challenger is version 1" in capsys.readouterr().out
-    assert model.state == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["9", "staging"], 2, "has no version 9; versions that exist: 1, 2, 3"),
-        (["1", "production"], 3, "promote it to staging first"),
-        (["1"], 2, "give a STAGE after the version: none, staging, production, archived"),
-        ([], 2, "write make promote MODEL=churn-predictor VERSION=7 STAGE=staging, or make rollback"),
-        (
-            ["1", "staging", "--rollback"],
-            2,
-            "write make promote MODEL=churn-predictor VERSION=7 STAGE=staging, or make rollback",
-        ),
-        (["1", "staging", "--why", 301 * "x"], 2, "--why has 301 characters; write at most 300"),
-    ],
-)
-def test_a_command_that_cannot_be_carried_out_ends_with_one_line(
-    model: Made, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
-) -> None:
-    assert model.command(*arguments) == code
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert said in told[0]
-
-
-@pytest.mark.parametrize(("version", "stage"), [("latest", "staging"), ("0", "staging"), ("1", "stagin")])
-def test_a_word_that_is_no_version_or_stage_is_told(
-    version: str, stage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        promote.main(["churn", version, stage])
-    assert ended.value.code == 2
-    assert "write" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_an_mlflow_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert promote.main(["--tracking-uri", "http://127.0.0.1:9", "churn", "1", "staging"]) == 1
-    assert "Connection refused" in capsys.readouterr().err.splitlines()[-1]

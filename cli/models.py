@@ -1,27 +1,22 @@
-"""The models there are, as a table: `python -m training.registry [MODEL ...]`.
+"""The table of the model registry: stages, metrics and validation of each version, and the stacks that serve it."""
 
-`--served` says which stack serves which version: `churn-predictor=7@prod`, or a JSON file as `pulumi config get
-mlops:endpoints --json` writes one, with the stack's name: `endpoints.json@prod`.
-"""
-
-import argparse
-import json
-import sys
+import json as jsons
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.errors import CommandError, registry_errors
 from training import claim as claims
-from training import ending, tracking, versions
-from training.ending import BadInputError
+from training import tracking, versions
 from training.stages import VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
 from training.versions import Client, UnknownError
 
@@ -36,6 +31,7 @@ HEADINGS = (
 SPARE = ("commit", "accuracy", "f1", "trained (UTC)", "validation", "aliases")
 """What a narrow terminal leaves out, in this order."""
 WIDE = 1000
+ENDPOINTS = "mlops:endpoints"
 Served = Mapping[tuple[str, int], Sequence[str]]
 """The stacks that serve a version of a model."""
 
@@ -55,10 +51,23 @@ class Row:
     served: Sequence[str]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns the exit code."""
-    asked = _parser().parse_args(arguments)
-    return ending.run(lambda: _run(asked))
+def show(uri: str, models: Sequence[str], served: Sequence[str], *, json: bool) -> None:
+    """Print the versions of the models, or of all models when none is named.
+
+    Args:
+        uri: address of MLflow.
+        models: names in the registry.
+        served: which stack serves what, each `MODEL=VERSION@STACK` or `FILE@STACK`.
+        json: print JSON instead of a table.
+    """
+    by_version = _served(served)
+    client = versions.connect(uri)
+    with registry_errors():
+        found = rows(client, models, by_version)
+        if json:
+            print(jsons.dumps([vars(row) | {"trained": row.trained.isoformat()} for row in found], indent=1))
+        else:
+            _print_all(client, models, found)
 
 
 def rows(client: Client, names: Sequence[str], served: Served) -> list[Row]:
@@ -97,22 +106,16 @@ def _validation(found: ModelVersion) -> str:
     return f"{status} against {against}" if status and against.isdecimal() else status
 
 
-def _run(asked: argparse.Namespace) -> str:
-    served = _served(asked.served)
-    client = versions.connect(asked.tracking_uri)
-    found = rows(client, asked.model, served)
-    if asked.json:
-        print(json.dumps([vars(row) | {"trained": row.trained.isoformat()} for row in found], indent=1))
-        return ""
+def _print_all(client: Client, names: Sequence[str], found: Sequence[Row]) -> None:
     if found:
         _print(found)
     shown = {row.model for row in found}
-    if without := [name for name in asked.model or [one.name for one in versions.models(client)] if name not in shown]:
+    if without := [name for name in names or [one.name for one in versions.models(client)] if name not in shown]:
         print(f"no version yet: {', '.join(without)}")
-    pending = [f"{name}: {claim}" for name in sorted(shown) for claim in claims.standing(client, name)]
-    for line in pending:
-        print(f"half done: {line}; the next promotion finishes it")
-    return f"{len(found)} versions of {len(shown)} models"
+    for name in sorted(shown):
+        for claim in claims.standing(client, name):
+            print(f"half done: {name}: {claim}; the next promotion finishes it")
+    print(f"{len(found)} versions of {len(shown)} models")
 
 
 def _print(found: Sequence[Row]) -> None:
@@ -181,30 +184,12 @@ def _served(told: Sequence[str]) -> Served:
 
 
 def _endpoints(file: str, word: str) -> Mapping[str, _Endpoint]:
-    form = "write MODEL=VERSION@STACK, or FILE@STACK with a JSON object of endpoints, each with its version"
+    """Return the endpoints of a stack file, or of a JSON file that holds them alone."""
+    form = "write MODEL=VERSION@STACK, or FILE@STACK with a stack file or a JSON object of endpoints"
     try:
-        content: Any = json.loads(Path(file).read_text())
-        # `pulumi config get --json` wraps what is asked for.
-        return TypeAdapter(dict[str, _Endpoint]).validate_python(content.get("objectValue", content))
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
-        raise BadInputError(f"--served {word!r} is not understood ({tracking.reason(error)[:120]}); {form}") from error
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ending.parser(
-        "registry", "Show the versions of models: where they stand, how good they are, who serves them."
-    )
-    parser.add_argument("model", metavar="MODEL", nargs="*", help="models to show; all unless told")
-    parser.add_argument(
-        "--served",
-        metavar="WHAT@STACK",
-        action="append",
-        default=[],
-        help="MODEL=VERSION@STACK or FILE@STACK; repeatable",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        content: Any = yaml.safe_load(Path(file).read_text())
+        # `pulumi config get --json` wraps what is asked for; a stack file holds more.
+        endpoints = content["config"].get(ENDPOINTS, {}) if "config" in content else content.get("objectValue", content)
+        return TypeAdapter(dict[str, _Endpoint]).validate_python(endpoints)
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError, ValidationError) as error:
+        raise CommandError(f"--served {word!r} is not understood ({tracking.reason(error)[:120]}); {form}") from error

@@ -10,11 +10,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.text import Text
 
+from cli.main import run
 from tests.registry import MODEL, Registry
-from training import promote, registry, versions
+from training import promote, versions
 from training.claim import Claim, Holder, write
 from training.stages import Stage, Step
 
+MLOPS = Path(sys.executable).with_name("mlops")
 NAME = f"shown-{os.getpid()}"
 
 
@@ -33,7 +35,7 @@ def shown(registry: Registry) -> str:
 
 
 def table(uri: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[list[str]]:
-    assert registry.main(["--tracking-uri", uri, *arguments]) == 0
+    assert run(["models", "--tracking-uri", uri, *arguments]) == 0
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -67,8 +69,18 @@ def test_who_serves_what_is_read_from_a_file_of_endpoints(
     assert lines[2][-2:] == ["prod,", "dev"]
 
 
+def test_who_serves_what_is_read_from_a_stack_file(
+    shown: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "Pulumi.prod.yaml"
+    file.write_text(f"config:\n  aws:region: eu-west-1\n  mlops:endpoints:\n    {NAME}: {{version: 2}}\n")
+    assert table(shown, capsys, NAME, "--served", f"{file}@prod")[2][-1] == "prod"
+    file.write_text("config: {}\n")
+    assert table(shown, capsys, NAME, "--served", f"{file}@prod")[2][-1] != "prod"
+
+
 def test_it_is_json_for_a_program(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["--tracking-uri", shown, NAME, "--json"]) == 0
+    assert run(["models", "--tracking-uri", shown, NAME, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [(row["version"], row["stage"]) for row in told] == [(3, "none"), (2, "staging"), (1, "production")]
 
@@ -108,12 +120,12 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_model_without_a_version_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     MlflowClient(uri, uri).create_registered_model("Bob's model")
-    assert registry.main(["--tracking-uri", uri]) == 0
+    assert run(["models", "--tracking-uri", uri]) == 0
     assert capsys.readouterr().out.splitlines() == ["no version yet: Bob's model", "0 versions of 0 models"]
 
 
 def test_models_of_other_people_are_listed_as_they_are_called(foreign: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert registry.main(["--tracking-uri", foreign]) == 0
+    assert run(["models", "--tracking-uri", foreign]) == 0
     said = capsys.readouterr().out
     for name in FOREIGN:
         assert all(line in said for line in name.splitlines())
@@ -127,13 +139,13 @@ def test_a_model_of_other_people_is_found_by_its_name(
 ) -> None:
     client = versions.connect(foreign)
     assert [found.name for found in versions.versions(client, name)] == [name]
-    assert registry.main(["--tracking-uri", foreign, name, "--json"]) == 0
+    assert run(["models", "--tracking-uri", foreign, name, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert (row["model"], row["metrics"]) == (name, {"accuracy": 0.75})
     with pytest.raises(versions.UnknownError, match="has no version 7; versions that exist: 1"):
         versions.version(client, name, 7)
-    assert promote.main(["--tracking-uri", foreign, name, "1", "staging"]) == 3
-    assert f"run `make validate MODEL={shlex.quote(name)} VERSION=1`" in capsys.readouterr().err
+    assert run(["promote", "--tracking-uri", foreign, name, "1", "staging"]) == 3
+    assert f"run `mlops validate {shlex.quote(name)} 1`" in capsys.readouterr().err
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
@@ -145,7 +157,7 @@ def test_on_a_terminal_of_80_columns_no_cell_is_cut(
     shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal(monkeypatch, 80)
-    assert registry.main(["--tracking-uri", shown, NAME, "--served", f"{NAME}=1@local"]) == 0
+    assert run(["models", "--tracking-uri", shown, NAME, "--served", f"{NAME}=1@local"]) == 0
     lines = Text.from_ansi(capsys.readouterr().out).plain.splitlines()
     assert max(map(len, lines[:-2])) <= 80
     assert "…" not in "".join(lines)
@@ -153,13 +165,13 @@ def test_on_a_terminal_of_80_columns_no_cell_is_cut(
     assert lines[3].split()[-1] == "local"
     assert lines[-2].startswith("no room for commit, ")
     terminal(monkeypatch, 200)
-    assert registry.main(["--tracking-uri", shown, NAME]) == 0
+    assert run(["models", "--tracking-uri", shown, NAME]) == 0
     assert 12 * "a" in Text.from_ansi(capsys.readouterr().out).plain
 
 
 @pytest.mark.parametrize(("name", "expected"), [(MODEL, 0), ("no-such", 2)])
 def test_a_reader_that_leaves_changes_neither_the_end_nor_the_code(shown: str, name: str, expected: int) -> None:
-    command = [sys.executable, "-m", "training.registry", "--tracking-uri", shown, name, "--json"]
+    command = [MLOPS, "models", "--tracking-uri", shown, name, "--json"]
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write) as output:
@@ -180,6 +192,6 @@ def test_a_reader_that_leaves_changes_neither_the_end_nor_the_code(shown: str, n
 def test_what_cannot_be_shown_is_told_in_one_line(
     shown: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert registry.main(["--tracking-uri", shown, *arguments]) == 2
+    assert run(["models", "--tracking-uri", shown, *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line

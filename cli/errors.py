@@ -1,0 +1,35 @@
+"""Errors of the command line."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from training.exit_codes import ExitCode
+
+
+class CommandError(Exception):
+    """A command cannot go on: one line for a person, or one line for each problem, and the exit code."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.BAD_INPUT) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def registry_errors() -> Generator[None]:
+    """Turn errors of the model registry, MLflow and the artifact store into CommandError.
+
+    A defect of our own code keeps its traceback.
+    """
+    from training import ending
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CommandError(
+            "interrupted; run the same command again and it goes on from here", ExitCode.INTERRUPTED
+        ) from None
+    except Exception as error:
+        code, sentence = ending.explain(error)
+        if not sentence:
+            raise
+        raise CommandError(sentence, code) from error

@@ -1,0 +1,257 @@
+"""Training runs and validations as Jobs of a cluster: started, followed to their end, and listed."""
+
+import getpass
+import json as jsons
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from cli import target
+from cli.errors import CommandError
+from runs import declared, history, tracking
+from runs.cluster import Cluster, Object
+from runs.declared import Declared
+from runs.errors import ClusterError, RefusedError, RunsError
+from runs.follow import Follower
+from runs.history import Past
+from runs.state import Run, all_runs, all_validations
+from runs.table import duration, metrics, show
+from runs.values import pairs
+from training.exit_codes import ExitCode
+
+VERDICTS = {ExitCode.DONE: "passed", ExitCode.REFUSED: "refused"}
+
+
+def train(name: str, words: Sequence[str], context: str | None, *, dry_run: bool, validates: bool, json: bool) -> int:
+    """Start a run of a training job, follow it, validate what it registered, and return the exit code."""
+    return _Commands(target.cluster(context), json=json).train(name, pairs(words), dry_run=dry_run, validates=validates)
+
+
+def validate(model: str, version: int, context: str | None, *, dry_run: bool, json: bool) -> int:
+    """Validate a version in a Job and return the exit code."""
+    return _Commands(target.cluster(context), json=json).validate(model, version, dry_run=dry_run)
+
+
+def follow(job: str, context: str | None) -> int:
+    """Follow a run or a validation to its end and return its exit code."""
+    return _Commands(target.cluster(context), json=False).follow(job)
+
+
+def show_runs(context: str | None, name: str | None, last: int, *, json: bool) -> None:
+    """Print the last runs; those whose Jobs are gone as far as MLflow and the cluster's events know them."""
+    commands = _Commands(target.cluster(context), json=json)
+    runs, results = commands.runs(name, last)
+    if json:
+        _print_json([_row(run, results.get(run.name)) for run in runs])
+    elif runs:
+        show(Console(highlight=False), runs, results, datetime.now(UTC))
+    else:
+        print("no runs yet; start one with: mlops train NAME")
+
+
+@dataclass(frozen=True)
+class _Commands:
+    """Commands on one cluster. With `json`, stdout gets the result alone, and all other text goes to stderr."""
+
+    cluster: Cluster
+    json: bool
+
+    def train(self, name: str, given: Mapping[str, str], *, dry_run: bool, validates: bool) -> int:
+        training = declared.find(self.cluster, name)
+        manifest = training.job(given, _requester())
+        if dry_run:
+            _print_manifest(manifest)
+            return ExitCode.DONE
+        run, result = self._follow_training(training, self._create(manifest))
+        validation = self._validate_new(training, result) if validates and not run.exit_code else None
+        if self.json:
+            row = _row(run, result) | {"page": result and training.tracking_ui + result.page}
+            _print_json(row | {"validation": validation and _validation(validation)})
+        return validation.exit_code if validation else run.exit_code
+
+    def validate(self, model: str, version: int, *, dry_run: bool) -> int:
+        training = self._trained_by(model, version)
+        job = declared.validation(self.cluster, training).job(version)
+        if dry_run:
+            _print_manifest(job)
+            return ExitCode.DONE
+        run = self._follow_validation(training, self._create(job))
+        if self.json:
+            _print_json({"model": model, "version": version, **_validation(run)})
+        return run.exit_code
+
+    def follow(self, job: str) -> int:
+        found = {run.name: run for look in (all_runs, all_validations) for run in look(self.cluster)}
+        if job not in found:
+            raise RefusedError(f"there is no run {job}; `mlops runs` lists those that exist")
+        training = declared.find(self.cluster, found[job].training)
+        if found[job].is_validation:
+            return self._follow_validation(training, job).exit_code
+        return self._follow_training(training, job)[0].exit_code
+
+    def runs(self, name: str | None, last: int) -> tuple[Sequence[Run | Past], Mapping[str, tracking.Result]]:
+        """Return the last runs, and what MLflow knows of them by the Job's name."""
+        there = all_runs(self.cluster, name)
+        stack = [each for each in declared.all_of(self.cluster) if name in (None, each.name)]
+        results: dict[str, tracking.Result] = {}
+        past: dict[str, Past] = {}
+        known = {run.name for run in there}
+        try:
+            with tracking.reached(self.cluster) as mlflow:
+                for experiment in {run.experiment for run in there} | {each.experiment for each in stack}:
+                    results |= mlflow.results(experiment, {run.name for run in there[-last:]})
+                    gone = mlflow.others(experiment, known, last)
+                    results |= gone
+                    past |= {each.name: each for each in history.of_tracking(gone) if name in (None, each.training)}
+        except ClusterError as error:
+            self._say(f"without metrics, and without runs that the cluster has forgotten: {error}", "yellow")
+        trainings, events = {each.name for each in stack}, self.cluster.events_of_jobs()
+        past |= {each.name: each for each in history.of_events(events, trainings, known | past.keys())}
+        return sorted((*there, *past.values()), key=lambda run: run.started)[-last:], results
+
+    def _validate_new(self, training: Declared, result: tracking.Result | None) -> Run | None:
+        """Validate what a run registered. None, with a line that says why, where no validation takes place."""
+        if result is None:
+            self._say(
+                "not validated: MLflow does not tell which version the run registered; the schedule of the training "
+                "job validates it, or `mlops validate MODEL VERSION`",
+                "yellow",
+            )
+            return None
+        if not (result.model and result.version):
+            return None
+        again = f"mlops validate {shlex.quote(result.model)} {result.version}{self._in_context}"
+        template = declared.validation(self.cluster, training)
+        if not template.enabled:
+            self._say(f"not validated: validation is not enabled for {training.name}; start it with: {again}", "yellow")
+            return None
+        run = self._follow_validation(training, self._create(template.job(result.version)))
+        if run.exit_code not in VERDICTS:
+            self._say(f"the version is registered, and not validated; try again with: {again}", "yellow")
+        return run
+
+    def _trained_by(self, model: str, version: int) -> Declared:
+        """Return the training job that made the version; if that is unknown, the first one of the model."""
+        first, *more = declared.of_model(self.cluster, model)
+        if not more:
+            return first
+        with tracking.reached(self.cluster) as mlflow:
+            name = mlflow.training_job(model, version)
+        return next((each for each in more if each.name == name), first)
+
+    def _create(self, manifest: Object) -> str:
+        """Make the Job and return its name."""
+        return self.cluster.create(manifest)["metadata"]["name"]
+
+    def _follow_validation(self, training: Declared, job: str) -> Run:
+        what = f"a validation for {training.name}"
+        run = self._follow(job, what, lambda: all_validations(self.cluster, training.name))
+        took = duration(run.duration(datetime.now(UTC)))
+        if run.exit_code == ExitCode.DONE:
+            self._say(f"{run.name} is done after {took}", "green")
+        elif run.exit_code == ExitCode.REFUSED:
+            self._say(f"{run.name} took {took}: {run.reason}; it stays registered, and no promotion takes it", "red")
+        else:
+            self._say(f"{run.name} failed after {took}: {run.reason}", "red")
+        return run
+
+    def _follow_training(self, training: Declared, job: str) -> tuple[Run, tracking.Result | None]:
+        """Follow the run, print how it ended, and return it with what MLflow knows of it."""
+        run = self._follow(job, f"a run of {training.name}", lambda: all_runs(self.cluster, training.name))
+        took = duration(run.duration(datetime.now(UTC)))
+        if run.status == "Failed":
+            self._say(f"{run.name} failed after {took}: {run.reason}", "red")
+        else:
+            self._say(f"{run.name} succeeded after {took}", "green")
+        try:
+            with tracking.reached(self.cluster) as mlflow:
+                result = mlflow.results(run.experiment, {run.name}).get(run.name)
+        except ClusterError as error:
+            self._say(f"MLflow cannot be asked about the run: {error}")
+            return run, None
+        if result:
+            self._say(f"run      {training.tracking_ui}{result.page}")
+            if result.metrics:
+                self._say(f"metrics  {metrics(result.metrics)}")
+            if result.version:
+                self._say(f"version  {result.model} {result.version}")
+        return run, result
+
+    def _follow(self, job: str, what: str, runs: Callable[[], Sequence[Run]]) -> Run:
+        self._console.print(Text.assemble((job, "bold"), f", {what}; Ctrl-C leaves it alone"))
+        follower = Follower(
+            cluster=self.cluster,
+            runs=runs,
+            job=job,
+            note=lambda line: self._say(line, "dim"),
+            log=self._say,
+        )
+        again = f"mlops follow {job}{self._in_context}"
+        try:
+            return follower.until_the_end()
+        except KeyboardInterrupt:
+            raise CommandError(f"{job} goes on; follow it again with: {again}", ExitCode.INTERRUPTED) from None
+        except ClusterError as error:
+            raise RunsError(f"{error}; {job} goes on, if it can; follow it again with: {again}") from error
+
+    @property
+    def _in_context(self) -> str:
+        return f" --context {shlex.quote(self.cluster.context)}" if self.cluster.context else ""
+
+    @property
+    def _console(self) -> Console:
+        return Console(highlight=False, soft_wrap=True, stderr=self.json)
+
+    def _say(self, line: str, color: str | None = None) -> None:
+        self._console.print(line, style=color, markup=False)
+
+
+def _row(run: Run | Past, result: tracking.Result | None) -> dict[str, object]:
+    """Return a run as `--json` prints it. Times are ISO 8601 in UTC, durations are seconds."""
+    here = run if isinstance(run, Run) else None
+    took = run.duration(datetime.now(UTC)) if isinstance(run, Run) else run.duration
+    return {
+        "run": run.name,
+        "training": run.training,
+        "made_by": here and here.made_by,
+        "given": dict(here.given) if here else {},
+        "status": run.status,
+        "reason": here.reason if here and here.status == "Failed" else None,
+        "started": run.started.isoformat(timespec="seconds"),
+        "seconds": took and took.total_seconds(),
+        "metrics": dict(result.metrics) if result else {},
+        "model": result and result.model,
+        "version": result and result.version,
+    }
+
+
+def _validation(run: Run) -> dict[str, object]:
+    """Return a validation as `--json` prints it."""
+    return {
+        "run": run.name,
+        "status": VERDICTS.get(ExitCode(run.exit_code), "failed"),
+        "reason": run.reason if run.exit_code else None,
+        "seconds": run.duration(datetime.now(UTC)).total_seconds(),
+    }
+
+
+def _print_json(value: object) -> None:
+    print(jsons.dumps(value, indent=1))
+
+
+def _print_manifest(manifest: Object) -> None:
+    sys.stdout.write(yaml.safe_dump(manifest, sort_keys=False))
+
+
+def _requester() -> str | None:
+    """Return the user who runs this command; None where the machine does not know."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None

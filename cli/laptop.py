@@ -1,0 +1,68 @@
+"""Training on this machine: `mlops train churn --data file.csv N_ESTIMATORS=300`."""
+
+import contextlib
+import getpass
+import json as jsons
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli.errors import CommandError
+from runs.values import pairs
+from training import project
+from training import train as training
+from training.exit_codes import ExitCode
+from training.failure import Failure
+from training.settings import local_store
+
+
+def train(name: str, words: Sequence[str], data: str, *, model: str | None, uri: str | None, json: bool) -> int:
+    """Train a model project on this machine and return the exit code.
+
+    Args:
+        name: the model project.
+        words: its parameters, as NAME=VALUE.
+        data: address of the table.
+        model: name to register under; None is the project's own.
+        uri: address of MLflow; None is MLFLOW_TRACKING_URI, or mlflow.db in the current folder without it.
+        json: print the result as JSON to stdout, and the log to stderr.
+    """
+    parameters = pairs(words)
+    try:
+        registered = model or project.load(name).model
+    except project.ProjectError as error:
+        raise CommandError(str(error)) from error
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        ended = training.attempt(
+            project=name,
+            dataset=data,
+            model=registered,
+            experiment=registered,
+            parameters=jsons.dumps(parameters),
+            requester=getpass.getuser(),
+            **_commit(),
+            **({"mlflow_tracking_uri": uri} if uri else local_store()),
+        )
+    failure = ended if isinstance(ended, Failure) else None
+    if json:
+        result = {
+            "status": "Failed" if failure else "Succeeded",
+            "reason": failure.sentence if failure else None,
+            "model": registered,
+            "version": None if failure else ended,
+        }
+        print(jsons.dumps(result, indent=1))
+    return failure.code if failure else ExitCode.DONE
+
+
+def _commit() -> dict[str, str]:
+    """Return the commit of the code, with `-dirty` if the code was changed since; nothing where there is no git."""
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"git_commit": said.stdout.strip()}

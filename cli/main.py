@@ -1,0 +1,172 @@
+"""The command `mlops`, and its short form `lab` for `mlops lab`."""
+
+import errno
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import typer
+from typer.main import get_command
+
+from cli import endpoint_commands, registry_commands, run_commands, stack_commands
+from cli.errors import CommandError
+from client.errors import EndpointError, InputError
+from lab import cli as lab
+from lab.cli import examples
+from lab.errors import InterruptedLabError, LabError
+from runs.errors import RefusedError, RunsError
+from training.exit_codes import MEANINGS, ExitCode
+from training.output import outlive_the_reader
+
+EXIT_CODES = "\n".join(["\b", "Exit codes:", *(f"  {code.value:<5}{meaning}" for code, meaning in MEANINGS.items())])
+CODES: Mapping[type[Exception], ExitCode] = {
+    RefusedError: ExitCode.BAD_INPUT,
+    InputError: ExitCode.BAD_INPUT,
+    InterruptedLabError: ExitCode.INTERRUPTED,
+    RunsError: ExitCode.FAILED,
+    EndpointError: ExitCode.FAILED,
+    LabError: ExitCode.FAILED,
+}
+"""Exit codes of the errors whose message is for the user; the first class that fits decides."""
+TOLD = (CommandError, *CODES)
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(lab.app, name="lab")
+
+
+@app.callback(
+    epilog="\n\n".join(
+        [
+            examples(
+                "mlops lab up                                  start a cluster and the platform on this machine",
+                "mlops train churn N_ESTIMATORS=300            train in the cluster and validate the version",
+                "mlops promote churn-predictor 4 staging       move a version forward",
+                "mlops predict churn-predictor rows.csv        predict every row of a file",
+            ),
+            EXIT_CODES,
+        ]
+    )
+)
+def root() -> None:
+    """Train, validate, promote and ask models, on the lab's cluster or on any other one.
+
+    Commands talk to the lab on this machine. --context or KUBECONFIG names another cluster, --tracking-uri or
+    MLFLOW_TRACKING_URI another MLflow.
+    """
+
+
+app.command(
+    epilog=examples(
+        "mlops train churn N_ESTIMATORS=300",
+        "mlops train churn --context prod --no-validate",
+        "mlops train churn --data churn.csv N_ESTIMATORS=300",
+    )
+)(run_commands.train)
+app.command(epilog=examples("mlops runs", "mlops runs --name churn --last 5", "mlops runs --json"))(run_commands.runs)
+app.command(epilog=examples("mlops follow churn-x7k2p", "mlops follow churn-x7k2p --context prod"))(run_commands.follow)
+app.command(epilog=examples("mlops validate churn-predictor 4", "mlops validate churn-predictor 4 --json"))(
+    run_commands.validate
+)
+app.command(
+    epilog=examples(
+        "mlops models", "mlops models churn-predictor --json", "mlops models --served Pulumi.prod.yaml@prod"
+    )
+)(registry_commands.models)
+app.command(
+    epilog=examples(
+        'mlops promote churn-predictor 4 staging --why "more trees"',
+        "mlops promote churn-predictor 4 production --dry-run",
+        "mlops promote churn-predictor 4 staging --copy-to https://mlflow.example.com",
+    )
+)(registry_commands.promote)
+app.command(
+    epilog=examples("mlops rollback churn-predictor", 'mlops rollback churn-predictor --why "more false alarms"')
+)(registry_commands.rollback)
+app.command(
+    epilog=examples(
+        "mlops reproduce churn-predictor 4", "mlops reproduce churn-predictor 4 --dataset s3://archive/churn.csv"
+    )
+)(registry_commands.reproduce)
+app.command(
+    epilog=examples(
+        "mlops predict churn-predictor rows.csv",
+        "mlops predict churn-predictor rows.parquet --out predictions.parquet --keep customer_id,note",
+        "mlops predict churn-predictor rows.csv --url https://churn.example.com",
+    )
+)(endpoint_commands.predict)
+app.command(
+    epilog=examples(
+        "mlops client churn-predictor > churn_predictor.py",
+        "mlops client churn-predictor --url https://churn.example.com > churn_predictor.py",
+    )
+)(endpoint_commands.client)
+app.command(
+    name="infra-diff", epilog=examples("mlops infra-diff --stack prod", "mlops infra-diff --stack prod --json")
+)(stack_commands.infra_diff)
+
+
+class _UsageError(Protocol):
+    """Error of typer about a command line. Its class is not public."""
+
+    ctx: typer.Context | None
+    exit_code: int
+
+    def format_message(self) -> str: ...
+
+
+def run(words: Sequence[str], *, program: str = "mlops") -> int:
+    """Run a command line and return the exit code. An error is one line on stderr, or one for each problem."""
+    try:
+        return _run(words, program)
+    except typer.TyperException as error:
+        code, message = _wrong_usage(program, cast("_UsageError", error))
+    except TOLD as error:
+        code = error.code if isinstance(error, CommandError) else _code(error)
+        message = f"\n{program}: ".join(str(error).splitlines()) if isinstance(error, InputError) else str(error)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        code, message = ExitCode.FAILED, f"the disk is full{where}; make room and try again"
+    except KeyboardInterrupt:
+        code, message = ExitCode.INTERRUPTED, "interrupted"
+    print(message if message.startswith("Usage: ") else f"{program}: {message}", file=sys.stderr)
+    return code
+
+
+def _run(words: Sequence[str], program: str) -> int:
+    lab_words = list(words) if program == "lab" else list(words[1:]) if words[:1] == ["lab"] else []
+    if lab_words[:1] in (["kubectl"], ["pulumi"]):
+        lab.become(lab_words[0], lab_words[1:])
+    command = get_command(lab.app if program == "lab" else app)
+    ended: object = command.main(args=list(words), prog_name=program, standalone_mode=False)
+    if ended == ExitCode.INTERRUPTED:  # typer returns this code in place of a KeyboardInterrupt
+        raise KeyboardInterrupt
+    return ended if isinstance(ended, int) else ExitCode.DONE
+
+
+def _wrong_usage(program: str, error: _UsageError) -> tuple[int, str]:
+    message = error.format_message()
+    if message.startswith("Usage: "):  # no command is given, and the message is the whole help
+        return error.exit_code, message
+    help_of = error.ctx.command_path if error.ctx else program
+    return error.exit_code, f"{' '.join(message.split()).rstrip('.')} (see {help_of} --help)"
+
+
+def _code(error: Exception) -> ExitCode:
+    return next(code for kind, code in CODES.items() if isinstance(error, kind))
+
+
+def start(words: Sequence[str], *, program: str = "mlops") -> int:
+    """Run a command line as the program of this process, and return the exit code."""
+    # A script that starts a program in the background makes it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    outlive_the_reader()
+    return run(words, program=program)
+
+
+def main() -> None:
+    """Entry point of `mlops` and of `lab`, told apart by the name of the program."""
+    sys.exit(start(sys.argv[1:], program="lab" if Path(sys.argv[0]).name == "lab" else "mlops"))

@@ -1,0 +1,37 @@
+"""Options and arguments that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Context = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Context of the kubeconfig. Default: the current one of KUBECONFIG, or the lab's cluster without it.",
+        show_default=False,
+    ),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="Address of MLflow. Default: MLFLOW_TRACKING_URI, or the lab's MLflow without it.",
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Address of the endpoint. Default: kubectl leads to it in the cluster.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program; all other text goes to stderr.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model in the registry.", show_default=False)]
+Version = Annotated[int, typer.Argument(metavar="VERSION", help="Number of the version.", min=1, show_default=False)]
+Endpoint = Annotated[
+    str, typer.Argument(metavar="ENDPOINT", help="Name of the endpoint, a key of mlops:endpoints.", show_default=False)
+]

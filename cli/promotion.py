@@ -1,0 +1,96 @@
+"""Promotions and rollbacks: what was asked for is carried out, and each step is printed."""
+
+import getpass
+import os
+import shlex
+from dataclasses import replace
+
+from cli.errors import CommandError, registry_errors
+from training import claim, copies, ending, revision, versions
+from training import promote as registry
+from training.promote import LONGEST, Request
+from training.stages import CHAMPION, PREVIOUS, Stage
+from training.versions import Client
+
+
+def promote(
+    uri: str,
+    model: str,
+    version: int,
+    stage: str,
+    *,
+    why: str,
+    by: str | None,
+    commit: str | None,
+    copy_to: str | None,
+    dry_run: bool,
+) -> None:
+    """Bring the version to the stage, in the registry at the URI or, copied, in the one at `copy_to`."""
+    request = _request(model, version, Stage(stage), why=why, by=by, commit=commit)
+    if copy_to == uri:
+        raise CommandError(f"--copy-to {copy_to} is the registry that has the version; give the address of another one")
+    with registry_errors():
+        client = _client(uri, request)
+        if not copy_to:
+            _carry_out(client, request, dry_run=dry_run)
+        elif dry_run:
+            print(f"{model} version {version} would be copied to {copy_to}, to {stage} there")
+        else:
+            number = copies.copy(client, uri, copy_to, model, version)
+            print(f"{model} version {version} is version {number} at {copy_to}")
+            _carry_out(versions.connect(copy_to), replace(request, version=number), dry_run=False)
+
+
+def rollback(uri: str, model: str, *, why: str, by: str | None, commit: str | None, dry_run: bool) -> None:
+    """Make the previous champion the champion again."""
+    request = _request(model, None, Stage.NONE, why=why, by=by, commit=commit)
+    with registry_errors():
+        _carry_out(_client(uri, request), request, dry_run=dry_run)
+
+
+def _request(model: str, version: int | None, stage: Stage, *, why: str, by: str | None, commit: str | None) -> Request:
+    if len(why) > LONGEST:
+        raise CommandError(f"--why has {len(why)} characters; write at most {LONGEST}")
+    return Request(
+        model=model, version=version, stage=stage, by=(by or _user())[:60], commit=commit or revision.head(), why=why
+    )
+
+
+def _client(uri: str, request: Request) -> Client:
+    """Return a client of the registry, which has the model and the version."""
+    ending.answer_soon()
+    client = versions.connect(uri)
+    versions.standing(client, request.model, request.version)
+    return client
+
+
+def _carry_out(client: Client, request: Request, *, dry_run: bool) -> None:
+    if dry_run:
+        for other in claim.standing(client, request.model):
+            print(f"pending: {other}")
+        lines = [str(step) for step in registry.plan(client, request)]
+    else:
+        lines = registry.promote(client, request)
+    for line in lines:
+        print(line)
+    if dry_run:
+        print(f"{request.model}: {request} would take {len(lines)} steps; nothing was done")
+    else:
+        print(_conclusion(client, request))
+
+
+def _conclusion(client: Client, request: Request) -> str:
+    now = versions.standing(client, request.model, request.version)
+    champion = f"@{CHAMPION} is version {now.champion}" if now.champion else f"there is no @{CHAMPION}"
+    if request.version is None:
+        return f"{request.model}: {champion} again"
+    back = now.aliases.get(PREVIOUS)
+    way_back = f"; `mlops rollback {shlex.quote(request.model)}` makes version {back} the champion" if back else ""
+    return f"{request.model} version {request.version} stands at {now.stage}; {champion}{way_back}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"  # a container's user has no name

@@ -1,0 +1,86 @@
+"""The only place that decides which cluster, MLflow and endpoint a command talks to.
+
+- Cluster: `--context`, else the kubeconfig in KUBECONFIG, else the lab's cluster.
+- MLflow: `--tracking-uri`, else MLFLOW_TRACKING_URI, else the lab's MLflow with the keys of the lab's artifact store.
+- Endpoint: `--url`, else through kubectl in the cluster above.
+"""
+
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.errors import CommandError
+from lab import paths
+from lab.recovery import STACK
+from runs.cluster import Cluster
+from training.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from client.endpoint import Way
+
+
+def cluster(context: str | None) -> Cluster:
+    """Return the cluster. CommandError if it is the lab's and this machine has no lab."""
+    path = [os.environ.get("PATH", "")]
+    own = [str(Path(sys.prefix) / "bin"), str(paths.binaries())]
+    if context or os.environ.get("KUBECONFIG"):
+        return Cluster(context=context, environment={**os.environ, "PATH": os.pathsep.join([*path, *own])})
+    if not paths.kubeconfig().exists():
+        raise CommandError(
+            "there is no cluster to talk to: this machine has no lab, and neither --context nor KUBECONFIG names "
+            "another cluster; write --context NAME, or start the lab with `mlops lab up`",
+            ExitCode.FAILED,
+        )
+    lab = {"PATH": os.pathsep.join([*own, *path]), "KUBECONFIG": str(paths.kubeconfig())}
+    return Cluster(environment={**os.environ, **lab})
+
+
+def served(uri: str | None) -> Sequence[str]:
+    """Return the default of --served: the stack file of the lab, if this --tracking-uri leads to the lab's MLflow."""
+    file = paths.CHECKOUT / f"Pulumi.{STACK}.yaml"
+    return [f"{file}@{STACK}"] if _is_lab_tracking(uri) and file.exists() else []
+
+
+def tracking(uri: str | None) -> str:
+    """Return the address of MLflow. CommandError if it is the lab's, and the lab does not run.
+
+    For the lab's MLflow, the environment of this process gets the address and the keys of the lab's artifact store.
+    """
+    if _is_lab_tracking(uri):
+        from lab import stores
+        from lab.errors import LabError
+
+        try:
+            os.environ.update(stores.environment())
+        except LabError as error:
+            raise CommandError(f"{error}; or write --tracking-uri URI", ExitCode.FAILED) from error
+    return uri or os.environ["MLFLOW_TRACKING_URI"]
+
+
+def _is_lab_tracking(uri: str | None) -> bool:
+    return not (uri or os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+@contextmanager
+def endpoint(name: str, url: str | None, context: str | None) -> Generator["Way"]:
+    """Reach the endpoint for as long as the block runs."""
+    from client.endpoint import Direct
+    from client.tunnel import Tunnel
+
+    if url:
+        yield Direct(address(url))
+        return
+    if not name:
+        raise CommandError("the name of the endpoint is empty; write one, as under mlops:endpoints")
+    with Tunnel(cluster(context), name) as tunnel:
+        yield tunnel
+
+
+def address(url: str) -> str:
+    """Return the URL without the path of a request. CommandError if it is not a URL."""
+    if not url.startswith(("http://", "https://")):
+        raise CommandError(f"--url {url} is not an address; write one such as http://localhost:8080")
+    return url.rstrip("/").removesuffix("/invocations")

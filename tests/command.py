@@ -1,0 +1,22 @@
+"""The command `mlops` in this process."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cli.main import run
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def mlops(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line; gives the exit code and what was printed to stdout and then to stderr."""
+
+    def command(*words: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code = run([*map(str, words)])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return command

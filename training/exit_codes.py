@@ -1,0 +1,24 @@
+"""Exit codes of the `mlops` command and of the containers that run this code. Needs the standard library alone."""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Number that a program ends with; a script or a Job can tell the cases apart by it."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    REFUSED = 3
+    INTERRUPTED = 130
+
+
+MEANINGS: Mapping[ExitCode, str] = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "failed; another try may succeed",
+    ExitCode.BAD_INPUT: "the command, a value, a file or the data is wrong; another try fails in the same way",
+    ExitCode.REFUSED: "refused by a rule: a validation, promotion or reproduction did not pass, or a stack has drifted",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+}
+"""One line about each exit code, as `mlops --help` prints it."""
