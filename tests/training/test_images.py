@@ -23,6 +23,7 @@ MODULES = {
 
 def third_party(module: str) -> set[str]:
     """Packages of others that a module of ours imports, itself or through ours."""
+    assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
     seen, waiting, found = set[str](), [module], set[str]()
     while waiting:
         name = waiting.pop()

@@ -3,7 +3,7 @@
 `python -m tests.engine.recording PACKAGE` serves any package. Environment:
 
 - `MLOPS_RECORDING`: a file; each request is appended as one line of JSON (see `Request`).
-- `MLOPS_RECORDING_ORDERS`: JSON, from a resource type or `type::name` to `{"fail": "message"}` or `{"seconds": 5}`,
-  obeyed by create and update outside of previews; or to `{"live": {...}}`, the outputs that a read finds, `null` where
-  the resource is gone.
+- `MLOPS_RECORDING_ORDERS`: JSON, from a resource type or `type::name` to `{"fail": "message"}`, with which creates and
+  updates outside of previews fail; or to `{"live": {...}}`, the outputs that a read finds, `null` where the resource is
+  gone.
 """
