@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-LOCKED := training/requirements.in serving/requirements.in images/mlflow/requirements.in
+LOCKED := training/requirements.in model_server/requirements.in images/mlflow/requirements.in
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help:  ## this list
@@ -43,7 +43,7 @@ check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the 
 	@ruff check .
 	@pyright
 	@pyright --project typings/newest_sdk.json
-	@python -m infra.schema --check
+	@python -m infra.config.schema --check
 	@python -m training.parameter_schema --check
 	@$(BUILD_DOCS)
 
@@ -55,7 +55,7 @@ docs: .venv/.ready  ## build the docs site into site/; a broken link is an error
 	@echo "the docs site is built: open site/index.html"
 
 schema: .venv/.ready  ## write the JSON Schemas of stack files and project parameters, and the stack file's reference page
-	@python -m infra.schema
+	@python -m infra.config.schema
 	@python -m training.parameter_schema
 
 bench: .venv/.ready  ## preview time against a flat program

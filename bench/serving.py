@@ -107,7 +107,7 @@ def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tup
     }
     known: dict[str, tuple[list[str], dict[str, str]]] = {
         "mlflow": (mlflow, {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{here}:{os.environ['PATH']}"}),
-        "ours": ([sys.executable, "-m", "serving.server"], ours | {"PYTHONPATH": str(ROOT)}),
+        "ours": ([sys.executable, "-m", "model_server.server"], ours | {"PYTHONPATH": str(ROOT)}),
     }
     if model not in PEERLESS:
         bento = [str(python.parent / "bentoml"), "serve", "bentoml_service:Service", "--working-dir", str(PEERS)]

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from training.exit_codes import ExitCode
+from contract.exit_codes import ExitCode
 
 
 class CommandError(Exception):

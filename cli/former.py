@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli import main as mlops
-from training.exit_codes import ExitCode
+from contract.exit_codes import ExitCode
 
 GIVEN = "MAKE_GIVEN"
 """Environment variable in which the Makefile names the variables of make's command line; make exports their values."""

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cli import target
 from cli.errors import CommandError
+from contract.exit_codes import ExitCode
 from runs import declared, history, tracking
 from runs.cluster import Cluster, Object
 from runs.declared import Declared
@@ -23,7 +24,6 @@ from runs.history import Past
 from runs.state import Run, all_runs, all_validations
 from runs.table import duration, metrics, show
 from runs.values import pairs
-from training.exit_codes import ExitCode
 
 VERDICTS = {ExitCode.DONE: "passed", ExitCode.REFUSED: "refused"}
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cli.errors import CommandError
+from contract.exit_codes import ExitCode
 from runs.values import pairs
 from training import project
 from training import train as training
-from training.exit_codes import ExitCode
 from training.failure import Failure
 from training.settings import local_store
 

@@ -13,11 +13,11 @@ from typer.main import get_command
 from cli import endpoint_commands, registry_commands, run_commands, stack_commands
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
+from contract.exit_codes import MEANINGS, ExitCode
 from lab import cli as lab
 from lab.cli import examples
 from lab.errors import InterruptedLabError, LabError
 from runs.errors import RefusedError, RunsError
-from training.exit_codes import MEANINGS, ExitCode
 from training.output import outlive_the_reader
 
 EXIT_CODES = "\n".join(["\b", "Exit codes:", *(f"  {code.value:<5}{meaning}" for code, meaning in MEANINGS.items())])

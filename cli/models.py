@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.errors import CommandError, registry_errors
-from training import claim as claims
-from training import tracking, versions
-from training.stages import VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
-from training.versions import Client, UnknownError
+from training import mlflow_logging
+from training.registry import claim as claims
+from training.registry import client as versions
+from training.registry.client import Client, UnknownError
+from training.registry.stages import VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
 
 METRICS = ("roc_auc", "f1", "accuracy")
 COLOURS = {
@@ -192,4 +193,6 @@ def _endpoints(file: str, word: str) -> Mapping[str, _Endpoint]:
         endpoints = content["config"].get(ENDPOINTS, {}) if "config" in content else content.get("objectValue", content)
         return TypeAdapter(dict[str, _Endpoint]).validate_python(endpoints)
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError, ValidationError) as error:
-        raise CommandError(f"--served {word!r} is not understood ({tracking.reason(error)[:120]}); {form}") from error
+        raise CommandError(
+            f"--served {word!r} is not understood ({mlflow_logging.reason(error)[:120]}); {form}"
+        ) from error

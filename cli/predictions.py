@@ -19,8 +19,8 @@ from client.endpoint import Endpoint, Way
 from client.fit import names_in
 from client.generate import source
 from client.predict import Done, Order, Watch, predict
-from components import names
-from training.exit_codes import ExitCode
+from contract import names
+from contract.exit_codes import ExitCode
 
 
 def predict_file(

@@ -6,11 +6,13 @@ import shlex
 from dataclasses import replace
 
 from cli.errors import CommandError, registry_errors
-from training import claim, copies, ending, revision, versions
-from training import promote as registry
-from training.promote import LONGEST, Request
-from training.stages import CHAMPION, PREVIOUS, Stage
-from training.versions import Client
+from training import ending, revision
+from training.registry import claim, copies
+from training.registry import client as versions
+from training.registry import promote as registry
+from training.registry.client import Client
+from training.registry.promote import LONGEST, Request
+from training.registry.stages import CHAMPION, PREVIOUS, Stage
 
 
 def promote(

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.errors import registry_errors
-from training import candidate, skew, versions
 from training import reproduce as again
-from training.metrics import NAMES
+from training.fit.metrics import NAMES
+from training.registry import client as versions
+from training.registry.stages import RefusedError
 from training.reproduce import Comparison
-from training.stages import RefusedError
+from training.validation import candidate, skew
 
 
 def reproduce(uri: str, model: str, version: int, dataset: str) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
+from contract.exit_codes import ExitCode
 from lab import paths
 from lab.recovery import STACK
 from runs.cluster import Cluster
-from training.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from client.endpoint import Way

@@ -126,8 +126,8 @@ def _kind(kinds: Sequence[str], schema: Mapping[str, Any]) -> Kind:
 def reader(column: Column, *, text: bool, stored: pa.DataType | None = None) -> Read:
     """Makes the JSON value of a cell: of the text in a CSV file, or of the object in a typed one.
 
-    What training takes for a value of a column is one here (training/columns.py). `stored` is the type that a typed
-    file has for the column. It raises ValueError, TypeError or OverflowError for a value that breaks `column.must`.
+    It accepts the values that training accepts (training/data/columns.py). `stored` is the type that a typed file has
+    for the column. It raises ValueError, TypeError or OverflowError for a value that breaks `column.must`.
     """
     of_kind = (_OF_TEXT if text else _OF_OBJECT)[column.kind]
     missing, nullable = MISSING if text else (None,), column.nullable

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Self
 
-from components import names
+from contract import names
 from runs.cluster import Cluster
 from runs.errors import ClusterError
 

@@ -9,10 +9,11 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
-from components import names, pods, timeouts
+from components import pods, timeouts
 from components.foundation import ArtifactStore, Database, Grant, Ingress
 from components.ingress import from_load_balancer, ingress
 from components.service import service
+from contract import names
 
 NAME = names.TRACKING_SERVICE
 PORT = names.TRACKING_PORT

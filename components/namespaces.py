@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Output, ResourceOptions
 
-from components import names
+from contract import names
 
 POD_SECURITY_VERSION = "v1.35"
 """The edition of the Pod Security Standards; an older cluster takes its own newest."""

@@ -19,8 +19,8 @@ from typing import Any
 import pulumi
 from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding
 
-from components import names
 from components.foundation import ClusterAccess
+from contract import names
 
 REVISION = "deployment.kubernetes.io/revision"
 SECONDS = 30

@@ -4,8 +4,8 @@ import sys
 
 import pulumi
 
+from infra.config.stack import read
 from infra.program import deploy
-from infra.settings import read
 
 SHOWN = 32
 """Exit code that tells Pulumi's language host that the user has read what is wrong: any other that is not 0 is reported

@@ -3,23 +3,26 @@
 import pulumi
 from pulumi import Input, ResourceHookBinding, ResourceOptions
 
-from components import gone, model_cache, names, rollout
-from components.autoscaling import Autoscaling
+from components import gone, rollout
+from components.endpoint import model_cache
+from components.endpoint.autoscaling import Autoscaling
+from components.endpoint.model_cache import ModelCache, ModelCacheArgs
+from components.endpoint.model_endpoint import ModelEndpoint, ModelEndpointArgs
+from components.endpoint.prediction_log import PredictionLog
+from components.endpoint.tracing import Tracing
 from components.foundation import Foundation, Ingress, WayIn
 from components.mlflow_server import MlflowServer, MlflowServerArgs
-from components.model_cache import ModelCache, ModelCacheArgs
-from components.model_endpoint import ModelEndpoint, ModelEndpointArgs
-from components.prediction_log import PredictionLog
-from components.sweep import Scalar, Sweep
-from components.tracing import Tracing
-from components.training_container import SecretValue
-from components.training_job import TrainingJob, TrainingJobArgs
-from components.training_schedule import Schedule
-from components.validation import ValidationArgs
-from infra import aws_settings, training_settings
-from infra import foundation as foundations
-from infra.settings import Endpoint, Images, Settings, Training
-from infra.training_settings import SecretParameter
+from components.training.container import SecretValue
+from components.training.job import TrainingJob, TrainingJobArgs
+from components.training.schedule import Schedule
+from components.training.sweep import Scalar, Sweep
+from components.training.validation import ValidationArgs
+from contract import names
+from infra.config import aws
+from infra.config import training as training_settings
+from infra.config.stack import Endpoint, Images, Settings, Training
+from infra.config.training import SecretParameter
+from infra.foundations import kinds as foundations
 
 
 def deploy(stack: Settings) -> None:
@@ -165,7 +168,7 @@ def _endpoint(
     )
 
 
-def _ingress(base: Foundation, asked: aws_settings.Ingress | None, health_path: str) -> Ingress | None:
+def _ingress(base: Foundation, asked: aws.Ingress | None, health_path: str) -> Ingress | None:
     """None where none is asked for."""
     if asked is None or base.way_in is None:
         return None

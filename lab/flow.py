@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from components import names
+from contract import names
 from lab import dataset, registry
 from lab.board import Board
 from lab.errors import LabError

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from components import names
+from contract import names
 from runs.errors import ClusterError, RunsError
 
 LISTENING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+)")

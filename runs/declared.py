@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
-from components import names
+from contract import names
 from runs.cluster import Cluster, Object
 from runs.errors import RefusedError
 from runs.values import Value, parse

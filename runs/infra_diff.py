@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from contract.exit_codes import ExitCode
 from runs.cluster import last_line
 from runs.drift import Difference, Json, Object, differences, is_map
 from runs.errors import RunsError
-from training.exit_codes import ExitCode
 
 LONGEST = 60
 """Characters of a value that are shown: its start and its end."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
-from components import names
+from contract import names
+from contract.exit_codes import ExitCode
 from runs.cluster import Cluster, Object
 from runs.declared import GIVEN, selector
-from training.exit_codes import ExitCode
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 INDEX = "batch.kubernetes.io/job-completion-index"

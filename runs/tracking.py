@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from components import names
+from contract import names
 from runs.cluster import Cluster
 from runs.errors import ClusterError
 

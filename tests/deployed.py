@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from infra import program, settings
+from infra import program
+from infra.config import stack
 from tests.recording import Recording, record
 from tests.stacks import LOCAL, SECRETS, changed
 
@@ -12,7 +13,7 @@ from tests.stacks import LOCAL, SECRETS, changed
 def deployed(changes: Mapping[str, object] | None = None) -> Recording:
     """What the program declares for the right stack with some changes."""
     config = changed(changes) if changes else LOCAL
-    return record(lambda: program.deploy(settings.read()), config=config, secrets=SECRETS)
+    return record(lambda: program.deploy(stack.read()), config=config, secrets=SECRETS)
 
 
 @cache

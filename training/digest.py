@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 MODEL_DIGEST = "model_digest"
-"""The tag of a version that holds the digest of its files; `serving.fetch` refuses files that do not have it."""
+"""The tag of a version that holds the digest of its files; `model_server.fetch` refuses files that do not have it."""
 NOTE = b"registered_model_meta"
 """What MLflow's client writes beside the files of a version that it loads, on a local store into the store itself."""
 

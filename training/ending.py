@@ -1,4 +1,4 @@
-"""How a command of the registry ends: one sentence as its last line, and an exit code (training/exit_codes.py)."""
+"""How a command of the registry ends: one sentence as its last line, and an exit code (contract/exit_codes.py)."""
 
 import argparse
 import contextlib
@@ -16,15 +16,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 
-from training.claim import BusyError
-from training.data import DataError, StoreError
-from training.exit_codes import ExitCode
+from contract.exit_codes import ExitCode
+from training.data.reading import DataError, StoreError
+from training.mlflow_logging import TrackingError, reason
 from training.output import outlive_the_reader
 from training.project import ProjectError
+from training.registry.claim import BusyError
+from training.registry.client import UnknownError
+from training.registry.stages import RefusedError
 from training.settings import SettingsError
-from training.stages import RefusedError
-from training.tracking import TrackingError, reason
-from training.versions import UnknownError
 
 LOG = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.exit_codes import ExitCode
+from contract.exit_codes import ExitCode
 
 
 class StoppedError(Exception):

@@ -137,7 +137,7 @@ class Project(Generic[P]):
     trusted: Sequence[str] = ()
     """Types, beyond those of scikit-learn and LightGBM, that loading the model may build."""
     packages: Sequence[str] = ()
-    """Packages, beyond scikit-learn, that loading the model needs; serving/requirements.in must have them."""
+    """Packages, beyond scikit-learn, that loading the model needs; model_server/requirements.in must have them."""
 
     def __post_init__(self) -> None:
         names = [*self.features, self.target.name]

@@ -16,12 +16,15 @@ import numpy as np
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from training import candidate, data, locations, project, source, split, versions
-from training.candidate import Candidate
+from training import project
+from training.data import locations, reading, source, split
 from training.ending import BadInputError, FailedError
-from training.metrics import NAMES, measure, predict
-from training.stages import RefusedError
-from training.versions import Client
+from training.fit.metrics import NAMES, measure, predict
+from training.registry import client as versions
+from training.registry.client import Client
+from training.registry.stages import RefusedError
+from training.validation import candidate
+from training.validation.candidate import Candidate
 
 SAME = 1e-9
 """Probabilities and metrics that differ by less are the same: sums in another order differ in the last digits."""
@@ -108,7 +111,7 @@ def train_again(made: Recipe, store: str, folder: Path) -> Candidate:
 def compare(made: Recipe, recorded: Candidate, again: Candidate) -> Comparison:
     """Both models on the rows held out of the recipe's data."""
     declared = project.load(made.project)
-    unseen = split.held_out(declared, data.load(made.dataset, declared).table)
+    unseen = split.held_out(declared, reading.load(made.dataset, declared).table)
     one, other = (predict(declared, each.load().get_raw_model(), unseen, each.columns) for each in (recorded, again))
     return Comparison(
         recorded=measure(one),

@@ -19,13 +19,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
-from training import data, duplicates, project, split, sweep, tracking, versions
+from contract.exit_codes import ExitCode
+from training import mlflow_logging, project
+from training.data import reading, split
 from training.digest import MODEL_DIGEST
-from training.evaluation import Evaluation, evaluate
-from training.exit_codes import ExitCode
-from training.extras import Extras
 from training.failure import Failure, StoppedError
+from training.fit import sweep
+from training.fit.evaluation import Evaluation, evaluate
+from training.fit.extras import Extras
 from training.project import Parameters, Project, ProjectError
+from training.registry import client as versions
+from training.registry import duplicates
 from training.settings import Settings, SettingsError, SweepPlan
 
 LOG = logging.getLogger("training")
@@ -52,9 +56,9 @@ def train(settings: Settings) -> int | None:
 
 def _give_up(settings: Settings, plan: SweepPlan, sentence: str) -> None:
     """The sweep does not wait for this point. What fails here does not change how the point ended."""
-    briefly = tracking.Patience(seconds=SECONDS_TO_GIVE_UP, uri=settings.mlflow_tracking_uri)
-    with contextlib.suppress(MlflowException, tracking.TrackingError):
-        tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
+    briefly = mlflow_logging.Patience(seconds=SECONDS_TO_GIVE_UP, uri=settings.mlflow_tracking_uri)
+    with contextlib.suppress(MlflowException, mlflow_logging.TrackingError):
+        mlflow_logging.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
         sweep.of(settings, plan, briefly).failed(sentence)
 
 
@@ -65,10 +69,10 @@ def _train(settings: Settings) -> int | None:
         project.named(declared, settings.parameters) | project.named(declared, settings.point),
         settings.secrets,
     )
-    tracking.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
-    patiently = tracking.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
+    mlflow_logging.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
+    patiently = mlflow_logging.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
     early = replace(patiently, kept="nothing was trained yet")
-    early(lambda: tracking.open_experiment(settings.mlflow_tracking_uri, settings.experiment))
+    early(lambda: mlflow_logging.open_experiment(settings.mlflow_tracking_uri, settings.experiment))
     mine = sweep.of(settings, settings.sweep, patiently) if settings.sweep else None
     tags = {**settings.origin, **(mine.tags() if mine else {})}
     run = early(lambda: mlflow.start_run(tags=tags))
@@ -80,7 +84,7 @@ def _train(settings: Settings) -> int | None:
         if mine:
             mine.keep(run.info.run_id, made)
         else:
-            number = patiently(lambda: tracking.register(settings.model, made))
+            number = patiently(lambda: mlflow_logging.register(settings.model, made))
     except Exception as error:
         with contextlib.suppress(MlflowException):
             mlflow.set_tag("mlflow.note.content", explain(error).sentence)
@@ -99,9 +103,9 @@ class _Run:
     info: RunInfo
     folder: Path
     """Where the model and what is known of it stand until MLflow has them."""
-    patiently: tracking.Patience
+    patiently: mlflow_logging.Patience
 
-    def version(self) -> tracking.Version:
+    def version(self) -> mlflow_logging.Version:
         """The active run holds a fitted model, and all that is known of it; nothing is registered."""
         start = time.monotonic()
         words = self._words()
@@ -120,7 +124,7 @@ class _Run:
         extras = Extras()
         evaluation = evaluate(self.project, model, known, unseen, folder=self.folder / "evaluation", extras=extras)
         LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
-        tracking.save_model(
+        mlflow_logging.save_model(
             self.project,
             model,
             self.folder / "model",
@@ -129,24 +133,24 @@ class _Run:
             ranges=evaluation.ranges,
         )
         model_uri, digest = self._log(evaluation, learnt_from.facts, start, extras)
-        return tracking.Version(
+        return mlflow_logging.Version(
             model_uri=model_uri,
             description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
             tags=self._tags(dataset, evaluation) | repeats | extras.tags | {MODEL_DIGEST: digest},
         )
 
-    def _read(self) -> data.Dataset:
+    def _read(self) -> reading.Dataset:
         LOG.info("reading %s", self.settings.dataset)
-        dataset = data.load(self.settings.dataset, self.project)
+        dataset = reading.load(self.settings.dataset, self.project)
         LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
         if dataset.ignored:
             more = len(dataset.ignored) - COLUMNS_NAMED
             named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
             LOG.info("columns not used: %s", named)
-        self.patiently(lambda: tracking.log_dataset(dataset, self.project))
+        self.patiently(lambda: mlflow_logging.log_dataset(dataset, self.project))
         return dataset
 
-    def _repeats(self, dataset: data.Dataset, inputs: Mapping[str, object]) -> dict[str, str]:
+    def _repeats(self, dataset: reading.Dataset, inputs: Mapping[str, object]) -> dict[str, str]:
         """The tag of a version that repeats another, which the log says; not for a point of a sweep.
 
         Values of Secrets are recorded nowhere, so a run with some is never said to repeat another.
@@ -178,7 +182,7 @@ class _Run:
         with extras.attempt("evaluation files"):
             patiently(lambda: mlflow.log_artifacts(str(self.folder / "evaluation")))
         patiently(lambda: mlflow.set_tags(extras.tags))
-        logged = patiently(lambda: tracking.log_model(self.folder / "model", self.info))
+        logged = patiently(lambda: mlflow_logging.log_model(self.folder / "model", self.info))
         shutil.rmtree(self.folder)
         return logged
 
@@ -193,7 +197,7 @@ class _Run:
         rows = (early if whole.empty else whole).head(EXAMPLE_ROWS).reset_index(drop=True)
         return rows.astype({column.name: object for column in self.project.columns if column.kind == "category"})
 
-    def _tags(self, dataset: data.Dataset, evaluation: Evaluation) -> dict[str, str]:
+    def _tags(self, dataset: reading.Dataset, evaluation: Evaluation) -> dict[str, str]:
         return (
             self.settings.origin
             | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
@@ -214,19 +218,19 @@ def _cost(start: float) -> dict[str, float]:
 def explain(error: Exception) -> Failure:
     """What a failed run leaves behind."""
     match error:
-        case SettingsError() | ProjectError() | data.DataError():
+        case SettingsError() | ProjectError() | reading.DataError():
             return Failure(ExitCode.BAD_INPUT, str(error))
-        case data.StoreError() | tracking.TrackingError() | StoppedError():
+        case reading.StoreError() | mlflow_logging.TrackingError() | StoppedError():
             return Failure(error.code if isinstance(error, StoppedError) else ExitCode.FAILED, str(error))
         case MlflowException():
             return Failure(
                 ExitCode.FAILED,
-                f"MLflow refused, or went away: {tracking.reason(error)}; see its log, then start the job again",
+                f"MLflow refused, or went away: {mlflow_logging.reason(error)}; see its log, then start the job again",
             )
         case Boto3Error() | BotoCoreError() | ClientError():
             return Failure(
                 ExitCode.FAILED,
-                f"the artifact store failed: {tracking.reason(error)}; check MLFLOW_S3_ENDPOINT_URL and the bucket",
+                f"the artifact store failed: {mlflow_logging.reason(error)}; see MLFLOW_S3_ENDPOINT_URL and the bucket",
             )
         case OSError(errno=errno.ENOSPC):
             where = error.filename or tempfile.gettempdir()
@@ -234,7 +238,7 @@ def explain(error: Exception) -> Failure:
         case _:
             return Failure(
                 ExitCode.FAILED,
-                f"unexpected {type(error).__name__}: {tracking.reason(error)}; the traceback is above",
+                f"unexpected {type(error).__name__}: {mlflow_logging.reason(error)}; the traceback is above",
                 defect=True,
             )
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from training.exit_codes import ExitCode
+from contract.exit_codes import ExitCode
 from training.failure import Failure, StoppedError
 from training.output import outlive_the_reader
 from training.settings import Settings, SettingsError, Termination

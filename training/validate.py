@@ -1,6 +1,6 @@
 """Says whether a version may go forward: `python -m training.validate MODEL [VERSION]`.
 
-It runs in the serving image, with this code beside it: it may import nothing that is not in serving/requirements.in.
+It runs in the serving image, with this code beside it, so it imports only what model_server/requirements.in installs.
 The version is loaded with the packages of this process (so: in the image that would serve it), answers its input
 example, and is compared with the champion on the rows that neither learned from: the version that the stack's
 endpoint serves, or the version with the alias @champion where no endpoint answers. The registry then has
@@ -24,31 +24,22 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from training import (
-    candidate,
-    data,
-    ending,
-    endpoint,
-    judging,
-    limits,
-    metrics,
-    project,
-    report,
-    tracking,
-    turn,
-    versions,
-)
-from training.claim import BusyError
+from contract.exit_codes import ExitCode
+from training import ending, mlflow_logging, project
+from training.data import reading
 from training.ending import BadInputError
-from training.exit_codes import ExitCode
-from training.extras import Extras
-from training.limits import Limits
+from training.fit import metrics
+from training.fit.extras import Extras
 from training.project import Project
+from training.registry import client as versions
+from training.registry.claim import BusyError
+from training.registry.client import Client
+from training.registry.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, VALIDATED_AGAINST, RefusedError
 from training.settings import Termination
-from training.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, VALIDATED_AGAINST, RefusedError
-from training.turn import Turn
-from training.verdict import Check, Report
-from training.versions import Client
+from training.validation import candidate, checks, endpoint, limits, report, turn
+from training.validation.limits import Limits
+from training.validation.turn import Turn
+from training.validation.verdict import Check, Report
 
 PATIENCE = 60.0
 """Seconds to wait for an MLflow that does not answer."""
@@ -113,7 +104,7 @@ def newest(client: Client, model: str, training_job: str = "") -> int | None:
 
 def _run(asked: argparse.Namespace) -> str:
     told = limits.from_environment()
-    tracking.wait_for_mlflow(asked.tracking_uri, PATIENCE)
+    mlflow_logging.wait_for_mlflow(asked.tracking_uri, PATIENCE)
     client = versions.connect(asked.tracking_uri)
     if not asked.training_job:
         versions.standing(client, asked.model)  # a schedule may come before the first version, a misspelt name may not
@@ -173,9 +164,9 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
     if champion and champion != new.number:
         known.append(versions.version(client, request.model, champion))
         old = candidate.fetch(client, uri, known[-1], folder)
-    dataset = data.load(dataset_uri, declared)
-    found = judging.judge(
-        judging.Question(
+    dataset = reading.load(dataset_uri, declared)
+    found = checks.judge(
+        checks.Question(
             project=declared,
             new=new,
             old=old,
@@ -239,7 +230,9 @@ def _publish(client: Client, version: ModelVersion, examined: Report, folder: Pa
             client.log_artifact(version.run_id, str(folder / name), where)
         client.set_model_version_tag(version.name, number, "validation_report", f"{where}/{page}")
     said = (version.description or "").split(MARK)[0]
-    client.update_model_version(version.name, number, f"{said}{MARK}{examined.summary}"[: tracking.LONGEST_DESCRIPTION])
+    client.update_model_version(
+        version.name, number, f"{said}{MARK}{examined.summary}"[: mlflow_logging.LONGEST_DESCRIPTION]
+    )
     client.set_model_version_tag(version.name, number, "validated_at", examined.at.isoformat(timespec="seconds"))
     client.set_model_version_tag(version.name, number, VALIDATED_AGAINST, against)
     alias = str(examined.champion_alias or NO_CHAMPION)

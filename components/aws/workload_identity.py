@@ -8,8 +8,8 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
-from components import names
 from components.aws.policy_documents import Rights, objects, trust_pod
+from contract import names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import hand_edits, names
+from components import hand_edits
 from components.foundation import ArtifactStore, ClusterAccess, Database, Foundation, Grant, NodePool
 from components.local import postgres, s3_gateway
 from components.local.postgres import Postgres, PostgresArgs
 from components.local.s3_gateway import S3Gateway, S3GatewayArgs
 from components.namespaces import CLUSTER_DNS, Namespaces, NamespacesArgs, QuotaArgs
+from contract import names
 
 REGION = "us-east-1"
 """S3 clients must name a region; the gateway takes any, and this is their own default."""

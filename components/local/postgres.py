@@ -8,9 +8,9 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import names
 from components.local import stateful
 from components.service import service
+from contract import names
 
 NAME = "postgres"
 PORT = 5432

@@ -8,9 +8,10 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from components import names, pods
+from components import pods
 from components.local import stateful
 from components.service import service
+from contract import names
 
 NAME = "s3"
 PORT = 7070

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pulumi_kubernetes as k8s
 from pulumi import Input
 
-from components import names, pods, timeouts
+from components import pods, timeouts
+from contract import names
 
 STARTUP_SECONDS = 120
 """Longest that a store may take to accept connections."""

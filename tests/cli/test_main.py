@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.exit_codes import MEANINGS, ExitCode
 from tests.command import Command
-from training.exit_codes import MEANINGS, ExitCode
-from training.stages import Stage
+from training.registry.stages import Stage
 
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [

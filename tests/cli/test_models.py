@@ -12,9 +12,10 @@ from rich.text import Text
 
 from cli.main import run
 from tests.registry import MODEL, Registry
-from training import promote, versions
-from training.claim import Claim, Holder, write
-from training.stages import Stage, Step
+from training.registry import client as versions
+from training.registry import promote
+from training.registry.claim import Claim, Holder, write
+from training.registry.stages import Stage, Step
 
 MLOPS = Path(sys.executable).with_name("mlops")
 NAME = f"shown-{os.getpid()}"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.command import Command
 from tests.registry import Registry
-from tests.training.test_promote import Made
+from tests.training.registry.test_promote import Made
 
 pytestmark = pytest.mark.long
 

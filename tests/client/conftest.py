@@ -15,12 +15,12 @@ import pytest
 import uvicorn
 
 from client import endpoint
-from serving import model
-from serving.app import Receive, Scope, Send, Server
-from serving.model import Model
-from serving.settings import ServerSettings
+from model_server.app import Receive, Scope, Send, Server
+from model_server.predict import model
+from model_server.predict.model import Model
+from model_server.settings import ServerSettings
 from tests.command import mlops
-from tests.serving.zoo import ZOO, table
+from tests.model_server.zoo import ZOO, table
 
 __all__ = ["mlops"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from client import columns
 from client.errors import InputError
-from serving.schema import request_schema
-from serving.signature import Column, Kind, Signature
+from model_server.predict.schema import request_schema
+from model_server.predict.signature import Column, Kind, Signature
 
 
 def of(kind: Kind) -> columns.Column:

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from client import columns, generate
-from serving.model import Model
-from serving.schema import request_schema
-from serving.signature import Column, Kind, Signature
+from model_server.predict.model import Model
+from model_server.predict.schema import request_schema
+from model_server.predict.signature import Column, Kind, Signature
 from tests.client.conftest import Endpoint, expected
 from tests.command import Command
 

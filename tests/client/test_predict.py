@@ -16,8 +16,8 @@ import pytest
 from pyarrow import parquet
 
 from client import endpoint as endpoints
-from serving.app import Server
-from serving.model import Model
+from model_server.app import Server
+from model_server.predict.model import Model
 from tests.client.conftest import BROKEN, Endpoint, expected, write
 from tests.command import Command
 

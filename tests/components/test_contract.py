@@ -6,19 +6,20 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from components import names
-from components.autoscaling import IN_FLIGHT
-from components.training_job import BAD_INPUT
-from infra import validation_settings
+from components.endpoint.autoscaling import IN_FLIGHT
+from components.training.job import BAD_INPUT
+from contract import names
+from infra.config import validation
+from model_server.settings import FetchSettings, ServerSettings, ShipSettings
+from model_server.telemetry.metrics import Metrics
 from runs import state, tracking
-from serving.metrics import Metrics
-from serving.settings import FetchSettings, ServerSettings, ShipSettings
 from tests.deployed import deployed, environment, local
 from tests.recording import Recording
-from training import limits, validate
+from training import validate
 from training.run import explain
 from training.settings import Settings as TrainingSettings
 from training.settings import SettingsError
+from training.validation import limits
 
 POD = {
     "metadata.labels['batch.kubernetes.io/job-name']": "churn-0a1b2c3d",
@@ -221,7 +222,7 @@ def is_taken(kind: type[BaseModel], name: str, value: float) -> bool:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_preview_takes_the_limits_that_a_validation_takes_and_no_other(name: str) -> None:
     for value in (-1, 0, 0.001, 0.5, 1, 1.001, 2, 99, 100, 10_000, 10_001):
-        assert is_taken(validation_settings.Limits, name, value) is is_taken(limits.Limits, name, value), value
+        assert is_taken(validation.Limits, name, value) is is_taken(limits.Limits, name, value), value
 
 
 def test_validation_is_told_in_words_that_it_knows() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components import names
+from contract import names
 from lab.cluster import layout, process
 
 from .conftest import ENDPOINT, Platform, wait_for

@@ -12,7 +12,9 @@ import pytest
 
 from lab import stores
 from tests.e2e.conftest import ENDPOINT, LAB, Platform, fresh_shell, parameters_of, pods, training_jobs, wait_for
-from training import candidate, tracking, versions
+from training import mlflow_logging
+from training.registry import client as versions
+from training.validation import candidate
 
 pytestmark = pytest.mark.e2e
 
@@ -201,12 +203,12 @@ def with_a_renamed_column(number: str, folder: Path) -> str:
     files = candidate.fetch(client, uri, known, folder).folder
     described = files / "MLmodel"
     described.write_text(described.read_text().replace('"tenure"', '"months"'))
-    tracking.open_experiment(uri, ENDPOINT)
+    mlflow_logging.open_experiment(uri, ENDPOINT)
     with mlflow.start_run() as run:
-        logged, _ = tracking.log_model(files, run.info)
+        logged, _ = mlflow_logging.log_model(files, run.info)
     tags = {name: known.tags[name] for name in ("project", "dataset", "dataset_digest")}
-    made = tracking.Version(model_uri=logged, description="a column has another name", tags=tags)
-    return str(tracking.register(ENDPOINT, made))
+    made = mlflow_logging.Version(model_uri=logged, description="a column has another name", tags=tags)
+    return str(mlflow_logging.register(ENDPOINT, made))
 
 
 def test_a_version_is_made_again_from_the_checkout(training: Platform) -> None:

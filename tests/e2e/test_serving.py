@@ -361,7 +361,7 @@ def server_in(pod: str) -> int:
     """The process of this machine that serves in the pod."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            is_server = b"serving.server" in (process / "cmdline").read_bytes()
+            is_server = b"model_server.server" in (process / "cmdline").read_bytes()
             if is_server and f"HOSTNAME={pod}".encode() in (process / "environ").read_bytes().split(b"\0"):
                 return int(process.name)
     pytest.fail(f"no process of {pod} serves")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import parameters
+from infra.config import parameters
 from tests.projects import CHECKOUT, Engine, Project, Run
 from tests.stacks import LOCAL, SECRETS, Absent, changed
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from typing_extensions import override
 
-from components import names
+from contract import names
 from lab import dataset, flow, paths, registry
 from lab.board import Board
 from lab.errors import LabError

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.mlflow_server import Server
 from tests.registry import Registry, write_sample
-from tests.training.test_promote import Made
+from tests.training.registry.test_promote import Made
 
 pytestmark = pytest.mark.long
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.registry import MODEL, ROWS, Registry
-from training import reproduce, versions
-from training.candidate import fetch
+from training import reproduce
 from training.ending import BadInputError
+from training.registry import client as versions
 from training.reproduce import Recipe
+from training.validation.candidate import fetch
 
 pytestmark = pytest.mark.long
 

@@ -26,10 +26,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-import serving.model
+from model_server.predict import model as served_model
 from tests.registry import MODEL, ROWS, Registry
-from training import data, project, split, tracking, train
-from training.metrics import predict
+from training import mlflow_logging, project, train
+from training.data import reading, split
+from training.fit.metrics import predict
 from training.project import Project, Rows, Target
 from training.projects import churn
 from training.settings import Settings
@@ -182,14 +183,14 @@ def test_a_registered_model_takes_a_customer_without_a_total_and_a_new_word(mode
 def test_a_registered_model_loads_without_running_code_from_its_files(model: Model) -> None:
     flavor = model.metadata.flavors["sklearn"]
     assert flavor["serialization_format"] == "skops"
-    assert flavor["skops_trusted_types"] == list(tracking.TRUSTED)
+    assert flavor["skops_trusted_types"] == list(mlflow_logging.TRUSTED)
 
 
 def test_a_version_carries_the_distributions_that_it_was_trained_on(registry: Registry) -> None:
     mlflow.set_tracking_uri(registry.uri)
     file = mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1/extra_files/reference_profile.json")
     profile = json.loads(Path(file).read_text())
-    known = split.divide(project.load("churn"), data.load(str(registry.dataset), project.load("churn")).table)[0]
+    known = split.divide(project.load("churn"), reading.load(str(registry.dataset), project.load("churn")).table)[0]
     assert profile["rows"] == len(known) == 300
     features = profile["features"]
     assert list(features) == project.load("churn").features
@@ -203,8 +204,8 @@ def test_a_version_carries_the_distributions_that_it_was_trained_on(registry: Re
 
 def test_the_server_of_a_version_knows_the_ranges_that_it_learnt_from(registry: Registry) -> None:
     mlflow.set_tracking_uri(registry.uri)
-    served = serving.model.load(Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1")), MODEL)
-    known = split.divide(churn.PROJECT, data.load(str(registry.dataset), churn.PROJECT).table)[0]
+    served = served_model.load(Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1")), MODEL)
+    known = split.divide(churn.PROJECT, reading.load(str(registry.dataset), churn.PROJECT).table)[0]
     numbers = known.select_dtypes("number")
     assert served.ranges == dict(zip(numbers, zip(numbers.min(), numbers.max(), strict=True), strict=True))
     assert len(served.ranges) == 9
@@ -214,7 +215,7 @@ def test_the_server_of_a_version_knows_the_ranges_that_it_learnt_from(registry: 
 def test_the_same_input_makes_the_same_model(registry: Registry, name: str) -> None:
     declared = project.load(name)
     parameters = project.read_parameters(declared, {"n_estimators": 3})
-    known, unseen = split.divide(declared, data.load(str(registry.dataset), declared).table)
+    known, unseen = split.divide(declared, reading.load(str(registry.dataset), declared).table)
     one, two = (
         predict(declared, declared.fit(split.rows(declared, known), parameters), unseen).probability for _ in range(2)
     )
@@ -238,10 +239,10 @@ def test_boosted_trees_stop_by_themselves_and_say_what_they_ran_on(
 
 
 PARTS = {
-    "pictures": "training.plots.draw",
-    "feature importance": "training.evaluation._importance",
-    "reference profile": "training.reference_profile.describe",
-    "list of packages": "training.evaluation.distributions",
+    "pictures": "training.fit.plots.draw",
+    "feature importance": "training.fit.evaluation._importance",
+    "reference profile": "training.fit.reference_profile.describe",
+    "list of packages": "training.fit.evaluation.distributions",
 }
 
 
@@ -272,7 +273,7 @@ def test_a_run_that_is_stopped_while_it_draws_ends(run: Training, monkeypatch: p
     def stopped(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("training.plots.draw", stopped)
+    monkeypatch.setattr("training.fit.plots.draw", stopped)
     code, log = run()
     assert code == 1
     assert log[-1].startswith("stopped from outside")
@@ -484,8 +485,8 @@ def test_a_model_of_a_type_that_nobody_declared_is_refused_with_its_name(
 def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Registry) -> None:
     first = version_of(registry, MODEL, 1)
     mlflow.set_tracking_uri(registry.uri)
-    again = tracking.Version(model_uri=first.source or "", description=first.description or "", tags={})
-    assert tracking.register(MODEL, again) == 1
+    again = mlflow_logging.Version(model_uri=first.source or "", description=first.description or "", tags={})
+    assert mlflow_logging.register(MODEL, again) == 1
     assert version_of(registry, MODEL, 1).tags == first.tags
 
 
@@ -501,17 +502,17 @@ def test_an_mlflow_that_is_not_there_is_waited_for_and_told(run: Training) -> No
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/model"), "no space left while writing /tmp/model"),
-        (data.StoreError("s3://b/k cannot be read: asleep"), "asleep"),
+        (reading.StoreError("s3://b/k cannot be read: asleep"), "asleep"),
         (ZeroDivisionError("division by zero"), "unexpected ZeroDivisionError: division by zero"),
     ],
 )
 def test_what_breaks_a_run_is_its_last_line_and_its_status_in_mlflow(
     registry: Registry, run: Training, monkeypatch: pytest.MonkeyPatch, *, error: Exception, said: str
 ) -> None:
-    def broken(*_: object) -> data.Dataset:
+    def broken(*_: object) -> reading.Dataset:
         raise error
 
-    monkeypatch.setattr(data, "load", broken)
+    monkeypatch.setattr(reading, "load", broken)
     code, log = run()
     assert code == 1
     assert said in log[-1]
@@ -522,11 +523,11 @@ def test_what_breaks_a_run_is_its_last_line_and_its_status_in_mlflow(
 def test_a_run_that_is_stopped_from_outside_does_not_stay_running_in_mlflow(
     registry: Registry, run: Training, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, order: signal.Signals
 ) -> None:
-    def endless(*_: object) -> data.Dataset:
+    def endless(*_: object) -> reading.Dataset:
         signal.raise_signal(order)
         raise AssertionError
 
-    monkeypatch.setattr(data, "load", endless)
+    monkeypatch.setattr(reading, "load", endless)
     code, log = run()
     assert code == (130 if order == signal.SIGINT else 1)
     assert log[-1].startswith("stopped from outside")

@@ -19,13 +19,17 @@ import yaml
 from mlflow.entities.model_registry import ModelVersion
 
 from tests.registry import Registry, write_sample
-from training import candidate, data, judging, project, promote, split, tracking, turn, validate, versions
-from training.candidate import Candidate
-from training.judging import Findings, Question
-from training.limits import Limits
+from training import mlflow_logging, project, validate
+from training.data import reading, split
+from training.data.source import StoreError
 from training.project import Classifier, Project
-from training.source import StoreError
-from training.stages import RefusedError, Stage
+from training.registry import client as versions
+from training.registry import promote
+from training.registry.stages import RefusedError, Stage
+from training.validation import candidate, checks, turn
+from training.validation.candidate import Candidate
+from training.validation.checks import Findings, Question
+from training.validation.limits import Limits
 
 pytestmark = pytest.mark.long
 
@@ -73,11 +77,11 @@ def made(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Made:
     write_sample(dataset, 2000)
     declared = project.load("churn")
     made = Made(registry.uri, folder, dataset, declared)
-    table = data.load(str(dataset), declared)
+    table = reading.load(str(dataset), declared)
     known, _ = split.divide(declared, table.table)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(registry.dataset.parent)  # MLflow puts the artifacts of a local store where the process stands
-        tracking.open_experiment(registry.uri, MODEL)
+        mlflow_logging.open_experiment(registry.uri, MODEL)
         for number, parameters in (
             (CHAMPION, {"n_estimators": 12, "max_depth": 5}),
             (ALIKE, {"n_estimators": 10, "max_depth": 5}),
@@ -104,16 +108,16 @@ def save(declared: Project[Any], model: Classifier, known: pd.DataFrame, folder:
     profile.write_text("{}")
     words = {column.name: object for column in declared.columns if column.kind == "category"}
     example = known[declared.features].dropna().head(3).reset_index(drop=True).astype(words)
-    tracking.save_model(declared, model, folder, example=example, profile=profile, ranges={})
+    mlflow_logging.save_model(declared, model, folder, example=example, profile=profile, ranges={})
 
 
 def register(made: Made, folder: Path, digest: str) -> None:
     copied = folder.parent / "logged"
     shutil.copytree(folder, copied)
     with mlflow.start_run() as run:
-        uri, _ = tracking.log_model(copied, run.info)
+        uri, _ = mlflow_logging.log_model(copied, run.info)
     tags = {"project": "churn", "dataset": str(made.dataset), "dataset_digest": digest}
-    tracking.register(MODEL, tracking.Version(model_uri=uri, description="a forest", tags=tags))
+    mlflow_logging.register(MODEL, mlflow_logging.Version(model_uri=uri, description="a forest", tags=tags))
     shutil.rmtree(copied)
 
 
@@ -246,7 +250,7 @@ def failing(error: BaseException) -> Callable[..., object]:
 def test_a_validation_that_may_do_better_at_another_try_leaves_the_version_to_the_schedule(
     made: Made, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setattr(judging, "judge", failing(error))
+    monkeypatch.setattr(checks, "judge", failing(error))
     assert made.command(ALIKE) == 1
     assert not made.version(ALIKE).tags.keys() & {"validation_status", "validation_turn"}
     assert validate.newest(made.client, MODEL) == ALIKE
@@ -255,13 +259,13 @@ def test_a_validation_that_may_do_better_at_another_try_leaves_the_version_to_th
 def test_a_validation_that_another_one_overtakes_writes_no_answer(
     made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    judge = judging.judge
+    judge = checks.judge
 
     def overtaken(question: Question) -> Findings:
         turn.take(made.client, made.version(ALIKE), turn.of_this_process(60))
         return judge(question)
 
-    monkeypatch.setattr(judging, "judge", overtaken)
+    monkeypatch.setattr(checks, "judge", overtaken)
     assert made.command(ALIKE) == 1
     assert "which began later: its answer counts" in capsys.readouterr().err
     assert made.version(ALIKE).tags["validation_status"] == "running"
@@ -308,7 +312,7 @@ def test_a_wrong_limit_is_told_before_anything_is_touched(
 @pytest.fixture
 def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
     """What comes of a version like the champion, or another one, when its files or the limits are changed."""
-    table = data.load(str(made.dataset), made.project).table
+    table = reading.load(str(made.dataset), made.project).table
     folder = tmp_path / "version"
 
     def judge(change: Callable[[Path], object] = str, number: int = ALIKE, **limits: object) -> Findings:
@@ -322,7 +326,7 @@ def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
             recorded={},
             limits=Limits.model_validate(LIMITS.model_dump() | limits),
         )
-        return judging.judge(question)
+        return checks.judge(question)
 
     return judge
 
@@ -419,11 +423,11 @@ def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is
         project=made.project,
         new=made.candidate(ALIKE),
         old=made.candidate(CHAMPION),
-        table=data.load(str(made.dataset), made.project).table,
+        table=reading.load(str(made.dataset), made.project).table,
         recorded={CHAMPION: {"roc_auc": 0.75}, ALIKE: {"roc_auc": 0.75}},
         limits=LIMITS,
     )
-    new, old = judging.judge(question).checks[-2:]
+    new, old = checks.judge(question).checks[-2:]
     assert re.match(
         r"roc_auc of version 2 was 0.750 in its training and is 0.8\d\d here: the split has changed", new.said
     )
@@ -433,7 +437,7 @@ def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is
 
 def test_the_rows_held_out_are_those_that_training_held_out(registry: Registry, made: Made, tmp_path: Path) -> None:
     version = made.client.get_model_version("churn-predictor", "1")
-    table = data.load(str(registry.dataset), made.project)
+    table = reading.load(str(registry.dataset), made.project)
     question = Question(
         project=made.project,
         new=candidate.fetch(made.client, registry.uri, version, tmp_path),
@@ -442,7 +446,7 @@ def test_the_rows_held_out_are_those_that_training_held_out(registry: Registry, 
         recorded={1: validate.recorded(version, table.digest)},
         limits=LIMITS,
     )
-    last = judging.judge(question).checks[-1]
+    last = checks.judge(question).checks[-1]
     assert (last.outcome, last.said) == ("passed", "the metrics are those of its training")
 
 

@@ -1,0 +1,248 @@
+"""One version of one model, served over HTTP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
+
+from components import pods, timeouts
+from components.endpoint import autoscaling, model_cache, prediction_log, tracing
+from components.endpoint.autoscaling import Autoscaling
+from components.endpoint.model_cache import ModelCache
+from components.endpoint.prediction_log import PredictionLog
+from components.endpoint.tracing import Tracing
+from components.foundation import ArtifactStore, Grant, Ingress
+from components.ingress import ingress
+from components.service import service
+from contract import names
+
+PORT = names.SERVING_PORT
+REQUEST_SECONDS = 30
+"""The longest that the server works on one request."""
+LAST_REQUEST_SECONDS = REQUEST_SECONDS + 5
+"""How long a leaving pod finishes what it has: longer than a prediction, and than most bodies take to come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEndpointArgs:
+    """`model` is the registry's name, `version` a number in it.
+
+    A pod has `startup_seconds` to fetch the model and answer, and goes on answering for `drain_seconds` when told to
+    leave. `on_unready` are hooks for a release whose pods do not become ready (components/rollout.py).
+    """
+
+    image: str
+    model: str
+    version: int
+    autoscaling: Autoscaling
+    cpu: str
+    memory: str
+    startup_seconds: int
+    drain_seconds: int
+    example: Literal["require", "warn"] = "require"
+    """Whether a version that refuses its own input example fails the release, or is served with a warning."""
+    tracking_url: Input[str]
+    artifact_store: ArtifactStore
+    grant: Grant
+    ingress: Ingress | None = None
+    model_cache: ModelCache | None = None
+    prediction_log: PredictionLog | None = None
+    on_unready: ResourceHookBinding | None = None
+    tracing: Tracing | None = None
+
+
+class ModelEndpoint(pulumi.ComponentResource):
+    """A Service that answers with exactly one version, on port 80 under the model's name.
+
+    Another version changes the Deployment alone: a pod of the old one leaves when a pod of the new one has answered,
+    and finishes what it began. A version that does not start fails the rollout; the old one stays as it is.
+    """
+
+    url: Output[str]
+    """URL in the cluster, without a path; /invocations takes MLflow's scoring protocol."""
+
+    def __init__(self, name: str, args: ModelEndpointArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("mlops:index:ModelEndpoint", name, None, opts)
+        child = ResourceOptions(parent=self)
+        selector = names.selector("model-endpoint", name)
+        labels = names.labels("model-endpoint", name, "serving")
+        metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.grant.namespace, "labels": labels}
+        named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": name}
+        versioned = names.labels("model-endpoint", name, "serving", version=str(args.version))
+        deployment = k8s.apps.v1.Deployment(
+            name,
+            metadata={**named, "labels": versioned, "annotations": _change_cause(args)},
+            spec=_deployment(selector, versioned, args),
+            opts=ResourceOptions(
+                parent=self,
+                custom_timeouts=timeouts.rollout(
+                    _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
+                ),
+                hooks=args.on_unready,
+                # The plugin takes over whatever kubectl has set, `kubectl edit` of the number of pods too, and removes
+                # what the program does not declare: all pods but one. Ignored, the number stays as it is.
+                ignore_changes=["spec.replicas"],
+            ),
+        )
+        entry = service(name, selector, 80, PORT, metadata=named, opts=child)
+        k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
+        k8s.autoscaling.v2.HorizontalPodAutoscaler(
+            name, metadata=metadata, spec=autoscaling.spec(deployment.metadata.name, args.autoscaling), opts=child
+        )
+        if args.ingress:
+            ingress(name, args.ingress, entry.metadata.name, 80, _progress_deadline(args), metadata=named, opts=child)
+        if args.tracing:
+            way = tracing.egress(selector, args.tracing)
+            k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=way, opts=child)
+        self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
+        self.register_outputs({"url": self.url})
+
+
+def _change_cause(args: ModelEndpointArgs) -> Mapping[str, str]:
+    """What `kubectl rollout history` shows."""
+    return {"kubernetes.io/change-cause": f"{args.model} version {args.version}"}
+
+
+def _deployment(
+    selector: Mapping[str, str], labels: Mapping[str, str], args: ModelEndpointArgs
+) -> k8s.apps.v1.DeploymentSpecArgsDict:
+    """Without `replicas`, which belong to the autoscaler."""
+    log = args.prediction_log
+    return {
+        "selector": {"match_labels": selector},
+        "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
+        "progress_deadline_seconds": _progress_deadline(args),
+        "revision_history_limit": 3,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                **pods.hardened(_server(args)),
+                "service_account_name": args.grant.service_account,
+                "topology_spread_constraints": pods.spread(selector),
+                "termination_grace_period_seconds": _grace(args),
+                "init_containers": [_fetch(args), *([_shipper(args)] if log else [])],
+                # A model that needs more disk than the pod has memory could not be loaded either.
+                "volumes": [
+                    pods.scratch("tmp", "256Mi"),
+                    pods.scratch("model", args.memory),
+                    *([model_cache.volume(args.model_cache)] if args.model_cache else []),
+                    *([prediction_log.volume(log)] if log else []),
+                ],
+            },
+        },
+    }
+
+
+def _progress_deadline(args: ModelEndpointArgs) -> int:
+    """Longer than a pod may take, so that a pod which is only slow is not called failed; 55 s with the default."""
+    return args.startup_seconds + 10 + (args.ingress.healthy_seconds if args.ingress else 0)
+
+
+def _grace(args: ModelEndpointArgs) -> int:
+    """Seconds that a pod may take to end."""
+    return args.drain_seconds + LAST_REQUEST_SECONDS + 5 + (prediction_log.DRAIN_SECONDS if args.prediction_log else 0)
+
+
+def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return {
+        **_container(args),
+        "name": "fetch",
+        "command": ["python", "-m", "model_server.fetch"],
+        "env": pods.environment(
+            {
+                **_model(args),
+                **args.artifact_store.environment,
+                "MLFLOW_TRACKING_URI": args.tracking_url,
+                **(model_cache.environment(args.model_cache) if args.model_cache else {}),
+            }
+        ),
+        "env_from": pods.secret_environment(args.grant),
+        "volume_mounts": [
+            pods.TMP,
+            {"name": "model", "mount_path": "/model"},
+            *([model_cache.MOUNT] if args.model_cache else []),
+        ],
+    }
+
+
+def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return prediction_log.shipper(_container(args), _model(args), args.artifact_store, args.grant)
+
+
+def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    """Without address or credentials of any store: it serves what lies in its folder."""
+    log = args.prediction_log
+    ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
+    return {
+        **_container(args),
+        "name": autoscaling.SERVER,
+        "env": pods.environment(
+            {
+                **_model(args),
+                # Left out where it is the server's default, so that no other endpoint rolls out.
+                **({"EXAMPLE": "warn"} if args.example == "warn" else {}),
+                "DEADLINE_SECONDS": str(REQUEST_SECONDS),
+                "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
+                "PORT": str(PORT),
+                "THREADS": str(_threads(args.cpu)),
+                **(prediction_log.environment(log) if log else {}),
+                **(tracing.environment(args.tracing) if args.tracing else {}),
+            }
+        ),
+        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "startup_probe": {**ping, "period_seconds": 1, "failure_threshold": args.startup_seconds},
+        "readiness_probe": {**ping, "period_seconds": 5, "failure_threshold": 2},
+        "liveness_probe": {
+            "http_get": {"path": "/health", "port": PORT},
+            "timeout_seconds": 5,
+            "period_seconds": 10,
+            "failure_threshold": 3,
+        },
+        # Proxies learn of a leaving pod while it still answers; the signal makes it close connections that are kept.
+        "lifecycle": {
+            "pre_stop": {"exec_": {"command": ["/bin/sh", "-c", f"kill -USR1 1; sleep {args.drain_seconds}"]}}
+        },
+        "volume_mounts": [
+            pods.TMP,
+            {"name": "model", "mount_path": "/model", "read_only": True},
+            *([prediction_log.MOUNT] if log else []),
+        ],
+    }
+
+
+def _container(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    return {
+        "name": "",
+        "image": args.image,
+        "resources": pods.resources(args.cpu, args.memory),
+        "security_context": pods.HARDENED_CONTAINER,
+        "termination_message_policy": "FallbackToLogsOnError",
+    }
+
+
+def _model(args: ModelEndpointArgs) -> Mapping[str, Input[str]]:
+    return {"MODEL": args.model, "MODEL_DIR": "/model", "MODEL_VERSION": str(args.version)}
+
+
+def _threads(cpu: str) -> int:
+    """Predictions at the same time: the CPUs that the pod asks for, and two at least: a slow one holds up nobody.
+
+    Not the CPUs that it may use: without a limit these are the node's, and each thread takes memory.
+    """
+    thousandths = int(cpu.removesuffix("m")) * (1 if cpu.endswith("m") else 1000)
+    return max(2, math.ceil(thousandths / 1000))
+
+
+def _disruption(selector: Mapping[str, str]) -> k8s.policy.v1.PodDisruptionBudgetSpecArgsDict:
+    """One pod at a time may be moved; a pod that does not answer anyway may always, or a drain would wait for ever."""
+    return {
+        "max_unavailable": 1,
+        "selector": {"match_labels": selector},
+        "unhealthy_pod_eviction_policy": "AlwaysAllow",
+    }

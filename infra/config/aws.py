@@ -1,0 +1,476 @@
+"""The `kind: aws` arm of the stack file."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+
+from components.aws import instance_families
+from components.aws.subnets import overlap
+from infra.config import aws_rules, rules, secret_rules
+from infra.config.rules import Rule
+from infra.config.secret_rules import SecretRule
+from infra.config.section import Model
+
+POOL_LABEL = "mlops/node-pool"
+"""Nodes of a pool carry it with the pool's name; pods select them by it."""
+
+
+def kind_unless_said(kind: str) -> BeforeValidator:
+    """What a mapping without a `kind` is."""
+
+    def add(value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {"kind": kind, **cast("Mapping[str, Any]", value)}
+
+    return BeforeValidator(add)
+
+
+def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Unlike `min_length` it looks at lists alone whose entries are right, so one mistake is one problem."""
+
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        if len(values) < count:
+            raise ValueError(values)
+        return values
+
+    return check
+
+
+class NewNetwork(Model):
+    """A VPC that the program makes for the platform."""
+
+    kind: Literal["new"] = "new"
+    """Kind of the network: `new` makes a VPC."""
+    cidr: aws_rules.VpcCidr
+    """IPv4 block of the VPC; each pod takes one address. Example: 10.40.0.0/16"""
+    availability_zones: aws_rules.Zones = 3
+    """Number of availability zones that get subnets. Example: 3"""
+    nat_gateways: aws_rules.NatGateways
+    """NAT gateways for connections from the nodes to the internet. Example: per_zone"""
+    interface_endpoints: tuple[aws_rules.InterfaceEndpoint, ...] = ()
+    """AWS services that get an interface endpoint in the VPC; each costs money by the hour and zone.
+    Example: [ecr.api, ecr.dkr, eks-auth, sts]
+    """
+    flow_log_days: aws_rules.LogDays = 30
+    """Days for which CloudWatch keeps the VPC's flow logs. Example: 90"""
+
+    @field_validator("interface_endpoints")
+    @classmethod
+    def _a_way_to_aws(cls, endpoints: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        missing = aws_rules.NEEDED_WITHOUT_NAT - set(endpoints)
+        if info.data.get("nat_gateways") == "none" and missing:
+            raise Rule(
+                must=f"must hold {', '.join(sorted(missing))} as well when nat_gateways is none",
+                because="nodes could neither join the cluster nor pull an image",
+                instead="add them, or write nat_gateways: one",
+            ).broken()
+        return endpoints
+
+
+class ExistingNetwork(Model):
+    """A VPC that exists already, with its routes, endpoints and load balancer tags."""
+
+    kind: Literal["existing"]
+    """Kind of the network: `existing` uses a VPC that you made, with its routes and endpoints."""
+    vpc_id: aws_rules.VpcId
+    """Id of the VPC. Example: vpc-0123456789abcdef0"""
+    availability_zones: aws_rules.Zones = 2
+    """Smallest number of zones that the private subnets must cover. Example: 2"""
+    private_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], AfterValidator(at_least(2)), aws_rules.SOME_SUBNETS]
+    """Ids of the subnets for nodes, database and internal load balancers.
+    Example: [subnet-0aaaaaaaaaaaaaaaa, subnet-0bbbbbbbbbbbbbbbb]
+    """
+    public_subnet_ids: Annotated[tuple[aws_rules.SubnetId, ...], aws_rules.SUBNETS] = ()
+    """Ids of the subnets for public load balancers. Example: [subnet-0cccccccccccccccc, subnet-0dddddddddddddddd]"""
+
+    @field_validator("private_subnet_ids")
+    @classmethod
+    def _one_in_each_zone(cls, subnets: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        zones = info.data.get("availability_zones", 0)
+        if len(set(subnets)) < max(zones, len(subnets)):
+            raise Rule(
+                must=f"must be {zones} different subnets or more, for availability_zones: {zones}",
+                because="a zone without a subnet gets no node and no standby database",
+                instead=f"add a subnet, or write availability_zones: {len(set(subnets))}",
+            ).broken()
+        return subnets
+
+
+class NewCluster(Model):
+    """An EKS cluster in Auto Mode that the program makes.
+
+    The VPC and `private_access_cidrs` reach its API at private addresses, `public_access_cidrs` over the internet.
+    """
+
+    kind: Literal["new"] = "new"
+    """Kind of the cluster: `new` makes an EKS cluster."""
+    kubernetes_version: aws_rules.KubernetesVersion
+    """Minor version of Kubernetes; raise it by one at a time.
+    Example: "1.35"
+    """
+    admin_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], AfterValidator(at_least(1)), aws_rules.ADMINISTRATORS]
+    """ARNs of the IAM roles with administrator rights in the cluster; the role that runs Pulumi is one of them.
+    Example: ["arn:aws:iam::123456789012:role/mlops-deploy"]
+    """
+    public_access_cidrs: tuple[aws_rules.PublicApiCidr, ...] = ()
+    """Internet networks that may reach the Kubernetes API; empty: the API has private addresses only.
+    Example: [203.0.113.0/24]
+    """
+    private_access_cidrs: tuple[aws_rules.PrivateApiCidr, ...] = ()
+    """Private networks beside the VPC that may reach the Kubernetes API: a VPN's clients, peered VPCs.
+    Example: [10.8.0.0/16]
+    """
+    service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"
+    """IPv4 block of the Services' addresses; it must not overlap the VPC. Example: 172.20.0.0/16"""
+    log_days: aws_rules.LogDays = 90
+    """Days for which CloudWatch keeps the control plane's logs. Example: 365"""
+    protected: rules.Truth = True
+    """Whether deletion of the cluster is refused. Example: true"""
+
+    @field_validator("admin_role_arns")
+    @classmethod
+    def _each_once(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
+        if len({arn.rpartition("/")[2] for arn in arns}) < len(arns):
+            raise aws_rules.ADMINISTRATORS.broken()
+        return arns
+
+
+class ExistingCluster(Model):
+    """An EKS cluster in Auto Mode that exists already; the role that runs Pulumi needs an access entry in it."""
+
+    kind: Literal["existing"]
+    """Kind of the cluster: `existing` uses an EKS cluster that you made."""
+    name: aws_rules.ClusterName
+    """Name of the cluster. Example: platform"""
+
+
+class AwsGpu(Model):
+    """GPUs of a node pool."""
+
+    kind: rules.GpuKind
+    """Vendor of the GPUs. Example: nvidia"""
+    max: aws_rules.MaxGpus
+    """Largest number of GPUs in the pool, over all its nodes. Example: 4"""
+
+
+class AutoNodePool(Model):
+    """Nodes that EKS Auto Mode starts when pods need them, limited by `max_cpus`, or by `gpu.max` in a GPU pool."""
+
+    kind: Literal["auto"] = "auto"
+    """Kind of the pool: `auto` pools grow from zero nodes as pods need them."""
+    gpu: AwsGpu | None = None
+    """GPUs of the pool; leave the key out for a pool without GPUs."""
+    architecture: aws_rules.Architecture = "amd64"
+    """CPU architecture of the nodes, the same in all pools of a stack. Example: arm64"""
+    instance_families: Annotated[tuple[aws_rules.Family, ...], AfterValidator(at_least(1)), aws_rules.SOME_FAMILIES]
+    """EC2 instance families to choose from. Example: [m7i, m7a]"""
+    capacity: Annotated[tuple[aws_rules.Capacity, ...], AfterValidator(at_least(1)), aws_rules.SOME_CAPACITY] = (
+        "on-demand",
+    )
+    """Ways to buy instances; spot is preferred where both are allowed. Example: [spot, on-demand]"""
+    zones: tuple[aws_rules.ZoneName, ...] = ()
+    """Availability zones for the nodes; empty: all zones of the network. Example: [eu-west-1a]"""
+    max_cpus: Annotated[int | None, aws_rules.MAX_CPUS] = Field(default=None, strict=True, ge=2, le=100_000)
+    """Largest number of virtual CPUs in the pool; required without `gpu`, refused with it. Example: 64"""
+    disk_gib: aws_rules.DiskGib = 80
+    """Size of each node's disk in GiB. Example: 200"""
+    expire_after_days: aws_rules.NodeDays = 14
+    """Age in days at which a node is replaced by a new one. Example: 14"""
+    max_disrupted: aws_rules.Disrupted = "10%"
+    """Number or percentage of nodes that may be drained at the same time.
+    Example: "10%"
+    """
+
+    @field_validator("instance_families")
+    @classmethod
+    def _all_of_one_sort(cls, families: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not {"gpu", "architecture"} <= info.data.keys():
+            return families
+        gpu, architecture = info.data["gpu"], info.data["architecture"]
+        fitting = instance_families.GPU if gpu else instance_families.CPU
+        if wrong := [family for family in families if fitting.get(family) != architecture]:
+            raise Rule(
+                must=f"must be families {'with' if gpu else 'without'} GPUs and of architecture {architecture}",
+                because="a GPU costs ten times a CPU and pods that need one land nowhere else"
+                if set(wrong) & {*instance_families.GPU, *(instance_families.CPU if gpu else ())}
+                else "an image runs on one architecture",
+                instead=f"leave out {', '.join(wrong)}, or move them to a pool of their own "
+                f"({'without' if gpu else 'with'} gpu, or with their architecture)",
+            ).broken()
+        return families
+
+    @field_validator("max_cpus")
+    @classmethod
+    def _one_limit(cls, most: int | None, info: ValidationInfo) -> int | None:
+        if "gpu" in info.data and (most is None) is (info.data["gpu"] is None):
+            raise aws_rules.MAX_CPUS.broken("missing" if most is None else str(most))
+        return most
+
+
+class ManagedNodePool(Model):
+    """A managed node group of constant size, for teams that cannot use Auto Mode's nodes."""
+
+    kind: Literal["managed"]
+    """Kind of the pool: `managed` is a node group of constant size."""
+    gpu: AwsGpu | None = None
+    """GPUs of the pool; leave the key out for a pool without GPUs."""
+    architecture: aws_rules.Architecture = "amd64"
+    """CPU architecture of the nodes, the same in all pools of a stack. Example: arm64"""
+    instance_types: Annotated[tuple[aws_rules.InstanceType, ...], AfterValidator(at_least(1)), aws_rules.SOME_FAMILIES]
+    """EC2 instance types to choose from. Example: [m7i.xlarge]"""
+    capacity: aws_rules.Capacity = "on-demand"
+    """Way to buy instances. Example: on-demand"""
+    min: aws_rules.Nodes
+    """Number of nodes. Example: 2"""
+    max: aws_rules.Nodes
+    """Number of nodes; equal to `min`. Example: 2"""
+    disk_gib: aws_rules.DiskGib = 80
+    """Size of each node's disk in GiB. Example: 200"""
+
+    @field_validator("instance_types")
+    @classmethod
+    def _all_of_one_sort(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not {"gpu", "architecture"} <= info.data.keys():
+            return types
+        gpu, architecture = info.data["gpu"], info.data["architecture"]
+        fitting = instance_families.GPU if gpu else instance_families.CPU
+        if any(fitting.get(kind.split(".")[0]) != architecture for kind in types):
+            raise Rule(
+                must=f"must be types {'with' if gpu else 'without'} GPUs and of architecture {architecture}",
+                because="the operating system's image is chosen for all of them",
+                instead="move the others to a pool of their own",
+            ).broken()
+        return types
+
+    @field_validator("max")
+    @classmethod
+    def _constant(cls, most: int, info: ValidationInfo) -> int:
+        if most != (fewest := info.data.get("min", most)):
+            raise Rule(
+                must=f"must equal min, {fewest}",
+                because="no autoscaler runs here that would move a managed node group between the two",
+                instead=f"write max: {fewest}, or kind: auto, which scales by itself",
+            ).broken()
+        return most
+
+
+class Artifacts(Model):
+    """The bucket of datasets, models and predictions."""
+
+    bucket: aws_rules.BucketName | None = None
+    """Name of the bucket. Default: Pulumi makes a name. Example: example-mlops-prod"""
+    noncurrent_days: aws_rules.KeptDays = 30
+    """Days for which overwritten and deleted objects can be restored. Example: 90"""
+    prediction_log_days: aws_rules.KeptDays = 90
+    """Days for which files of the prediction log are kept. Example: 180"""
+    access_log_bucket: aws_rules.BucketName | None = None
+    """Bucket of yours that gets S3's access log; without it no access log is written. Example: example-access-logs"""
+    protected: rules.Truth = True
+    """Whether deletion of the bucket is refused; without protection its objects are deleted with it. Example: true"""
+
+
+class Database(Model):
+    """The Postgres database of MLflow, in RDS."""
+
+    engine_version: aws_rules.PostgresVersion = "17"
+    """Major version of Postgres.
+    Example: "17"
+    """
+    instance_class: aws_rules.InstanceClass
+    """RDS instance class. Example: db.m7g.large"""
+    storage_gib: aws_rules.StorageGib
+    """Size of the storage in GiB at the start. Example: 100"""
+    max_storage_gib: aws_rules.StorageGib
+    """Size in GiB up to which the storage grows by itself; at least 26 % above `storage_gib`. Example: 500"""
+    multi_az: rules.Truth = False
+    """Whether a standby in another availability zone takes over after a failure. Example: true"""
+    protected: rules.Truth = True
+    """Whether deletion is refused; changes that need an outage then wait for the maintenance window. Example: true"""
+    snapshots: rules.Truth = True
+    """Whether a snapshot is taken before deletion and before an MLflow upgrade changes the schema. Example: true"""
+    backup_days: aws_rules.BackupDays
+    """Days for which RDS keeps automated backups; 0 switches them off. Example: 14"""
+    restore_from: aws_rules.SnapshotId | None = None
+    """Snapshot with which a new database starts; keep the key afterwards. Example: mlops-prod-final-20261130"""
+    log_days: aws_rules.LogDays = 30
+    """Days for which CloudWatch keeps the database's logs. Example: 30"""
+
+    @field_validator("max_storage_gib")
+    @classmethod
+    def _room_to_grow(cls, most: int, info: ValidationInfo) -> int:
+        least = -(-info.data.get("storage_gib", 0) * 126 // 100)
+        if most < least:
+            raise Rule(
+                must=f"must be at least {least}, 26 % above storage_gib",
+                because="RDS refuses to grow storage by less",
+                instead=f"write max_storage_gib: {2 * info.data['storage_gib']}",
+            ).broken()
+        return most
+
+    @field_validator("snapshots")
+    @classmethod
+    def _taken_if_protected(cls, kept: bool, info: ValidationInfo) -> bool:
+        if not kept and info.data.get("protected"):
+            raise Rule(
+                must="must be true in a protected database",
+                because="lifting the protection by mistake would then be enough to lose it",
+                instead="leave the key out, or write protected: false where the data may be lost",
+            ).broken()
+        return kept
+
+    @field_validator("backup_days")
+    @classmethod
+    def _backed_up_if_protected(cls, days: int, info: ValidationInfo) -> int:
+        if days == 0 and info.data.get("protected"):
+            raise Rule(
+                must="must be 1 or more in a protected database",
+                because="deletion protection does not bring back what a bad statement deleted",
+                instead="write backup_days: 14, or protected: false where the data may be lost",
+            ).broken()
+        return days
+
+
+Network = Annotated[Annotated[NewNetwork | ExistingNetwork, Field(discriminator="kind")], kind_unless_said("new")]
+Cluster = Annotated[Annotated[NewCluster | ExistingCluster, Field(discriminator="kind")], kind_unless_said("new")]
+AwsNodePool = Annotated[
+    Annotated[AutoNodePool | ManagedNodePool, Field(discriminator="kind")], kind_unless_said("auto")
+]
+
+
+class AwsFoundation(Model):
+    """An AWS account: VPC, EKS cluster, S3 bucket, RDS database, image repositories, one role for each workload."""
+
+    secrets: ClassVar[Mapping[str, SecretRule]] = {"database_password": secret_rules.PASSWORD}
+    kind: Literal["aws"]
+    """Kind of the foundation: `aws` makes it in one AWS account and region."""
+    account_id: aws_rules.AccountId
+    """Number of the AWS account; credentials of another account are refused.
+    Example: "123456789012"
+    """
+    permissions_boundary: aws_rules.PolicyArn | None = None
+    """ARN of an IAM policy that bounds each role of the stack. Example: arn:aws:iam::123456789012:policy/boundary"""
+    network: Network
+    """The VPC; `kind` chooses between `new` (the default) and `existing`."""
+    cluster: Cluster
+    """The EKS cluster; `kind` chooses between `new` (the default) and `existing`."""
+    node_pools: Annotated[dict[aws_rules.AwsPoolName, AwsNodePool], Field(min_length=1), rules.SOME_POOLS]
+    """Node pools, by name; `kind` chooses between `auto` (the default) and `managed`. One pool at least has no GPUs."""
+    artifacts: Artifacts = Artifacts()
+    """The S3 bucket of datasets, models and prediction logs."""
+    database: Database
+    """The RDS database of MLflow."""
+    keep_images: aws_rules.KeepImages = 50
+    """Number of images that each ECR repository keeps; older ones are deleted. Example: 50"""
+    image_reader_role_arns: tuple[aws_rules.ImageReader, ...] = ()
+    """ARNs of further IAM roles that may pull images: CI with a build cache, a scanner.
+    Example: ["arn:aws:iam::123456789012:role/image-scanner"]
+    """
+
+    @field_validator("permissions_boundary")
+    @classmethod
+    def _boundary_of_this_account(cls, arn: str | None, info: ValidationInfo) -> str | None:
+        return _of_account(arn, info) if arn else arn
+
+    @field_validator("image_reader_role_arns")
+    @classmethod
+    def _readers_of_this_account(cls, arns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return tuple(_of_account(arn, info) for arn in arns)
+
+    @field_validator("cluster")
+    @classmethod
+    def _cluster_of_this_network(
+        cls, cluster: NewCluster | ExistingCluster, info: ValidationInfo
+    ) -> NewCluster | ExistingCluster:
+        network = info.data.get("network")
+        if isinstance(cluster, ExistingCluster):
+            if isinstance(network, NewNetwork):
+                raise aws_rules.EXISTING_NEEDS_EXISTING.broken(f"the existing {cluster.name}")
+            return cluster
+        for arn in cluster.admin_role_arns:
+            _of_account(arn, info)
+        if isinstance(network, NewNetwork) and overlap(cluster.service_cidr, network.cidr):
+            raise Rule(
+                must=f"must have a service_cidr apart from network.cidr, {network.cidr}",
+                because="an address would be a Service's and a pod's at once",
+                instead="write another service_cidr, such as 172.20.0.0/16",
+            ).broken(cluster.service_cidr)
+        return cluster
+
+    @field_validator("node_pools")
+    @classmethod
+    def _somewhere_to_run(
+        cls, pools: dict[str, AutoNodePool | ManagedNodePool]
+    ) -> dict[str, AutoNodePool | ManagedNodePool]:
+        if all(pool.gpu for pool in pools.values()):
+            raise Rule(
+                must="must hold a pool without GPUs",
+                because="MLflow and the endpoints do not tolerate a GPU pool's taint, so they would never start",
+                instead="add one, as in cpu: {instance_families: [m7i, m7a], max_cpus: 64}",
+            ).broken()
+        if len(built_for := sorted({pool.architecture for pool in pools.values()})) > 1:
+            raise aws_rules.ONE_ARCHITECTURE.broken(" and ".join(built_for))
+        return pools
+
+
+class Ingress(Model):
+    """A load balancer for one Service; only the VPC reaches it unless you name more networks."""
+
+    host: aws_rules.HostName
+    """Host name that the load balancer answers to; you point its DNS record at the load balancer.
+    Example: churn.ml.example.com
+    """
+    scheme: aws_rules.Scheme = "internal"
+    """Whether the load balancer has private addresses (`internal`) or addresses of the internet (`public`).
+    Example: internal
+    """
+    certificate_arn: aws_rules.CertificateArn | None = None
+    """ARN of the ACM certificate for HTTPS; without it the load balancer speaks HTTP. Required for `public`.
+    Example: arn:aws:acm:eu-west-1:123456789012:certificate/12345678-1234-1234-1234-123456789012
+    """
+    cidrs: tuple[aws_rules.NamedCidr, ...] = ()
+    """Networks that may connect, beside the VPC for `internal`. Required for `public`. Example: [203.0.113.0/24]"""
+    idle_timeout_seconds: aws_rules.IdleSeconds = 60
+    """Seconds without data after which the load balancer closes a connection. Example: 60"""
+
+    @property
+    def url(self) -> str:
+        """Where people and programs outside the cluster reach it."""
+        return f"{'https' if self.certificate_arn else 'http'}://{self.host}"
+
+    @field_validator("certificate_arn")
+    @classmethod
+    def _tls_when_public(cls, arn: str | None, info: ValidationInfo) -> str | None:
+        if arn is None and info.data.get("scheme") == "public":
+            raise aws_rules.PUBLIC_TLS.broken("missing")
+        return arn
+
+    @field_validator("cidrs")
+    @classmethod
+    def _for_named_networks_when_public(cls, cidrs: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not cidrs and info.data.get("scheme") == "public":
+            raise aws_rules.PUBLIC_NETWORKS.broken("empty")
+        return cidrs
+
+
+class TrackingIngress(Ingress):
+    """A load balancer for MLflow. It cannot be public, because MLflow has no user accounts here."""
+
+    @field_validator("scheme")
+    @classmethod
+    def _never_public(cls, scheme: str) -> str:
+        if scheme == "public":
+            raise aws_rules.NO_PUBLIC_TRACKING.broken()
+        return scheme
+
+
+def _of_account(arn: str, info: ValidationInfo) -> str:
+    account = info.data.get("account_id", "")
+    if account and f":{account}:" not in arn:
+        raise Rule(
+            must=f"must be of account_id, {account}",
+            because="a role or policy of another account cannot be used here",
+            instead="write the ARN of one in this account",
+        ).broken(arn)
+    return arn

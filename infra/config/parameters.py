@@ -1,0 +1,294 @@
+"""Checks the parameters of training jobs against the projects of the training image, before anything is touched.
+
+`schema/parameters.json` has the parameters of every project of the standard image (`make schema` writes it). A job with
+an `image` or a `command` of its own is checked where `parameter_schema` names a JSON Schema.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from infra.config.problems import Problem, shown
+from infra.config.rules import Rule
+
+ROOT = Path(__file__).parents[2]
+STANDARD = "schema/parameters.json"
+NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
+CANONICAL = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?", re.ASCII)
+TYPES = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
+Schema = Mapping[str, Any]
+
+
+def problems(training: object, file: Path) -> Iterator[Problem]:
+    """Yield what is wrong with the parameters of `mlops:training`.
+
+    Args:
+        training: the value as Pulumi hands it over, right or wrong in the rest.
+        file: the stack file, whose letters tell what Pulumi made of them. It need not be there.
+    """
+    written = _written(file)
+    for name, job in _mapping(training).items():
+        schema, fault = _schema(name, _mapping(job))
+        if fault:
+            yield fault
+        for path, parameter, value in _values(_mapping(job)):
+            place = f"training.{name}.{path}"
+            node = written.get(place)
+            if schema and (problem := _problem(schema, place, parameter, value)):
+                yield problem
+            elif node is not None and _is_misread(node, value, is_declared=schema is not None):
+                yield Problem(
+                    path=place, found=f"is {node}, which YAML reads as {shown(value)}", rule=_as_written(node)
+                )
+        given = _mapping(_mapping(job).get("parameters"))
+        yield from _missing(schema or {}, f"training.{name}.parameters", given)
+
+
+def _schema(name: str, job: Mapping[str, object]) -> tuple[Schema | None, Problem | None]:
+    """Return the parameters' schema, if there is one for the job; and what is wrong with the choice of it."""
+    if named := job.get("parameter_schema"):
+        try:
+            return cast("Schema", json.loads((ROOT / str(named)).read_text()) | {}), None
+        except (OSError, ValueError, TypeError) as error:
+            return None, Problem(
+                path=f"training.{name}.parameter_schema",
+                found=f"is {shown(named)}, and cannot be read ({str(error)[:100]})",
+                rule=Rule(
+                    must="must be the path of a JSON Schema, from the root of the repository",
+                    because="the job's parameters are checked with it",
+                    instead="write it as in schema/mine.json, or leave it out",
+                ),
+            )
+    if job.get("image") or job.get("command"):
+        return None, None
+    known: dict[str, Schema] = json.loads((ROOT / STANDARD).read_text())
+    project = str(job.get("project") or name)
+    if (key := project.replace("-", "_")) in known:
+        return known[key], None
+    close = get_close_matches(key, known, 1)
+    return None, Problem(
+        path=f"training.{name}.project" if job.get("project") else f"training.{name}",
+        found=f"is {shown(project)}" if job.get("project") else "names no project, so that its own name is one",
+        rule=Rule(
+            must=f"must be a project of the training image: {', '.join(sorted(known))}",
+            because="the Job would end at once with an error",
+            instead=(f"did you mean project: {close[0]}?" if close else "write one of them under project")
+            + "; a new project is known after make schema",
+        ),
+    )
+
+
+def _values(job: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
+    """Yield path, name and value of each parameter, and of each in a sweep."""
+    yield from ((f"parameters.{key}", key, value) for key, value in _mapping(job.get("parameters")).items())
+    sweep = _mapping(job.get("sweep"))
+    for key, values in _mapping(sweep.get("grid")).items():
+        yield from ((f"sweep.grid.{key}.{place}", key, value) for place, value in enumerate(_list(values)))
+    for place, point in enumerate(_list(sweep.get("points"))):
+        yield from ((f"sweep.points.{place}.{key}", key, value) for key, value in _mapping(point).items())
+
+
+def _problem(schema: Schema, path: str, name: str, value: object) -> Problem | None:
+    known: Mapping[str, Schema] = schema.get("properties", {})
+    if name not in known:
+        if schema.get("additionalProperties") is not False:
+            return None
+        close = get_close_matches(name.lower(), {key.lower() for key in known}, 1)
+        meant = [key for key in known if close and key.lower() == close[0]]
+        listed = ", ".join(known) or "none"
+        return Problem(
+            path=path,
+            found="is unknown",
+            rule=Rule(
+                must="must be a parameter of the project",
+                because="the run would end at once with an error",
+                instead=f"did you mean {meant[0]}? There are {listed}" if meant else f"there are {listed}",
+            ),
+        )
+    one = known[name]
+    if isinstance(value, dict | list) or _accepts(one, value, schema.get("$defs", {})):
+        return None  # a reference to a Secret, whose value is not known here; a list is refused elsewhere
+    default = shown(one["default"]) if "default" in one else ""
+    is_number_as_text = isinstance(value, str) and NUMBER.fullmatch(value) and not _takes(one, "string")
+    return Problem(
+        path=path,
+        found=f"is {shown(value)}",
+        rule=Rule(
+            must=f"must be {_words(one)}",
+            because=f"it is the {one['description']}" if "description" in one else "the project declares it so",
+            instead=(
+                "write it without quotes; on a command line: pulumi config set --path --type float"
+                if is_number_as_text
+                else "write it in quotes"
+                if _takes(one, "string") and not isinstance(value, str)
+                else f"write it as in {name}: {default}"
+                if default
+                else "write such a value"
+            ),
+        ),
+    )
+
+
+def _missing(schema: Schema, path: str, given: Mapping[str, object]) -> Iterator[Problem]:
+    for name in cast("list[str]", schema.get("required", [])):
+        if name not in given:
+            one = cast("Schema", schema["properties"][name])
+            rule = Rule(
+                must=f"must be {_words(one)}",
+                because="the project has no default for it",
+                instead=f"write it as in {name}: ...",
+            )
+            yield Problem(path=f"{path}.{name}", found="is missing", rule=rule)
+
+
+def _accepts(schema: Schema, value: object, definitions: Schema) -> bool:
+    """Whether the value is right, by the keywords that pydantic writes; another keyword refuses nothing."""
+    if reference := schema.get("$ref"):
+        return _accepts(definitions.get(str(reference).rpartition("/")[2], {}), value, definitions)
+    alternatives: list[Schema] = schema.get("anyOf", schema.get("oneOf", []))
+    return (
+        (not alternatives or any(_accepts(one, value, definitions) for one in alternatives))
+        and all(_accepts(one, value, definitions) for one in schema.get("allOf", []))
+        and value in schema.get("enum", [value])
+        and value == schema.get("const", value)
+        and _is_of_type(schema.get("type"), value)
+        and _is_within(schema, value)
+    )
+
+
+def _is_within(schema: Schema, value: object) -> bool:
+    """Whether a text has the right length and form, or a number lies in its range."""
+    if isinstance(value, str):
+        is_long_enough = schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+        return is_long_enough and bool(re.search(schema.get("pattern", ""), value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    return (
+        schema.get("minimum", value) <= value <= schema.get("maximum", value)
+        and not ("exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"])
+        and not ("exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"])
+    )
+
+
+def _is_of_type(kind: object, value: object) -> bool:
+    match kind:
+        case "integer":
+            return not isinstance(value, bool) and (
+                isinstance(value, int) or (isinstance(value, float) and value % 1 == 0)
+            )
+        case "number":
+            return not isinstance(value, bool) and isinstance(value, int | float)
+        case "string":
+            return isinstance(value, str)
+        case "boolean":
+            return isinstance(value, bool)
+        case "null" | "array" | "object":
+            return False
+        case _:
+            return True
+
+
+def _takes(schema: Schema, kind: str) -> bool:
+    return schema.get("type") == kind or any(_takes(one, kind) for one in schema.get("anyOf", []))
+
+
+def _words(schema: Schema) -> str:
+    """What may stand there, as in `a whole number of at least 1 and at most 100`."""
+    if "enum" in schema or "const" in schema:
+        return f"one of {', '.join(map(shown, schema.get('enum', [schema.get('const')])))}"
+    if alternatives := [one for one in schema.get("anyOf", []) if one.get("type") != "null"]:
+        return " or ".join(map(_words, alternatives))
+    limits = (
+        ("minimum", "of at least"),
+        ("exclusiveMinimum", "greater than"),
+        ("maximum", "of at most"),
+        ("exclusiveMaximum", "less than"),
+        ("pattern", "that matches"),
+    )
+    said = " and ".join(f"{words} {schema[key]}" for key, words in limits if key in schema)
+    return f"{TYPES.get(str(schema.get('type')), 'a value of the declared type')} {said}".strip()
+
+
+def _is_what_is_written(text: str, value: object, *, is_declared: bool) -> bool:
+    """Whether Pulumi hands over what the file says; without a declared type `1.10` may be meant as a text."""
+    match value:
+        case bool():
+            return text.lower() == str(value).lower()
+        case int() | float():
+            if not NUMBER.fullmatch(text) or not (is_declared or CANONICAL.fullmatch(text)):
+                return False
+            return Decimal(text) == Decimal(str(value))
+        case str():
+            return text == value
+        case _:
+            return True
+
+
+def _is_misread(text: str, value: object, *, is_declared: bool) -> bool:
+    """Whether Pulumi made the value of the text; a value that it never makes of it stands in another file."""
+    return not _is_what_is_written(text, value, is_declared=is_declared) and value in _readings(text)
+
+
+def _readings(text: str) -> list[object]:
+    """What YAML's versions make of a text without quotes."""
+    found = list[object]()
+    plain = text.replace("_", "")
+    for read in (float, int, partial(int, base=0), partial(int, base=8)):
+        with suppress(ValueError):
+            found.append(read(plain))
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        found.append(f"{moment.replace(tzinfo=None)} +0000 UTC")
+    return [*found, *({"yes": [True], "on": [True], "no": [False], "off": [False]}.get(text.lower(), []))]
+
+
+def _as_written(text: str) -> Rule:
+    return Rule(
+        must="must be written so that YAML reads what stands there",
+        because="the model's code would get another value",
+        instead=f'write "{text}" in quotes for a text, or a number without leading or trailing zeros',
+    )
+
+
+def _written(file: Path) -> dict[str, str]:
+    """What stands in the file without quotes, by its path under `mlops:`."""
+    try:
+        root = yaml.compose(file.read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+    config = _child(root, "config")
+    return dict(_plain(_child(config, "mlops:training"), "training")) if config else {}
+
+
+def _child(node: yaml.Node | None, name: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for key, value in node.value if key.value == name), None)
+
+
+def _plain(node: yaml.Node | None, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _plain(value, f"{path}.{key.value}")
+    elif isinstance(node, yaml.SequenceNode):
+        for place, value in enumerate(node.value):
+            yield from _plain(value, f"{path}.{place}")
+    elif isinstance(node, yaml.ScalarNode) and node.style is None:
+        yield path, node.value
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []

@@ -1,0 +1,589 @@
+"""The stack file as one frozen tree, and the only reader of Pulumi's configuration.
+
+A key of the file, an attribute of the tree and a name in an error message are the same string. Secrets are no part of
+the tree: `secret` hands them on as outputs.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, cast
+
+import pulumi
+from pulumi.runtime.config import CONFIG, is_config_secret
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from components.endpoint import prediction_log
+from infra.config import aws_rules, parameters, problems, rules, secret_rules, training_rules
+from infra.config import misread_numbers as written_numbers
+from infra.config import training as training_settings
+from infra.config.aws import AwsFoundation, Ingress, TrackingIngress
+from infra.config.endpoint import Autoscaling, Example, ModelCache, ModelMib, Tracing
+from infra.config.problems import PREFIX, Problem
+from infra.config.quantities import cpu_text, memory_text, octets, thousandths
+from infra.config.rules import Rule
+from infra.config.secret_rules import SecretRule
+from infra.config.section import Model
+from infra.config.validation import Validation
+
+
+class Gpu(Model):
+    """GPUs of a pool's nodes."""
+
+    kind: rules.GpuKind
+    """Vendor of the GPUs. Example: nvidia"""
+    max: rules.Gpus
+    """Largest number of GPUs that one training Job may request: the GPUs of the pool's largest node. Example: 1"""
+
+
+class LocalNodePool(Model):
+    """Nodes that exist already, selected by their labels. Nodes with GPUs carry the taint `nvidia.com/gpu`."""
+
+    labels: Annotated[dict[rules.LabelKey, rules.LabelValue], Field(min_length=1), rules.SOME_LABELS]
+    """Node labels that select the pool's nodes; the program does not set them. Example: {mlops/node-pool: cpu}"""
+    gpu: Gpu | None = None
+    """GPUs of the pool's nodes; leave the key out for a pool without GPUs."""
+
+
+class LocalImages(Model):
+    """Images of the stores that run inside the cluster."""
+
+    postgres: rules.Image
+    """Image of the Postgres server. Example: registry.example.com/mlops/postgres:15.8"""
+    s3_gateway: rules.Image
+    """Image of the S3 gateway. Example: registry.example.com/mlops/s3-gateway:1.0.0"""
+
+
+class LocalFoundation(Model):
+    """A Kubernetes cluster that exists already; Postgres and an S3 gateway run inside it."""
+
+    secrets: ClassVar[Mapping[str, SecretRule]] = {
+        "database_password": secret_rules.PASSWORD,
+        "artifact_store_access_key": secret_rules.ACCESS_KEY,
+        "artifact_store_secret_key": secret_rules.SECRET_KEY,
+    }
+    kind: Literal["local"]
+    """Kind of the foundation: `local` is a Kubernetes cluster that exists already."""
+    context: rules.Context
+    """Context of the kubeconfig that names the cluster. Example: mlops-lab"""
+    storage_gib: rules.Gibibytes = 5
+    """Size in GiB of each of the two volumes: Postgres and the S3 gateway. Example: 20"""
+    images: LocalImages
+    """Images of Postgres and of the S3 gateway."""
+    node_pools: Annotated[dict[rules.PoolName, LocalNodePool], Field(min_length=1), rules.SOME_POOLS]
+    """Node pools that training Jobs may use, by name."""
+
+
+Foundation = Annotated[LocalFoundation | AwsFoundation, Field(discriminator="kind")]
+"""Another kind is a class joined here, and a module in infra/foundations/kinds.py."""
+
+GPU_RESOURCES = {"nvidia": "nvidia.com/gpu"}
+
+KINDS: Mapping[str, type[LocalFoundation | AwsFoundation]] = {"local": LocalFoundation, "aws": AwsFoundation}
+
+
+class Images(Model):
+    """Container images of the platform.
+
+    `training_commit` changes with the training image only. If it were the checkout's latest commit, each commit would
+    train every model again (ADR 0004).
+    """
+
+    tracking: rules.Image
+    """Image of the MLflow server. Example: registry.example.com/mlops/tracking:3.17.2"""
+    training: rules.Image
+    """Image of the training Jobs. Example: registry.example.com/mlops/training:1.0.0"""
+    serving: rules.Image
+    """Image of the model servers and of the validation Jobs. Example: registry.example.com/mlops/serving:1.0.0"""
+    training_commit: rules.Commit | None = None
+    """Git commit that the training image was built from; each model version gets it as the tag `git_commit`.
+    Example: "3f2a9c1"
+    """
+
+
+class Quota(Model):
+    """Limits for the sum of all pods of one namespace, and defaults for containers that set no requests or limits."""
+
+    cpu: rules.Cpu
+    """Limit for the sum of the pods' CPU requests, in CPUs. Example: 64"""
+    memory: rules.Memory
+    """Limit for the sum of the pods' memory requests, and of their memory limits. Example: 256Gi"""
+    pods: rules.Pods
+    """Largest number of pods. Example: 100"""
+    container_cpu: rules.Cpu = "100m"
+    """CPU request of a container that states none. Example: 100m"""
+    container_memory: rules.Memory = "256Mi"
+    """Memory request and limit of a container that states none. Example: 256Mi"""
+
+
+class GpuQuota(Quota):
+    """Quota of a namespace whose pods may request GPUs."""
+
+    gpus: rules.QuotaGpus
+    """Limit for the sum of the pods' GPU requests. Example: 8"""
+
+
+class Quotas(Model):
+    """Resource quotas of the namespaces mlops-platform, ml-training and ml-serving."""
+
+    platform: Quota = Quota(cpu="8", memory="16Gi", pods=40)
+    """Quota of the namespace `mlops-platform`: MLflow and, in a local stack, its stores."""
+    training: GpuQuota = GpuQuota(cpu="64", memory="256Gi", pods=100, gpus=8)
+    """Quota of the namespace `ml-training`: training and validation Jobs."""
+    serving: Quota = Quota(cpu="128", memory="512Gi", pods=500)
+    """Quota of the namespace `ml-serving`: the endpoints' pods."""
+
+
+class Tracking(Model):
+    """The MLflow server."""
+
+    replicas: rules.Replicas = 2
+    """Number of pods. Example: 2"""
+    workers: rules.Workers = 1
+    """Server processes in each pod; each needs about 400 MB of memory. Example: 1"""
+    cpu: rules.Cpu = "100m"
+    """CPU request of one pod. Example: 500m"""
+    memory: rules.Memory = "1Gi"
+    """Memory request and limit of one pod. Example: 1Gi"""
+    allowed_hosts: tuple[rules.Host, ...] = ()
+    """Further values of the Host header that MLflow accepts, beside its names in the cluster and its ingress host. The
+    first one is the address that the stack's outputs show.
+    Example: [localhost:5000]
+    """
+    ingress: TrackingIngress | None = None
+    """Load balancer in front of MLflow, on AWS only; without it MLflow is reachable inside the cluster only."""
+
+    @field_validator("ingress")
+    @classmethod
+    def _where_load_balancers_are(cls, way: TrackingIngress | None, info: ValidationInfo) -> TrackingIngress | None:
+        if way and _rest(info).kind == "local":
+            raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
+        return way
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What the rest of the file says, as far as it is right: some rules are about two sections."""
+
+    kind: str = ""
+    bucket: str | None = None
+    public_load_balancers: bool = True
+    gpus_of_pools: Mapping[str, int | None] | None = None
+    quotas: Quotas | None = None
+
+
+class Training(Model):
+    """A training job: its Job runs once and again after each change of the entry, or at the times of `schedule`."""
+
+    project: training_rules.ProjectName | None = None
+    """Model project to train: a file of `training/projects` without `.py`. Default: the name of the entry.
+    Example: churn_boosted
+    """
+    model: rules.ModelName
+    """Registered model that gets the new versions. Example: churn-predictor"""
+    image: rules.Image | None = None
+    """Image for this job instead of `mlops:images.training`. Example: registry.example.com/teams/churn:2.1.0"""
+    command: Annotated[list[training_rules.Word], Field(min_length=1), training_rules.NO_WORD] | None = None
+    """Command line for this job instead of the image's own. Example: ["python", "-m", "training.train"]"""
+    dataset: rules.Dataset
+    """URI of the table to train on, CSV or Parquet; on AWS it lies below `datasets/` in the stack's bucket.
+    Example: s3://example-mlops-prod/datasets/churn.csv
+    """
+    node_pool: rules.PoolName
+    """Pool of `mlops:foundation.node_pools` whose nodes run the Job. Example: cpu"""
+    parameter_schema: training_rules.SchemaFile | None = None
+    """JSON Schema file that checks `parameters` where `image` or `command` is set, relative to the repository's root.
+    Example: schema/mine.json
+    """
+    parameters: dict[training_rules.ParameterName, training_settings.ParameterValue] = Field(default_factory=dict)
+    """Parameters of the model project, by name. Example: {n_estimators: 200, max_depth: 10}"""
+    cpu: rules.Cpu = "500m"
+    """CPU request of the run. Example: 2"""
+    memory: rules.Memory = "1Gi"
+    """Memory request and limit of the run. Example: 4Gi"""
+    ephemeral_storage: training_rules.EphemeralStorage = "2Gi"
+    """Request and limit for what the run writes to the node's disk. Example: 2Gi"""
+    gpus: rules.Gpus | None = None
+    """Number of GPUs for one run. Default: 1 on a pool with GPUs, otherwise 0. Example: 1"""
+    deadline_minutes: rules.Minutes
+    """Longest duration of a run in minutes, with its retries; in a sweep, of one point. Example: 60"""
+    retries: rules.Retries = 1
+    """How often a failed run is tried again; invalid input is not tried again, and the loss of a node does not count.
+    Example: 1
+    """
+    priority_class: training_rules.ObjectName | None = None
+    """PriorityClass of the pods; it must exist in the cluster. Example: batch-low"""
+    service_account: training_rules.ObjectName | None = None
+    """ServiceAccount in `ml-training` for this job instead of the platform's own; it gets none of the platform's
+    rights.
+    Example: churn-training
+    """
+    schedule: training_settings.Schedule | None = Field(None, json_schema_extra=training_settings.or_text)
+    """When runs start by themselves. Without it, `pulumi up` starts a run for each change of the entry. A text alone
+    is the value of `cron`.
+    """
+    sweep: training_settings.Sweep | None = None
+    """Parameter values to try in one Job; only the best result is registered."""
+    validation: Validation = Validation()
+    """How new versions of the model are validated."""
+
+    @field_validator("node_pool")
+    @classmethod
+    def _one_of_this_stack(cls, name: str, info: ValidationInfo) -> str:
+        pools = _rest(info).gpus_of_pools
+        if pools is not None and name not in pools:
+            raise Rule(
+                must="must name a pool of mlops:foundation.node_pools",
+                because="no node would ever run the Job",
+                instead=f"write one of {', '.join(pools)}, or add the pool there",
+            ).broken()
+        return name
+
+    @field_validator("dataset")
+    @classmethod
+    def _where_training_may_read(cls, dataset: str, info: ValidationInfo) -> str:
+        rest = _rest(info)
+        if rest.kind == "aws" and not dataset.startswith(f"s3://{rest.bucket or dataset.split('/')[2]}/datasets/"):
+            raise aws_rules.DATASET_IN_BUCKET.broken()
+        return dataset
+
+    @field_validator("gpus")
+    @classmethod
+    def _as_many_as_the_pool_gives(cls, gpus: int | None, info: ValidationInfo) -> int | None:
+        pools, pool = _rest(info).gpus_of_pools or {}, info.data.get("node_pool", "")
+        most = pools.get(pool)
+        if most is not None and (gpus or 0) > most:
+            enough = [name for name, there in pools.items() if there is not None and there >= (gpus or 0)]
+            raise Rule(
+                must=f"must be at most {most}, the max of pool {pool}" if most else f"must be left out on pool {pool}",
+                because="no node of the pool has as many GPUs" if most else "its nodes have no GPU",
+                instead=f"choose node_pool: {enough[0]}" if enough else "ask for fewer, or add a pool that has them",
+            ).broken()
+        return gpus or (1 if most else None)
+
+    @field_validator("cpu", "memory")
+    @classmethod
+    def _within_the_quota(cls, amount: str, info: ValidationInfo) -> str:
+        if quotas := _rest(info).quotas:
+            key, size = ("cpu", thousandths) if info.field_name == "cpu" else ("memory", octets)
+            limit = quotas.training.cpu if key == "cpu" else quotas.training.memory
+            if size(amount) > size(limit):
+                raise Rule(
+                    must=f"must be at most {limit}, mlops:quotas.training.{key}",
+                    because="the namespace would refuse the pod",
+                    instead="ask for less, or raise the quota",
+                ).broken()
+        return amount
+
+    @field_validator("sweep")
+    @classmethod
+    def _of_declared_parameters(
+        cls, sweep: training_settings.Sweep | None, info: ValidationInfo
+    ) -> training_settings.Sweep | None:
+        parameters: Mapping[str, object] | None = info.data.get("parameters")
+        if sweep and parameters is not None:
+            for name in sorted(sweep.swept - parameters.keys()):
+                raise training_rules.not_declared(name, parameters)
+        return sweep
+
+    @field_validator("sweep")
+    @classmethod
+    def _together_within_the_quota(
+        cls, sweep: training_settings.Sweep | None, info: ValidationInfo
+    ) -> training_settings.Sweep | None:
+        quotas = _rest(info).quotas
+        if sweep and quotas and info.data.keys() >= {"cpu", "memory", "gpus"}:
+            pods, limit = sweep.most_at_once, quotas.training
+            asked = (pods * thousandths(info.data["cpu"]), pods * octets(info.data["memory"]), pods)
+            gpus = pods * (info.data["gpus"] or 0)
+            if gpus > limit.gpus or any(most < each for each, most in zip(asked, _limits(limit), strict=True)):
+                raise training_rules.SWEEP_WITHIN_QUOTA.broken(
+                    f"{pods} pods at once with {_amounts(*asked)}" + f", gpus {gpus}" * bool(gpus)
+                )
+        return sweep
+
+    @field_validator("validation")
+    @classmethod
+    def _one_pod_within_the_quota(cls, validation: Validation, info: ValidationInfo) -> Validation:
+        if quotas := _rest(info).quotas:
+            memory = validation.memory or "1Ki"  # else the run's own, which is within
+            asked, limit = (thousandths(validation.cpu), octets(memory)), quotas.training
+            if asked[0] > thousandths(limit.cpu) or asked[1] > octets(limit.memory):
+                raise training_rules.VALIDATION_WITHIN_QUOTA.broken(f"cpu {validation.cpu}, memory {validation.memory}")
+        return validation
+
+
+class ReplicaRange(Model):
+    """Smallest and largest number of pods; the autoscaler chooses between them."""
+
+    min: rules.Replicas
+    """Smallest number of pods. Example: 3"""
+    max: rules.Replicas
+    """Largest number of pods. Example: 20"""
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_min(cls, most: int, info: ValidationInfo) -> int:
+        if (fewest := info.data.get("min", 0)) > most:
+            raise Rule(
+                must=f"must be at least {fewest}, the value of min",
+                because="between them the autoscaler chooses",
+                instead=f"write max: {fewest} or more, or a lower min",
+            ).broken()
+        return most
+
+
+class PredictionLog(Model):
+    """Log of requests and predictions, as Parquet files under predictions/ in the artifact store's bucket."""
+
+    sample: rules.Share = 1.0
+    """Share of the requests that is logged, above 0 and at most 1. Example: 0.1"""
+    redact: tuple[rules.ColumnName, ...] = ()
+    """Columns whose values are never written, of requests and of predictions. Example: [name, email]"""
+    spool_mib: rules.SpoolMebibytes = 256
+    """Disk space in MiB on each pod's node for records that are not uploaded yet. Example: 256"""
+
+
+class Endpoint(Model):
+    """One version of one registered model, served under the model's name."""
+
+    version: rules.Version
+    """Version of the registered model that is served. Example: 3"""
+    replicas: ReplicaRange = ReplicaRange(min=2, max=4)
+    """Smallest and largest number of pods; the autoscaler chooses between them."""
+    cpu: rules.Cpu = "100m"
+    """CPU request of one pod; there is no CPU limit. A pod makes one prediction at a time for each requested CPU, and
+    at least two.
+    Example: 500m
+    """
+    memory: rules.Memory = "1Gi"
+    """Memory request and limit of one pod. Example: 2Gi"""
+    autoscaling: Autoscaling = Autoscaling()
+    """Targets of the autoscaler."""
+    model_mib: ModelMib | None = None
+    """Size of the version's files in MiB; a pod gets one more second to start for each 20 MiB. Leave it out for a
+    small model.
+    Example: 900
+    """
+    startup_seconds: rules.StartupSeconds | None = None
+    """Time in seconds in which a pod must fetch the model, load it and become ready. Default: 45, and one more for
+    each 20 MiB of `model_mib`.
+    Example: 120
+    """
+    drain_seconds: rules.DrainSeconds = 5
+    """Time in seconds for which a terminating pod still accepts requests. At least 15 with `ingress`. Example: 20"""
+    example: Example = "require"
+    """What happens to a version that cannot predict its own input example: `require` fails the release, `warn` serves
+    it and logs a warning.
+    Example: warn
+    """
+    rollback_on_failure: rules.Truth = False
+    """Whether a failed release is rolled back in the cluster to the last revision with ready pods; needs kubectl.
+    Example: true
+    """
+    ingress: Ingress | None = None
+    """Load balancer in front of the endpoint, on AWS only."""
+    prediction_log: PredictionLog | None = None
+    """Log of requests and predictions in the artifact store; without it nothing is logged."""
+    tracing: Tracing | None = None
+    """OpenTelemetry traces of requests; without it no traces are sent."""
+
+    @property
+    def pod(self) -> tuple[int, int]:
+        """CPU in thousandths and memory in bytes that a pod of it asks for."""
+        log = self.prediction_log is not None
+        cpu = thousandths(self.cpu) + log * thousandths(prediction_log.CPU)
+        return cpu, octets(self.memory) + log * octets(prediction_log.MEMORY)
+
+    @property
+    def seconds_to_start(self) -> int:
+        """Seconds in which a pod must fetch the model, load it and become ready.
+
+        Kubernetes needs the number before the model is downloaded, so `model_mib` states the size. The store and the
+        disk are assumed to deliver 20 MiB a second; a slower start counts as failed.
+        """
+        return self.startup_seconds or min(3600, 45 + math.ceil((self.model_mib or 0) / 20))
+
+    @field_validator("model_mib")
+    @classmethod
+    def _within_the_memory(cls, mib: int | None, info: ValidationInfo) -> int | None:
+        memory = info.data.get("memory")
+        if mib and memory and mib << 20 >= octets(memory):
+            raise Rule(
+                must=f"must be below memory, {memory}",
+                because="the model is loaded into it",
+                instead="raise memory to what the model takes, and to a part more for requests",
+            ).broken()
+        return mib
+
+    @field_validator("ingress")
+    @classmethod
+    def _where_load_balancers_are(cls, way: Ingress | None, info: ValidationInfo) -> Ingress | None:
+        if way and _rest(info).kind == "local":
+            raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
+        if way and way.scheme == "public" and not _rest(info).public_load_balancers:
+            raise aws_rules.PUBLIC_SUBNETS.broken(way.host)
+        if way and (drain := info.data.get("drain_seconds", aws_rules.LEAST_DRAIN)) < aws_rules.LEAST_DRAIN:
+            raise aws_rules.TIME_TO_LOOK_AWAY.broken(f"beside drain_seconds: {drain}")
+        return way
+
+
+class Settings(Model):
+    """The keys of a stack file below `config`, without their prefix `mlops:`."""
+
+    foundation: Foundation
+    """The cluster and the stores that the platform runs on; `kind` chooses between `local` and `aws`."""
+    images: Images
+    """Container images of the platform."""
+    quotas: Quotas = Quotas()
+    """Resource quotas of the three namespaces."""
+    tracking: Tracking = Tracking()
+    """The MLflow server."""
+    training: dict[rules.JobName, Training] = Field(default_factory=dict)
+    """Training jobs, by name."""
+    model_cache: ModelCache | None = None
+    """Cache of model files on the cluster's nodes; without it each pod downloads its model."""
+    endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
+    """Served models, by the name of the registered model."""
+
+    @field_validator("endpoints")
+    @classmethod
+    def _all_within_the_quota(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
+        quotas = _rest(info).quotas
+        demand = _demand(endpoints.values())
+        if quotas and any(asked > limit for asked, limit in zip(demand, _limits(quotas.serving), strict=True)):
+            raise Rule(
+                must=f"must fit mlops:quotas.serving ({_amounts(*_limits(quotas.serving))})",
+                because="the namespace would refuse pods in the middle of a release or of a peak",
+                instead="lower replicas.max or what one pod asks for, or raise the quota",
+            ).broken(f"{_amounts(*demand)} at the peak")
+        return endpoints
+
+
+def read() -> Settings:
+    """The settings of the current stack. pulumi.RunError with every problem of its file, one a line, if it has any."""
+    written = {key.removeprefix(PREFIX): text for key, text in CONFIG.get().items() if key.startswith(PREFIX)}
+    values = {key: _parsed(text) for key, text in written.items() if key in Settings.model_fields}
+    found = [*_unknown_keys(written, values), *_problems_of_secrets(written, values)]
+    training, file = None if is_config_secret(f"{PREFIX}training") else values.get("training"), _stack_file()
+    of_parameters = list(parameters.problems(training, file))
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    misread = problems.apart_from(of_parameters, written_numbers.misread(text, values))
+    try:
+        settings = Settings.model_validate(values, context=_rest_of(values))
+    except ValidationError as error:
+        readable = [problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key)]
+        more = problems.apart_from(readable, [*of_parameters, *misread])
+        raise problems.refusal([*readable, *more, *found]) from None
+    if found := [*of_parameters, *misread, *found]:
+        raise problems.refusal(found)
+    return settings
+
+
+def _stack_file() -> Path:
+    """The stack file beside Pulumi.yaml; it need not be there (`--config-file` names another)."""
+    here = Path.cwd()  # Pulumi starts the program in its own folder, and may not tell where the project is
+    root = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), here)
+    return root / f"Pulumi.{pulumi.get_stack()}.yaml"
+
+
+def secret(key: str) -> pulumi.Output[str]:
+    """The value of `mlops:<key>`, marked as secret wherever it goes."""
+    return pulumi.Config(PREFIX.rstrip(":")).require_secret(key)
+
+
+def _parsed(text: str) -> object:
+    """Pulumi hands over mappings and lists as JSON, all else as it stands in the file."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _unknown_keys(written: Mapping[str, str], values: Mapping[str, object]) -> Iterator[Problem]:
+    kind = _kind(values)
+    secrets = {key for each in ([kind] if kind else KINDS.values()) for key in each.secrets}
+    known = Settings.model_fields.keys() | secrets
+    for key in sorted(written.keys() - known):
+        yield Problem(path=key, found="is unknown", rule=problems.unknown_key(key, known))
+
+
+def _problems_of_secrets(written: Mapping[str, str], values: Mapping[str, object]) -> Iterator[Problem]:
+    """Missing, weak, in plain text, or where they do not belong."""
+    for key in values:
+        if is_config_secret(PREFIX + key):
+            rule = secret_rules.NO_SECRET.rule("write the value without --secret")
+            yield Problem(path=key, found="holds a secret", rule=rule)
+    if (kind := _kind(values)) is None:
+        return
+    for key, secret_rule in kind.secrets.items():
+        command = f"run pulumi config set --secret {PREFIX}{key}"
+        if key not in written:
+            yield Problem(path=key, found="is missing", rule=secret_rule.rule(command))
+        elif not is_config_secret(PREFIX + key):
+            rule = secret_rules.PLAIN.rule(f"choose another value and {command}")
+            yield Problem(path=key, found="stands in the file in plain text", rule=rule)
+        elif not secret_rule.holds(written[key]):
+            yield Problem(path=key, found="(not shown) is wrong", rule=secret_rule.rule(command))
+
+
+def _kind(values: Mapping[str, object]) -> type[LocalFoundation | AwsFoundation] | None:
+    """The kind of foundation that the file names, right or wrong in the rest; None where the name is wrong."""
+    return KINDS.get(str(_mapping(values.get("foundation")).get("kind")))
+
+
+def _rest_of(values: Mapping[str, object]) -> Rest:
+    foundation = _mapping(values.get("foundation"))
+    pools = foundation.get("node_pools")
+    try:
+        quotas = Quotas.model_validate(values.get("quotas", {}))
+    except ValidationError:
+        quotas = None
+    return Rest(
+        kind=str(foundation.get("kind")),
+        bucket=_text(_mapping(foundation.get("artifacts")).get("bucket")),
+        public_load_balancers=_has_public_subnets(_mapping(foundation.get("network"))),
+        gpus_of_pools={name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None,
+        quotas=quotas,
+    )
+
+
+def _has_public_subnets(network: Mapping[str, object]) -> bool:
+    listed = network.get("public_subnet_ids", ())
+    return network.get("kind") != "existing" or (isinstance(listed, list) and len(cast("list[object]", listed)) > 1)
+
+
+def _gpus_of(pool: object) -> int | None:
+    """The most GPUs that a Job can ask of it; None where the file itself is wrong about that."""
+    gpu = _mapping(pool).get("gpu")
+    most = 0 if gpu is None else _mapping(gpu).get("max")
+    return most if isinstance(most, int) else None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    """What JSON made of a mapping; empty for anything else."""
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _rest(info: ValidationInfo) -> Rest:
+    return info.context if isinstance(info.context, Rest) else Rest()
+
+
+def _limits(quota: Quota) -> tuple[int, int, int]:
+    return thousandths(quota.cpu), octets(quota.memory), quota.pods
+
+
+def _demand(endpoints: Iterable[Endpoint]) -> tuple[int, int, int]:
+    """CPU, memory and pods with every endpoint at its maximum and one pod more: a release starts it first."""
+    asked = [(e.replicas.max + 1, *e.pod) for e in endpoints]
+    return sum(n * cpu for n, cpu, _ in asked), sum(n * memory for n, _, memory in asked), sum(n for n, _, _ in asked)
+
+
+def _amounts(cpu: int, memory: int, pods: int) -> str:
+    return f"cpu {cpu_text(cpu)}, memory {memory_text(memory)}, pods {pods}"

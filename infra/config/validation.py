@@ -1,0 +1,156 @@
+"""How the versions of a training job are looked at before they may go forward."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from infra.config import quantities, rules, training, training_rules
+from infra.config.rules import Rule
+from infra.config.section import Model
+
+Metric = Annotated[
+    Literal["accuracy", "f1", "roc_auc"],
+    Rule(
+        must="must be accuracy, f1 or roc_auc",
+        because="a validation measures these metrics",
+        instead="write roc_auc, unless labels count for more than their order",
+    ),
+]
+Share = Annotated[
+    float,
+    Field(strict=True, ge=0, le=1),
+    BeforeValidator(quantities.number),
+    Rule(
+        must="must be a number from 0 to 1",
+        because="metrics and their losses are between 0 and 1",
+        instead="write it as in 0.05",
+    ),
+]
+Least = Annotated[
+    dict[Metric, Share],
+    Rule(
+        must="must be a mapping of metrics to their lowest allowed values",
+        because="a version with a lower value is refused",
+        instead="write it as in {roc_auc: 0.7}",
+    ),
+]
+Compared = Annotated[
+    list[Metric],
+    Field(min_length=1),
+    Rule(
+        must="must be a list of one metric or more",
+        because="a version is compared with the champion in these metrics",
+        instead="write it as in compared: [roc_auc]",
+    ),
+]
+Rows = Annotated[
+    int,
+    Field(strict=True, ge=1),
+    Rule(
+        must="must be a whole number of at least 1",
+        because="a slice with fewer rows is reported but refuses nothing",
+        instead="write it as in slice_rows: 50",
+    ),
+]
+Milliseconds = Annotated[
+    float,
+    Field(strict=True, gt=0),
+    BeforeValidator(quantities.number),
+    Rule(
+        must="must be a number of milliseconds above 0",
+        because="a version is refused unless 95 % of the predictions of one row are made within this time",
+        instead="write it as in latency_ms: 100",
+    ),
+]
+Megabytes = Annotated[
+    float,
+    Field(strict=True, gt=0),
+    BeforeValidator(quantities.number),
+    Rule(
+        must="must be a number of megabytes (10^6 bytes) above 0",
+        because="a version with larger files is refused",
+        instead="write it as in size_mb: 500",
+    ),
+]
+Skew = Annotated[
+    Literal["none", "patch", "minor", "any"],
+    Rule(
+        must="must be none, patch, minor or any",
+        because="it limits how far the serving image's package versions may differ from the version's own",
+        instead="write skew: minor, or use the same packages in both images",
+    ),
+]
+Resamples = Annotated[
+    int,
+    Field(strict=True, ge=100, le=10_000),
+    Rule(
+        must="must be a whole number from 100 to 10000",
+        because="an interval is computed from this number of bootstrap samples",
+        instead="write it as in resamples: 500",
+    ),
+]
+
+
+class Limits(Model):
+    """Limits that a version must keep to pass its validation. The defaults stand in training/validation/limits.py."""
+
+    least: Least | None = None
+    """Metrics (0 to 1) below which a version is refused. Default: {roc_auc: 0.6}. Example: {roc_auc: 0.7}"""
+    compared: Compared | None = None
+    """Metrics that are compared with the champion's. Default: [roc_auc]. Example: [roc_auc, f1]"""
+    certain_loss: Share | None = None
+    """Largest allowed loss of a metric (0 to 1) against the champion when the whole 95 % interval of the difference
+    lies below zero. Default: 0.005.
+    Example: 0.01
+    """
+    any_loss: Share | None = None
+    """Largest allowed loss of a metric (0 to 1) against the champion, certain or not. Default: 0.03. Example: 0.02"""
+    slice_least: Least | None = None
+    """Metrics (0 to 1) below which a version is refused, in each slice. Default: {roc_auc: 0.55}.
+    Example: {roc_auc: 0.6}
+    """
+    slice_loss: Share | None = None
+    """Largest allowed certain loss of a metric (0 to 1) in one slice. Default: 0.05. Example: 0.05"""
+    slice_rows: Rows | None = None
+    """Number of rows below which a slice is reported but refuses nothing. Default: 50. Example: 50"""
+    slice_label_rows: Rows | None = None
+    """Number of rows of the rarer label below which a slice is reported but refuses nothing. Default: 10.
+    Example: 10
+    """
+    latency_ms: Milliseconds | None = None
+    """Milliseconds within which 95 % of the predictions of one row must be made. Default: 250. Example: 100"""
+    size_mb: Megabytes | None = None
+    """Largest size of the version's files in MB (10^6 bytes). Default: 500. Example: 500"""
+    skew: Skew | None = None
+    """Largest allowed difference between the serving image's package versions and the version's own. Default: patch.
+    Example: minor
+    """
+    resamples: Resamples | None = None
+    """Number of bootstrap samples for each interval. Default: 500. Example: 500"""
+
+
+class Validation(Model):
+    """Validation of new versions, with the packages of the serving image."""
+
+    enabled: rules.Truth = True
+    """Whether new versions are validated on `schedule` and after `make train`; otherwise only on request.
+    Example: false
+    """
+    schedule: training_rules.Cron | None = None
+    """Times, in UTC as five cron fields, at which versions that were not validated yet are looked for. Default: every
+    15 minutes.
+    Example: "*/30 * * * *"
+    """
+    cpu: rules.Cpu = "250m"
+    """CPU request of a validation. Example: 500m"""
+    memory: rules.Memory | None = None
+    """Memory request and limit of a validation. Default: `memory` of the training job. Example: 2Gi"""
+    deadline_minutes: training_rules.ValidationMinutes = 30
+    """Longest duration of a validation in minutes. Example: 30"""
+    limits: Limits = Limits()
+    """Limits that a version must keep to pass."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _a_time_that_comes(cls, text: str | None) -> str | None:
+        return text and training.a_time_that_comes(text)

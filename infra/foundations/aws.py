@@ -1,0 +1,420 @@
+"""`kind: aws`: joins the components of an AWS account to the foundation that the platform stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceOptions
+
+from components import foundation
+from components.aws import account as accounts
+from components.aws import database, kubernetes_access, load_balancer, nodes
+from components.aws.account import Account
+from components.aws.artifact_bucket import ARTIFACTS, DATASETS, PREDICTIONS, ArtifactBucket, ArtifactBucketArgs
+from components.aws.cluster import Cluster, ClusterArgs
+from components.aws.database import Database, DatabaseArgs, DatabaseSnapshot, DatabaseSnapshotArgs
+from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
+from components.aws.existing_network import ExistingNetwork, ExistingNetworkArgs
+from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
+from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
+from components.aws.network import Network, NetworkArgs
+from components.aws.node_agents import NodeAgents, NodeAgentsArgs, addon
+from components.aws.node_pool import GPU_TAINT, UNDISTURBED, NodePool, NodePoolArgs
+from components.aws.nodes import Nodes, NodesArgs
+from components.aws.policy_documents import Rights
+from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
+from components.ingress import peers
+from components.namespaces import CLUSTER_DNS, DNS_PODS, Namespaces, NamespacesArgs, QuotaArgs
+from infra.config import aws
+from infra.config import stack as settings
+from infra.config.aws import POOL_LABEL, AwsFoundation, ManagedNodePool
+from infra.config.stack import Settings
+from infra.foundations import aws_changes
+from infra.foundations.aws_checks import check
+
+IMAGES = ("tracking", "training", "serving")
+POD_IDENTITY_AGENT = "169.254.170.23/32"
+"""Where a pod asks for its role's credentials (EKS user guide, "Pod Identity")."""
+_MODELS, _DATA, _PREDICTIONS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS))
+RIGHTS: Mapping[str, Rights] = {
+    "tracking": Rights(read=_MODELS, write=_MODELS, delete=_MODELS),
+    "training": Rights(read=_MODELS + _DATA, write=_MODELS),
+    "serving": Rights(read=_MODELS, write=_PREDICTIONS),
+}
+"""What each workload may do with the bucket's objects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What every part of the foundation needs to know."""
+
+    name: str
+    """Of the cluster, and in front of all fixed names: one for each stack of an account and region."""
+    account: Account
+    zones: Sequence[str]
+    """Those of the region that can hold a cluster, by name."""
+    chosen: AwsFoundation
+
+
+def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
+    """Declares it all, from the network up. pulumi.RunError if the credentials are another account's."""
+    site = Site(
+        name=f"{pulumi.get_project()}-{pulumi.get_stack()}",
+        account=accounts.current(),
+        zones=accounts.zones(),
+        chosen=chosen,
+    )
+    check(site.name, site.account, site.zones, stack)
+    facts = aws_changes.facts(site.account.region, chosen)
+    aws_changes.announce(facts)
+    registry = _registry(site)
+    network = _network(site)
+    cluster = _cluster(site, network)
+    pools = _node_pools(site, network, cluster)
+    _metrics(cluster, pools)
+    bucket = _bucket(site)
+    store = _database(site, network, cluster)
+    egress = _egress()
+    namespaces = Namespaces(
+        "namespaces",
+        NamespacesArgs(
+            platform=QuotaArgs(**stack.quotas.platform.model_dump()),
+            training=QuotaArgs(**stack.quotas.training.model_dump()),
+            serving=QuotaArgs(**stack.quotas.serving.model_dump()),
+            artifact_store=egress,
+            dns=_dns(cluster.service_cidr),
+            labels=load_balancer.READINESS_GATES,
+        ),
+        # Pods need their nodes until they have ended.
+        ResourceOptions(provider=cluster.provider, depends_on=pools),
+    )
+    places = {"tracking": namespaces.platform, "training": namespaces.training, "serving": namespaces.serving}
+    grants = {name: _grant(site, name, place, bucket, cluster) for name, place in places.items()}
+    return foundation.Foundation(
+        provider=cluster.provider,
+        access=foundation.ClusterAccess(kubeconfig=kubernetes_access.kubeconfig(cluster.access)),
+        artifact_store=foundation.ArtifactStore(
+            bucket=bucket.name, environment={"AWS_REGION": site.account.region}, egress=egress
+        ),
+        database=foundation.Database(
+            host=store.host,
+            port=database.PORT,
+            name=database.NAME,
+            user=database.USER,
+            password=settings.secret("database_password"),
+            egress={"to": peers(network.cidrs), "ports": [{"protocol": "TCP", "port": database.PORT}]},
+            snapshot=_snapshot(site, store, stack.images.tracking) if chosen.database.snapshots else None,
+        ),
+        node_pools={
+            name: foundation.NodePool(
+                labels={POOL_LABEL: name}, gpu_resource=GPU_TAINT if pool.gpu else None, annotations=UNDISTURBED
+            )
+            for name, pool in chosen.node_pools.items()
+        },
+        **grants,
+        facts={
+            "cluster": cluster.name,
+            "kubeconfig_command": kubernetes_access.update_kubeconfig_command(_cluster_name(site), site.account.region),
+            "registry": registry.urls,
+            aws_changes.OUTPUT: facts,
+        },
+        way_in=lambda asked: foundation.Ingress(
+            host=asked.host,
+            class_name=load_balancer.CLASS,
+            annotations=load_balancer.annotations(
+                asked,
+                subnet_ids=network.public_subnet_ids if asked.public else network.private_subnet_ids,
+                network=network.cidrs,
+            ),
+            sources=network.cidrs,
+            healthy_seconds=load_balancer.HEALTHY_SECONDS,
+        ),
+    )
+
+
+def _cluster_name(site: Site) -> str:
+    cluster = site.chosen.cluster
+    return cluster.name if isinstance(cluster, aws.ExistingCluster) else site.name
+
+
+def _node_roles(site: Site) -> list[str]:
+    managed = [name for name, pool in site.chosen.node_pools.items() if isinstance(pool, ManagedNodePool)]
+    return [nodes.role_name(site.name), *(_managed_role(site, name) for name in managed)]
+
+
+def _image_readers(site: Site) -> list[str]:
+    """Nodes, administrators, and whom the stack file names."""
+    cluster = site.chosen.cluster
+    people = () if isinstance(cluster, aws.ExistingCluster) else cluster.admin_role_arns
+    ours = (accounts.role_arn(name, site.account) for name in _node_roles(site))
+    return [*ours, *people, *site.chosen.image_reader_role_arns]
+
+
+def _managed_role(site: Site, pool: str) -> str:
+    return f"{site.name}-{pool}-nodes"
+
+
+def _registry(site: Site) -> ImageRegistry:
+    """Needs nothing of the rest, so that images can be pushed before the first pod wants one."""
+    return ImageRegistry(
+        "images",
+        ImageRegistryArgs(
+            prefix=site.name,
+            images=IMAGES,
+            puller_role_arns=_image_readers(site),
+            keep=site.chosen.keep_images,
+            protected=site.chosen.artifacts.protected,
+            account=site.account,
+        ),
+    )
+
+
+def _network(site: Site) -> Network | ExistingNetwork:
+    match site.chosen.network:
+        case aws.ExistingNetwork() as existing:
+            return ExistingNetwork(
+                "network",
+                ExistingNetworkArgs(
+                    vpc_id=existing.vpc_id,
+                    private_subnet_ids=existing.private_subnet_ids,
+                    public_subnet_ids=existing.public_subnet_ids,
+                ),
+            )
+        case new:
+            return Network(
+                "network",
+                NetworkArgs(
+                    cidr=new.cidr,
+                    zones=site.zones[: new.availability_zones],
+                    nat_gateways=new.nat_gateways,
+                    interface_endpoints=new.interface_endpoints,
+                    flow_log_days=new.flow_log_days,
+                    cluster_name=_cluster_name(site),
+                    permissions_boundary=site.chosen.permissions_boundary,
+                    account=site.account,
+                ),
+            )
+
+
+def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | ExistingCluster:
+    match site.chosen.cluster:
+        case aws.ExistingCluster() as existing:
+            return ExistingCluster("cluster", ExistingClusterArgs(cluster_name=existing.name, account=site.account))
+        case new:
+            return Cluster(
+                "cluster",
+                ClusterArgs(
+                    cluster_name=site.name,
+                    kubernetes_version=new.kubernetes_version,
+                    service_cidr=new.service_cidr,
+                    subnet_ids=network.control_plane_subnet_ids,
+                    admin_role_arns=new.admin_role_arns,
+                    public_access_cidrs=new.public_access_cidrs,
+                    vpc_id=network.vpc_id,
+                    private_access_cidrs=network.cidrs.apply(lambda vpc: sorted({*vpc, *new.private_access_cidrs})),
+                    log_days=new.log_days,
+                    permissions_boundary=site.chosen.permissions_boundary,
+                    protected=new.protected,
+                    account=site.account,
+                ),
+            )
+
+
+def _node_pools(
+    site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster
+) -> list[pulumi.Resource]:
+    shared = Nodes(
+        "nodes",
+        NodesArgs(
+            prefix=site.name,
+            cluster_name=cluster.name,
+            cluster_role_arn=cluster.role_arn,
+            disk_role_arns=_autoscaling(site),
+            permissions_boundary=site.chosen.permissions_boundary,
+            protected=False,
+            account=site.account,
+        ),
+    )
+    made: list[pulumi.Resource] = []
+    # Nodes need their way to AWS and to image registries from the first minute to the last.
+    agents = _agents(site, cluster)
+    connected = ResourceOptions(depends_on=[network, *([agents] if agents else [])])
+    for name, pool in site.chosen.node_pools.items():
+        match pool:
+            case ManagedNodePool():
+                made.append(
+                    ManagedNodeGroup(
+                        name,
+                        ManagedNodeGroupArgs(
+                            role_name=_managed_role(site, name),
+                            labels={POOL_LABEL: name},
+                            instance_types=pool.instance_types,
+                            capacity=pool.capacity,
+                            architecture=pool.architecture,
+                            nodes=pool.max,
+                            gpu=pool.gpu is not None,
+                            disk_gib=pool.disk_gib,
+                            cluster_name=cluster.name,
+                            kubernetes_version=cluster.version,
+                            subnet_ids=network.private_subnet_ids,
+                            disk_key_arn=shared.disk_key_arn,
+                            permissions_boundary=site.chosen.permissions_boundary,
+                            account=site.account,
+                        ),
+                        connected,
+                    )
+                )
+            case auto:
+                made.append(
+                    NodePool(
+                        name,
+                        NodePoolArgs(
+                            labels={POOL_LABEL: name},
+                            instance_families=auto.instance_families,
+                            capacity=auto.capacity,
+                            architecture=auto.architecture,
+                            zones=auto.zones,
+                            max_cpus=auto.max_cpus,
+                            max_gpus=auto.gpu.max if auto.gpu else None,
+                            disk_gib=auto.disk_gib,
+                            expire_after_days=auto.expire_after_days,
+                            max_disrupted=auto.max_disrupted,
+                            node_role=shared.role_name,
+                            subnet_ids=network.private_subnet_ids,
+                            security_group_id=cluster.security_group_id,
+                            disk_key_arn=shared.disk_key_arn,
+                        ),
+                        ResourceOptions.merge(connected, ResourceOptions(provider=cluster.provider)),
+                    )
+                )
+    if agents:
+        made.append(_dns_server(cluster, agents, made))
+    return made
+
+
+def _agents(site: Site, cluster: Cluster | ExistingCluster) -> NodeAgents | None:
+    """What managed nodes need; None without them."""
+    if not any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
+        return None
+    return NodeAgents("node-agents", NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version))
+
+
+def _dns_server(
+    cluster: Cluster | ExistingCluster, agents: NodeAgents, pools: Sequence[pulumi.Resource]
+) -> pulumi.Resource:
+    """CoreDNS for managed nodes, whose pods need one of them."""
+    return addon(
+        "node-agents-coredns",
+        "coredns",
+        NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version),
+        # Its parent was `agents`, which the nodes wait for.
+        ResourceOptions(parent=cluster, depends_on=pools, aliases=[pulumi.Alias(parent=agents)]),
+    )
+
+
+def _metrics(cluster: Cluster | ExistingCluster, pools: Sequence[pulumi.Resource]) -> None:
+    """The metrics server that feeds autoscalers, in a cluster of our own; its pods need a node."""
+    if isinstance(cluster, Cluster):
+        addon(
+            "cluster-metrics-server",
+            "metrics-server",
+            NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version),
+            ResourceOptions(parent=cluster, depends_on=pools),
+        )
+
+
+def _autoscaling(site: Site) -> list[str]:
+    """A managed node group's disks are made by EC2 Auto Scaling's own role in the account."""
+    if not any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
+        return []
+    path = "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+    return [f"arn:{site.account.partition}:iam::{site.account.id}:{path}"]
+
+
+def _bucket(site: Site) -> ArtifactBucket:
+    chosen = site.chosen.artifacts
+    return ArtifactBucket(
+        "artifacts",
+        ArtifactBucketArgs(
+            bucket=chosen.bucket,
+            key_alias=f"{site.name}-artifacts",
+            noncurrent_days=chosen.noncurrent_days,
+            prediction_log_days=chosen.prediction_log_days,
+            access_log_bucket=chosen.access_log_bucket,
+            protected=chosen.protected,
+            account=site.account,
+        ),
+    )
+
+
+def _database(site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster) -> Database:
+    chosen = site.chosen.database
+    return Database(
+        "database",
+        DatabaseArgs(
+            identifier=site.name,
+            engine_version=chosen.engine_version,
+            instance_class=chosen.instance_class,
+            storage_gib=chosen.storage_gib,
+            max_storage_gib=chosen.max_storage_gib,
+            multi_az=chosen.multi_az,
+            backup_days=chosen.backup_days,
+            restore_from=chosen.restore_from,
+            protected=chosen.protected,
+            final_snapshot=chosen.snapshots,
+            log_days=chosen.log_days,
+            account=site.account,
+            password=settings.secret("database_password"),
+            vpc_id=network.vpc_id,
+            subnet_ids=network.private_subnet_ids,
+            client_security_group_id=cluster.security_group_id,
+        ),
+    )
+
+
+def _snapshot(site: Site, store: Database, image: str) -> Output[str]:
+    """Taken before the schema meets another image of MLflow."""
+    args = DatabaseSnapshotArgs(prefix=site.name, database=site.name, before=image)
+    return DatabaseSnapshot("before-mlflow", args, ResourceOptions(depends_on=[store])).arn
+
+
+def _grant(
+    site: Site, workload: str, namespace: Input[str], bucket: ArtifactBucket, cluster: Cluster | ExistingCluster
+) -> foundation.Grant:
+    identity = WorkloadIdentity(
+        workload,
+        WorkloadIdentityArgs(
+            service_account=workload,
+            namespace=namespace,
+            rights=RIGHTS[workload],
+            bucket_arn=bucket.arn,
+            key_arn=bucket.key_arn,
+            cluster_name=cluster.name,
+            cluster_arn=cluster.arn,
+            permissions_boundary=site.chosen.permissions_boundary,
+        ),
+        ResourceOptions(provider=cluster.provider),
+    )
+    return foundation.Grant(namespace=namespace, service_account=identity.service_account)
+
+
+def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
+    """S3 has addresses all over the place, so its port is what can be named; and credentials come from the node."""
+    return [
+        {"to": [{"ip_block": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 443}]},
+        {"to": [{"ip_block": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},
+    ]
+
+
+def _dns(service_cidr: Output[str]) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:
+    """Auto Mode runs CoreDNS on each node and not in pods, so its address is what can be named: the tenth Service.
+
+    Beside managed nodes there are pods of it as well.
+    """
+    address = service_cidr.apply(lambda cidr: f"{IPv4Network(cidr)[10]}/32")
+    on_nodes: k8s.networking.v1.NetworkPolicyPeerArgsDict = {"ip_block": {"cidr": address}}
+    return {**CLUSTER_DNS, "to": [on_nodes, DNS_PODS]}

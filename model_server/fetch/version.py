@@ -1,0 +1,151 @@
+"""Puts one version of a registered model into MODEL_DIR: `python -m model_server.fetch`, before the server starts.
+
+The folder MODEL_DIR/VERSION appears when all files are in it and have the digest that the registry has of them, and not
+before; one that is there is taken as it is. With MODEL_CACHE_DIR the files come from there where they can. Exit code 0:
+it is there. 2: the version does not exist, has no files, or others than were registered. 1: MLflow or the artifact
+store did not answer.
+"""
+
+import errno
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from model_server import bucket, logs
+from model_server.failure import ServingError, fault_of, leave
+from model_server.fetch.digest import MODEL_DIGEST, digest_of
+from model_server.fetch.registry import Registry, RegistryError, UnknownError
+from model_server.settings import FetchSettings, Termination
+
+LOG = logging.getLogger("serving")
+Result = TypeVar("Result")
+AT_ONCE = 8  # files, of which a large one comes in several streams
+
+
+def main() -> int:
+    """Fetches the version that the environment names and returns the exit code."""
+    logs.configure()
+    try:
+        fetch(FetchSettings.load())
+    except ServingError as error:
+        return leave(error, Termination().termination_log)
+    return 0
+
+
+def fetch(settings: FetchSettings) -> None:
+    """The version's folder is complete.
+
+    Raises:
+        ServingError: the version does not exist, or a server did not answer in time.
+    """
+    if settings.version_dir.exists():
+        LOG.info("%s is already in %s", settings.title, settings.version_dir)
+        return
+    source, digest = _locate(settings)
+    if not digest:
+        LOG.warning("%s has no tag %s: its files are served unverified", settings.title, MODEL_DIGEST)
+    start = time.monotonic()
+    cache, part = settings.model_cache, settings.version_dir.with_suffix(".part")
+    if cache and digest and cache.take(digest, part):
+        part.rename(settings.version_dir)
+        LOG.info("%s is in %s, from what the node keeps", settings.title, settings.version_dir)
+        return
+    size = _patiently(lambda: _download(settings, source, digest, part), f"the artifact store at {source}", settings)
+    part.rename(settings.version_dir)
+    seconds = time.monotonic() - start
+    LOG.info("%s, %.1f MB, is in %s after %.1f s", settings.title, size / 1e6, settings.version_dir, seconds)
+    if cache and digest:
+        cache.keep(digest, settings.version_dir)
+
+
+def _locate(settings: FetchSettings) -> tuple[str, str | None]:
+    """Where the files of the version lie, and their digest if there is one, as the registry says."""
+    registry = Registry(settings.mlflow_tracking_uri)
+
+    def ask() -> tuple[str, str | None]:
+        try:
+            source, tags = registry.version(settings.model, settings.model_version)
+        except UnknownError as error:
+            raise ServingError(_what_exists(registry, settings), final=True) from error
+        return source, tags.get(MODEL_DIGEST)
+
+    return _patiently(ask, f"MLflow at {settings.mlflow_tracking_uri}", settings)
+
+
+def _what_exists(registry: Registry, settings: FetchSettings) -> str:
+    if known := registry.versions(settings.model):
+        numbers = ", ".join(map(str, known))
+        return f"{settings.model} has no version {settings.model_version}; versions that exist: {numbers}"
+    models = ", ".join(registry.models()) or "none; train one first"
+    return f"there is no model {settings.model} in the registry; models that exist: {models}"
+
+
+def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings) -> Result:
+    """The action's result, tried again until patience is out."""
+    deadline = time.monotonic() + settings.mlflow_patience_seconds
+    pause = 1.0
+    while True:
+        try:
+            return action()
+        except (RegistryError, *bucket.errors()) as error:
+            fault = fault_of(error)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise ServingError(
+                    f"no space left in {settings.model_dir} for {settings.title}; give the volume a larger size limit"
+                ) from error
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise ServingError(
+                f"{whom} did not give {settings.title} within {settings.mlflow_patience_seconds:.0f} s: {fault}; "
+                "check that it runs and that this pod may reach it"
+            )
+        LOG.warning("%s: %s; trying for %.0f more seconds", whom, fault, left)
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 5)
+
+
+def _download(settings: FetchSettings, source: str, digest: str | None, part: Path) -> int:
+    """The version is in `part`, complete and as registered. Returns its size in bytes."""
+    where = urlsplit(source)
+    if where.scheme != "s3":
+        fault = f"has its files at {source}, and they are fetched from s3:// alone"
+        raise ServingError(f"{settings.title} {fault}; register it with an artifact store in S3", final=True)
+    store, prefix = bucket.client(), f"{where.path.strip('/')}/"
+    promised = _files(store, where.netloc, prefix)
+    if "MLmodel" not in promised:
+        fault = "its files were deleted or never written"
+        raise ServingError(f"{settings.title} has no model at {source}: {fault}; serve another version", final=True)
+    if outside := [path for path in promised if ".." in PurePosixPath(path).parts or path.startswith("/")]:
+        raise ServingError(f"{settings.title} has files out of its folder: {', '.join(outside)}", final=True)
+    shutil.rmtree(part, ignore_errors=True)
+
+    def get(path: str) -> None:
+        (part / path).parent.mkdir(parents=True, exist_ok=True)
+        store.download_file(where.netloc, prefix + path, str(part / path))
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(get, promised))
+    if wrong := [path for path, size in promised.items() if (part / path).stat().st_size != size]:
+        raise ServingError(f"{settings.title} came incomplete from {source}: {', '.join(wrong)}; try again")
+    if digest and (found := digest_of(part)) != digest:
+        shutil.rmtree(part)
+        raise ServingError(
+            f"{settings.title} is not what was registered: the files at {source} have the digest {found}, and the "
+            f"version's tag {MODEL_DIGEST} says {digest}; somebody changed one of them; serve another version, or "
+            "train this one anew",
+            final=True,
+        )
+    return sum(promised.values())
+
+
+def _files(store: bucket.Client, name: str, prefix: str) -> Mapping[str, int]:
+    """The sizes of all files in the folder of the bucket, by their paths in it."""
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
+    found = (entry for page in pages for entry in page.get("Contents", []))
+    # A key that ends with a slash is what consoles show as an empty folder.
+    return {entry["Key"].removeprefix(prefix): entry["Size"] for entry in found if not entry["Key"].endswith("/")}

@@ -1,0 +1,151 @@
+"""Boosted trees on bare numbers: what LightGBM's and XGBoost's own `predict` gives for a table, without the table."""
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_server.predict.fast.known import known
+
+Matrix: TypeAlias = NDArray[Any]
+Answer: TypeAlias = Callable[[Matrix], Matrix]
+REGRESSIONS = frozenset({"LGBMRanker", "LGBMRegressor"})
+BOOSTER = "lightgbm.basic.Booster"
+LIGHTGBM = frozenset({"lightgbm.basic", "lightgbm.sklearn"})
+XGBOOST = frozenset({"xgboost.core", "xgboost.sklearn"})
+SHOWN = 20  # trees of a model that are read for their thresholds
+WORDS = "c"
+"""XGBoost's type of a feature that was a pandas column of words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boosted:
+    """A model that takes `width` numbers in a row, those of the columns with these `names` if they have any.
+
+    `answer` takes a float64 matrix and answers each row by itself, in one thread; NaN is a missing number.
+    """
+
+    width: int
+    names: Sequence[str] | None
+    answer: Answer
+
+
+class _Booster(Protocol):
+    pandas_categorical: list[list[object]] | None
+
+    def num_feature(self) -> int: ...
+    def predict(self, data: Matrix, *, num_threads: int) -> Matrix: ...
+
+
+def boosted(model: object, method: str) -> Boosted | None:
+    """The model's `method`; None for other models, and where words of a table are numbers to the model."""
+    if not known(model):
+        return None
+    module = type(model).__module__
+    if module in LIGHTGBM:
+        return _lightgbm(model, method)
+    return _xgboost(model, method) if module in XGBOOST else None
+
+
+def saves_itself(kind: str) -> bool:
+    """Whether MLflow leaves it to a model of this class to write its file, and pickles nothing."""
+    return kind == BOOSTER or kind.rpartition(".")[0] in XGBOOST
+
+
+def restored(kind: str, file: object) -> object:
+    """The model in the file that it wrote itself, of the class that was saved."""
+    module, _, name = kind.rpartition(".")
+    made = getattr(importlib.import_module(module), name)
+    if kind == BOOSTER:
+        return made(model_file=file)
+    model = made()
+    model.load_model(file)
+    return model
+
+
+def predicting(model: object, method: str, *, by_name: bool = True) -> Callable[[Any], object]:
+    """The model's `method`, for a table, or for a matrix if its columns need not be found `by_name`.
+
+    XGBoost's plain boosters take neither by themselves.
+    """
+    if type(model).__module__ in XGBOOST and type(model).__name__ == "Booster":
+        xgboost = importlib.import_module("xgboost")
+        return lambda data: cast("Any", model).predict(xgboost.DMatrix(data), validate_features=by_name)
+    return cast("Callable[[Any], object]", getattr(model, method))
+
+
+def _booster(model: object) -> object:
+    """The trees of a model of LightGBM's or XGBoost's, which may be these trees themselves."""
+    if type(model).__name__ == "Booster":
+        return model
+    fitted = cast("Any", model)
+    return fitted.get_booster() if hasattr(model, "get_booster") else fitted.booster_
+
+
+def thresholds(model: object) -> list[tuple[int, float]]:
+    """Features of the first trees, by their places, each with a number at which an answer changes."""
+    booster = cast("Any", _booster(model))
+    if type(model).__module__ in LIGHTGBM:
+        shown = booster.model_to_string(num_iteration=SHOWN)
+        fields = re.findall(r"^(?:split_feature|threshold)=(.*)$", shown, re.MULTILINE)
+        features, numbers = (" ".join(fields[start::2]).split() for start in (0, 1))
+        return [(int(feature), float(number)) for feature, number in zip(features, numbers, strict=True)]
+    first = booster[: min(SHOWN, booster.num_boosted_rounds())]
+    grown = json.loads(first.save_raw(raw_format="json"))["learner"]["gradient_booster"]
+    trees = grown.get("gbtree", grown)["model"]["trees"]
+    return [
+        (feature, number)
+        for tree in trees
+        for left, feature, number in zip(
+            tree["left_children"], tree["split_indices"], tree["split_conditions"], strict=True
+        )
+        if left >= 0
+    ]
+
+
+def _xgboost(model: object, method: str) -> Boosted | None:
+    # scikit-learn's interface to XGBoost does more than its booster: labels, the best iteration.
+    booster = cast("Any", _booster(model))
+    if WORDS in (booster.feature_types or ()) or not hasattr(model, method):
+        return None
+    booster.set_param({"nthread": 1})
+    answer = cast("Answer", predicting(model, method, by_name=False))
+    return Boosted(width=booster.num_features(), names=booster.feature_names, answer=answer)
+
+
+def _lightgbm(model: object, method: str) -> Boosted | None:
+    booster, decide = cast("_Booster", _booster(model)), _decide(model, method)
+    if booster.pandas_categorical or decide is None:
+        return None
+
+    def answer(matrix: Matrix) -> Matrix:
+        return decide(booster.predict(matrix, num_threads=1))
+
+    # LightGBM goes by the place of a column, and not by its name.
+    return Boosted(width=booster.num_feature(), names=None, answer=answer)
+
+
+def _decide(model: object, method: str) -> Answer | None:
+    kind = type(model).__name__
+    if kind == "Booster" or kind in REGRESSIONS:
+        return _as_said if method == "predict" else None
+    if kind != "LGBMClassifier":
+        return None
+    classes: Matrix = cast("Any", model).classes_
+    shares = _both if len(classes) == 2 else _as_said
+    if method == "predict":
+        return lambda said: classes.take(shares(said).argmax(axis=1))
+    return shares if method == "predict_proba" else None
+
+
+def _as_said(said: Matrix) -> Matrix:
+    return said
+
+
+def _both(positive: Matrix) -> Matrix:
+    return np.stack([1.0 - positive, positive], axis=1)

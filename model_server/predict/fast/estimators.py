@@ -1,0 +1,337 @@
+"""Fitted scikit-learn estimators as a few array operations, with the same answers to the last bit.
+
+Only what is listed here is taken apart; everything else stays with scikit-learn. A step is listed when its result for a
+row does not depend on the other rows; where the last bit might, as in a product of matrices, each request is computed
+by itself, on an array that lies in memory as scikit-learn's own would.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from model_server.predict.decoding import Row
+from model_server.predict.fast.boosted import boosted
+from model_server.predict.fast.forest import MOST_FEATURES, Forest, Tree
+from model_server.predict.fast.known import known
+from model_server.predict.signature import Signature
+
+Matrix: TypeAlias = NDArray[Any]
+Sizes: TypeAlias = Sequence[int]
+Encode: TypeAlias = Callable[[Sequence[Row]], Matrix]
+Step: TypeAlias = Callable[[Matrix], Matrix]
+Decide: TypeAlias = Callable[[Matrix, Sizes], Matrix]
+# By name, since importing a part of scikit-learn that the model does not need takes time and memory.
+FORESTS = frozenset({"ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor"})
+TREES = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
+REGRESSIONS = frozenset({"ElasticNet", "Lasso", "LinearRegression", "Ridge"})
+WHOLE = frozenset({"long", "integer"})
+WHOLE_FLOATS = WHOLE | {"double"}
+
+
+class UnsureError(ValueError):
+    """These rows are better left to scikit-learn, which may refuse them."""
+
+
+class Rows(Protocol):
+    """Answers whole batches: the rows of all requests, and how many belong to each."""
+
+    def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        """The answers to each request, one for each of its rows."""
+        ...
+
+
+def taken_apart(estimator: object, method: str, signature: Signature) -> Rows | None:
+    """The estimator's `method` as a function of rows, or None when a part of it is not listed here."""
+    *steps, final = steps_of(estimator)
+    mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
+    encode = _columns(steps[0], signature) if mixed else _numbers(signature, steps[0] if steps else final)
+    transforms = [_transform(step) for step in steps[mixed:]]
+    decide = _trees(final, method) or _boosted(final, method)
+    decide = decide or (None if mixed else _linear(final, method, named=signature.named))
+    if encode is None or decide is None or None in transforms or not _as_dense(steps, final, signature):
+        return None
+    listed = [transform for transform in transforms if transform]
+
+    def answer(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        matrix = encode(rows)
+        for transform in listed:
+            matrix = transform(matrix)
+        values: list[Any] = decide(matrix, sizes).tolist()
+        return [values[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
+
+    return answer
+
+
+def steps_of(estimator: object) -> list[Any]:
+    """The steps of a pipeline; any other estimator is its own only step."""
+    if known(estimator) != "Pipeline":
+        return [estimator]
+    return [step for _, step in cast("list[tuple[str, object]]", cast("Any", estimator).steps) if step != "passthrough"]
+
+
+def _as_dense(steps: Sequence[object], final: object, signature: Signature) -> bool:
+    """Whether the last step would answer the same to a dense matrix of float64 as to what scikit-learn hands to it.
+
+    To XGBoost, a zero that a sparse matrix leaves out is a missing value. StandardScaler multiplies a sparse matrix
+    where it divides a dense one. Whole numbers that no step has made floats are float32 to LightGBM when they come as
+    an array, and a linear model adds them up in another order.
+    """
+    mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
+    module = type(final).__module__.partition(".")[0]
+    if mixed and cast("Any", steps[0]).sparse_output_:
+        return len(steps) == 1 and module != "xgboost"
+    whole = not mixed and {column.kind for column in signature.columns} <= WHOLE
+    if mixed:
+        parts = cast("list[tuple[str, object, list[str]]]", cast("Any", steps[0]).transformers_)
+        kinds = {column.name: column.kind for column in signature.columns}
+        whole = all(
+            fitted == "drop" or (all(kinds.get(name) in WHOLE for name in chosen) and not _makes_floats(fitted))
+            for _, fitted, chosen in parts
+        )
+    if not whole or any(map(_makes_floats, steps[mixed:])):
+        return True
+    if module == "lightgbm":
+        return signature.named and not mixed
+    return known(final) in FORESTS | TREES or module == "xgboost"
+
+
+def _makes_floats(fitted: object) -> bool:
+    return any(
+        known(step) == "StandardScaler" or (known(step) == "SimpleImputer" and step.strategy in {"mean", "median"})
+        for step in steps_of(fitted)
+    )
+
+
+def _numbers(signature: Signature, first: object) -> Encode | None:
+    """A matrix of float64 from a table that holds numbers alone."""
+    if not known(first):
+        return None
+    trees = boosted(first, "predict")
+    names: object = trees.names if trees else getattr(first, "feature_names_in_", None)
+    if signature.named and names is not None and list(cast("Matrix", names)) != signature.names:
+        return None
+    width = len(signature.columns)
+    taken = trees.width if trees else getattr(first, "n_features_in_", None)
+    if taken != width or not {column.kind for column in signature.columns} <= WHOLE_FLOATS:
+        return None
+
+    def encode(rows: Sequence[Row]) -> Matrix:
+        try:
+            flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(rows) * width)
+        except TypeError:  # something is missing
+            return np.array(rows, dtype=np.float64)
+        return flat.reshape(len(rows), width)
+
+    return encode
+
+
+def _columns(transformer: object, signature: Signature) -> Encode | None:
+    """What a ColumnTransformer makes of a table, as a dense matrix."""
+    parts: list[tuple[list[int], Callable[[list[Row]], Matrix]]] = []
+    at = {name: place for place, name in enumerate(signature.names)}
+    for _, fitted, chosen in cast("list[tuple[str, object, Any]]", cast("Any", transformer).transformers_):
+        if fitted == "drop":
+            continue
+        if not isinstance(chosen, (list, tuple)) or not chosen or not set(cast("list[object]", chosen)) <= at.keys():
+            return None
+        places = [at[name] for name in cast("list[str]", chosen)]
+        kinds = {signature.columns[place].kind for place in places}
+        part = _categories(fitted) if kinds == {"string"} else _filled(fitted) if kinds <= WHOLE_FLOATS else None
+        if part is None:
+            return None
+        parts.append((places, part))
+
+    def encode(rows: Sequence[Row]) -> Matrix:
+        columns = list(zip(*rows, strict=True))
+        return np.hstack([part([columns[place] for place in places]) for places, part in parts])
+
+    return encode if parts else None
+
+
+def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
+    """Numeric columns, after one step or a pipeline of them."""
+    steps = [_transform(step) for step in steps_of(fitted)]
+    if None in steps:
+        return None
+
+    def fill(columns: list[Row]) -> Matrix:
+        matrix: Matrix = np.array(columns, dtype=np.float64).T
+        for step in steps:
+            matrix = step(matrix) if step else matrix
+        return matrix
+
+    return fill
+
+
+def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
+    """Words as numbers."""
+    encoder, kind = cast("Any", fitted), known(fitted)
+    if kind not in {"OneHotEncoder", "OrdinalEncoder"}:
+        return None
+    stored = cast("list[Matrix]", encoder.categories_)
+    if not all(words.dtype == object and all(isinstance(word, str) for word in words) for words in stored):
+        return None
+    categories: list[list[str]] = [list(words) for words in stored]
+    return _ordinal(encoder, categories) if kind == "OrdinalEncoder" else _one_hot(encoder, categories)
+
+
+def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
+    """The place of each word among those known."""
+    encoder = cast("Any", fitted)
+    refuses: bool = encoder.handle_unknown == "error"
+    unknown = np.nan if refuses else float(encoder.unknown_value)
+    places = [{word: float(place) for place, word in enumerate(known)} for known in categories]
+
+    def encode(columns: list[Row]) -> Matrix:
+        if refuses and not all(place.keys() >= set(column) for column, place in zip(columns, places, strict=True)):
+            raise UnsureError("an unknown word")
+        found = [[place.get(word, unknown) for word in column] for column, place in zip(columns, places, strict=True)]
+        return np.array(found).T
+
+    return encode
+
+
+def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
+    """Zeros and a one for each word; an unknown one is all zeros."""
+    encoder = cast("Any", fitted)
+    refuses: bool = encoder.handle_unknown == "error"
+    starts = list(accumulate(map(len, categories), initial=0))
+    width = starts.pop()
+    places: list[Mapping[object, int]] = [
+        {word: start + place for place, word in enumerate(known)}
+        for start, known in zip(starts, categories, strict=True)
+    ]
+
+    def encode(columns: list[Row]) -> Matrix:
+        # One column more, for words that are not known.
+        matrix = np.zeros((len(columns[0]), width + 1))
+        rows = np.arange(len(matrix))
+        for column, place in zip(columns, places, strict=True):
+            found = [place.get(word, width) for word in column]
+            if refuses and width in found:
+                raise UnsureError("an unknown word")
+            matrix[rows, found] = 1
+        return matrix[:, :width]
+
+    return encode
+
+
+def _transform(step: object) -> Step | None:
+    fitted, kind = cast("Any", step), known(step)
+    if kind == "FunctionTransformer":
+        return lambda matrix: matrix
+    if kind == "StandardScaler":
+        return _scaled(fitted.mean_ if fitted.with_mean else None, fitted.scale_ if fitted.with_std else None)
+    if kind == "SimpleImputer":
+        fill = np.asarray(fitted.statistics_)
+        # A column without any value to go by is left out, or not: that is scikit-learn's to say.
+        if fill.dtype.kind != "f" or np.isnan(fill).any() or getattr(step, "_fill_dtype", None) != np.float64:
+            return None
+        return lambda matrix: _fill(matrix, fill)
+    return None
+
+
+def _fill(matrix: Matrix, fill: Matrix) -> Matrix:
+    return np.where(np.isnan(matrix), fill, matrix)
+
+
+def _scaled(mean: Matrix | None, scale: Matrix | None) -> Step:
+    def scaled(matrix: Matrix) -> Matrix:
+        centred = matrix if mean is None else matrix - mean
+        return centred if scale is None else centred / scale
+
+    return scaled
+
+
+def _trees(final: object, method: str) -> Decide | None:
+    fitted = cast("Any", final)
+    if known(final) in FORESTS:
+        trees = cast("list[Tree]", [tree.tree_ for tree in fitted.estimators_])
+    elif known(final) in TREES:
+        trees = cast("list[Tree]", [fitted.tree_])
+    else:
+        return None
+    if fitted.n_outputs_ != 1 or fitted.n_features_in_ > MOST_FEATURES:
+        return None
+    try:
+        forest = Forest(trees)
+    except OverflowError:
+        return None
+
+    def mean(matrix: Matrix, _: Sizes) -> Matrix:
+        with np.errstate(over="ignore"):
+            single = matrix.astype(np.float32)
+        return forest(_finite(single))
+
+    if not hasattr(final, "classes_"):
+        return (lambda matrix, sizes: mean(matrix, sizes)[:, 0]) if method == "predict" else None
+    classes: Matrix = fitted.classes_
+    if method == "predict":
+        return lambda matrix, sizes: classes.take(mean(matrix, sizes).argmax(axis=1))
+    return mean if method == "predict_proba" else None
+
+
+def _boosted(final: object, method: str) -> Decide | None:
+    trees = boosted(final, method)
+    return (lambda matrix, _: trees.answer(matrix)) if trees else None
+
+
+def _linear(final: object, method: str, *, named: bool) -> Decide | None:
+    """A product for each request: in which order it is added up depends on how many rows there are."""
+    compute = _regression(final) if method == "predict" else None
+    if known(final) == "LogisticRegression" and _dense(final):
+        compute = _logistic(final, method)
+    if compute is None:
+        return None
+    # A table is laid out by columns, an array by rows.
+    lay_out = np.asfortranarray if named else np.ascontiguousarray
+
+    def decide(matrix: Matrix, sizes: Sizes) -> Matrix:
+        bounds = pairwise(accumulate(sizes, initial=0))
+        return np.concatenate([compute(lay_out(matrix[start:end])) for start, end in bounds])
+
+    return lambda matrix, sizes: decide(_finite(matrix), sizes)
+
+
+def _regression(final: object) -> Step | None:
+    if known(final) not in REGRESSIONS or not _dense(final):
+        return None
+    fitted = cast("Any", final)
+    weights, intercept = cast("Matrix", fitted.coef_).T, fitted.intercept_
+    return lambda part: part @ weights + intercept
+
+
+def _dense(linear: object) -> bool:
+    return isinstance(getattr(linear, "coef_", None), np.ndarray)
+
+
+def _logistic(final: object, method: str) -> Step | None:
+    fitted = cast("Any", final)
+    weights, intercept, classes = cast("Matrix", fitted.coef_).T, fitted.intercept_, cast("Matrix", fitted.classes_)
+    if method == "predict" and len(classes) == 2:
+        return lambda part: classes.take((part @ weights + intercept > 0).ravel().astype(np.intp))
+    if method == "predict":
+        return lambda part: classes.take((part @ weights + intercept).argmax(axis=1))
+    if method == "predict_proba" and len(classes) == 2:
+        return lambda part: _both(expit((part @ weights + intercept).ravel()))
+    return (lambda part: _softmax(part @ weights + intercept)) if method == "predict_proba" else None
+
+
+def _both(positive: Matrix) -> Matrix:
+    return np.stack([1 - positive, positive], axis=1)
+
+
+def _softmax(scores: Matrix) -> Matrix:
+    shares = np.exp(scores - scores.max(axis=1).reshape(-1, 1))
+    return shares / shares.sum(axis=1).reshape(-1, 1)
+
+
+def _finite(matrix: Matrix) -> Matrix:
+    """The matrix, for estimators that refuse what is not a number."""
+    if not np.isfinite(matrix).all():
+        raise UnsureError("a number is missing, or too large")
+    return matrix

@@ -1,0 +1,78 @@
+"""What a request looks like, as JSON Schema (2020-12), for clients and their generators."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from model_server.predict.signature import Kind, Signature
+
+TYPES: Mapping[Kind, Mapping[str, Any]] = {
+    "double": {"type": ["number", "null"]},
+    "float": {"type": ["number", "null"]},
+    "long": {"type": "integer"},
+    "integer": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+    "boolean": {"type": "boolean"},
+    "string": {"type": ["string", "null"]},
+    "datetime": {"type": "string", "format": "date-time"},
+    "binary": {"type": "string", "contentEncoding": "base64"},
+    "other": {},
+}
+
+
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+def request_schema(
+    signature: Signature | None, title: str, outputs: Sequence[tuple[str, Kind, bool]] = ()
+) -> Mapping[str, Any]:
+    """A schema of the JSON bodies of POST /invocations; for a model that names no columns, the forms alone.
+
+    Its definition `prediction` is what the model says it gives for one row, as `read_outputs` has it.
+    """
+    forms = _forms(signature) if signature else {form: dict[str, Any]() for form in FORMS}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+        "type": "object",
+        "properties": {**forms, "params": {"type": "object"}},
+        "oneOf": [{"required": [form]} for form in forms],
+        "$defs": {"prediction": _prediction(outputs)},
+    }
+
+
+def _prediction(outputs: Sequence[tuple[str, Kind, bool]]) -> Mapping[str, Any]:
+    """Anything, where it does not say or may mean a value as well as a record of one."""
+    values = {name: {"type": "array", "items": TYPES[kind]} if many else TYPES[kind] for name, kind, many in outputs}
+    if len(outputs) == 1:
+        return values.get("", {})
+    return {"type": "object", "properties": values, "required": list(values)} if all(values) and values else {}
+
+
+def _forms(signature: Signature) -> dict[str, Any]:
+    values = {column.name: TYPES[column.kind] for column in signature.columns}
+    if not signature.named:
+        rows = {"type": "array", "items": _tuple(list(values.values()))}
+        return {"instances": rows, "inputs": rows}
+    required = [column.name for column in signature.columns if column.required]
+    record = {"type": "object", "properties": values, "required": required}
+    records = {"type": "array", "items": record}
+    lists = {name: {"type": "array", "items": value} for name, value in values.items()}
+    split = {
+        "type": "object",
+        "properties": {
+            "columns": {"type": "array", "items": {"type": "string"}, "default": signature.names},
+            "data": {"type": "array", "items": {"type": "array"}},
+            "index": {"type": "array"},
+        },
+        "required": ["columns", "data"],
+        "additionalProperties": False,
+    }
+    return {
+        "dataframe_split": split,
+        "dataframe_records": records,
+        "instances": records,
+        "inputs": {"oneOf": [records, {"type": "object", "properties": lists, "required": required}]},
+    }
+
+
+def _tuple(items: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return {"type": "array", "prefixItems": items, "minItems": len(items), "items": False}

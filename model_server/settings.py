@@ -1,0 +1,200 @@
+"""What the container's environment asks for: the only reader, and writer, of it in this room."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Json, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model_server.cpus import cpu_limit
+from model_server.failure import ServingError
+from model_server.fetch.model_cache import ModelCache
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Url = Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
+THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Termination(BaseSettings):
+    """Where to leave the last words. Apart from the rest: they are needed when the rest is wrong."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, protected_namespaces=())
+
+    termination_log: Path = Field(
+        default=Path("/dev/termination-log"),
+        description="where Kubernetes reads why a container failed",
+        examples=["/tmp/why"],
+    )
+
+
+class Settings(Termination):
+    """What fetching and serving share. Every field is an environment variable of the same name in upper case."""
+
+    model: Text = Field(description="the registered model's name", examples=["churn-predictor"])
+    model_version: int = Field(
+        ge=1, description="the version's number in the registry, 1 or more; no alias and no 'latest'", examples=["3"]
+    )
+    model_dir: Path = Field(Path("/model"), description="folder that holds the version", examples=["/model"])
+
+    @property
+    def version_dir(self) -> Path:
+        """Where the files of the version lie; it exists when all of them do."""
+        return self.model_dir / self.model / str(self.model_version)
+
+    @property
+    def title(self) -> str:
+        """The version in words."""
+        return f"{self.model} version {self.model_version}"
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process.
+
+        Raises:
+            ServingError: with all problems in one line.
+        """
+        try:
+            return cls.model_validate({})
+        except ValidationError as error:
+            raise ServingError("; ".join(_sentences(cls, error)), final=True) from error
+
+
+class FetchSettings(Settings):
+    """Settings of the init container."""
+
+    mlflow_tracking_uri: Url = Field(
+        description="the MLflow server that knows the model", examples=["http://mlflow.mlops-platform:5000"]
+    )
+    mlflow_patience_seconds: float = Field(
+        20, ge=0, le=600, description="how long to wait for an MLflow or a store that does not answer", examples=["20"]
+    )
+    model_cache_dir: Path | None = Field(
+        None,
+        description="folder of the node that keeps versions for other pods; without it none does",
+        examples=["/cache"],
+    )
+    model_cache_bytes: int = Field(
+        10 << 30, ge=1, description="most bytes that the node keeps", examples=["10737418240"]
+    )
+
+    @property
+    def model_cache(self) -> ModelCache | None:
+        """What the node keeps, if it does."""
+        return ModelCache(self.model_cache_dir, self.model_cache_bytes) if self.model_cache_dir else None
+
+
+class ServerSettings(Settings):
+    """Settings of the server."""
+
+    host: Text = Field("0.0.0.0", description="address to listen on", examples=["127.0.0.1"])
+    port: int = Field(8080, ge=1, le=65535, description="port to listen on", examples=["8080"])
+    role: Text = Field("primary", description="what its answers are for, a label of every metric", examples=["shadow"])
+    threads: int = Field(
+        default_factory=cpu_limit, ge=1, le=256, description="predictions at the same time", examples=["2"]
+    )
+    max_batch: int = Field(32, ge=1, le=4096, description="most requests that are predicted together", examples=["32"])
+    max_wait_ms: float = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="how long a request waits for others to be predicted with, in milliseconds; 0 takes what is there",
+        examples=["2"],
+    )
+    max_queue: int = Field(
+        256, ge=1, le=100_000, description="requests that may wait for a prediction; more are refused", examples=["256"]
+    )
+    deadline_seconds: float = Field(
+        30, gt=0, le=3600, description="how long a request may take before it is given up", examples=["30"]
+    )
+    example: Literal["require", "warn"] = Field(
+        "require",
+        description="what to do when the model refuses its own input example: 'require' ends the start, 'warn' serves",
+        examples=["warn"],
+    )
+    mlflow_allow_pickle_deserialization: bool = Field(
+        default=True, description="whether a model may hold pickled objects, which run code", examples=["true"]
+    )
+    max_request_bytes: int = Field(
+        10 * 1024 * 1024, ge=1, description="largest body of a request, in bytes", examples=["10485760"]
+    )
+    drain_seconds: int = Field(
+        30, ge=0, le=3600, description="how long a stopping server waits for requests in flight", examples=["30"]
+    )
+    prediction_log_dir: Path | None = Field(
+        None, description="folder for the prediction log; without it there is none", examples=["/predictions"]
+    )
+    prediction_log_sample: float = Field(
+        1.0, ge=0, le=1, description="which share of the requests is logged", examples=["0.1"]
+    )
+    prediction_log_redact: Json[tuple[str, ...]] = Field(
+        (),
+        validate_default=False,
+        description="a JSON list of columns that are never written",
+        examples=['["name", "email"]'],
+    )
+    prediction_log_spool_bytes: int = Field(
+        256 << 20, ge=1 << 16, description="most bytes that wait on disk to be shipped", examples=["268435456"]
+    )
+    prediction_log_segment_bytes: int = Field(
+        4 << 20, ge=1, description="a file of the log of this size is closed, and can be shipped", examples=["4194304"]
+    )
+    prediction_log_segment_seconds: float = Field(60, gt=0, description="and so is one of this age", examples=["60"])
+    otel_exporter_otlp_endpoint: Url | None = Field(
+        None,
+        description="where an OpenTelemetry collector takes OTLP over HTTP; without it there are no traces",
+        examples=["http://collector.observability:4318"],
+    )
+    otel_traces_sampler_arg: float = Field(
+        1.0, ge=0, le=1, description="which share of the requests without a traceparent is traced", examples=["0.1"]
+    )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What its metrics and its traces carry."""
+        return {"model": self.model, "version": str(self.model_version), "role": self.role}
+
+    def prepare_process(self) -> None:
+        """Numerical libraries take as many threads as there are predictions at a time: not the machine's CPUs.
+
+        They read this once, when they are loaded: call it before anything imports numpy.
+        """
+        for variable in THREAD_POOLS:
+            os.environ.setdefault(variable, str(self.threads))
+        # Under this name MLflow enforces a signature as `mlflow models serve` does.
+        os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+        # Its warnings repeat, in its own format, what the answer and our line say.
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "true"
+        # The spans that MLflow makes of a model's own functions hold what was asked and what was answered.
+        os.environ["MLFLOW_ENABLE_OTLP_EXPORTER"] = "false"
+
+
+class ShipSettings(Settings):
+    """Settings of the container that ships the prediction log. Libraries read where the bucket is, and the keys."""
+
+    prediction_log_dir: Path = Field(description="folder of the prediction log", examples=["/predictions"])
+    artifact_bucket: Text = Field(description="the bucket that it goes to", examples=["mlops-artifacts"])
+    pod_name: Text = Field(
+        description="the pod's name, a part of each object's", examples=["churn-predictor-5d9f-x7k2p"]
+    )
+    prediction_log_drain_seconds: float = Field(
+        10, ge=0, le=600, description="how long a stopping pod goes on shipping", examples=["10"]
+    )
+
+
+def _sentences(cls: type[Settings], error: ValidationError) -> list[str]:
+    sentences: list[str] = []
+    for problem in error.errors():
+        field = str(problem["loc"][0])
+        rule = cls.model_fields[field]
+        example = f"{field.upper()}={(rule.examples or [''])[0]}"
+        if problem["type"] == "missing":
+            sentences.append(f"{field.upper()} is not set; it is {rule.description}; set it, for example {example}")
+        else:
+            fault = problem["msg"][:1].lower() + problem["msg"][1:]
+            sentences.append(
+                f"{field.upper()}={problem['input']!r} is wrong ({fault}); it is {rule.description}; "
+                f"for example {example}"
+            )
+    return sentences

@@ -1,0 +1,187 @@
+"""What `/metrics` shows, in Prometheus' text format.
+
+Only the event loop writes here, so nothing is locked; figures are made into Prometheus' when it asks.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from model_server.predict.decoding import Row
+from model_server.predict.scoring import Call
+from model_server.predict.signature import Signature
+
+# From a single row on an idle CPU to what a caller would still wait for, in seconds.
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+STAGE_SECONDS = (0.00005, 0.0001, 0.00025, *SECONDS)
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
+BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
+# Shares in tenths, and magnitudes beyond them.
+VALUES = (-1e6, -1e4, -100, -10, -1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 10, 100, 1e4, 1e6)
+STAGES = ("queue", "parse", "predict", "serialise")
+MOST_LABELS = 100  # features and predicted values that get a series of their own; the rest share one
+OTHER = "other"
+CLASSES = frozenset({str, int, bool})
+
+
+class Tally:
+    """A histogram."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """One more value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """As Prometheus has it: how many values are not above each bound."""
+        total, shown = 0, list[tuple[str, float]]()
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            total += count
+            shown.append((bound, total))
+        return shown
+
+
+class Logged(Protocol):
+    """The figures of a prediction log; `dropped` is by reason."""
+
+    written: int
+    dropped: Counter[str]
+    spool_bytes: int
+
+
+class Metrics(Collector):
+    """The figures of one model version. Times are seconds.
+
+    `ranges` are the least and the largest value of each numeric feature in training, where the model says so.
+    """
+
+    def __init__(
+        self,
+        of: Mapping[str, str],
+        signature: Signature | None = None,
+        ranges: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
+        self.in_flight = 0
+        self.load_seconds = 0.0
+        self.queue_length: Callable[[], int] = lambda: 0
+        self.prediction_log: Logged | None = None
+        self._of = dict(of)
+        self._codes: Counter[int] = Counter()
+        self._seconds = Tally(SECONDS)
+        self._stages = {stage: Tally(STAGE_SECONDS) for stage in STAGES}
+        self._batch, self._rows = Tally(COUNTS), Tally(COUNTS)
+        self._received, self._sent = Tally(BYTES), Tally(BYTES)
+        self._values = Tally(VALUES)
+        self._labels: Counter[str] = Counter()
+        names = signature.names if signature else []
+        self._features = [name if place < MOST_LABELS else OTHER for place, name in enumerate(names)]
+        self._missing: Counter[str] = Counter()
+        self._outside: Counter[str] = Counter()
+        self._ranges = [(place, *ranges[name]) for place, name in enumerate(names) if ranges and name in ranges]
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def refused(self, code: int) -> None:
+        """A request that never got to a prediction was answered with this status code."""
+        self._codes[code] += 1
+
+    def answered(self, calls: Sequence[Call]) -> None:
+        """These were answered together."""
+        self._batch.add(len(calls))
+        for call in calls:
+            self._answered(call)
+
+    def _answered(self, call: Call) -> None:
+        if call.answer is None:
+            return
+        self._codes[call.answer.status] += 1
+        self._seconds.add(call.finished - call.arrived)
+        times = (call.arrived, call.started, call.parsed, call.predicted, call.finished)
+        for place, stage in enumerate(self._stages.values()):
+            stage.add(times[place + 1] - times[place])
+        self._received.add(len(call.body))
+        self._sent.add(len(call.answer.body))
+        if call.rows:
+            self._rows.add(len(call.rows))
+            self._read(call.rows)
+            self._predicted(call.predictions)
+
+    def _read(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if None in row:
+                self._missing.update(self._features[place] for place, value in enumerate(row) if value is None)
+            for place, least, largest in self._ranges:
+                if row[place] is not None and not least <= row[place] <= largest:
+                    self._outside[self._features[place]] += 1
+
+    def _predicted(self, predictions: object) -> None:
+        if not isinstance(predictions, list) or not predictions:
+            return
+        values = cast("list[object]", predictions)
+        if isinstance(values[0], float):
+            for value in values:
+                if isinstance(value, float):
+                    self._values.add(value)
+        elif all(map(CLASSES.__contains__, map(type, values))):
+            for value, count in Counter(values).items():
+                label = str(value)
+                known = label in self._labels or len(self._labels) < MOST_LABELS
+                self._labels[label if known else OTHER] += count
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of this moment."""
+        yield self._counter("requests", "Answers of /invocations", self._codes, "code")
+        yield self._histogram("request_seconds", "From request to answer", {"": self._seconds})
+        yield self._histogram("stage_seconds", "Where a request's time went", self._stages, "stage")
+        yield self._histogram("batch_requests", "Requests predicted together", {"": self._batch})
+        yield self._histogram("request_rows", "Rows of a request", {"": self._rows})
+        yield self._histogram("request_bytes", "Size of a request's body", {"": self._received})
+        yield self._histogram("response_bytes", "Size of an answer's body", {"": self._sent})
+        yield self._histogram("prediction_value", "Predicted numbers", {"": self._values})
+        yield self._counter("predictions", "Predicted classes", self._labels, "value")
+        yield self._counter("input_missing", "Values that were missing", self._missing, "feature")
+        yield self._counter("input_out_of_range", "Numbers not seen in training", self._outside, "feature")
+        yield self._gauge("requests_in_flight", "Not answered yet", self.in_flight)
+        yield self._gauge("queue_length", "Waiting for a prediction thread", self.queue_length())
+        yield self._gauge("model_load_seconds", "From disk to the first prediction", self.load_seconds)
+
+        if log := self.prediction_log:
+            written = {"": log.written}
+            yield self._counter("prediction_log_written", "Requests that are in the prediction log", written, "")
+            yield self._counter("prediction_log_dropped", "Requests that did not fit", dict(log.dropped), "reason")
+            yield self._gauge("prediction_log_spool_bytes", "Not shipped yet", log.spool_bytes)
+
+    def text(self) -> bytes:
+        """All of it, for a scraper."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, help_text: str, value: float) -> Metric:
+        family = GaugeMetricFamily(f"serving_{name}", help_text, labels=list(self._of))
+        family.add_metric(list(self._of.values()), value)
+        return family
+
+    def _counter(self, name: str, help_text: str, counts: Mapping[Any, int], label: str) -> Metric:
+        family = CounterMetricFamily(f"serving_{name}", help_text, labels=[*self._of, label] if label else [*self._of])
+        for key, count in counts.items():
+            family.add_metric([*self._of.values(), str(key)] if label else [*self._of.values()], count)
+        return family
+
+    def _histogram(self, name: str, help_text: str, tallies: Mapping[str, Tally], label: str = "") -> Metric:
+        family = HistogramMetricFamily(
+            f"serving_{name}", help_text, labels=[*self._of, label] if label else [*self._of]
+        )
+        for key, tally in tallies.items():
+            labels = [*self._of.values(), key] if label else [*self._of.values()]
+            family.add_metric(labels, tally.cumulative(), tally.sum)
+        return family

@@ -1,0 +1,599 @@
+"""What an AWS stack declares, seen by a recording engine: rights, node pools, what is there already."""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from pulumi.runtime import mocks
+from typing_extensions import override
+
+from infra.config.stack import read
+from infra.foundations.aws_changes import consequences
+from infra.program import deploy
+from tests.engine.recording.aws import REPLACES
+from tests.engine.recording.differences import differences, property_path
+from tests.projects import CHECKOUT
+from tests.recording import Provider, Recording, record
+
+# The SDK itself imports what it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")
+
+PASSWORD = "0123456789-password"
+ACCOUNT = "123456789012"
+ANSWERS: Mapping[str, dict[str, Any]] = {
+    "aws:index/getCallerIdentity:getCallerIdentity": {
+        "accountId": ACCOUNT,
+        "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/mlops-deploy/session",
+    },
+    "aws:index/getPartition:getPartition": {"partition": "aws"},
+    "aws:index/getRegion:getRegion": {"region": "eu-west-1"},
+    "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1c", "eu-west-1a", "eu-west-1b"]},
+    "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1-for-the-cluster"},
+    "aws:ec2/getVpc:getVpc": {
+        "id": "vpc-01234567",
+        "cidrBlockAssociations": [{"cidrBlock": "10.9.0.0/16"}, {"cidrBlock": "100.64.0.0/16"}],
+    },
+    "aws:eks/getCluster:getCluster": {
+        "name": "shared",
+        "arn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/shared",
+        "roleArn": f"arn:aws:iam::{ACCOUNT}:role/shared",
+        "endpoint": "https://shared",
+        "certificateAuthorities": [{"data": "Q0E="}],
+        "vpcConfig": {"clusterSecurityGroupId": "sg-shared", "vpcId": "vpc-01234567"},
+        "accessConfigs": [{"authenticationMode": "API"}],
+        "computeConfigs": [{"enabled": True}],
+        "kubernetesNetworkConfigs": [{"serviceIpv4Cidr": "10.100.0.0/16"}],
+    },
+}
+
+
+class Aws(Provider):
+    """With what AWS would answer about the account and what is there already."""
+
+    answers: Mapping[str, dict[str, Any]] = ANSWERS
+    absent: str = ""
+    """The name or ARN that it does not find, and says so in the words of the AWS provider."""
+
+    @override
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        identity, outputs = super().new_resource(args)
+        if args.typ == "aws:eks/cluster:Cluster":
+            outputs |= {"certificateAuthority": {"data": "Q0E="}, "endpoint": "https://new", "arn": "arn:cluster"}
+            outputs["vpcConfig"] = {**outputs["vpcConfig"], "clusterSecurityGroupId": "sg-new"}
+        if args.typ.startswith("kubernetes:"):
+            return identity, outputs
+        made_up = {"address": "database.example", "latestVersion": 1, "arn": f"arn:aws:{args.name}", "name": args.name}
+        return identity, {**made_up, **outputs}
+
+    @override
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        asked = vars(args)["args"]
+        failures = [
+            ("", f"reading {value}: couldn't find resource") for value in asked.values() if value == self.absent
+        ]
+        return self.answers.get(args.token) or _existing(args.token, asked), failures
+
+
+def _existing(function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer about a role, a policy or a bucket that exists."""
+    match function.rpartition(":")[2]:
+        case "getRole":
+            return {"arn": f"arn:aws:iam::{ACCOUNT}:role/{asked['name']}"}
+        case "getPolicy":
+            return {"arn": asked["arn"]}
+        case "getBucket":
+            return {"bucket": asked["bucket"]}
+        case _:
+            return {}
+
+
+def tracked() -> dict[str, Any]:
+    """`Pulumi.prod.yaml`, what is below `mlops:`."""
+    config = copy.deepcopy(yaml.safe_load((CHECKOUT / "Pulumi.prod.yaml").read_text())["config"])
+    return {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
+
+
+def run(tree: Mapping[str, Any], stack: str = "prod") -> Recording:
+    return record(
+        lambda: deploy(read()), config=tree, secrets={"database_password": PASSWORD}, stack=stack, provider=Aws()
+    )
+
+
+def declared(stack: str = "prod", tracking: object = None, **foundation: object) -> Recording:
+    tree = tracked()
+    tree["foundation"] |= foundation
+    tree["tracking"] |= tracking or {}
+    return run(tree, stack)
+
+
+@pytest.fixture(scope="module")
+def prod() -> Recording:
+    return declared()
+
+
+CI = f"arn:aws:iam::{ACCOUNT}:role/ci"
+DEPLOYS = f"arn:aws:iam::{ACCOUNT}:role/mlops-deploy"
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+DATABASE = {"instance_class": "db.t4g.small", "storage_gib": 20, "max_storage_gib": 50, "backup_days": 1}
+SUBNETS = {f"network-{kind}-eu-west-1{zone}" for kind in ("public", "private") for zone in "abc"}
+MANAGED = {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 3, "max": 3}
+
+
+@pytest.fixture(scope="module")
+def managed() -> Recording:
+    """With managed nodes, a boundary, and a database that may go."""
+    return declared(
+        node_pools={"cpu": MANAGED},
+        permissions_boundary=BOUNDARY,
+        database={**DATABASE, "protected": False},
+        image_reader_role_arns=[CI],
+    )
+
+
+THERE: Mapping[str, Any] = {
+    "network": {
+        "kind": "existing",
+        "vpc_id": "vpc-01234567",
+        "private_subnet_ids": ["subnet-01234567", "subnet-01234568"],
+    },
+    "cluster": {"kind": "existing", "name": "shared"},
+}
+
+
+@pytest.fixture(scope="module")
+def existing() -> Recording:
+    """In a network and a cluster that are there already, with a database made of a snapshot."""
+    return declared(**THERE, database={**DATABASE, "restore_from": "before"})
+
+
+@pytest.fixture(scope="module")
+def existing_network() -> Recording:
+    """With a cluster of its own in a network that is there already."""
+    cluster = {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS], "private_access_cidrs": ["10.8.0.0/16"]}
+    return declared(network=THERE["network"], cluster=cluster)
+
+
+def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
+    """Action -> resources."""
+    policy = json.loads(recording.one(":RolePolicy", workload).inputs["policy"])
+    found: dict[str, set[str]] = {}
+    for statement in policy["Statement"]:
+        for action in statement["Action"]:
+            found.setdefault(action, set()).update(statement["Resource"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("workload", "reads", "writes", "deletes"),
+    [
+        ("tracking", {"mlflow/"}, {"mlflow/"}, {"mlflow/"}),
+        ("training", {"mlflow/", "datasets/"}, {"mlflow/"}, set[str]()),
+        ("serving", {"mlflow/"}, {"predictions/"}, set[str]()),
+    ],
+)
+def test_a_workload_reaches_its_own_prefixes_of_the_bucket(
+    prod: Recording, workload: str, reads: set[str], writes: set[str], deletes: set[str]
+) -> None:
+    found = rights(prod, workload)
+    for action, prefixes in (("s3:GetObject", reads), ("s3:PutObject", writes), ("s3:DeleteObject", deletes)):
+        assert found.get(action, set()) == {f"arn:aws:artifacts/{prefix}*" for prefix in prefixes}
+    assert found["s3:ListBucket"] == {"arn:aws:artifacts"}
+
+
+def test_every_role_is_held_by_the_boundary(managed: Recording) -> None:
+    roles = managed.all("iam/role:Role")
+    assert {role.name for role in roles} >= {"cluster", "network-flows", "nodes", "cpu", "training"}
+    assert {role.inputs.get("permissionsBoundary") for role in roles} == {BOUNDARY}
+
+
+def test_no_key_is_left_with_the_policy_that_aws_gives_it(managed: Recording) -> None:
+    keys = managed.all("kms/key:Key")
+    assert {key.name for key in keys} >= {"artifacts", "cluster", "database", "images", "nodes", "network-flows"}
+    for key in keys:
+        actions = [action for each in json.loads(key.inputs["policy"])["Statement"] for action in each["Action"]]
+        assert "kms:PutKeyPolicy" in actions, "else nobody could ever change it"
+        assert not [action for action in actions if "*" in action]
+
+
+def test_nodes_have_no_right_on_any_bucket(prod: Recording) -> None:
+    attached = {r.inputs["policyArn"].rpartition("/")[2] for r in prod.all(":RolePolicyAttachment")}
+    assert not {name for name in attached if "S3" in name}
+    assert {r.name for r in prod.all("iam/rolePolicy:RolePolicy")} == {
+        "network-flows",
+        "tracking",
+        "training",
+        "serving",
+    }
+
+
+def test_only_the_pods_of_its_service_account_take_a_role(prod: Recording) -> None:
+    trust = json.loads(prod.one("iam/role:Role", "serving").inputs["assumeRolePolicy"])["Statement"][0]
+    assert trust["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {
+        "aws:RequestTag/eks-cluster-arn": "arn:cluster",
+        "aws:RequestTag/kubernetes-namespace": "ml-serving",
+        "aws:RequestTag/kubernetes-service-account": "serving",
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "source"),
+    [
+        ("cluster", f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/mlops-prod"),
+        ("network-flows", f"arn:aws:ec2:eu-west-1:{ACCOUNT}:vpc-flow-log/*"),
+    ],
+)
+def test_a_service_takes_its_role_for_what_the_role_was_made_for(prod: Recording, role: str, source: str) -> None:
+    trust = json.loads(prod.one("iam/role:Role", role).inputs["assumeRolePolicy"])["Statement"][0]
+    assert trust["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        "ArnLike": {"aws:SourceArn": source},
+    }
+
+
+def test_a_gpu_pool_starts_from_nothing_keeps_others_off_and_waits_before_it_shrinks(prod: Recording) -> None:
+    pool = prod.one("karpenter.sh/v1:NodePool", "gpu").spec
+    assert pool["limits"] == {"nvidia.com/gpu": "4"}
+    assert pool["template"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    assert pool["disruption"]["consolidateAfter"] == "10m"
+    assert {r["key"]: r["values"] for r in pool["template"]["spec"]["requirements"]} == {
+        "eks.amazonaws.com/instance-family": ["g6", "g5"],
+        "karpenter.sh/capacity-type": ["spot", "on-demand"],
+        "kubernetes.io/arch": ["amd64"],
+    }
+
+
+def test_training_selects_the_pool_by_the_label_that_its_nodes_carry(prod: Recording) -> None:
+    labels = prod.one("karpenter.sh/v1:NodePool", "cpu").spec["template"]["metadata"]["labels"]
+    assert prod.one(":Job", "churn").spec["template"]["spec"]["nodeSelector"] == labels
+
+
+def test_the_database_lets_in_the_cluster_and_nobody_else(prod: Recording) -> None:
+    door = prod.one(":SecurityGroupIngressRule", "database").inputs
+    assert (door["referencedSecurityGroupId"], door["fromPort"], door["toPort"]) == ("sg-new", 5432, 5432)
+    database = prod.one("rds/instance:Instance", "database")
+    assert database.protect
+    assert "password" in database.secrets
+    assert database.inputs["finalSnapshotIdentifier"].startswith("mlops-prod-final-")
+
+
+def test_the_parameter_that_wants_tls_is_set_as_rds_reports_it(prod: Recording) -> None:
+    (parameter,) = prod.one(":ParameterGroup", "database").inputs["parameters"]
+    assert parameter == {"name": "rds.force_ssl", "value": "1", "applyMethod": "pending-reboot"}
+
+
+def test_scanners_and_builds_reach_the_layers_of_images(managed: Recording) -> None:
+    policy = json.loads(managed.one(":RepositoryPolicy", "images-serving").inputs["policy"])
+    (denied,) = policy["Statement"]
+    assert denied["Effect"] == "Deny"
+    assert set(denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]) == {
+        DEPLOYS,
+        CI,
+        f"arn:aws:iam::{ACCOUNT}:role/mlops-prod-nodes",
+        f"arn:aws:iam::{ACCOUNT}:role/mlops-prod-cpu-nodes",
+        f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/inspector2.amazonaws.com/AWSServiceRoleForAmazonInspector2",
+    }
+
+
+def test_what_the_database_logs_is_encrypted_and_ends(prod: Recording) -> None:
+    database, logs = prod.one("rds/instance:Instance", "database"), prod.one("logGroup:LogGroup", "database-logs")
+    (exported,) = database.inputs["enabledCloudwatchLogsExports"]
+    assert logs.inputs["name"] == f"/aws/rds/instance/{database.inputs['identifier']}/{exported}"
+    assert logs.inputs["retentionInDays"] == 30
+    assert logs.urn in database.dependencies, "RDS would make the group itself"
+
+
+def test_outages_wait_for_the_maintenance_window_where_the_database_is_protected(
+    prod: Recording, managed: Recording
+) -> None:
+    assert [r.one("rds/instance:Instance", "database").inputs["applyImmediately"] for r in (prod, managed)] == [
+        False,
+        True,
+    ]
+
+
+def test_lifting_the_protection_still_leaves_a_last_snapshot(managed: Recording) -> None:
+    database = managed.one("rds/instance:Instance", "database").inputs
+    assert (database["deletionProtection"], database["skipFinalSnapshot"]) == (False, False)
+
+
+def test_a_database_from_another_snapshot_leaves_a_last_snapshot_of_another_name(
+    prod: Recording, existing: Recording
+) -> None:
+    databases = [recording.one("rds/instance:Instance", "database").inputs for recording in (prod, existing)]
+    assert [database.get("snapshotIdentifier") for database in databases] == [None, "before"]
+    assert len({database["finalSnapshotIdentifier"] for database in databases}) == 2
+
+
+def test_a_restored_database_keeps_the_key_of_its_snapshot(existing: Recording) -> None:
+    assert "kmsKeyId" not in existing.one("rds/instance:Instance", "database").inputs
+
+
+def test_a_gateway_to_the_internet_comes_before_those_that_need_it(prod: Recording) -> None:
+    internet = prod.one(":InternetGateway", "network")
+    gateways = prod.all(":NatGateway")
+    assert len(gateways) == 3
+    assert all(internet.urn in gateway.dependencies for gateway in gateways)
+
+
+def test_nodes_come_after_their_way_out_of_the_network_and_go_before_it(prod: Recording, managed: Recording) -> None:
+    pools = [prod.one("mlops:aws:NodePool", "gpu"), managed.one("mlops:aws:ManagedNodeGroup", "cpu")]
+    for recording, pool in zip((prod, managed), pools, strict=True):
+        routes = [route for route in recording.all(":Route") if route.name.startswith("network-private-")]
+        assert len(routes) == 3
+        assert {route.urn for route in routes} <= pool.dependencies
+
+
+def test_the_way_into_the_cluster_is_known_by_what_an_upgrade_does_not_change(prod: Recording) -> None:
+    provider = prod.one("pulumi:providers:kubernetes", "cluster").inputs
+    assert provider["clusterIdentifier"] == f"{ACCOUNT}/eu-west-1/mlops-prod"
+
+
+def test_the_api_lets_in_the_vpc_and_named_private_networks(prod: Recording, existing_network: Recording) -> None:
+    for recording, networks in (
+        (prod, ["10.40.0.0/16"]),
+        (existing_network, ["10.8.0.0/16", "10.9.0.0/16", "100.64.0.0/16"]),
+    ):
+        door = recording.one("ec2/securityGroup:SecurityGroup", "cluster-api")
+        (rule,) = door.inputs["ingress"]
+        assert (rule["protocol"], rule["fromPort"], rule["toPort"]) == ("tcp", 443, 443)
+        assert rule["cidrBlocks"] == networks
+        cluster = recording.one("eks/cluster:Cluster", "cluster").inputs
+        assert cluster["vpcConfig"]["securityGroupIds"] == ["cluster-api-id"]
+
+
+def test_what_runs_on_nodes_comes_after_them_and_what_nodes_need_before(prod: Recording, managed: Recording) -> None:
+    (metrics,) = prod.all(":Addon")
+    assert metrics.inputs["addonName"] == "metrics-server"
+    assert {prod.one("karpenter.sh/v1:NodePool", pool).urn for pool in ("cpu", "gpu")} <= metrics.dependencies
+    addons = {addon.inputs["addonName"]: addon for addon in managed.all(":Addon")}
+    group, nodes = managed.one("mlops:aws:ManagedNodeGroup", "cpu"), managed.one("eks/nodeGroup:NodeGroup", "cpu")
+    for name, addon in addons.items():
+        after = name in {"coredns", "metrics-server"}
+        assert (nodes.urn in addon.dependencies, addon.urn in group.dependencies) == (after, not after), name
+
+
+def test_a_third_zone_is_none_of_the_control_planes(prod: Recording) -> None:
+    assert prod.one("eks/cluster:Cluster", "cluster").inputs["vpcConfig"]["subnetIds"] == [
+        "network-private-eu-west-1a-id",
+        "network-private-eu-west-1b-id",
+    ]
+    assert len(prod.one(":NodeClass", "cpu").spec["subnetSelectorTerms"]) == 3
+
+
+def test_a_release_waits_until_the_load_balancer_sends_requests_to_the_new_pods(prod: Recording) -> None:
+    labels = prod.one(":Namespace", "ml-serving").metadata["labels"]
+    assert labels["eks.amazonaws.com/pod-readiness-gate-inject"] == "enabled"
+    assert prod.one(":Deployment", "churn-predictor").spec["progressDeadlineSeconds"] >= 45 + 60
+
+
+def test_a_load_balancer_answers_to_its_own_network_unless_others_are_named(prod: Recording) -> None:
+    other = prod.one(":Ingress", "churn-predictor").metadata["annotations"]
+    assert other["alb.ingress.kubernetes.io/inbound-cidrs"] == "10.40.0.0/16"
+
+
+def test_a_training_run_is_left_on_its_node_until_it_has_ended(prod: Recording) -> None:
+    pod = prod.one(":Job", "churn").spec["template"]["metadata"]
+    assert pod["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
+
+
+def test_zones_are_taken_in_the_order_of_their_names(prod: Recording) -> None:
+    assert [r.inputs["availabilityZone"] for r in prod.all("subnet:Subnet") if "public" in r.name] == [
+        "eu-west-1a",
+        "eu-west-1b",
+        "eu-west-1c",
+    ]
+
+
+def test_credentials_reach_pods_and_names_are_found_under_the_network_policies(prod: Recording) -> None:
+    policies = [r for r in prod.all(":NetworkPolicy") if r.name in {"ml-serving-default", "ml-serving-stores"}]
+    ways = json.dumps([rule for policy in policies for rule in policy.spec["egress"]])
+    assert "172.20.0.10/32" in ways
+    assert "169.254.170.23/32" in ways
+
+
+def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Recording) -> None:
+    ingress = prod.one(":Ingress", "mlflow")
+    assert ingress.metadata["annotations"]["alb.ingress.kubernetes.io/scheme"] == "internal"
+    server = prod.one(":Deployment", "mlflow").spec["template"]["spec"]["containers"][0]
+    hosts = {v["name"]: v.get("value") for v in server["env"]}["MLFLOW_SERVER_ALLOWED_HOSTS"]
+    assert "mlflow.ml.example.com" in hosts.split(",")
+
+
+def test_an_existing_network_and_cluster_are_used_and_not_made(existing: Recording) -> None:
+    assert not existing.all("ec2/vpc:Vpc")
+    assert not existing.all("eks/cluster:Cluster")
+    node_class = existing.one(":NodeClass", "cpu").spec
+    assert [term["id"] for term in node_class["subnetSelectorTerms"]] == ["subnet-01234567", "subnet-01234568"]
+    assert node_class["securityGroupSelectorTerms"] == [{"id": "sg-shared"}]
+    assert existing.one(":AccessEntry", "nodes").inputs["clusterName"] == "shared"
+    (way,) = [w for w in existing.one(":NetworkPolicy", "mlflow").spec["egress"] if w["ports"][0]["port"] == 5432]
+    assert [peer["ipBlock"]["cidr"] for peer in way["to"]] == ["10.9.0.0/16", "100.64.0.0/16"]
+    assert "10.100.0.10/32" in json.dumps(existing.one(":NetworkPolicy", "ml-serving-default").spec)
+
+
+def test_a_managed_pool_has_its_size_and_keeps_its_role_to_itself(managed: Recording) -> None:
+    group = managed.one("eks/nodeGroup:NodeGroup", "cpu").inputs
+    assert group["scalingConfig"] == {"minSize": 3, "maxSize": 3, "desiredSize": 3}
+    assert {r.inputs["addonName"] for r in managed.all(":Addon")} >= {"vpc-cni", "coredns", "eks-pod-identity-agent"}
+    pullers = json.loads(managed.one(":RepositoryPolicy", "images-serving").inputs["policy"])
+    assert f"arn:aws:iam::{ACCOUNT}:role/mlops-prod-cpu-nodes" in json.dumps(pullers)
+    template = managed.one(":LaunchTemplate", "cpu").inputs
+    assert template["metadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
+    disks = {each["deviceName"]: each["ebs"] for each in template["blockDeviceMappings"]}
+    assert {name: disk["encrypted"] for name, disk in disks.items()} == {"/dev/xvda": "true", "/dev/xvdb": "true"}
+    assert disks["/dev/xvdb"]["volumeSize"] == 80
+
+
+def test_managed_nodes_and_their_agents_follow_the_cluster_when_it_is_upgraded(managed: Recording) -> None:
+    assert managed.one("eks/nodeGroup:NodeGroup", "cpu").inputs["version"] == "1.35"
+    agents = [r for r in managed.all(":Addon") if r.name.startswith("node-agents-")]
+    assert {r.inputs["addonVersion"] for r in agents} == {"v1-for-the-cluster"}
+
+
+def test_credentials_of_another_account_are_refused_before_anything_is_made() -> None:
+    admins = {"kubernetes_version": "1.35", "admin_role_arns": ["arn:aws:iam::999999999999:role/mlops-deploy"]}
+    with pytest.raises(pulumi.RunError, match="must be the account of your credentials, 123456789012"):
+        declared(account_id="999999999999", cluster=admins)
+
+
+def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made() -> None:
+    admins = {"kubernetes_version": "1.35", "admin_role_arns": [f"arn:aws:iam::{ACCOUNT}:role/somebody-else"]}
+    with pytest.raises(pulumi.RunError, match="admin_role_arns lacks arn:aws:iam::123456789012:role/mlops-deploy"):
+        declared(cluster=admins)
+
+
+ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
+
+
+@pytest.mark.parametrize(
+    ("foundation", "absent", "said"),
+    [
+        (
+            {"cluster": {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS, ONCALL]}},
+            "mlops-oncall",
+            f"mlops:foundation.cluster.admin_role_arns.1 is {ONCALL}: must be a role that exists",
+        ),
+        ({"permissions_boundary": BOUNDARY}, BOUNDARY, "permissions_boundary is .*: must be a policy that exists"),
+        (
+            {"artifacts": {"access_log_bucket": "logs"}},
+            "logs",
+            "access_log_bucket is logs: must be a bucket that exists",
+        ),
+        (
+            {"node_pools": {"cpu": MANAGED}},
+            "AWSServiceRoleForAutoScaling",
+            "node_pools.cpu.kind is managed: must be auto .* run aws iam create-service-linked-role",
+        ),
+    ],
+)
+def test_what_the_file_names_and_aws_does_not_have_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, foundation: Mapping[str, Any], absent: str, said: str
+) -> None:
+    monkeypatch.setattr(Aws, "absent", absent)
+    with pytest.raises(pulumi.RunError, match=said):
+        declared(**foundation)
+
+
+def test_an_administrator_is_named_with_the_path_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    role = {"aws:iam/getRole:getRole": {"arn": ONCALL}}
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, **role})
+    with pytest.raises(pulumi.RunError, match=f"admin_role_arns.0 is .*: must be {ONCALL}, the role of that name"):
+        declared(cluster={"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS]})
+
+
+def test_another_error_of_aws_is_not_taken_for_an_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = Aws.call
+
+    def denied(self: Aws, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        answer, _ = answered(self, args)
+        return answer, [("", "AccessDenied")] if args.token.endswith(":getRole") else []
+
+    monkeypatch.setattr(Aws, "call", denied)
+    with pytest.raises(Exception, match="AccessDenied"):
+        declared()
+
+
+PUBLIC = {"host": "mlflow.ml.example.com", "certificate_arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{'0' * 36}"}
+CPU = {"instance_families": ["m7i"], "max_cpus": 8}
+
+
+@pytest.mark.parametrize(
+    ("stack", "changes", "said"),
+    [
+        ("prod", {"node_pools": {"cpu": {**CPU, "zones": ["eu-west-1d"]}}}, "must be among eu-west-1a, eu-west-1b, eu"),
+        ("prod", {"tracking": {"ingress": PUBLIC}}, f"must be a certificate of account {ACCOUNT} in eu-west-1"),
+        ("Prod_EU", {}, "must be of a stack whose name is a-z, 0-9 and single hyphens"),
+        ("p" * 25, {}, "single hyphens, 24 at most"),
+    ],
+)
+def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
+    stack: str, changes: Mapping[str, Any], said: str
+) -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        declared(stack, **changes)
+    headline, line = str(refused.value).splitlines()
+    assert headline == f"1 problem in Pulumi.{stack}.yaml; nothing was touched"
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"vpcConfig": {"clusterSecurityGroupId": "sg", "vpcId": "vpc-89abcdef"}}, "must be vpc-89abcdef, where the"),
+        ({"accessConfigs": [{"authenticationMode": "CONFIG_MAP"}]}, "must be one that takes access entries"),
+        ({"computeConfigs": [{"enabled": False}]}, "must be one in Auto Mode for node pools of kind auto"),
+    ],
+)
+def test_an_existing_cluster_that_could_not_be_used_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, other: Mapping[str, Any], said: str
+) -> None:
+    cluster = "aws:eks/getCluster:getCluster"
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, cluster: {**ANSWERS[cluster], **other}})
+    with pytest.raises(pulumi.RunError, match=said):
+        declared(**THERE)
+
+
+def test_a_region_with_too_few_zones_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    zones = {"aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1a", "eu-west-1b"]}}
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, **zones})
+    with pytest.raises(pulumi.RunError, match="availability_zones is 3: must be at most 2 in eu-west-1"):
+        declared()
+
+
+def replaced(old: Recording, new: Recording) -> set[str]:
+    """Names of AWS resources with a change that no update can make in place, as far as the recording plugin knows."""
+    before = {resource.urn: resource.inputs for resource in old.resources if resource.type in REPLACES}
+    return {
+        resource.name
+        for resource in new.resources
+        if resource.urn in before
+        for each in differences(before[resource.urn], resource.inputs)
+        if property_path(each.path).startswith(REPLACES[resource.type])
+    }
+
+
+ROUTINE: Mapping[str, object] = {
+    "foundation.cluster.private_access_cidrs": ["10.8.0.0/16"],
+    "endpoints.churn-predictor.version": 2,
+    "endpoints.churn-predictor.replicas": {"min": 4, "max": 30},
+    "foundation.cluster.public_access_cidrs": ["203.0.113.0/24"],
+    "foundation.cluster.log_days": 90,
+    "foundation.network.nat_gateways": "one",
+    "foundation.network.interface_endpoints": [],
+    "foundation.node_pools.cpu.max_cpus": 128,
+    "foundation.node_pools.gpu.instance_families": ["g6e"],
+    "foundation.database.instance_class": "db.m7g.xlarge",
+    "foundation.database.storage_gib": 200,
+    "foundation.database.multi_az": False,
+    "foundation.permissions_boundary": BOUNDARY,
+}
+# what is written below mlops:, which AWS resources that replaces, whether it is announced
+CHANGES: list[tuple[Mapping[str, object], set[str], bool]] = [
+    (ROUTINE, set[str](), False),
+    ({"images.tracking": "registry.example/tracking:3.18.0"}, {"before-mlflow"}, False),
+    ({"foundation.network.availability_zones": 2}, set[str](), True),
+    ({"foundation.network.cidr": "10.50.0.0/16"}, {"network", *SUBNETS}, True),
+    ({"foundation.cluster.service_cidr": "172.30.0.0/16"}, {"cluster"}, True),
+    ({"foundation.database.restore_from": "before"}, {"database"}, True),
+]
+
+
+@pytest.mark.parametrize(("changes", "goes", "announced"), CHANGES)
+def test_what_the_program_would_replace_is_what_is_announced(
+    prod: Recording, changes: Mapping[str, object], goes: set[str], announced: bool
+) -> None:
+    tree = tracked()
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        place = tree
+        for part in way:
+            place = place[part]
+        place[last] = value
+    changed = run(tree)
+    assert replaced(prod, changed) == goes
+    assert bool(list(consequences(prod.exports["foundation"], changed.exports["foundation"]))) is announced

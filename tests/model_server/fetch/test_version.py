@@ -1,0 +1,295 @@
+import errno
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from model_server import bucket
+from model_server.fetch import version as fetch
+from model_server.fetch.digest import digest_of
+from model_server.settings import FetchSettings
+from tests.mlflow_server import Server
+from tests.model_server import s3
+from tests.model_server.s3 import Bucket
+from tests.registry import MODEL, Registry
+from training.digest import MODEL_DIGEST, digest
+
+Fetching = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def stored(registry: Registry) -> dict[str, bytes]:
+    """The files of both versions, as they lie in a bucket."""
+    return {
+        f"models/{version}/{path.relative_to(folder)}": path.read_bytes()
+        for version in (1, 2)
+        for folder in [registry.files(version)]
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def store(stored: dict[str, bytes]) -> Iterator[Bucket]:
+    with s3.bucket() as made:
+        made.objects |= stored
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real MLflow server whose versions have their files in the bucket."""
+    made = Server(tmp_path_factory.mktemp("mlflow"))
+    made.start()
+    client = MlflowClient(made.uri)
+    client.create_registered_model(MODEL)
+    for version in (1, 2):
+        tags = {MODEL_DIGEST: digest(registry.files(version))}
+        client.create_model_version(MODEL, f"s3://bucket/models/{version}", tags=tags)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def fetching(
+    server: Server,
+    store: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Fetching:
+    """Fetches in this process; gives the exit code and the last message of the log."""
+    for name in FetchSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    (tmp_path / "why").touch()
+
+    def run(**environment: object) -> tuple[int, str]:
+        known = {
+            "model": MODEL,
+            "model_version": 1,
+            "model_dir": tmp_path / "models",
+            "mlflow_tracking_uri": server.uri,
+            "mlflow_patience_seconds": 0.2,
+            "termination_log": tmp_path / "why",
+            **store.environment,
+        }
+        for name, value in (known | environment).items():
+            monkeypatch.setenv(name.upper(), str(value))
+        code = fetch.main()
+        log = capsys.readouterr().out
+        (tmp_path / "log").write_text(log)
+        return code, json.loads(log.splitlines()[-1])["message"]
+
+    return run
+
+
+@pytest.fixture
+def registered(server: Server, tmp_path: Path) -> Callable[[str], str]:
+    """A model of the test's own whose one version has its files there; gives its name."""
+
+    def register(source: str) -> str:
+        client, name = MlflowClient(server.uri), f"own-{tmp_path.name}"
+        client.create_registered_model(name)
+        client.create_model_version(name, source)
+        return name
+
+    return register
+
+
+def test_exactly_the_wanted_version_is_there(fetching: Fetching, registry: Registry, tmp_path: Path) -> None:
+    code, said = fetching(model_version=2)
+    assert code == 0
+    assert said.startswith(f"{MODEL} version 2, ")
+    folder = tmp_path / "models" / MODEL / "2"
+    assert digest(folder) == digest(registry.files(2))
+    assert digest(folder) != digest(registry.files(1))
+    assert [entry.name for entry in folder.parent.iterdir()] == ["2"]
+
+
+def test_a_version_of_more_files_than_are_listed_at_once_is_there(
+    fetching: Fetching, store: Bucket, registry: Registry, tmp_path: Path
+) -> None:
+    store.listed = 2
+    assert fetching()[0] == 0
+    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+
+
+def test_a_version_that_is_there_is_not_fetched_again(fetching: Fetching, tmp_path: Path) -> None:
+    assert fetching()[0] == 0
+    marker = tmp_path / "models" / MODEL / "1" / "marker"
+    marker.touch()
+    assert fetching() == (0, f"{MODEL} version 1 is already in {marker.parent}")
+    assert marker.exists()
+
+
+def test_what_a_killed_fetch_left_behind_does_not_count(fetching: Fetching, tmp_path: Path) -> None:
+    left = tmp_path / "models" / MODEL / "1.part"
+    left.mkdir(parents=True)
+    (left / "MLmodel").write_text("half")
+    assert fetching()[0] == 0
+    assert not left.exists()
+    assert "half" not in (tmp_path / "models" / MODEL / "1" / "MLmodel").read_text()
+
+
+def test_a_version_that_does_not_exist_is_told_with_those_that_do(fetching: Fetching, tmp_path: Path) -> None:
+    code, said = fetching(model_version=9)
+    assert (code, said) == (2, f"{MODEL} has no version 9; versions that exist: 1, 2")
+    assert (tmp_path / "why").read_text() == said
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_model_that_does_not_exist_is_told_with_those_that_do(fetching: Fetching) -> None:
+    code, said = fetching(model="chrun-predictor")
+    assert code == 2
+    assert said.startswith("there is no model chrun-predictor in the registry; models that exist: ")
+    assert MODEL in said
+
+
+@pytest.mark.parametrize("name", ["a&b=c", "a b%2F", "ключ"])
+def test_a_name_of_any_letters_is_asked_for_as_it_is(fetching: Fetching, name: str) -> None:
+    code, said = fetching(model=name)
+    assert (code, said.startswith(f"there is no model {name} in the registry; models that exist: ")) == (2, True)
+
+
+def test_an_mlflow_that_does_not_answer_is_told_in_time(fetching: Fetching) -> None:
+    code, said = fetching(mlflow_tracking_uri="http://127.0.0.1:9")
+    assert code == 1
+    assert said.startswith(f"MLflow at http://127.0.0.1:9 did not give {MODEL} version 1 within 0 s: ")
+    assert "Connection refused" in said
+
+
+def test_what_is_no_mlflow_is_told(fetching: Fetching, store: Bucket) -> None:
+    code, said = fetching(mlflow_tracking_uri=f"http://127.0.0.1:{store.port}")
+    assert code == 1
+    assert "HTTP 404 Not Found" in said
+
+
+def test_a_store_that_is_down_is_told_in_time_and_is_asked_again(
+    fetching: Fetching, store: Bucket, tmp_path: Path
+) -> None:
+    store.down = True
+    code, said = fetching(mlflow_patience_seconds=2)
+    assert code == 1
+    assert said.startswith(f"the artifact store at s3://bucket/models/1 did not give {MODEL} version 1 within 2 s: ")
+    assert "503" in said
+    assert "trying for 2 more seconds" in (tmp_path / "log").read_text()
+
+
+def test_a_version_without_its_files_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
+    code, said = fetching(model=registered("s3://bucket/nothing"))
+    assert code == 2
+    assert "its files were deleted or never written; serve another version" in said
+
+
+def test_a_version_outside_of_s3_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
+    code, said = fetching(model=registered("gs://bucket/models/1"))
+    assert code == 2
+    assert "has its files at gs://bucket/models/1, and they are fetched from s3:// alone" in said
+
+
+def test_no_file_is_put_outside_of_the_versions_folder(fetching: Fetching, store: Bucket, tmp_path: Path) -> None:
+    store.objects["models/1/../../../escaped"] = b"!"
+    code, said = fetching()
+    assert (code, "files out of its folder: ../../../escaped" in said) == (2, True)
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_a_file_that_came_short_is_not_served(fetching: Fetching, store: Bucket, tmp_path: Path) -> None:
+    store.sizes["models/1/model.skops"] = 10
+    code, said = fetching()
+    assert code == 1
+    assert "came incomplete" in said
+    assert "model.skops" in said
+    assert not (tmp_path / "models" / MODEL / "1").exists()
+
+
+def test_files_that_are_not_those_that_were_registered_are_not_served(
+    fetching: Fetching, store: Bucket, tmp_path: Path
+) -> None:
+    store.objects["models/1/model.skops"] = store.objects["models/1/model.skops"][:-1] + b"!"
+    code, said = fetching()
+    assert code == 2
+    assert said.startswith(f"{MODEL} version 1 is not what was registered: the files at ")
+    assert said.endswith("serve another version, or train this one anew")
+    assert len(set(re.findall(r"\b[0-9a-f]{64}\b", said))) == 2
+    assert not list((tmp_path / "models" / MODEL).iterdir())
+
+
+def test_what_one_pod_has_fetched_the_next_one_has_without_the_store(
+    fetching: Fetching, store: Bucket, registry: Registry, tmp_path: Path
+) -> None:
+    assert fetching(model_cache_dir=kept(tmp_path), model_dir=tmp_path / "first")[0] == 0
+    store.down = True
+    code, said = fetching(model_cache_dir=kept(tmp_path))
+    assert (code, said.endswith("from what the node keeps")) == (0, True)
+    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+
+
+def test_what_somebody_wrote_into_the_nodes_folder_is_not_served(
+    fetching: Fetching, registry: Registry, tmp_path: Path
+) -> None:
+    fetching(model_cache_dir=kept(tmp_path), model_dir=tmp_path / "first")
+    (changed,) = kept(tmp_path).rglob("model.skops")
+    changed.write_bytes(b"!")
+    code, _ = fetching(model_cache_dir=kept(tmp_path))
+    assert code == 0
+    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+    (again,) = kept(tmp_path).iterdir()
+    assert digest(again) == digest(registry.files(1))
+
+
+def test_a_version_without_a_digest_is_not_kept(
+    fetching: Fetching, registered: Callable[[str], str], tmp_path: Path
+) -> None:
+    assert fetching(model=registered("s3://bucket/models/1"), model_cache_dir=kept(tmp_path))[0] == 0
+    assert not list(kept(tmp_path).iterdir())
+
+
+def test_a_node_that_keeps_nothing_costs_a_warning(fetching: Fetching, tmp_path: Path) -> None:
+    assert fetching(model_cache_dir=tmp_path / "nowhere")[0] == 0
+    assert "the node does not keep" in (tmp_path / "log").read_text()
+
+
+def kept(tmp_path: Path) -> Path:
+    """A folder that the pods of a node share."""
+    folder = tmp_path / "node"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def test_a_version_without_a_digest_is_served_with_a_warning(
+    fetching: Fetching, registered: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = registered("s3://bucket/models/1")
+    code, said = fetching(model=name)
+    assert code == 0
+    assert said.startswith(f"{name} version 1, ")
+    warned = f"{name} version 1 has no tag model_digest: its files are served unverified"
+    assert warned in (tmp_path / "log").read_text()
+
+
+def test_the_digest_is_what_sha256sum_makes_of_the_files_and_what_training_leaves(tmp_path: Path) -> None:
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    for name, content in {"z": "1", "b/c/d": "2", "b-": "3", "Ä": "", "registered_model_meta": "4"}.items():
+        (tmp_path / name).write_text(content)
+    find = r"find . -type f ! -path ./registered_model_meta -printf '%P\n'"
+    command = rf"{find} | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert digest_of(tmp_path) == digest(tmp_path) == done.stdout.split()[0]
+
+
+def test_a_full_volume_is_told(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __getattr__(self, _: str) -> object:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(bucket, "client", Full)
+    code, said = fetching()
+    assert code == 1
+    assert "no space left in" in said
+    assert "larger size limit" in said

@@ -1,0 +1,92 @@
+"""Random models: each is answered as MLflow answers, bit for bit, whether the fast path takes it or not.
+
+The seed is fixed. For a fresh one, and for another number of models:
+
+    PIPELINES_SEED=$RANDOM PIPELINES=1000 pytest tests/model_server/predict/fast/test_pipelines.py --all
+
+A failure names the seed and the model's number; `PIPELINES_SEED` with the same seed makes the same models.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from model_server.predict import fallback, model
+from model_server.predict.scoring import Call, score, score_slowly
+from tests.model_server.pipelines import Made, Maker, lightgbm
+
+SEED = os.environ.get("PIPELINES_SEED", "14")
+# What the libraries say of models that cannot be fitted.
+UNFIT = (ValueError, TypeError, lightgbm.basic.LightGBMError)
+FEW, MANY = 60, int(os.environ.get("PIPELINES", "1000"))
+
+
+def body(made: Made, rows: list[tuple[Any, ...]]) -> bytes:
+    table = {"columns": list(made.columns), "data": rows}
+    return json.dumps({"dataframe_split": table} if made.named else {"inputs": rows}).encode()
+
+
+def by_mlflow(folder: Path, bodies: list[bytes]) -> list[str | int]:
+    """Each answer's body, or the status of a refusal."""
+    pyfunc = cast("Any", fallback.load(folder))
+    schema, said = pyfunc.metadata.get_input_schema(), list[str | int]()
+    for content in bodies:
+        try:
+            said.append(fallback.MLFLOW.invocations(content, "application/json", pyfunc, schema).response)
+        except MlflowException as error:
+            said.append(error.get_http_status_code())
+    return said
+
+
+def ours(loaded: model.Model, bodies: list[bytes]) -> list[str | int]:
+    calls = [Call(content_type="application/json", body=content, request_id="x") for content in bodies]
+    left: list[Call] = []
+    for _ in chain(score(loaded, left.append, calls), score_slowly(loaded, left)):
+        pass
+    answers = [call.answer for call in calls]
+    return [answer.body.decode() if answer and answer.status == 200 else answer.status for answer in answers if answer]
+
+
+def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]:
+    """How many models were made and how many the fast path took, in all and with an example; and the wrong ones."""
+    found, wrong = Counter[str](), list[str]()
+    for number in range(count):
+        place, kind = folder / str(number), "with an example" if number % 2 else "without one"
+        try:
+            made = Maker(f"{seed}/{number}").save(place)
+        except UNFIT:
+            continue
+        bodies = [body(made, rows) for rows in made.requests]
+        if number % 2:
+            (place / model.EXAMPLE).write_bytes(bodies[0])
+        loaded = model.load(place, "a random model")
+        found.update([f"models {kind}", *([f"on the fast path {kind}"] if loaded.together else [])])
+        if (said := ours(loaded, bodies)) != (right := by_mlflow(place, bodies)):
+            differs = [pair for pair in zip(bodies, right, said, strict=True) if pair[1] != pair[2]]
+            wrong.append(f"seed {seed}, model {number}, fast={loaded.together}: {made.title}\n{differs[0]}")
+        shutil.rmtree(place)
+    return found, wrong
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "count", [FEW, pytest.param(MANY, marks=(pytest.mark.long, pytest.mark.nightly))], ids=["few", "many"]
+)
+def test_a_random_model_is_answered_as_by_mlflow_to_the_last_bit(
+    count: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger("serving").setLevel(logging.CRITICAL)
+    found, wrong = check(SEED, count, tmp_path)
+    with capfd.disabled():
+        print(f"\nseed {SEED}: {dict(sorted(found.items()))}, {len(wrong)} wrong")
+    assert wrong == []
+    for kind in ("with an example", "without one"):
+        assert found[f"on the fast path {kind}"] > 0.4 * found[f"models {kind}"]

@@ -1,0 +1,93 @@
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_server.failure import ServingError
+from model_server.predict import model
+from model_server.predict.decoding import Row
+from model_server.predict.fast.estimators import Rows, Sizes
+from model_server.predict.signature import Signature
+from tests.model_server.zoo import ensembles, lines, pipelines, save_sklearn, scalers
+
+
+def test_a_model_predicts_in_one_thread() -> None:
+    forest = pipelines.make_pipeline(scalers.StandardScaler(), ensembles.RandomForestClassifier(n_jobs=-1))
+    model.predict_in_one_thread(forest)
+    assert forest.get_params()["randomforestclassifier__n_jobs"] == 1
+
+
+class Stubborn:
+    """Cannot be set any more, as CatBoost's models once they are fitted."""
+
+    def __init__(self, **arguments: object) -> None:
+        self.arguments = arguments
+
+    def get_params(self) -> dict[str, object]:
+        if "broken" in self.arguments:
+            raise AttributeError("no such argument")
+        return self.arguments
+
+    def set_params(self, **arguments: object) -> None:
+        raise ValueError(f"cannot set {arguments} of a fitted model")
+
+
+@pytest.mark.parametrize("argument", ["depth", "n_jobs", "broken"])
+def test_a_model_that_cannot_be_tuned_is_served_as_it_is(argument: str) -> None:
+    stubborn = Stubborn(**{argument: 4})
+    model.predict_in_one_thread(stubborn)
+    assert stubborn.arguments == {argument: 4}
+
+
+def test_a_quick_way_that_gives_other_answers_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_sklearn(tmp_path / "line", lines.LinearRegression())
+    assert model.load(tmp_path / "line", "line").together
+    nearly = model.taken_apart
+
+    def wrong(estimator: object, method: str, signature: Signature) -> Rows:
+        right = nearly(estimator, method, signature)
+        assert right
+
+        def answer(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+            return [[value * (1 + 1e-15) for value in part] for part in right(rows, sizes)]
+
+        return answer
+
+    monkeypatch.setattr(model, "taken_apart", wrong)
+    caplog.set_level(logging.WARNING, "serving")
+    assert not model.load(tmp_path / "line", "line").together
+    assert "a quicker way is not taken" in caplog.text
+
+
+def test_a_scikit_learn_model_that_is_asked_plainly_needs_neither_mlflow_nor_opentelemetry(tmp_path: Path) -> None:
+    """Both take long to import, and memory."""
+    save_sklearn(tmp_path / "line", lines.LinearRegression())
+    body = json.dumps({"inputs": [dict.fromkeys("abcd", 1)]}).encode()
+    code = f"""
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from model_server import app
+from model_server.predict import model
+from model_server.predict.scoring import Call, score
+loaded = model.load(Path({str(tmp_path / "line")!r}), "line")
+call = Call(content_type="application/json", body={body!r}, request_id="x")
+assert [list(group) for group in score(loaded, print, [call])] == [[call]]
+assert call.answer.status == 200
+assert not {"mlflow", "opentelemetry"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pickles_are_refused_where_they_are_not_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    save_sklearn(tmp_path / "line", lines.LinearRegression())
+    with pytest.raises(ServingError, match=r"line cannot be loaded: .*MLFLOW_ALLOW_PICKLE_DESERIALIZATION"):
+        model.load(tmp_path / "line", "line", pickles=False)

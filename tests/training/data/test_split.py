@@ -1,0 +1,87 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.training.test_project import declared
+from training.data import split
+from training.data.source import DataError
+from training.project import Split
+
+
+def table(rows: int = 400) -> pd.DataFrame:
+    chance = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "age": np.arange(rows),
+            "plan": pd.Categorical(chance.choice(["a", "b"], rows)),
+            "seen": pd.Timestamp("2026-01-01") + pd.to_timedelta(chance.permutation(rows) // 10, unit="D"),
+            "house": [f"house {number}" for number in chance.integers(0, 60, rows)],
+            "left": pd.Categorical(np.where(chance.random(rows) < 0.2, "Yes", "No")),
+        }
+    )
+
+
+RANDOM, TIME, GROUP = Split(), Split(how="time", by="seen"), Split(how="group", by="house")
+
+
+@pytest.mark.parametrize("how", [RANDOM, TIME, GROUP])
+def test_what_is_held_out_is_what_no_model_learns_from_and_always_the_same(how: Split) -> None:
+    project, whole = declared(split=how), table()
+    held_out = split.held_out(project, whole)
+    known, unseen = split.divide(project, table())
+    pd.testing.assert_frame_equal(held_out, unseen)
+    assert sorted([*known["age"], *unseen["age"]]) == list(range(400))
+    assert 0.15 < len(unseen) / 400 < 0.35
+
+
+def test_another_seed_holds_out_other_rows() -> None:
+    one, other = (split.held_out(declared(split=Split(seed=seed)), table())["age"].tolist() for seed in (1, 2))
+    assert one != other
+
+
+def test_a_random_split_keeps_the_balance_of_labels() -> None:
+    known, unseen = split.divide(declared(), table())
+    assert (known["left"] == "Yes").mean() == pytest.approx((unseen["left"] == "Yes").mean(), abs=0.01)
+
+
+def test_a_split_by_time_holds_out_the_latest_and_parts_no_moment() -> None:
+    known, unseen = split.divide(declared(split=TIME), table())
+    assert known["seen"].max() < unseen["seen"].min()
+
+
+def test_a_split_by_group_parts_no_group_and_moves_none_when_the_table_grows() -> None:
+    project = declared(split=GROUP)
+    early, late = split.divide(project, table(200)), split.divide(project, table())
+    known, unseen = (set(one["house"]) | set(other["house"]) for one, other in zip(early, late, strict=True))
+    assert not known & unseen
+
+
+def test_dividing_lets_go_of_the_table() -> None:
+    whole = table()
+    split.divide(declared(), whole)
+    assert not len(whole.columns)
+
+
+@pytest.mark.parametrize("how", [RANDOM, TIME, GROUP])
+def test_rows_to_learn_from_are_divided_once_more_in_the_same_way(how: Split) -> None:
+    project = declared(split=how)
+    known, _ = split.divide(project, table())
+    rest, share = split.rows(project, known).divide(0.2)
+    assert list(rest.features) == ["age", "plan"]
+    assert len(rest.features) + len(share.features) == len(known)
+    assert len(share.labels) == len(share.features)
+
+
+@pytest.mark.parametrize(
+    ("change", "how", "said"),
+    [
+        ({"left": ["Yes"] + ["No"] * 19}, RANDOM, "1 of 20 rows say Yes: too few to hold out 25% of them"),
+        ({"seen": pd.Timestamp("2026-01-01")}, TIME, "leaves no row to learn from"),
+        ({"house": "one"}, GROUP, "of 20; give more rows, or another split"),
+    ],
+)
+def test_a_table_that_cannot_be_divided_is_told(change: dict[str, Any], how: Split, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        split.held_out(declared(split=how), table(20).assign(**change))

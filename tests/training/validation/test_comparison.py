@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from training.fit.metrics import Predictions
+from training.validation.comparison import compare
+
+ROWS = 1000
+CHANCE = np.random.default_rng(7)
+TRUTH = CHANCE.random(ROWS) < 0.3
+HARD = CHANCE.normal(size=ROWS)
+
+
+def predictions(noise: float) -> Predictions:
+    """Of a model that sees the truth through what makes a row hard, and through noise of its own."""
+    score = TRUTH + HARD + CHANCE.normal(scale=noise, size=ROWS)
+    probability = 1 / (1 + np.exp(-score))
+    return Predictions(truth=TRUTH, predicted=probability > 0.6, probability=probability)
+
+
+GOOD, WORSE = predictions(0.1), predictions(2)
+
+
+def test_a_model_beside_itself_differs_by_nothing() -> None:
+    difference = compare(GOOD, GOOD, samples=100, seed=7).difference
+    assert {(one.low, one.value, one.high) for one in difference.values()} == {(0, 0, 0)}
+
+
+def test_a_worse_model_is_certainly_worse() -> None:
+    scores = compare(WORSE, GOOD, samples=200, seed=7)
+    assert scores.difference["roc_auc"].high < 0
+    assert scores.difference["roc_auc"].value == scores.own["roc_auc"].value - scores.other["roc_auc"].value
+
+
+def test_the_interval_of_a_difference_is_a_paired_one() -> None:
+    """What makes rows hard for both models is in each model's interval, and not in that of their difference."""
+    scores = compare(predictions(0.1), GOOD, samples=200, seed=7)
+    own, difference = scores.own["roc_auc"], scores.difference["roc_auc"]
+    assert difference.high - difference.low < (own.high - own.low) / 3
+
+
+def test_the_interval_of_a_metric_is_the_textbook_one_at_both_ends() -> None:
+    found = compare(WORSE, None, samples=4000, seed=7).own["accuracy"]
+    deviation = (found.value * (1 - found.value) / ROWS) ** 0.5
+    for end in (found.value - found.low, found.high - found.value):
+        assert end == pytest.approx(1.96 * deviation, abs=0.1 * deviation)
+
+
+def test_the_rarer_label_is_the_other_one_where_most_rows_have_the_label_of_interest() -> None:
+    most = TRUTH.copy()
+    most[np.flatnonzero(~TRUTH)[:20]] = True
+    assert compare(WORSE.only(most), None, samples=100, seed=7).rarer == 20
+
+
+def test_samples_without_one_of_the_labels_are_left_out() -> None:
+    few = np.zeros(ROWS, dtype=bool)
+    few[:20] = True
+    scores = compare(WORSE.only(few), None, samples=200, seed=7)
+    assert scores.rows == 20
+    assert scores.rarer == TRUTH[:20].sum() < 10
+    assert scores.own["roc_auc"].low <= scores.own["roc_auc"].value <= scores.own["roc_auc"].high
+    assert scores.difference == {}

@@ -1,0 +1,37 @@
+from importlib.metadata import version
+
+import pytest
+
+from training.validation import skew
+
+PANDAS = version("pandas")
+MAJOR, MINOR, PATCH = map(int, PANDAS.split("."))
+
+
+@pytest.mark.parametrize(
+    ("line", "step"),
+    [
+        (f"pandas=={MAJOR}.{MINOR}.{PATCH + 1}", "patch"),
+        (f"pandas=={MAJOR}.{MINOR + 1}.0", "minor"),
+        (f"pandas=={MAJOR + 1}.0.0", "any"),
+        ("a-package-that-is-not-here==1.0", "any"),
+    ],
+)
+def test_a_package_that_differs_is_found_and_how_far_off_it_is(line: str, step: str) -> None:
+    (found,) = skew.differences([line])
+    assert found.step == step
+    assert found.wanted in str(found)
+    allowed = skew.STEPS[: skew.STEPS.index(step)]
+    assert all(skew.beyond([found], word) for word in allowed)
+    assert not skew.beyond([found], step)
+
+
+def test_what_is_as_it_was_is_no_difference() -> None:
+    lines = [f"pandas=={PANDAS}", "numpy", "# a comment", "", "pandas==0.1; python_version < '3'"]
+    assert skew.differences(lines) == []
+
+
+def test_a_difference_is_told_with_what_is_here_and_what_was_there() -> None:
+    missing, other = skew.differences(["nowhere==1.0", f"pandas=={MAJOR + 1}.0.0"])
+    assert str(missing) == "nowhere is missing (made with 1.0)"
+    assert str(other) == f"pandas {PANDAS} (made with {MAJOR + 1}.0.0)"

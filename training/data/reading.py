@@ -1,0 +1,192 @@
+"""Reads the columns that a project declares, from CSV or Parquet, and makes sure they can be learnt from.
+
+Only what is declared is kept, a column at a time and in the narrowest form: 8 bytes for a number, mostly 1 for a word.
+"""
+
+import codecs
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+from pyarrow import parquet
+
+from training.data import checks, source
+from training.data.columns import MISSING, ColumnReader
+from training.data.source import DataError, StoreError
+from training.project import Project
+
+__all__ = ["DataError", "Dataset", "StoreError", "load"]
+
+HEADER = 1 << 20  # bytes in which the header of a CSV ends
+LONGEST_NAME = 2**17
+"""Characters of a column name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A checked table: the declared columns and the target, in that order, and what it was read from."""
+
+    uri: str
+    digest: str
+    """SHA-256 of the bytes, in hexadecimal."""
+    table: pd.DataFrame
+    """Integers are int64, numbers float64, words and labels categories."""
+    ignored: tuple[str, ...]
+    """Columns of the file that the model does not use."""
+
+
+def load(uri: str, project: Project[Any]) -> Dataset:
+    """The checked table at the URI.
+
+    Raises:
+        DataError: it is not there, not readable, or not the declared table; all that is wrong, in one line.
+        StoreError: S3 did not answer.
+    """
+    columns = _columns(project)
+    with source.stream(uri) as stream:
+        read = _read_parquet if uri.endswith((".parquet", ".pq")) else _read_csv
+        present = read(uri, stream, columns)
+        digest = stream.digest
+    names = {column.name for column in columns}
+    unreadable = {column.name: list(column.problems()) for column in columns}
+    if not any(unreadable.values()) and not columns[0].rows:
+        raise DataError(f"{uri} has a header and no rows; give a table with rows")
+    table = {name: columns.pop(0).series() for name in [column.name for column in columns]}
+    readable = {name: values for name, values in table.items() if not unreadable[name]}
+    wrong = [problem for found in unreadable.values() for problem in found] + list(checks.problems(readable, project))
+    if wrong:
+        more = f"; and {len(wrong) - 5} problems more" if len(wrong) > 5 else ""
+        raise DataError(f"{uri}: {'; '.join(wrong[:5])}{more}")
+    return Dataset(
+        uri=uri,
+        digest=digest,
+        table=pd.DataFrame(table, copy=False),
+        ignored=tuple(name for name in present if name not in names),
+    )
+
+
+Columns = list[ColumnReader]
+
+
+def _columns(project: Project[Any]) -> Columns:
+    """What to read: features, label, and what rows are divided by."""
+    made = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
+    made.append(ColumnReader(project.target.name, "category", project.target.labels, is_label=True))
+    if project.split.by and project.split.by not in {column.name for column in made}:
+        made.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category"))
+    return made
+
+
+def _read_csv(uri: str, stream: source.Stream, columns: Columns) -> list[str]:
+    """Read every column as text: what a text means is decided in one place, for CSV and Parquet."""
+    present = _header(uri, stream)
+    _check_names(uri, present, columns)
+    texts = {column.name: pa.string() for column in columns}
+    try:
+        batches = arrow_csv.open_csv(
+            pa.PythonFile(stream, mode="r"),
+            read_options=arrow_csv.ReadOptions(block_size=source.BLOCK, use_threads=False, column_names=present),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=texts, include_columns=list(texts), null_values=MISSING, strings_can_be_null=True
+            ),
+        )
+        for batch in batches:
+            _add(batch, columns)
+    except pa.ArrowInvalid as error:
+        raise _csv_fault(uri, str(error)) from error
+    return present
+
+
+def _header(uri: str, stream: source.Stream) -> list[str]:
+    """Take the header off the stream and return the names in it; a quoted name may hold line breaks."""
+    beginning = stream.peek(HEADER)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(uri) from error
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    lines = io.StringIO(text.removeprefix(mark), newline="")
+    csv.field_size_limit(LONGEST_NAME)
+    try:
+        rows = (names for names in csv.reader(iter(lines.readline, "")) if any(map(str.strip, names)))
+        names = next(rows, None)
+    except csv.Error as error:
+        raise DataError(f"{uri} has no header that can be read: {error}; give a CSV with a header line") from error
+    if names is None:
+        raise DataError(f"{uri} is empty; give a CSV with a header line and rows")
+    stream.read(len((mark + text.removeprefix(mark)[: lines.tell()]).encode()))
+    return names
+
+
+def _add(batch: pa.RecordBatch, columns: Columns) -> None:
+    for column in columns:
+        column.add(batch.column(column.name))
+
+
+def _csv_fault(uri: str, said: str) -> DataError:
+    """What Arrow means, in words of the file."""
+    if "Empty CSV" in said:
+        return DataError(f"{uri} has a header and no rows; give a table with rows")
+    if "UTF8" in said:
+        return _not_utf8(uri)
+    return DataError(f"{uri} is not a CSV: {' '.join(said.split())}; every line needs the header's number of fields")
+
+
+def _not_utf8(uri: str) -> DataError:
+    with source.stream(uri) as stream:
+        decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+        while part := stream.read(source.BLOCK):
+            try:
+                line += decoder.decode(part).count("\n")
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                return DataError(
+                    f"{uri} is not UTF-8: byte 0x{error.object[error.start]:02x} in line {line}; save the file as UTF-8"
+                )
+    return DataError(f"{uri} is not UTF-8; save the file as UTF-8")
+
+
+def _read_parquet(uri: str, stream: source.Stream, columns: Columns) -> list[str]:
+    with tempfile.TemporaryFile() as file:
+        stream.copy_to(file)  # a Parquet is read from its end, and the digest is of all of it
+        if not file.tell():
+            raise DataError(f"{uri} is empty (0 bytes); give a Parquet file with rows")
+        try:
+            # As nanoseconds, which is the default, INT96 times before 1678 and after 2262 would become others.
+            opened = parquet.ParquetFile(file, coerce_int96_timestamp_unit="us")
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{uri} is not a Parquet file: {error}; write it again") from error
+        present = opened.schema_arrow.names
+        _check_names(uri, present, columns)
+        try:
+            for batch in opened.iter_batches(columns=[column.name for column in columns]):
+                _add(batch, columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{uri} is a damaged Parquet file: {error}; write it again") from error
+        return present
+
+
+def _check_names(uri: str, present: Sequence[str], columns: Columns) -> None:
+    kinds = [column.name for column in columns]
+    if doubled := sorted({name for name in kinds if present.count(name) > 1}):
+        raise DataError(f"{uri} has the column {', '.join(doubled)} more than once; leave one of each")
+    missing = [name for name in kinds if name not in present]
+    if not missing:
+        return
+    hints = [
+        f"is {near[0]} meant as {name}?"
+        for name in missing
+        if (near := get_close_matches(name, set(present) - set(kinds), 1))
+    ]
+    raise DataError(
+        f"{uri} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}, which the model needs; "
+        f"it has {', '.join(present)}; {' '.join(hints) or 'add what is missing, or give another table'}"
+    )

@@ -1,0 +1,92 @@
+"""Which rows a model learns from and which are held out: decided by the table and the project's declaration alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from training.data.reading import DataError
+from training.project import Project, Rows, Split
+
+
+def held_out(project: Project[Any], table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a checked table that no model of the project learns from: what models are compared on.
+
+    The same table gives the same rows, whenever and wherever this is asked. Categories are pandas categories.
+    """
+    return table.loc[_mask(project.split, project.target.name, table)].reset_index(drop=True)
+
+
+def divide(project: Project[Any], table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(known, held out).
+
+    `table` is empty afterwards: each column is let go once it is divided, so that the data is in memory once.
+    """
+    return _take(table, _mask(project.split, project.target.name, table))
+
+
+def rows(project: Project[Any], known: pd.DataFrame) -> Rows:
+    """What `fit` gets of the rows that a model may learn from."""
+
+    def again(share: float) -> tuple[Rows, Rows]:
+        split = Split(how=project.split.how, by=project.split.by, test_share=share, seed=project.split.seed + 1)
+        mask = _mask(split, project.target.name, known)
+        return rows(project, known.loc[~mask]), rows(project, known.loc[mask])
+
+    return Rows(
+        features=known[project.features], labels=known[project.target.name], divide=again, seed=project.split.seed
+    )
+
+
+def _mask(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
+    """True where a row is held out."""
+    mask = _SPLITS[split.how](split, target, table)
+    for part, words in ((mask, "holds out no row"), (~mask, "leaves no row to learn from")):
+        if not part.any():
+            raise DataError(f"the split {split} {words} of {len(table)}; give more rows, or another split")
+    return mask
+
+
+def _random(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
+    """The share of each label; the indices of one label are in memory at a time, and no more."""
+    chance, mask = np.random.default_rng(split.seed), np.zeros(len(table), dtype=bool)
+    labels = table[target].astype("category").cat
+    for code, label in enumerate(labels.categories):
+        rows = np.flatnonzero(labels.codes == code)
+        count = round(split.test_share * len(rows))
+        if not 0 < count < len(rows):
+            raise DataError(
+                f"{len(rows)} of {len(table)} rows say {label}: too few to hold out {split.test_share:.0%} of them"
+            )
+        chance.shuffle(rows)
+        mask[rows[:count]] = True
+    return mask
+
+
+def _time(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
+    times = table[split.by]
+    return (times >= times.quantile(1 - split.test_share, interpolation="higher")).to_numpy()
+
+
+def _group(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
+    """By a hash of the group's name, so that a group does not change sides when others come in."""
+    hashes = pd.util.hash_pandas_object(table[split.by].astype(str), index=False, hash_key=f"{split.seed:016d}")
+    return (hashes.to_numpy() < split.test_share * 2**64).astype(bool)
+
+
+_SPLITS: dict[str, Callable[[Split, str, pd.DataFrame], NDArray[np.bool_]]] = {
+    "random": _random,
+    "time": _time,
+    "group": _group,
+}
+
+
+def _take(table: pd.DataFrame, mask: NDArray[np.bool_]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    known: dict[str, pd.Series[Any]] = {}
+    unseen: dict[str, pd.Series[Any]] = {}
+    for name in list(table.columns):
+        values = table.pop(name).array  # a Series would number its rows, at 8 bytes each
+        known[name], unseen[name] = pd.Series(values[~mask]), pd.Series(values[mask])
+    return pd.DataFrame(known, copy=False), pd.DataFrame(unseen, copy=False)

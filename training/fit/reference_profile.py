@@ -1,0 +1,88 @@
+"""How features and predictions were distributed when a version was trained: what drift is measured against."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from training.fit.metrics import Predictions
+from training.project import Project
+
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+BINS = 20
+MOST_WORDS = 100
+
+
+def describe(project: Project[Any], known: pd.DataFrame, predictions: Predictions) -> Mapping[str, object]:
+    """Of every feature, on the rows learnt from, and of the prediction, on the rows held out; made for JSON.
+
+    Numbers have quantiles and a histogram of 20 bins of equal width (fewer where floats
+    end), words the counts of the 100 most frequent.
+    """
+    labels = pd.Series(pd.Categorical.from_codes(predictions.predicted.astype("int8"), pd.Index(project.target.labels)))
+    return {
+        "rows": len(known),
+        "features": {
+            column.name: {"kind": column.kind} | (_words if column.kind == "category" else _numbers)(known[column.name])
+            for column in project.columns
+        },
+        "prediction": {
+            "rows": len(labels),
+            "label": _words(labels),
+            "probability": _numbers(pd.Series(predictions.probability), (0.0, 1.0)),
+        },
+    }
+
+
+def ranges(project: Project[Any], known: pd.DataFrame) -> dict[str, list[float]]:
+    """The least and the largest value of every number that has any, as a model server looks for them."""
+    present = {column.name: known[column.name].dropna() for column in project.columns if column.kind != "category"}
+    return {name: [values.min().item(), values.max().item()] for name, values in present.items() if len(values)}
+
+
+def _words(values: "pd.Series[Any]") -> dict[str, object]:
+    counts = values.cat.codes.value_counts()
+    missing = int(counts.pop(-1)) if -1 in counts else 0
+    frequent = counts.head(MOST_WORDS)
+    words = values.cat.categories
+    return {
+        "missing": missing,
+        "counts": {str(words[code]): int(count) for code, count in zip(frequent.index, frequent, strict=True)},
+        "others": int(counts.sum() - frequent.sum()),
+    }
+
+
+def _numbers(values: "pd.Series[Any]", limits: tuple[float, float] | None = None) -> dict[str, object]:
+    present: NDArray[np.float64] = values.to_numpy(dtype="float64", copy=True)
+    if (gaps := np.isnan(present)).any():
+        present = present[~gaps]
+    if not len(present):
+        return {"missing": len(values)}
+    counts, edges = _histogram(present, limits)
+    deviation = float(present.std())
+    quantiles = np.quantile(present, list(QUANTILES), overwrite_input=True)
+    return {
+        "missing": len(values) - len(present),
+        "mean": float(present.mean()),
+        "deviation": deviation,
+        "least": float(present.min()),
+        "most": float(present.max()),
+        "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def _histogram(
+    present: NDArray[np.float64], limits: tuple[float, float] | None
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    try:
+        return np.histogram(present, BINS, limits)
+    except ValueError:
+        # Large numbers that are near to each other have fewer floats between them than bins.
+        least, most = float(present.min()), float(present.max())
+        edges = np.unique(
+            [np.nextafter(least, -np.inf), *np.linspace(least, most, BINS - 1), np.nextafter(most, np.inf)]
+        )
+        return np.histogram(present, edges)

@@ -1,0 +1,146 @@
+"""A version of one registry in another, with its files, its numbers and where it came from; made once.
+
+The other registry stands on its own afterwards: it has the files themselves, not the address of another team's bucket.
+"""
+
+import re
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, cast
+
+import mlflow
+from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
+from mlflow.entities.model_registry import ModelVersion
+
+from training import mlflow_logging
+from training.digest import MODEL_DIGEST, digest
+from training.registry import client as versions
+from training.registry import filters
+from training.registry.client import Client
+from training.registry.stages import ALIAS_AT_VALIDATION, RECORDS, VALIDATED_AGAINST
+
+EXPERIMENT = "copied-versions"
+SOURCE_RUN, SOURCE_VERSION = "source_run_id", "source_version"
+
+
+class _Target(Client, Protocol):
+    """What is asked of the other registry besides."""
+
+    def get_experiment_by_name(self, name: str) -> Experiment | None: ...
+    def create_experiment(self, name: str) -> str: ...
+    def search_runs(self, experiment_ids: list[str], filter_string: str = "") -> Sequence[Run]: ...
+    def create_run(self, experiment_id: str, *, tags: Mapping[str, str], run_name: str) -> Run: ...
+    def log_batch(self, run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = ()) -> object: ...
+    def set_terminated(self, run_id: str) -> None: ...
+    def create_logged_model(self, experiment_id: str, name: str, source_run_id: str) -> LoggedModel: ...
+    def log_model_artifacts(self, model_id: str, local_dir: str) -> None: ...
+    def finalize_logged_model(self, model_id: str, status: str) -> LoggedModel: ...
+    def create_registered_model(self, name: str) -> object: ...
+    def create_model_version(
+        self, name: str, source: str, run_id: str, *, tags: Mapping[str, str], description: str | None, model_id: str
+    ) -> ModelVersion: ...
+
+
+def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> int:
+    """The version is in the other registry, under the same model. Returns its number there.
+
+    It takes its metrics, parameters, description and tags along, but for where it stood, and is tagged with
+    `source_registry`, `source_model`, `source_version` and `source_run_id`. Copied again, it is the same copy; after a
+    kill, what was made is used, and the version appears with its last call, whole.
+
+    Args:
+        client: the registry that has the version.
+        uri: its address, for the record; user and password in it are left out.
+        target_uri: address of the other registry.
+        model: name of the registered model.
+        number: the version's number.
+    """
+    target = cast("_Target", versions.connect(target_uri))
+    version = versions.version(client, model, number)
+    lineage = {
+        "source_registry": _without_credentials(uri),
+        "source_model": model,
+        SOURCE_VERSION: str(number),
+        SOURCE_RUN: version.run_id or "none",
+    }
+    for there in versions.versions(target, model):
+        if lineage.items() <= there.tags.items():
+            return int(there.version)
+    run_id = _run(client, target, version, lineage)
+    model_id, made_digest = _files(client, uri, target, version, run_id)
+    stays = {ALIAS_AT_VALIDATION, VALIDATED_AGAINST, *RECORDS.values()}
+    if not any(there.name == model for there in versions.models(target)):
+        target.create_registered_model(model)
+    with _global(target_uri):
+        made = target.create_model_version(
+            model,
+            f"models:/{model_id}",
+            run_id,
+            tags={key: value for key, value in version.tags.items() if key not in stays}
+            | lineage
+            | {MODEL_DIGEST: made_digest},
+            description=version.description,
+            model_id=model_id,
+        )
+    return int(made.version)
+
+
+@contextmanager
+def _global(uri: str) -> Generator[None]:
+    """MLflow's own store in a file resolves `models:/ID` at the process's tracking URI, not at the client's."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _run(client: Client, target: _Target, version: ModelVersion, lineage: Mapping[str, str]) -> str:
+    """A run with the metrics and parameters of the one that made the version: for nobody trained it there."""
+    experiment = target.get_experiment_by_name(EXPERIMENT)
+    experiment_id = experiment.experiment_id if experiment else target.create_experiment(EXPERIMENT)
+    wanted = filters.all_of(*(filters.equal(f"tags.{key}", value) for key, value in lineage.items()))
+    begun = [run for run in target.search_runs([experiment_id], wanted) if lineage.items() <= run.data.tags.items()]
+    run_id = begun[0].info.run_id if begun else _begin(target, experiment_id, version, lineage)
+    if version.run_id:
+        told = client.get_run(version.run_id)
+        target.log_batch(
+            run_id,
+            metrics=[Metric(key, value, told.info.end_time or 0, 0) for key, value in told.data.metrics.items()],
+            params=[Param(key, value) for key, value in told.data.params.items()],
+        )
+    target.set_terminated(run_id)
+    return run_id
+
+
+def _begin(target: _Target, experiment_id: str, version: ModelVersion, lineage: Mapping[str, str]) -> str:
+    return target.create_run(experiment_id, tags=lineage, run_name=f"{version.name}-{version.version}").info.run_id
+
+
+def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run_id: str) -> tuple[str, str]:
+    """The other registry holds the files. Returns the ID of the logged model, and the digest of its files there.
+
+    Raises:
+        UnknownError: they are not those that were registered.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = versions.download(client, uri, version, Path(folder))
+        found, registered = digest(path), version.tags.get(MODEL_DIGEST)
+        if registered not in (None, found):
+            raise versions.UnknownError(
+                f"{version.name} version {version.version} is not what was registered: its files have the digest "
+                f"{found}, and its tag {MODEL_DIGEST} says {registered}; somebody changed one of them; train it anew"
+            )
+        experiment = target.get_run(run_id).info.experiment_id
+        made = target.create_logged_model(experiment, "model", run_id)
+        mlflow_logging.name_in_files(path, made)
+        target.log_model_artifacts(made.model_id, str(path))
+        target.finalize_logged_model(made.model_id, "READY")
+        return made.model_id, digest(path)  # the files now say which logged model they are
+
+
+def _without_credentials(uri: str) -> str:
+    return re.sub("://[^/@]*@", "://", uri)
