@@ -1,7 +1,7 @@
 """Writes a sample of requests and responses to segment files, beside the request path.
 
-On the event loop a request costs a hash and an append; one thread does the rest. ship.py uploads the segments. What does
-not fit into memory or onto the disk is counted and dropped, so that no request waits for the log.
+On the event loop a request costs a hash and an append; one thread does the rest. ship.py uploads the segments. What
+does not fit into memory or onto the disk is counted and dropped, so that no request waits for the log.
 """
 
 import json

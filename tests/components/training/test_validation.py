@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from infra.config import cron
 from tests.deployed import deployed, environment, local
 from tests.recording import Recording
