@@ -1,5 +1,7 @@
 """The whole stack as the engine hears of it."""
 
+from typing import Any
+
 import pytest
 
 from tests.deployed import containers, deployed, local, pod_specs
@@ -61,10 +63,13 @@ def test_people_learn_where_to_find_things_and_no_secret() -> None:
 
 
 def test_secrets_reach_the_engine_marked_as_such_and_stand_in_secrets_alone() -> None:
+    def secrets_in(value: object) -> set[str]:
+        return {secret for secret in SECRETS.values() if secret in str(value)}
+
     for resource in local().resources:
-        held = [key for key, value in resource.inputs.items() if any(s in str(value) for s in SECRETS.values())]
-        assert held == sorted(resource.secrets)
-        assert not held or resource.type == "kubernetes:core/v1:Secret"
+        assert {key for key, value in resource.inputs.items() if secrets_in(value)} == resource.secrets
+        assert not resource.secrets or resource.type == "kubernetes:core/v1:Secret"
+    assert secrets_in([resource.inputs for resource in local().resources]) == set(SECRETS.values())
 
 
 def test_everything_goes_to_the_cluster_of_the_stack_file() -> None:
@@ -98,30 +103,50 @@ def test_a_failing_container_says_why(workload: str) -> None:
         assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
-def test_no_password_and_no_key_stands_in_a_pod() -> None:
-    assert not [secret for secret in SECRETS.values() if secret in str(pod_specs(local()))]
-
-
 def test_an_object_says_what_it_is_part_of() -> None:
-    for kind in ("Deployment", "StatefulSet", "Job", "Service", "Namespace", "ServiceAccount"):
-        for resource in local().all(f":{kind}"):
-            assert resource.metadata["labels"]["app.kubernetes.io/part-of"] == "mlops", resource.urn
+    kinds = ("Deployment", "StatefulSet", "Job", "CronJob", "Service", "Namespace", "ServiceAccount")
+    label = "app.kubernetes.io/part-of"
+    said = {kind: {each.metadata["labels"].get(label) for each in local().all(f":{kind}")} for kind in kinds}
+    assert said == {kind: {"mlops"} for kind in kinds}
 
 
 def test_up_waits_for_pods_and_not_for_the_services_before_them() -> None:
-    for resource in local().all(":Service"):
-        assert resource.metadata["annotations"] == {"pulumi.com/skipAwait": "true"}
-    for kind in ("Deployment", "StatefulSet"):
-        for resource in local().all(f":{kind}"):
-            assert "pulumi.com/skipAwait" not in resource.metadata.get("annotations", {})
+    def awaited(kind: str) -> dict[str, bool]:
+        found = {resource.name: resource.metadata.get("annotations", {}) for resource in local().all(f":{kind}")}
+        return {name: given.get("pulumi.com/skipAwait") != "true" for name, given in found.items()}
+
+    assert awaited("Service") == dict.fromkeys(("mlflow", "churn-predictor", "postgres", "s3"), False)
+    assert awaited("Deployment") == dict.fromkeys(("mlflow", "churn-predictor"), True)
+    assert awaited("StatefulSet") == dict.fromkeys(("postgres", "s3"), True)
 
 
-def test_selectors_hold_nothing_that_can_change() -> None:
-    for kind in ("Deployment", "StatefulSet"):
-        for resource in local().all(f":{kind}"):
-            selector = resource.spec["selector"]["matchLabels"]
-            assert selector.keys() == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
-            assert selector.items() <= resource.spec["template"]["metadata"]["labels"].items()
+CHANGED = {
+    "foundation.images": {"postgres": "lab.local/postgres:2", "s3_gateway": "lab.local/s3-gateway:2"},
+    "foundation.storage_gib": 50,
+    "images": {name: f"lab.local/{name}:2" for name in ("tracking", "training", "serving")},
+    "tracking": {"replicas": 3, "workers": 3, "memory": "3Gi"},
+    "endpoints.churn-predictor": {
+        "version": 2,
+        "replicas": {"min": 2, "max": 9},
+        "cpu": 2,
+        "prediction_log": {},
+        "tracing": {"endpoint": "http://collector.observability:4318"},
+    },
+}
+"""Everything that a team changes in a stack without making another workload of one that runs."""
+
+
+def test_no_change_of_a_stack_changes_a_selector_which_kubernetes_would_refuse() -> None:
+    def selectors(recording: Recording) -> dict[str, Any]:
+        workloads = [*recording.all(":Deployment"), *recording.all(":StatefulSet")]
+        for resource in workloads:
+            selected = resource.spec["selector"]["matchLabels"].items()
+            assert selected <= resource.spec["template"]["metadata"]["labels"].items()
+        return {resource.urn: resource.spec["selector"] for resource in workloads}
+
+    after = deployed(CHANGED)
+    assert selectors(after) == selectors(local())
+    assert {change.split()[0] for change in changes(local(), after)} >= {"Deployment", "StatefulSet"}
 
 
 def test_no_two_workloads_of_a_namespace_are_selected_by_the_same_labels() -> None:
@@ -131,4 +156,4 @@ def test_no_two_workloads_of_a_namespace_are_selected_by_the_same_labels() -> No
         for resource in local().all(f":{kind}")
         for labels in [resource.spec["template"]["metadata"]["labels"]]
     ]
-    assert len(set(selected)) == len(selected)
+    assert len(set(selected)) == len(selected) == 6
