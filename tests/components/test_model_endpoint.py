@@ -10,6 +10,7 @@ from tests.deployed import deployed, environment, local
 from tests.recording import Recording
 
 NAME = "churn-predictor"
+RELEASE = {f"endpoints.{NAME}.version": 2}
 
 
 def spec(recording: Recording, kind: str = "Deployment") -> Mapping[str, Any]:
@@ -52,10 +53,15 @@ def test_the_version_is_written_on_pods_and_history_and_is_in_no_selector() -> N
 
 
 def test_a_release_never_has_fewer_pods_that_answer() -> None:
-    assert spec(local())["strategy"] == {
-        "type": "RollingUpdate",
-        "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
-    }
+    """Kubernetes replaces pods one by one where the engine updates the Deployment and a pod says that it is ready."""
+    before, after = (recording.one(":Deployment", NAME) for recording in (local(), deployed(RELEASE)))
+    assert after.spec["template"] != before.spec["template"]
+    assert after.metadata["name"] == before.metadata["name"]
+    assert after.replace_on_changes == ()
+    rolling = after.spec["strategy"]["rollingUpdate"]
+    assert rolling["maxUnavailable"] == 0
+    assert rolling["maxSurge"] > 0
+    assert all("readinessProbe" in container for container in after.spec["template"]["spec"]["containers"])
 
 
 def test_a_version_that_does_not_start_fails_the_rollout_within_a_minute() -> None:
