@@ -123,6 +123,7 @@ def test_nobody_without_a_certificate_gets_an_answer(lab: Lab) -> None:
     assert "Unauthorized" in answer.stderr
     etcd = seen("curl", "-sk", f"https://{layout.HOST}:{layout.ETCD_PORT}/health", check=False)
     assert "health" not in etcd
+    assert "Unauthorized" in seen("curl", "-sk", f"https://{layout.NODE}:10250/pods")
 
 
 def test_a_privileged_pod_is_refused_where_a_namespace_says_nothing(lab: Lab) -> None:

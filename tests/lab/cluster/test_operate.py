@@ -4,12 +4,14 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.cluster import layout, node, operate
 from lab.cluster.component import load
 from lab.errors import LabError
+from tests.lab.cluster.test_pki import is_signed_by, read
 
 
 @pytest.fixture
@@ -107,10 +109,26 @@ def test_the_kubeconfig_can_be_carried_elsewhere(configured: Path) -> None:
     assert (configured / "kubeconfig").stat().st_mode & 0o077 == 0
 
 
+def certificates_that(authority: object) -> set[str]:
+    """Names of the certificates that a file of authorities lets in."""
+    trusted = read(layout.pki(), Path(str(authority)).stem)
+    names = {each.name for component in load() for each in component.certificates}
+    return {name for name in names if is_signed_by(read(layout.pki(), name), trusted)}
+
+
 @pytest.mark.usefixtures("configured")
-def test_nobody_is_let_in_without_a_certificate() -> None:
-    assert {"--anonymous-auth=false", "--authorization-mode=Node,RBAC"} <= set(load("kube-apiserver")[0].arguments)
-    assert {"--client-cert-auth=true", "--peer-client-cert-auth=true"} <= set(load("etcd")[0].arguments)
+def test_nobody_is_let_in_but_who_holds_a_certificate_for_that_door() -> None:
+    """What a server does with a caller who has none at all is seen in tests/e2e/test_lab.py."""
+    flags = {component.name: component.flags for component in load()}
+    kubelet: Any = load("kubelet")[0].files["kubelet.yaml"]
+    etcd, front = flags["etcd"], {"front-proxy"}
+    assert certificates_that(etcd["trusted-ca-file"]) == {"etcd", "apiserver-etcd"}
+    assert certificates_that(etcd["peer-trusted-ca-file"]) == {"etcd", "apiserver-etcd"}
+    assert certificates_that(flags["kube-apiserver"]["requestheader-client-ca-file"]) == front
+    clients = certificates_that(flags["kube-apiserver"]["client-ca-file"])
+    assert clients == certificates_that(kubelet["authentication"]["x509"]["clientCAFile"])
+    assert {"admin", "kubelet", "kube-scheduler"} <= clients
+    assert not clients & {"etcd", "apiserver-etcd", *front}
 
 
 @pytest.mark.usefixtures("configured")
