@@ -1,10 +1,13 @@
-"""What `lab up` does, in which order, from whatever it finds; engine, cluster and registry are played."""
+"""What `lab up` asks of the engine, the cluster and the registry, and in which order, for each state that it finds.
+
+Engine, cluster and registry do nothing: they give the answers that a test wrote down, and keep what they are asked.
+"""
 
 import io
 import json
 import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,171 +20,125 @@ from components import names
 from lab import dataset, flow, paths, registry
 from lab.board import Board
 from lab.errors import LabError
-from lab.flow import MODEL, Flow, Prediction
+from lab.flow import MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
 from lab.recovery import engine_arguments, recover
 from lab.registry import Version
 from lab.stack import Stack
+from runs import follow
 from runs.cluster import Cluster
 from runs.state import Pod, Run
 
 JOB = "churn-1a2b3c"
 POOLS = {"cpu": {"labels": {"a": "b"}}, "gpu": {"gpu": {"max": 1}}}
 CHURN = {"model": MODEL, "node_pool": "cpu"}
+TRAININGS = {"churn": CHURN, "on-gpu": {**CHURN, "node_pool": "gpu"}, "other": {**CHURN, "model": "other"}}
 
 
-@dataclass
-class World:
-    """A cluster, an engine and a registry that behave, and write down what was asked of them."""
-
-    flow: Flow = field(init=False)
-    updates: list[str] = field(default_factory=list[str])
-    kubectl: list[str] = field(default_factory=list[str])
-    components: set[str] = field(default_factory=set[str])
-    endpoints: dict[str, Any] = field(default_factory=dict[str, Any])
-    trainings: dict[str, dict[str, str]] = field(default_factory=lambda: {"churn": CHURN})
-    versions: int = 0
-    job: str | None = None
-    failed: bool = False
-    dataset: bool = False
-    images: bool = False
-    trained: int = 0
-    steps_left: dict[str, int] = field(default_factory=dict[str, int])
-    """How often a step works before the user interrupts it."""
-
-    def step(self, name: str) -> None:
-        if name in self.steps_left:
-            self.steps_left[name] -= 1
-            if self.steps_left[name] < 0:
-                raise KeyboardInterrupt
-
-    def config(self) -> dict[str, Any]:
-        gpu, other = {**CHURN, "node_pool": "gpu"}, {**CHURN, "model": "other"}
-        return {
-            "foundation": {"node_pools": POOLS},
-            "training": {**self.trainings, "on-gpu": gpu, "other": other},
-            "endpoints": self.endpoints,
-            "artifact_store_access_key": "key",
-            "artifact_store_secret_key": "secret",
-        }
-
-    def update(self, exclude: Sequence[str], replace: Sequence[str]) -> str:
-        """An update that trains at once: what it is told to leave out does not come to be."""
-        self.step("up")
-        without = [name for name in (flow.TRAINING_JOB, flow.MODEL_ENDPOINT) if f"**{name}**" in exclude]
-        self.updates.append(
-            " ".join([*(f"without {name}" for name in without), *(f"replace {urn}" for urn in replace)])
-        )
-        self.components.add("mlops:index:MlflowServer")
-        if flow.TRAINING_JOB not in without:
-            self.components.add(flow.TRAINING_JOB)
-            if self.job is None or "urn:job" in replace:
-                assert self.dataset, "trained before the dataset was there"
-                assert self.images, "trained before the image was there"
-                self.job, self.failed = f"{JOB}{self.trained}", False
-                self.trained += 1
-                self.versions += 1
-        if flow.MODEL_ENDPOINT not in without and self.endpoints:
-            assert self.endpoints[MODEL]["version"] <= self.versions, "served a version that does not exist"
-            self.components.add(flow.MODEL_ENDPOINT)
-        self.record()
-        return "1 create"
-
-    def record(self, *pending: Mapping[str, Any]) -> None:
-        """Writes what the engine has on record, where the real one writes it."""
-        job = [{"type": "Job", "urn": "urn:job", "id": f"{names.TRAINING}/{self.job}"}] if self.job else []
-        resources = [*({"type": kind, "urn": f"urn:{kind}"} for kind in self.components), *job]
-        file = paths.pulumi_backend() / ".pulumi" / "stacks" / "mlops" / "local.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        latest = {"resources": resources, "pending_operations": pending}
-        file.write_text(json.dumps({"checkpoint": {"latest": latest}}))
-
-    def runs(self) -> list[Run]:
-        """A Job of each training run; only that of `churn` ever ends."""
-        kind = "Failed" if self.failed else "Complete"
-        self.step("runs")
-        ours = [run("churn", self.job, {"type": kind, "status": "True", "reason": "BackoffLimitExceeded"})]
-        return (ours if self.job else []) + [run("on-gpu", "on-gpu-1"), run("other", "other-1")]
-
-
-def run(training: str, job: str | None, *conditions: Mapping[str, str]) -> Run:
+def run(training: str, job: str, phase: str, *conditions: Mapping[str, str]) -> Run:
     labels = {names.INSTANCE: training, names.MANAGED_BY: "pulumi"}
     words = {"terminated": {"exitCode": 2, "message": "s3://x/churn.csv lacks the column tenure"}}
-    pod = {"status": {"containerStatuses": [{"state": words}]}}
-    made = {"metadata": {"name": job, "labels": labels}, "status": {"conditions": conditions}}
-    return Run(job=made, pods=[Pod(pod=pod)] if training == "churn" else [])
+    status = {"phase": phase, "containerStatuses": [{"state": words if phase == "Failed" else {}}]}
+    made = {"metadata": {"name": job, "labels": labels}, "spec": {}, "status": {"conditions": conditions}}
+    return Run(job=made, pods=[Pod(pod={"metadata": {"name": f"{job}-pod"}, "status": status})])
 
 
+PENDING = run("churn", JOB, "Pending")
+TRAINED = run("churn", JOB, "Succeeded", {"type": "Complete", "status": "True"})
+FAILED = run("churn", JOB, "Failed", {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"})
+NEVER_END = [run("on-gpu", "on-gpu-1", "Pending"), run("other", "other-1", "Pending")]
+
+
+@dataclass(kw_only=True)
+class World:
+    """Answers, and in `asked` what was asked for. The run of `churn` is as in `looks`, in turn; the last stays."""
+
+    looks: list[Run] = field(default_factory=lambda: [TRAINED])
+    newest: int | None = 1
+    served: int = 1
+    endpoints: dict[str, Any] = field(default_factory=dict[str, Any])
+    pods: str = ""
+    """What `kubectl get pods` prints; where it is something, no Deployment becomes available."""
+    asked: list[str] = field(default_factory=list[str])
+
+    def see(self) -> list[Run]:
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if (word := f"see {look.status}") not in self.asked[-1:]:
+            self.asked.append(word)
+        return [look, *NEVER_END]
+
+    def kubectl(self, *arguments: str) -> str:
+        self.asked.append(" ".join(["kubectl", *arguments]))
+        if self.pods and arguments[0] == "wait":
+            raise LabError("timed out")
+        return self.pods
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlayedStack(Stack):
-    """The stack's file and the engine, as far as the flow sees them."""
+    """The stack's file and the engine, as far as the flow asks them."""
 
     world: World
 
     @override
     def config(self) -> dict[str, Any]:
-        return world_of(self).config()
+        keys = {f"artifact_store_{name}_key": name for name in ("access", "secret")}
+        return {"foundation": {"node_pools": POOLS}, "training": TRAININGS, "endpoints": self.world.endpoints, **keys}
 
     @override
     def set(self, values: Mapping[str, object]) -> None:
-        world_of(self).step("set")
-        version = values[f"endpoints.{MODEL}.version"]
-        world_of(self).endpoints = {MODEL: {"version": version}}
+        told = (f"{path.removeprefix(f'endpoints.{MODEL}.')}={value}" for path, value in values.items())
+        self.world.asked.append(f"set {' '.join(told)}")
 
     @override
     def up(self, *, exclude: Sequence[str], replace: Sequence[str], log: Path, line: Callable[[str], None]) -> str:
-        return world_of(self).update(exclude, replace)
+        without = [f"without {name.strip('*')}" for name in exclude]
+        self.world.asked.append(" ".join(["up", *without, *(f"replace {urn}" for urn in replace)]))
+        return "1 create"
 
     @override
     def refresh(self) -> None:
-        world_of(self).updates.append("refresh")
+        self.world.asked.append("refresh")
 
 
-WORLDS: dict[Path, World] = {}
-
-
-def world_of(stack: Stack) -> World:
-    return WORLDS[stack.checkout]
+def record(*types: str, pending: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write what the engine has on record, where the real one writes it; a TrainingJob has its Job."""
+    job = [{"type": "Job", "urn": "urn:job", "id": f"{names.TRAINING}/{JOB}"}] if TRAINING_JOB in types else []
+    resources = [*({"type": kind, "urn": f"urn:{kind}"} for kind in types), *job]
+    file = paths.pulumi_backend() / ".pulumi" / "stacks" / "mlops" / "local.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    latest = {"resources": resources, "pending_operations": pending}
+    file.write_text(json.dumps({"checkpoint": {"latest": latest}}))
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
     monkeypatch.setenv("LAB_STATE", str(tmp_path))
-    world = WORLDS[tmp_path] = World()
-
-    def kubectl(*arguments: str) -> str:
-        world.step(arguments[0])
-        world.kubectl.append(" ".join(arguments))
-        return ""
-
-    def images() -> None:
-        world.images = True
-
-    world.flow = Flow(
-        board=Board(Console(file=io.StringIO())), stack=PlayedStack(checkout=tmp_path), cluster=Cluster(),
-        kubectl=kubectl, logs=tmp_path, wait_for_images=images,
-    )  # fmt: skip
+    monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 0.001)
 
     @contextmanager
     def forwarded(*_: object) -> Generator[str]:
         yield "http://127.0.0.1:1"
 
     def put(*_: object) -> bool:
-        there, world.dataset = world.dataset, True
-        return not there
+        world.asked.append("put dataset")
+        return True
 
     def predict(_: str, customer: Mapping[str, Any]) -> Prediction:
-        return Prediction(customer=customer, answer="No", model_version=world.endpoints[MODEL]["version"])
+        world.asked.append("predict")
+        return Prediction(customer=customer, answer="No", model_version=world.served)
 
     def version(_: Cluster, __: str, number: int) -> Version:
         return Version(number, {"accuracy": 0.8})
 
     def newest(*_: object) -> int | None:
-        return world.versions or None
+        return world.newest
 
     def customers(_: int) -> list[dict[str, Any]]:
         return [{"tenure": 1}]
 
     def all_runs(_: Cluster) -> list[Run]:
-        return world.runs()
+        return world.see()
 
     monkeypatch.setattr(Cluster, "forwarded", forwarded)
     monkeypatch.setattr(dataset, "put", put)
@@ -193,87 +150,95 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-WITHOUT_TRAINING = "without mlops:index:TrainingJob without mlops:index:ModelEndpoint"
-
-
-def test_an_empty_cluster_gets_platform_dataset_training_and_endpoint_in_this_order(world: World) -> None:
-    served = world.flow.up()
-    assert world.updates == [WITHOUT_TRAINING, "without mlops:index:ModelEndpoint", ""]
-    assert (served.version.number, served.newest, world.trained) == (1, 1, 1)
-
-
-def test_a_second_time_it_is_one_update_and_no_training(world: World) -> None:
-    world.flow.up()
-    before = len(world.updates)
-    world.flow.up()
-    assert world.updates[before:] == [""]
-    assert world.trained == 1
-
-
-@pytest.mark.parametrize("step", ["up", "runs", "set", "wait"])
-@pytest.mark.parametrize("how_often_it_works", [0, 1, 2])
-def test_interrupted_anywhere_it_goes_on_and_trains_once(world: World, step: str, how_often_it_works: int) -> None:
-    world.steps_left = {step: how_often_it_works}
-    with suppress(KeyboardInterrupt):
-        world.flow.up()
-    world.steps_left = {}
-    assert world.flow.up().version.number == 1
-    assert world.trained == 1
-
-
-def test_a_version_that_the_owner_chose_stays(world: World) -> None:
-    world.flow.up()
-    world.versions, world.endpoints = 2, {MODEL: {"version": 1}}
-    served = world.flow.up()
-    assert (served.version.number, served.newest) == (1, 2)
-
-
-def test_after_a_destroy_the_file_names_a_version_of_the_new_registry(world: World) -> None:
-    world.endpoints = {MODEL: {"version": 7}}
-    assert world.flow.up().version.number == 1
-
-
-def test_a_training_that_gave_up_is_tried_again(world: World) -> None:
-    world.flow.up()
-    world.failed = True
-    world.flow.up()
-    assert world.updates[-1] == "replace urn:job"
-    assert world.trained == 2
-
-
-def test_a_training_that_fails_ends_with_the_last_words_of_its_pod(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.flow.up()
-    world.failed = True
-
-    def changes_nothing(*_: object, **__: object) -> str:
-        return ""
-
-    monkeypatch.setattr(PlayedStack, "up", changes_nothing)
-    with pytest.raises(LabError, match=r"Training failed: s3://x/churn.csv lacks the column tenure\n.*kubectl logs"):
-        world.flow.up()
-
-
-def test_without_any_training_of_the_model_it_says_what_is_missing(world: World) -> None:
-    world.components, world.job, world.dataset = {"mlops:index:TrainingJob"}, JOB, True
-    world.record()
-    with pytest.raises(LabError, match=f"Nothing registered {MODEL}"):
-        world.flow.up()
-
-
-def test_pods_that_never_run_are_shown(world: World, tmp_path: Path) -> None:
-    def kubectl(*arguments: str) -> str:
-        if arguments[0] == "wait":
-            raise LabError("timed out")
-        return "mlflow-0  0/1  ImagePullBackOff"
-
-    broken = Flow(
-        board=world.flow.board, stack=world.flow.stack, cluster=world.flow.cluster, kubectl=kubectl, logs=tmp_path,
-        wait_for_images=world.flow.wait_for_images,
+@pytest.fixture
+def lab_up(world: World, tmp_path: Path) -> Flow:
+    return Flow(
+        board=Board(Console(file=io.StringIO())), stack=PlayedStack(checkout=tmp_path, world=world), cluster=Cluster(),
+        kubectl=world.kubectl, logs=tmp_path, wait_for_images=lambda: world.asked.append("wait for images"),
     )  # fmt: skip
+
+
+PLATFORM = [f"up without {TRAINING_JOB} without {MODEL_ENDPOINT}", "put dataset"]
+IMAGES = ["wait for images"]
+TRAINING = ["see Succeeded", f"up without {MODEL_ENDPOINT}", "see Succeeded"]
+SET = ["set version=1 replicas.min=1 replicas.max=2 prediction_log.sample=1"]
+ALL = ["see Succeeded", "up", "see Succeeded"]
+AVAILABLE = [
+    f"kubectl wait deployment --all --for=condition=Available --timeout=180s --namespace {namespace}"
+    for namespace in (names.PLATFORM, names.SERVING)
+]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked"),
+    [
+        ([], [*PLATFORM, *IMAGES, *TRAINING, *SET, *ALL]),
+        (["mlops:index:MlflowServer"], [*PLATFORM, *IMAGES, *TRAINING, *SET, *ALL]),
+        ([TRAINING_JOB], [*IMAGES, *TRAINING, *SET, *ALL]),
+        ([TRAINING_JOB, MODEL_ENDPOINT], [*IMAGES, *ALL]),
+    ],
+    ids=["nothing", "a platform in part", "a platform that trains", "a platform that serves"],
+)
+def test_from_whatever_an_earlier_run_deployed_it_goes_on_to_a_prediction(
+    world: World, lab_up: Flow, recorded: list[str], asked: list[str]
+) -> None:
+    record(*recorded)
+    served = lab_up.up()
+    assert world.asked == [*asked, *AVAILABLE, "predict"]
+    assert (served.version.number, served.prediction.answer) == (1, "No")
+
+
+def test_no_version_is_chosen_before_the_training_has_ended(world: World, lab_up: Flow) -> None:
+    world.looks = [PENDING] * 5 + [TRAINED]
+    record(TRAINING_JOB)
+    lab_up.up()
+    pending = [*IMAGES, "see Pending", f"up without {MODEL_ENDPOINT}", "see Pending", "see Succeeded"]
+    assert world.asked == [*pending, *SET, *ALL, *AVAILABLE, "predict"]
+
+
+@pytest.mark.parametrize(
+    ("written", "newest", "told"),
+    [(None, 3, [SET[0].replace("=1", "=3", 1)]), (7, 3, ["set version=3"]), (2, 3, []), (3, 3, [])],
+    ids=["no version", "one of a registry that is gone", "an older one, which its owner chose", "the newest"],
+)
+def test_the_file_gets_the_newest_version_where_it_names_none_that_there_is(
+    world: World, lab_up: Flow, written: int | None, newest: int, told: list[str]
+) -> None:
+    record(TRAINING_JOB)
+    world.newest, world.served = newest, written or newest
+    world.endpoints = {MODEL: {"version": written}} if written else {}
+    served = lab_up.up()
+    assert [word for word in world.asked if word.startswith("set")] == told
+    assert (served.version.number, served.newest) == (world.served, newest)
+
+
+def test_a_training_that_gave_up_is_tried_again_with_the_dataset_in_its_place(world: World, lab_up: Flow) -> None:
+    world.looks = [FAILED, TRAINED]
+    record(TRAINING_JOB, MODEL_ENDPOINT)
+    lab_up.up()
+    again = ["see Failed", "put dataset", "up replace urn:job", "see Succeeded"]
+    assert world.asked == [*IMAGES, *again, *AVAILABLE, "predict"]
+
+
+def test_a_training_that_fails_ends_with_the_last_words_of_its_pod(world: World, lab_up: Flow) -> None:
+    world.looks = [PENDING, PENDING, FAILED]
+    record(TRAINING_JOB)
+    with pytest.raises(LabError, match=r"Training failed: s3://x/churn.csv lacks the column tenure\n.*kubectl logs"):
+        lab_up.up()
+    assert world.asked[-1] == "see Failed"
+
+
+def test_without_any_training_of_the_model_it_says_what_is_missing(world: World, lab_up: Flow) -> None:
+    world.newest = None
+    record(TRAINING_JOB)
+    with pytest.raises(LabError, match=f"Nothing registered {MODEL}"):
+        lab_up.up()
+
+
+def test_pods_that_never_run_are_shown(world: World, lab_up: Flow) -> None:
+    world.pods = "mlflow-0  0/1  ImagePullBackOff"
     with pytest.raises(LabError, match=r"(?s)mlops-platform .*describe pods.*ImagePullBackOff"):
-        broken.up()
+        lab_up.up()
 
 
 def lock(process: int) -> Path:
@@ -283,13 +248,13 @@ def lock(process: int) -> Path:
     return file
 
 
-def test_the_lock_of_a_dead_engine_is_removed(world: World) -> None:
+def test_the_lock_of_a_dead_engine_is_removed(lab_up: Flow) -> None:
     file = lock(process=2**22 + 1)
-    world.flow.up()
+    lab_up.up()
     assert not file.exists()
 
 
-def test_a_living_engine_is_waited_for_by_the_user(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_engine_is_waited_for_by_the_user(world: World, lab_up: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     file = lock(process=17)
 
     def runs(process: int) -> bool:
@@ -297,9 +262,9 @@ def test_a_living_engine_is_waited_for_by_the_user(world: World, monkeypatch: py
 
     monkeypatch.setattr("lab.recovery._runs", runs)
     with pytest.raises(LabError, match=r"process 17\) is at work on stack local: wait"):
-        world.flow.up()
+        lab_up.up()
     assert file.exists()
-    assert not world.updates
+    assert not world.asked
 
 
 def creating(**metadata: object) -> dict[str, Any]:
@@ -307,25 +272,24 @@ def creating(**metadata: object) -> dict[str, Any]:
     return {"type": "creating", "resource": {"inputs": inputs}}
 
 
-def test_what_a_killed_engine_had_named_itself_is_no_orphan(world: World) -> None:
+def test_what_a_killed_engine_had_named_itself_is_no_orphan(world: World, lab_up: Flow) -> None:
     auto = creating(name="churn-1", namespace="ml-training", annotations={"pulumi.com/autonamed": "true"})
-    world.record(creating(name="fixed", namespace="ml-training"), auto)
-    recover(world.flow.stack.refresh, world.flow.kubectl)
-    assert world.kubectl == ["delete Job.batch churn-1 --namespace ml-training --ignore-not-found --wait=false"]
-    assert world.updates == ["refresh"]
+    record(pending=[creating(name="fixed", namespace="ml-training"), auto])
+    recover(lab_up.stack.refresh, world.kubectl)
+    deleted = "kubectl delete Job.batch churn-1 --namespace ml-training --ignore-not-found --wait=false"
+    assert world.asked == [deleted, "refresh"]
 
 
-def test_what_a_killed_engine_had_begun_to_change_is_read_from_the_cluster_again(world: World) -> None:
-    world.record({"type": "updating", "resource": {"inputs": {}}})
-    recover(world.flow.stack.refresh, world.flow.kubectl)
-    assert world.updates == ["refresh"]
+def test_what_a_killed_engine_had_begun_to_change_is_read_from_the_cluster_again(world: World, lab_up: Flow) -> None:
+    record(pending=[{"type": "updating", "resource": {"inputs": {}}}])
+    recover(lab_up.stack.refresh, world.kubectl)
+    assert world.asked == ["refresh"]
     assert engine_arguments(["up", "--yes"]) == ["up", "--yes", "--refresh"]
     assert engine_arguments(["config"]) == ["config"]
 
 
-def test_an_engine_that_ended_well_leaves_nothing_to_do(world: World) -> None:
-    world.record()
-    recover(world.flow.stack.refresh, world.flow.kubectl)
+def test_an_engine_that_ended_well_leaves_nothing_to_do(world: World, lab_up: Flow) -> None:
+    record()
+    recover(lab_up.stack.refresh, world.kubectl)
     assert engine_arguments(["up"]) == ["up"]
-    assert not world.updates
-    assert not world.kubectl
+    assert not world.asked
