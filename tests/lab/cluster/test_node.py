@@ -1,10 +1,13 @@
-"""The node's traces on this machine, looked at while they come and go."""
+"""The node's traces on this machine."""
 
-import threading
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from lab.cluster import layout, node
 
@@ -20,26 +23,41 @@ def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / layout.NAME
 
 
-@pytest.fixture
-def pods_come_and_go(cgroups: Path) -> Iterator[None]:
-    over = threading.Event()
+class Listing(AbstractContextManager[None]):
+    """What `os.scandir` returns, of entries that may be gone."""
 
-    def churn() -> None:
-        folders = [cgroups / f"pod{number}" for number in range(40)]
-        while not over.is_set():
-            for folder in folders:
-                (folder / "container").mkdir(parents=True)
-            for folder in folders:
-                (folder / "container").rmdir()
-                folder.rmdir()
+    def __init__(self, entries: Iterable["os.DirEntry[str]"]) -> None:
+        self._entries = iter(entries)
 
-    thread = threading.Thread(target=churn)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
+    def __iter__(self) -> "Listing":
+        return self
+
+    def __next__(self) -> "os.DirEntry[str]":
+        return next(self._entries)
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
-@pytest.mark.usefixtures("pods_come_and_go")
-def test_pods_that_vanish_while_they_are_looked_for_do_not_end_the_search() -> None:
-    assert all(node.inhabitants() == {7} for _ in range(200))
+def test_a_pod_that_vanishes_after_its_cgroup_was_listed_does_not_end_the_search(
+    cgroups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod, scandir = cgroups / "a-pod", os.scandir
+    (pod / "container").mkdir(parents=True)
+
+    def list_and_remove(folder: str) -> Listing:
+        monkeypatch.setattr(os, "scandir", scandir)
+        with scandir(folder) as entries:
+            found = list(entries)
+        shutil.rmtree(pod)
+        return Listing(found)
+
+    monkeypatch.setattr(os, "scandir", list_and_remove)
+    assert node.inhabitants() == {7}
+    assert not pod.exists()
+
+
+def test_a_cgroup_that_vanishes_before_its_processes_are_read_does_not_end_the_search(cgroups: Path) -> None:
+    (cgroups / "a-pod").mkdir()  # without a file cgroup.procs, as one that is gone
+    assert node.inhabitants() == {7}
