@@ -152,9 +152,12 @@ def record(
     stack: str = "test",
     provider: mocks.Mocks | None = None,
 ) -> Recording:
-    """Runs a program against a recording engine, with `mlops:` configuration as Pulumi hands it over."""
+    """Run a program against a recording engine, with configuration as Pulumi hands it over; `mlops:` may be omitted."""
     recording = Recording()
-    plain = {f"{PROJECT}:{key}": v if isinstance(v, str) else json.dumps(v) for key, v in (config or {}).items()}
+    plain = {
+        key if ":" in key else f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in (config or {}).items()
+    }
     hidden = {f"{PROJECT}:{key}": value for key, value in (secrets or {}).items()}
 
     def exporting() -> pulumi.Output[None]:

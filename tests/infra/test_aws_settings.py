@@ -149,7 +149,7 @@ def test_a_wrong_value_is_one_line_with_path_rule_reason_and_way_out(case: tuple
     where, value, rule, path = (*case, case[0])[:4]
     (line,) = lines(changed(where, value))
     assert line.startswith(f"Pulumi.prod.yaml: mlops:{path} is ")
-    assert rule in line.partition(", because ")[0] + line.partition(", because ")[2]
+    assert rule in line
     assert ", because " in line
     assert "; " in line.partition(", because ")[2]
     assert "\n" not in line
@@ -225,10 +225,6 @@ def test_a_public_way_in_needs_public_subnets() -> None:
     (problem,) = problems.of(caught.value, Settings)
     assert problem.path == f"{ENDPOINT}"
     assert "public_subnet_ids" in problem.rule.must
-
-
-def test_the_table_is_long_enough_to_matter() -> None:
-    assert len(WRONG) >= 40
 
 
 @pytest.mark.parametrize(

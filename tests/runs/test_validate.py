@@ -174,6 +174,8 @@ def test_make_leaves_the_validation_out_when_it_is_told(
     code, said = runs("make-train")
     assert (code, world.all_created) == (2, [])
     assert "VALIDATE=no: must be 0 or 1" in said
-    monkeypatch.setenv("MAKEFLAGS", " -- NAME=churn VALIDATE=0")
-    assert runs("make-train")[0] == 0
-    assert "validated" not in runs("follow", JOB)[1]
+    for word in ("0", "1"):
+        world.scenes([CHURN, LOOK], [CHURN, LOOK, TRAINED])
+        monkeypatch.setenv("MAKEFLAGS", f" -- NAME=churn VALIDATE={word}")
+        code, said = runs("make-train")
+        assert (code, "not validated: which version it registered is not known" in said) == (0, word == "1")

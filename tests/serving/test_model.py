@@ -26,7 +26,7 @@ class Stubborn:
     """Cannot be set any more, as CatBoost's models once they are fitted."""
 
     def __init__(self, **arguments: object) -> None:
-        self.arguments, self.set = arguments, dict[str, object]()
+        self.arguments = arguments
 
     def get_params(self) -> dict[str, object]:
         if "broken" in self.arguments:
@@ -39,7 +39,9 @@ class Stubborn:
 
 @pytest.mark.parametrize("argument", ["depth", "n_jobs", "broken"])
 def test_a_model_that_cannot_be_tuned_is_served_as_it_is(argument: str) -> None:
-    model.predict_in_one_thread(Stubborn(**{argument: 4}))
+    stubborn = Stubborn(**{argument: 4})
+    model.predict_in_one_thread(stubborn)
+    assert stubborn.arguments == {argument: 4}
 
 
 def test_a_quick_way_that_gives_other_answers_is_not_taken(

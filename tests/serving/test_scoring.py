@@ -125,9 +125,6 @@ def documented_forms(rows: pd.DataFrame) -> dict[str, tuple[str | bytes, str]]:
     return others | {name: (json.dumps(form), "application/json") for name, form in json_forms.items()}
 
 
-FORMS = list(documented_forms(pd.DataFrame({"tenure": [1], "total_charges": [1.0], "monthly_charges": [1.0]})))
-
-
 def differences(folder: Path, loaded: Model, sent: Sequence[Payload]) -> list[object]:
     return [
         (one.body[:300], answer, said.status_code, said.text)

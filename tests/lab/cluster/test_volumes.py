@@ -44,8 +44,15 @@ def test_the_volume_is_for_this_claim_and_this_node_alone() -> None:
     assert term["matchExpressions"][0]["values"] == ["lab-cpu"]
 
 
-def test_the_same_claim_gets_the_same_volume_after_a_restart() -> None:
-    assert volumes.volume_for(claim()) == volumes.volume_for(claim())
+def test_a_claim_has_one_volume_whose_name_and_folder_a_restart_finds_again() -> None:
+    def names(uid: str, name: str) -> tuple[str, str]:
+        asked = claim()
+        asked["metadata"] |= {"uid": uid, "name": name}
+        made = volumes.volume_for(asked)
+        return made["metadata"]["name"], made["spec"]["local"]["path"]
+
+    assert names("1234", "data") == ("pvc-1234", "/var/lib/volumes/pvc-1234"), "volumes of former labs stay in use"
+    assert len({names("1234", "data"), names("5678", "data")}) == 2, "a claim made again gets an empty volume"
 
 
 def test_a_volume_goes_only_once_it_is_released() -> None:
