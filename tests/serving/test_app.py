@@ -231,53 +231,77 @@ def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(server: a
     assert metric(server, "serving_requests_total", code="429") == 1
 
 
-def test_a_slow_model_that_is_asked_too_much_answers_in_time_what_it_takes_on_and_refuses_the_rest_at_once(
+def asks(client: httpx.AsyncClient, count: int) -> list[asyncio.Task[httpx.Response]]:
+    return [asyncio.create_task(client.post("/invocations", content=b"{}", headers=JSON)) for _ in range(count)]
+
+
+class Paced:
+    """A model that takes `seconds` for a request, by a clock of each thread, and waits at a gate."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds, self.gate, self.asked = 1.0, threading.Event(), threading.Semaphore(0)
+        self.clocks = dict[int, float]()
+        self.gate.set()
+        monkeypatch.setattr("serving.threads.perf_counter", self.now)
+        monkeypatch.setattr(app, "score", self.score)
+
+    def now(self) -> float:
+        return self.clocks.get(threading.get_ident(), 0)
+
+    async def takes_two(self, client: httpx.AsyncClient) -> list[asyncio.Task[httpx.Response]]:
+        """Each thread is with a request, at the gate."""
+        self.gate.clear()
+        self.asked = threading.Semaphore(0)
+        taken = asks(client, 2)
+        for _ in taken:
+            await asyncio.to_thread(self.asked.acquire, timeout=10)
+        return taken
+
+    def score(self, _: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        del leave
+        self.asked.release()
+        self.gate.wait(10)
+        self.clocks[threading.get_ident()] = self.now() + self.seconds
+        for call in calls:
+            call.answer = Answer(status=200, body=call.body)
+        yield calls
+
+
+def test_a_queue_is_as_long_as_half_the_deadline_at_the_models_pace_and_refuses_the_rest_at_once(
     server: app.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three times more than two threads can do: a queue as long as its bound would make every answer too late."""
-    pace, deadline = 0.02, 0.2
+    model = Paced(monkeypatch)
 
-    def score(_: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-        del leave
-        for call in calls:
-            threading.Event().wait(pace)
-            call.answer = Answer(status=200, body=call.body)
-            yield [call]
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        for _ in range(60):  # the pace becomes that of the model
+            await asyncio.gather(*asks(client, 1))
+        taken = await model.takes_two(client)
+        more = asks(client, 30)
+        await more[-1]
+        model.gate.set()
+        return await asyncio.gather(*taken, *more)
 
-    async def conversation(client: httpx.AsyncClient) -> list[int]:
-        asked: list[asyncio.Task[httpx.Response]] = []
-        for _ in range(300):
-            asked.append(asyncio.create_task(client.post("/invocations", content=b"{}", headers=JSON)))
-            await asyncio.sleep(pace / 2 / 3)
-        return [said.status_code for said in await asyncio.gather(*asked)][100:]
-
-    monkeypatch.setattr(app, "score", score)
-    settings(server, deadline_seconds=deadline, max_batch=1)
-    statuses = talk(server, conversation)
-    assert statuses.count(200) > 200 / 3 * 0.5
-    assert statuses.count(429) > 200 / 3
+    settings(server, deadline_seconds=9.5, max_batch=1)
+    said = talk(server, conversation)
+    # Two threads take two requests a second: the tenth that waits is taken after 4.5 s, another one would be after 5.
+    assert [answer.status_code for answer in said] == [200] * (2 + 10) + [429] * 20
+    assert said[-1].headers["retry-after"] == "5"
 
 
 def test_a_first_request_that_imports_at_length_gets_no_other_refused(
     server: app.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns: list[int] = []
-
-    def score(_: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-        del leave
-        turns.append(len(calls))
-        threading.Event().wait(0.5 if len(turns) <= 2 else 0.001)
-        for call in calls:
-            call.answer = Answer(status=200, body=call.body)
-        yield calls
+    model = Paced(monkeypatch)
 
     async def conversation(client: httpx.AsyncClient) -> set[int]:
-        await asyncio.gather(*(client.post("/invocations", content=b"{}", headers=JSON) for _ in range(2)))
-        said = await asyncio.gather(*(client.post("/invocations", content=b"{}", headers=JSON) for _ in range(50)))
-        return {one.status_code for one in said}
+        model.seconds = 1000
+        first = await model.takes_two(client)
+        model.gate.set()
+        await asyncio.gather(*first)
+        model.seconds = 0.001
+        return {answer.status_code for answer in await asyncio.gather(*asks(client, 50))}
 
-    monkeypatch.setattr(app, "score", score)
-    settings(server, deadline_seconds=1, max_batch=1)
+    settings(server, deadline_seconds=9.5, max_batch=1)
     assert talk(server, conversation) == {200}
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -215,11 +214,9 @@ def test_a_stop_without_a_store_ends_in_time_and_says_what_is_lost(
     assert process.stdout
     assert "the prediction log waits" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    start = time.monotonic()
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "1 files of the prediction log are lost" in said.splitlines()[-1]
-    assert time.monotonic() - start < 30
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any, cast
 
 import httpx
@@ -213,8 +213,10 @@ def test_a_request_that_is_refused_is_one_span_with_its_status_and_its_time(
     limit: dict[str, float],
     refusal: int,
 ) -> None:
+    refused = threading.Event()
+
     def slowly(*arguments: Any) -> Iterator[Sequence[Call]]:
-        sleep(0.3)
+        refused.wait(10)
         yield from score(*arguments)
 
     monkeypatch.setattr(app, "score", slowly)
@@ -222,6 +224,7 @@ def test_a_request_that_is_refused_is_one_span_with_its_status_and_its_time(
     for name, value in limit.items():
         monkeypatch.setenv(name, str(value))
     assert endpoint.asked(traced, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) == [refusal]
+    refused.set()
     (whole,) = collector.spans
     assert (whole.trace_id.hex(), whole.parent_span_id.hex()) == (TRACE, PARENT)
     assert attributes(whole)["http.response.status_code"] == refusal
