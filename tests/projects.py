@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -20,15 +18,6 @@ from tests.engine.recording.values import section
 
 CHECKOUT = Path(__file__).parent.parent
 STACK = "test"
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], *, seconds: float = 60) -> None:
-    """Returns when `condition` holds; fails when `process` ends or time runs out before."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"it ended before: {process.communicate()[0]}"
-        assert time.monotonic() < end, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -143,48 +132,28 @@ class Project:
         """`pulumi up` without a preview."""
         return self.run("up", "--yes", "--skip-preview", *arguments)
 
-    def refresh(self, *arguments: str) -> Run:
-        """`pulumi refresh` without a preview."""
-        return self.run("refresh", "--yes", "--skip-preview", *arguments)
-
     def destroy(self, *arguments: str) -> Run:
         """`pulumi destroy` without a preview."""
         return self.run("destroy", "--yes", "--skip-preview", *arguments)
 
     def run(self, command: str, *arguments: str) -> Run:
         """Any operation on the stack."""
-        process = self.start(command, *arguments)
-        output, _ = process.communicate()
-        return self._finished(process.returncode, output)
-
-    def start(self, command: str, *arguments: str) -> subprocess.Popen[str]:
-        """The same, left running; its process group is its own."""
         for file in (self._events, self.recording):
             file.unlink(missing_ok=True)
-        return subprocess.Popen(
+        done = subprocess.run(
             ["pulumi", command, "--non-interactive", "--event-log", str(self._events), *arguments, *self.arguments],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
+            check=False,
         )
-
-    def kill(self, process: subprocess.Popen[str]) -> None:
-        """`kill -9` of the engine alone, and what a user does about the lock that it leaves."""
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        self.pulumi("cancel", "--yes", STACK)
+        return self._finished(done.returncode, done.stdout)
 
     def state(self) -> list[dict[str, Any]]:
         """The resources in the stack's state, secrets encrypted."""
         return json.loads(self.pulumi("stack", "export"))["deployment"].get("resources", [])
-
-    def resource(self, name: str) -> dict[str, Any]:
-        """The only one of that name that is not to be deleted."""
-        (found,) = [each for each in self.state() if each["urn"].endswith(f"::{name}") and not each.get("delete")]
-        return found
 
     def pulumi(self, *arguments: str) -> str:
         """Any other command; what it writes."""

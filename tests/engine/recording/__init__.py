@@ -1,8 +1,5 @@
 """Plugins without a cloud: they write down what the engine asks and make up what a cloud would answer.
 
-`python -m tests.engine.recording PACKAGE` serves any package. Environment:
-
-- `MLOPS_RECORDING`: a file; each request is appended as one line of JSON (see `Request`).
-- `MLOPS_RECORDING_ORDERS`: JSON, from a resource type or `type::name` to `{"fail": "message"}` or `{"seconds": 5}`,
-  obeyed by create and update outside of previews.
+`python -m tests.engine.recording PACKAGE` serves any package. The environment variable `MLOPS_RECORDING` names a file:
+each request is appended to it as one line of JSON (see `Request`).
 """

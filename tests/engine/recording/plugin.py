@@ -19,10 +19,6 @@ THREADS = 64
 SERVICE = "pulumirpc.ResourceProvider"
 
 
-class RefusalError(Exception):
-    """What the user reads when a request is not carried out: one sentence with the reason and the way out."""
-
-
 class Call(Protocol):
     """The request's own connection to the engine."""
 
@@ -78,8 +74,6 @@ def _answering(handle: Callable[[Any, Call], Any]) -> Callable[[Any, grpc.Servic
     def answer(request: object, context: grpc.ServicerContext) -> object:
         try:
             return handle(request, context)
-        except RefusalError as refusal:
-            return context.abort(grpc.StatusCode.UNKNOWN, str(refusal))
         except Exception:
             traceback.print_exc()
             raise

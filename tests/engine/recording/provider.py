@@ -3,19 +3,17 @@
 import fcntl
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 
 from tests.engine.recording import aws
 from tests.engine.recording.differences import Difference, diff_response, differences, property_path
-from tests.engine.recording.plugin import Call, RefusalError
+from tests.engine.recording.plugin import Call
 from tests.engine.recording.values import (
     UNKNOWN,
     Json,
@@ -61,11 +59,10 @@ def _readable(value: Json) -> Json:
 
 @dataclass(frozen=True)
 class RecordingProvider:
-    """`orders`: from a type or `type::name` to what a create or update of it has to do (see the package)."""
+    """Records what the engine asks about the resources of one package, and answers as if all of it were done."""
 
     package: str
     recorder: Recorder
-    orders: Mapping[str, Mapping[str, Any]]
 
     def handshake(
         self, _request: provider_pb2.ProviderHandshakeRequest, _call: Call
@@ -134,7 +131,6 @@ class RecordingProvider:
         self.recorder.write("create", request.urn, inputs, preview=preview)
         if preview:
             return provider_pb2.CreateResponse(properties=encode(inputs))
-        self._obey(request.urn)
         identity = self._id(request.urn, inputs)
         return provider_pb2.CreateResponse(id=identity, properties=encode(self._outputs(request.urn, identity, inputs)))
 
@@ -142,8 +138,6 @@ class RecordingProvider:
         """The new inputs over the old outputs."""
         inputs, preview = decode(request.news), bool(request.preview)
         self.recorder.write("update", request.urn, inputs, preview=preview)
-        if not preview:
-            self._obey(request.urn)
         return provider_pb2.UpdateResponse(properties=encode({**decode(request.olds), **inputs}))
 
     def read(self, request: provider_pb2.ReadRequest, _call: Call) -> provider_pb2.ReadResponse:
@@ -157,13 +151,6 @@ class RecordingProvider:
         """It is written down, and that is all."""
         self.recorder.write("delete", request.urn, {}, id=request.id)
         return Empty()
-
-    def _obey(self, urn: str) -> None:
-        resource_type, name = _type_of(urn), urn.rpartition("::")[2]
-        order = self.orders.get(f"{resource_type}::{name}") or self.orders.get(resource_type) or {}
-        time.sleep(float(order.get("seconds", 0)))
-        if message := order.get("fail"):
-            raise RefusalError(str(message))
 
     def _id(self, urn: str, inputs: Tree) -> str:
         if self.package == "kubernetes":
