@@ -264,12 +264,12 @@ def test_a_wrong_limit_is_told_before_anything_is_touched(
 
 @pytest.fixture
 def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
-    """What comes of a version like the champion when its files or the limits are changed."""
+    """What comes of a version like the champion, or another one, when its files or the limits are changed."""
     table = data.load(str(made.dataset), made.project).table
     folder = tmp_path / "version"
 
-    def judge(change: Callable[[Path], object] = str, **limits: object) -> Findings:
-        shutil.copytree(made.folder / str(ALIKE), folder)
+    def judge(change: Callable[[Path], object] = str, number: int = ALIKE, **limits: object) -> Findings:
+        shutil.copytree(made.folder / str(number), folder)
         change(folder)
         question = Question(
             project=made.project,
@@ -299,8 +299,8 @@ def test_all_limits_that_are_not_kept_are_told_at_once(judged: Callable[..., Fin
             r"roc_auc is 0\.8\d\d on 500 unseen rows, and must be at least 0\.99",
             r"roc_auc is 0\.\d+ where contract is \S+ \(\d+ rows\), and must be at least 0\.9",
         ),
-        told,
-        strict=False,
+        told[:4],
+        strict=True,
     ):
         assert re.fullmatch(said, sentence)
 
@@ -340,10 +340,35 @@ def test_packages_may_differ_when_that_is_allowed(judged: Callable[..., Findings
     assert any("made with 0.24.1" in check.said for check in found.checks if check.outcome == "passed")
 
 
-def test_a_slice_with_few_rows_is_shown_and_not_judged(judged: Callable[..., Findings]) -> None:
-    found = judged(slice_rows=400, slice_least={"roc_auc": 1})
+@pytest.mark.parametrize("few", ["slice_rows", "slice_label_rows"])
+def test_a_slice_with_few_rows_or_few_of_a_label_is_shown_and_not_judged(
+    judged: Callable[..., Findings], few: str
+) -> None:
+    found = judged(**{few: 400}, slice_least={"roc_auc": 1})
     assert [one.judged for one in found.slices] == [False, False, False]
     assert refusals(found) == ""
+
+
+LENIENT: dict[str, Any] = {"certain_loss": 1, "any_loss": 1, "slice_loss": 1, "least": {}, "slice_least": {}}
+
+
+@pytest.mark.parametrize(
+    ("strict", "said"),
+    [
+        ({}, ""),
+        (
+            {"any_loss": 0.03},
+            r"roc_auc -0\.\d+ \(.*\) against version 1 on the same 500 rows: worse by more than 0\.03",
+        ),
+        ({"certain_loss": 0.005}, r"roc_auc -0\.\d+ \(.*\) against .* 500 rows: certainly worse by more than 0\.005"),
+        ({"slice_loss": 0.05}, r"(.*where contract is [^;]*: certainly worse by more than 0\.05(; )?)+"),
+    ],
+    ids=["none", "any loss", "a certain loss", "a certain loss in a slice"],
+)
+def test_each_limit_of_a_loss_refuses_a_worse_version_by_itself(
+    judged: Callable[..., Findings], strict: dict[str, float], said: str
+) -> None:
+    assert re.fullmatch(said, refusals(judged(number=WORSE, **(LENIENT | strict))))
 
 
 def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is_noted(made: Made) -> None:
