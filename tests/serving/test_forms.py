@@ -63,6 +63,15 @@ def test_what_mlflow_would_cast_or_refuse_is_left_to_it(forms: Forms, body: Any)
     assert forms.rows(json.dumps(body).encode()) is None
 
 
+@pytest.mark.parametrize(("kind", "least", "most"), [("integer", -(2**31), 2**31 - 1), ("long", -(2**53), 2**53)])
+def test_a_whole_number_that_its_column_cannot_hold_exactly_is_left_to_mlflow(kind: Any, least: int, most: int) -> None:
+    forms = forms_of(Signature(columns=[Column(name="n", kind=kind)]), rows_alone=True)
+    assert forms
+    values = (least - 1, least, most, most + 1)
+    read = [forms.rows(json.dumps({"inputs": [{"n": value}]}).encode()) for value in values]
+    assert read == [None, [(least,)], [(most,)], None]
+
+
 def test_an_order_of_columns_that_is_not_remembered_is_read_all_the_same(
     forms: Forms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
