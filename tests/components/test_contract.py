@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from components import names
 from components.autoscaling import IN_FLIGHT
 from components.training_job import BAD_INPUT
+from infra import validation_settings
 from runs import state, tracking
 from serving.metrics import Metrics
 from serving.settings import FetchSettings, ServerSettings, ShipSettings
@@ -203,6 +205,22 @@ def test_every_limit_of_a_validation_can_be_written_in_a_stack_file(monkeypatch:
     read = limits.from_environment()
     assert read.validation == limits.Limits.model_validate(EVERY_LIMIT)
     assert read.validation_deadline_seconds == 180
+
+
+NUMBERS = [name for name, value in EVERY_LIMIT.items() if isinstance(value, int | float)]
+
+
+def is_taken(kind: type[BaseModel], name: str, value: float) -> bool:
+    try:
+        return bool(kind.model_validate({name: value}))
+    except ValidationError:
+        return False
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_preview_takes_the_limits_that_a_validation_takes_and_no_other(name: str) -> None:
+    for value in (-1, 0, 0.001, 0.5, 1, 1.001, 2, 99, 100, 10_000, 10_001):
+        assert is_taken(validation_settings.Limits, name, value) is is_taken(limits.Limits, name, value), value
 
 
 def test_validation_is_told_in_words_that_it_knows() -> None:

@@ -20,7 +20,7 @@ from serving.forms import Row
 from serving.known import known
 from serving.mlflow_protocol import MLFLOW, load
 from serving.scoring import Call, score, score_slowly
-from tests.serving.pipelines import compose, encoders, lines, pipelines, trees, xgboost
+from tests.serving.pipelines import compose, encoders, impute, lightgbm, lines, pipelines, trees, xgboost
 from tests.serving.zoo import Flavor
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -115,6 +115,61 @@ def test_a_method_that_was_set_on_the_object_is_not_passed_by() -> None:
     assert known(tree) == "DecisionTreeRegressor"
     tree.predict = print
     assert known(tree) == ""
+
+
+def of_ones_own(*_: object) -> None:
+    """A function in the place of a setting."""
+
+
+NUMBERS: Any = [("n", "passthrough", ["a"])]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        encoders.StandardScaler(with_mean=False),
+        encoders.OneHotEncoder(handle_unknown="ignore"),
+        encoders.OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+        encoders.FunctionTransformer(),
+        impute.SimpleImputer(strategy="median"),
+        compose.ColumnTransformer(NUMBERS, remainder="passthrough"),
+        trees.DecisionTreeClassifier(max_depth=3),
+        xgboost.XGBClassifier(booster="dart", feature_types=["float", "int"]),
+        lightgbm.LGBMRegressor(objective="poisson"),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_an_estimator_whose_arguments_change_nothing_is_taken_apart(estimator: object) -> None:
+    assert known(estimator) == type(estimator).__name__
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        encoders.MinMaxScaler(),
+        encoders.StandardScaler().set_output(transform="pandas"),
+        encoders.OneHotEncoder(drop="first"),
+        encoders.OneHotEncoder(dtype=np.float32),
+        encoders.OneHotEncoder(min_frequency=3),
+        encoders.OneHotEncoder(handle_unknown="infrequent_if_exist"),
+        encoders.OrdinalEncoder(dtype=np.int64),
+        encoders.OrdinalEncoder(max_categories=2),
+        encoders.FunctionTransformer(np.abs),
+        encoders.FunctionTransformer(validate=True),
+        impute.SimpleImputer(missing_values=0),
+        impute.SimpleImputer(missing_values=None),
+        impute.SimpleImputer(strategy=of_ones_own),
+        impute.SimpleImputer(add_indicator=True),
+        compose.ColumnTransformer(NUMBERS, transformer_weights={"n": 2}),
+        xgboost.XGBClassifier(booster="gblinear"),
+        xgboost.XGBClassifier(missing=0.0),
+        xgboost.XGBClassifier(feature_types=["c"]),
+        lightgbm.LGBMRegressor(objective=of_ones_own),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_an_estimator_with_an_argument_that_changes_an_answer_is_left_to_its_own_predict(estimator: object) -> None:
+    assert known(estimator) == ""
 
 
 def test_an_argument_that_nobody_has_looked_at_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from training.comparison import compare
 from training.metrics import Predictions
@@ -37,11 +38,24 @@ def test_the_interval_of_a_difference_is_a_paired_one() -> None:
     assert difference.high - difference.low < (own.high - own.low) / 3
 
 
+def test_the_interval_of_a_metric_is_the_textbook_one_at_both_ends() -> None:
+    found = compare(WORSE, None, samples=4000, seed=7).own["accuracy"]
+    deviation = (found.value * (1 - found.value) / ROWS) ** 0.5
+    for end in (found.value - found.low, found.high - found.value):
+        assert end == pytest.approx(1.96 * deviation, abs=0.1 * deviation)
+
+
+def test_the_rarer_label_is_the_other_one_where_most_rows_have_the_label_of_interest() -> None:
+    most = TRUTH.copy()
+    most[np.flatnonzero(~TRUTH)[:20]] = True
+    assert compare(WORSE.only(most), None, samples=100, seed=7).rarer == 20
+
+
 def test_samples_without_one_of_the_labels_are_left_out() -> None:
     few = np.zeros(ROWS, dtype=bool)
     few[:20] = True
     scores = compare(WORSE.only(few), None, samples=200, seed=7)
     assert scores.rows == 20
-    assert scores.rarer == min(TRUTH[:20].sum(), 20 - TRUTH[:20].sum())
+    assert scores.rarer == TRUTH[:20].sum() < 10
     assert scores.own["roc_auc"].low <= scores.own["roc_auc"].value <= scores.own["roc_auc"].high
     assert scores.difference == {}

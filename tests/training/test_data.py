@@ -104,6 +104,8 @@ def test_the_column_that_rows_are_divided_by_is_read_and_is_no_feature(tmp_path:
     assert load(content, tmp_path, declared).table["seen"].dt.day.tolist() == [2, 3]
     with pytest.raises(DataError, match=r"seen holds 'soon' where a time \(ISO 8601\) must stand, in row 2 of 2"):
         load(content.replace("2026-01-03T10:00:00", "soon"), tmp_path, declared)
+    with pytest.raises(DataError, match="the column seen holds nothing in 1 rows, as in row 2"):
+        load(content.replace("2026-01-03T10:00:00", ""), tmp_path, declared)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:

@@ -29,3 +29,9 @@ def test_a_package_that_differs_is_found_and_how_far_off_it_is(line: str, step: 
 def test_what_is_as_it_was_is_no_difference() -> None:
     lines = [f"pandas=={PANDAS}", "numpy", "# a comment", "", "pandas==0.1; python_version < '3'"]
     assert skew.differences(lines) == []
+
+
+def test_a_difference_is_told_with_what_is_here_and_what_was_there() -> None:
+    missing, other = skew.differences(["nowhere==1.0", f"pandas=={MAJOR + 1}.0.0"])
+    assert str(missing) == "nowhere is missing (made with 1.0)"
+    assert str(other) == f"pandas {PANDAS} (made with {MAJOR + 1}.0.0)"
