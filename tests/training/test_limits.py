@@ -39,3 +39,7 @@ def test_a_wrong_limit_is_told_with_those_that_there_are(
     assert said in sentence
     assert "any_loss, slice_least" in sentence
     assert "\n" not in sentence
+
+
+def test_the_defaults_keep_the_bounds_that_a_user_must_keep() -> None:
+    assert limits.Limits.model_validate(limits.Limits().model_dump()) == limits.Limits()
