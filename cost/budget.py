@@ -1,6 +1,7 @@
 """The check of `mlops:budget`, for a preview to fail on."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,12 +14,15 @@ LARGEST = 3
 """Lines that an exceeded budget names."""
 
 
+Dollars = Annotated[float, Field(gt=0)]
+
+
 class Budget(Model):
     """Limits in US dollars; None: no limit."""
 
-    month_usd: float | None = Field(None, gt=0)
+    month_usd: Dollars | None = None
     """Most that a month may cost with every node pool at its maximum, usage aside."""
-    run_usd: float | None = Field(None, gt=0)
+    run_usd: Dollars | None = None
     """Most that one run of a training or a validation may cost until its deadline."""
 
 

@@ -39,7 +39,7 @@ examples:
   python -m cost --plan plan.json --prices-of us-east-1
                                                    with another region's prices
   python -m cost --update-prices --region eu-west-1
-                                                   write cost/tables/eu-west-1.json
+                                                   write that region's prices
 
 exit codes: 0 estimated, 1 a budget is exceeded, 2 an argument or file is wrong
 """

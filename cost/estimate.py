@@ -12,7 +12,8 @@ from cost.plan import Plan
 from cost.pods import Pod, Service, Work, agents, largest, services, work
 from cost.pools import AUTO, MANAGED, Pool, pools
 from cost.prices import HOURS, OLD_DAYS, Model, NotPricedError, Prices
-from cost.resources import Line, Unpriced, Usage, priced
+from cost.resources import Line, Usage, priced
+from cost.unpriced import Unpriced
 
 
 class Run(Model):
@@ -126,17 +127,11 @@ class _Machines:
 
     def __init__(self, plan: Plan, prices: Prices) -> None:
         self.prices = prices
-        self.pools = list(pools(plan, prices))
         self.not_estimated: list[Unpriced] = []
-        self._services = services(plan)
-        found = list(work(plan))
-        self._work = [each for each in found if isinstance(each, Work)]
-        self._agents = agents(plan)
-        self.not_estimated += [
-            Unpriced(type="kubernetes:batch/v1:Job", name="", why=str(each))
-            for each in found
-            if isinstance(each, NotPricedError)
-        ]
+        self.pools = pools(plan, prices, self.not_estimated)
+        self._services = services(plan, self.not_estimated)
+        self._work = work(plan, self.not_estimated)
+        self._agents = agents(plan, self.not_estimated)
 
     def lines(self) -> Iterator[Line]:
         """One line for each pool. Resident pods cost nothing more where a managed group's nodes run anyway."""

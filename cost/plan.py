@@ -114,7 +114,7 @@ def _validated(model: type[Document], document: object) -> Document:
 def _complete(preview: _Preview) -> None:
     left_out = preview.summary.get("same", 0) - sum(step.op == "same" for step in preview.steps)
     if left_out > 0:
-        raise PlanError(f"the preview leaves out {left_out} resources that do not change; {MAKE_ONE}")
+        raise PlanError(f"the preview leaves out what does not change ({left_out}); {MAKE_ONE}")
 
 
 def _states(preview: _Preview, side: Side) -> Iterator[tuple[str, _State]]:

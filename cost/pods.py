@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cost.plan import Plan, Resource
 from cost.prices import NotPricedError
+from cost.unpriced import Unpriced, read_each
 
 GPU = "nvidia.com/gpu"
 COMPONENT = "app.kubernetes.io/component"
@@ -38,7 +39,6 @@ class Work:
     """A Job, or a CronJob that Jobs are made from."""
 
     name: str
-    component: str
     pod: Pod
     parallel: int
     """Pods that run at the same time."""
@@ -61,53 +61,55 @@ METRICS_SERVER = Pod(name="metrics-server", cpus=0.1, memory_gib=0.2, gpus=0, se
 """One pod of EKS's add-on of that name, which runs two of them on nodes of the pools."""
 
 
-def services(plan: Plan) -> list[Service]:
-    """Every Deployment and StatefulSet with its fewest and most replicas, and the add-ons that run as one."""
-    scaled = {each.name: each.inputs["spec"] for each in plan.of("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")}
-    found: list[Service] = []
-    for deployment in plan.of("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet"):
-        spec, scaler = deployment.inputs["spec"], scaled.get(deployment.name)
-        fixed = spec.get("replicas", 1)
-        found.append(
-            Service(
-                name=deployment.name,
-                endpoint=_labels(deployment).get(KIND) == ENDPOINT,
-                pod=pod(deployment.name, spec["template"]["spec"]),
-                least=int(scaler.get("minReplicas", 1) if scaler else fixed),
-                most=int(scaler["maxReplicas"] if scaler else fixed),
-            )
-        )
-    addons = {addon.inputs.get("addonName") for addon in plan.of("aws:eks/addon:Addon")}
-    if METRICS_SERVER.name in addons:
+def services(plan: Plan, unpriced: list[Unpriced]) -> list[Service]:
+    """Every Deployment and StatefulSet with its fewest and most replicas, and the add-on that runs as one."""
+    scalers = {each.name: each.inputs for each in plan.of("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")}
+    kinds = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
+    found = read_each(plan.of(*kinds), lambda each: _service(each, scalers.get(each.name)), unpriced)
+    if any(addon.inputs.get("addonName") == METRICS_SERVER.name for addon in plan.of("aws:eks/addon:Addon")):
         found.append(Service(name=METRICS_SERVER.name, endpoint=False, pod=METRICS_SERVER, least=2, most=2))
     return found
 
 
-def agents(plan: Plan) -> list[Pod]:
+def _service(resource: Resource, scaler: Mapping[str, Any] | None) -> Service:
+    spec = resource.inputs["spec"]
+    fixed = spec.get("replicas", 1)
+    return Service(
+        name=resource.name,
+        endpoint=_labels(resource).get(KIND) == ENDPOINT,
+        pod=pod(resource.name, spec["template"]["spec"]),
+        least=int(scaler["spec"].get("minReplicas", 1) if scaler else fixed),
+        most=int(scaler["spec"]["maxReplicas"] if scaler else fixed),
+    )
+
+
+def agents(plan: Plan, unpriced: list[Unpriced]) -> list[Pod]:
     """The pod that each DaemonSet runs on every node."""
-    return [pod(each.name, each.inputs["spec"]["template"]["spec"]) for each in plan.of("kubernetes:apps/v1:DaemonSet")]
+    sets = plan.of("kubernetes:apps/v1:DaemonSet")
+    return read_each(sets, lambda each: pod(each.name, each.inputs["spec"]["template"]["spec"]), unpriced)
 
 
-def work(plan: Plan) -> Iterator[Work | NotPricedError]:
-    """Every run of a training or a validation that the plan declares, once; or the reason why one cannot be priced."""
-    seen: set[str] = set()
-    for resource in plan.of("kubernetes:batch/v1:CronJob", "kubernetes:batch/v1:Job"):
-        component = _labels(resource).get(COMPONENT, "")
-        if component not in {"training", "validation"} or resource.name in seen:
-            continue
-        seen.add(resource.name)
-        spec = resource.inputs["spec"]
-        job = spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec
-        if "activeDeadlineSeconds" not in job:
-            yield NotPricedError(f"{resource.name} has no deadline, so a run of it has no highest price")
-            continue
-        yield Work(
-            name=resource.name,
-            component=component,
-            pod=pod(resource.name, job["template"]["spec"]),
-            parallel=int(job.get("parallelism", 1)),
-            hours=float(job["activeDeadlineSeconds"]) / 3600,
-        )
+def work(plan: Plan, unpriced: list[Unpriced]) -> list[Work]:
+    """Every training and validation that the plan declares; the first run of a CronJob is the same work."""
+    declared = {
+        resource.name: resource
+        for resource in plan.of("kubernetes:batch/v1:CronJob", "kubernetes:batch/v1:Job")
+        if _labels(resource).get(COMPONENT) in {"training", "validation"}
+    }
+    return read_each(declared.values(), _work, unpriced)
+
+
+def _work(resource: Resource) -> Work:
+    spec = resource.inputs["spec"]
+    job = spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec
+    if "activeDeadlineSeconds" not in job:
+        raise NotPricedError("it has no deadline, so a run of it has no highest price")
+    return Work(
+        name=resource.name,
+        pod=pod(resource.name, job["template"]["spec"]),
+        parallel=int(job.get("parallelism", 1)),
+        hours=float(job["activeDeadlineSeconds"]) / 3600,
+    )
 
 
 def pod(name: str, spec: Mapping[str, Any]) -> Pod:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cost.plan import Plan, Resource
 from cost.pods import GPU, Pod, cpus, gib
 from cost.prices import HOURS, NodeType, NotPricedError, Prices
+from cost.unpriced import Unpriced, read_each
 
 AUTO = "kubernetes:karpenter.sh/v1:NodePool"
 AUTO_CLASS = "kubernetes:eks.amazonaws.com/v1:NodeClass"
@@ -123,17 +124,15 @@ class Pool:
         return f"no instance type of node pool {self.name} with a price in {prices.region} holds a pod of {asked}"
 
 
-def pools(plan: Plan, prices: Prices) -> Iterator[Pool]:
+def pools(plan: Plan, prices: Prices, unpriced: list[Unpriced]) -> list[Pool]:
     """Every node pool of the plan."""
-    disks = {each.name: each.inputs["spec"]["ephemeralStorage"]["size"] for each in plan.of(AUTO_CLASS)}
-    for resource in plan.of(AUTO):
-        yield _auto(resource, disks, prices)
+    classes = {each.name: each for each in plan.of(AUTO_CLASS)}
     templates = {each.name: each for each in plan.of(TEMPLATE)}
-    for resource in plan.of(MANAGED):
-        yield _managed(resource, templates, prices)
+    auto = read_each(plan.of(AUTO), lambda each: _auto(each, classes, prices), unpriced)
+    return [*auto, *read_each(plan.of(MANAGED), lambda each: _managed(each, templates, prices), unpriced)]
 
 
-def _auto(resource: Resource, disks: Mapping[str, str], prices: Prices) -> Pool:
+def _auto(resource: Resource, classes: Mapping[str, Resource], prices: Prices) -> Pool:
     spec = resource.inputs["spec"]
     template = spec["template"]["spec"]
     wanted = {each["key"]: each["values"] for each in template["requirements"]}
@@ -150,7 +149,7 @@ def _auto(resource: Resource, disks: Mapping[str, str], prices: Prices) -> Pool:
         capacity=wanted["karpenter.sh/capacity-type"],
         unit="GPUs" if gpus else "vCPUs",
         limit=float(limits[GPU]) if gpus else cpus(limits["cpu"]),
-        disk_gib=gib(disks[template["nodeClassRef"]["name"]]),
+        disk_gib=gib(classes[template["nodeClassRef"]["name"]].inputs["spec"]["ephemeralStorage"]["size"]),
     )
 
 

@@ -10,6 +10,7 @@ from typing import cast
 from cost.plan import Plan, Resource
 from cost.pools import AUTO, AUTO_CLASS, MANAGED
 from cost.prices import HOURS, Model, NotPricedError, Prices, Unit
+from cost.unpriced import Unpriced, read_each
 
 
 class Line(Model):
@@ -31,14 +32,6 @@ class Usage(Model):
     """What is counted, such as `GB through it`."""
     usd: float | None
     """Price of one unit; None: the price table lacks it."""
-
-
-class Unpriced(Model):
-    """A resource that may cost money and has no estimate."""
-
-    type: str
-    name: str
-    why: str
 
 
 @dataclass
@@ -118,15 +111,11 @@ def priced(plan: Plan, prices: Prices) -> Found:
 
 
 def _add(found: Found, resource: Resource, plan: Plan, prices: Prices, pricer: Pricer) -> None:
-    try:
-        costs = list(pricer(resource, plan, prices))
-    except NotPricedError as why:
-        found.not_estimated.append(Unpriced(type=resource.type, name=resource.name, why=str(why)))
-        return
-    found.lines += [cost for cost in costs if isinstance(cost, Line)]
-    found.usage += [cost for cost in costs if isinstance(cost, Usage)]
-    if not costs:
-        found.free.append(resource.type)
+    for costs in read_each([resource], lambda each: list(pricer(each, plan, prices)), found.not_estimated):
+        found.lines += [cost for cost in costs if isinstance(cost, Line)]
+        found.usage += [cost for cost in costs if isinstance(cost, Usage)]
+        if not costs:
+            found.free.append(resource.type)
 
 
 def _key(resource: Resource) -> str:

@@ -61,7 +61,7 @@ def _listed(service: str, usage: str, filters: Mapping[str, str] | None = None, 
 _BALANCER = "Load Balancer-Application"
 _POSTGRES = {"databaseEngine": "PostgreSQL", "productFamily": "Database Storage", "volumeType": "General Purpose-GP3"}
 UNITS: Mapping[Unit, Listed] = {
-    "between_zones_gb": _listed("AmazonEC2", "DataTransfer-Regional-Bytes", {"productFamily": "Data Transfer"}),
+    "between_zones_gb": _listed("AWSDataTransfer", "DataTransfer-Regional-Bytes", {"transferType": "IntraRegion"}),
     "database_backup_gb_month": _listed("AmazonRDS", "RDS:ChargedBackupUsage", {"databaseEngine": "PostgreSQL"}),
     "database_storage_gb_month": _listed(
         "AmazonRDS", "RDS:GP3-Storage", {**_POSTGRES, "deploymentOption": "Single-AZ"}

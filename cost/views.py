@@ -49,7 +49,7 @@ def markdown(estimate: Estimate) -> str:
     if estimate.reason:
         return f"**{NOTHING}**: {_escaped(estimate.reason)}\n"
     tables = [_markdown_table(header, rows) for header, rows in _tables(estimate)]
-    return "\n".join([*tables, *_markdown_remarks(estimate)])
+    return "\n".join([*tables, *_markdown_remarks(estimate), ""])
 
 
 def markdown_delta(delta: Delta) -> str:
@@ -57,7 +57,7 @@ def markdown_delta(delta: Delta) -> str:
     if delta.reason:
         return f"**{NOTHING}**: {_escaped(delta.reason)}\n"
     tables = [_markdown_table(header, rows) for header, rows in _changed(delta)]
-    return "\n".join([f"**{_escaped(summary(delta))}**\n", *tables, *_markdown_remarks(delta.new)])
+    return "\n".join([f"**{_escaped(summary(delta))}**\n", *tables, *_markdown_remarks(delta.new), ""])
 
 
 def summary(delta: Delta) -> str:
@@ -120,20 +120,23 @@ def _usage(usage: Sequence[Usage]) -> Iterator[Row]:
 
 def _changed(delta: Delta) -> Iterator[tuple[Header, list[Row]]]:
     if delta.changes:
-        yield MONTH, [(_title(each), "", signed(each.floor_usd), signed(each.ceiling_usd)) for each in delta.changes]
+        yield (
+            MONTH,
+            [(each.kind, _own(each), signed(each.floor_usd), signed(each.ceiling_usd)) for each in delta.changes],
+        )
     if delta.runs:
         runs = [(each.name, "", usd(each.old_ceiling_usd), usd(each.new_ceiling_usd)) for each in delta.runs]
         yield ("a run, until its deadline", "before", "after"), runs
 
 
-def _title(each: Amounts) -> str:
-    """The kind with the name, unless the kind ends with it, as `node pool gpu` does."""
-    return each.kind if each.kind.endswith(f" {each.name}") else f"{each.kind} {each.name}"
+def _own(each: Amounts) -> str:
+    """The name, unless the kind ends with it, as `node pool gpu` does."""
+    return "" if each.kind.endswith(each.name) else each.name
 
 
 def _remarks(estimate: Estimate) -> Iterator[str]:
     for each in estimate.not_estimated:
-        yield f"not estimated: {each.name or each.type} ({each.type.rpartition(':')[2]}), because {each.why}"
+        yield f"not estimated: {each.name} ({each.type.rpartition(':')[2]}), because {each.why}"
     yield from (f"note: {warning}" for warning in estimate.warnings)
     yield f"Prices of {estimate.prices_of} on demand, {estimate.prices_date}; a month has 730 hours."
 
