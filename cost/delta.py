@@ -1,8 +1,8 @@
-"""What an update changes of a stack's price."""
+"""Difference between two estimates of a stack."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import computed_field
 
@@ -14,7 +14,7 @@ LEAST_USD = 0.005
 
 
 class Amounts(Model):
-    """One amount before and after the update; zero where the thing does not exist."""
+    """An amount before and after the update; zero where the thing does not exist."""
 
     kind: str
     name: str
@@ -59,16 +59,27 @@ class Delta(Model):
 
 
 def compare(old: Estimate | None, new: Estimate) -> Delta:
-    """What changes from `old` to `new`; None is a stack that does not exist yet."""
+    """The difference from `old` to `new`; None is a stack that does not exist yet."""
     before = old or new.model_copy(update={"lines": (), "runs": (), "endpoints": (), "usage": (), "not_estimated": ()})
     if reason := before.reason or new.reason:
         return Delta(old=before, new=new, changes=(), runs=(), reason=reason)
-    months = [{(line.kind, line.name): (line.floor_usd, line.ceiling_usd) for line in e.lines} for e in (before, new)]
-    runs = [{("run", run.name): (run.usd, run.usd) for run in each.runs} for each in (before, new)]
+    months = (
+        _summed((line.kind, line.name, line.floor_usd, line.ceiling_usd) for line in e.lines) for e in (before, new)
+    )
+    runs = (_summed(("run", run.name, run.usd, run.usd) for run in each.runs) for each in (before, new))
     return Delta(old=before, new=new, changes=_changes(*months), runs=_changes(*runs), reason=None)
 
 
 Named = Mapping[tuple[str, str], tuple[float, float]]
+
+
+def _summed(amounts: Iterable[tuple[str, str, float, float]]) -> Named:
+    """Floor and ceiling by kind and name; resources of one kind and name under different parents are added up."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for kind, name, floor, ceiling in amounts:
+        before = found.get((kind, name), (0.0, 0.0))
+        found[kind, name] = (before[0] + floor, before[1] + ceiling)
+    return found
 
 
 def _changes(old: Named, new: Named) -> list[Amounts]:

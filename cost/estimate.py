@@ -1,4 +1,4 @@
-"""What a plan costs: without load, at most, for a training run, for an endpoint, and what depends on usage."""
+"""Estimate of a plan's price: without load, at most, for a training run, for an endpoint, and prices of usage."""
 
 from __future__ import annotations
 
@@ -73,17 +73,9 @@ class Estimate(Model):
 
 
 def estimate(plan: Plan, prices: Prices | None, *, today: date) -> Estimate:
-    """The price of everything in the plan. Without prices it says why, and no amount is zero."""
-    if plan.region is None:
-        return _nothing(
-            plan, "the plan has no AWS provider: the cluster and its stores are yours, and have no price here"
-        )
-    if prices is None:
-        return _nothing(
-            plan,
-            f"{plan.region} has no price table; write one with "
-            f"`python -m cost --update-prices --region {plan.region}`, which needs credentials of any AWS account",
-        )
+    """Price the plan. Without a price table, every sum is None and `reason` says why."""
+    if prices is None or not plan.on_aws:
+        return Estimate(region=plan.region, prices_of=None, prices_date=None, reason=_obstacle(plan))
     found = priced(plan, prices)
     machines = _Machines(plan, prices)
     ways_in = {line.name: line.ceiling_usd for line in found.lines if line.kind == "load balancer"}
@@ -104,12 +96,19 @@ def estimate(plan: Plan, prices: Prices | None, *, today: date) -> Estimate:
     )
 
 
-def _nothing(plan: Plan, reason: str) -> Estimate:
-    return Estimate(region=plan.region, prices_of=None, prices_date=None, reason=reason)
+def _obstacle(plan: Plan) -> str:
+    if not plan.on_aws:
+        return "the plan has no resource of AWS: the cluster and its stores are yours, and have no price here"
+    if plan.region is None:
+        return "the plan does not name its AWS region; set aws:region in the stack file"
+    return (
+        f"{plan.region} has no price table; write one with `python -m cost --update-prices --region {plan.region}`, "
+        "which needs credentials of an AWS account"
+    )
 
 
 def _warnings(plan: Plan, prices: Prices, pools: Iterable[Pool], today: date) -> Iterator[str]:
-    if plan.region != prices.region:
+    if plan.region and plan.region != prices.region:
         yield f"the stack is in {plan.region}, and these are prices of {prices.region}"
     if (age := (today - prices.date).days) > OLD_DAYS:
         yield (
@@ -126,7 +125,6 @@ class _Machines:
     """Nodes of the plan, and what runs on them."""
 
     def __init__(self, plan: Plan, prices: Prices) -> None:
-        self.prices = prices
         self.not_estimated: list[Unpriced] = []
         self.pools = pools(plan, prices, self.not_estimated)
         self._services = services(plan, self.not_estimated)
@@ -134,7 +132,7 @@ class _Machines:
         self._agents = agents(plan, self.not_estimated)
 
     def lines(self) -> Iterator[Line]:
-        """One line for each pool. Resident pods cost nothing more where a managed group's nodes run anyway."""
+        """The price of each pool: without load, the nodes that the resident pods need; at most, the full pool."""
         resident = {pool.name: list[Pod]() for pool in self.pools}
         for service in self._services:
             try:
@@ -148,7 +146,7 @@ class _Machines:
                 self._skip(AUTO if pool.auto else MANAGED, pool.name, why)
 
     def runs(self) -> Iterator[Run]:
-        """One for each training job and each validation, on the dearest pool that takes it."""
+        """The price of each training and each validation on the most expensive pool that accepts it."""
         for job in self._work:
             try:
                 yield self._run(job)
@@ -156,7 +154,7 @@ class _Machines:
                 self._skip("kubernetes:batch/v1:CronJob", job.name, why)
 
     def endpoints(self, load_balancers: dict[str, float]) -> Iterator[Endpoint]:
-        """One for each model endpoint."""
+        """The price of each model endpoint's own part."""
         for service in self._services:
             if not service.endpoint:
                 continue
@@ -166,14 +164,15 @@ class _Machines:
                 self._skip("kubernetes:apps/v1:Deployment", service.name, why)
 
     def _line(self, pool: Pool, resident: Sequence[Pod]) -> Line:
-        everything = [each.pod for each in chain(self._services, self._work) if pool.takes(each.pod)]
-        top, most = pool.full(largest(everything), self.prices)
+        pods = [each.pod for each in chain(self._services, self._work)]
+        top, most = pool.filled(largest([pod for pod in pods if pool.accepts(pod) and pool.has_room_for(pod)]))
         ceiling = top.usd_hour * most * HOURS
         if not pool.auto:
-            first = pool.node(pool.choices[0][0], self.prices, spot="spot" in pool.capacity)
-            floor, note = first.usd_hour * most * HOURS, f"{most} {top.label}, all the time"
+            ((name, kind),) = pool.choices[0].items()
+            floor = pool.node(name, kind, spot=pool.spot_only).usd_hour * most * HOURS
+            note = f"{most} {top.label}, all the time"
         elif resident:
-            least, count = pool.packed(resident, self._agents, self.prices)
+            least, count = pool.packed(resident, self._agents)
             floor = least.usd_hour * count * HOURS
             note = f"{count} {least.label} to {most} {top.label}"
         else:
@@ -184,16 +183,14 @@ class _Machines:
         self.not_estimated.append(Unpriced(type=type_, name=name, why=str(why)))
 
     def _home(self, service: Service) -> Pool:
-        """Managed nodes run anyway, so they come first; else the pool on which the pods are cheapest."""
-        return min(
-            self._pools_of(service.pod),
-            key=lambda pool: (pool.auto, pool.share(service.pod, self.prices, spot="spot" in pool.capacity)),
-        )
+        """A managed group, whose nodes run anyway; else the pool on which the pods are cheapest."""
+        pod = service.pod
+        return min(self._pools_of(pod), key=lambda pool: (pool.auto, pool.share(pod, spot=pool.spot_first)))
 
     def _run(self, job: Work) -> Run:
-        ways = [(pool, pool.dearest(job.pod, self.prices)) for pool in self._pools_of(job.pod)]
-        pool, node = max(ways, key=lambda way: way[1].usd_hour)
-        on_spot = pool.node(node.type_name, self.prices, spot=True).usd_hour
+        nodes = [(pool, pool.dearest(job.pod)) for pool in self._pools_of(job.pod)]
+        pool, node = max(nodes, key=lambda each: each[1].usd_hour)
+        on_spot = pool.node(node.type_name, node.type, spot=True).usd_hour
         amount = job.parallel * job.hours
         return Run(
             name=job.name,
@@ -201,13 +198,13 @@ class _Machines:
             hours=job.hours,
             nodes=job.parallel,
             node=node.label,
-            spot_usd=on_spot * amount if "spot" in pool.capacity and not node.spot else None,
+            spot_usd=on_spot * amount if pool.spot_first and not node.spot else None,
         )
 
     def _endpoint(self, service: Service, load_balancer: float) -> Endpoint:
         possible = self._pools_of(service.pod)
-        least = min(pool.share(service.pod, self.prices, spot="spot" in pool.capacity) for pool in possible)
-        most = max(pool.share(service.pod, self.prices, spot="on-demand" not in pool.capacity) for pool in possible)
+        least = min(pool.share(service.pod, spot=pool.spot_first) for pool in possible)
+        most = max(pool.share(service.pod, spot=pool.spot_only) for pool in possible)
         return Endpoint(
             name=service.name,
             floor_usd=service.least * least * HOURS + load_balancer,
@@ -216,6 +213,9 @@ class _Machines:
         )
 
     def _pools_of(self, pod: Pod) -> list[Pool]:
-        if found := [pool for pool in self.pools if pool.takes(pod)]:
+        """The pools that the pod may run on. NotPricedError if there is none."""
+        if found := [pool for pool in self.pools if pool.accepts(pod) and pool.has_room_for(pod)]:
             return found
-        raise NotPricedError(f"no node pool of the plan takes pod {pod.name}")
+        asked = f"{pod.cpus:g} CPUs, {pod.memory_gib:g} GiB and {pod.gpus} GPUs"
+        where = f"in {pod.selector}" if pod.selector else "without a taint"
+        raise NotPricedError(f"no node pool {where} has an instance type with a price for {asked}")

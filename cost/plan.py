@@ -23,7 +23,7 @@ class PlanError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One resource with the inputs that its program gives it; a value not known before the update is a UUID text."""
+    """A resource with the inputs that its program gives it; a value not known before the update is a UUID as text."""
 
     type: str
     name: str
@@ -35,8 +35,13 @@ class Plan:
     """All resources of a stack on one side of an update."""
 
     region: str | None
-    """AWS region of the stack; None without an AWS provider."""
+    """AWS region of the stack; None where the plan does not name one."""
     resources: Sequence[Resource]
+
+    @property
+    def on_aws(self) -> bool:
+        """The plan names an AWS region or has a resource of AWS."""
+        return self.region is not None or any(resource.type.startswith("aws:") for resource in self.resources)
 
     def of(self, *types: str) -> list[Resource]:
         """The resources of these types."""

@@ -22,7 +22,7 @@ UNITS_IN_GIB = {"Ki": 2**-20, "Mi": 2**-10, "Gi": 1.0, "Ti": 2.0**10, "": 2.0**-
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """What one pod requests, and where it may run."""
+    """The requests of a pod, and the nodes that it may run on."""
 
     name: str
     cpus: float
@@ -36,7 +36,7 @@ class Pod:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A Job, or a CronJob that Jobs are made from."""
+    """A training or a validation: a Job, or a CronJob that Jobs are made from."""
 
     name: str
     pod: Pod
@@ -58,7 +58,7 @@ class Service:
 
 
 METRICS_SERVER = Pod(name="metrics-server", cpus=0.1, memory_gib=0.2, gpus=0, selector={})
-"""One pod of EKS's add-on of that name, which runs two of them on nodes of the pools."""
+"""A pod of the EKS add-on of that name, which runs two of them on nodes of the pools."""
 
 
 def services(plan: Plan, unpriced: list[Unpriced]) -> list[Service]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cost.plan import Plan, Resource
 from cost.pods import GPU, Pod, cpus, gib
@@ -17,11 +17,15 @@ MANAGED = "aws:eks/nodeGroup:NodeGroup"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 USABLE_CPU, USABLE_MEMORY = 0.95, 0.85
 """Share of a node that pods get; the rest is the kubelet's and the operating system's."""
+MOST_PODS = 110
+"""Pods that a kubelet runs at most, whatever they request."""
+TINY = 1e-9
+"""Tolerance of sums of fractions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node of a pool, and the price of an hour of it with its disk and its fee."""
+    """A node of a pool: its instance type, and the price of an hour with its disk and its fee."""
 
     type_name: str
     type: NodeType
@@ -33,12 +37,9 @@ class Node:
         """Type and capacity, as in `g6.xlarge on spot`."""
         return f"{self.type_name} on {'spot' if self.spot else 'demand'}"
 
-    def holds(self, pod: Pod, *, beside: Sequence[Pod] = ()) -> int:
-        """How many such pods fit on the node beside others."""
-        free = _free(self.type, beside)
-        asked = (pod.cpus, pod.memory_gib, float(pod.gpus))
-        rooms = [int(room / want + 1e-9) for room, want in zip(free, asked, strict=True) if want > 0]
-        return max(0, min(rooms, default=110))  # as many pods as a kubelet takes
+    def capacity_for(self, pod: Pod) -> int:
+        """Number of such pods that fit on an empty node."""
+        return _capacity(self.type, pod)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,78 +51,78 @@ class Pool:
     labels: Mapping[str, str]
     open: bool
     """Nodes carry no taint, so pods that select no pool run here too."""
-    choices: Sequence[Sequence[str]]
-    """Instance types with a price, by family; of a managed group, each type alone in the order in which it is tried."""
+    choices: Sequence[Mapping[str, NodeType]]
+    """Instance types with a price, by family; each type of a managed group alone, in the order in which it is tried."""
     unpriced: Sequence[str]
     """Families or types of the pool that the price table lacks."""
     capacity: Sequence[str]
     """`spot`, `on-demand`."""
-    unit: str
-    """What `limit` counts: `vCPUs`, `GPUs` or `nodes`."""
+    unit: Literal["vCPUs", "GPUs", "nodes"]
+    """Unit of `limit`."""
     limit: float
+    """Largest size of the pool."""
     disk_gib: float
+    prices: Prices
 
-    def takes(self, pod: Pod) -> bool:
-        """The pod may run here."""
+    @property
+    def spot_first(self) -> bool:
+        """The pool may take spot, which is cheaper, so it takes that first."""
+        return "spot" in self.capacity
+
+    @property
+    def spot_only(self) -> bool:
+        """The pool may not take on-demand nodes."""
+        return "on-demand" not in self.capacity
+
+    def accepts(self, pod: Pod) -> bool:
+        """The pod's selector and the pool's taint let the pod run here."""
         return pod.selector.items() <= self.labels.items() if pod.selector else self.open
 
-    def node(self, name: str, prices: Prices, *, spot: bool) -> Node:
-        """A node of this type. NotPricedError if a price is missing."""
-        kind = prices.nodes[name]
-        fee = kind.auto_mode_usd if self.auto else 0.0
-        if fee is None:
-            raise NotPricedError(f"the price table of {prices.region} has no fee of Auto Mode for {name}")
-        disk = self.disk_gib * prices.unit("node_disk_gb_month") / HOURS
-        usd = kind.usd * (prices.spot_share if spot else 1) + fee + disk
+    def has_room_for(self, pod: Pod) -> bool:
+        """An instance type of the pool is large enough for the pod."""
+        return any(_capacity(kind, pod) for family in self.choices for kind in family.values())
+
+    def node(self, name: str, kind: NodeType, *, spot: bool) -> Node:
+        """A node of this type. NotPricedError if the table has no price of its disk."""
+        fee = (kind.auto_mode_usd or 0.0) if self.auto else 0.0
+        disk = self.disk_gib * self.prices.unit("node_disk_gb_month") / HOURS
+        usd = kind.usd * (self.prices.spot_share if spot else 1) + fee + disk
         return Node(type_name=name, type=kind, spot=spot, usd_hour=usd)
 
-    def dearest(self, pod: Pod, prices: Prices) -> Node:
-        """The node that the pod gets at the worst: in each family the cheapest that holds it, of these the dearest; on
-        demand if the pool may take that. NotPricedError if no type holds the pod.
+    def dearest(self, pod: Pod) -> Node:
+        """The most expensive node that the pod may get: the dearest of the families, each in the cheapest size that
+        holds the pod; on demand if the pool may take that.
         """
-        fitting = [
-            self._cheapest(family, pod, prices, spot="on-demand" not in self.capacity) for family in self.choices
-        ]
-        return max(self._some(fitting, pod, prices), key=lambda node: node.usd_hour)
+        return max(self._smallest(pod), key=lambda node: node.usd_hour)
 
-    def share(self, pod: Pod, prices: Prices, *, spot: bool) -> float:
-        """Price of an hour of the pod's part of a node, of the type on which that is cheapest."""
-        nodes = [self.node(name, prices, spot=spot) for family in self.choices for name in family]
-        parts = [node.usd_hour / count for node in nodes if (count := node.holds(pod))]
-        if not parts:
-            raise NotPricedError(self._too_large(pod, prices))
-        return min(parts)
+    def share(self, pod: Pod, *, spot: bool) -> float:
+        """Price of an hour of the pod's part of a node, on the instance type where that part is cheapest."""
+        return min(node.usd_hour / count for node in self._nodes(spot=spot) if (count := node.capacity_for(pod)))
 
-    def packed(self, pods: Sequence[Pod], agents: Sequence[Pod], prices: Prices) -> tuple[Node, int]:
-        """The cheapest way to run the pods at the same time on nodes of one type, and the number of nodes."""
-        nodes = [self.node(name, prices, spot="spot" in self.capacity) for family in self.choices for name in family]
-        ways = [(node, count) for node in nodes if (count := _nodes_for(node, pods, agents))]
-        if not ways:
-            raise NotPricedError(self._too_large(pods[0], prices))
-        return min(ways, key=lambda way: way[0].usd_hour * way[1])
+    def packed(self, pods: Sequence[Pod], agents: Sequence[Pod]) -> tuple[Node, int]:
+        """The cheapest nodes of one type that run all the pods at the same time, and their number."""
+        counted = [(node, _nodes_for(node.type, pods, agents)) for node in self._nodes(spot=self.spot_first)]
+        return min((each for each in counted if each[1]), key=lambda each: each[0].usd_hour * each[1])
 
-    def full(self, largest: Pod, prices: Prices) -> tuple[Node, int]:
-        """The dearest way to fill the pool with nodes that hold its largest pod, and the number of nodes."""
-        ways: list[tuple[Node, int]] = []
+    def filled(self, pod: Pod) -> tuple[Node, int]:
+        """The most expensive nodes that fill the pool, each large enough for the pod, and their number."""
+        counted = [(node, int(self.limit // self._size(node))) for node in self._smallest(pod)]
+        return max(counted, key=lambda each: each[0].usd_hour * each[1])
+
+    def _size(self, node: Node) -> int:
+        return {"vCPUs": node.type.vcpus, "GPUs": node.type.gpus, "nodes": 1}[self.unit]
+
+    def _nodes(self, *, spot: bool) -> list[Node]:
+        return [self.node(name, kind, spot=spot) for family in self.choices for name, kind in family.items()]
+
+    def _smallest(self, pod: Pod) -> list[Node]:
+        """The cheapest node of each family that holds the pod."""
+        found: list[Node] = []
         for family in self.choices:
-            if node := self._cheapest(family, largest, prices, spot="on-demand" not in self.capacity):
-                each = {"vCPUs": node.type.vcpus, "GPUs": node.type.gpus, "nodes": 1}[self.unit]
-                ways.append((node, int(self.limit // each)))
-        self._some([node for node, _ in ways], largest, prices)
-        return max(ways, key=lambda way: way[0].usd_hour * way[1])
-
-    def _cheapest(self, family: Sequence[str], pod: Pod, prices: Prices, *, spot: bool) -> Node | None:
-        nodes = [self.node(name, prices, spot=spot) for name in family]
-        return min((node for node in nodes if node.holds(pod)), key=lambda node: node.usd_hour, default=None)
-
-    def _some(self, nodes: Sequence[Node | None], pod: Pod, prices: Prices) -> list[Node]:
-        if found := [node for node in nodes if node]:
-            return found
-        raise NotPricedError(self._too_large(pod, prices))
-
-    def _too_large(self, pod: Pod, prices: Prices) -> str:
-        asked = f"{pod.cpus:g} CPUs, {pod.memory_gib:g} GiB and {pod.gpus} GPUs"
-        return f"no instance type of node pool {self.name} with a price in {prices.region} holds a pod of {asked}"
+            nodes = [self.node(name, kind, spot=self.spot_only) for name, kind in family.items()]
+            fitting = [node for node in nodes if node.capacity_for(pod)]
+            found += sorted(fitting, key=lambda node: node.usd_hour)[:1]
+        return found
 
 
 def pools(plan: Plan, prices: Prices, unpriced: list[Unpriced]) -> list[Pool]:
@@ -137,62 +138,99 @@ def _auto(resource: Resource, classes: Mapping[str, Resource], prices: Prices) -
     template = spec["template"]["spec"]
     wanted = {each["key"]: each["values"] for each in template["requirements"]}
     families = wanted["eks.amazonaws.com/instance-family"]
+    choices = {family: _family(family, prices) for family in families}
     limits = spec["limits"]
-    gpus = GPU in limits
-    return Pool(
-        name=resource.name,
-        auto=True,
-        labels=spec["template"]["metadata"]["labels"],
-        open=not template.get("taints"),
-        choices=[[name for name in prices.nodes if name.startswith(f"{family}.")] for family in families],
-        unpriced=sorted(set(families) - prices.families()),
-        capacity=wanted["karpenter.sh/capacity-type"],
-        unit="GPUs" if gpus else "vCPUs",
-        limit=float(limits[GPU]) if gpus else cpus(limits["cpu"]),
-        disk_gib=gib(classes[template["nodeClassRef"]["name"]].inputs["spec"]["ephemeralStorage"]["size"]),
+    return _checked(
+        Pool(
+            name=resource.name,
+            auto=True,
+            labels=spec["template"]["metadata"]["labels"],
+            open=not template.get("taints"),
+            choices=[types for types in choices.values() if types],
+            unpriced=[family for family, types in choices.items() if not types],
+            capacity=wanted["karpenter.sh/capacity-type"],
+            unit="GPUs" if GPU in limits else "vCPUs",
+            limit=float(limits[GPU]) if GPU in limits else cpus(limits["cpu"]),
+            disk_gib=gib(classes[template["nodeClassRef"]["name"]].inputs["spec"]["ephemeralStorage"]["size"]),
+            prices=prices,
+        )
     )
+
+
+def _family(family: str, prices: Prices) -> dict[str, NodeType]:
+    """Types of the family that Auto Mode starts, which are those that it has a fee for."""
+    return {
+        name: kind
+        for name, kind in prices.nodes.items()
+        if name.startswith(f"{family}.") and kind.auto_mode_usd is not None
+    }
 
 
 def _managed(resource: Resource, templates: Mapping[str, Resource], prices: Prices) -> Pool:
     inputs = resource.inputs
     types = inputs["instanceTypes"]
-    return Pool(
-        name=resource.name,
-        auto=False,
-        labels=inputs.get("labels", {}),
-        open=not inputs.get("taints"),
-        choices=[[name] for name in types if name in prices.nodes],
-        unpriced=[name for name in types if name not in prices.nodes],
-        capacity=["spot" if inputs.get("capacityType") == "SPOT" else "on-demand"],
-        unit="nodes",
-        limit=float(inputs["scalingConfig"]["maxSize"]),
-        disk_gib=_volume_gib(templates[resource.name].inputs) if resource.name in templates else 20.0,
+    return _checked(
+        Pool(
+            name=resource.name,
+            auto=False,
+            labels=inputs.get("labels", {}),
+            open=not inputs.get("taints"),
+            choices=[{name: prices.nodes[name]} for name in types if name in prices.nodes],
+            unpriced=[name for name in types if name not in prices.nodes],
+            capacity=["spot" if inputs.get("capacityType") == "SPOT" else "on-demand"],
+            unit="nodes",
+            limit=float(inputs["scalingConfig"]["maxSize"]),
+            disk_gib=_volume_gib(templates[resource.name].inputs),
+            prices=prices,
+        )
     )
+
+
+def _checked(pool: Pool) -> Pool:
+    if not pool.choices:
+        raise NotPricedError(f"the price table of {pool.prices.region} has no {', '.join(pool.unpriced)}")
+    return pool
 
 
 def _volume_gib(template: Mapping[str, Any]) -> float:
-    """GiB of the disks whose size the template states; the operating system's own has a few more."""
-    return float(sum(each.get("ebs", {}).get("volumeSize", 0) for each in template.get("blockDeviceMappings", [])))
+    """GiB of the disks whose size the template states; the operating system's own disk adds a few."""
+    return float(sum(each.get("ebs", {}).get("volumeSize", 0) for each in template["blockDeviceMappings"]))
 
 
-def _free(kind: NodeType, pods: Sequence[Pod]) -> tuple[float, float, float]:
-    return (
-        kind.vcpus * USABLE_CPU - sum(each.cpus for each in pods),
-        kind.memory_gib * USABLE_MEMORY - sum(each.memory_gib for each in pods),
-        float(kind.gpus - sum(each.gpus for each in pods)),
-    )
+def _capacity(kind: NodeType, pod: Pod) -> int:
+    free = (kind.vcpus * USABLE_CPU, kind.memory_gib * USABLE_MEMORY, float(kind.gpus))
+    asked = (pod.cpus, pod.memory_gib, float(pod.gpus))
+    counts = [int(room / want + TINY) for room, want in zip(free, asked, strict=True) if want > 0]
+    return min(counts, default=MOST_PODS)
 
 
-def _nodes_for(node: Node, pods: Sequence[Pod], agents: Sequence[Pod]) -> int:
+class _Room:
+    """Free CPUs, memory and GPUs of one node while pods are put on it."""
+
+    def __init__(self, kind: NodeType) -> None:
+        self.free = [kind.vcpus * USABLE_CPU, kind.memory_gib * USABLE_MEMORY, float(kind.gpus)]
+        self.names = set[str]()
+
+    def put(self, pod: Pod) -> bool:
+        """Puts the pod on the node if there is room for it, and says whether it did."""
+        asked = (pod.cpus, pod.memory_gib, float(pod.gpus))
+        if (pod.spread and pod.name in self.names) or any(
+            want > room + TINY for want, room in zip(asked, self.free, strict=True)
+        ):
+            return False
+        self.free = [room - want for want, room in zip(asked, self.free, strict=True)]
+        self.names.add(pod.name)
+        return True
+
+
+def _nodes_for(kind: NodeType, pods: Sequence[Pod], agents: Sequence[Pod]) -> int:
     """Nodes that the pods need, each put on the first node with room for it, the largest first; 0 if one never fits."""
-    nodes: list[list[Pod]] = []
+    rooms: list[_Room] = []
     for pod in sorted(pods, key=lambda each: (each.cpus, each.memory_gib), reverse=True):
-        rooms = (each for each in nodes if not (pod.spread and pod in each))
-        home = next((each for each in rooms if node.holds(pod, beside=each)), None)
-        if home is None:
-            home = list(agents)
-            if not node.holds(pod, beside=home):
-                return 0
-            nodes.append(home)
-        home.append(pod)
-    return len(nodes)
+        if any(room.put(pod) for room in rooms):
+            continue
+        room = _Room(kind)
+        if not all(room.put(each) for each in [*agents, pod]):
+            return 0
+        rooms.append(room)
+    return len(rooms)

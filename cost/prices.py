@@ -50,19 +50,19 @@ class Model(BaseModel):
 
 
 class NodeType(Model):
-    """One EC2 instance type."""
+    """An EC2 instance type."""
 
     usd: float
     """Price of an hour on demand, Linux."""
     auto_mode_usd: float | None
-    """EKS Auto Mode's fee for an hour, charged for on-demand and spot alike; None: not known."""
+    """EKS Auto Mode's fee for an hour, the same on demand and on spot; None: Auto Mode does not start the type."""
     vcpus: int
     memory_gib: float
     gpus: int
 
 
 class DatabaseClass(Model):
-    """One RDS instance class, PostgreSQL."""
+    """An RDS instance class, PostgreSQL."""
 
     usd: float
     """Price of an hour in one zone."""

@@ -25,7 +25,7 @@ def of_document(
 def delta_of_document(
     document: object, base: object | None = None, *, prices: Prices | None = None, today: date | None = None
 ) -> Delta:
-    """What a planned update changes: against the plan or state `base`, or else against what is deployed now.
+    """The difference that a planned update makes to the plan or state `base`, or else to what is deployed now.
 
     PlanError if a document is neither a preview nor an exported state.
     """

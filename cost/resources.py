@@ -14,7 +14,7 @@ from cost.unpriced import Unpriced, read_each
 
 
 class Line(Model):
-    """Something that costs the same every month; nodes cost from `floor_usd` to `ceiling_usd`."""
+    """A monthly price; the price of nodes lies between `floor_usd` and `ceiling_usd`."""
 
     kind: str
     name: str
@@ -24,19 +24,19 @@ class Line(Model):
 
 
 class Usage(Model):
-    """Something whose price depends on use, which nobody can know from a plan."""
+    """The price of one unit of something that a plan does not tell the amount of."""
 
     kind: str
     name: str
     unit: str
-    """What is counted, such as `GB through it`."""
+    """Counted unit, such as `GB through it`."""
     usd: float | None
     """Price of one unit; None: the price table lacks it."""
 
 
 @dataclass
 class Found:
-    """What the resources of a plan cost, and what has no estimate."""
+    """Prices of a plan's resources, and the resources without an estimate."""
 
     lines: list[Line] = field(default_factory=list[Line])
     usage: list[Usage] = field(default_factory=list[Usage])
@@ -93,7 +93,7 @@ OURS = ("pulumi:", "mlops:")
 
 
 def priced(plan: Plan, prices: Prices) -> Found:
-    """What the resources cost. A resource of a type that is not known here is listed as not estimated."""
+    """Price all resources but nodes. A resource of a type that is not known here is listed as not estimated."""
     found = Found()
     for resource in plan.resources:
         if resource.type.startswith(OURS) or resource.type in NODES:
@@ -224,7 +224,7 @@ def _vpc(vpc: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
 
 
 def _ingress(ingress: Resource, plan: Plan, prices: Prices) -> Iterator[Cost]:
-    """One Application Load Balancer for each Ingress; a public one has a public address in each zone."""
+    """Each Ingress has its own Application Load Balancer; a public one has a public address in each zone."""
     if ingress.inputs.get("spec", {}).get("ingressClassName") != "alb":
         return
     words = ingress.inputs.get("metadata", {}).get("annotations", {})
@@ -237,7 +237,7 @@ def _ingress(ingress: Resource, plan: Plan, prices: Prices) -> Iterator[Cost]:
 
 
 def _zones(plan: Plan, subnets: str) -> int:
-    """How many subnets a public load balancer stands in: those named, else all of the plan's that are for one."""
+    """Number of a public load balancer's subnets: those that the Ingress names, else all public ones of the plan."""
     if re.fullmatch(r"subnet-\w+(,\s*subnet-\w+)*", subnets):
         return subnets.count("subnet-")
     ours = [
@@ -289,11 +289,11 @@ PRICERS: Mapping[str, Pricer] = {
     "kubernetes:Service": _service,
     "kubernetes:StatefulSet": _stateful,
 }
-"""Type, or kind of a Kubernetes object -> what it costs; no cost at all: free."""
+"""Type, or kind of a Kubernetes object -> its prices; a resource that gets none is free."""
 
 
 def by_kind(lines: Sequence[Line]) -> list[Line]:
-    """One line for each kind, the dearest first; the names of its resources are joined."""
+    """Sum the lines of each kind, the most expensive first; the names of the resources are joined."""
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         kinds.setdefault(line.kind, []).append(line)

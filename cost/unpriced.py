@@ -18,7 +18,7 @@ class Unpriced(Model):
 
 
 def read_each(resources: Iterable[Resource], read: Callable[[Resource], Read], into: list[Unpriced]) -> list[Read]:
-    """What `read` makes of each resource; one that it cannot read goes into the list with the reason."""
+    """Call `read` for each resource. A resource that it cannot read goes into the list with the reason."""
     found: list[Read] = []
     for resource in resources:
         try:

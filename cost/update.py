@@ -26,7 +26,7 @@ class Client(Protocol):
     """The part of boto3's client `pricing` that is used here."""
 
     def get_products(self, **request: object) -> Mapping[str, Any]:
-        """One page of the products of a service, each as a text of JSON."""
+        """A page of a service's products, each as JSON text."""
         ...
 
 
@@ -44,14 +44,14 @@ class Product:
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """Where the price list has the price of a unit."""
+    """The place of a unit's price in the price list."""
 
     service: str
     usage: str
     """End of the usage type; AWS writes the region's own prefix before it."""
     filters: Mapping[str, str]
     of: int = 1
-    """How many of what AWS counts make the unit."""
+    """Number of AWS's own units in the unit."""
 
 
 def _listed(service: str, usage: str, filters: Mapping[str, str] | None = None, *, of: int = 1) -> Listed:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cost.delta import Amounts, Delta
-from cost.estimate import Estimate
+from cost.estimate import Endpoint, Estimate, Run
 from cost.money import signed, usd
 from cost.resources import Usage, by_kind
 
@@ -19,6 +19,8 @@ RUNS = ("a run, until its deadline", "at most", "on spot")
 ENDPOINTS = ("of which endpoints", "no load", "at most")
 USAGE = ("by usage, in no sum", "", "for one")
 NOTHING = "Nothing is estimated"
+ZERO_WIDTH = "\u200b"
+"""A space without width: GitHub sees no mention in a name after it."""
 
 
 def show(estimate: Estimate, console: Console) -> None:
@@ -45,7 +47,7 @@ def show_delta(delta: Delta, console: Console) -> None:
 
 
 def markdown(estimate: Estimate) -> str:
-    """The same for a pull request or a page."""
+    """The estimate as Markdown tables, for a pull request or a page."""
     if estimate.reason:
         return f"**{NOTHING}**: {_escaped(estimate.reason)}\n"
     tables = [_markdown_table(header, rows) for header, rows in _tables(estimate)]
@@ -61,7 +63,7 @@ def markdown_delta(delta: Delta) -> str:
 
 
 def summary(delta: Delta) -> str:
-    """One line: the month before and after."""
+    """The month before and after the update, in one line."""
     old, new = delta.old, delta.new
     if not delta.changes and not delta.runs:
         return f"The price stays: {usd(new.floor_usd)} a month without load, {usd(new.ceiling_usd)} at most."
@@ -73,7 +75,7 @@ def summary(delta: Delta) -> str:
 
 Header = tuple[str, str, str]
 Row = tuple[str, str, str, str]
-"""What it is, a remark on it, two amounts."""
+"""Name, remark, and two amounts."""
 
 
 def _tables(estimate: Estimate) -> Iterator[tuple[Header, list[Row]]]:
@@ -81,30 +83,21 @@ def _tables(estimate: Estimate) -> Iterator[tuple[Header, list[Row]]]:
     months = [(line.kind, line.note, usd(line.floor_usd), usd(line.ceiling_usd)) for line in lines]
     yield MONTH, [*months, ("sum", "usage aside", usd(estimate.floor_usd), usd(estimate.ceiling_usd))]
     if estimate.runs:
-        yield (
-            RUNS,
-            [
-                (run.name, f"{run.hours:g} h, {run.nodes} x {run.node}", usd(run.usd), f"{usd(run.spot_usd)}")
-                if run.spot_usd is not None
-                else (run.name, f"{run.hours:g} h, {run.nodes} x {run.node}", usd(run.usd), "")
-                for run in estimate.runs
-            ],
-        )
+        yield RUNS, [_run(run) for run in estimate.runs]
     if estimate.endpoints:
-        yield (
-            ENDPOINTS,
-            [
-                (
-                    each.name,
-                    f"{each.replicas[0]} to {each.replicas[1]} pods",
-                    usd(each.floor_usd),
-                    usd(each.ceiling_usd),
-                )
-                for each in estimate.endpoints
-            ],
-        )
+        yield ENDPOINTS, [_endpoint(endpoint) for endpoint in estimate.endpoints]
     if estimate.usage:
         yield USAGE, list(_usage(estimate.usage))
+
+
+def _run(run: Run) -> Row:
+    on_spot = "" if run.spot_usd is None else usd(run.spot_usd)
+    return (run.name, f"{run.hours:g} h, {run.nodes} x {run.node}", usd(run.usd), on_spot)
+
+
+def _endpoint(endpoint: Endpoint) -> Row:
+    least, most = endpoint.replicas
+    return (endpoint.name, f"{least} to {most} pods", usd(endpoint.floor_usd), usd(endpoint.ceiling_usd))
 
 
 def _usage(usage: Sequence[Usage]) -> Iterator[Row]:
@@ -120,18 +113,16 @@ def _usage(usage: Sequence[Usage]) -> Iterator[Row]:
 
 def _changed(delta: Delta) -> Iterator[tuple[Header, list[Row]]]:
     if delta.changes:
-        yield (
-            MONTH,
-            [(each.kind, _own(each), signed(each.floor_usd), signed(each.ceiling_usd)) for each in delta.changes],
-        )
+        yield MONTH, [_change(each) for each in delta.changes]
     if delta.runs:
         runs = [(each.name, "", usd(each.old_ceiling_usd), usd(each.new_ceiling_usd)) for each in delta.runs]
         yield ("a run, until its deadline", "before", "after"), runs
 
 
-def _own(each: Amounts) -> str:
-    """The name, unless the kind ends with it, as `node pool gpu` does."""
-    return "" if each.kind.endswith(each.name) else each.name
+def _change(each: Amounts) -> Row:
+    """A changed line; its name stands beside its kind, unless the kind ends with it, as `node pool gpu` does."""
+    name = "" if each.kind.endswith(each.name) else each.name
+    return (each.kind, name, signed(each.floor_usd), signed(each.ceiling_usd))
 
 
 def _remarks(estimate: Estimate) -> Iterator[str]:
@@ -167,7 +158,7 @@ def _markdown_remarks(estimate: Estimate) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """The text with nothing in it that Markdown or HTML takes for its own."""
+    """The text without anything that Markdown or HTML would interpret, on one line, and mentioning nobody."""
     for character in "\\|*_`<>[]":
         text = text.replace(character, f"\\{character}")
-    return text.replace("@", "&#64;")
+    return " ".join(text.replace("@", f"@{ZERO_WIDTH}").split())

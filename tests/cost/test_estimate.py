@@ -108,7 +108,10 @@ def test_a_public_load_balancer_has_an_address_in_each_zone() -> None:
         (database(storage=UNKNOWN), "allocatedStorage is not known before the update"),
         (step("kubernetes:core/v1:Service", "out", {"spec": {"type": "LoadBalancer"}}), "LoadBalancer"),
         (step("kubernetes:apps/v1:Deployment", "web", {"spec": UNKNOWN}), "not known before the update"),
-        (training("churn", pod_spec("1", "1Gi", pool="cpu"), minutes=60), "no node pool of the plan takes pod churn"),
+        (
+            training("churn", pod_spec("1", "1Gi", pool="cpu"), minutes=60),
+            "has an instance type with a price for 1 CPUs, 1 GiB and 0 GPUs",
+        ),
     ],
 )
 def test_what_has_no_price_is_listed_and_the_rest_is_summed_up(resource: dict[str, object], why: str) -> None:
@@ -121,8 +124,9 @@ def test_what_has_no_price_is_listed_and_the_rest_is_summed_up(resource: dict[st
 def test_a_pod_that_no_node_of_its_pool_holds_is_listed() -> None:
     pool = node_pool("cpu", ["m6i"], ["on-demand"], {"cpu": "64"})
     estimate = estimated(*pool, training("churn", pod_spec("500", "1Gi", pool="cpu"), minutes=60))
-    assert {each.name for each in estimate.not_estimated} == {"cpu", "churn"}
-    assert "holds a pod of 500 CPUs" in estimate.not_estimated[0].why
+    (listed,) = estimate.not_estimated
+    assert (listed.name, "500 CPUs" in listed.why) == ("churn", True)
+    assert [line.kind for line in estimate.lines] == ["node pool cpu"]
 
 
 def test_a_family_without_a_price_is_named() -> None:

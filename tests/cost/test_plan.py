@@ -62,7 +62,13 @@ def test_no_difference_is_given_where_one_side_is_not_estimated() -> None:
 def test_a_cluster_of_ones_own_is_not_estimated() -> None:
     estimate = of_document(document(step("kubernetes:core/v1:Namespace", "ml"), region=None), today=TODAY)
     assert estimate.floor_usd is None
-    assert "no AWS provider" in (estimate.reason or "")
+    assert "no resource of AWS" in (estimate.reason or "")
+
+
+def test_a_stack_on_aws_whose_region_is_not_named_is_not_estimated() -> None:
+    estimate = of_document(document(nat_gateway(), region=None), today=TODAY)
+    assert estimate.floor_usd is None
+    assert "set aws:region" in (estimate.reason or "")
 
 
 def test_a_preview_that_leaves_out_what_stays_is_refused() -> None:

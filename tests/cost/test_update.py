@@ -101,9 +101,10 @@ def test_what_aws_does_not_list_is_left_out_and_then_not_estimated(tmp_path: Pat
     assert load("eu-west-1", tmp_path) == table
     pool = node_pool("gpu", ["g6"], ["on-demand"], {"nvidia.com/gpu": "1"})
     estimate = of_document(document(nat_gateway(), *pool, region="eu-west-1"), prices=table, today=TODAY)
-    reasons = sorted(each.why for each in estimate.not_estimated)
-    assert "the price table of eu-west-1 has no fee of Auto Mode for g6.xlarge" in reasons
-    assert "the price table of eu-west-1 has no nat_gateway_hour" in reasons
+    assert sorted(each.why for each in estimate.not_estimated) == [
+        "the price table of eu-west-1 has no g6",
+        "the price table of eu-west-1 has no nat_gateway_hour",
+    ]
     assert not estimate.lines
 
 
