@@ -91,11 +91,21 @@ def _parser() -> argparse.ArgumentParser:
     shape.add_argument("--json", action="store_true", help="print JSON")
     shape.add_argument("--markdown", action="store_true", help="print Markdown")
     parser.add_argument("--prices-of", metavar="REGION", help="take this region's prices instead of the stack's own")
-    parser.add_argument("--month-usd", type=float, metavar="USD", help="fail if a month may cost more")
-    parser.add_argument("--run-usd", type=float, metavar="USD", help="fail if one training run may cost more")
+    parser.add_argument("--month-usd", type=_amount, metavar="USD", help="fail if a month may cost more")
+    parser.add_argument("--run-usd", type=_amount, metavar="USD", help="fail if one training run may cost more")
     parser.add_argument("--update-prices", action="store_true", help="write a price table from the AWS Price List API")
     parser.add_argument("--region", metavar="REGION", help="the region of --update-prices")
     return parser
+
+
+def _amount(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = 0
+    if not amount > 0:
+        raise argparse.ArgumentTypeError(f"{text} is no amount above zero; write it as in 1500 or 19.50")
+    return amount
 
 
 def _report(chosen: argparse.Namespace, prices: Prices | None) -> int:

@@ -1,6 +1,7 @@
 """Price tables: what AWS charges in one region, with the date and the sources of the figures."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -97,7 +98,8 @@ class Prices(Model):
 def load(region: str, folder: Path = TABLES) -> Prices | None:
     """The region's price table; None if the folder holds none."""
     file = folder / f"{region}.json"
-    return Prices.model_validate_json(file.read_bytes()) if file.is_file() else None
+    there = re.fullmatch(r"[a-z0-9-]+", region) and file.is_file()
+    return Prices.model_validate_json(file.read_bytes()) if there else None
 
 
 def shipped() -> Prices:

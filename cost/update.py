@@ -88,14 +88,17 @@ UNITS: Mapping[Unit, Listed] = {
     "s3_reads_1000": _listed("AmazonS3", "Requests-Tier2", of=1_000),
     "s3_writes_1000": _listed("AmazonS3", "Requests-Tier1", of=1_000),
 }
+IN_REGION = {"locationType": "AWS Region"}
+"""Outposts and local zones carry the region's code too, at other prices."""
 LINUX = {
+    **IN_REGION,
     "productFamily": "Compute Instance",
     "operatingSystem": "Linux",
     "tenancy": "Shared",
     "capacitystatus": "Used",
     "preInstalledSw": "NA",
 }
-POSTGRES = {"productFamily": "Database Instance", "databaseEngine": "PostgreSQL"}
+POSTGRES = {**IN_REGION, "productFamily": "Database Instance", "databaseEngine": "PostgreSQL"}
 AUTO_MODE = re.compile(r"EKS-Auto:(?P<type>[a-z0-9.-]+)-management-hours$")
 
 
@@ -138,12 +141,14 @@ def _units(pricing: Client, region: str) -> Iterator[tuple[Unit, float]]:
     for unit, listed in UNITS.items():
         ends = re.compile(rf"(^|-){re.escape(listed.usage)}$")
         found = [
-            product.usd
+            product
             for product in _products(pricing, listed.service, region, listed.filters)
-            if ends.search(product["usagetype"]) and product.usd > 0
+            if ends.search(product["usagetype"])
         ]
         if found:
-            yield unit, round(max(found) * listed.of, 9)
+            # A longer name that ends the same is another product.
+            plain = min(found, key=lambda product: len(product["usagetype"]))
+            yield unit, round(plain.usd * listed.of, 9)
 
 
 def _nodes(
@@ -155,7 +160,7 @@ def _nodes(
         family, _, size = name.partition(".")
         cpus, memory = int(product["vcpu"] or 0), product["memory"].replace(",", "").removesuffix(" GiB")
         small = size in {"nano", "micro", "small"} or size.startswith("metal")
-        if family in families and not small and cpus > 1 and product.usd > 0:
+        if family in families and not small and cpus > 1:
             yield (
                 name,
                 NodeType(

@@ -157,6 +157,8 @@ def test_a_wrong_file_ends_with_2_and_one_line(
         (["--update-prices"], "needs --region"),
         (["--plan", "x", "--prices-of", "mars-1"], "there is no such price table"),
         (["--plan", "x", "--json", "--markdown"], "not allowed with"),
+        (["--plan", "x", "--month-usd", "-5"], "-5 is no amount above zero"),
+        (["--plan", "x", "--run-usd", "cheap"], "cheap is no amount above zero"),
     ],
 )
 def test_wrong_arguments_end_with_2_and_what_to_write(

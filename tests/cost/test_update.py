@@ -18,7 +18,12 @@ from tests.cost.plans import TODAY, document, nat_gateway, node_pool
 
 M7I = {**LINUX, "instanceType": "m7i.large", "vcpu": "2", "memory": "8 GiB", "usagetype": "EU-BoxUsage:m7i.large"}
 G6 = {**M7I, "instanceType": "g6.xlarge", "vcpu": "4", "memory": "16 GiB", "gpu": "1"}
-POSTGRES = {"productFamily": "Database Instance", "databaseEngine": "PostgreSQL", "instanceType": "db.m7g.large"}
+POSTGRES = {
+    "locationType": "AWS Region",
+    "productFamily": "Database Instance",
+    "databaseEngine": "PostgreSQL",
+    "instanceType": "db.m7g.large",
+}
 PAGE = 2
 """Products in one page of the double's answers."""
 
@@ -60,6 +65,8 @@ def everything() -> PriceList:
         *products,
         listed("AmazonEC2", M7I, (0, 0.107)),
         listed("AmazonEC2", {**M7I, "tenancy": "Dedicated"}, (0, 9)),
+        listed("AmazonEC2", {**M7I, "locationType": "AWS Outposts"}, (0, 9)),
+        listed("AmazonEC2", {"usagetype": "EU-Other-NatGateway-Hours", "productFamily": "NAT Gateway"}, (0, 9)),
         listed("AmazonEC2", {**M7I, "instanceType": "m7i.metal-24xl", "vcpu": "96"}, (0, 9)),
         listed("AmazonEC2", G6, (0, 0.9)),
         listed("AmazonEC2", {**M7I, "instanceType": "x1.large"}, (0, 9)),
