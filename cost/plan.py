@@ -10,10 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Side = Literal["new", "old"]
 """`new` is the stack after the update; `old` is the stack as it is deployed now."""
-GONE = frozenset({"delete", "delete-replaced", "discard", "discard-replaced", "remove-pending-replace", "read-discard"})
-"""Operations after which the resource of the step's new state does not exist."""
-MADE = frozenset({"create", "create-replacement", "import", "import-replacement", "read", "read-replacement"})
-"""Operations before which the resource did not exist."""
 AWS_PROVIDER = "pulumi:providers:aws"
 
 
@@ -123,12 +119,10 @@ def _complete(preview: _Preview) -> None:
 
 
 def _states(preview: _Preview, side: Side) -> Iterator[tuple[str, _State]]:
-    """A replaced resource has several steps, which are one resource on each side."""
+    """URN and state of each step that has one on this side; the steps of a replaced resource have the same."""
     for step in preview.steps:
-        if side == "new" and step.op not in GONE and step.new:
-            yield step.urn, step.new
-        if side == "old" and step.op not in MADE and step.old:
-            yield step.urn, step.old
+        if state := step.new if side == "new" else step.old:
+            yield step.urn, state
 
 
 def _region(planned: Sequence[Resource]) -> str | None:

@@ -200,7 +200,7 @@ def _key_of_kms(key: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
     yield _month("encryption key", key, usd)
     yield _use("encryption key", key, prices, "10,000 requests", "kms_requests_10000")
     if key.inputs.get("enableKeyRotation"):
-        yield _use("encryption key", key, prices, "month and rotation, the first two", "kms_key_month")
+        yield _use("encryption key", key, prices, "month for each of its first two rotations", "kms_key_month")
 
 
 def _bucket(bucket: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
@@ -243,7 +243,9 @@ def _zones(plan: Plan, subnets: str) -> int:
     ours = [
         each for each in plan.of("aws:ec2/subnet:Subnet") if "kubernetes.io/role/elb" in each.inputs.get("tags", {})
     ]
-    return len(ours) or 2  # as many as a load balancer needs
+    if not ours:
+        raise NotPricedError("its public subnets, each with an address that costs money, are not known")
+    return len(ours)
 
 
 def _service(service: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:

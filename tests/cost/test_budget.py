@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from cost.budget import Budget, check
 from cost.report import of_document
-from tests.cost.plans import HOURS_NAT, TODAY, document, estimated, nat_gateway, node_pool, pod_spec, training
+from tests.cost.plans import HOURS_NAT, TODAY, document, estimated, nat_gateway, node_pool, pod_spec, step, training
 
 POOL = node_pool("gpu", ["g6"], ["on-demand"], {"nvidia.com/gpu": "4"})
 NET = training("net", pod_spec("2", "8Gi", gpus=1, pool="gpu"), minutes=600)
@@ -23,6 +23,16 @@ def test_the_full_pool_counts_and_not_the_empty_one() -> None:
     text = check(estimate, Budget(month_usd=100)) or ""
     assert "($32.85 without load, usage aside)" in text
     assert text.index("node pool gpu") < text.index("NAT gateway")
+
+
+def test_no_more_than_three_lines_are_named() -> None:
+    others = [step("aws:kms/key:Key", "data"), step("aws:ec2/eip:Eip", "nat"), step("aws:eks/cluster:Cluster", "mlops")]
+    text = check(estimated(nat_gateway(), *others, *POOL), Budget(month_usd=100)) or ""
+    assert [line.split("  ")[2].split(":")[0] for line in text.splitlines()[1:-1]] == [
+        "node pool gpu",
+        "cluster",
+        "NAT gateway",
+    ]
 
 
 def test_lines_of_one_kind_count_together_among_the_largest() -> None:

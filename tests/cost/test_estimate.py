@@ -91,12 +91,21 @@ def test_a_sidecar_counts_with_its_server_and_an_init_container_only_if_it_is_la
     assert plain == with_init < with_sidecar
 
 
-def test_a_public_load_balancer_has_an_address_in_each_zone() -> None:
-    words = {"scheme": "internet-facing", "subnets": "subnet-0a,subnet-0b,subnet-0c"}
+@pytest.mark.parametrize(
+    ("named", "in_plan", "zones"), [("subnet-0a,subnet-0b,subnet-0c", 0, 3), (UNKNOWN, 2, 2), ("subnet-0a", 2, 1)]
+)
+def test_a_public_load_balancer_has_an_address_in_each_zone(named: str, in_plan: int, zones: int) -> None:
+    public = {"tags": {"kubernetes.io/role/elb": "1"}}
+    subnets = [step("aws:ec2/subnet:Subnet", f"public-{zone}", public) for zone in range(in_plan)]
+    estimate = estimated(*subnets, public_ingress(named))
+    assert estimate.floor_usd == pytest.approx((0.0225 + zones * 0.005) * HOURS)
+
+
+def public_ingress(subnets: str) -> dict[str, object]:
+    words = {"scheme": "internet-facing", "subnets": subnets}
     annotations = {f"alb.ingress.kubernetes.io/{key}": value for key, value in words.items()}
     inputs = {"metadata": {"annotations": annotations}, "spec": {"ingressClassName": "alb"}}
-    ingress = step("kubernetes:networking.k8s.io/v1:Ingress", "churn", inputs)
-    assert estimated(ingress).floor_usd == pytest.approx((0.0225 + 3 * 0.005) * HOURS)
+    return step("kubernetes:networking.k8s.io/v1:Ingress", "churn", inputs)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +116,7 @@ def test_a_public_load_balancer_has_an_address_in_each_zone() -> None:
         (database("db.z9.large"), "no instance class db.z9.large"),
         (database(storage=UNKNOWN), "allocatedStorage is not known before the update"),
         (step("kubernetes:core/v1:Service", "out", {"spec": {"type": "LoadBalancer"}}), "LoadBalancer"),
+        (public_ingress(UNKNOWN), "its public subnets"),
         (step("kubernetes:apps/v1:Deployment", "web", {"spec": UNKNOWN}), "not known before the update"),
         (
             training("churn", pod_spec("1", "1Gi", pool="cpu"), minutes=60),
