@@ -12,7 +12,7 @@ from infra.config.stack import KINDS
 from infra.foundations.kinds import MODULES
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("contract", "infra", "components", "runs", "client", "training", "model_server", "lab", "cli")
+ROOMS = ("contract", "infra", "components", "runs", "client", "training", "model_server", "cost", "lab", "cli")
 MAY_IMPORT = {
     "contract": set[str](),
     "infra": {"contract", "components"},
@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "client": {"contract", "runs"},
     "training": {"contract"},
     "model_server": {"contract"},
+    "cost": set[str](),
     "lab": {"contract", "components", "runs"},
-    "cli": {"contract", "runs", "client", "training", "lab"},
+    "cli": {"contract", "runs", "client", "cost", "training", "lab"},
 }
 """Rooms that each room may import."""
 
@@ -75,6 +76,12 @@ def test_commands_that_need_a_cluster_or_an_endpoint_need_neither_pulumi_nor_mlf
     subprocess.run(
         [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions"], cwd=ROOT, check=True
     )
+
+
+def test_a_price_is_estimated_from_text_without_pulumi_and_without_aws() -> None:
+    absent = ["pulumi", "pulumi_aws", "pulumi_kubernetes", "boto3", "botocore"]
+    without = f"import sys; sys.modules.update(dict.fromkeys({absent})); import cost.cli, cost.report"
+    subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
 
 
 def test_only_the_aws_components_know_aws() -> None:

@@ -1,0 +1,62 @@
+"""The check of `mlops:budget`, for a preview to fail on."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from cost.estimate import Estimate
+from cost.money import usd
+from cost.prices import Model
+from cost.resources import by_kind
+
+LARGEST = 3
+"""Lines that an exceeded budget names."""
+
+
+Dollars = Annotated[float, Field(gt=0)]
+
+
+class Budget(Model):
+    """Limits in US dollars; None: no limit."""
+
+    month_usd: Dollars | None = None
+    """Most that a month may cost with every node pool at its maximum, usage aside."""
+    run_usd: Dollars | None = None
+    """Most that one run of a training or a validation may cost until its deadline."""
+
+
+def check(estimate: Estimate, budget: Budget) -> str | None:
+    """The error text with one paragraph for each limit that is exceeded or cannot be checked; None if all is kept."""
+    return "\n".join(_problems(estimate, budget)) or None
+
+
+def _problems(estimate: Estimate, budget: Budget) -> Iterator[str]:
+    ceiling, floor = estimate.ceiling_usd, estimate.floor_usd
+    if ceiling is None or floor is None:
+        if budget.month_usd is not None or budget.run_usd is not None:
+            yield (
+                f"mlops:budget cannot be checked, because nothing is estimated: {estimate.reason}; "
+                "or take mlops:budget out of the stack file"
+            )
+        return
+    if budget.month_usd is not None and ceiling > budget.month_usd:
+        yield _month(estimate, budget.month_usd, floor, ceiling)
+    over = [run for run in estimate.runs if budget.run_usd is not None and run.usd > budget.run_usd]
+    for run in sorted(over, key=lambda each: -each.usd):
+        yield (
+            f"mlops:budget.run_usd is {usd(budget.run_usd or 0)}, but one run of {run.name} may cost {usd(run.usd)}: "
+            f"{run.nodes} {run.node} until its deadline of {run.hours:g} hours; "
+            "shorten its deadline_minutes, ask for a smaller node, or raise run_usd"
+        )
+
+
+def _month(estimate: Estimate, limit: float, floor: float, ceiling: float) -> str:
+    largest = by_kind(estimate.lines)[:LARGEST]
+    lines = [f"  {usd(line.ceiling_usd)}  {line.kind}{f': {line.note}' if line.note else ''}" for line in largest]
+    said = (
+        f"mlops:budget.month_usd is {usd(limit)}, but a month may cost {usd(ceiling)} with every node pool at its "
+        f"maximum ({usd(floor)} without load, usage aside). The {len(lines)} largest lines:"
+    )
+    way_out = "Lower one of them, as by max_cpus or gpu.max of a node pool, or raise month_usd."
+    return "\n".join([said, *lines, way_out])

@@ -1,0 +1,130 @@
+"""Planned resources, read from what Pulumi prints as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Side = Literal["new", "old"]
+"""`new` is the stack after the update; `old` is the stack as it is deployed now."""
+AWS_PROVIDER = "pulumi:providers:aws"
+
+
+class PlanError(Exception):
+    """The reason why a document cannot be estimated, and the command that makes one that can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A resource with the inputs that its program gives it; a value not known before the update is a UUID as text."""
+
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All resources of a stack on one side of an update."""
+
+    region: str | None
+    """AWS region of the stack; None where the plan does not name one."""
+    resources: Sequence[Resource]
+
+    @property
+    def on_aws(self) -> bool:
+        """The plan names an AWS region or has a resource of AWS."""
+        return self.region is not None or any(resource.type.startswith("aws:") for resource in self.resources)
+
+    def of(self, *types: str) -> list[Resource]:
+        """The resources of these types."""
+        return [resource for resource in self.resources if resource.type in types]
+
+
+class _Json(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _State(_Json):
+    type: str
+    urn: str
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    delete: bool = False
+
+
+class _Step(_Json):
+    op: str
+    urn: str
+    old: _State | None = Field(None, alias="oldState")
+    new: _State | None = Field(None, alias="newState")
+
+
+class _Preview(_Json):
+    config: dict[str, Any] = Field(default_factory=dict)
+    steps: list[_Step]
+    summary: dict[str, int] = Field(default_factory=dict, alias="changeSummary")
+
+
+class _Deployment(_Json):
+    resources: list[_State] = Field(default_factory=list[_State])
+
+
+class _Export(_Json):
+    deployment: _Deployment
+
+
+def parse(document: object, side: Side = "new") -> Plan:
+    """The plan in the parsed output of `pulumi preview --json --show-sames` or of `pulumi stack export`.
+
+    An export has one side only, whatever `side` is. PlanError for any other document, and for a preview that leaves
+    out resources that do not change.
+    """
+    tree = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+    region = None
+    if "steps" in tree:
+        preview = _validated(_Preview, tree)
+        _complete(preview)
+        states, region = dict(_states(preview, side)), preview.config.get("aws:region")
+    elif "deployment" in tree:
+        resources = _validated(_Export, tree).deployment.resources
+        states = {state.urn: state for state in resources if not state.delete}
+    else:
+        raise PlanError(f"it is neither a preview nor an exported state; {MAKE_ONE}")
+    planned = [
+        Resource(type=state.type, name=state.urn.rpartition("::")[2], inputs=state.inputs) for state in states.values()
+    ]
+    return Plan(region=region or _region(planned), resources=planned)
+
+
+Document = TypeVar("Document", bound=_Json)
+MAKE_ONE = "make one with `pulumi preview --json --show-sames > FILE.json`"
+
+
+def _validated(model: type[Document], document: object) -> Document:
+    try:
+        return model.model_validate(document)
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise PlanError(f"{place} is not as Pulumi writes it ({first['msg']}); {MAKE_ONE}") from None
+
+
+def _complete(preview: _Preview) -> None:
+    left_out = preview.summary.get("same", 0) - sum(step.op == "same" for step in preview.steps)
+    if left_out > 0:
+        raise PlanError(f"the preview leaves out what does not change ({left_out}); {MAKE_ONE}")
+
+
+def _states(preview: _Preview, side: Side) -> Iterator[tuple[str, _State]]:
+    """URN and state of each step that has one on this side; the steps of a replaced resource have the same."""
+    for step in preview.steps:
+        if state := step.new if side == "new" else step.old:
+            yield step.urn, state
+
+
+def _region(planned: Sequence[Resource]) -> str | None:
+    named = [resource.inputs.get("region") for resource in planned if resource.type == AWS_PROVIDER]
+    return next((region for region in named if isinstance(region, str)), None)

@@ -1,0 +1,180 @@
+"""CPUs, memory and GPUs that the pods of a plan request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cost.plan import Plan, Resource
+from cost.prices import NotPricedError
+from cost.unpriced import Unpriced, read_each
+
+GPU = "nvidia.com/gpu"
+COMPONENT = "app.kubernetes.io/component"
+"""Label that says what an object is part of: `training`, `validation`, `serving`, `tracking`."""
+KIND = "app.kubernetes.io/name"
+ENDPOINT = "model-endpoint"
+"""Value of KIND on every object of a model endpoint."""
+HOST = "kubernetes.io/hostname"
+UNITS_IN_GIB = {"Ki": 2**-20, "Mi": 2**-10, "Gi": 1.0, "Ti": 2.0**10, "": 2.0**-30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """The requests of a pod, and the nodes that it may run on."""
+
+    name: str
+    cpus: float
+    memory_gib: float
+    gpus: int
+    selector: Mapping[str, str]
+    """Labels that its node must carry; empty: any node without a taint."""
+    spread: bool = False
+    """Each of several such pods gets its own node: Karpenter keeps to a spread over hosts, even to a soft one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A training or a validation: a Job, or a CronJob that Jobs are made from."""
+
+    name: str
+    pod: Pod
+    parallel: int
+    """Pods that run at the same time."""
+    hours: float
+    """Deadline of one run with all its retries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """Pods that run all the time."""
+
+    name: str
+    endpoint: bool
+    pod: Pod
+    least: int
+    most: int
+
+
+METRICS_SERVER = Pod(name="metrics-server", cpus=0.1, memory_gib=0.2, gpus=0, selector={})
+"""A pod of the EKS add-on of that name, which runs two of them on nodes of the pools."""
+
+
+def services(plan: Plan, unpriced: list[Unpriced]) -> list[Service]:
+    """Every Deployment and StatefulSet with its fewest and most replicas, and the add-on that runs as one."""
+    scalers = {each.name: each.inputs for each in plan.of("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")}
+    kinds = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
+    found = read_each(plan.of(*kinds), lambda each: _service(each, scalers.get(each.name)), unpriced)
+    if any(addon.inputs.get("addonName") == METRICS_SERVER.name for addon in plan.of("aws:eks/addon:Addon")):
+        found.append(Service(name=METRICS_SERVER.name, endpoint=False, pod=METRICS_SERVER, least=2, most=2))
+    return found
+
+
+def _service(resource: Resource, scaler: Mapping[str, Any] | None) -> Service:
+    spec = resource.inputs["spec"]
+    fixed = spec.get("replicas", 1)
+    return Service(
+        name=resource.name,
+        endpoint=_labels(resource).get(KIND) == ENDPOINT,
+        pod=pod(resource.name, spec["template"]["spec"]),
+        least=int(scaler["spec"].get("minReplicas", 1) if scaler else fixed),
+        most=int(scaler["spec"]["maxReplicas"] if scaler else fixed),
+    )
+
+
+def agents(plan: Plan, unpriced: list[Unpriced]) -> list[Pod]:
+    """The pod that each DaemonSet runs on every node."""
+    sets = plan.of("kubernetes:apps/v1:DaemonSet")
+    return read_each(sets, lambda each: pod(each.name, each.inputs["spec"]["template"]["spec"]), unpriced)
+
+
+def work(plan: Plan, unpriced: list[Unpriced]) -> list[Work]:
+    """Every training and validation that the plan declares; the first run of a CronJob is the same work."""
+    declared = {
+        resource.name: resource
+        for resource in plan.of("kubernetes:batch/v1:CronJob", "kubernetes:batch/v1:Job")
+        if _labels(resource).get(COMPONENT) in {"training", "validation"}
+    }
+    return read_each(declared.values(), _work, unpriced)
+
+
+def _work(resource: Resource) -> Work:
+    spec = resource.inputs["spec"]
+    job = spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec
+    if "activeDeadlineSeconds" not in job:
+        raise NotPricedError("it has no deadline, so a run of it has no highest price")
+    return Work(
+        name=resource.name,
+        pod=pod(resource.name, job["template"]["spec"]),
+        parallel=int(job.get("parallelism", 1)),
+        hours=float(job["activeDeadlineSeconds"]) / 3600,
+    )
+
+
+def pod(name: str, spec: Mapping[str, Any]) -> Pod:
+    """Sum of the containers and sidecars, or the largest init container if that requests more (Kubernetes, "Resource
+    sharing within containers").
+    """
+    init = spec.get("initContainers", [])
+    beside = [each for each in init if each.get("restartPolicy") == "Always"]
+    before = [each for each in init if each not in beside]
+    together = [_requests(each) for each in [*spec["containers"], *beside]]
+    alone = [_requests(each) for each in before]
+
+    def most(resource: str) -> float:
+        return max(sum(each[resource] for each in together), *(each[resource] for each in alone), 0.0)
+
+    return Pod(
+        name=name,
+        cpus=most("cpu"),
+        memory_gib=most("memory"),
+        gpus=int(most(GPU)),
+        selector=spec.get("nodeSelector", {}),
+        spread=any(each.get("topologyKey") == HOST for each in spec.get("topologySpreadConstraints", [])),
+    )
+
+
+def _requests(container: Mapping[str, Any]) -> Mapping[str, float]:
+    asked = container.get("resources", {})
+    amounts = {**asked.get("limits", {}), **asked.get("requests", {})}
+    return {
+        "cpu": cpus(amounts.get("cpu", "0")),
+        "memory": gib(amounts.get("memory", "0")),
+        GPU: float(amounts.get(GPU, 0)),
+    }
+
+
+def cpus(quantity: object) -> float:
+    """CPUs in Kubernetes' notation, such as `500m` or `2`. NotPricedError for an unknown amount."""
+    text = str(quantity)
+    return _number(text.removesuffix("m"), text) / (1000 if text.endswith("m") else 1)
+
+
+def gib(quantity: object) -> float:
+    """GiB of an amount in Kubernetes' notation, such as `512Mi`. NotPricedError for an unknown amount."""
+    text = str(quantity)
+    unit = text[-2:] if text[-2:] in UNITS_IN_GIB else ""
+    return _number(text.removesuffix(unit), text) * UNITS_IN_GIB[unit]
+
+
+def _number(digits: str, text: str) -> float:
+    try:
+        return float(digits)
+    except ValueError:
+        raise NotPricedError(f"the amount {text} is not known before the update") from None
+
+
+def _labels(resource: Resource) -> Mapping[str, str]:
+    return resource.inputs.get("metadata", {}).get("labels", {})
+
+
+def largest(pods: Sequence[Pod]) -> Pod:
+    """The pod that requests, of each resource, as much as any of them."""
+    return Pod(
+        name="",
+        cpus=max((each.cpus for each in pods), default=0),
+        memory_gib=max((each.memory_gib for each in pods), default=0),
+        gpus=max((each.gpus for each in pods), default=0),
+        selector={},
+    )

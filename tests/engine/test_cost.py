@@ -1,0 +1,52 @@
+"""What the real engine prints of a plan, priced."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cost.delta import Delta
+from cost.plan import PlanError, parse
+from cost.report import delta_of_document, of_document
+from tests.cost.plans import HOURS_NAT, TODAY
+from tests.projects import Engine
+
+pytestmark = pytest.mark.engine
+
+# Without an SDK, which takes seconds to import.
+PROGRAM = """
+    import pulumi
+    pulumi.CustomResource("aws:ec2/natGateway:NatGateway", "first", {"subnetId": "subnet-1"})
+    pulumi.CustomResource("aws:kms/key:Key", "data", {"description": "data"})
+    database = {"instanceClass": "db.t4g.small", "allocatedStorage": 20, "multiAz": False, "username": "mlflow"}
+    pulumi.CustomResource("aws:rds/instance:Instance", "database", database)
+"""
+LARGER = PROGRAM.replace("db.t4g.small", "db.m7g.large").replace('"username": "mlflow"', '"username": "other"')
+DATABASES = 730 * 0.032 + 20 * 0.115, 730 * 0.168 + 20 * 0.115
+
+
+def test_a_preview_of_the_engine_is_priced_on_both_sides(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    project = engine.project(tmp_path_factory.mktemp("cost"), PROGRAM)
+    project.configure("aws:region", "us-east-1")
+    made = project.up()
+    assert made.succeeded, made.output
+    project.write(LARGER.replace('"first"', '"second"'))
+
+    preview: Any = json.loads(project.pulumi("preview", "--json", "--show-sames"))
+    assert of_document(preview, today=TODAY).floor_usd == pytest.approx(HOURS_NAT + 1 + DATABASES[1])
+    delta = delta_of_document(preview, today=TODAY)
+    expected = {"first": -HOURS_NAT, "second": HOURS_NAT, "database": DATABASES[1] - DATABASES[0]}
+    assert changes(delta) == pytest.approx(expected)
+
+    state: Any = json.loads(project.pulumi("stack", "export"))
+    assert changes(delta_of_document(preview, {**state}, today=TODAY)) == changes(delta)
+
+    with pytest.raises(PlanError, match="leaves out what does not change"):
+        parse(json.loads(project.pulumi("preview", "--json")))
+
+
+def changes(delta: Delta) -> dict[str, float]:
+    """Name -> difference of a month without load."""
+    return {each.name: round(each.floor_usd, 6) for each in delta.changes}
