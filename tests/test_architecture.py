@@ -112,6 +112,32 @@ def test_only_settings_read_configuration_and_environment() -> None:
     assert not wrong
 
 
+OF_MORE_THAN_ONE_MODULE = {
+    "components/local/test_stores.py": "both stores by the same tests",
+    "components/test_bodies.py": "every component",
+    "components/test_contract.py": "what components tell images, and what images read",
+    "cost/test_command.py": "the command line",
+    "cost/test_stacks.py": "the tracked stacks",
+    "infra/test_main.py": "the program as the engine starts it",
+    "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
+    "model_server/predict/test_odd_models.py": "models of many kinds",
+    "model_server/test_hostile.py": "the server as a process",
+    "runs/test_list.py": "a command over the whole room",
+    "runs/test_train.py": "a command over the whole room",
+    "runs/test_validate.py": "a command over the whole room",
+    "training/test_guide.py": "the example in the guide",
+    "training/test_images.py": "what an image must have",
+    "training/test_killed.py": "runs as processes",
+}
+
+
+def test_a_test_file_lies_where_its_module_lies() -> None:
+    files = {path.relative_to(ROOT / "tests") for path in tracked("tests/**/test_*.py")}
+    of_a_module = {path for path in files if path.parts[0] not in {"e2e", "engine", "test_architecture.py"}}
+    lost = {str(path) for path in of_a_module if not (ROOT / path.with_name(path.name.removeprefix("test_"))).is_file()}
+    assert lost == OF_MORE_THAN_ONE_MODULE.keys()
+
+
 def test_no_module_hides_one_of_the_standard_library() -> None:
     """Pulumi puts the folder of the program, and that of the policy pack, first on the path of modules."""
     modules = tracked("infra/*.py", "components/*.py", "policy/*.py")
