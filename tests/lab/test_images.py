@@ -63,7 +63,7 @@ def hash_of(checkout: Path) -> str:
 
 def test_the_name_of_an_image_stays_while_nothing_in_it_changes(checkout: Path) -> None:
     before = hash_of(checkout)
-    (checkout / "serving" / "server.py").write_text("another room")
+    (checkout / "model_server" / "server.py").write_text("another room")
     (checkout / "README.md").write_text("words")
     assert hash_of(checkout) == before
 

@@ -413,7 +413,7 @@ def test_a_model_without_its_files_cannot_start(
 ) -> None:
     del server
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
-    with pytest.raises(ServingError, match=r"holds no model; run `python -m serving\.fetch` first"):
+    with pytest.raises(ServingError, match=r"holds no model; run `python -m model_server\.fetch` first"):
         app.create()
 
 

@@ -81,9 +81,9 @@ def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]
     "count", [FEW, pytest.param(MANY, marks=(pytest.mark.long, pytest.mark.nightly))], ids=["few", "many"]
 )
 def test_a_random_model_is_answered_as_by_mlflow_to_the_last_bit(
-    count: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    count: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("serving").setLevel(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, "serving")
     found, wrong = check(SEED, count, tmp_path)
     with capfd.disabled():
         print(f"\nseed {SEED}: {dict(sorted(found.items()))}, {len(wrong)} wrong")
