@@ -105,6 +105,13 @@ app.command(
 app.command(
     name="infra-diff", epilog=examples("mlops infra-diff --stack prod", "mlops infra-diff --stack prod --json")
 )(stack_commands.infra_diff)
+app.command(
+    epilog=examples(
+        "mlops cost --stack prod",
+        "mlops cost --stack prod --delta --markdown > comment.md",
+        "mlops cost --update-prices eu-west-1",
+    )
+)(stack_commands.cost)
 
 
 class _UsageError(Protocol):

@@ -1,15 +1,30 @@
-"""Commands about the stack: infra-diff. Each imports what it needs when it runs."""
+"""Commands about the stack: infra-diff, cost. Each imports what it needs when it runs."""
 
 from typing import Annotated
 
 import typer
 
+from cli.errors import CommandError
+from cli.options import Json
+
+Stack = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
+]
+
+
+def _usd(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = 0
+    if not amount > 0:
+        raise typer.BadParameter(f"{text} is no amount above zero; write it as in 1500 or 19.50")
+    return amount
+
 
 def infra_diff(
     *,
-    stack: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
-    ] = None,
+    stack: Stack = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full length.")] = False,
 ) -> None:
     """Show what differs between the stack and its cluster.
@@ -20,3 +35,85 @@ def infra_diff(
     from runs.infra_diff import report
 
     raise typer.Exit(report(["pulumi", *PREVIEW, *(["--stack", stack] if stack else [])], as_json=json))
+
+
+def cost(
+    *,
+    stack: Stack = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Output of `pulumi preview --json --show-sames`, or an exported state; - is stdin. Default: the "
+            "command runs the preview.",
+            show_default=False,
+        ),
+    ] = None,
+    delta: Annotated[bool, typer.Option("--delta", help="Compare with what is deployed now.")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Compare with this preview or exported state.", show_default=False),
+    ] = None,
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")] = False,
+    prices_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGION", help="Region whose prices are taken. Default: that of the stack.", show_default=False
+        ),
+    ] = None,
+    month_usd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD",
+            parser=_usd,
+            help="Most that a month may cost. Default: mlops:budget.month_usd of the stack file.",
+            show_default=False,
+        ),
+    ] = None,
+    run_usd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD",
+            parser=_usd,
+            help="Most that one training run may cost. Default: mlops:budget.run_usd of the stack file.",
+            show_default=False,
+        ),
+    ] = None,
+    update_prices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGION",
+            help="Write the price table of this region from the AWS Price List API, and estimate nothing.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show what a stack costs on AWS, from its planned resources.
+
+    The report has a month without load, a month with every node pool at its maximum, one training run, one endpoint,
+    and the prices of what depends on usage. Exit code 3 says that a budget is exceeded.
+    """
+    given = [stack, plan, delta, base, json, markdown, prices_of, month_usd, run_usd]
+    if update_prices and any(given):
+        raise CommandError("--update-prices estimates nothing; write it without other options")
+    if stack and plan:
+        raise CommandError("--stack makes a preview and --plan reads one; write one of the two")
+    if json and markdown:
+        raise CommandError("--json and --markdown are two forms of one report; write one of the two")
+    from cli import stack_cost
+    from cost.budget import Budget
+
+    if update_prices:
+        stack_cost.update_prices(update_prices)
+        return
+    stack_cost.show(
+        stack=stack,
+        plan=plan,
+        base=base,
+        delta=delta,
+        json=json,
+        markdown=markdown,
+        prices_of=prices_of,
+        limits=Budget(month_usd=month_usd, run_usd=run_usd),
+    )

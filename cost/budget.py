@@ -1,19 +1,18 @@
-"""The check of `mlops:budget`, for a preview to fail on."""
+"""The check of a budget: that of the stack file, or another one."""
 
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from cost.estimate import Estimate
 from cost.money import usd
+from cost.plan import PlanError
 from cost.prices import Model
 from cost.resources import by_kind
 
 LARGEST = 3
 """Lines that an exceeded budget names."""
-
-
 Dollars = Annotated[float, Field(gt=0)]
 
 
@@ -26,6 +25,23 @@ class Budget(Model):
     """Most that one run of a training or a validation may cost until its deadline."""
 
 
+def of_document(document: object) -> Budget:
+    """Return `mlops:budget` of the stack file that a preview was made with. An exported state has no budget.
+
+    PlanError if the value is not as a stack file may have it.
+    """
+    match document:
+        case {"config": {"mlops:budget": str(text)}}:
+            try:
+                return Budget.model_validate_json(text)
+            except ValidationError as problems:
+                first = problems.errors()[0]
+                place = ".".join(["mlops:budget", *map(str, first["loc"])])
+                raise PlanError(f"{place} is not as a stack file may have it ({first['msg']})") from None
+        case _:
+            return Budget()
+
+
 def check(estimate: Estimate, budget: Budget) -> str | None:
     """The error text with one paragraph for each limit that is exceeded or cannot be checked; None if all is kept."""
     return "\n".join(_problems(estimate, budget)) or None
@@ -36,8 +52,7 @@ def _problems(estimate: Estimate, budget: Budget) -> Iterator[str]:
     if ceiling is None or floor is None:
         if budget.month_usd is not None or budget.run_usd is not None:
             yield (
-                f"mlops:budget cannot be checked, because nothing is estimated: {estimate.reason}; "
-                "or take mlops:budget out of the stack file"
+                f"the budget cannot be checked, because nothing is estimated: {estimate.reason}; or remove the budget"
             )
         return
     if budget.month_usd is not None and ceiling > budget.month_usd:
@@ -45,7 +60,7 @@ def _problems(estimate: Estimate, budget: Budget) -> Iterator[str]:
     over = [run for run in estimate.runs if budget.run_usd is not None and run.usd > budget.run_usd]
     for run in sorted(over, key=lambda each: -each.usd):
         yield (
-            f"mlops:budget.run_usd is {usd(budget.run_usd or 0)}, but one run of {run.name} may cost {usd(run.usd)}: "
+            f"run_usd of the budget is {usd(budget.run_usd or 0)}, but one run of {run.name} may cost {usd(run.usd)}: "
             f"{run.nodes} {run.node} until its deadline of {run.hours:g} hours; "
             "shorten its deadline_minutes, ask for a smaller node, or raise run_usd"
         )
@@ -55,7 +70,7 @@ def _month(estimate: Estimate, limit: float, floor: float, ceiling: float) -> st
     largest = by_kind(estimate.lines)[:LARGEST]
     lines = [f"  {usd(line.ceiling_usd)}  {line.kind}{f': {line.note}' if line.note else ''}" for line in largest]
     said = (
-        f"mlops:budget.month_usd is {usd(limit)}, but a month may cost {usd(ceiling)} with every node pool at its "
+        f"month_usd of the budget is {usd(limit)}, but a month may cost {usd(ceiling)} with every node pool at its "
         f"maximum ({usd(floor)} without load, usage aside). The {len(lines)} largest lines:"
     )
     way_out = "Lower one of them, as by max_cpus or gpu.max of a node pool, or raise month_usd."

@@ -102,7 +102,7 @@ def _obstacle(plan: Plan) -> str:
     if plan.region is None:
         return "the plan does not name its AWS region; set aws:region in the stack file"
     return (
-        f"{plan.region} has no price table; write one with `python -m cost --update-prices --region {plan.region}`, "
+        f"{plan.region} has no price table; write one with `mlops cost --update-prices {plan.region}`, "
         "which needs credentials of an AWS account"
     )
 
@@ -111,9 +111,7 @@ def _warnings(plan: Plan, prices: Prices, pools: Iterable[Pool], today: date) ->
     if plan.region and plan.region != prices.region:
         yield f"the stack is in {plan.region}, and these are prices of {prices.region}"
     if (age := (today - prices.date).days) > OLD_DAYS:
-        yield (
-            f"the prices are {age} days old; renew them with `python -m cost --update-prices --region {prices.region}`"
-        )
+        yield (f"the prices are {age} days old; renew them with `mlops cost --update-prices {prices.region}`")
     if any("spot" in pool.capacity for pool in pools):
         yield f"spot is taken as {prices.spot_share:.0%} of on demand, which no price list confirms"
     for pool in pools:

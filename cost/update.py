@@ -22,6 +22,10 @@ class UpdateError(Exception):
     """The reason why no price table was written, and the way out."""
 
 
+class RegionError(UpdateError):
+    """AWS has no prices of a region of this name."""
+
+
 class Client(Protocol):
     """The part of boto3's client `pricing` that is used here."""
 
@@ -110,8 +114,8 @@ def client() -> Client:
 def fetch(pricing: Client, region: str, base: Prices, *, today: date) -> Prices:
     """Today's prices of the region, for the instance families and the share of spot of `base`.
 
-    A price that AWS does not list is left out: what needs it is then not estimated. UpdateError if AWS does not answer
-    or has no instance type there.
+    A price that AWS does not list is left out: what needs it is then not estimated. UpdateError if AWS does not answer,
+    RegionError if it has no instance type there.
     """
     fees = {
         found["type"]: product.usd
@@ -120,7 +124,7 @@ def fetch(pricing: Client, region: str, base: Prices, *, today: date) -> Prices:
     }
     nodes = dict(_nodes(_products(pricing, "AmazonEC2", region, LINUX), fees, base.families()))
     if not nodes:
-        raise UpdateError(f"the AWS Price List has no instance type in {region}; is that how the region is written?")
+        raise RegionError(f"the AWS Price List has no instance type in {region}; is that how the region is written?")
     return Prices(
         region=region,
         date=today,

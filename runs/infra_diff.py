@@ -1,7 +1,6 @@
 """Report of what differs between a stack and its cluster."""
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -13,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from contract.exit_codes import ExitCode
-from runs.cluster import last_line
-from runs.drift import Difference, Json, Object, differences, is_map
-from runs.errors import RunsError
+from runs import preview
+from runs.drift import Difference, Json, differences, is_map
 
 LONGEST = 60
 """Characters of a value that are shown: its start and its end."""
@@ -28,7 +26,7 @@ def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, s
     Raises:
         RunsError: the preview failed; the message is the engine's own.
     """
-    found = differences(_preview(command, environment))
+    found = differences(preview.run(command, environment))
     if as_json:
         print(json.dumps([asdict(each) for each in found], indent=1))
     else:
@@ -73,18 +71,3 @@ def _shown(value: Json) -> str:
 def _changed(each: Difference) -> str:
     at = f" {datetime.fromisoformat(each.changed_at):%m-%d %H:%M}" if each.changed_at else ""
     return f"{each.changed_by}{at}" or "not known"
-
-
-def _preview(command: Sequence[str], environment: Mapping[str, str] | None) -> Object:
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    except FileNotFoundError as missing:
-        raise RunsError("pulumi is not on PATH; install it") from missing
-    try:
-        preview: Object = json.loads(done.stdout)
-    except ValueError:
-        raise RunsError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}") from None
-    if done.returncode:
-        errors = [each["message"].strip() for each in preview.get("diagnostics", []) if each["severity"] == "error"]
-        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` ended with {done.returncode}")
-    return preview

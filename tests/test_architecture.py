@@ -80,7 +80,7 @@ def test_commands_that_need_a_cluster_or_an_endpoint_need_neither_pulumi_nor_mlf
 
 def test_a_price_is_estimated_from_text_without_pulumi_and_without_aws() -> None:
     absent = ["pulumi", "pulumi_aws", "pulumi_kubernetes", "boto3", "botocore"]
-    without = f"import sys; sys.modules.update(dict.fromkeys({absent})); import cost.cli, cost.report"
+    without = f"import sys; sys.modules.update(dict.fromkeys({absent})); import cli.stack_cost, cost.report"
     subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
 
 

@@ -20,6 +20,7 @@ from infra.config import aws_rules, parameters, problems, rules, secret_rules, t
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.aws import AwsFoundation, Ingress, TrackingIngress
+from infra.config.budget import Budget
 from infra.config.endpoint import Autoscaling, Example, ModelCache, ModelMib, Tracing
 from infra.config.problems import PREFIX, Problem
 from infra.config.quantities import cpu_text, memory_text, octets, thousandths
@@ -447,6 +448,8 @@ class Settings(Model):
     """Cache of model files on the cluster's nodes; without it each pod downloads its model."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
     """Served models, by the name of the registered model."""
+    budget: Budget = Budget()
+    """Limits of what the stack may cost; `mlops cost` checks them."""
 
     @field_validator("endpoints")
     @classmethod

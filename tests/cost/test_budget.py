@@ -56,7 +56,7 @@ def test_a_run_within_its_budget_passes() -> None:
 def test_a_budget_that_cannot_be_checked_is_not_kept(budget: Budget) -> None:
     estimate = of_document(document(nat_gateway(), region="eu-west-1"), today=TODAY)
     assert "cannot be checked" in (check(estimate, budget) or "")
-    assert "--update-prices --region eu-west-1" in (check(estimate, budget) or "")
+    assert "mlops cost --update-prices eu-west-1" in (check(estimate, budget) or "")
     assert check(estimate, Budget()) is None
 
 

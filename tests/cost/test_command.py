@@ -1,4 +1,4 @@
-"""`python -m cost`: what people and pipelines read."""
+"""`mlops cost`: what people and pipelines read."""
 
 import io
 import json
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cost import cli
+from cli import main
+from contract.exit_codes import ExitCode
 from tests.cost.plans import (
     HOURS_NAT,
     Document,
@@ -46,7 +47,7 @@ def written(file: Path, plan: Document) -> Path:
 
 
 def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
+    return main.run(["cost", *map(str, arguments)])
 
 
 def test_the_table_fits_80_columns_and_names_all_that_is_in_it(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,11 +123,65 @@ def test_a_difference_against_a_file_and_one_that_is_none(
     assert "The price stays" in capsys.readouterr().out
 
 
-def test_an_exceeded_budget_ends_with_1_and_says_why_on_stderr(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--plan", plan, "--month-usd", 500, "--json") == cli.EXCEEDED
+def test_an_exceeded_budget_is_refused_and_says_why_on_stderr(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--plan", plan, "--month-usd", 500, "--json") == ExitCode.REFUSED
     answer = capsys.readouterr()
-    assert "mlops:budget.month_usd is $500.00" in answer.err
+    assert "month_usd of the budget is $500.00" in answer.err
     assert json.loads(answer.out)["ceiling_usd"] > 500
+
+
+def with_budget(**budget: object) -> Document:
+    """The large plan of a stack file with a budget; `pulumi config set` writes 19.5 as a text."""
+    return {**LARGE, "config": {**LARGE["config"], "mlops:budget": json.dumps(budget)}}
+
+
+def test_without_a_plan_the_command_previews_the_stack(pulumi: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pulumi / "preview").write_text(json.dumps(LARGE))
+    assert run("--stack", "prod") == 0
+    assert "3 x NAT gateway" in capsys.readouterr().out
+    assert (pulumi / "asked").read_text() == "preview --json --show-sames --non-interactive --stack prod\n"
+
+
+def test_a_preview_that_fails_is_told_in_the_engines_words(pulumi: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    errors = [{"severity": "error", "message": "Pulumi.prod.yaml: mlops:budget.month is unknown\n"}]
+    (pulumi / "preview").write_text(json.dumps({"diagnostics": errors}))
+    (pulumi / "code").write_text("1")
+    assert run("--stack", "prod") == ExitCode.FAILED
+    assert capsys.readouterr() == ("", "mlops: Pulumi.prod.yaml: mlops:budget.month is unknown\n")
+
+
+def test_the_budget_of_the_stack_file_is_kept_or_the_command_refuses_with_the_largest_lines(
+    pulumi: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pulumi / "preview").write_text(json.dumps(with_budget(month_usd=1e6, run_usd="19.5")))
+    assert run("--stack", "prod") == 0
+    capsys.readouterr()
+    (pulumi / "preview").write_text(json.dumps(with_budget(month_usd="1000.5")))
+    for form in ([], ["--delta"], ["--markdown"]):
+        assert run("--stack", "prod", *form) == ExitCode.REFUSED
+        answer = capsys.readouterr()
+        assert "Prices of us-east-1" in answer.out
+        first, *lines, _ = answer.err.splitlines()
+        assert first.startswith("mlops: month_usd of the budget is $1,000.50, but a month may cost $")
+        assert [line.split("  ")[2].split(":")[0] for line in lines] == ["node pool cpu", "node pool gpu", "database"]
+
+
+def test_a_limit_of_the_command_line_replaces_that_of_the_stack_file_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = written(tmp_path / "plan.json", with_budget(month_usd=500, run_usd=0.01))
+    assert run("--plan", plan, "--month-usd", 1e6) == ExitCode.REFUSED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run_usd of the budget is $0.01, but one run of net may cost" in line
+    assert run("--plan", plan, "--month-usd", 1e6, "--run-usd", 1e6) == 0
+
+
+def test_a_budget_that_no_stack_file_may_have_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, named in (({"month_usd": 0}, "mlops:budget.month_usd"), ({"month": 5}, "mlops:budget.month")):
+        plan = written(tmp_path / "plan.json", with_budget(**wrong))
+        assert run("--plan", plan) == ExitCode.BAD_INPUT
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"mlops: {plan}: {named} is not as a stack file may have it")
 
 
 def test_a_plan_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,34 +200,27 @@ def test_a_wrong_file_ends_with_2_and_one_line(
     file = tmp_path / "plan.json"
     if content is not None:
         file.write_text(content)
-    assert run("--plan", file) == cli.WRONG
+    assert run("--plan", file) == ExitCode.BAD_INPUT
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{file}: {why}")
+    assert line.startswith(f"mlops: {file}: {why}")
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "name a plan with --plan"),
-        (["--update-prices"], "needs --region"),
-        (["--plan", "x", "--prices-of", "mars-1"], "there is no such price table"),
-        (["--plan", "x", "--json", "--markdown"], "not allowed with"),
-        (["--plan", "x", "--month-usd", "-5"], "-5 is no amount above zero"),
+        (["--plan", "x", "--stack", "prod"], "--stack makes a preview and --plan reads one; write one of the two"),
+        (["--update-prices", "eu-west-1", "--delta"], "--update-prices estimates nothing; write it without other"),
+        (["--stack", "prod", "--prices-of", "mars-1"], "write one with `mlops cost --update-prices mars-1`"),
+        (["--plan", "x", "--json", "--markdown"], "--json and --markdown are two forms of one report"),
+        (["--plan", "x", "--month-usd", "-5"], "-5 is no amount above zero; write it as in 1500 or 19.50"),
         (["--plan", "x", "--run-usd", "cheap"], "cheap is no amount above zero"),
+        (["--plan", "x", "--month-usd", "nan"], "nan is no amount above zero"),
     ],
 )
-def test_wrong_arguments_end_with_2_and_what_to_write(
-    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_options_are_one_line_that_says_what_to_write(
+    pulumi: Path, arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    assert ended.value.code == cli.WRONG
-    assert why in capsys.readouterr().err
-
-
-def test_the_help_has_examples_that_fit_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    said = capsys.readouterr().out
-    assert "pulumi preview --json --show-sames" in said
-    assert max(map(len, said.splitlines())) <= 80
+    assert run(*arguments) == ExitCode.BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert why in line
+    assert not (pulumi / "asked").exists()

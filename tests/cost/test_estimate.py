@@ -147,7 +147,7 @@ def test_a_family_without_a_price_is_named() -> None:
 @pytest.mark.parametrize(("days", "old"), [(OLD_DAYS, False), (OLD_DAYS + 1, True)])
 def test_old_prices_are_said_to_be_old(days: int, *, old: bool) -> None:
     warnings = estimated(nat_gateway(), today=shipped().date + timedelta(days=days)).warnings
-    assert any("--update-prices --region us-east-1" in warning for warning in warnings) is old
+    assert any("mlops cost --update-prices us-east-1" in warning for warning in warnings) is old
 
 
 def test_the_shipped_prices_are_not_old_and_name_their_sources() -> None:

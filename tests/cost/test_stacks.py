@@ -138,13 +138,13 @@ def test_the_difference_names_what_an_update_changes(prod: Document, managed: Do
 def test_a_region_without_a_price_table_is_not_estimated_and_never_zero() -> None:
     estimate = estimated(tracked("dev", region="eu-west-1"))
     assert (estimate.floor_usd, estimate.ceiling_usd) == (None, None)
-    assert "--update-prices --region eu-west-1" in (estimate.reason or "")
+    assert "mlops cost --update-prices eu-west-1" in (estimate.reason or "")
 
 
 def test_a_budget_below_the_most_that_a_month_may_cost_names_the_three_largest_lines(prod: Document) -> None:
     estimate = estimated(prod)
     text = check(estimate, Budget(month_usd=1500)) or ""
-    assert "mlops:budget.month_usd is $1,500.00" in text
+    assert "month_usd of the budget is $1,500.00" in text
     assert [row.split(":")[0].split("  ")[-1] for row in text.splitlines()[1:4]] == [
         "node pool cpu",
         "node pool gpu",

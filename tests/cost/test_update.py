@@ -9,9 +9,13 @@ from typing import Any, cast
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
-from cost.prices import load, save, shipped
+from cli import main
+from contract.exit_codes import ExitCode
+from cost import prices, update
+from cost.prices import Prices, load, save, shipped
 from cost.report import of_document
 from cost.update import LINUX, UNITS, UpdateError, fetch, lacking
 from tests.cost.plans import TODAY, document, nat_gateway, node_pool
@@ -133,3 +137,47 @@ def test_a_refusal_of_aws_is_told_in_one_sentence() -> None:
         stub.add_client_error("get_products", "AccessDeniedException", "not allowed", expected_params=request)
         with pytest.raises(UpdateError, match=r"did not answer about AmazonEKS: .*not allowed"):
             fetch(pricing, "eu-west-1", shipped(), today=TODAY)
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the command writes price tables to."""
+
+    def saved(table: Prices) -> Path:
+        return save(table, tmp_path)
+
+    monkeypatch.setattr(prices, "save", saved)
+    return tmp_path
+
+
+def test_the_command_writes_the_table_and_says_what_is_in_it_and_what_is_not(
+    tables: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = everything()
+    answers.products = [each for each in answers.products if "NatGateway-Hours" not in each[1]]
+    monkeypatch.setattr(update, "client", lambda: answers)
+    assert main.run(["cost", "--update-prices", "eu-west-1"]) == ExitCode.DONE
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tables / 'eu-west-1.json'}: 2 instance types, 1 database classes, {len(UNITS) - 1} other prices",
+        "AWS lists no price for nat_gateway_hour; what needs them is not estimated",
+    ]
+    assert load("eu-west-1", tables)
+
+
+def test_a_region_that_does_not_exist_is_bad_input_and_aws_that_does_not_answer_a_failure(
+    tables: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(update, "client", everything)
+    assert main.run(["cost", "--update-prices", "eu-west-9"]) == ExitCode.BAD_INPUT
+    assert "mlops: the AWS Price List has no instance type in eu-west-9" in capsys.readouterr().err
+    monkeypatch.setattr(update, "client", Silent)
+    assert main.run(["cost", "--update-prices", "eu-west-1"]) == ExitCode.FAILED
+    assert "mlops: the AWS Price List did not answer about AmazonEKS" in capsys.readouterr().err
+    assert not list(tables.iterdir())
+
+
+class Silent:
+    """A price list that cannot be reached."""
+
+    def get_products(self, **request: object) -> Mapping[str, Any]:
+        raise EndpointConnectionError(endpoint_url=str(request["ServiceCode"]))

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from cli import main
+from contract.exit_codes import ExitCode
 from cost.delta import Delta
 from cost.plan import PlanError, parse
 from cost.report import delta_of_document, of_document
 from tests.cost.plans import HOURS_NAT, TODAY
-from tests.projects import Engine
+from tests.projects import STACK, Engine
 
 pytestmark = pytest.mark.engine
 
@@ -45,6 +47,24 @@ def test_a_preview_of_the_engine_is_priced_on_both_sides(
 
     with pytest.raises(PlanError, match="leaves out what does not change"):
         parse(json.loads(project.pulumi("preview", "--json")))
+
+
+def test_the_command_previews_a_stack_and_refuses_it_for_the_budget_of_its_file(
+    engine: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = engine.project(tmp_path_factory.mktemp("budget"), PROGRAM)
+    project.configure("aws:region", "us-east-1")
+    monkeypatch.chdir(project.folder)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    project.pulumi("config", "set", "--path", "mlops:budget.month_usd", "99.5")
+    assert main.run(["cost", "--stack", STACK]) == ExitCode.DONE
+    project.pulumi("config", "set", "--path", "mlops:budget.month_usd", "50.5")
+    assert main.run(["cost", "--stack", STACK]) == ExitCode.REFUSED
+    assert "month_usd of the budget is $50.50, but a month may cost $59.51" in capsys.readouterr().err
 
 
 def changes(delta: Delta) -> dict[str, float]:

@@ -41,6 +41,10 @@ def test_a_release_updates_one_deployment_in_place_and_nothing_else(deployed: tu
     assert run.step("churn-predictor", "update").type == "kubernetes:apps/v1:Deployment"
 
 
+def test_a_budget_changes_no_resource(deployed: tuple[Project, Run]) -> None:
+    assert changed(deployed[0], "budget.month_usd", "1500.5").changes == {}
+
+
 def test_a_change_of_a_deadline_trains_again_with_a_job_of_its_own(deployed: tuple[Project, Run]) -> None:
     run = changed(deployed[0], "training.churn.deadline_minutes", "20")
     assert run.changes.keys() == {"churn"}

@@ -13,10 +13,11 @@ import pytest
 
 from runs import follow
 from tests.command import mlops
+from tests.engine_double import pulumi
 from tests.registry import Registry, registry
 from tests.runs.world import World
 
-__all__ = ["mlops", "registry"]
+__all__ = ["mlops", "pulumi", "registry"]
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """The command that reports drift, with a `pulumi` that answers what the engine answered once (tests/engine)."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.command import Command
 
@@ -28,18 +25,6 @@ def steps(port: int) -> list[dict[str, Any]]:
     """A preview of the Service, whose port in the cluster is this."""
     plan = {"op": "update" if port != 80 else "same", "urn": URN, "oldState": state(service(port))}
     return [{"op": "refresh", "urn": URN, "oldState": state(service(80))}, {**plan, "newState": state(service(80))}]
-
-
-@pytest.fixture
-def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `pulumi` that prints the file `preview` beside it, writes down its arguments, and ends with `code`."""
-    program = tmp_path / "pulumi"
-    program.write_text('#!/bin/sh\ncd "${0%/*}"; echo "$@" > asked; cat preview; exit "$(cat code)"\n')
-    program.chmod(0o755)
-    (tmp_path / "code").write_text("0")
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("COLUMNS", "80")
-    return tmp_path
 
 
 def test_a_difference_is_a_line_and_an_exit_code(pulumi: Path, mlops: Command) -> None:

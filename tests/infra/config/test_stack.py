@@ -270,6 +270,10 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("model_cache", True, "is true: must be a mapping"),
     ("model_cache.gib", 0, "is 0: must be a whole number of GiB from 1 to 16384"),
     ("model_cache.gib", "20Gi", "write it as in gib: 20"),
+    ("budget", 1500, "is 1500: must be a mapping, because it holds month_usd, run_usd"),
+    ("budget.month_usd", 0, "is 0: must be an amount of US dollars above 0"),
+    ("budget.month_usd", "$1500", "write it as in 1500 or 19.5, or leave the key out for no limit"),
+    ("budget.run", 20, "did you mean run_usd?"),
     (
         "endpoints.churn-predictor.tracing",
         {},
@@ -365,6 +369,7 @@ def test_amounts_are_taken_in_any_notation_and_kept_in_that_of_the_api_server(
         ("foundation.node_pools.cpu.labels.worker", ""),
         ("endpoints.churn-predictor.prediction_log", {"sample": "0.5"}),
         ("endpoints.churn-predictor.tracing", {"endpoint": "http://a.b:4318", "sample": "0"}),
+        ("budget", {"month_usd": 1500, "run_usd": "19.5"}),
         ("training.churn.validation.limits", {"least": {"roc_auc": "0.7"}, "latency_ms": "1e2", "size_mb": "0.5"}),
     ],
 )

@@ -1,0 +1,31 @@
+"""Limits of what a stack may cost."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from infra.config import quantities
+from infra.config.rules import Rule
+from infra.config.section import Model
+
+Dollars = Annotated[
+    float,
+    Field(strict=True, gt=0),
+    BeforeValidator(quantities.number),
+    Rule(
+        must="must be an amount of US dollars above 0",
+        because="a stack that may cost more is refused by `mlops cost`",
+        instead="write it as in 1500 or 19.5, or leave the key out for no limit",
+    ),
+]
+
+
+class Budget(Model):
+    """Limits of what the stack may cost, in US dollars."""
+
+    month_usd: Dollars | None = None
+    """Most that a month may cost in US dollars with every node pool at its maximum, without charges by usage.
+    Example: 1500
+    """
+    run_usd: Dollars | None = None
+    """Most that one run of a training or of a validation may cost in US dollars until its deadline. Example: 20"""

@@ -1,0 +1,29 @@
+"""Preview of a stack, as `pulumi preview --json` prints it."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from runs.cluster import last_line
+from runs.drift import Object
+from runs.errors import RunsError
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Object:
+    """Run a `pulumi preview --json` and return what it prints, parsed.
+
+    Raises:
+        RunsError: the preview failed; the message is the engine's own.
+    """
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise RunsError("pulumi is not on PATH; install it") from missing
+    try:
+        preview: Object = json.loads(done.stdout)
+    except ValueError:
+        raise RunsError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}") from None
+    if done.returncode:
+        errors = [each["message"].strip() for each in preview.get("diagnostics", []) if each["severity"] == "error"]
+        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` ended with {done.returncode}")
+    return preview

@@ -1,0 +1,18 @@
+"""A `pulumi` that answers with a file, for commands that run a preview."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `pulumi` that prints the file `preview` beside it, writes down its arguments, and ends with `code`."""
+    program = tmp_path / "pulumi"
+    program.write_text('#!/bin/sh\ncd "${0%/*}"; echo "$@" > asked; cat preview; exit "$(cat code)"\n')
+    program.chmod(0o755)
+    (tmp_path / "code").write_text("0")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
