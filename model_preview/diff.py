@@ -188,7 +188,7 @@ def _worst(slices: Sequence[SliceMetric]) -> SliceMetric | None:
     judged = [one for one in slices if one.judged]
     lost = [(one.difference.value, one) for one in judged if one.difference and one.difference.value is not None]
     low = [(one.new, one) for one in judged if one.new is not None]
-    return min(lost or low, key=lambda pair: pair[0], default=(0.0, None))[1]
+    return min(lost if any(one.difference for one in judged) else low, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def _parameters(old: Version | None, new: Version | None) -> Iterator[Parameter]:

@@ -70,12 +70,11 @@ class Estimate(Frozen):
     low: Number = None
     high: Number = None
 
-    def __str__(self) -> str:
-        return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
-
     @property
     def signed(self) -> str:
         """The estimate with signs: `+0.012 (-0.003 to +0.027)`."""
+        if self.value is None:
+            return number(None)
         return f"{number(self.value, '+')} ({number(self.low, '+')} to {number(self.high, '+')})"
 
     @property
@@ -214,4 +213,4 @@ class Facts:
 
 def number(value: float | None, sign: Literal["", "+"] = "") -> str:
     """Return the number with three decimal places, or `unknown`."""
-    return "unknown" if value is None else f"{value:{sign}.3f}"
+    return "unknown" if value is None else f"{round(value, 3) + 0.0:{sign}.3f}"  # + 0.0: never -0.000

@@ -5,15 +5,14 @@ itself, or show a credential.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from model_preview.preview import Preview, Section, sections
-from model_preview.redact import redact
+from model_preview.redact import plain
 from model_preview.verdict import Kind
 
 ICONS = {Kind.PASSES: "✅", Kind.ROLLBACK: "↩️", Kind.REFUSED: "⛔", Kind.UNVERIFIED: "❓"}
-OPEN = ("Metrics", "Slices", "Signature")
+OPEN = ("Notes", "Metrics", "Slices", "Signature")
 """Sections that a reader sees without a click."""
 _MARKUP = re.compile(r"[&<>`*_\[\]|~\\$!^]")
 # An address, a mention, an issue and a closing keyword's target are links of GitHub's, made from plain text.
@@ -30,8 +29,7 @@ def markdown(previews: Sequence[Preview]) -> str:
 
 def escape(text: str) -> str:
     """Return the text so that Markdown and GitHub show it as it is, on one line, without credentials."""
-    shown = "".join(c for c in redact(text) if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"})
-    broken = _LINKS.sub(_BREAK, " ".join(shown.split()))
+    broken = _LINKS.sub(_BREAK, plain(text))
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", broken).replace(_BREAK, _ENTITY)
 
 
@@ -57,7 +55,8 @@ def _preview(found: Preview) -> list[str]:
 
 
 def _section(section: Section) -> list[str]:
-    lines = ["", *(f"- {escape(sentence)}" for sentence in section.sentences if sentence)]
+    said = [f"- {escape(sentence)}" for sentence in section.sentences if sentence]
+    lines = ["", *said] if said else []
     if section.rows:
         cells = [section.headings, *section.rows]
         header, *rows = ["| " + " | ".join(escape(cell) or " " for cell in row) + " |" for row in cells]

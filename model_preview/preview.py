@@ -8,7 +8,7 @@ from model_preview import diff, verdict
 from model_preview.diff import Measured, ModelDiff, SliceMetric
 from model_preview.facts import Change, Facts, Frozen, Unverified, Version, number
 from model_preview.packages import Fit
-from model_preview.redact import redact
+from model_preview.redact import plain
 from model_preview.verdict import Gate, Verdict
 
 UNKNOWN = "unknown"
@@ -63,6 +63,7 @@ def sections(found: ModelDiff) -> list[Section]:
     if found.new is None:
         return [Section(title="Notes", sentences=found.notes)] if found.notes else []
     made = [
+        Section(title="Notes", sentences=found.notes),
         _quality(found.measured, found),
         _slices(found.measured),
         _signature(found),
@@ -71,7 +72,6 @@ def sections(found: ModelDiff) -> list[Section]:
         _parameters(found),
         Section(title="Description", sentences=[_short(found.new.description, LONGEST_DESCRIPTION)]),
         Section(title="Unknown", sentences=list(_unknown(found))),
-        Section(title="Notes", sentences=found.notes),
     ]
     return [one for one in made if one.rows or any(one.sentences)]
 
@@ -92,7 +92,7 @@ def _quality(measured: Measured, found: ModelDiff) -> Section:
 
 
 def _plain_difference(old: float | None, new: float | None) -> str:
-    return UNKNOWN if old is None or new is None else f"{new - old:+.3f} (no interval)"
+    return UNKNOWN if old is None or new is None else f"{number(new - old, '+')} (no interval)"
 
 
 def _slices(measured: Measured) -> Section:
@@ -163,7 +163,7 @@ def _facts(one: Version) -> dict[str, str]:
     return {
         "validation": _validation(one),
         "stage": " ".join((str(one.stage), *(f"@{alias}" for alias in one.aliases))),
-        "run": one.run or UNKNOWN,
+        "run": (one.run or UNKNOWN)[:12],
         "author": one.author or UNKNOWN,
         "registered": _moment(one.registered),
         "commit": (one.commit or UNKNOWN)[:12],
@@ -173,7 +173,7 @@ def _facts(one: Version) -> dict[str, str]:
         "data rows": UNKNOWN if one.rows is None else f"{one.rows:,}",
         "model digest": (one.digest or UNKNOWN)[:12],
         "size": UNKNOWN if one.size_mb is None else f"{one.size_mb:.2f} MB",
-        "latency": UNKNOWN if one.latency_ms is None else f"{one.latency_ms:.1f} ms (95 % of one-row predictions)",
+        "latency (95 %)": UNKNOWN if one.latency_ms is None else f"{one.latency_ms:.1f} ms",
     }
 
 
@@ -213,5 +213,5 @@ def _end(text: str) -> str:
 
 
 def _short(text: str, length: int) -> str:
-    line = " ".join(redact(text).split())
+    line = plain(text)
     return line if len(line) <= length else f"{line[: length - 3]}..."

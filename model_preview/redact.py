@@ -1,6 +1,7 @@
-"""Hides what looks like a credential: a comment of a pull request, unlike a log, is not masked by anybody."""
+"""Hides what looks like a credential: nothing masks a comment of a pull request as CI masks its log."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 HIDDEN = "(hidden)"
@@ -34,6 +35,12 @@ _KNOWN = re.compile(
 def redact(text: str) -> str:
     """Return the text without what looks like a password, a key or a token."""
     return _KNOWN.sub(HIDDEN, _ASSIGNED.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(HIDDEN, text)))
+
+
+def plain(text: str) -> str:
+    """Return the text on one line, without credentials and without characters that move a cursor or hide others."""
+    kept = (c for c in redact(text) if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"})
+    return " ".join("".join(kept).split())
 
 
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:

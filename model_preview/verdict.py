@@ -26,6 +26,7 @@ from typing import Literal
 from model_preview.diff import ModelDiff
 from model_preview.facts import Change, Facts, Frozen, Reference, Unverified, Version
 from model_preview.packages import Fit
+from model_preview.redact import plain
 from training.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, Stage
 
 NUMBERS_NAMED = 10
@@ -284,7 +285,7 @@ def _packages(diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
         return
     wrong = [one for one in diff.packages if one.fit in {Fit.MISSING, Fit.OTHER}]
     if wrong:
-        listed = ", ".join(f"{one.name} {one.new}, not {one.image or 'present'}" for one in wrong)
+        listed = "; ".join(f"{one.name} {one.new}, the image has {one.image or 'none'}" for one in wrong)
         said = _one_line(f"version {new.number} needs packages that the serving image lacks ({listed})")
         yield _reason(Code.PACKAGES, said, mend, gate)
     elif any(one.fit is Fit.UNKNOWN for one in diff.packages):
@@ -355,5 +356,5 @@ def _unset(change: Change, key: str = "override") -> str:
 
 def _one_line(text: str) -> str:
     """The engine prints a hook's sentence several times."""
-    line = " ".join(text.split())
+    line = plain(text)
     return line if len(line) <= 400 else f"{line[:397]}..."
