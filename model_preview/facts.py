@@ -1,6 +1,6 @@
 """Facts about versions of models, as MLflow holds them. A fact that MLflow does not hold is None, with its reason."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +12,12 @@ from training.stages import Stage
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN: MLflow writes the text "NaN", Python's json the bare word, and pydantic null."""
+    """JSON has no NaN: MLflow writes the text "NaN", Python's json the bare word, and pydantic null.
+
+    MLflow keeps an infinite metric as the largest float.
+    """
     try:
-        return value if value is None or math.isfinite(float(str(value))) else None
+        return value if value is None or abs(float(str(value))) < sys.float_info.max else None
     except ValueError:
         return value  # pydantic names the fault
 

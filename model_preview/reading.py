@@ -113,7 +113,7 @@ def read(uri: str, changes: Sequence[Change], *, token: str = "", seconds: float
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         address = urlsplit(uri)
-        if address.scheme not in {"http", "https"} or not address.hostname:
+        if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
             return Unverified(why=f"{redact(uri)} is not the address of an MLflow server; write http://HOST:PORT")
         return asyncio.run(_read_once(uri, headers, changes, seconds))
     except (ValueError, httpx.InvalidURL) as error:

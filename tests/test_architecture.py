@@ -12,7 +12,7 @@ from infra.foundation import MODULES
 from infra.settings import KINDS
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("infra", "components", "runs", "client", "training", "serving", "lab")
+ROOMS = ("infra", "components", "runs", "client", "training", "serving", "model_preview", "lab")
 MAY_IMPORT = {
     "infra": {"components"},
     "components": set[str](),
@@ -20,6 +20,8 @@ MAY_IMPORT = {
     "client": {"components", "runs"},
     "training": set[str](),
     "serving": set[str](),
+    # Its names of tags and stages (training/stages.py) are a contract; a test below holds it to that file.
+    "model_preview": {"training"},
     "lab": {"components", "runs"},
 }
 STDLIB_NAMES_A_USER_WOULD_MISS = ("platform", "types", "secrets")
@@ -70,6 +72,15 @@ def test_what_a_person_runs_beside_a_cluster_needs_no_pulumi(room: str) -> None:
     known = {name for path in tracked(f"{room}/*.py") for name in imports(path) if name.split(".")[0] == "components"}
     assert known == {"components"}
     without = f"import sys; sys.modules['pulumi'] = sys.modules['pulumi_kubernetes'] = None; import {room}.cli"
+    subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
+
+
+def test_a_preview_of_a_model_needs_neither_pulumi_nor_mlflow() -> None:
+    known = {
+        name for path in tracked("model_preview/*.py") for name in imports(path) if name.split(".")[0] == "training"
+    }
+    assert known == {"training.stages"}
+    without = "import sys; sys.modules['pulumi'] = sys.modules['mlflow'] = None; import model_preview.__main__"
     subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
 
 

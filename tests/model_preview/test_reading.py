@@ -4,10 +4,7 @@ import itertools
 import json
 import os
 import shutil
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -15,56 +12,19 @@ from urllib.request import url2pathname
 import httpx
 import pytest
 
-from model_preview import preview, reading
-from model_preview.facts import Column, Unverified
+from model_preview import preview
+from model_preview.facts import Column
 from model_preview.verdict import Code, Gate, Kind
-from tests.model_preview.conftest import MINUTE, MODEL, NEXT, SERVED, Lab, change
+from tests.model_preview.conftest import MODEL, NEXT, SERVED, Lab, change
+from tests.model_preview.server import says, server
+from training import versions
 from training.stages import Stage
 
 pytestmark = pytest.mark.long
 
 NAMES = (f"read-{number}-{os.getpid()}" for number in itertools.count())
+NO_REPORT = {"validation report": "the version names none"}
 CHANGE = change(MODEL, SERVED, NEXT)
-Answers = Callable[[BaseHTTPRequestHandler], None]
-
-
-@contextmanager
-def server(answers: Answers) -> Generator[str]:
-    """Whatever answers at an address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answers(self)
-
-        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-            del code, size  # silent
-
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that gave up is what is tried here."""
-
-    with Quiet(("127.0.0.1", 0), Handler) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{made.server_port}"
-        made.shutdown()
-        thread.join()
-
-
-def says(status: int, body: str) -> Answers:
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        request.send_header("Content-Length", str(len(body.encode())))
-        request.end_headers()
-        request.wfile.write(body.encode())
-
-    return answer
-
-
-def why(uri: str, seconds: float = MINUTE) -> str:
-    found = reading.read(uri, [CHANGE], seconds=seconds)
-    assert isinstance(found, Unverified)
-    return found.why
 
 
 def test_a_version_is_known_by_its_run_its_files_and_its_validation(lab: Lab) -> None:
@@ -160,8 +120,8 @@ def test_a_metric_that_is_no_number_is_unknown(lab: Lab) -> None:
     for name, value in (("f1", float("nan")), ("accuracy", float("inf"))):
         lab.client.log_metric(run, name, value)
     found = lab.version(model, 1)
-    assert set(found.metrics) == {"roc_auc"} | {key for key in found.metrics if key == "accuracy"}
-    assert found.unknown["f1"] == "the run recorded no finite number"
+    assert set(found.metrics) == {"roc_auc"}
+    assert found.unknown == dict.fromkeys(("f1", "accuracy"), "the run recorded no finite number") | NO_REPORT
     json.loads(found.model_dump_json(), parse_constant=pytest.fail)
 
 
@@ -183,7 +143,7 @@ def test_a_validation_report_that_is_missing_or_foreign_is_unknown(
     if content is not None:
         (tmp_path / "report.json").write_text(content)
         run = lab.client.get_model_version(model, "1").run_id or ""
-        lab.client.log_artifact(run, str(tmp_path / "report.json"), "validation/x")
+        versions.connect(lab.store).log_artifact(run, str(tmp_path / "report.json"), "validation/x")
     found = lab.version(model, 1)
     assert (found.report, found.latency_ms, found.validation_status) == (None, None, "passed")
     assert said in found.unknown["validation report"]
@@ -290,78 +250,3 @@ def test_nothing_but_get_requests_reach_the_server(lab: Lab) -> None:
     with server(passes_on) as uri:
         found = Lab(uri, lab.store).facts(CHANGE)
     assert (len(found.versions), set(asked)) == (2, {"GET"})
-
-
-def test_a_token_is_sent_and_never_shown() -> None:
-    seen: list[str] = []
-
-    def refuses(request: BaseHTTPRequestHandler) -> None:
-        seen.append(request.headers["Authorization"])
-        says(403, '{"error_code": "PERMISSION_DENIED", "message": "token abc may not read"}')(request)
-
-    with server(refuses) as uri:
-        found = reading.read(uri, [CHANGE], token="abc", seconds=MINUTE)
-    assert isinstance(found, Unverified)
-    assert found.why == f"MLflow at {uri} answered HTTP 403 (token abc may not read)"
-    assert set(seen) == {"Bearer abc"}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "said"),
-    [
-        (500, '{"error_code": "INTERNAL_ERROR", "message": "no database"}', "answered HTTP 500 (no database)"),
-        (502, "<html><body>Bad gateway</body></html>", "answered HTTP 502"),
-        (429, "slow down", "answered HTTP 429 (slow down)"),
-        (403, "Invalid Host header", "answered HTTP 403 (Invalid Host header)"),
-        (302, "", "answered HTTP 302"),
-        (404, "not here", "answered HTTP 404 (not here)"),
-        (200, "<html>hello</html>", "is no MLflow server: its answer is not MLflow's"),
-        (200, "{}", "is no MLflow server: its answer is not MLflow's"),
-    ],
-)
-def test_a_server_without_an_answer_could_not_verify(status: int, body: str, said: str) -> None:
-    with server(says(status, body)) as uri:
-        assert why(uri) == f"MLflow at {uri} {said}"
-
-
-def test_a_server_that_hangs_is_given_up_after_the_limit() -> None:
-    over = threading.Event()
-
-    def hangs(request: BaseHTTPRequestHandler) -> None:
-        del request
-        over.wait()
-
-    with server(hangs) as uri:
-        assert why(uri, seconds=0.2) == f"MLflow at {uri} did not answer within 0.2 s"
-        over.set()
-
-
-def test_a_server_that_answers_byte_by_byte_is_given_up_after_the_limit_too() -> None:
-    over = threading.Event()
-
-    def drips(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", "1000000")
-        request.end_headers()
-        while not over.wait(0.02):
-            request.wfile.write(b" ")
-
-    with server(drips) as uri:
-        assert why(uri, seconds=0.5) == f"MLflow at {uri} did not answer within 0.5 s"
-        over.set()
-
-
-@pytest.mark.parametrize(
-    ("uri", "said"),
-    [
-        ("http://127.0.0.1:1", "MLflow at http://127.0.0.1:1 does not answer: "),
-        ("http://ada:secret@127.0.0.1:1", "MLflow at http://(hidden)@127.0.0.1:1 does not answer: "),
-        ("sqlite:///mlflow.db", "sqlite:///mlflow.db is not the address of an MLflow server; write http://HOST:PORT"),
-        ("", " is not the address of an MLflow server"),
-        ("http://[bad", "http://[bad is not the address of an MLflow server"),
-        ("http://127.0.0.1:99999", "is not the address of an MLflow server"),
-    ],
-)
-def test_an_address_where_no_mlflow_is_could_not_verify(uri: str, said: str) -> None:
-    assert said in why(uri)
-    assert "secret" not in why(uri)
