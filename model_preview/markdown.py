@@ -55,7 +55,7 @@ def _preview(found: Preview) -> list[str]:
 
 
 def _section(section: Section) -> list[str]:
-    said = [f"- {escape(sentence)}" for sentence in section.sentences if sentence]
+    said = [f"- {escape(sentence)}" for sentence in section.sentences]
     lines = ["", *said] if said else []
     if section.rows:
         cells = [section.headings, *section.rows]

@@ -14,8 +14,10 @@ from model_preview.verdict import Gate, Verdict
 UNKNOWN = "unknown"
 NOTHING = "none"
 LONGEST_CELL = 60
-LONGEST_DESCRIPTION = 600
-SLICES_SHOWN = 20
+LONGEST_SENTENCE = 600
+ROWS_SHOWN = 30
+VALIDATION = "\n\nValidation: "
+"""Begins what a validation adds to a description; the preview shows that elsewhere."""
 _FITS = {
     Fit.PATCH: "another patch release",
     Fit.OTHER: "differs",
@@ -70,25 +72,35 @@ def sections(found: ModelDiff) -> list[Section]:
         _packages(found),
         _origin(found.old, found.new, found),
         _parameters(found),
-        Section(title="Description", sentences=[_short(found.new.description, LONGEST_DESCRIPTION)]),
+        Section(title="Description", sentences=[found.new.description.split(VALIDATION)[0]]),
         Section(title="Unknown", sentences=list(_unknown(found))),
     ]
-    return [one for one in made if one.rows or any(one.sentences)]
+    return [_bounded(one) for one in made if one.rows or any(one.sentences)]
+
+
+def _bounded(section: Section) -> Section:
+    """A run may hold thousands of parameters, each of thousands of characters."""
+    said = [_short(sentence, LONGEST_SENTENCE) for sentence in section.sentences if sentence]
+    if len(section.rows) > ROWS_SHOWN:
+        said.append(f"{ROWS_SHOWN} of {len(section.rows)} rows are listed; the JSON view has all.")
+    rows = [[_short(cell, LONGEST_CELL) for cell in row] for row in section.rows[:ROWS_SHOWN]]
+    return Section(title=section.title, sentences=said, headings=section.headings, rows=rows)
 
 
 def _quality(measured: Measured, found: ModelDiff) -> Section:
     against = measured.against
     served = found.change.old.version if found.change.old else None
-    difference = "difference" if against in {None, served} else f"difference to {against}"
+    elsewhere = against not in {None, served}
     rows = [
         (f"{one.name} *" if one.compared else one.name, number(one.old), number(one.new),
-         one.difference.signed if one.difference else _plain_difference(one.old, one.new))
+         one.difference.signed if one.difference else NOTHING if elsewhere else _plain_difference(one.old, one.new))
         for one in measured.metrics
     ]  # fmt: skip
     said = [measured.said]
     if any(one.compared for one in measured.metrics):
         said.append("The validation judges by the metrics marked *.")
-    return Section(title="Metrics", sentences=said, headings=("metric", *_versions(found), difference), rows=rows)
+    headings = ("metric", *_versions(found), f"difference to {against}" if elsewhere else "difference")
+    return Section(title="Metrics", sentences=said, headings=headings, rows=rows)
 
 
 def _plain_difference(old: float | None, new: float | None) -> str:
@@ -106,16 +118,14 @@ def _slices(measured: Measured) -> Section:
     few = sum(not one.judged for one in measured.slices)
     said.append(f"{few} of {len(measured.slices)} slices have too few rows to be judged." if few else "")
     order = sorted(measured.slices, key=_loss)
-    if len(order) > SLICES_SHOWN:
-        said.append(f"The {SLICES_SHOWN} worst of {len(order)} slices are listed.")
     rows = [
         (one.name if one.judged else f"{one.name} (few rows)", f"{one.rows:,}", number(one.new),
          one.difference.signed if one.difference else NOTHING)
-        for one in order[:SLICES_SHOWN]
+        for one in order
     ]  # fmt: skip
     metric = measured.slices[0].metric
     return Section(
-        title="Slices", sentences=list(filter(None, said)), headings=("where", "rows", metric, "difference"), rows=rows
+        title="Slices", sentences=said, headings=("where", "rows", metric, "difference"), rows=rows
     )
 
 

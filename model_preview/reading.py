@@ -262,7 +262,7 @@ class _Mlflow:
     async def _mlmodel(self, name: str, number: int) -> _Mlmodel:
         try:
             return _Mlmodel.model_validate(yaml.safe_load(await self._file(name, number, "MLmodel")))
-        except (yaml.YAMLError, ValidationError):
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise _RefusedError("the file MLmodel is not readable") from None
 
     async def _report(self, name: str, one: _ModelVersion, path: str) -> Report:
@@ -344,7 +344,7 @@ def _signature(mlmodel: _Mlmodel, unknown: dict[str, str]) -> Signature | None:
         return None
     try:
         inputs, outputs = (_columns(mlmodel.signature.get(side)) for side in ("inputs", "outputs"))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         unknown["signature"] = "the file MLmodel has one that is not MLflow's"
         return None
     return Signature(inputs=inputs, outputs=outputs)

@@ -23,7 +23,7 @@ def show(console: Console, found: Preview) -> None:
     for section in sections(found.diff) if found.diff else ():
         console.print()
         console.print(Text(section.title, "bold"))
-        for sentence in filter(None, section.sentences):
+        for sentence in section.sentences:
             console.print(_indented(Text(plain(sentence))))
         if section.rows:
             console.print(_table(section))

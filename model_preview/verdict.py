@@ -111,7 +111,8 @@ class Verdict(Frozen):
     @property
     def sentence(self) -> str:
         """The answer with every reason and the command that mends it, on one line: what a resource hook raises."""
-        return "; ".join((self.line, *(f"{one.said}: {one.mend}" for one in self.reasons)))
+        told = (one.mend if one.said in self.line else f"{one.said}: {one.mend}" for one in self.reasons)
+        return "; ".join((self.line, *told))
 
 
 def needs_facts(change: Change, gate: Gate) -> bool:

@@ -166,6 +166,9 @@ def test_files_that_are_gone_leave_signature_and_packages_unknown(lab: Lab) -> N
     [
         ("a: [", "is not readable"),
         ("- a list", "is not readable"),
+        ("[" * 5000, "is not readable"),
+        ("a: 2026-99-99", "is not readable"),
+        (f"signature: {{inputs: '{'[' * 5000}'}}", "one that is not MLflow's"),
         ("flavors: {}", "the version was logged without one"),
         ("signature: {inputs: 'nonsense'}", "one that is not MLflow's"),
         ('signature: {inputs: \'[{"name": "a"}]\'}', "one that is not MLflow's"),

@@ -174,7 +174,8 @@ def test_what_is_a_matter_of_judgement_fails_in_a_protected_stack_and_warns_in_o
     protected, unprotected = (answer(release(7, 8), found, gate) for gate in (PROTECTED, UNPROTECTED))
     assert [(one.code, one.said, one.mend, one.fails) for one in protected.reasons] == [(code, said, mend, True)]
     assert (protected.kind, protected.line) == (Kind.REFUSED, f"churn: version 7 -> 8 is refused because {said}")
-    assert protected.sentence == f"{protected.line}; {said}: {mend}"
+    assert protected.sentence == f"{protected.line}; {mend}"
+    assert unprotected.sentence == f"{unprotected.line}; {said}: {mend}"
     assert [(one.said, one.fails) for one in unprotected.reasons] == [(said, False)]
     assert (unprotected.kind, unprotected.line) == (Kind.PASSES, "churn: version 7 -> 8 passes, with 1 warning")
 
