@@ -106,10 +106,17 @@ def _measured(old: Version | None, new: Version | None) -> Measured:
         return Measured(said="There is no new version to measure.")
     served = old.number if old and old.model == new.model else None
     report, back = new.report, old.report if old else None
-    if report and report.scores and report.champion not in {None, new.number}:
-        return _compared(old, new, report, served)
-    if served and back and back.scores and back.scores.difference and back.champion == new.number:
-        return _compared(old, new, _reversed(back, new.number), served)
+    compared = report if report and report.scores and report.champion not in {None, new.number} else None
+    if (
+        served
+        and back
+        and back.scores
+        and back.champion == new.number
+        and not (compared and compared.champion == served)
+    ):
+        compared = _reversed(back, new.number)
+    if compared:
+        return _compared(old, new, compared, served)
     metrics = tuple(_metrics(old, new, report.scores if report else None, ()))
     slices = tuple(_slices(report))
     own = f"version {new.number} was measured alone" if report and report.scores else "no validation measured it"

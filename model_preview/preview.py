@@ -124,9 +124,7 @@ def _slices(measured: Measured) -> Section:
         for one in order
     ]  # fmt: skip
     metric = measured.slices[0].metric
-    return Section(
-        title="Slices", sentences=said, headings=("where", "rows", metric, "difference"), rows=rows
-    )
+    return Section(title="Slices", sentences=said, headings=("where", "rows", metric, "difference"), rows=rows)
 
 
 def _loss(one: SliceMetric) -> tuple[bool, float]:

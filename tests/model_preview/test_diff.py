@@ -42,7 +42,8 @@ def test_a_comparison_with_another_version_than_the_served_one_is_not_taken_for_
 
 def test_a_way_back_shows_the_comparison_from_the_other_side() -> None:
     slow = slices(monthly=0.05, yearly=-0.02)
-    measured = compared(version(8, report=report(8, 7, slices=slow)), version(7)).measured
+    former = version(7, report=report(7, 6))
+    measured = compared(version(8, report=report(8, 7, slices=slow)), former).measured
     first = measured.metrics[0]
     assert (measured.against, first.old, first.new) == (8, 0.85, 0.84)
     assert first.difference
