@@ -12,6 +12,7 @@ from model_preview.redact import plain
 from model_preview.verdict import Kind
 
 ICONS = {Kind.PASSES: "✅", Kind.ROLLBACK: "↩️", Kind.REFUSED: "⛔", Kind.UNVERIFIED: "❓"}
+WARNING = "⚠️"
 OPEN = ("Notes", "Metrics", "Slices", "Signature")
 """Sections that a reader sees without a click."""
 _MARKUP = re.compile(r"[&<>`*_\[\]|~\\$!^]")
@@ -34,13 +35,15 @@ def escape(text: str) -> str:
 
 
 def _verdict(found: Preview) -> str:
-    return f"{ICONS[found.verdict.kind]} **{escape(found.verdict.line)}**"
+    verdict = found.verdict
+    icon = WARNING if verdict.reasons and not verdict.fails else ICONS[verdict.kind]
+    return f"{icon} **{escape(verdict.line)}**"
 
 
 def _preview(found: Preview) -> list[str]:
     lines = ["", f"### {_verdict(found)}", ""]
     lines += [
-        f"- {'⛔' if reason.fails else '⚠️'} {escape(reason.said)}: <code>{escape(reason.mend)}</code>"
+        f"- {ICONS[Kind.REFUSED] if reason.fails else WARNING} {escape(reason.said)}: <code>{escape(reason.mend)}</code>"
         for reason in found.verdict.reasons
     ]
     parts = sections(found.diff) if found.diff else []

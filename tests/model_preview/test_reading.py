@@ -82,6 +82,15 @@ def test_a_version_that_does_not_exist_is_absent_and_those_that_do_are_named(lab
     assert found.models[MODEL].numbers == (SERVED, NEXT)
 
 
+def test_three_endpoints_are_asked_for_at_once(lab: Lab) -> None:
+    other = next(NAMES)
+    lab.register(other, 1)
+    found = lab.facts(
+        CHANGE, change(MODEL, NEXT, SERVED, endpoint="churn-staging"), change(other, None, 1, endpoint="other")
+    )
+    assert set(found.versions) == {(MODEL, SERVED), (MODEL, NEXT), (other, 1)}
+
+
 def test_a_deleted_version_and_a_deleted_model_are_as_if_they_had_never_been(lab: Lab) -> None:
     model = next(NAMES)
     for _ in range(2):

@@ -268,6 +268,14 @@ def test_what_the_stack_released_before_passes_without_mlflow() -> None:
     assert verdict.needs_facts(release(7, 6), gate)
 
 
+def test_a_renamed_endpoint_goes_on_with_the_version_that_the_stack_released() -> None:
+    """A rename is the removal of one endpoint and the first version of another."""
+    gate = Gate(protected=True, released=(Reference(model=MODEL, version=7, digest="7" * 64),))
+    for change in (release(7, None), release(None, 7)):
+        assert not verdict.needs_facts(change, gate)
+        assert answer(change, None, gate).kind is Kind.PASSES
+
+
 def test_an_override_of_another_version_does_not_stand_in_the_way_of_a_release_made_before() -> None:
     gate = Gate(
         protected=True,

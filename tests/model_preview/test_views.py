@@ -192,6 +192,13 @@ def test_several_endpoints_have_their_verdicts_first() -> None:
     assert sum(line.startswith("### ") for line in lines) == 2
 
 
+def test_a_run_with_thousands_of_long_parameters_leaves_a_short_comment() -> None:
+    many = {f"parameter_{number}": "long " * 1000 for number in range(5000)}
+    found = judged(release(7, 8), facts(champion(7), version(8, parameters=many, description="long " * 1000)))
+    assert "30 of 5000 rows are listed" in markdown([found])
+    assert len(markdown([found])) < 10_000
+
+
 @pytest.mark.parametrize("change", [release(7, None), release(None, 8), release(7, 9)])
 def test_a_new_a_removed_and_an_unknown_version_have_a_view(change: Change) -> None:
     found = judged(change, facts(champion(7), version(8)), PROTECTED)
