@@ -42,10 +42,9 @@ def _verdict(found: Preview) -> str:
 
 def _preview(found: Preview) -> list[str]:
     lines = ["", f"### {_verdict(found)}", ""]
-    lines += [
-        f"- {ICONS[Kind.REFUSED] if reason.fails else WARNING} {escape(reason.said)}: <code>{escape(reason.mend)}</code>"
-        for reason in found.verdict.reasons
-    ]
+    for reason in found.verdict.reasons:
+        icon = ICONS[Kind.REFUSED] if reason.fails else WARNING
+        lines += [f"- {icon} {escape(reason.said)}: <code>{escape(reason.mend)}</code>"]
     parts = sections(found.diff) if found.diff else []
     for section in (one for one in parts if one.title in OPEN):
         lines += ["", f"**{section.title}**", *_section(section)]
