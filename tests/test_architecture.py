@@ -12,7 +12,19 @@ from infra.config.stack import KINDS
 from infra.foundations.kinds import MODULES
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("contract", "infra", "components", "runs", "client", "training", "model_server", "cost", "lab", "cli")
+ROOMS = (
+    "contract",
+    "infra",
+    "components",
+    "runs",
+    "client",
+    "training",
+    "model_server",
+    "model_preview",
+    "cost",
+    "lab",
+    "cli",
+)
 MAY_IMPORT = {
     "contract": set[str](),
     "infra": {"contract", "components"},
@@ -21,9 +33,10 @@ MAY_IMPORT = {
     "client": {"contract", "runs"},
     "training": {"contract"},
     "model_server": {"contract"},
+    "model_preview": {"contract", "training"},
     "cost": set[str](),
     "lab": {"contract", "components", "runs"},
-    "cli": {"contract", "runs", "client", "cost", "training", "lab"},
+    "cli": {"contract", "runs", "client", "cost", "model_preview", "training", "lab"},
 }
 """Rooms that each room may import."""
 
@@ -84,6 +97,15 @@ def test_a_price_is_estimated_from_text_without_pulumi_and_without_aws() -> None
     subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
 
 
+def test_a_preview_of_a_model_needs_neither_pulumi_nor_mlflow() -> None:
+    known = {
+        name for path in tracked("model_preview/*.py") for name in imports(path) if name.split(".")[0] == "training"
+    }
+    assert known == {"training.registry.stages"}
+    without = "import sys; sys.modules['pulumi'] = sys.modules['mlflow'] = None; import model_preview.__main__"
+    subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=True)
+
+
 def test_only_the_aws_components_know_aws() -> None:
     wrong = {
         str(path.relative_to(ROOT))
@@ -122,6 +144,9 @@ OF_MORE_THAN_ONE_MODULE = {
     "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
     "model_server/predict/test_odd_models.py": "models of many kinds",
     "model_server/test_hostile.py": "the server as a process",
+    "model_preview/test_command.py": "the command line",
+    "model_preview/test_unreachable.py": "MLflow that fails in every way",
+    "model_preview/test_views.py": "all three views",
     "runs/test_list.py": "a command over the whole room",
     "runs/test_train.py": "a command over the whole room",
     "runs/test_validate.py": "a command over the whole room",

@@ -1,0 +1,66 @@
+"""Writes previews as Markdown for a comment or the text of a pull request.
+
+Text from MLflow is foreign: it must not close our `<details>`, mention a team, close an issue, start a table, hide
+itself, or show a credential.
+"""
+
+import re
+from collections.abc import Sequence
+
+from model_preview.preview import Preview, Section, sections
+from model_preview.redact import plain
+from model_preview.verdict import Kind
+
+ICONS = {Kind.PASSES: "✅", Kind.ROLLBACK: "↩️", Kind.REFUSED: "⛔", Kind.UNVERIFIED: "❓"}
+WARNING = "⚠️"
+OPEN = ("Notes", "Metrics", "Slices", "Signature")
+"""Sections that a reader sees without a click."""
+_MARKUP = re.compile(r"[&<>`*_\[\]|~\\$!^]")
+# An address, a mention, an issue and a closing keyword's target are links of GitHub's, made from plain text.
+_LINKS = re.compile(r"(?<=[@#])|(?<=://)|(?<=www\.)|(?<=GH-)", re.IGNORECASE)
+_BREAK = "\u200b"
+_ENTITY = "&#8203;"
+
+
+def markdown(previews: Sequence[Preview]) -> str:
+    """Return the previews as Markdown, one after the other; the verdict lines come first when there are several."""
+    lines = [f"- {_verdict(one)}" for one in previews] if len(previews) > 1 else []
+    return "\n".join([*lines, *("\n".join(_preview(one)) for one in previews)]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return the text so that Markdown and GitHub show it as it is, on one line, without credentials."""
+    broken = _LINKS.sub(_BREAK, plain(text))
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", broken).replace(_BREAK, _ENTITY)
+
+
+def _verdict(found: Preview) -> str:
+    verdict = found.verdict
+    icon = WARNING if verdict.reasons and not verdict.fails else ICONS[verdict.kind]
+    return f"{icon} **{escape(verdict.line)}**"
+
+
+def _preview(found: Preview) -> list[str]:
+    lines = ["", f"### {_verdict(found)}", ""]
+    for reason in found.verdict.reasons:
+        icon = ICONS[Kind.REFUSED] if reason.fails else WARNING
+        lines += [f"- {icon} {escape(reason.said)}: <code>{escape(reason.mend)}</code>"]
+    parts = sections(found.diff) if found.diff else []
+    for section in (one for one in parts if one.title in OPEN):
+        lines += ["", f"**{section.title}**", *_section(section)]
+    if closed := [one for one in parts if one.title not in OPEN]:
+        lines += ["", "<details><summary>Packages, origin, parameters</summary>"]
+        for section in closed:
+            lines += ["", f"**{section.title}**", *_section(section)]
+        lines += ["", "</details>"]
+    return lines
+
+
+def _section(section: Section) -> list[str]:
+    said = [f"- {escape(sentence)}" for sentence in section.sentences]
+    lines = ["", *said] if said else []
+    if section.rows:
+        cells = [section.headings, *section.rows]
+        header, *rows = ["| " + " | ".join(escape(cell) or " " for cell in row) + " |" for row in cells]
+        lines += ["", header, "| " + " | ".join("---" for _ in section.headings) + " |", *rows]
+    return lines

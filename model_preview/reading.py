@@ -1,0 +1,419 @@
+"""Reads facts about versions from MLflow's REST API: only GET requests, and one time limit for all of them."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import httpx
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
+from model_preview.redact import redact, redact_values
+from training.registry.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
+
+SECONDS = 5.0
+"""Time limit for all answers together."""
+AT_ONCE = 16
+"""Largest number of connections to MLflow."""
+LONGEST_ARTIFACT = 8_000_000
+"""Bytes of a model's or validation's file above which it is not read."""
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+_SIDE_METRICS = ("cost_", "system/")
+_INTERVAL = ("_low", "_high")
+Answer = TypeVar("Answer", bound=BaseModel)
+Value = TypeVar("Value")
+
+
+class _Tag(BaseModel):
+    key: str
+    value: str = ""
+
+
+class _Alias(BaseModel):
+    alias: str
+    version: int
+
+
+class _RegisteredModel(BaseModel):
+    aliases: tuple[_Alias, ...] = ()
+
+
+class _ModelAnswer(BaseModel):
+    registered_model: _RegisteredModel
+
+
+class _ModelVersion(BaseModel):
+    version: int
+    run_id: str = ""
+    user_id: str = ""
+    description: str = ""
+    creation_timestamp: int = 0
+    tags: tuple[_Tag, ...] = ()
+
+
+class _VersionAnswer(BaseModel):
+    model_version: _ModelVersion
+
+
+class _VersionsAnswer(BaseModel):
+    model_versions: tuple[_ModelVersion, ...] = ()
+
+
+class _Metric(BaseModel):
+    key: str
+    value: Number = None
+
+
+class _RunInfo(BaseModel):
+    lifecycle_stage: str = "active"
+
+
+class _RunData(BaseModel):
+    metrics: tuple[_Metric, ...] = ()
+    params: tuple[_Tag, ...] = ()
+    tags: tuple[_Tag, ...] = ()
+
+
+class _Run(BaseModel):
+    info: _RunInfo = _RunInfo()
+    data: _RunData = _RunData()
+
+
+class _RunAnswer(BaseModel):
+    run: _Run
+
+
+class _Mlmodel(BaseModel):
+    signature: Mapping[str, Any] | None = None
+    size: int | None = Field(default=None, alias="model_size_bytes")
+
+
+class _RefusedError(Exception):
+    """MLflow did not give the answer; the message says what it gave."""
+
+
+class _MissingError(_RefusedError):
+    """MLflow has no such thing."""
+
+
+def read(uri: str, changes: Sequence[Change], *, token: str = "", seconds: float = SECONDS) -> Facts | Unverified:
+    """Return what the MLflow server at the URI knows of the versions, or why it could not be asked.
+
+    Args:
+        uri: address of the server, `http://` or `https://`; user and password in it are used and never shown.
+        changes: the endpoints and their versions.
+        token: bearer token for the server; empty where it wants none.
+        seconds: time limit for all answers together.
+    """
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        address = urlsplit(uri)
+        if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
+            return Unverified(why=f"{redact(uri)} is not the address of an MLflow server; write http://HOST:PORT")
+        return asyncio.run(_read_once(uri, headers, changes, seconds))
+    except (ValueError, httpx.InvalidURL) as error:
+        return Unverified(why=f"{redact(uri)} is not the address of an MLflow server: {error}")
+
+
+async def _read_once(
+    uri: str, headers: Mapping[str, str], changes: Sequence[Change], seconds: float
+) -> Facts | Unverified:
+    async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
+        return await read_with(http, changes, seconds=seconds)
+
+
+async def read_with(
+    http: httpx.AsyncClient, changes: Sequence[Change], *, seconds: float = SECONDS
+) -> Facts | Unverified:
+    """Return what the MLflow server behind the client knows of the versions, or why it could not be asked.
+
+    The client's base URL is the server's; its headers carry whatever the server wants to see.
+    """
+    where = redact(str(http.base_url)).rstrip("/")
+    try:
+        async with asyncio.timeout(seconds):
+            return await _Mlflow(http).facts(changes)
+    except TimeoutError:
+        return Unverified(why=f"MLflow at {where} did not answer within {seconds:g} s")
+    except _RefusedError as error:
+        return Unverified(why=f"MLflow at {where} {error}")
+    except httpx.HTTPError as error:
+        return Unverified(why=f"MLflow at {where} does not answer: {redact(str(error)) or type(error).__name__}")
+
+
+class _Mlflow:
+    """The questions, each a GET request."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    async def facts(self, changes: Sequence[Change]) -> Facts:
+        wanted = {(one.model, one.version) for change in changes for one in (change.old, change.new) if one}
+        names = sorted({name for name, _ in wanted})
+        models = await asyncio.gather(
+            *(self._model(name, {number for model, number in wanted if model == name}) for name in names)
+        )
+        return Facts(
+            models={model.name: model for model, _ in models if model},
+            versions={(version.model, version.number): version for _, found in models for version in found},
+        )
+
+    async def _model(self, name: str, numbers: set[int]) -> tuple[Model | None, list[Version]]:
+        order = sorted(numbers)
+        answer, found = await asyncio.gather(
+            self._registered(name), asyncio.gather(*(self._registered_version(name, number) for number in order))
+        )
+        if answer is None:
+            return None, []
+        aliases = {one.alias: one.version for one in answer.registered_model.aliases}
+        versions = {number: one for number, one in zip(order, found, strict=True) if one}
+        champion = aliases.get(CHAMPION)
+        dangles = champion not in {None, *versions} and not await self._registered_version(name, champion or 0)
+        model = Model(
+            name=name,
+            aliases=aliases,
+            dangling=(CHAMPION,) if dangles else (),
+            numbers=await self._numbers(name) if len(versions) < len(order) else (),
+        )
+        described = (self._version(name, number, one, aliases) for number, one in versions.items())
+        return model, list(await asyncio.gather(*described))
+
+    async def _registered(self, name: str) -> _ModelAnswer | None:
+        return await self._find("registered-models/get", _ModelAnswer, name=name)
+
+    async def _registered_version(self, name: str, number: int) -> _ModelVersion | None:
+        answer = await self._find("model-versions/get", _VersionAnswer, name=name, version=number)
+        return answer.model_version if answer else None
+
+    async def _numbers(self, name: str) -> tuple[int, ...]:
+        mark = '"' if "'" in name else "'"
+        answer = await self._get(
+            "model-versions/search", _VersionsAnswer, filter=f"name={mark}{name}{mark}", max_results=10_000
+        )
+        return tuple(sorted(one.version for one in answer.model_versions))
+
+    async def _version(self, name: str, number: int, one: _ModelVersion, aliases: Mapping[str, int]) -> Version:
+        tags, unknown = _texts(one.tags), dict[str, str]()
+        evidence = str(PurePosixPath(tags.get("validation_report", "")).parent / "report.json")
+        run, mlmodel, requirements, report = await asyncio.gather(
+            _attempt("run", unknown, lambda: self._run(one.run_id)),
+            _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
+            _attempt("packages", unknown, lambda: self._file(name, number, "requirements.txt")),
+            _attempt("validation report", unknown, lambda: self._report(name, one, evidence))
+            if "validation_report" in tags
+            else _nothing(),
+        )
+        if "validation_report" not in tags:
+            unknown["validation report"] = "the version names none"
+        if run and run.info.lifecycle_stage != "active":
+            unknown["run"] = f"run {one.run_id} was deleted; its facts are shown until MLflow removes them"
+        signature = _signature(mlmodel, unknown) if mlmodel else None
+        told = _texts(run.data.tags) | tags if run else tags
+        parameters = _texts(run.data.params) if run else {}
+        status, record = tags.get(VALIDATION_STATUS, ""), tags.get(RECORDS[Stage.PRODUCTION])
+        champion = aliases.get(CHAMPION) == number
+        return Version(
+            model=name,
+            number=number,
+            digest=tags.get("model_digest"),
+            run=one.run_id or None,
+            author=told.get("requester") or told.get("mlflow.user") or redact(one.user_id) or None,
+            commit=told.get("git_commit") or told.get("mlflow.source.git.commit"),
+            image=told.get("image"),
+            training_job=told.get("training_job"),
+            dataset=told.get("dataset") or parameters.get("dataset"),
+            dataset_digest=told.get("dataset_digest") or parameters.get("dataset_digest"),
+            rows=_whole(parameters.get("dataset_size", "")),
+            registered=datetime.fromtimestamp(one.creation_timestamp / 1000, UTC) if one.creation_timestamp else None,
+            description=redact(one.description),
+            parameters={key: value for key, value in parameters.items() if key not in tags and key != "dataset_size"},
+            metrics=_metrics(run.data.metrics, unknown) if run else _tagged_metrics(tags),
+            signature=signature,
+            requirements=tuple(requirements.splitlines()) if requirements is not None else None,
+            size_mb=mlmodel.size / 1e6 if mlmodel and mlmodel.size else report.size_mb if report else None,
+            latency_ms=report.latency_ms if report else None,
+            validation_status=status,
+            validated_at=_time(tags.get("validated_at")),
+            validated_against=tags.get(VALIDATED_AGAINST, ""),
+            report=report,
+            stage=Standing(aliases=aliases, version=number, tags=tags).stage,
+            aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
+            promoted_at=_time(_record(record).get("at")),
+            was_champion=champion or record is not None,
+            restored=_is_rollback(record),
+            rolled_back=_is_rollback(tags.get(RECORDS[Stage.ARCHIVED])),
+            unknown=unknown,
+        )
+
+    async def _run(self, run_id: str) -> _Run:
+        if not run_id:
+            raise _RefusedError("the version names no run")
+        try:
+            return (await self._get("runs/get", _RunAnswer, run_id=run_id)).run
+        except _MissingError:
+            raise _RefusedError(f"run {run_id} is gone") from None
+
+    async def _mlmodel(self, name: str, number: int) -> _Mlmodel:
+        try:
+            return _Mlmodel.model_validate(yaml.safe_load(await self._file(name, number, "MLmodel")))
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise _RefusedError("the file MLmodel is not readable") from None
+
+    async def _report(self, name: str, one: _ModelVersion, path: str) -> Report:
+        text = await self._text("get-artifact", run_id=one.run_id, path=path)
+        try:
+            report = Report.model_validate_json(text)
+        except ValidationError:
+            raise _RefusedError(f"the file {path} of run {one.run_id} is not a validation report") from None
+        if (report.model, report.version) != (name, one.version):
+            raise _RefusedError(f"the report is about {report.model} version {report.version}")
+        return report
+
+    async def _file(self, name: str, number: int, path: str) -> str:
+        return await self._text("model-versions/get-artifact", name=name, version=number, path=path)
+
+    async def _text(self, place: str, **query: str | int) -> str:
+        """Return the text of a file; MLflow answers 404 or 500 when its artifact store does not have it."""
+        async with self._free, self._http.stream("GET", place, params=query) as answer:
+            content = bytearray()
+            async for part in answer.aiter_bytes():
+                content += part
+                if len(content) > LONGEST_ARTIFACT:
+                    raise _RefusedError(f"the file {query['path']} is larger than {LONGEST_ARTIFACT / 1e6:g} MB")
+        if not answer.is_success:
+            raise _RefusedError(f"MLflow answered {_words(answer.status_code, bytes(content))} for {query['path']}")
+        return content.decode(errors="replace")
+
+    async def _find(self, place: str, kind: type[Answer], **query: str | int) -> Answer | None:
+        try:
+            return await self._get(place, kind, **query)
+        except _MissingError:
+            return None
+
+    async def _get(self, place: str, kind: type[Answer], **query: str | int) -> Answer:
+        async with self._free:
+            answer = await self._http.get(f"api/2.0/mlflow/{place}", params=query)
+        if answer.is_success:
+            try:
+                return kind.model_validate_json(answer.content)
+            except ValidationError:
+                raise _RefusedError("is no MLflow server: its answer is not MLflow's") from None
+        words = f"answered {_words(answer.status_code, answer.content)}"
+        raise _MissingError(words) if _code(answer.content) == MISSING else _RefusedError(words)
+
+
+async def _attempt(what: str, unknown: dict[str, str], ask: Callable[[], Awaitable[Value]]) -> Value | None:
+    """Return the answer; without one, `unknown` has the reason. No answer at all is the caller's to handle."""
+    try:
+        return await ask()
+    except _RefusedError as error:
+        unknown[what] = str(error)
+        return None
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _texts(tags: Iterable[_Tag]) -> dict[str, str]:
+    return redact_values({tag.key: tag.value for tag in tags})
+
+
+def _metrics(found: Sequence[_Metric], unknown: dict[str, str]) -> dict[str, float]:
+    shown = {one.key: one.value for one in found if not one.key.startswith(_SIDE_METRICS)}
+    shown = {key: value for key, value in shown.items() if not key.endswith(_INTERVAL)}
+    unknown |= {key: "the run recorded no finite number" for key, value in shown.items() if value is None}
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+def _tagged_metrics(tags: Mapping[str, str]) -> dict[str, float]:
+    """A version's tags repeat its metrics, each with the ends of its interval; the run may be gone."""
+    found = {key: _real(value) for key, value in tags.items() if all(f"{key}{end}" in tags for end in _INTERVAL)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _signature(mlmodel: _Mlmodel, unknown: dict[str, str]) -> Signature | None:
+    if not mlmodel.signature or not mlmodel.signature.get("inputs"):
+        unknown["signature"] = "the version was logged without one"
+        return None
+    try:
+        inputs, outputs = (_columns(mlmodel.signature.get(side)) for side in ("inputs", "outputs"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        unknown["signature"] = "the file MLmodel has one that is not MLflow's"
+        return None
+    return Signature(inputs=inputs, outputs=outputs)
+
+
+def _columns(stored: object) -> tuple[Column, ...]:
+    entries = cast("list[dict[str, Any]]", json.loads(str(stored)) if stored else [])
+    return tuple(
+        Column(name=str(entry.get("name") or f"#{place}"), kind=_kind(entry), required=entry.get("required", True))
+        for place, entry in enumerate(entries)
+    )
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    if entry["type"] == "tensor":
+        return f"{entry['tensor-spec']['dtype']} {entry['tensor-spec']['shape']}"
+    inner = {key: value for key, value in entry.items() if key not in {"type", "name", "required"}}
+    return f"{entry['type']} {json.dumps(inner, sort_keys=True)}" if inner else str(entry["type"])
+
+
+def _record(stored: str | None) -> Mapping[str, str]:
+    """What a promotion wrote; nothing of a tag that somebody else wrote."""
+    try:
+        record: object = json.loads(stored or "{}")
+    except ValueError:
+        return {}
+    return (
+        {str(key): str(value) for key, value in cast("dict[object, object]", record).items()}
+        if isinstance(record, dict)
+        else {}
+    )
+
+
+def _is_rollback(stored: str | None) -> bool:
+    return _record(stored).get("why", "").startswith("rollback")
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _real(text: str) -> float | None:
+    try:
+        return _Metric(key="", value=float(text)).value
+    except ValueError:
+        return None
+
+
+def _code(content: bytes) -> str:
+    try:
+        said: object = json.loads(content)
+    except ValueError:
+        return ""
+    return str(cast("dict[str, object]", said).get("error_code", "")) if isinstance(said, dict) else ""
+
+
+def _words(status: int, content: bytes) -> str:
+    """The status and the beginning of what was said with it, on one line."""
+    try:
+        said = str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = content[:1000].decode(errors="replace")
+    said = " ".join(redact(said).split())[:160]
+    return f"HTTP {status}" + (f" ({said})" if said and not said.startswith("<") else "")

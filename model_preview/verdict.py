@@ -1,0 +1,361 @@
+"""The gate: may an endpoint's next version go live, decided from facts alone.
+
+| reason | unprotected stack | protected stack |
+| --- | --- | --- |
+| the version does not exist, or is not the one with the digest in the stack file | fails | fails |
+| its validation refused it | fails | fails |
+| it breaks clients of the served version, without `allow_breaking_signature` | fails | fails |
+| an `override` was written for another version | fails | fails |
+| it was not validated, or its validation did not finish | warns | fails |
+| it was validated against an older champion | warns | fails |
+| it is archived | warns | fails |
+| its packages are not those of the serving image, or not known | warns | fails |
+| its signature, or the served version's, is not known | warns | fails |
+| MLflow could not be asked | warns | fails |
+
+`mlops:gate: warn | fail` replaces the column for the last six. A version that the stack has released before passes, and
+so does a change that leaves the version as it is: neither needs MLflow. A rollback to a former champion passes although
+that version is archived or was validated long ago.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Literal
+
+from model_preview.diff import ModelDiff
+from model_preview.facts import Change, Facts, Frozen, Reference, Unverified, Version
+from model_preview.packages import Fit
+from model_preview.redact import plain
+from training.registry.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, Stage
+
+NUMBERS_NAMED = 10
+"""Versions of a model that a sentence names at most."""
+
+
+class Code(StrEnum):
+    """What a reason is about."""
+
+    MISSING = "missing"
+    OTHER_DIGEST = "other_digest"
+    REFUSED = "refused"
+    BREAKS_SIGNATURE = "breaks_signature"
+    STALE_OVERRIDE = "stale_override"
+    NOT_VALIDATED = "not_validated"
+    OLDER_CHAMPION = "older_champion"
+    ARCHIVED = "archived"
+    PACKAGES = "packages"
+    UNKNOWN_SIGNATURE = "unknown_signature"
+    UNVERIFIED = "unverified"
+
+
+ALWAYS_FAIL = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.REFUSED, Code.BREAKS_SIGNATURE, Code.STALE_OVERRIDE})
+"""Reasons that fail in every stack."""
+NEVER_OVERRIDDEN = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.STALE_OVERRIDE})
+"""Reasons that an override does not remove: such a version cannot be served."""
+
+
+class Gate(Frozen):
+    """What the stack says about one endpoint."""
+
+    protected: bool = False
+    """The stack is protected: reasons that are a matter of judgement fail the preview."""
+    mode: Literal["warn", "fail"] | None = None
+    """`mlops:gate`: what those reasons do instead, whether or not the stack is protected."""
+    allow_breaking_signature: str = ""
+    """The reason in the endpoint's entry why clients may break."""
+    override: str = ""
+    """The reason in the endpoint's entry why this version may go live whatever the gate finds."""
+    served_override: str = ""
+    """The override in the release that is served now."""
+    released: tuple[Reference, ...] = ()
+    """Versions that this stack has released before."""
+
+    @property
+    def is_strict(self) -> bool:
+        """Reasons that are a matter of judgement fail."""
+        return self.protected if self.mode is None else self.mode == "fail"
+
+
+class Reason(Frozen):
+    """One finding against a release."""
+
+    code: Code
+    said: str
+    """A clause whose subject is the version, on one line."""
+    fails: bool
+    """The preview fails; a reason that does not fail is a warning."""
+    mend: str
+    """The command that mends it."""
+
+
+class Kind(StrEnum):
+    """What follows for the release."""
+
+    PASSES = "passes"
+    ROLLBACK = "rollback"
+    """The release goes back to a version that was served before; it passes."""
+    REFUSED = "refused"
+    UNVERIFIED = "unverified"
+
+
+class Verdict(Frozen):
+    """The answer of the gate for one endpoint."""
+
+    kind: Kind
+    line: str
+    """The answer on one line, with the most important reason."""
+    fails: bool
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The answer with every reason and the command that mends it, on one line: what a resource hook raises."""
+        told = (one.mend if one.said in self.line else f"{one.said}: {one.mend}" for one in self.reasons)
+        return "; ".join((self.line, *told))
+
+
+def needs_facts(change: Change, gate: Gate) -> bool:
+    """Whether the gate asks MLflow; False for a change that passes whatever MLflow knows."""
+    return not (_is_unchanged(change) or _was_released(change, gate))
+
+
+def judge(change: Change, facts: Facts | Unverified | None, diff: ModelDiff | None, gate: Gate) -> Verdict:
+    """Return whether the change may go live, and why not.
+
+    Args:
+        change: what the release does to the endpoint.
+        facts: what MLflow knows, or why it could not be asked; None where `needs_facts` is False.
+        diff: the difference of the two versions; None without facts.
+        gate: what the stack says about the endpoint.
+    """
+    old, new, title = change.old, change.new, _title(change)
+    if new is None:
+        return _passes(f"{title} passes: no version is served afterwards")
+    if _is_unchanged(change):
+        return _passes(f"{title} passes: the version stays the same")
+    if _was_released(change, gate):
+        back = bool(old and old.model == new.model and new.version < old.version)
+        said = "is a rollback to a version that" if back else "passes:"
+        return _passes(f"{title} {said} this stack has released before", Kind.ROLLBACK if back else Kind.PASSES)
+    if isinstance(facts, Unverified):
+        found = [_reason(Code.UNVERIFIED, facts.why, "mlops doctor", gate)]
+    elif facts is None or diff is None:
+        raise ValueError(f"{title}: the gate needs the facts of MLflow, see needs_facts")
+    else:
+        found = list(_reasons(change, facts, diff, gate))
+    if gate.override and gate.override == gate.served_override:
+        found = [_reason(Code.STALE_OVERRIDE, _stale(change, gate), _unset(change), gate), *found]
+    elif gate.override:
+        found = [one if one.code in NEVER_OVERRIDDEN else one.model_copy(update={"fails": False}) for one in found]
+    return _verdict(title, tuple(found), gate, back=bool(diff and is_rollback(diff.old, diff.new)))
+
+
+def is_rollback(old: Version | None, new: Version | None) -> bool:
+    """Whether the new version was the champion before the old one was, and no rollback took it out since."""
+    if not (old and new and new.was_champion) or old.model != new.model or new.rolled_back:
+        return False
+    if CHAMPION in new.aliases and new.restored:
+        return True
+    if new.promoted_at and old.promoted_at:
+        return new.promoted_at < old.promoted_at
+    return new.number < old.number
+
+
+def _verdict(title: str, reasons: tuple[Reason, ...], gate: Gate, *, back: bool) -> Verdict:
+    failures = [one for one in reasons if one.fails]
+    if [one.code for one in reasons] == [Code.UNVERIFIED] and not gate.override:
+        line = f"{title} could not be verified because {reasons[0].said}"
+        return Verdict(kind=Kind.UNVERIFIED, line=line, fails=bool(failures), reasons=reasons)
+    if failures:
+        line = f"{title} is refused because {_first(failures)}"
+        return Verdict(kind=Kind.REFUSED, line=line, fails=True, reasons=reasons)
+    said = "is a rollback to a former champion" if back else "passes"
+    if gate.override and reasons:
+        said += f" by override ({_one_line(gate.override)}), although {_first(reasons)}"
+    elif reasons:
+        said += f", with {len(reasons)} warning{'s' if len(reasons) > 1 else ''}"
+    kind = Kind.ROLLBACK if back else Kind.PASSES
+    return Verdict(kind=kind, line=f"{title} {said}", fails=False, reasons=reasons)
+
+
+def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Iterator[Reason]:
+    """Every reason, the ones that always fail first."""
+    wanted, new = change.new, diff.new
+    if wanted is None:
+        return
+    if new is None:
+        yield _reason(Code.MISSING, _missing(wanted, facts), _command("models", wanted.model), gate)
+        return
+    if wanted.digest and new.digest and _plain(wanted.digest) != _plain(new.digest):
+        stated = _plain(wanted.digest)[:12]
+        said = f"version {new.number} has the digest {new.digest[:12]}, and the stack file says {stated}"
+        yield _reason(Code.OTHER_DIGEST, said, _unset(change, "digest"), gate)
+    if new.validation_status == REFUSED:
+        yield _reason(Code.REFUSED, _refused(new), _command("train", new.training_job or new.model), gate)
+    yield from _signature(change, diff, gate)
+    back = is_rollback(diff.old, new)
+    if new.validation_status not in {PASSED, REFUSED} and not back:
+        yield _reason(Code.NOT_VALIDATED, _unvalidated(new), _command("validate", new.model, new.number), gate)
+    elif new.validation_status == PASSED and not back:
+        yield from _older_champion(change, facts, new, gate)
+    if new.stage is Stage.ARCHIVED and not back:
+        mend = _command("promote", new.model, new.number, Stage.STAGING)
+        yield _reason(Code.ARCHIVED, f"version {new.number} is archived", mend, gate)
+    yield from _packages(diff, new, gate)
+
+
+def _missing(wanted: Reference, facts: Facts) -> str:
+    model = facts.models.get(wanted.model)
+    if model is None:
+        return f"the registry has no model {wanted.model}"
+    newest = [str(number) for number in model.numbers[-NUMBERS_NAMED:]]
+    more = f"{len(model.numbers) - NUMBERS_NAMED} older ones and " if len(model.numbers) > NUMBERS_NAMED else ""
+    known = f"versions that exist: {more}{', '.join(newest)}" if newest else "it has no version yet"
+    return f"{wanted.model} has no version {wanted.version} ({known})"
+
+
+def _refused(new: Version) -> str:
+    faults = [check.said for check in new.report.checks if check.outcome == "refused"] if new.report else []
+    return _one_line(
+        f"version {new.number} was refused by its validation" + (f" ({'; '.join(faults)})" if faults else "")
+    )
+
+
+def _unvalidated(new: Version) -> str:
+    match new.validation_status:
+        case "":
+            return f"version {new.number} was not validated"
+        case status if status == RUNNING:
+            return f"version {new.number} is being validated, or its validation was killed"
+        case status if status == BROKEN:
+            return f"the validation of version {new.number} broke and gave no answer"
+        case status:
+            return _one_line(
+                f"version {new.number} has the validation status {status!r}, which is none of this platform's"
+            )
+
+
+def _older_champion(change: Change, facts: Facts, new: Version, gate: Gate) -> Iterator[Reason]:
+    """The version must have been compared with the champion, or with what is served or something newer."""
+    model = facts.models.get(new.model)
+    champion = model.aliases.get(CHAMPION) if model and CHAMPION not in model.dangling else None
+    served = change.old.version if change.old and change.old.model == new.model else None
+    against = new.validated_against
+    compared = int(against) if against.isdecimal() else None
+    if champion == new.number or (champion is None and served is None and against == NO_CHAMPION):
+        return
+    if compared is not None and (compared == champion or (served is not None and compared >= served)):
+        return
+    present = served if champion is None or (served is not None and served > champion) else champion
+    alone = (
+        "alone" if against == NO_CHAMPION else f"against version {against}" if against else "against an unknown version"
+    )
+    what = "served now" if present == served else "the champion now"
+    said = f"version {new.number} was validated {alone}, and version {present} is {what}"
+    if present is None:
+        said = f"version {new.number} was validated {alone}, and there is no champion now"
+    mend = _command("validate", new.model, new.number)
+    if present is not None and present != champion:
+        mend = f"{_command('promote', new.model, present, Stage.PRODUCTION)}, then {mend}"
+    yield _reason(Code.OLDER_CHAMPION, said, mend, gate)
+
+
+def _signature(change: Change, diff: ModelDiff, gate: Gate) -> Iterator[Reason]:
+    if change.old is None or gate.allow_breaking_signature:
+        return
+    mend = _set(change, "allow_breaking_signature")
+    if diff.signature and diff.signature.breaking:
+        said = f"version {change.new and change.new.version} breaks clients of version {change.old.version}"
+        said = _one_line(f"{said} ({'; '.join(diff.signature.breaking)})")
+        yield _reason(Code.BREAKS_SIGNATURE, said, mend, gate)
+    elif diff.signature is None:
+        blind = diff.new if diff.new and diff.new.signature is None else diff.old
+        why = blind.unknown.get("signature", "") if blind else "it no longer exists"
+        number = blind.number if blind else change.old.version
+        said = _one_line(f"the signature of version {number} is not known{f' ({why})' if why else ''}")
+        yield _reason(Code.UNKNOWN_SIGNATURE, said, mend, gate)
+
+
+def _packages(diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
+    mend = _command("train", new.training_job or new.model)
+    if new.requirements is None:
+        why = new.unknown.get("packages", "")
+        said = _one_line(f"the packages of version {new.number} are not known{f' ({why})' if why else ''}")
+        yield _reason(Code.PACKAGES, said, mend, gate)
+        return
+    wrong = [one for one in diff.packages if one.fit in {Fit.MISSING, Fit.OTHER}]
+    if wrong:
+        listed = "; ".join(f"{one.name} {one.new}, the image has {one.image or 'none'}" for one in wrong)
+        said = _one_line(f"version {new.number} needs packages that the serving image lacks ({listed})")
+        yield _reason(Code.PACKAGES, said, mend, gate)
+    elif any(one.fit is Fit.UNKNOWN for one in diff.packages):
+        said = f"the packages of the serving image of version {new.number} are not known"
+        yield _reason(Code.PACKAGES, said, "mlops doctor", gate)
+
+
+def _reason(code: Code, said: str, mend: str, gate: Gate) -> Reason:
+    return Reason(code=code, said=said, fails=code in ALWAYS_FAIL or gate.is_strict, mend=mend)
+
+
+def _first(reasons: Sequence[Reason]) -> str:
+    more = f", and for {len(reasons) - 1} more reason{'s' if len(reasons) > 2 else ''}" if len(reasons) > 1 else ""
+    return f"{reasons[0].said}{more}"
+
+
+def _passes(line: str, kind: Kind = Kind.PASSES) -> Verdict:
+    return Verdict(kind=kind, line=line, fails=False)
+
+
+def _title(change: Change) -> str:
+    old, new = change.old, change.new
+    if new is None:
+        return f"{change.endpoint}: removing version {old.version}" if old else change.endpoint
+    if old is None:
+        return f"{change.endpoint}: first version {new.version}"
+    was = f"{old.model} {old.version}" if old.model != new.model else f"version {old.version}"
+    now = f"{new.model} {new.version}" if old.model != new.model else str(new.version)
+    return f"{change.endpoint}: {was} -> {now}"
+
+
+def _is_unchanged(change: Change) -> bool:
+    old, new = change.old, change.new
+    return new is None or bool(old and (old.model, old.version) == (new.model, new.version))
+
+
+def _was_released(change: Change, gate: Gate) -> bool:
+    """A version without a digest in the stack file is the one that was released under its number."""
+    new = change.new
+    return bool(new) and any(
+        (one.model, one.version) == (new.model, new.version)
+        and (not new.digest or _plain(new.digest) == _plain(one.digest))
+        for one in gate.released
+    )
+
+
+def _stale(change: Change, gate: Gate) -> str:
+    """An override lets one version through: with the next version its text must change or go."""
+    old = change.old.version if change.old else "another"
+    return _one_line(f"its override ({gate.override}) was written for version {old}")
+
+
+def _plain(digest: str) -> str:
+    return digest.removeprefix("sha256:").lower()
+
+
+def _command(verb: str, *words: object) -> str:
+    return shlex.join(["mlops", verb, *map(str, words)])
+
+
+def _set(change: Change, key: str) -> str:
+    return f"{shlex.join(['pulumi', 'config', 'set', '--path', f'mlops:endpoints.{change.endpoint}.{key}'])} '<reason>'"
+
+
+def _unset(change: Change, key: str = "override") -> str:
+    return shlex.join(["pulumi", "config", "rm", "--path", f"mlops:endpoints.{change.endpoint}.{key}"])
+
+
+def _one_line(text: str) -> str:
+    """The engine prints a hook's sentence several times."""
+    line = plain(text)
+    return line if len(line) <= 400 else f"{line[:397]}..."

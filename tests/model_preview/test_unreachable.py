@@ -1,0 +1,94 @@
+"""A server that is down, slow, broken or no MLflow: one sentence says why nothing could be verified."""
+
+import threading
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from model_preview import reading
+from model_preview.facts import Change, Reference, Unverified
+from tests.model_preview.server import says, server
+
+MINUTE = 60.0
+CHANGE = Change(endpoint="churn", old=Reference(model="churn", version=1), new=Reference(model="churn", version=2))
+
+
+def why(uri: str, seconds: float = MINUTE) -> str:
+    found = reading.read(uri, [CHANGE], seconds=seconds)
+    assert isinstance(found, Unverified)
+    return found.why
+
+
+def test_a_token_is_sent_and_never_shown() -> None:
+    seen: list[str] = []
+
+    def refuses(request: BaseHTTPRequestHandler) -> None:
+        seen.append(request.headers["Authorization"])
+        says(403, '{"error_code": "PERMISSION_DENIED", "message": "token abc may not read"}')(request)
+
+    with server(refuses) as uri:
+        found = reading.read(uri, [CHANGE], token="abc", seconds=MINUTE)
+    assert isinstance(found, Unverified)
+    assert found.why == f"MLflow at {uri} answered HTTP 403 (token abc may not read)"
+    assert set(seen) == {"Bearer abc"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (500, '{"error_code": "INTERNAL_ERROR", "message": "no database"}', "answered HTTP 500 (no database)"),
+        (502, "<html><body>Bad gateway</body></html>", "answered HTTP 502"),
+        (429, "slow down", "answered HTTP 429 (slow down)"),
+        (403, "Invalid Host header", "answered HTTP 403 (Invalid Host header)"),
+        (302, "", "answered HTTP 302"),
+        (404, "not here", "answered HTTP 404 (not here)"),
+        (200, "<html>hello</html>", "is no MLflow server: its answer is not MLflow's"),
+        (200, "{}", "is no MLflow server: its answer is not MLflow's"),
+    ],
+)
+def test_a_server_without_an_answer_could_not_verify(status: int, body: str, said: str) -> None:
+    with server(says(status, body)) as uri:
+        assert why(uri) == f"MLflow at {uri} {said}"
+
+
+def test_a_server_that_hangs_is_given_up_after_the_limit() -> None:
+    over = threading.Event()
+
+    def hangs(request: BaseHTTPRequestHandler) -> None:
+        del request
+        over.wait()
+
+    with server(hangs) as uri:
+        assert why(uri, seconds=0.2) == f"MLflow at {uri} did not answer within 0.2 s"
+        over.set()
+
+
+def test_a_server_that_answers_byte_by_byte_is_given_up_after_the_limit_too() -> None:
+    over = threading.Event()
+
+    def drips(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000000")
+        request.end_headers()
+        while not over.wait(0.02):
+            request.wfile.write(b" ")
+
+    with server(drips) as uri:
+        assert why(uri, seconds=0.5) == f"MLflow at {uri} did not answer within 0.5 s"
+        over.set()
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://127.0.0.1:1", "MLflow at http://127.0.0.1:1 does not answer: "),
+        ("http://ada:secret@127.0.0.1:1", "MLflow at http://(hidden)@127.0.0.1:1 does not answer: "),
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db is not the address of an MLflow server; write http://HOST:PORT"),
+        ("", " is not the address of an MLflow server"),
+        ("http://[bad", "http://[bad is not the address of an MLflow server"),
+        ("http://127.0.0.1:99999", "is not the address of an MLflow server"),
+    ],
+)
+def test_an_address_where_no_mlflow_is_could_not_verify(uri: str, said: str) -> None:
+    assert said in why(uri)
+    assert "secret" not in why(uri)
