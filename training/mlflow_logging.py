@@ -27,9 +27,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
+from contract.digest import folder_digest
 from training.data import locations
 from training.data.reading import Dataset
-from training.digest import digest
 from training.project import Classifier, Project, ProjectError
 from training.registry import filters
 
@@ -222,7 +222,7 @@ def log_model(folder: Path, run: RunInfo) -> tuple[str, str]:
     name_in_files(folder, made)
     client.log_model_artifacts(made.model_id, str(folder))
     mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    return f"models:/{made.model_id}", digest(folder)
+    return f"models:/{made.model_id}", folder_digest(folder)
 
 
 def name_in_files(folder: Path, made: LoggedModel) -> None:

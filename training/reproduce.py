@@ -16,6 +16,7 @@ import numpy as np
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from contract.tags import GIT_COMMIT
 from training import project
 from training.data import locations, reading, source, split
 from training.ending import BadInputError, FailedError
@@ -66,7 +67,7 @@ def recipe(client: Client, version: ModelVersion, dataset: str = "") -> Recipe:
     Raises:
         BadInputError: something is missing that a training writes.
     """
-    needed = ("project", "git_commit", "dataset", "dataset_digest")
+    needed = ("project", GIT_COMMIT, "dataset", "dataset_digest")
     if missing := [name for name in needed if not version.tags.get(name)]:
         raise BadInputError(
             f"{version.name} version {version.version} has no tag {', '.join(missing)}: nobody knows how it was made; "
@@ -77,7 +78,7 @@ def recipe(client: Client, version: ModelVersion, dataset: str = "") -> Recipe:
     tags, run = version.tags, client.get_run(version.run_id)
     return Recipe(
         project=tags["project"],
-        commit=tags["git_commit"],
+        commit=tags[GIT_COMMIT],
         dataset=dataset or tags["dataset"],
         digest=tags["dataset_digest"],
         parameters=_parameters(tags["project"], run),

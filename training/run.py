@@ -20,9 +20,9 @@ from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
+from contract.tags import MODEL_DIGEST
 from training import mlflow_logging, project
 from training.data import reading, split
-from training.digest import MODEL_DIGEST
 from training.failure import Failure, StoppedError
 from training.fit import sweep
 from training.fit.evaluation import Evaluation, evaluate

@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contract.tags import GIT_COMMIT, JOB_NAME, TRAINING_JOB
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
@@ -146,14 +148,14 @@ class Settings(Termination):
         """Where the run comes from, as tags of run and version; what is not known is left out."""
         names = (
             "project",
-            "git_commit",
+            GIT_COMMIT,
             "image",
             "stack",
             "pulumi_urn",
-            "training_job",
+            TRAINING_JOB,
             "node_pool",
             "requester",
-            "job_name",
+            JOB_NAME,
         )
         return {name: value for name in names if (value := str(getattr(self, name)))}
 

@@ -25,6 +25,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from contract.exit_codes import ExitCode
+from contract.tags import TRAINING_JOB, VALIDATED_AGAINST
 from training import ending, mlflow_logging, project
 from training.data import reading
 from training.ending import BadInputError
@@ -34,7 +35,7 @@ from training.project import Project
 from training.registry import client as versions
 from training.registry.claim import BusyError
 from training.registry.client import Client
-from training.registry.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, VALIDATED_AGAINST, RefusedError
+from training.registry.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
 from training.settings import Termination
 from training.validation import candidate, checks, endpoint, limits, report, turn
 from training.validation.limits import Limits
@@ -98,7 +99,7 @@ def newest(client: Client, model: str, training_job: str = "") -> int | None:
     """
     found = [one for one in versions.versions(client, model) if turn.is_free(one)]
     if training_job:
-        found = [one for one in found if one.tags.get("training_job", training_job) == training_job]
+        found = [one for one in found if one.tags.get(TRAINING_JOB, training_job) == training_job]
     return next((int(one.version) for one in sorted(found, key=lambda one: turn.TAG in one.tags)), None)
 
 

@@ -40,7 +40,7 @@ def third_party(module: str) -> set[str]:
                 continue
             waiting += imported
             found |= {one.split(".")[0] for one in imported}
-    return found - set(sys.stdlib_module_names) - {"training"}
+    return found - set(sys.stdlib_module_names) - {"contract", "training"}
 
 
 def installed(room: str) -> set[str]:
@@ -63,16 +63,17 @@ def reachable(room: str) -> set[str]:
 
 
 def test_all_that_validation_imports_is_in_the_serving_image() -> None:
-    assert third_party("training.validate") <= installed("serving")
+    assert third_party("training.validate") <= installed("model_server")
     for file in (ROOT / "training" / "projects").glob("*.py"):
-        assert third_party(f"training.projects.{file.stem}") <= installed("serving")
+        assert third_party(f"training.projects.{file.stem}") <= installed("model_server")
 
 
 @pytest.mark.long
 def test_validation_starts_where_there_is_nothing_but_the_packages_of_the_serving_image(tmp_path: Path) -> None:
     """What our packages import in their turn is seen only when they are imported."""
-    shutil.copytree(ROOT / "training", tmp_path / "training")
-    there = reachable("serving")
+    for package in ("contract", "training"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    there = reachable("model_server")
     known = metadata.packages_distributions()
     hidden = sorted(name for name, owners in known.items() if not {canonicalize_name(each) for each in owners} & there)
     assert {"matplotlib", "rich", "pulumi"} <= set(hidden)

@@ -14,6 +14,7 @@ from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from contract.tags import BEST_RUN
 from training import mlflow_logging
 from training.mlflow_logging import Version
 from training.registry import filters
@@ -107,7 +108,7 @@ class Sweep:
         self.client.set_tag(best.info.run_id, "best_of_sweep", "true")
         for name, metric in best.data.metrics.items():
             self.client.log_metric(parent, name, metric)
-        self.client.set_tag(parent, "best_run", best.info.run_id)
+        self.client.set_tag(parent, BEST_RUN, best.info.run_id)
         self.client.set_tag(parent, "best_point", json.dumps(self.plan.points[int(index)]))
         self.client.set_terminated(parent)
         return number

@@ -14,12 +14,13 @@ import mlflow
 from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 
+from contract.digest import folder_digest
+from contract.tags import MODEL_DIGEST, VALIDATED_AGAINST
 from training import mlflow_logging
-from training.digest import MODEL_DIGEST, digest
 from training.registry import client as versions
 from training.registry import filters
 from training.registry.client import Client
-from training.registry.stages import ALIAS_AT_VALIDATION, RECORDS, VALIDATED_AGAINST
+from training.registry.stages import ALIAS_AT_VALIDATION, RECORDS
 
 EXPERIMENT = "copied-versions"
 SOURCE_RUN, SOURCE_VERSION = "source_run_id", "source_version"
@@ -128,7 +129,7 @@ def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run
     """
     with tempfile.TemporaryDirectory() as folder:
         path = versions.download(client, uri, version, Path(folder))
-        found, registered = digest(path), version.tags.get(MODEL_DIGEST)
+        found, registered = folder_digest(path), version.tags.get(MODEL_DIGEST)
         if registered not in (None, found):
             raise versions.UnknownError(
                 f"{version.name} version {version.version} is not what was registered: its files have the digest "
@@ -139,7 +140,7 @@ def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run
         mlflow_logging.name_in_files(path, made)
         target.log_model_artifacts(made.model_id, str(path))
         target.finalize_logged_model(made.model_id, "READY")
-        return made.model_id, digest(path)  # the files now say which logged model they are
+        return made.model_id, folder_digest(path)  # the files now say which logged model they are
 
 
 def _without_credentials(uri: str) -> str:

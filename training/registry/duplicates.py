@@ -10,12 +10,13 @@ from collections.abc import Mapping
 
 from mlflow.exceptions import MlflowException
 
+from contract.tags import GIT_COMMIT
 from training.registry import client as versions
 from training.registry.client import Client
 
 DUPLICATE_OF = "duplicate_of"
 """Tag of a version: number of the first one that was trained with the same parameters, dataset and code."""
-CODE = ("project", "image", "git_commit")
+CODE = ("project", "image", GIT_COMMIT)
 
 
 def first(
@@ -25,7 +26,7 @@ def first(
 
     None as well where no tag of `origin` says which code this is: without an image, a commit with no changes on top.
     """
-    commit = origin.get("git_commit", "")
+    commit = origin.get(GIT_COMMIT, "")
     if not origin.get("image") and (not commit or commit.endswith("-dirty")):
         return None
     same = {**{name: origin.get(name) for name in CODE}, "dataset_digest": dataset_digest}

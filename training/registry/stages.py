@@ -11,10 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from contract.tags import VALIDATED_AGAINST, VALIDATION_STATUS
+
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-VALIDATION_STATUS = "validation_status"
-VALIDATED_AGAINST = "validated_against"
-"""The champion that a validation compared with, as a version's number; `none` when there was none."""
 ALIAS_AT_VALIDATION = "champion_alias_at_validation"
 """The version that had the alias @champion then, or `none`: another one than the champion where a stack serves a
 version that nobody promoted."""

@@ -6,8 +6,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from cli.main import run
+from contract.digest import folder_digest
 from tests.registry import MODEL, Registry
-from training.digest import digest
 from training.registry import client as versions
 from training.registry import copies
 from training.registry.client import Client
@@ -96,8 +96,8 @@ def test_a_copy_killed_between_any_two_calls_is_one_version_after_the_next(
         for each, uri, version, place in ((target, other, there, "a"), (client, registry.uri, here, "b"))
         if not (tmp_path / place).mkdir()
     )
-    assert digest(tmp_path / "a" / "1") == there.tags["model_digest"]
-    assert digest(tmp_path / "b" / "2") == here.tags["model_digest"]
+    assert folder_digest(tmp_path / "a" / "1") == there.tags["model_digest"]
+    assert folder_digest(tmp_path / "b" / "2") == here.tags["model_digest"]
     example = original.example
     assert example is not None
     assert str(copied.load().predict(example)) == str(original.load().predict(example))
