@@ -119,7 +119,7 @@ def test_a_server_killed_while_it_is_given_the_model_has_everything_once(server:
         assert way.reached.wait(PATIENCE)
         server.kill()
         way.opened.set()
-        while not (line := run.stdout.readline()).startswith("MLflow does not answer"):
+        while not (line := run.stdout.readline()).startswith("MLflow does not respond"):
             assert line
         server.start()
         said = run.stdout.read().splitlines()

@@ -52,7 +52,9 @@ def test_another_model_is_not_the_same(registry: Registry, recipe: Recipe, tmp_p
 
 
 def test_a_commit_that_cannot_be_had_is_told(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"commit 0123456 cannot be had \(.*\); fetch it: git fetch --all"):
+    with pytest.raises(
+        BadInputError, match=r"commit 0123456 cannot be checked out \(.*\); fetch it with git fetch --all"
+    ):
         reproduce.train_again(replace(recipe, commit="0123456-dirty"), "sqlite://", tmp_path)
 
 

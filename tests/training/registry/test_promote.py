@@ -188,7 +188,7 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
             None,
             None,
             "staging",
-            r"version 3 was not validated, and staging takes only what passed; run `mlops validate promoted-",
+            r"version 3 was not validated, and staging takes only versions that passed; run `mlops validate promoted-",
         ),
         ("refused", "2", "staging", r"was refused by its validation, .* or train a better one"),
         ("running", "2", "staging", r"is being validated, or its validation was killed"),
@@ -292,7 +292,7 @@ def test_any_later_promotion_finishes_what_a_dead_one_began(model: Made, dead: H
         promote.promote(cast("versions.Client", Dying(model.client, 3)), model.asks(2, "production"), dead)
     assert model.aliases == {"champion": 1, "challenger": 2, "previous": 1}
     done = model.promote(3, "staging")
-    assert done[0].startswith("finished what ada began on ")
+    assert done[0].startswith("finished the promotion that ada began on ")
     assert model.aliases == {"champion": 2, "previous": 1, "challenger": 3}
     assert not model.claims
 
@@ -348,7 +348,7 @@ def test_of_two_promotions_at_once_one_is_done_and_the_other_told(registry: Regi
     for thread in threads:
         thread.join()
     (winner,) = [version for version, sentence in told.items() if sentence == "done"]
-    assert told[3 - winner].startswith(f"another promotion goes on: user {winner} began ")
+    assert told[3 - winner].startswith(f"another promotion is running: user {winner} began ")
     assert model.aliases == {"challenger": winner}
     assert not model.claims
 
