@@ -64,14 +64,14 @@ def run(command: Callable[[], str], *, termination_log: Path | None = None) -> i
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
     """Return a parser for `python -m training.MODULE` with the option `--tracking-uri`."""
-    made = argparse.ArgumentParser(f"python -m training.{module}", description=description)
-    made.add_argument(
+    command_line = argparse.ArgumentParser(f"python -m training.{module}", description=description)
+    command_line.add_argument(
         "--tracking-uri",
         default=mlflow.get_tracking_uri(),
         metavar="URI",
         help="URI of the MLflow server that holds the registry (default: MLFLOW_TRACKING_URI)",
     )
-    return made
+    return command_line
 
 
 def number(text: str) -> int:

@@ -21,12 +21,12 @@ def document() -> str:
 
 def main(arguments: list[str]) -> int:
     """Write or check the file. Return 1 if `--check` finds it stale, else 0."""
-    wanted = document()
+    expected = document()
     if arguments != ["--check"]:
         FILE.parent.mkdir(exist_ok=True)
-        FILE.write_text(wanted)
+        FILE.write_text(expected)
         return 0
-    if FILE.exists() and FILE.read_text() == wanted:
+    if FILE.exists() and FILE.read_text() == expected:
         return 0
     sys.stderr.write(
         f"{FILE.name} does not match the parameters in training/projects; run `make schema` and commit the result\n"

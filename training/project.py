@@ -163,7 +163,7 @@ class Project(Generic[P]):
         folded = [name.casefold() for name in self.parameters.model_fields]
         if alike := sorted(name for name in self.parameters.model_fields if folded.count(name.casefold()) > 1):
             raise ProjectError(
-                f"the parameters {', '.join(alike)} differ only in case, and environment variables have no case; rename them"
+                f"the parameters {', '.join(alike)} differ only in case, and variables have no case; rename them"
             )
         if unknown := sorted(set(self.slices) - {c.name for c in self.columns if c.kind == "category"}):
             raise ProjectError(f"the slices {', '.join(unknown)} are not category columns; name category columns")

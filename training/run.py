@@ -60,7 +60,7 @@ def _give_up(settings: Settings, plan: SweepPlan, reason: str) -> None:
     briefly = mlflow_logging.Patience(seconds=SECONDS_TO_GIVE_UP, uri=settings.mlflow_tracking_uri)
     with contextlib.suppress(MlflowException, mlflow_logging.TrackingError):
         mlflow_logging.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-        sweep.of(settings, plan, briefly).failed(reason)
+        sweep.from_settings(settings, plan, briefly).failed(reason)
 
 
 def _train(settings: Settings) -> int | None:
@@ -74,7 +74,7 @@ def _train(settings: Settings) -> int | None:
     patiently = mlflow_logging.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
     early = replace(patiently, kept="no model was trained yet")
     early(lambda: mlflow_logging.open_experiment(settings.mlflow_tracking_uri, settings.experiment))
-    point = sweep.of(settings, settings.sweep, patiently) if settings.sweep else None
+    point = sweep.from_settings(settings, settings.sweep, patiently) if settings.sweep else None
     tags = {**settings.origin, **(point.tags() if point else {})}
     run = early(lambda: mlflow.start_run(tags=tags))
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)

@@ -89,7 +89,7 @@ class Taken(Parameters):
         ({"columns": [*integers("age", "age")]}, "the columns age are declared twice"),
         ({"columns": [*integers("left")]}, "the columns left are declared twice"),
         ({"split": Split(how="time")}, "give `by` for time and group"),
-        ({"split": Split(by="age")}, "and not for random"),
+        ({"split": Split(by="age")}, "and leave it out for random"),
         ({"slices": ["age"]}, "the slices age are not category columns"),
         ({"parameters": Taken}, "the parameters seed are recorded by every run"),
     ],
@@ -132,4 +132,4 @@ def test_the_schema_of_parameters_in_the_repository_is_that_of_the_projects(
     assert parameter_schema.main(["--check"]) == 0, capsys.readouterr().err
     monkeypatch.setattr(parameter_schema, "FILE", tmp_path / "parameters.json")
     assert parameter_schema.main(["--check"]) == 1
-    assert "run make schema" in capsys.readouterr().err
+    assert "run `make schema`" in capsys.readouterr().err

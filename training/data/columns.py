@@ -121,22 +121,22 @@ class ColumnReader:
 
     def _is_of_a_type_for_the_kind(self, kind: pa.DataType) -> bool:
         types = pa.types
-        is_moment = types.is_timestamp(kind) or types.is_date(kind)
+        is_time = types.is_timestamp(kind) or types.is_date(kind)
         if _is_text(kind) or types.is_null(kind):
             return True
         if self.kind == "time":
-            return is_moment
+            return is_time
         is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
         if is_number or types.is_boolean(kind):
             return True
-        return self.kind == "category" and (is_moment or types.is_binary(kind) or types.is_large_binary(kind))
+        return self.kind == "category" and (is_time or types.is_binary(kind) or types.is_large_binary(kind))
 
     def _numbers(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        made = self._at_once(values)
+        converted = self._at_once(values)
         if self.kind == "number":
-            return made.to_numpy(zero_copy_only=False), np.array([], dtype=bool)
-        absent = made.is_null().to_numpy(zero_copy_only=False)
-        numbers = made.fill_null(0).to_numpy(zero_copy_only=False)
+            return converted.to_numpy(zero_copy_only=False), np.array([], dtype=bool)
+        absent = converted.is_null().to_numpy(zero_copy_only=False)
+        numbers = converted.fill_null(0).to_numpy(zero_copy_only=False)
         if self.kind == "time":
             numbers = numbers.astype("datetime64[us]")
             numbers[absent] = np.datetime64("NaT")
@@ -164,40 +164,40 @@ class ColumnReader:
             case "number":
                 return values.cast(pa.float64(), safe=False)
             case _:
-                return self._moments(values)
+                return self._times(values)
 
-    def _moments(self, values: pa.Array) -> pa.Array:
+    def _times(self, values: pa.Array) -> pa.Array:
         """Return microseconds since 1970, in UTC if the times have a zone."""
         zoned = bool(pa.types.is_timestamp(values.type) and values.type.tz)
         try:
-            made = values.cast(options=_truncating(zoned=zoned))
+            converted = values.cast(options=_truncating(zoned=zoned))
         except pa.ArrowInvalid:
             if not _is_text(values.type):
                 raise
-            made, zoned = values.cast(options=_truncating(zoned=True)), True
-        if made.null_count < len(made) and not self._is_like_the_others(zoned=zoned):
+            converted, zoned = values.cast(options=_truncating(zoned=True)), True
+        if converted.null_count < len(converted) and not self._is_consistent(zoned=zoned):
             raise pa.ArrowInvalid("some have a time zone, and some have none")
-        return made.cast(pa.int64())
+        return converted.cast(pa.int64())
 
-    def _is_like_the_others(self, *, zoned: bool) -> bool:
+    def _is_consistent(self, *, zoned: bool) -> bool:
         """Return True if this time has a zone and all earlier ones have, or if none has."""
         if self._zoned is None:
             self._zoned = zoned
         return self._zoned == zoned
 
     def _one_by_one(self, values: pa.Array) -> pa.Array:
-        made: list[int | float | None] = []
+        converted: list[int | float | None] = []
         convert = _number if self.kind == "number" else _whole
         for place, scalar in enumerate(values):
             try:
-                made.append(self._moment(scalar) if self.kind == "time" else convert(_plain(scalar.as_py())))
+                converted.append(self._time(scalar) if self.kind == "time" else convert(_plain(scalar.as_py())))
             except _WrongError as error:
                 fault = self._faults.setdefault(str(error), _Fault(self.rows + place + 1, _readable(scalar)))
                 fault.count += 1
-                made.append(None)
-        return pa.array(made, pa.float64() if self.kind == "number" else pa.int64())
+                converted.append(None)
+        return pa.array(converted, pa.float64() if self.kind == "number" else pa.int64())
 
-    def _moment(self, scalar: pa.Scalar) -> int | None:
+    def _time(self, scalar: pa.Scalar) -> int | None:
         zoned = bool(pa.types.is_timestamp(scalar.type) and scalar.type.tz)
         if _is_text(scalar.type):
             text = _plain(scalar.as_py())
@@ -207,14 +207,14 @@ class ColumnReader:
             zoned = bool(re.search(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$", text))
             scalar = pa.scalar(text)
         try:
-            made = scalar.cast(options=_truncating(zoned=zoned)).cast(pa.int64()).as_py()
+            converted = scalar.cast(options=_truncating(zoned=zoned)).cast(pa.int64()).as_py()
         except pa.ArrowInvalid:
             raise _WrongError(RULES["time"]) from None
-        if not isinstance(made, int):
+        if not isinstance(converted, int):
             return None
-        if not self._is_like_the_others(zoned=zoned):
+        if not self._is_consistent(zoned=zoned):
             raise _WrongError(ZONED if zoned else NOT_ZONED)
-        return made
+        return converted
 
     def _categories(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return a code for each category, -1 if it is missing; each distinct text is kept once."""

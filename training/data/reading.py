@@ -79,11 +79,11 @@ Columns = list[ColumnReader]
 
 def _columns(project: Project[Any]) -> Columns:
     """Return readers for the features, the label and the column that rows are split by."""
-    made = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
-    made.append(ColumnReader(project.target.name, "category", project.target.labels, is_label=True))
-    if project.split.by and project.split.by not in {column.name for column in made}:
-        made.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category"))
-    return made
+    readers = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
+    readers.append(ColumnReader(project.target.name, "category", project.target.labels, is_label=True))
+    if project.split.by and project.split.by not in {column.name for column in readers}:
+        readers.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category"))
+    return readers
 
 
 def _read_csv(uri: str, stream: source.Stream, columns: Columns) -> list[str]:

@@ -66,13 +66,13 @@ class Sweep:
 
         Return the number of the new version if this was the last point and a version was registered, else None.
         """
-        return self.patiently(lambda: self._over(run_id))
+        return self.patiently(lambda: self._record(run_id))
 
     def failed(self, reason: str) -> int | None:
         """Record that this point failed for good. Return the same as `done`."""
-        return self.patiently(lambda: self._over(f"failed: {reason}"))
+        return self.patiently(lambda: self._record(f"failed: {reason}"))
 
-    def _over(self, outcome: str) -> int | None:
+    def _record(self, outcome: str) -> int | None:
         """Write the outcome, then read all: if two points end at once, at least one of them sees both outcomes."""
         self.client.set_tag(self._parent().info.run_id, f"{POINT}{self.index}", outcome)
         parents = self._parents()
@@ -110,7 +110,7 @@ class Sweep:
         if not runs:
             self.client.set_terminated(parent, RunStatus.to_string(RunStatus.FAILED))
             return None
-        return self._register(parent, max(runs, key=self._worth), len(runs))
+        return self._register(parent, max(runs, key=self._score), len(runs))
 
     def _register(self, parent: str, best: Run, of: int) -> int:
         kept = Version(**json.loads(best.data.tags[VERSION]))
@@ -148,7 +148,7 @@ class Sweep:
             return False
         return True
 
-    def _worth(self, run: Run) -> float:
+    def _score(self, run: Run) -> float:
         value = run.data.metrics[self.plan.metric]
         return -math.inf if math.isnan(value) else value if self.plan.goal == "maximize" else -value
 
@@ -174,7 +174,7 @@ class Sweep:
         ]
 
 
-def of(settings: Settings, plan: SweepPlan, patiently: mlflow_logging.Patience) -> Sweep:
+def from_settings(settings: Settings, plan: SweepPlan, patiently: mlflow_logging.Patience) -> Sweep:
     """Return the sweep of the plan, in the experiment of the settings."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name(settings.experiment)

@@ -106,7 +106,7 @@ def standing(client: Client, model: str) -> list[Claim]:
     return sorted((claim for claim in claims if claim), key=lambda claim: (claim.at, claim.name))
 
 
-def take(client: Client, model: str, claim: Claim) -> list[Claim]:
+def acquire(client: Client, model: str, claim: Claim) -> list[Claim]:
     """Acquire the lock and return the abandoned claims, which the caller must finish.
 
     No other promotion of the model begins until the claim is dropped.

@@ -86,8 +86,8 @@ def models(client: Client) -> list[Model]:
 
 def versions(client: Client, model: str) -> list[ModelVersion]:
     """Return all versions of the model, newest first; an empty list if the model does not exist."""
-    wanted = filters.equal("name", model) or None
-    found = _all(lambda token: client.search_model_versions(wanted, page_token=token))
+    condition = filters.equal("name", model) or None
+    found = _all(lambda token: client.search_model_versions(condition, page_token=token))
     return sorted((one for one in found if one.name == model), key=lambda version: -int(version.version))
 
 
@@ -100,12 +100,12 @@ def measured(found: ModelVersion, names: Sequence[str]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _all(ask: Callable[[str | None], Sequence[Entry]]) -> list[Entry]:
+def _all(search: Callable[[str | None], Sequence[Entry]]) -> list[Entry]:
     """Return the entries of all pages."""
     found: list[Entry] = []
     token: str | None = None
     while True:
-        page = ask(token)
+        page = search(token)
         found += page
         token = cast("_Page", page).token
         if not token:

@@ -75,7 +75,7 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
     if not any(there.name == model for there in versions.models(target)):
         target.create_registered_model(model)
     with _global(target_uri):
-        made = target.create_model_version(
+        copied = target.create_model_version(
             model,
             f"models:/{model_id}",
             run_id,
@@ -85,7 +85,7 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
             description=version.description,
             model_id=model_id,
         )
-    return int(made.version)
+    return int(copied.version)
 
 
 @contextmanager
@@ -103,9 +103,11 @@ def _run(client: Client, target: _Target, version: ModelVersion, lineage: Mappin
     """Create or continue the target's run, with the metrics and parameters of the version's own run; return its ID."""
     experiment = target.get_experiment_by_name(EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else target.create_experiment(EXPERIMENT)
-    wanted = filters.all_of(*(filters.equal(f"tags.{key}", value) for key, value in lineage.items()))
-    begun = [run for run in target.search_runs([experiment_id], wanted) if lineage.items() <= run.data.tags.items()]
-    run_id = begun[0].info.run_id if begun else _begin(target, experiment_id, version, lineage)
+    condition = filters.all_of(*(filters.equal(f"tags.{key}", value) for key, value in lineage.items()))
+    earlier = [
+        run for run in target.search_runs([experiment_id], condition) if lineage.items() <= run.data.tags.items()
+    ]
+    run_id = earlier[0].info.run_id if earlier else _begin(target, experiment_id, version, lineage)
     if version.run_id:
         source = client.get_run(version.run_id)
         target.log_batch(
@@ -136,11 +138,11 @@ def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run
                 f"its tag {MODEL_DIGEST} says {registered}, so a file or the tag was changed; train the model again"
             )
         experiment = target.get_run(run_id).info.experiment_id
-        made = target.create_logged_model(experiment, "model", run_id)
-        mlflow_logging.name_in_files(path, made)
-        target.log_model_artifacts(made.model_id, str(path))
-        target.finalize_logged_model(made.model_id, "READY")
-        return made.model_id, folder_digest(path)  # MLmodel now names the logged model of the target
+        logged = target.create_logged_model(experiment, "model", run_id)
+        mlflow_logging.name_in_files(path, logged)
+        target.log_model_artifacts(logged.model_id, str(path))
+        target.finalize_logged_model(logged.model_id, "READY")
+        return logged.model_id, folder_digest(path)  # MLmodel now names the logged model of the target
 
 
 def _without_credentials(uri: str) -> str:

@@ -63,7 +63,7 @@ def promote(client: Client, request: Request, holder: claims.Holder | None = Non
     claim = Claim(asked=str(request), by=request.by, holder=holder or claims.this_process())
     deadline = Deadline(claims.HOLD)
     versions.standing(client, request.model, request.version)  # raises if it does not exist
-    abandoned = claims.take(client, request.model, claim)
+    abandoned = claims.acquire(client, request.model, claim)
     done: list[str] = []
     try:
         for other in abandoned:
