@@ -37,9 +37,7 @@ def attempt(**settings: object) -> int | Failure | None:
     for chatty in ("botocore", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # we log its retries ourselves
-    logging.getLogger("mlflow.utils.environment").setLevel(
-        logging.ERROR
-    )  # it warns that pip is missing; the image has none
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns about pip, which the image lacks
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     try:

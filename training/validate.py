@@ -111,9 +111,8 @@ def _run(options: argparse.Namespace) -> str:
     mlflow_logging.wait_for_mlflow(options.tracking_uri, PATIENCE)
     client = versions.connect(options.tracking_uri)
     if not options.training_job:
-        versions.standing(
-            client, options.model
-        )  # raises if the model does not exist; a schedule may run before its first version
+        # Raises if the model does not exist. A schedule, which names a training job, may run before the first version.
+        versions.standing(client, options.model)
     version = options.version or newest(client, options.model, options.training_job)
     if version is None:
         return f"no version of {options.model} needs a validation; name a version to validate it again"
@@ -270,7 +269,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # process 1 of a container ignores SIGTERM without a handler
+    # Process 1 of a container ignores SIGTERM unless it has a handler.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

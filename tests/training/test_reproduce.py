@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def recipe(registry: Registry) -> Recipe:
-    """That of the first version, which was trained by the code of this checkout."""
+    """Recipe of the first version, which the code of this checkout trained."""
     client = versions.connect(registry.uri)
     told = reproduce.recipe(client, client.get_model_version(MODEL, "1"))
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -43,7 +43,7 @@ class Metadata(Protocol):
 
 
 class Model(Protocol):
-    """What MLflow loads, of which its own types tell little."""
+    """Typed part of MLflow's pyfunc model."""
 
     input_example: pd.DataFrame
     metadata: Metadata
@@ -61,7 +61,7 @@ ORDERS = (signal.SIGTERM, signal.SIGINT)
 def run(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Training]:
-    """Trains in this process, a failure if not told otherwise, and gives the exit code and the log."""
+    """Return a function that trains in this process and returns the exit code and the log."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -431,7 +431,7 @@ def test_a_parameter_from_a_secret_is_used_and_told_nobody(
 
 
 def goes_away(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
-    """MLflow does not take a model's files, so many times."""
+    """Make MLflow refuse a model's files, that many times."""
     really, refusals = MlflowClient.log_model_artifacts, [times]
 
     def answer(client: MlflowClient, model_id: str, folder: str) -> None:
@@ -465,7 +465,7 @@ def test_a_model_that_mlflow_does_not_take_is_kept_and_the_last_line_says_where(
 
 
 class Unknown(BaseEstimator):
-    """A step of a project's own."""
+    """Pipeline step of a type that is not trusted."""
 
     def fit(self, _features: pd.DataFrame, _labels: object = None) -> "Unknown":
         return self

@@ -1,4 +1,4 @@
-"""The champion is a forest of twelve trees, fitted on 1,500 rows; 500 are held out."""
+"""Validations of versions against a champion of twelve trees, fitted on 1,500 rows; 500 rows are held out."""
 
 import json
 import os
@@ -41,7 +41,7 @@ CHAMPION, ALIKE, WORSE, RENAMED = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Made:
-    """Four versions in the registry: the champion, one alike, a worse one, and one with a renamed column."""
+    """Four versions in the registry: the champion, a similar one, a worse one, and one with a renamed column."""
 
     uri: str
     folder: Path
@@ -122,7 +122,7 @@ def register(made: Made, folder: Path, digest: str) -> None:
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Changes what the file MLmodel says."""
+    """Change the content of the file MLmodel."""
     told = yaml.safe_load((folder / "MLmodel").read_text())
     change(told)
     (folder / "MLmodel").write_text(yaml.safe_dump(told))
@@ -207,7 +207,7 @@ def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(
     told = capsys.readouterr()
     interval = r"roc_auc -0\.\d+ \(-0\.\d+ to -0\.\d+\) against version 1 on the same 500 rows: worse by more than 0.03"
     assert re.search(interval, told.err.splitlines()[-1])
-    assert re.search(rf"REFUSED roc_auc beside the champion: {interval}", told.out)
+    assert re.search(rf"REFUSED roc_auc compared with the champion: {interval}", told.out)
     assert made.version(WORSE).tags["validation_status"] == "refused"
     with pytest.raises(RefusedError, match="was refused by its validation"):
         promote.promote(
@@ -314,7 +314,7 @@ def test_a_wrong_limit_is_told_before_anything_is_touched(
 
 @pytest.fixture
 def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
-    """What comes of a version like the champion, or another one, when its files or the limits are changed."""
+    """Return a function that checks a version, by default the one like the champion, with changed files or limits."""
     table = reading.load(str(made.dataset), made.project).table
     folder = tmp_path / "version"
 

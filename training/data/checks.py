@@ -36,7 +36,7 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
     missing = values.isna()
     share = float(missing.mean())
     if share == 1:
-        yield f"the column {column.name} is empty in all rows, so it teaches nothing; fill it, or give another table"
+        yield f"the column {column.name} is empty in all rows, so a model cannot use it; fill it, or give another table"
     elif column.kind == "integer":
         yield from _first(missing, values, column.name, RULES["integer"])
     elif share > column.most_missing:

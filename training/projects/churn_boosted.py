@@ -46,9 +46,8 @@ def fit(data: Rows, parameters: Boosting) -> Pipeline:
         prepare.fit_transform(learn.features),
         learn.labels,
         eval_X=prepare.transform(stop.features),
-        eval_y=(stop.labels == TARGET.labels[-1]).astype(
-            int
-        ),  # LightGBM 4.7 converts the labels of the training rows only
+        # LightGBM 4.7 converts the labels of the training rows only.
+        eval_y=(stop.labels == TARGET.labels[-1]).astype(int),
         categorical_feature=list(range(len(numbers), len(numbers) + len(categories))),
         callbacks=[lightgbm.early_stopping(parameters.patience, verbose=False)],
     )

@@ -95,7 +95,8 @@ class Candidate:
             return cast("_Pyfunc", mlflow_pyfunc).load_model(str(self.folder))
         except Exception as error:
             raise UnusableError(
-                f"version {self.number} cannot be loaded with the packages of this image: {reason(error)}"
+                f"version {self.number} cannot be loaded with the packages of this image: {reason(error)}; "
+                "train it again with the same packages"
             ) from error
 
     def _described(self) -> _Described:
@@ -125,5 +126,7 @@ def measure_latency(model: Loaded, example: pd.DataFrame, number: int) -> float:
             model.predict(row)
             seconds.append(time.perf_counter() - start)
     except Exception as error:
-        raise UnusableError(f"version {number} fails on its own input example: {reason(error)}") from error
+        raise UnusableError(
+            f"version {number} fails on its own input example: {reason(error)}; correct the project and train again"
+        ) from error
     return 1000 * float(np.quantile(seconds[WARM_UP:], 0.95))

@@ -172,7 +172,7 @@ def _judge(scores: Scores, old: Candidate | None, allowed: Limits) -> Iterator[C
         faults = [f"{said}: certainly worse by more than {allowed.certain_loss:g}"] if certainly else []
         if -difference.value > allowed.any_loss:
             faults = [f"{said}: worse by more than {allowed.any_loss:g}"]
-        yield _check(f"{name} beside the champion", faults, said)
+        yield _check(f"{name} compared with the champion", faults, said)
 
 
 def _worst(slices: Sequence[Slice], old: Candidate | None, allowed: Limits) -> Check:
@@ -213,7 +213,9 @@ def _predictions(inputs: Inputs, one: Candidate, unseen: pd.DataFrame) -> Predic
     try:
         return metrics.predict(inputs.project, one.load().get_raw_model(), unseen, columns)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        raise UnusableError(f"version {one.number} cannot predict the unseen rows: {reason(error)}") from error
+        raise UnusableError(
+            f"version {one.number} cannot predict the unseen rows: {reason(error)}; train it with the present project"
+        ) from error
 
 
 def _check(name: str, faults: Sequence[str], said: str) -> Check:

@@ -222,7 +222,7 @@ WRONG = [
 
 
 def of_both(text: str, stored: object, tmp_path: Path, *columns: Column) -> list[reading.Dataset | str]:
-    """What a CSV with the text, and a Parquet with the value, in the second of three rows are read as."""
+    """Return what is read from a CSV with the text and a Parquet file with the value in the second of three rows."""
     names = [column.name for column in columns]
     other = 1 if stored is None else cast("Callable[[int], object]", type(stored))(1)
     csv = "\n".join([",".join([*names, "churn"]), *(",".join([row] * len(names)) for row in ("1", text, "1"))])

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.long
 
 
 class Killed(BaseException):
-    """Ends a process between two calls."""
+    """Stands for the end of the process between two calls."""
 
 
 class Dying:
-    """A client that ends its process instead of one of its calls."""
+    """Client that raises Killed instead of one of its calls."""
 
     def __init__(self, client: Client, call: str) -> None:
         self._client = client
@@ -48,7 +48,7 @@ CALLS = (
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Another registry, with nothing in it."""
+    """URI of another, empty registry."""
     return f"sqlite:///{tmp_path_factory.mktemp('prod')}/mlflow.db"
 
 
@@ -64,7 +64,7 @@ def numbers(uri: str) -> list[int]:
 def test_a_copy_killed_between_any_two_calls_is_one_version_after_the_next(
     registry: Registry, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And it has the metrics, the parameters, the files and the origin of the version."""
+    """The version also has the metrics, parameters, files and origin of its source."""
     client, connect = versions.connect(registry.uri), versions.connect
     for call in CALLS:
 

@@ -25,11 +25,11 @@ NAMES = (f"promoted-{number}-{os.getpid()}" for number in itertools.count())
 
 
 class Killed(BaseException):
-    """Ends a process between two calls: nothing of it runs afterwards."""
+    """Stands for the end of the process between two calls; no later code may run."""
 
 
 class Dying:
-    """A client that makes a number of calls that write, and never another."""
+    """Client that makes a number of writing calls, then raises Killed."""
 
     def __init__(self, client: versions.Client, calls: int) -> None:
         self._client = client
@@ -52,7 +52,7 @@ class Dying:
 
 
 class Made:
-    """A registered model with three versions that passed against no champion."""
+    """Registered model with three versions that passed their validation without a champion."""
 
     def __init__(self, registry: Registry) -> None:
         self.uri = registry.uri
@@ -80,7 +80,7 @@ class Made:
         self.promote(version, "production")
 
     def restart(self, aliases: dict[str, int]) -> None:
-        """Versions 1 and 2 stand as the aliases say and no other record is kept."""
+        """Set the aliases, delete the records of promotions, and mark @previous as archived."""
         client = self.client
         for alias in ("champion", "challenger", "previous"):
             if alias in aliases:
@@ -109,7 +109,7 @@ class Made:
 
     @property
     def state(self) -> object:
-        """All that a promotion changes, but for the moment."""
+        """Return all that a promotion changes, except times."""
         return self.aliases, [
             {key: json.loads(value) | {"at": ""} for key, value in self.tags(number).items() if key in KEPT}
             for number in (1, 2)
@@ -123,7 +123,7 @@ def model(registry: Registry) -> Made:
 
 @pytest.fixture(scope="module")
 def dead() -> Holder:
-    """A process of this machine that has ended."""
+    """Holder for a process of this machine that has ended."""
     ended = subprocess.Popen(["true"])
     ended.wait()
     return Holder(host=os.uname().nodename, pid=ended.pid)
@@ -313,7 +313,7 @@ def test_a_promotion_that_goes_on_elsewhere_is_left_alone_until_it_must_be_dead(
 
 
 def test_of_two_promotions_at_once_one_is_done_and_the_other_told(registry: Registry) -> None:
-    """They meet after both have claimed, which is the narrowest it can be."""
+    """Both write their claims before either reads the other's, which is the closest race."""
     model = Made(registry)
     meeting = threading.Barrier(2, timeout=30)
 

@@ -1,4 +1,4 @@
-"""Two validations of one version, and one that died."""
+"""Lock of a validation: two validations of one version, and one that died."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ MODEL = f"in-turn-{os.getpid()}"
 
 @pytest.fixture
 def client(registry: Registry) -> versions.Client:
-    """Of a registry with a model of three versions that nobody looked at; the last is of the training job `weekly`."""
+    """Client of a registry with three versions that were not validated; the last is of the training job `weekly`."""
     made, untyped = versions.connect(registry.uri), MlflowClient(registry.uri)
     for number in (1, 2, 3):
         if not versions.versions(made, MODEL):
@@ -32,7 +32,7 @@ def client(registry: Registry) -> versions.Client:
 
 @pytest.fixture(autouse=True)
 def forgotten(registry: Registry) -> None:
-    """Each test has its own."""
+    """Delete the model after the test before, so that each test has its own."""
     untyped = MlflowClient(registry.uri)
     if versions.versions(versions.connect(registry.uri), MODEL):
         untyped.delete_registered_model(MODEL)

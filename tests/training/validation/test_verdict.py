@@ -1,4 +1,4 @@
-"""What a validation says in one line."""
+"""Summary of a validation in one line."""
 
 from datetime import UTC, datetime
 from typing import Literal
