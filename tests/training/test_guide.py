@@ -62,7 +62,7 @@ def test_a_laptop_where_nothing_is_set_trains_into_the_folder_it_stands_in(tmp_p
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     log = ended.stdout.splitlines()
-    assert (log[0], log[-1]) == ("churn: a model is trained from file.csv", "registered churn-predictor version 1")
+    assert (log[0], log[-1]) == ("churn: training a model with file.csv", "registered churn-predictor version 1")
     assert {"mlflow.db", "mlruns"} <= {made.name for made in tmp_path.iterdir()}
 
 

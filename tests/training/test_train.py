@@ -133,7 +133,7 @@ def test_a_run_ends_with_the_version_that_it_registered(registry: Registry, run:
 def test_a_parameter_put_back_is_said_to_train_a_duplicate(registry: Registry, run: Training) -> None:
     first, other = {"n_estimators": 2, "max_depth": 3}, {"n_estimators": 2, "max_depth": 2}
     made = {"model": "put-back", "image": "lab.local/training:1", "git_commit": "3f2a9c1"}
-    said = "version 1 was trained with the same parameters, dataset and image; training again gives a duplicate"
+    said = "version 1 was trained with the same parameters, dataset and code; this run makes a duplicate of it"
     for parameters in (first, other):
         assert said not in run(parameters=parameters, **made)[1]
     for _ in range(2):
@@ -239,7 +239,7 @@ def test_boosted_trees_stop_by_themselves_and_say_what_they_ran_on(
 
 
 PARTS = {
-    "pictures": "training.fit.plots.draw",
+    "plots": "training.fit.plots.draw",
     "feature importance": "training.fit.evaluation._importance",
     "reference profile": "training.fit.reference_profile.describe",
     "list of packages": "training.fit.evaluation.distributions",
@@ -264,7 +264,7 @@ def test_what_is_nice_to_have_fails_no_run(
     for said in (version_of(registry, "bare", 1).tags, last_run(registry, tmp_path.name).data.tags):
         for part in PARTS:
             assert f"{part}: it broke" in said["extras_failed"]
-            assert f"{part} could not be made (it broke); the run goes on without" in log
+            assert f"{part} could not be made (it broke); the run goes on without it" in log
         assert "facts: " in said["extras_failed"]
     assert "extras_failed" not in version_of(registry, MODEL, 1).tags
 
@@ -276,7 +276,7 @@ def test_a_run_that_is_stopped_while_it_draws_ends(run: Training, monkeypatch: p
     monkeypatch.setattr("training.fit.plots.draw", stopped)
     code, log = run()
     assert code == 1
-    assert log[-1].startswith("stopped from outside")
+    assert log[-1].startswith("stopped by a signal")
 
 
 def test_a_name_may_hold_what_is_markup_elsewhere(registry: Registry, run: Training, tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ UNFIT: dict[str, tuple[str, Change, str]] = {
     "a column of gaps": (
         "t.csv",
         lambda good: good.assign(total_charges=np.nan),
-        "the column total_charges has no value in any row",
+        "the column total_charges is empty in all rows",
     ),
     "Latin-1": (
         "t.csv",
@@ -368,7 +368,7 @@ def test_an_unfit_table_ends_with_one_sentence_everywhere_and_no_retry(
 @pytest.mark.parametrize(
     ("key", "expected", "said"),
     [
-        ("gone.csv", 2, "no such key"),
+        ("gone.csv", 2, "the bucket has no such key"),
         ("secret.csv", 2, "access is denied"),
         ("odd.csv", 1, "S3 responded Odd it is so"),
     ],
@@ -534,7 +534,7 @@ def test_a_run_that_is_stopped_from_outside_does_not_stay_running_in_mlflow(
     monkeypatch.setattr(reading, "load", endless)
     code, log = run()
     assert code == (130 if order == signal.SIGINT else 1)
-    assert log[-1].startswith("stopped from outside")
+    assert log[-1].startswith("stopped by a signal")
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
 
 
@@ -548,7 +548,7 @@ def test_the_first_line_comes_before_anything_that_takes_seconds_to_import(tmp_p
     ended = subprocess.run(
         [sys.executable, "-c", without], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
     )
-    assert ended.stdout.splitlines() == ["churn: a model is trained from a.csv"]
+    assert ended.stdout.splitlines() == ["churn: training a model with a.csv"]
     assert "ModuleNotFoundError" in ended.stderr
 
 

@@ -299,7 +299,7 @@ def test_without_a_number_the_newest_that_nobody_looked_at_is_taken(
     assert validate.newest(made.client, MODEL) == WORSE
     made.client.set_model_version_tag(MODEL, str(WORSE), "validation_status", "passed")
     assert validate.main(["--tracking-uri", made.uri, MODEL]) == 0
-    assert f"no version of {MODEL} waits" in capsys.readouterr().out
+    assert f"no version of {MODEL} needs a validation" in capsys.readouterr().out
 
 
 def test_a_wrong_limit_is_told_before_anything_is_touched(
@@ -372,7 +372,7 @@ def damage(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (drop("signature"), "it has no signature; log it with one"),
+        (drop("signature"), "it has no signature, so a server cannot check requests"),
         (drop("saved_input_example_info"), "it has no input example"),
         (make_older, r"scikit-learn 1\.\S+ \(trained with 0\.24\.1\); use the same packages"),
         (damage, "version 2 cannot be loaded with the packages of this image"),
@@ -432,7 +432,7 @@ def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is
     )
     new, old = checks.run_checks(inputs).checks[-2:]
     assert re.match(
-        r"roc_auc of version 2 was 0.750 in its training and is 0.8\d\d here: the split has changed", new.said
+        r"roc_auc of version 2 was 0.750 at its training and is 0.8\d\d here, so the split has changed", new.said
     )
     assert (new.outcome, old.outcome) == ("refused", "noted")
     assert old.said.startswith("roc_auc of version 1 was 0.750")

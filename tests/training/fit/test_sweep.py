@@ -248,9 +248,11 @@ def test_a_metric_that_no_run_has_ends_the_point_with_those_there_are(
     train_point: Training, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert train_point(0, plan={"metric": "auc"}) == 2
-    assert "the sweep's metric is auc, and a run has none of that name; write one of accuracy" in caplog.messages[-1]
+    assert (
+        "the sweep's metric is auc, and no run has a metric of that name; write one of accuracy" in caplog.messages[-1]
+    )
 
 
 def test_a_pod_beyond_the_last_point_says_so(train_point: Training, caplog: pytest.LogCaptureFixture) -> None:
     assert train_point(2) == 2
-    assert caplog.messages[-1].startswith("JOB_COMPLETION_INDEX=2 is wrong: SWEEP has 2 points, the first is 0")
+    assert caplog.messages[-1].startswith("JOB_COMPLETION_INDEX=2 is too large: SWEEP has 2 points")

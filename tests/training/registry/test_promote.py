@@ -190,7 +190,7 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
             "staging",
             r"version 3 was not validated, and staging takes only versions that passed; run `mlops validate promoted-",
         ),
-        ("refused", "2", "staging", r"was refused by its validation, .* or train a better one"),
+        ("refused", "2", "staging", r"was refused by its validation, .* or train a better version"),
         ("running", "2", "staging", r"is being validated, or its validation was killed"),
         (
             "passed",
@@ -235,7 +235,7 @@ def test_what_passed_against_a_served_version_goes_on_while_the_alias_is_what_it
     ("start", "stage", "said"),
     [
         ("none", "production", "promote it to staging first"),
-        ("production", "staging", "archive it, or promote another one"),
+        ("production", "staging", "archive it, or promote another version"),
         ("production", "none", "archive it"),
         ("archived", "production", "promote it to staging first"),
     ],
@@ -357,7 +357,7 @@ def test_a_promotion_that_takes_too_long_stops_before_others_may_finish_it(
     model: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "HOLD", timedelta(0))
-    with pytest.raises(promote.FailedError, match="run the same command again and it is finished"):
+    with pytest.raises(promote.FailedError, match="run the same command again to finish it"):
         model.promote(1, "staging")
     assert model.aliases == {}
     assert len(model.claims) == 1
