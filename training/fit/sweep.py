@@ -85,7 +85,7 @@ class Sweep:
         left = len(self.plan.points) - len(outcomes)
         if left:
             LOG.info(
-                "point %d of the sweep has ended; %d of %d points are still running",
+                "point %d of the sweep has ended; %d of %d points have not",
                 self.index,
                 left,
                 len(self.plan.points),

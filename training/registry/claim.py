@@ -84,7 +84,7 @@ class Claim(BaseModel):
 
     def __str__(self) -> str:
         age = (datetime.now(UTC) - self.at).total_seconds()
-        return f"{self.by} began {age:.0f} s ago, on {self.holder.host}, to bring {self.asked}"
+        return f"{self.by} began {age:.0f} s ago, on {self.holder.host}, to move {self.asked}"
 
 
 class Deadline:

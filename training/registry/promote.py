@@ -97,7 +97,7 @@ def _carry_out(client: Client, model: str, claim: Claim, deadline: Deadline) -> 
     for step in claim.steps:
         if deadline.is_over:
             raise FailedError(
-                f"the request to bring {claim.asked} is half done after {claims.HOLD.total_seconds():.0f} s, because "
+                f"the request to move {claim.asked} is half done after {claims.HOLD.total_seconds():.0f} s, because "
                 "MLflow is too slow; run the same command again to finish it"
             )
         _make(client, model, step)

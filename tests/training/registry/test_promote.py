@@ -303,7 +303,7 @@ def test_a_promotion_that_goes_on_elsewhere_is_left_alone_until_it_must_be_dead(
     elsewhere = Holder(host="another-machine", pid=1)
     with pytest.raises(Killed):
         promote.promote(cast("versions.Client", Dying(model.client, 2)), model.asks(1, "staging"), elsewhere)
-    with pytest.raises(BusyError, match=r"ada began 0 s ago, on another-machine, to bring version 1 to staging; try"):
+    with pytest.raises(BusyError, match=r"ada began 0 s ago, on another-machine, to move version 1 to staging; try"):
         model.promote(2, "staging")
     assert len(model.claims) == 1
     monkeypatch.setattr(claims, "ABANDONED", timedelta(0))
