@@ -27,7 +27,7 @@ PATIENCE = timedelta(seconds=5)
 
 
 class BusyError(Exception):
-    """Another process holds the lock of a promotion or validation; the message names it and says what to do."""
+    """The lock of a promotion or validation is taken; the message names the holder and says what to do."""
 
 
 class Holder(BaseModel):
