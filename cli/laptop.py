@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cli.errors import CommandError
 from contract.exit_codes import ExitCode
+from contract.tags import GIT_COMMIT
 from runs.values import pairs
 from training import project
 from training import train as training
@@ -65,4 +66,4 @@ def _commit() -> dict[str, str]:
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {"git_commit": said.stdout.strip()}
+    return {GIT_COMMIT: said.stdout.strip()}

@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.errors import CommandError, registry_errors
+from contract.tags import GIT_COMMIT, VALIDATED_AGAINST, VALIDATION_STATUS
 from training import mlflow_logging
 from training.registry import claim as claims
 from training.registry import client as versions
 from training.registry.client import Client, UnknownError
-from training.registry.stages import VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
+from training.registry.stages import Stage, Standing
 
 METRICS = ("roc_auc", "f1", "accuracy")
 COLOURS = {
@@ -97,7 +98,7 @@ def _rows(client: Client, name: str, served: Served) -> Iterator[Row]:
             metrics=versions.measured(found, METRICS),
             validation=_validation(found),
             trained=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-            commit=found.tags.get("git_commit", "")[:12],
+            commit=found.tags.get(GIT_COMMIT, "")[:12],
             served=served.get((name, number), ()),
         )
 

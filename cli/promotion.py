@@ -60,7 +60,7 @@ def _request(model: str, version: int | None, stage: Stage, *, why: str, by: str
 
 def _client(uri: str, request: Request) -> Client:
     """Return a client of the registry, which has the model and the version."""
-    ending.answer_soon()
+    ending.fail_fast()
     client = versions.connect(uri)
     versions.standing(client, request.model, request.version)
     return client

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 
 from contract import names
+from contract.tags import BEST_RUN, JOB_NAME, TRAINING_JOB
 from runs.cluster import Cluster
 from runs.errors import ClusterError
 
-JOB_TAG, PARENT_TAG = "job_name", "mlflow.parentRunId"
-JOB_OF_VERSION = "training_job"
+PARENT_TAG = "mlflow.parentRunId"
 NEWEST = 200
 HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
 """The name under which MLflow answers whatever the way to it is; to a name not in its list it says 403."""
@@ -58,7 +58,7 @@ class Tracking:
         found: dict[str, Result] = {}
         for run in self._runs(number):
             tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
-            job = tags.get(JOB_TAG, "")
+            job = tags.get(JOB_NAME, "")
             if job and wanted(job) and PARENT_TAG not in tags and job not in found and len(found) < last:
                 found[job] = self._result(number, run, tags)
         return found
@@ -69,11 +69,11 @@ class Tracking:
         if answer.status_code == httpx.codes.NOT_FOUND.value:
             return ""
         tags: list[dict[str, str]] = _checked(answer)["model_version"].get("tags", [])
-        return next((tag["value"] for tag in tags if tag["key"] == JOB_OF_VERSION), "")
+        return next((tag["value"] for tag in tags if tag["key"] == TRAINING_JOB), "")
 
     def _result(self, experiment: str, run: Mapping[str, Any], tags: Mapping[str, str]) -> Result:
         info = run["info"]
-        best = tags.get("best_run", "")
+        best = tags.get(BEST_RUN, "")
         # The language of filters has no way to write a quote, and a tag is what somebody wrote.
         registered = best if best.isalnum() else info["run_id"]
         versions: list[dict[str, str]] = self._get("model-versions/search", filter=f"run_id='{registered}'").get(
@@ -85,7 +85,7 @@ class Tracking:
             metrics={each["key"]: each["value"] for each in run["data"].get("metrics", [])},
             model=newest["name"] if newest else None,
             version=int(newest["version"]) if newest else None,
-            training=tags.get(JOB_OF_VERSION, ""),
+            training=tags.get(TRAINING_JOB, ""),
             status=info.get("status", ""),
             started=_time(info.get("start_time", 0)),
             ended=_time(info["end_time"]) if info.get("end_time") else None,
@@ -103,7 +103,7 @@ class Tracking:
         """The newest first."""
         asked = {
             "experiment_ids": [experiment],
-            "filter": f"tags.{JOB_TAG} LIKE '%'",
+            "filter": f"tags.{JOB_NAME} LIKE '%'",
             "order_by": ["attributes.start_time DESC"],
             "max_results": NEWEST,
         }

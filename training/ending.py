@@ -1,4 +1,4 @@
-"""How a command of the registry ends: one sentence as its last line, and an exit code (contract/exit_codes.py)."""
+"""Ends a command of the registry with a message as its last line and an exit code (contract/exit_codes.py)."""
 
 import argparse
 import contextlib
@@ -30,91 +30,91 @@ LOG = logging.getLogger(__name__)
 
 
 class BadInputError(Exception):
-    """The command cannot be run as it was written; the message says why, and what to write."""
+    """The command is wrong; the message says why, and what to write instead."""
 
 
 class FailedError(Exception):
-    """The command could not be carried out, and may be at another try."""
+    """The command failed; another try may succeed."""
 
 
-def run(command: Callable[[], str], *, leave: Path | None = None) -> int:
-    """Runs the command, prints the sentence it ends with, and returns the exit code.
+def run(command: Callable[[], str], *, termination_log: Path | None = None) -> int:
+    """Run the command, print its last line, and return the exit code.
 
     Args:
-        command: gives the sentence for when all went well.
-        leave: a file that holds the sentence afterwards, if it is there already: Kubernetes' termination log.
+        command: returns the last line of a run that succeeded.
+        termination_log: file that gets the last line, too, if it exists: Kubernetes' termination log.
     """
     outlive_the_reader()
     try:
-        code, sentence = ExitCode.DONE, command()
+        code, message = ExitCode.DONE, command()
     except Exception as error:
-        code, sentence = explain(error)
-        if not sentence:
-            LOG.exception("a defect:")
-            sentence = f"unexpected {type(error).__name__}: {reason(error)}; the traceback is above"
+        code, message = explain(error)
+        if not message:
+            LOG.exception("a defect in this program:")
+            message = f"unexpected {type(error).__name__}: {reason(error)}; the traceback is above"
     except KeyboardInterrupt:
-        code, sentence = ExitCode.FAILED, "interrupted; run the same command again and it goes on from here"
-    if sentence:
-        print(sentence, file=sys.stdout if code == ExitCode.DONE else sys.stderr, flush=True)
-    if leave and leave.exists():
+        code, message = ExitCode.FAILED, "interrupted; run the same command again to continue"
+    if message:
+        print(message, file=sys.stdout if code == ExitCode.DONE else sys.stderr, flush=True)
+    if termination_log and termination_log.exists():
         with contextlib.suppress(OSError):
-            leave.write_text(sentence)
+            termination_log.write_text(message)
     return code
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """A parser for `python -m training.MODULE` that knows where MLflow is."""
-    made = argparse.ArgumentParser(f"python -m training.{module}", description=description)
-    made.add_argument(
+    """Return a parser for `python -m training.MODULE` with the option `--tracking-uri`."""
+    command_line = argparse.ArgumentParser(f"python -m training.{module}", description=description)
+    command_line.add_argument(
         "--tracking-uri",
         default=mlflow.get_tracking_uri(),
         metavar="URI",
-        help="the MLflow that holds the registry; MLFLOW_TRACKING_URI unless told",
+        help="URI of the MLflow server that holds the registry (default: MLFLOW_TRACKING_URI)",
     )
-    return made
+    return command_line
 
 
 def number(text: str) -> int:
-    """A version as the command line gives it."""
+    """Convert a version number from the command line."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no version: write a whole number of at least 1, as MLflow shows it"
+            f"{text!r} is not a version number; write a whole number of at least 1, as MLflow shows it"
         )
     return int(text)
 
 
 class _Setting(Protocol):
-    """MLflow's settings carry no types."""
+    """Typed part of a setting of MLflow."""
 
     def set(self, value: int) -> None: ...
 
 
-def answer_soon() -> None:
-    """MLflow's client gives up a call after some 25 seconds, not after minutes: what waits for it has a deadline."""
+def fail_fast() -> None:
+    """Make MLflow's client give up a call after about 25 seconds, not minutes, because its callers have deadlines."""
     cast("_Setting", MLFLOW_HTTP_REQUEST_TIMEOUT).set(10)
     cast("_Setting", MLFLOW_HTTP_REQUEST_MAX_RETRIES).set(1)
 
 
-ENDINGS: Mapping[ExitCode, tuple[type[Exception], ...]] = {
+CODES: Mapping[ExitCode, tuple[type[Exception], ...]] = {
     ExitCode.BAD_INPUT: (BadInputError, UnknownError, DataError, ProjectError, SettingsError),
     ExitCode.REFUSED: (RefusedError,),
     ExitCode.FAILED: (BusyError, FailedError, StoreError, TrackingError),
 }
-"""The errors whose message is the sentence."""
+"""Errors whose message is printed as it is, by exit code."""
 
 
 def explain(error: Exception) -> tuple[ExitCode, str]:
-    """Exit code and sentence; no sentence where the error is a defect of ours."""
-    for code, kinds in ENDINGS.items():
+    """Return exit code and message for the error; the message is empty if the error is a defect of this program."""
+    for code, kinds in CODES.items():
         if isinstance(error, kinds):
             return code, str(error)
     match error:
         case MlflowException():
-            said = f"MLflow refused, or went away: {reason(error)}; see its log, then run the command again"
+            message = f"a call to MLflow failed: {reason(error)}; check MLflow's log, then run the command again"
         case Boto3Error() | BotoCoreError() | ClientError():
-            said = f"the artifact store failed: {reason(error)}; check its address, its keys and the bucket"
+            message = f"a call to the artifact store failed: {reason(error)}; check its address, keys and bucket"
         case OSError(errno=errno.ENOSPC):
-            said = f"no space left while writing {error.filename or tempfile.gettempdir()}; make room"
+            message = f"no space left while writing {error.filename or tempfile.gettempdir()}; free some space"
         case _:
-            said = ""
-    return ExitCode.FAILED, said
+            message = ""
+    return ExitCode.FAILED, message

@@ -1,4 +1,4 @@
-"""How a run ends that registers nothing."""
+"""Result of a training run that fails."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from contract.exit_codes import ExitCode
 
 
 class StoppedError(Exception):
-    """The process was told to end: the job's deadline, an eviction, a deleted pod, or Ctrl-C."""
+    """The process got a signal to end: from the job's deadline, an eviction, a deleted pod, or Ctrl-C."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)
@@ -15,9 +15,10 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """The exit code, and the last line."""
+    """Exit code and message of a failed run."""
 
     code: ExitCode
     sentence: str
+    """Last line of the log."""
     defect: bool = False
-    """It is our fault: the traceback is worth reading."""
+    """True if the error is a defect of this program; its traceback is logged."""

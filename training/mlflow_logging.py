@@ -1,4 +1,4 @@
-"""What MLflow is told of a run, and the registered version that comes of it."""
+"""Logs a training run to MLflow and registers its version."""
 
 import json
 import logging
@@ -27,16 +27,16 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
+from contract.digest import folder_digest
 from training.data import locations
 from training.data.reading import Dataset
-from training.digest import digest
 from training.project import Classifier, Project, ProjectError
 from training.registry import filters
 
 LOG = logging.getLogger(__name__)
-# What loading the model needs, at the versions that made it.
 REQUIREMENTS = ("mlflow-skinny", "numpy", "pandas", "scikit-learn", "scipy", "skops")
-# skops refuses types it does not know. These hold numbers (a tree's nodes, their type) or a model as LightGBM's text.
+"""Packages that loading every model needs; the version records the versions of this process."""
+# skops refuses unknown types. These hold numbers (a tree's nodes and their type) or a model in LightGBM's text format.
 TRUSTED = (
     "collections.OrderedDict",
     "lightgbm.basic.Booster",
@@ -46,14 +46,14 @@ TRUSTED = (
 )
 TYPES = {"integer": "long", "number": "double", "category": "string"}
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
-LONGEST_DESCRIPTION = 5000  # characters, of MLflow's database
-UNANSWERED = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
-MAY_PASS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+LONGEST_DESCRIPTION = 5000  # characters; limit of MLflow's database
+UNAVAILABLE = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
+TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 Result = TypeVar("Result")
 
 
 class TrackingError(Exception):
-    """MLflow cannot be used; the next try may succeed."""
+    """MLflow or its artifact store is not available; another try may succeed."""
 
 
 class _Mlflow(Protocol):
@@ -77,7 +77,7 @@ class _MlflowSklearn(Protocol):
 
 
 class _Described(Protocol):
-    """The file MLmodel."""
+    """Content of the file MLmodel."""
 
     run_id: str | None
     model_id: str | None
@@ -99,7 +99,7 @@ class _MlflowPyfunc(Protocol):
     def load_model(self, model_uri: str) -> _Predicts: ...
 
 
-# MLflow is typed in part; these are the functions used here that are not.
+# Typed parts of MLflow, whose own types are incomplete.
 MLFLOW = cast("_Mlflow", mlflow)
 MLFLOW_SKLEARN = cast("_MlflowSklearn", mlflow_sklearn)
 MLFLOW_PYFUNC = cast("_MlflowPyfunc", mlflow_pyfunc)
@@ -107,14 +107,14 @@ MLMODEL = cast("_Mlmodel", Model)
 
 
 def wait_for_mlflow(uri: str, patience: float) -> None:
-    """Returns when the server at the URI answers; at once when the URI is a local store.
+    """Wait until the server at the URI responds. Return at once if the URI is a local store.
 
     Args:
-        uri: MLflow's tracking URI.
-        patience: seconds.
+        uri: tracking URI of MLflow.
+        patience: longest time to wait, in seconds.
 
     Raises:
-        TrackingError: it did not answer in time.
+        TrackingError: the server did not respond in time.
     """
     if not uri.startswith(("http://", "https://")):
         return
@@ -125,13 +125,13 @@ def wait_for_mlflow(uri: str, patience: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
             break
-        LOG.info("MLflow at %s does not answer (%s); trying for %.0f more seconds", uri, fault, left)
+        LOG.info("MLflow at %s does not respond (%s); retrying for %.0f more seconds", uri, fault, left)
         time.sleep(min(pause, left))
         pause = min(2 * pause, 5)
     else:
         return
     raise TrackingError(
-        f"MLflow at {uri} does not answer ({fault}) after {patience:.0f} seconds of trying; "
+        f"MLflow at {uri} does not respond after {patience:.0f} seconds ({fault}); "
         "check MLFLOW_TRACKING_URI and that the server runs, then start the job again"
     )
 
@@ -149,13 +149,13 @@ def _fault_of(url: str) -> str:
 
 
 def open_experiment(uri: str, name: str) -> None:
-    """Runs started from now on go to this experiment on this server; it is made when it is the first."""
+    """Make this experiment on this server the target of new runs; create the experiment if it does not exist."""
     mlflow.set_tracking_uri(uri)
     MLFLOW.set_experiment(name)
 
 
 def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
-    """The run shows where the table came from, its digest, its size and its columns."""
+    """Log the address, digest, size and columns of the table to the active run."""
     mlflow.log_params({"dataset": dataset.uri, "dataset_size": len(dataset.table), "dataset_digest": dataset.digest})
     kind = "s3" if isinstance(locations.parse(dataset.uri), locations.S3Object) else "local"
     described = MetaDataset(
@@ -168,7 +168,7 @@ def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
 
 
 def _signature(project: Project[Any]) -> ModelSignature:
-    """Written down, not inferred: the same for every sample, and without MLflow's warning about whole numbers."""
+    """Return the declared signature. An inferred one depends on the rows and makes MLflow warn about integers."""
     return ModelSignature(
         inputs=Schema([ColSpec(TYPES[column.kind], column.name) for column in project.columns]),
         outputs=Schema([ColSpec("string")]),
@@ -184,10 +184,12 @@ def save_model(
     profile: Path | None,
     ranges: Mapping[str, Sequence[float]],
 ) -> None:
-    """The folder holds the model as MLflow keeps it, in skops' format, which runs no code on loading; it was tried.
+    """Save the model to the folder in MLflow's layout and skops' format, then load it and predict the example.
+
+    The format of skops runs no code on loading.
 
     Raises:
-        ProjectError: the model is made of types that the project does not declare.
+        ProjectError: the model contains types that the project does not declare.
     """
     packages = sorted({*REQUIREMENTS, *project.packages})
     try:
@@ -199,98 +201,102 @@ def save_model(
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=[*TRUSTED, *project.trusted],
             extra_files=[str(profile)] if profile else [],
-            metadata={"feature_ranges": dict(ranges)},  # a server counts what lies outside
+            metadata={"feature_ranges": dict(ranges)},  # the model server counts values outside
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
     except MlflowException as error:
         if found := re.search(r"Untrusted types found in the file: \[(.*?)\]", str(error)):
             raise ProjectError(
-                f"the model holds {found[1]}, which loading it would have to trust; use what scikit-learn has, or name "
-                "them in `trusted` of the project, and serve it with an image that has them"
+                f"the model contains {found[1]}, and only trusted types are loaded; use types of scikit-learn, or list "
+                "these in `trusted` of the project and add their packages to the serving image"
             ) from error
         raise
 
 
 def log_model(folder: Path, run: RunInfo) -> tuple[str, str]:
-    """The run holds the model in the folder, and no other. Returns its URI and digest.
+    """Log the model in the folder to the run and return the URI and the digest of the logged model.
 
-    Done again, it ends what it began.
+    A second call completes the first one, so that the run has exactly one model.
     """
     client = MlflowClient()
-    begun = client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
-    made = begun[0] if begun else mlflow.initialize_logged_model("model", source_run_id=run.run_id)
-    name_in_files(folder, made)
-    client.log_model_artifacts(made.model_id, str(folder))
-    mlflow.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    return f"models:/{made.model_id}", digest(folder)
+    earlier = client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
+    logged = earlier[0] if earlier else mlflow.initialize_logged_model("model", source_run_id=run.run_id)
+    name_in_files(folder, logged)
+    client.log_model_artifacts(logged.model_id, str(folder))
+    mlflow.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    return f"models:/{logged.model_id}", folder_digest(folder)
 
 
-def name_in_files(folder: Path, made: LoggedModel) -> None:
-    """The model's own files say which logged model, of which run, they are."""
+def name_in_files(folder: Path, logged: LoggedModel) -> None:
+    """Write the IDs of the logged model and of its run to the file MLmodel in the folder."""
     described = MLMODEL.load(str(folder))
-    described.run_id, described.model_id = made.source_run_id, made.model_id
-    described.model_uuid, described.artifact_path = made.model_id, made.artifact_location
+    described.run_id, described.model_id = logged.source_run_id, logged.model_id
+    described.model_uuid, described.artifact_path = logged.model_id, logged.artifact_location
     described.save(str(folder / "MLmodel"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """What a registered version will say of a logged model."""
+    """Version to register."""
 
     model_uri: str
+    """URI of the logged model."""
     description: str
+    """Text that MLflow shows; cut after 5,000 characters."""
     tags: Mapping[str, str]
 
 
-def register(name: str, made: Version) -> int:
-    """A new version of the registered model, which is made when it is the first. Returns the version's number.
+def register(name: str, version: Version) -> int:
+    """Register the version under the model's name and return its number.
 
-    Done again, it finds the version that is there.
+    The first version creates the registered model. A second call returns the version of the first call.
     """
     client = MlflowClient()
-    there = client.search_model_versions(filters.equal("name", name))
-    found = [one for one in there if (one.name, one.source) == (name, made.model_uri)]
-    version = found[0] if found else MLFLOW.register_model(made.model_uri, name, tags=dict(made.tags))
-    client.update_model_version(name, str(version.version), made.description[:LONGEST_DESCRIPTION])
-    return int(version.version)
+    similar = client.search_model_versions(filters.equal("name", name))
+    same = [one for one in similar if (one.name, one.source) == (name, version.model_uri)]
+    registered = same[0] if same else MLFLOW.register_model(version.model_uri, name, tags=dict(version.tags))
+    client.update_model_version(name, str(registered.version), version.description[:LONGEST_DESCRIPTION])
+    return int(registered.version)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Does what needs MLflow, and again when MLflow or its artifact store does not answer, for so many seconds."""
+    """Retries calls while MLflow or its artifact store does not respond."""
 
     seconds: float
+    """Longest time to retry a call."""
     uri: str
+    """Tracking URI of MLflow, for messages."""
     kept: str = ""
-    """What is not lost, and where; told when patience is out."""
+    """Clause for the error message: the results that are not lost, and where they are."""
 
     def __call__(self, action: Callable[[], Result]) -> Result:
-        """The action's result.
+        """Return the result of the action.
 
         Raises:
-            TrackingError: there was no answer in time.
+            TrackingError: there was no response in time.
         """
         deadline, pause = time.monotonic() + self.seconds, 1.0
         while True:
             try:
                 return action()
-            except UNANSWERED as error:
-                if isinstance(error, MlflowException) and error.error_code not in MAY_PASS:
+            except UNAVAILABLE as error:
+                if isinstance(error, MlflowException) and error.error_code not in TRANSIENT:
                     raise
                 fault, left = reason(error), deadline - time.monotonic()
                 if left <= 0:
                     raise TrackingError(
-                        f"MLflow at {self.uri}, or its artifact store, went away during the run and did not come back "
-                        f"in {self.seconds:.0f} seconds ({fault}); {self.kept or 'what was trained is logged'}; "
-                        "see that both run, then start the job again"
+                        f"MLflow at {self.uri}, or its artifact store, stopped responding during the run, for "
+                        f"{self.seconds:.0f} seconds ({fault}); {self.kept or 'the trained model is logged'}; "
+                        "check that both run, then start the job again"
                     ) from error
-            LOG.warning("MLflow does not answer (%s); trying for %.0f more seconds", fault, left)
+            LOG.warning("MLflow does not respond (%s); retrying for %.0f more seconds", fault, left)
             time.sleep(min(pause, left))
             pause = min(2 * pause, 5)
 
 
 def reason(error: BaseException) -> str:
-    """The innermost reason: `Connection refused`, not what five layers made of it."""
+    """Return the message of the innermost cause, for example `Connection refused`."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return " ".join(str(error).split())[:500]

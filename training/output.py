@@ -1,4 +1,4 @@
-"""Standard output of a command whose reader may leave, as `head` does: the command goes on to its own end and code."""
+"""Standard output that may be closed by its reader, for example `head`, without ending the command."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from typing import TextIO, cast
 
 
 class _Output:
-    """Passes everything on to a stream, and drops it once nobody reads."""
+    """Stream that discards its output once the reader has closed the pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -15,7 +15,7 @@ class _Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write the text, if there is a reader."""
+        """Write the text; discard it if there is no reader."""
         try:
             return self._stream.write(text)
         except BrokenPipeError:
@@ -23,7 +23,7 @@ class _Output:
             return len(text)
 
     def flush(self) -> None:
-        """Flush the stream, if there is a reader."""
+        """Flush the stream; do nothing if there is no reader."""
         try:
             self._stream.flush()
         except BrokenPipeError:
@@ -36,6 +36,6 @@ class _Output:
 
 
 def outlive_the_reader() -> None:
-    """Let this process write to its standard output whether or not somebody reads it."""
+    """Make this process go on when the reader of its standard output closes the pipe."""
     if not isinstance(sys.stdout, _Output):
         sys.stdout = cast("TextIO", _Output(sys.stdout))

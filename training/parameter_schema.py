@@ -1,7 +1,7 @@
 """Writes the JSON Schema of every project's parameters: `python -m training.parameter_schema`.
 
-With `--check`, it says if the file is stale. The program of the stack reads the file: it checks at preview what a stack
-file gives the projects of the standard image.
+With `--check`, it only reports whether the file is stale. The Pulumi program reads the file at preview, to check the
+parameters that a stack file gives to the projects of the standard image.
 """
 
 import json
@@ -14,21 +14,23 @@ FILE = Path(__file__).parent.parent / "schema" / "parameters.json"
 
 
 def document() -> str:
-    """Return the schemas by the project's name, as JSON."""
+    """Return the schemas of all projects as one JSON object, by project name."""
     schemas = {name: project.load(name).parameters.model_json_schema() for name in project.names()}
     return json.dumps(schemas, indent=2, sort_keys=True) + "\n"
 
 
 def main(arguments: list[str]) -> int:
-    """1 when `--check` finds the file stale, else 0."""
-    wanted = document()
+    """Write or check the file. Return 1 if `--check` finds it stale, else 0."""
+    expected = document()
     if arguments != ["--check"]:
         FILE.parent.mkdir(exist_ok=True)
-        FILE.write_text(wanted)
+        FILE.write_text(expected)
         return 0
-    if FILE.exists() and FILE.read_text() == wanted:
+    if FILE.exists() and FILE.read_text() == expected:
         return 0
-    sys.stderr.write(f"{FILE.name} is not what training/projects make it: run make schema and commit the result\n")
+    sys.stderr.write(
+        f"{FILE.name} does not match the parameters in training/projects; run `make schema` and commit the result\n"
+    )
     return 1
 
 

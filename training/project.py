@@ -1,7 +1,7 @@
-"""How a model project is declared: one file `training/projects/NAME.py` with a `PROJECT`; everything around it is ours.
+"""Declaration of a model project: one file `training/projects/NAME.py` with a `PROJECT`.
 
-A project says which columns it learns from, what it predicts, how rows are held out, which parameters it takes, and how
-it fits. See docs/training.md.
+A project declares the columns that it learns from, its target, how rows are held out, its parameters and its `fit`. The
+platform does the rest. See docs/training.md.
 """
 
 import importlib
@@ -21,101 +21,108 @@ RUN_PARAMETERS = {"dataset", "dataset_digest", "dataset_size", "seed"}
 
 
 class ProjectError(Exception):
-    """There is no such project, or its declaration contradicts itself."""
+    """The project does not exist, its declaration is wrong, or its parameters are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A feature. An `integer` is there in every row; a `number` or a `category` may be missing.
-
-    What lies outside `at_least`, `at_most` or `categories` is refused, where they are given.
-    """
+    """Declaration of a feature."""
 
     name: str
+    """Name of the column in the table."""
     kind: Literal["integer", "number", "category"]
+    """Kind of its values. An `integer` must be present in every row; the others may be missing."""
     at_least: float | None = None
+    """Smallest value that a table may hold; None for no limit."""
     at_most: float | None = None
+    """Largest value that a table may hold; None for no limit."""
     categories: Sequence[str] = ()
+    """Categories that a table may hold; empty for any."""
     most_missing: float = 0.5
-    """Share of rows without a value above which the table is refused."""
+    """Largest share of rows without a value, 0 to 1; a table above it is refused."""
     decisive: bool = False
-    """It may tell the label all by itself; otherwise a table in which it does is refused as leaking the answer."""
+    """Whether it may predict the label on its own. Otherwise a table in which it does is refused as a leak."""
 
 
 def integers(*names: str, at_least: float | None = None, at_most: float | None = None) -> Sequence[Column]:
-    """Columns of whole numbers with the same range."""
+    """Return columns of whole numbers with the same range."""
     return [Column(name=name, kind="integer", at_least=at_least, at_most=at_most) for name in names]
 
 
 def numbers(*names: str, at_least: float | None = None, at_most: float | None = None) -> Sequence[Column]:
-    """Columns of numbers with the same range."""
+    """Return columns of numbers with the same range."""
     return [Column(name=name, kind="number", at_least=at_least, at_most=at_most) for name in names]
 
 
 def categories(*names: str, known: Sequence[str] = ()) -> Sequence[Column]:
-    """Columns of words with the same categories; any word is taken when none is named."""
+    """Return columns with the same known categories; without known categories, any value is accepted."""
     return [Column(name=name, kind="category", categories=known) for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The column to predict and the two labels it holds, the one of interest last."""
+    """Declaration of the column to predict."""
 
     name: str
+    """Name of the column in the table."""
     labels: tuple[str, str]
+    """Its two labels, the label of interest last."""
     rarest: float = 0.01
-    """Share of the rarer label below which the table is refused."""
+    """Smallest share of the rarer label, 0 to 1; a table below it is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which rows a model does not learn from, `test_share` of them: the same for the same table, always.
-
-    `random` keeps the balance of labels. `time` holds out the latest rows by the column `by`; rows of one moment stay
-    together. `group` keeps all rows with one value of `by` together (a household, a device), and a group on the same
-    side when the table grows. `by` need not be a feature.
-    """
+    """Rule that selects the rows that a model does not learn from. The same table always gives the same rows."""
 
     how: Literal["random", "time", "group"] = "random"
+    """`random` keeps the shares of the labels. `time` holds out the latest rows; rows with the same time stay together.
+    `group` keeps all rows with the same value of `by` together, for example a household, even when the table grows."""
     by: str = ""
+    """Column with the time or the group; empty for `random`. It need not be a feature."""
     test_share: float = 0.25
+    """Share of the rows that are held out, 0 to 1."""
     seed: int = 7
+    """Seed of the random generator."""
 
 
 class Parameters(BaseModel):
-    """What a project takes, each with a type, a default and a range. A name it does not know is an error."""
+    """Base class for the parameters of a project: fields with a type, a default and a range. Other names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Classifier(Protocol):
-    """What `fit` returns, and what scikit-learn's pipelines are."""
+    """Classifier that `fit` returns, such as a pipeline of scikit-learn."""
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """The labels, in the order of `predict_proba`'s columns."""
+        """Labels in the order of `predict_proba`'s columns."""
         ...
 
     def predict(self, table: pd.DataFrame, /) -> NDArray[Any]:
-        """A label for each row."""
+        """Return a label for each row."""
         ...
 
     def predict_proba(self, table: pd.DataFrame, /) -> NDArray[Any]:
-        """A probability for each row and label."""
+        """Return a probability for each row and label."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What `fit` learns from: `features` in the order of the declared columns, and a label for each row."""
+    """Rows that `fit` learns from."""
 
     features: pd.DataFrame
+    """Features in the order of the declared columns."""
     labels: "pd.Series[str]"
+    """Label of each row."""
     divide: Callable[[float], "tuple[Rows, Rows]"]
-    """Splits them once more, as the project declares, for early stopping: (rest, share)."""
+    """Function that splits these rows again by the project's rule, for early stopping; returns (rest, share)."""
     seed: int
+    """Seed for random generators."""
     facts: dict[str, str | float] = field(default_factory=dict[str, str | float])
-    """What `fit` finds out and the run shall show, such as where it stopped."""
+    """Facts that `fit` adds and the run records as parameters, such as the number of trees."""
 
 
 P = TypeVar("P", bound=Parameters)
@@ -124,46 +131,54 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, kw_only=True)
 class Project(Generic[P]):
-    """A model project; `model` is the name its versions are registered under, unless a run says another."""
+    """Model project."""
 
     model: str
+    """Name under which versions are registered, unless a run gives another one."""
     columns: Sequence[Column]
+    """Features."""
     target: Target
+    """Column to predict."""
     parameters: type[P]
+    """Class of the parameters."""
     fit: Callable[[Rows, P], Classifier]
+    """Function that fits a model to the rows."""
     split: Split = field(default_factory=Split)
+    """Rule that selects the rows held out."""
     slices: Sequence[str] = ()
-    """Category features by whose values `validate` looks at a model's metrics."""
+    """Category features; the validation computes the metrics for each of their values."""
     trusted: Sequence[str] = ()
-    """Types, beyond those of scikit-learn and LightGBM, that loading the model may build."""
+    """Types, besides those of scikit-learn and LightGBM, that loading the model may create."""
     packages: Sequence[str] = ()
-    """Packages, beyond scikit-learn, that loading the model needs; model_server/requirements.in must have them."""
+    """Packages, besides scikit-learn, that loading the model needs; model_server/requirements.in must list them."""
 
     def __post_init__(self) -> None:
         names = [*self.features, self.target.name]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ProjectError(f"the columns {', '.join(doubled)} are declared twice; name each once")
         if (self.split.how == "random") != (not self.split.by):
-            raise ProjectError(f"{self.split}: give `by` for time and group, and not for random")
+            raise ProjectError(f"{self.split} is wrong; give `by` for time and group, and leave it out for random")
         if taken := sorted(RUN_PARAMETERS & set(self.parameters.model_fields)):
-            raise ProjectError(f"the parameters {', '.join(taken)} are what every run records; rename them")
+            raise ProjectError(f"the parameters {', '.join(taken)} are recorded by every run already; rename them")
         folded = [name.casefold() for name in self.parameters.model_fields]
         if alike := sorted(name for name in self.parameters.model_fields if folded.count(name.casefold()) > 1):
-            raise ProjectError(f"the parameters {', '.join(alike)} differ in case alone; rename them")
-        if strange := sorted(set(self.slices) - {c.name for c in self.columns if c.kind == "category"}):
-            raise ProjectError(f"slices {', '.join(strange)} are no declared categories; name some of the columns")
+            raise ProjectError(
+                f"the parameters {', '.join(alike)} differ only in case, and variables have no case; rename them"
+            )
+        if unknown := sorted(set(self.slices) - {c.name for c in self.columns if c.kind == "category"}):
+            raise ProjectError(f"the slices {', '.join(unknown)} are not category columns; name category columns")
 
     @property
     def features(self) -> list[str]:
-        """Names of the columns that the model takes, in order."""
+        """Names of the features, in order."""
         return [column.name for column in self.columns]
 
 
 def named(project: Project[Any], values: Mapping[str, V]) -> dict[str, V]:
-    """Return the values by the project's own spelling of each name: a variable of the environment has no case.
+    """Return the values with each name spelled as the project declares it, because environment variables have no case.
 
     Raises:
-        ProjectError: two names are one parameter.
+        ProjectError: two names stand for the same parameter.
     """
     spelled = {name.casefold(): name for name in project.parameters.model_fields}
     found: dict[str, V] = {}
@@ -176,20 +191,20 @@ def named(project: Project[Any], values: Mapping[str, V]) -> dict[str, V]:
 
 
 def read_parameters(project: Project[P], values: Mapping[str, object], hidden: Mapping[str, object] | None = None) -> P:
-    """The parameters, checked; no message shows a hidden one's value.
+    """Check the values and return the parameters. No message shows a hidden value.
 
     Raises:
-        ProjectError: a name is unknown, or a value is not what it must be; all in one line.
+        ProjectError: a name is unknown, or a value is wrong; the message lists all problems.
     """
     hidden = named(project, hidden or {})
     try:
         return project.parameters.model_validate({**named(project, values), **hidden})
     except ValidationError as error:
-        # Without the cause, which shows every value
-        raise ProjectError("; ".join(_parameter_sentences(project.parameters, error, hidden))) from None
+        # The cause would show every value
+        raise ProjectError("; ".join(_parameter_messages(project.parameters, error, hidden))) from None
 
 
-def _parameter_sentences(
+def _parameter_messages(
     parameters: type[Parameters], error: ValidationError, hidden: Mapping[str, object]
 ) -> Iterator[str]:
     fields = parameters.model_fields
@@ -200,30 +215,30 @@ def _parameter_sentences(
         if problem["type"] == "extra_forbidden":
             near = get_close_matches(name, fields, 1)
             hint = f"is {near[0]} meant?" if near else "leave it out, or add it to the project"
-            yield f"the parameter {name} is not known; there are {known}; {hint}"
+            yield f"the parameter {name} is not known; the project has {known}; {hint}"
         elif problem["type"] == "missing":
-            yield f"the parameter {name} is not set{what}; give it"
+            yield f"the parameter {name} is not set{what}; give it a value"
         else:
             value = "" if name in hidden else f"={problem['input']!r}"
             yield f"the parameter {name}{value} is wrong ({problem['msg'][:1].lower()}{problem['msg'][1:]}){what}"
 
 
 def names() -> list[str]:
-    """The projects that there are."""
+    """Return the names of all projects."""
     return sorted(module.name for module in pkgutil.iter_modules(projects.__path__))
 
 
 def load(name: str) -> Project[Any]:
-    """The project of that name; `churn-boosted` is the same as `churn_boosted`.
+    """Return the project of that name; `churn-boosted` is the same as `churn_boosted`.
 
     Raises:
-        ProjectError: there is none, or its file declares none.
+        ProjectError: no such project exists, or its file does not declare one.
     """
     module = name.replace("-", "_")
     if module not in names():
         near = get_close_matches(module, names(), 1)
         hint = f"is {near[0]} meant?" if near else "add training/projects/NAME.py"
-        raise ProjectError(f"there is no project {name}; there are {', '.join(names())}; {hint}")
+        raise ProjectError(f"there is no project {name}; projects that exist: {', '.join(names())}; {hint}")
     declared = vars(importlib.import_module(f"training.projects.{module}")).get("PROJECT")
     if not isinstance(declared, Project):
         raise ProjectError(f"training/projects/{module}.py declares no PROJECT; write PROJECT = Project(...)")

@@ -1,7 +1,7 @@
-"""Trains a version again and compares the two, in a checkout with git. `mlops reproduce` calls it.
+"""Trains a version again, in a checkout with git, and compares the two models. `mlops reproduce` calls it.
 
-The code is that of the recorded commit, in a worktree of its own; the data must have the recorded digest, and the
-parameters are the recorded ones. Nothing is registered: the run goes to an MLflow that is gone afterwards.
+The code comes from the recorded commit, in its own worktree. The parameters are the recorded ones, and the dataset must
+have the recorded digest. Nothing is registered: the run goes to a temporary MLflow store.
 """
 
 import json
@@ -16,6 +16,7 @@ import numpy as np
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from contract.tags import GIT_COMMIT
 from training import project
 from training.data import locations, reading, source, split
 from training.ending import BadInputError, FailedError
@@ -27,91 +28,104 @@ from training.validation import candidate
 from training.validation.candidate import Candidate
 
 SAME = 1e-9
-"""Probabilities and metrics that differ by less are the same: sums in another order differ in the last digits."""
+"""Tolerance for probabilities and metrics: sums in another order differ in the last digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that a version says about how it came to be."""
+    """Inputs that a version was trained with."""
 
     project: str
+    """Name of the model project."""
     commit: str
+    """Git commit of the code; ends with `-dirty` if the code had other changes."""
     dataset: str
+    """Address of the dataset."""
     digest: str
+    """SHA-256 of the dataset."""
     parameters: Mapping[str, str]
+    """Parameters of the project."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The version beside the one that was trained again, on the same unseen rows."""
+    """Comparison of the recorded model and the model trained again, on the same unseen rows."""
 
     recorded: Mapping[str, float]
+    """Metrics of the recorded model."""
     again: Mapping[str, float]
+    """Metrics of the model trained again."""
     rows: int
+    """Number of rows."""
     other_labels: int
-    """Rows to which the two give different labels."""
+    """Number of rows for which the two models predict different labels."""
     largest: float
-    """Largest difference of two probabilities."""
+    """Largest difference of two probabilities for the same row."""
 
     @property
     def is_same(self) -> bool:
-        """Nobody could tell the two apart."""
+        """True if labels, probabilities and metrics are the same, up to the last digits."""
         metrics = all(abs(self.recorded[name] - self.again[name]) < SAME for name in NAMES)
         return metrics and not self.other_labels and self.largest < SAME
 
 
 def recipe(client: Client, version: ModelVersion, dataset: str = "") -> Recipe:
-    """What the version's tags and its run say.
+    """Return the recipe of a version, from its tags and its run.
 
     Raises:
-        BadInputError: something is missing that a training writes.
+        BadInputError: a tag or the run is missing.
     """
-    needed = ("project", "git_commit", "dataset", "dataset_digest")
+    needed = ("project", GIT_COMMIT, "dataset", "dataset_digest")
     if missing := [name for name in needed if not version.tags.get(name)]:
         raise BadInputError(
-            f"{version.name} version {version.version} has no tag {', '.join(missing)}: nobody knows how it was made; "
-            "train with GIT_COMMIT set, as the platform does"
+            f"{version.name} version {version.version} has no tag {', '.join(missing)}, so it cannot be trained again; "
+            "train a version with GIT_COMMIT set, as the platform does"
         )
     if not version.run_id:
-        raise BadInputError(f"{version.name} version {version.version} has no run, so its parameters are not known")
+        raise BadInputError(
+            f"{version.name} version {version.version} has no run, so its parameters are not known; name a version "
+            "that the platform trained"
+        )
     tags, run = version.tags, client.get_run(version.run_id)
     return Recipe(
         project=tags["project"],
-        commit=tags["git_commit"],
+        commit=tags[GIT_COMMIT],
         dataset=dataset or tags["dataset"],
         digest=tags["dataset_digest"],
         parameters=_parameters(tags["project"], run),
     )
 
 
-def train_again(made: Recipe, store: str, folder: Path) -> Candidate:
-    """The folder holds a model that the recorded commit trained with the recipe, as a version of `again` in the store.
+def train_again(recipe: Recipe, store: str, folder: Path) -> Candidate:
+    """Train the recipe with the code of its commit and return the model, downloaded to the folder.
+
+    The model is registered as `again` in the MLflow store.
 
     Raises:
         BadInputError: this checkout does not have the commit.
-        FailedError: the training did not end well.
+        FailedError: the training failed.
     """
     environment = {
-        "PROJECT": made.project, "DATASET": _absolute(made.dataset), "MODEL": "again", "EXPERIMENT": "again",
-        "PARAMETERS": json.dumps(dict(made.parameters)), "MLFLOW_TRACKING_URI": store,
-        "WORK_FOLDER": str(folder / "work"), "GIT_COMMIT": made.commit,
+        "PROJECT": recipe.project, "DATASET": _absolute(recipe.dataset), "MODEL": "again", "EXPERIMENT": "again",
+        "PARAMETERS": json.dumps(dict(recipe.parameters)), "MLFLOW_TRACKING_URI": store,
+        "WORK_FOLDER": str(folder / "work"), "GIT_COMMIT": recipe.commit,
     }  # fmt: skip
-    told = [f"{name}={value}" for name, value in environment.items()]
-    with _worktree(made.commit, folder / "code") as code:
-        # A module that is started in a folder comes from it, whatever is installed; so does a store's `mlruns`.
-        command = ["env", *told, sys.executable, "-m", "training.train"]
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    with _worktree(recipe.commit, folder / "code") as code:
+        # Python imports `training` from the working directory first, and a local store writes `mlruns` there.
+        command = ["env", *variables, sys.executable, "-m", "training.train"]
         ended = subprocess.run(command, cwd=code, capture_output=True, text=True, check=False)
         if ended.returncode:
             lines = (ended.stdout or ended.stderr).strip().splitlines()
-            raise FailedError(f"training again at {made.commit} failed: {lines[-1] if lines else 'without a word'}")
+            raise FailedError(f"training again at {recipe.commit} failed: {lines[-1] if lines else 'no output'}")
         client = versions.connect(store)
         return candidate.fetch(client, store, versions.versions(client, "again")[0], folder)
 
 
-def compare(made: Recipe, recorded: Candidate, again: Candidate) -> Comparison:
-    """Both models on the rows held out of the recipe's data."""
-    declared = project.load(made.project)
-    unseen = split.held_out(declared, reading.load(made.dataset, declared).table)
+def compare(recipe: Recipe, recorded: Candidate, again: Candidate) -> Comparison:
+    """Compare both models on the rows held out of the recipe's dataset."""
+    declared = project.load(recipe.project)
+    unseen = split.held_out(declared, reading.load(recipe.dataset, declared).table)
     one, other = (predict(declared, each.load().get_raw_model(), unseen, each.columns) for each in (recorded, again))
     return Comparison(
         recorded=measure(one),
@@ -123,34 +137,36 @@ def compare(made: Recipe, recorded: Candidate, again: Candidate) -> Comparison:
 
 
 def _parameters(name: str, run: Run) -> dict[str, str]:
-    """The project's own among all that the run recorded."""
+    """Return the parameters of the project among all that the run recorded."""
     known = project.load(name).parameters.model_fields
     return {key: value for key, value in run.data.params.items() if key in known}
 
 
-def check_data(made: Recipe) -> None:
+def check_data(recipe: Recipe) -> None:
     """Raise RefusedError if the dataset no longer has the recorded digest."""
-    with source.stream(made.dataset) as stream:
+    with source.stream(recipe.dataset) as stream:
         while stream.read(source.BLOCK):
             pass
-        if stream.digest != made.digest:
+        if stream.digest != recipe.digest:
             raise RefusedError(
-                f"{made.dataset} has changed: its sha256 is {stream.digest[:12]}, and was {made.digest[:12]} when the "
-                "version was trained; give the file as it was with --dataset"
+                f"{recipe.dataset} has changed: its SHA-256 is {stream.digest[:12]}, and it was {recipe.digest[:12]} "
+                "when the version was trained; give the address of the unchanged file with --dataset"
             )
 
 
 @contextmanager
 def _worktree(commit: str, folder: Path) -> Generator[Path]:
-    """The files of the commit, in a folder that is gone afterwards."""
-    wanted = commit.removesuffix("-dirty")
+    """Check out the commit in the folder; remove the folder at the end."""
+    clean = commit.removesuffix("-dirty")
     try:
-        _git("worktree", "add", "--detach", str(folder), wanted)
+        _git("worktree", "add", "--detach", str(folder), clean)
     except FileNotFoundError as error:
-        raise BadInputError("git is not here; run this in a checkout, on a machine with git") from error
+        raise BadInputError("git is not installed; run this in a checkout, on a machine with git") from error
     except subprocess.CalledProcessError as error:
-        said = str(error.stderr).strip().splitlines()[-1:]
-        raise BadInputError(f"commit {wanted} cannot be had ({''.join(said)}); fetch it: git fetch --all") from error
+        reason = str(error.stderr).strip().splitlines()[-1:]
+        raise BadInputError(
+            f"commit {clean} cannot be checked out ({''.join(reason)}); fetch it with git fetch --all"
+        ) from error
     try:
         yield folder
     finally:

@@ -1,4 +1,4 @@
-"""One training run, from the table to the registered version, and what each way to fail is called."""
+"""One training run, from the table to the registered version, and the messages of its failures."""
 
 import contextlib
 import errno
@@ -20,9 +20,9 @@ from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
+from contract.tags import MODEL_DIGEST
 from training import mlflow_logging, project
 from training.data import reading, split
-from training.digest import MODEL_DIGEST
 from training.failure import Failure, StoppedError
 from training.fit import sweep
 from training.fit.evaluation import Evaluation, evaluate
@@ -33,16 +33,17 @@ from training.registry import duplicates
 from training.settings import Settings, SettingsError, SweepPlan
 
 LOG = logging.getLogger("training")
-SECONDS_TO_GIVE_UP = 10  # a stopped pod has 30 to end in
+SECONDS_TO_GIVE_UP = 10
+"""Time to report the failure of a sweep's point; a stopped pod is killed after 30 seconds."""
 EXAMPLE_ROWS, ROWS_SEARCHED = 3, 10_000
-COLUMNS_NAMED = 10
+COLUMNS_LOGGED = 10
 
 
 def train(settings: Settings) -> int | None:
-    """Reads, fits, evaluates, logs and registers. Returns the number of the new version.
+    """Read the data, fit and evaluate the model, log and register it. Return the number of the new version.
 
-    From the moment that MLflow answers there is a run, and it says FAILED, and why, when this raises. Of a sweep, the
-    point that ends last registers the best of all; the others return None.
+    The MLflow run is created as soon as MLflow responds; if this function raises, the run has the status FAILED and the
+    reason. In a sweep the last point registers the best run; the other points return None.
     """
     try:
         return _train(settings)
@@ -54,12 +55,12 @@ def train(settings: Settings) -> int | None:
         raise
 
 
-def _give_up(settings: Settings, plan: SweepPlan, sentence: str) -> None:
-    """The sweep does not wait for this point. What fails here does not change how the point ended."""
+def _give_up(settings: Settings, plan: SweepPlan, reason: str) -> None:
+    """Tell the sweep not to wait for this point. An error here is ignored, because the point has failed already."""
     briefly = mlflow_logging.Patience(seconds=SECONDS_TO_GIVE_UP, uri=settings.mlflow_tracking_uri)
     with contextlib.suppress(MlflowException, mlflow_logging.TrackingError):
         mlflow_logging.open_experiment(settings.mlflow_tracking_uri, settings.experiment)
-        sweep.of(settings, plan, briefly).failed(sentence)
+        sweep.from_settings(settings, plan, briefly).failed(reason)
 
 
 def _train(settings: Settings) -> int | None:
@@ -71,20 +72,20 @@ def _train(settings: Settings) -> int | None:
     )
     mlflow_logging.wait_for_mlflow(settings.mlflow_tracking_uri, settings.mlflow_patience_seconds)
     patiently = mlflow_logging.Patience(seconds=settings.mlflow_patience_seconds, uri=settings.mlflow_tracking_uri)
-    early = replace(patiently, kept="nothing was trained yet")
+    early = replace(patiently, kept="no model was trained yet")
     early(lambda: mlflow_logging.open_experiment(settings.mlflow_tracking_uri, settings.experiment))
-    mine = sweep.of(settings, settings.sweep, patiently) if settings.sweep else None
-    tags = {**settings.origin, **(mine.tags() if mine else {})}
+    point = sweep.from_settings(settings, settings.sweep, patiently) if settings.sweep else None
+    tags = {**settings.origin, **(point.tags() if point else {})}
     run = early(lambda: mlflow.start_run(tags=tags))
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
         folder = settings.work_folder / run.info.run_id
-        made = _Run(settings, declared, parameters, run.info, folder, early).version()
+        version = _Run(settings, declared, parameters, run.info, folder, early).version()
         number = None
-        if mine:
-            mine.keep(run.info.run_id, made)
+        if point:
+            point.keep(run.info.run_id, version)
         else:
-            number = patiently(lambda: mlflow_logging.register(settings.model, made))
+            number = patiently(lambda: mlflow_logging.register(settings.model, version))
     except Exception as error:
         with contextlib.suppress(MlflowException):
             mlflow.set_tag("mlflow.note.content", explain(error).sentence)
@@ -92,7 +93,7 @@ def _train(settings: Settings) -> int | None:
             mlflow.end_run("FAILED")
         raise
     patiently(mlflow.end_run)
-    return mine.done(run.info.run_id) if mine else number
+    return point.done(run.info.run_id) if point else number
 
 
 @dataclass(frozen=True)
@@ -102,24 +103,24 @@ class _Run:
     parameters: Parameters
     info: RunInfo
     folder: Path
-    """Where the model and what is known of it stand until MLflow has them."""
+    """Folder that keeps the model and the evaluation until MLflow has them."""
     patiently: mlflow_logging.Patience
 
     def version(self) -> mlflow_logging.Version:
-        """The active run holds a fitted model, and all that is known of it; nothing is registered."""
+        """Fit a model, log it with its evaluation to the active run, and return the version to register."""
         start = time.monotonic()
-        words = self._words()
-        inputs = words | {"seed": self.project.split.seed}
+        parameters = self._recorded_parameters()
+        inputs = parameters | {"seed": self.project.split.seed}
         self.patiently(lambda: mlflow.log_params(inputs))
         dataset = self._read()
         repeats = self._repeats(dataset, inputs)
         rows, example = len(dataset.table), self._example(dataset.table)
         known, unseen = split.divide(self.project, dataset.table)
-        learnt_from = split.rows(self.project, known)
-        LOG.info("fitting %s on %d rows (%s)", self.settings.project, len(known), _listed(words))
-        model = self.project.fit(learnt_from, self.parameters)
-        if learnt_from.facts:
-            LOG.info("%s", _listed(learnt_from.facts))
+        training_rows = split.rows(self.project, known)
+        LOG.info("fitting %s on %d rows (%s)", self.settings.project, len(known), _listed(parameters))
+        model = self.project.fit(training_rows, self.parameters)
+        if training_rows.facts:
+            LOG.info("%s", _listed(training_rows.facts))
 
         extras = Extras()
         evaluation = evaluate(self.project, model, known, unseen, folder=self.folder / "evaluation", extras=extras)
@@ -132,10 +133,10 @@ class _Run:
             profile=evaluation.profile,
             ranges=evaluation.ranges,
         )
-        model_uri, digest = self._log(evaluation, learnt_from.facts, start, extras)
+        model_uri, digest = self._log(evaluation, training_rows.facts, start, extras)
         return mlflow_logging.Version(
             model_uri=model_uri,
-            description=f"{_listed(words)} on {rows} rows of {dataset.uri}: {evaluation}",
+            description=f"{_listed(parameters)} on {rows} rows of {dataset.uri}: {evaluation}",
             tags=self._tags(dataset, evaluation) | repeats | extras.tags | {MODEL_DIGEST: digest},
         )
 
@@ -144,16 +145,16 @@ class _Run:
         dataset = reading.load(self.settings.dataset, self.project)
         LOG.info("%d rows, digest sha256:%s", len(dataset.table), dataset.digest)
         if dataset.ignored:
-            more = len(dataset.ignored) - COLUMNS_NAMED
-            named = ", ".join(dataset.ignored[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
+            more = len(dataset.ignored) - COLUMNS_LOGGED
+            named = ", ".join(dataset.ignored[:COLUMNS_LOGGED]) + (f" and {more} more" if more > 0 else "")
             LOG.info("columns not used: %s", named)
         self.patiently(lambda: mlflow_logging.log_dataset(dataset, self.project))
         return dataset
 
     def _repeats(self, dataset: reading.Dataset, inputs: Mapping[str, object]) -> dict[str, str]:
-        """The tag of a version that repeats another, which the log says; not for a point of a sweep.
+        """Return the tag of a version that repeats an earlier one, and log a warning; empty for a point of a sweep.
 
-        Values of Secrets are recorded nowhere, so a run with some is never said to repeat another.
+        Values of Secrets are not recorded, so a run with such values is never reported as a repetition.
         """
         settings = self.settings
         if settings.sweep or settings.secrets:
@@ -165,7 +166,7 @@ class _Run:
         if number is None:
             return {}
         LOG.warning(
-            "version %d was trained with the same parameters, dataset and image; training again gives a duplicate",
+            "version %d was trained with the same parameters, dataset and code; this run makes a duplicate of it",
             number,
         )
         return {duplicates.DUPLICATE_OF: str(number)}
@@ -173,7 +174,7 @@ class _Run:
     def _log(
         self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float, extras: Extras
     ) -> tuple[str, str]:
-        """What stands in the folder is in MLflow, and the folder is gone. Returns the model's URI and digest."""
+        """Log the files in the folder to MLflow and delete the folder. Return the model's URI and digest."""
         LOG.info("logging the model")
         patiently = replace(self.patiently, kept=f"the trained model is kept in {self.folder / 'model'}")
         with extras.attempt("facts"):
@@ -186,15 +187,15 @@ class _Run:
         shutil.rmtree(self.folder)
         return logged
 
-    def _words(self) -> dict[str, object]:
-        """The parameters as MLflow shows them: those from Secrets are left out."""
+    def _recorded_parameters(self) -> dict[str, object]:
+        """Return the parameters that may be recorded: all but those from Secrets."""
         return self.parameters.model_dump(exclude=set(project.named(self.project, self.settings.secrets)))
 
     def _example(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A few rows, whole ones where there are any early in the table."""
+        """Return a few rows; rows without missing values if the beginning of the table has any."""
         early = table[self.project.features].head(ROWS_SEARCHED)
-        whole = early.dropna()
-        rows = (early if whole.empty else whole).head(EXAMPLE_ROWS).reset_index(drop=True)
+        complete = early.dropna()
+        rows = (early if complete.empty else complete).head(EXAMPLE_ROWS).reset_index(drop=True)
         return rows.astype({column.name: object for column in self.project.columns if column.kind == "category"})
 
     def _tags(self, dataset: reading.Dataset, evaluation: Evaluation) -> dict[str, str]:
@@ -206,7 +207,7 @@ class _Run:
 
 
 def _cost(start: float) -> dict[str, float]:
-    """What the run took so far: seconds of wall and processor time, and memory at its peak in MiB."""
+    """Return the cost of the run so far: wall time and CPU time in seconds, peak memory in MiB."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "cost_wall_seconds": time.monotonic() - start,
@@ -216,7 +217,7 @@ def _cost(start: float) -> dict[str, float]:
 
 
 def explain(error: Exception) -> Failure:
-    """What a failed run leaves behind."""
+    """Return the exit code and message for the error of a run."""
     match error:
         case SettingsError() | ProjectError() | reading.DataError():
             return Failure(ExitCode.BAD_INPUT, str(error))
@@ -225,12 +226,13 @@ def explain(error: Exception) -> Failure:
         case MlflowException():
             return Failure(
                 ExitCode.FAILED,
-                f"MLflow refused, or went away: {mlflow_logging.reason(error)}; see its log, then start the job again",
+                f"a call to MLflow failed: {mlflow_logging.reason(error)}; check its log, then start the job again",
             )
         case Boto3Error() | BotoCoreError() | ClientError():
             return Failure(
                 ExitCode.FAILED,
-                f"the artifact store failed: {mlflow_logging.reason(error)}; see MLFLOW_S3_ENDPOINT_URL and the bucket",
+                f"a call to the artifact store failed: {mlflow_logging.reason(error)}; check "
+                "MLFLOW_S3_ENDPOINT_URL and the bucket",
             )
         case OSError(errno=errno.ENOSPC):
             where = error.filename or tempfile.gettempdir()

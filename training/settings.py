@@ -1,4 +1,4 @@
-"""What the container's environment asks for: the only reader, and writer, of it in this room."""
+"""Settings of a training run, from environment variables. No other module of `training` reads the environment."""
 
 import os
 from pathlib import Path
@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contract.tags import GIT_COMMIT, JOB_NAME, TRAINING_JOB
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
@@ -25,38 +27,42 @@ SECRET_PREFIX = "PARAMETER_"
 
 
 class SettingsError(Exception):
-    """The environment is incomplete or wrong; the message names each variable, its value, the rule and the way out."""
+    """The environment is wrong; the message names each variable, its value and rule, and what to write."""
 
 
 class Termination(BaseSettings):
-    """Where to leave the last words. Apart from the rest: they are needed when the rest is wrong."""
+    """Path of the termination message. Read separately, because it is needed when the other settings are invalid."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     termination_log: Path = Field(
         default=Path("/dev/termination-log"),
-        description="where Kubernetes reads why a container failed",
+        description="the file from which Kubernetes reads why a container failed",
         examples=["/tmp/why"],
     )
 
 
 class SweepPlan(BaseModel):
-    """What all points of a sweep know of it; `retries` is how often one of them may fail and be tried again."""
+    """Settings of a sweep, the same for all of its points."""
 
     model_config = ConfigDict(frozen=True)
 
     points: tuple[dict[str, Value], ...]
+    """Parameters of each point."""
     metric: str
+    """Name of the metric that decides which point is the best."""
     goal: Literal["maximize", "minimize"]
+    """Whether a larger or a smaller metric is better."""
     retries: int
+    """Number of times that a failed point is tried again."""
 
 
 class Settings(Termination):
-    """One training run. Every field is an environment variable of the same name in upper case."""
+    """Settings of one training run. Each field is an environment variable of the same name in upper case."""
 
-    project: Text = Field(description="the model project: a file of training/projects", examples=["churn"])
+    project: Text = Field(description="the model project: the name of a file in training/projects", examples=["churn"])
     dataset: Text = Field(
-        description="where the table to learn from lies: s3://BUCKET/KEY, file:///PATH or a path, in CSV or Parquet",
+        description="the address of the table, in CSV or Parquet: s3://BUCKET/KEY, file:///PATH or a path",
         examples=["s3://mlops-artifacts/datasets/churn.csv"],
     )
     model: Name = Field(
@@ -64,77 +70,85 @@ class Settings(Termination):
         examples=["churn-predictor"],
     )
     mlflow_tracking_uri: Text = Field(
-        description="the MLflow server that keeps the run and the model",
+        description="the address of the MLflow server that stores the run and the model",
         examples=["http://localhost:5000"],
     )
-    experiment: Text = Field("default", description="MLflow experiment of the run", examples=["churn"])
+    experiment: Text = Field("default", description="the MLflow experiment of the run", examples=["churn"])
     parameters: Json[dict[str, Value]] = Field(
         default_factory=dict,
         validate_default=False,
-        description="the project's parameters, as one JSON object of texts, numbers and truth values",
+        description="the project's parameters, as one JSON object of texts, numbers and booleans",
         examples=['{"n_estimators": 100}'],
     )
 
-    git_commit: str = Field("", description="commit of the code in the image", examples=["3f2a9c1"])
-    image: str = Field("", description="image of the container", examples=["lab.local/training:1a2b3c"])
-    stack: str = Field("", description="Pulumi stack that declared the job", examples=["local"])
-    pulumi_urn: str = Field("", description="Pulumi URN of the job", examples=["urn:pulumi:local::mlops::..."])
-    training_job: str = Field("", description="name of the job in the stack file", examples=["churn"])
-    node_pool: str = Field("", description="node pool of the job", examples=["cpu"])
-    requester: str = Field("", description="who asked for the run", examples=["ada"])
+    git_commit: str = Field("", description="the commit of the code in the image", examples=["3f2a9c1"])
+    image: str = Field("", description="the image of the container", examples=["lab.local/training:1a2b3c"])
+    stack: str = Field("", description="the Pulumi stack that declared the job", examples=["local"])
+    pulumi_urn: str = Field("", description="the Pulumi URN of the job", examples=["urn:pulumi:local::mlops::..."])
+    training_job: str = Field("", description="the name of the job in the stack file", examples=["churn"])
+    node_pool: str = Field("", description="the node pool of the job", examples=["cpu"])
+    requester: str = Field("", description="the person who requested the run", examples=["ada"])
     job_name: str = Field("", description="the Kubernetes Job that the run belongs to", examples=["churn-x7k2p"])
 
     sweep: Json[SweepPlan] | None = Field(
         None,
-        description="the sweep that the run is one point of, as one JSON object",
+        description="the sweep that the run belongs to, as one JSON object",
         examples=['{"points": [{"max_depth": 5}], "metric": "roc_auc", "goal": "maximize", "retries": 1}'],
     )
-    job_completion_index: int = Field(0, ge=0, description="which of the points, from 0", examples=["3"])
-    index_failures: int = Field(0, ge=0, description="how often the point failed before", examples=["1"])
+    job_completion_index: int = Field(0, ge=0, description="the index of the sweep's point, from 0", examples=["3"])
+    index_failures: int = Field(0, ge=0, description="the number of failures of this point so far", examples=["1"])
 
     work_folder: Path = Field(
         Path("/tmp/training"),
-        description="where what a run made is kept until MLflow has it",
+        description="the folder that keeps the files of a run until MLflow has them",
         examples=["/tmp/training"],
     )
     mlflow_patience_seconds: float = Field(
-        60, ge=0, le=86_400, description="how long to wait for an MLflow that does not answer", examples=["60"]
+        60,
+        ge=0,
+        le=86_400,
+        description="the time in seconds to wait for an MLflow server that does not respond",
+        examples=["60"],
     )
 
     @classmethod
     def load(cls, **given: object) -> Self:
-        """The settings of this process; what is given stands before the environment.
+        """Return the settings of this process; arguments take precedence over the environment.
 
         Raises:
-            SettingsError: with all problems in one line.
+            SettingsError: a variable is missing or wrong; the message names all of them.
         """
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise SettingsError("; ".join(_sentences(error))) from error
+            raise SettingsError("; ".join(_messages(error))) from error
 
     def prepare_process(self) -> None:
-        """Libraries behave as a job needs: they give up soon, since we try again, and do not chat."""
+        """Set variables that libraries read: MLflow gives up early, because this program retries, and logs less."""
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # the image has no git; GIT_COMMIT says what it would
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # the image has no git; the commit is in GIT_COMMIT
 
     @property
     def point(self) -> dict[str, Value]:
-        """Parameters that are this point's own; none outside of a sweep. SettingsError if there is no such point."""
+        """Parameters of this point of the sweep; empty for a run without a sweep.
+
+        Raises:
+            SettingsError: the sweep has no point of this index.
+        """
         if self.sweep is None:
             return {}
         index, points = self.job_completion_index, self.sweep.points
         if index >= len(points):
             raise SettingsError(
-                f"JOB_COMPLETION_INDEX={index} is wrong: SWEEP has {len(points)} points, the first is 0; "
+                f"JOB_COMPLETION_INDEX={index} is too large: SWEEP has {len(points)} points, counted from 0; "
                 "run the Job with as many completions as there are points"
             )
         return points[index]
 
     @property
     def secrets(self) -> dict[str, str]:
-        """Parameters given by reference to a Secret, as PARAMETER_NAME: used, and told nobody."""
+        """Parameters from Secrets, given as variables PARAMETER_NAME. They are never logged or recorded."""
         return {
             name.removeprefix(SECRET_PREFIX).lower(): value
             for name, value in os.environ.items()
@@ -143,38 +157,38 @@ class Settings(Termination):
 
     @property
     def origin(self) -> dict[str, str]:
-        """Where the run comes from, as tags of run and version; what is not known is left out."""
+        """Tags of the run and the version that say where the run comes from; unknown ones are left out."""
         names = (
             "project",
-            "git_commit",
+            GIT_COMMIT,
             "image",
             "stack",
             "pulumi_urn",
-            "training_job",
+            TRAINING_JOB,
             "node_pool",
             "requester",
-            "job_name",
+            JOB_NAME,
         )
         return {name: value for name in names if (value := str(getattr(self, name)))}
 
 
 def local_store() -> dict[str, str]:
-    """A file in this folder, where the environment names no MLflow."""
+    """Return settings for a local MLflow store in this folder; empty if the environment names an MLflow server."""
     return {} if os.environ.get("MLFLOW_TRACKING_URI") else {"mlflow_tracking_uri": "sqlite:///mlflow.db"}
 
 
-def _sentences(error: ValidationError) -> list[str]:
-    sentences: list[str] = []
+def _messages(error: ValidationError) -> list[str]:
+    messages: list[str] = []
     for problem in error.errors():
         field = str(problem["loc"][0])
         rule = Settings.model_fields[field]
         example = f"{field.upper()}={(rule.examples or [''])[0]}"
         if problem["type"] == "missing":
-            sentences.append(f"{field.upper()} is not set; it is {rule.description}; set it, for example {example}")
+            messages.append(f"{field.upper()} is not set; it is {rule.description}; set it, for example {example}")
         else:
             fault = problem["msg"][:1].lower() + problem["msg"][1:]
-            sentences.append(
+            messages.append(
                 f"{field.upper()}={problem['input']!r} is wrong ({fault}); it is {rule.description}; "
                 f"for example {example}"
             )
-    return sentences
+    return messages

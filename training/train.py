@@ -1,9 +1,9 @@
-"""Trains a project's model and registers it: `python -m training.train`. Its input is the environment alone.
+"""Trains a project's model and registers it: `python -m training.train`. All input comes from the environment.
 
-Exit code 0: a version is registered. 2: the dataset or a setting is wrong, so another try would fail the same way.
-1: anything else. The last line of the log is one sentence, and so is the termination message of the container.
+Exit code 0: a version is registered. 2: the dataset or a setting is wrong, so another try would fail in the same way.
+1: any other failure. The last line of the log is also the termination message of the container.
 
-The first line comes at once, and wrong settings are told at once: what trains is imported after that, for seconds.
+The libraries that train take seconds to import. So they are imported after the settings are checked.
 """
 
 import contextlib
@@ -23,40 +23,40 @@ LOG = logging.getLogger("training")
 
 def main() -> int:
     """Run the training that the environment describes and return the exit code."""
-    ended = attempt()
-    return ended.code if isinstance(ended, Failure) else ExitCode.DONE
+    result = attempt()
+    return result.code if isinstance(result, Failure) else ExitCode.DONE
 
 
-def attempt(**given: object) -> int | Failure | None:
-    """Run one training; values that are given take precedence over the environment.
+def attempt(**settings: object) -> int | Failure | None:
+    """Run one training; arguments take precedence over the environment.
 
-    Return the number of the new version, None for a point of a sweep that registers nothing, or how the run failed.
+    Return the number of the new version, None for a point of a sweep that registers nothing, or the failure.
     """
     outlive_the_reader()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for chatty in ("botocore", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # of its retries we tell in our own words
-    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # misses pip, which the image does not have
-    for order in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(order, _stop)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # we log its retries ourselves
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns about pip, which the image lacks
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     try:
-        settings = Settings.load(**given)
-        LOG.info("%s: a model is trained from %s", settings.project, settings.dataset)
-        settings.prepare_process()
+        loaded = Settings.load(**settings)
+        LOG.info("%s: training a model with %s", loaded.project, loaded.dataset)
+        loaded.prepare_process()
         from training import run
 
-        number = run.train(settings)
+        version = run.train(loaded)
     except Exception as error:
         failure = _explain(error)
         if failure.defect:
             LOG.exception("a defect in the training code:")
         LOG.log(logging.ERROR, "%s", failure.sentence)
-        _leave(failure.sentence, Termination().termination_log)
+        _write_termination_message(failure.sentence, Termination().termination_log)
         return failure
-    if number is not None:
-        LOG.info("registered %s version %s", settings.model, number)
-    return number
+    if version is not None:
+        LOG.info("registered %s version %s", loaded.model, version)
+    return version
 
 
 def _explain(error: Exception) -> Failure:
@@ -69,13 +69,13 @@ def _explain(error: Exception) -> Failure:
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     raise StoppedError(
-        "stopped from outside (deadline, eviction, deletion or Ctrl-C); start the job again, or give it more time",
+        "stopped by a signal (deadline, eviction, deletion or Ctrl-C); start the job again, or raise its deadline",
         ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.FAILED,
     )
 
 
-def _leave(sentence: str, termination_log: Path) -> None:
-    """The sentence where Kubernetes looks for it; the kubelet makes the file, so without one nobody looks."""
+def _write_termination_message(sentence: str, termination_log: Path) -> None:
+    """Write the message for Kubernetes. The kubelet creates the file; without it, nothing reads the message."""
     if termination_log.exists():
         with contextlib.suppress(OSError):
             termination_log.write_text(sentence)

@@ -1,12 +1,12 @@
-"""Says whether a version may go forward: `python -m training.validate MODEL [VERSION]`.
+"""Validates a version of a model: `python -m training.validate MODEL [VERSION]`.
 
-It runs in the serving image, with this code beside it, so it imports only what model_server/requirements.in installs.
-The version is loaded with the packages of this process (so: in the image that would serve it), answers its input
-example, and is compared with the champion on the rows that neither learned from: the version that the stack's
-endpoint serves, or the version with the alias @champion where no endpoint answers. The registry then has
-`validation_status` (passed or refused), `validated_against`, a description and the evidence: `validation/` of the
-version's run, as HTML and JSON. Exit code 0: passed. 3: refused; the last line says why. 2: there is no such version,
-dataset or limit. 1: anything else.
+It runs in the serving image, with this code copied into it. So it imports only what model_server/requirements.in has.
+The version is loaded with the packages of that image, predicts its input example, and is compared with the champion on
+rows that neither model learned from. The champion is the version that the stack's endpoint serves, or the version with
+the alias @champion if no endpoint responds. The result is written to the version: the tags `validation_status` (passed
+or refused) and `validated_against`, and its description. The report goes to `validation/` of the version's run, as HTML
+and JSON. Exit code 0: passed. 3: refused; the last line says why. 2: a version, dataset or limit is wrong. 1: any other
+failure.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from contract.exit_codes import ExitCode
+from contract.tags import TRAINING_JOB, VALIDATED_AGAINST
 from training import ending, mlflow_logging, project
 from training.data import reading
 from training.ending import BadInputError
@@ -34,125 +35,130 @@ from training.project import Project
 from training.registry import client as versions
 from training.registry.claim import BusyError
 from training.registry.client import Client
-from training.registry.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, VALIDATED_AGAINST, RefusedError
+from training.registry.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
 from training.settings import Termination
 from training.validation import candidate, checks, endpoint, limits, report, turn
 from training.validation.limits import Limits
-from training.validation.turn import Turn
+from training.validation.turn import Lock
 from training.validation.verdict import Check, Report
 
 PATIENCE = 60.0
-"""Seconds to wait for an MLflow that does not answer."""
-NEWEST = "the version's number; the newest that was not validated yet unless told"
+"""Time in seconds to wait for an MLflow server that does not respond."""
+NEWEST = "number of the version (default: the newest version that was not validated yet)"
 MARK = "\n\nValidation: "
-"""What follows it in a description is ours."""
+"""Beginning of the part of a version's description that a validation writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Which version to look at, and on which data; what is not told, the version's tags say.
-
-    After `seconds` it is given up by whoever started it. The version that `endpoint`, a URL, serves is the champion.
-    """
+    """Request to validate one version."""
 
     model: str
+    """Name of the registered model."""
     version: int
+    """Number of the version."""
     dataset: str = ""
+    """Address of the table to hold rows out of; empty for the dataset in the version's tags."""
     project: str = ""
+    """Name of the model project; empty for the project in the version's tags."""
     limits: Limits
     seconds: float = 3600
+    """Time in seconds after which the validation counts as dead, and another process may validate the version."""
     endpoint: str = ""
+    """URL of the endpoint that serves the champion; empty if there is none."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns the exit code."""
+    """Run the command and return the exit code."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings repeat, less clearly, what the checks say
-    asked = parser().parse_args(arguments)
-    return ending.run(lambda: _run(asked), leave=Termination().termination_log)
+    options = parser().parse_args(arguments)
+    return ending.run(lambda: _run(options), termination_log=Termination().termination_log)
 
 
 def validate(client: Client, uri: str, request: Request) -> Report:
-    """The registry says how the version did, and holds the evidence.
+    """Validate the version, write the result and the report to the registry, and return the report.
 
     Raises:
-        UnknownError: there is no such version.
+        UnknownError: the version does not exist.
         BadInputError: its project or dataset is not known.
         DataError: the dataset cannot be read.
-        BusyError: another validation of the version began later; nothing is said of it here.
+        BusyError: another validation of the version started later; this one writes no result.
     """
     version = versions.version(client, request.model, request.version)
-    with _turn(client, version, request.seconds) as mine, tempfile.TemporaryDirectory() as folder:
-        examined = _examine(client, uri, request, version, Path(folder))
+    with _lock(client, version, request.seconds) as mine, tempfile.TemporaryDirectory() as folder:
+        result = _examine(client, uri, request, version, Path(folder))
         turn.check(client, version, mine)
-        _publish(client, version, examined, Path(folder))
-    return examined
+        _publish(client, version, result, Path(folder))
+    return result
 
 
 def newest(client: Client, model: str, training_job: str = "") -> int | None:
-    """The newest version that no validation has looked at, else one whose validation died; none when there is none.
+    """Return the newest version that was not validated, else one whose validation died; None if there is neither.
 
     Args:
-        client: of the registry.
-        model: its name there; there need not be one.
-        training_job: leaves out what other training jobs made.
+        client: client of the registry.
+        model: name of the registered model, which need not exist.
+        training_job: name of a training job; versions of other training jobs are left out.
     """
     found = [one for one in versions.versions(client, model) if turn.is_free(one)]
     if training_job:
-        found = [one for one in found if one.tags.get("training_job", training_job) == training_job]
+        found = [one for one in found if one.tags.get(TRAINING_JOB, training_job) == training_job]
     return next((int(one.version) for one in sorted(found, key=lambda one: turn.TAG in one.tags)), None)
 
 
-def _run(asked: argparse.Namespace) -> str:
-    told = limits.from_environment()
-    mlflow_logging.wait_for_mlflow(asked.tracking_uri, PATIENCE)
-    client = versions.connect(asked.tracking_uri)
-    if not asked.training_job:
-        versions.standing(client, asked.model)  # a schedule may come before the first version, a misspelt name may not
-    version = asked.version or newest(client, asked.model, asked.training_job)
+def _run(options: argparse.Namespace) -> str:
+    environment = limits.from_environment()
+    mlflow_logging.wait_for_mlflow(options.tracking_uri, PATIENCE)
+    client = versions.connect(options.tracking_uri)
+    if not options.training_job:
+        # Raises if the model does not exist. A schedule, which names a training job, may run before the first version.
+        versions.standing(client, options.model)
+    version = options.version or newest(client, options.model, options.training_job)
     if version is None:
-        return f"no version of {asked.model} waits to be looked at; name one to look at it again"
+        return f"no version of {options.model} needs a validation; name a version to validate it again"
     request = Request(
-        model=asked.model,
+        model=options.model,
         version=version,
-        dataset=asked.dataset,
-        project=asked.project,
-        limits=told.validation,
-        seconds=told.validation_deadline_seconds,
-        endpoint=told.endpoint,
+        dataset=options.dataset,
+        project=options.project,
+        limits=environment.validation,
+        seconds=environment.validation_deadline_seconds,
+        endpoint=environment.endpoint,
     )
-    examined = validate(client, asked.tracking_uri, request)
+    result = validate(client, options.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
-    for check in examined.checks:
+    for check in result.checks:
         print(f"{marks[check.outcome]} {check.name}: {check.said}")
-    if examined.refusals:
-        raise RefusedError(examined.summary)
-    return examined.summary
+    if result.refusals:
+        raise RefusedError(result.summary)
+    return result.summary
 
 
 @contextmanager
-def _turn(client: Client, version: ModelVersion, seconds: float) -> Generator[Turn]:
-    """Nobody promotes the version on the strength of an older validation while this one goes on, or after it broke.
+def _lock(client: Client, version: ModelVersion, seconds: float) -> Generator[Lock]:
+    """Hold the validation lock, so that an older result does not count while this validation runs.
 
-    What may pass at another try leaves the version as if nobody had looked, and the schedule looks again.
+    If the validation fails, the version gets the status `broken`. If another try may succeed, it gets no status, and
+    the schedule validates it again.
     """
     mine = turn.of_this_process(seconds)
     try:
-        turn.take(client, version, mine)
+        turn.acquire(client, version, mine)
         yield mine
     except BusyError:
         raise
     except BaseException as error:
         with suppress(Exception):
             turn.check(client, version, mine)
-            turn.end(client, version, None if _may_pass(error) else BROKEN)
+            turn.release(client, version, None if _is_transient(error) else BROKEN)
         raise
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if not isinstance(error, Exception):
-        return True  # it was stopped
-    code, sentence = ending.explain(error)
-    return code == ExitCode.FAILED and bool(sentence)
+        return True  # the process was stopped
+    code, message = ending.explain(error)
+    return code == ExitCode.FAILED and bool(message)
 
 
 def _examine(client: Client, uri: str, request: Request, version: ModelVersion, folder: Path) -> Report:
@@ -165,8 +171,8 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         known.append(versions.version(client, request.model, champion))
         old = candidate.fetch(client, uri, known[-1], folder)
     dataset = reading.load(dataset_uri, declared)
-    found = checks.judge(
-        checks.Question(
+    found = checks.run_checks(
+        checks.Inputs(
             project=declared,
             new=new,
             old=old,
@@ -184,7 +190,7 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         dataset=dataset_uri,
         dataset_digest=dataset.digest,
         limits=request.limits,
-        checks=[*found.checks, *_unanswered(request.endpoint if served is None else "")],
+        checks=[*found.checks, *_endpoint_note(request.endpoint if served is None else "")],
         scores=found.scores,
         slices=found.slices,
         size_mb=new.size_mb,
@@ -192,14 +198,14 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
     )
 
 
-def _unanswered(url: str) -> Iterator[Check]:
+def _endpoint_note(url: str) -> Iterator[Check]:
     if url:
-        said = f"{url} does not say which version it serves, so @champion stands for it"
+        said = f"{url} does not say which version it serves, so the version with the alias @champion is used"
         yield Check(name="endpoint", outcome="noted", said=said)
 
 
 def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
-    """What its training measured on the rows that it held out of the data with the digest."""
+    """Return the metrics that the version's training recorded; empty if it used a dataset with another digest."""
     if version.tags.get("dataset_digest") != digest:
         return {}
     return versions.measured(version, metrics.NAMES)
@@ -210,55 +216,59 @@ def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]
     if not name or not dataset:
         missing = "project" if not name else "dataset"
         raise BadInputError(
-            f"{request.model} version {request.version} has no tag `{missing}`, as what is trained here has; "
-            f"give --{missing}"
+            f"{request.model} version {request.version} has no tag `{missing}`, because it was not trained by this "
+            f"platform; give --{missing}"
         )
     return project.load(name), dataset
 
 
-def _publish(client: Client, version: ModelVersion, examined: Report, folder: Path) -> None:
-    """The status comes last: until it is there, the version counts as not validated."""
-    against, number = str(examined.champion or NO_CHAMPION), str(version.version)
+def _publish(client: Client, version: ModelVersion, result: Report, folder: Path) -> None:
+    """Write report, description and tags. The status comes last: without it the version is not validated."""
+    against, number = str(result.champion or NO_CHAMPION), str(version.version)
     where = f"validation/against-{against}"
     if version.run_id:
-        evidence, extras = examined.model_dump(mode="json") | {"status": examined.status}, Extras()
+        evidence, extras = result.model_dump(mode="json") | {"status": result.status}, Extras()
         (folder / "report.json").write_text(json.dumps(evidence, indent=1))
         with extras.attempt("report.html"):
-            (folder / "report.html").write_text(report.html(examined))
+            (folder / "report.html").write_text(report.html(result))
         page = "report.json" if extras.failed else "report.html"
         for name in sorted({"report.json", page}):
             client.log_artifact(version.run_id, str(folder / name), where)
         client.set_model_version_tag(version.name, number, "validation_report", f"{where}/{page}")
-    said = (version.description or "").split(MARK)[0]
+    description = (version.description or "").split(MARK)[0]
     client.update_model_version(
-        version.name, number, f"{said}{MARK}{examined.summary}"[: mlflow_logging.LONGEST_DESCRIPTION]
+        version.name, number, f"{description}{MARK}{result.summary}"[: mlflow_logging.LONGEST_DESCRIPTION]
     )
-    client.set_model_version_tag(version.name, number, "validated_at", examined.at.isoformat(timespec="seconds"))
+    client.set_model_version_tag(version.name, number, "validated_at", result.at.isoformat(timespec="seconds"))
     client.set_model_version_tag(version.name, number, VALIDATED_AGAINST, against)
-    alias = str(examined.champion_alias or NO_CHAMPION)
+    alias = str(result.champion_alias or NO_CHAMPION)
     client.set_model_version_tag(version.name, number, ALIAS_AT_VALIDATION, alias)
-    turn.end(client, version, examined.status)
+    turn.release(client, version, result.status)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the command line."""
-    made = ending.parser("validate", "Say whether a version of a model may go forward, and record why.")
-    made.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
-    made.add_argument("version", metavar="VERSION", nargs="?", type=ending.number, help=NEWEST)
-    made.add_argument(
-        "--dataset", default="", metavar="URI", help="table to hold rows out of; the version's unless told"
+    """Return the parser of the command line."""
+    command_line = ending.parser("validate", "Validate a version of a model and record the result.")
+    command_line.add_argument("model", metavar="MODEL", help="name in the registry, for example churn-predictor")
+    command_line.add_argument("version", metavar="VERSION", nargs="?", type=ending.number, help=NEWEST)
+    command_line.add_argument(
+        "--dataset", default="", metavar="URI", help="table to hold rows out of (default: the dataset of the version)"
     )
-    made.add_argument("--project", default="", help="model project; the version's unless told")
-    made.add_argument(
-        "--training-job", default="", metavar="NAME", help="without VERSION, look at what this one trained alone"
+    command_line.add_argument("--project", default="", help="model project (default: the project of the version)")
+    command_line.add_argument(
+        "--training-job",
+        default="",
+        metavar="NAME",
+        help="without VERSION, validate only versions of this training job",
     )
-    made.epilog = (
-        f"Limits come from VALIDATION, a JSON object; {PASSED} is exit code 0, refused is 3. A validation "
-        "without an answer for VALIDATION_DEADLINE_SECONDS (3600) counts as dead."
+    command_line.epilog = (
+        f"VALIDATION is a JSON object with limits. The exit code is 0 for {PASSED} and 3 for refused. A validation "
+        "that runs for more than VALIDATION_DEADLINE_SECONDS (3600) counts as dead."
     )
-    return made
+    return command_line
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # process 1 of a container would not hear it
+    # Process 1 of a container ignores SIGTERM unless it has a handler.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

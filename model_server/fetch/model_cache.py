@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from contract.digest import folder_digest
 from model_server.failure import fault_of
-from model_server.fetch.digest import digest_of
 
 LOG = logging.getLogger("serving")
 UNFINISHED = ".part-"
@@ -40,7 +40,7 @@ class ModelCache:
                 return False
             os.utime(kept)
             shutil.copytree(kept, target)
-            if digest_of(target) == digest:
+            if folder_digest(target) == digest:
                 return True
             LOG.warning("what the node keeps as %s are other files: it is removed", digest)
             self._remove(kept)

@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from contract.digest import folder_digest
+from contract.tags import MODEL_DIGEST
 from model_server import bucket, logs
 from model_server.failure import ServingError, fault_of, leave
-from model_server.fetch.digest import MODEL_DIGEST, digest_of
 from model_server.fetch.registry import Registry, RegistryError, UnknownError
 from model_server.settings import FetchSettings, Termination
 
@@ -132,7 +133,7 @@ def _download(settings: FetchSettings, source: str, digest: str | None, part: Pa
         list(threads.map(get, promised))
     if wrong := [path for path, size in promised.items() if (part / path).stat().st_size != size]:
         raise ServingError(f"{settings.title} came incomplete from {source}: {', '.join(wrong)}; try again")
-    if digest and (found := digest_of(part)) != digest:
+    if digest and (found := folder_digest(part)) != digest:
         shutil.rmtree(part)
         raise ServingError(
             f"{settings.title} is not what was registered: the files at {source} have the digest {found}, and the "

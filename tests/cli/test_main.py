@@ -86,7 +86,10 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, and --con"),
         (["train", "churn", "--model", "mine"], "mlops: --model and --tracking-uri need --data"),
         (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees is no value of a parameter; write NAME=value"),
-        (["train", "chrn", "--data", "a.csv"], "mlops: there is no project chrn; there are churn, churn_boosted; is"),
+        (
+            ["train", "chrn", "--data", "a.csv"],
+            "mlops: there is no project chrn; projects that exist: churn, churn_boosted; is",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(mlops: Command, words: list[str], said: str) -> None:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ValidationError
 from components.endpoint.autoscaling import IN_FLIGHT
 from components.training.job import BAD_INPUT
 from contract import names
+from contract.tags import JOB_NAME
 from infra.config import validation
 from model_server.settings import FetchSettings, ServerSettings, ShipSettings
 from model_server.telemetry.metrics import Metrics
-from runs import state, tracking
+from runs import state
 from tests.deployed import deployed, environment, local
 from tests.recording import Recording
 from training import validate
@@ -109,7 +110,7 @@ def test_a_secret_reaches_the_code_under_the_parameters_name(monkeypatch: pytest
 
 
 def test_what_make_train_looks_for_is_what_training_leaves() -> None:
-    assert tracking.JOB_TAG in TrainingSettings.model_fields
+    assert JOB_NAME in TrainingSettings.model_fields
     assert BAD_INPUT in state.FINAL
 
 

@@ -86,7 +86,7 @@ def test_a_restart_of_mlflow_in_the_middle_of_a_run_costs_nothing_but_time(train
             training.kubectl("delete", "pod", pod["metadata"]["name"], "-n", "mlops-platform", "--now", "--wait=false")
         said += run.stdout.read().splitlines()
     assert run.returncode == 0, said
-    assert any("does not answer" in line for line in said)
+    assert any("does not respond" in line for line in said)
     assert max(training.versions()) == before + 1
     version = training.versions()[before + 1]
     made = training.tracking("runs/get", run_id=version["run_id"])["run"]
@@ -191,7 +191,7 @@ def test_a_version_with_a_renamed_column_is_refused_as_breaking(
     renamed = with_a_renamed_column(champion(training), tmp_path)
     code, said = said_by("validate", ENDPOINT, renamed)
     assert code == 3, said
-    assert "tenure is gone" in said[-1]
+    assert "tenure is removed" in said[-1]
     assert promote(renamed, "staging") == 3
 
 

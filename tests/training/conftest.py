@@ -1,4 +1,4 @@
-"""The shared registry, and an S3, under the names that pytest looks for."""
+"""Fixtures: the shared registry and a small S3 server."""
 
 import threading
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ __all__ = ["registry"]
 
 HERE = "tenure,total,contract,churn\n1,10.5,Monthly,No\n2,,Yearly,Yes\n3, ,Monthly,No\n"
 ODD_KEYS = ("left#2.csv", "left?2.csv", "left%232.csv", "a b+c.csv", "/left.csv", "left.csv?versionId=1#x")
-"""Keys beside which there is an object that a web address of the same letters would name."""
+"""Keys that a URL parser would read as another, existing key."""
 
 
 class _S3(BaseHTTPRequestHandler):
-    """Answers as S3 does, by the key."""
+    """Responds as S3 does; the key decides the status."""
 
     protocol_version = "HTTP/1.1"
 

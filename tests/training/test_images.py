@@ -1,4 +1,4 @@
-"""Which packages a command of the registry needs, so that it runs where it is meant to."""
+"""The images have all packages that their code imports."""
 
 import ast
 import shutil
@@ -22,7 +22,7 @@ MODULES = {
 
 
 def third_party(module: str) -> set[str]:
-    """Packages of others that a module of ours imports, itself or through ours."""
+    """Return the third-party packages that a module imports, directly or through modules of this project."""
     assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
     seen, waiting, found = set[str](), [module], set[str]()
     while waiting:
@@ -44,13 +44,13 @@ def third_party(module: str) -> set[str]:
 
 
 def installed(room: str) -> set[str]:
-    """Packages that the image of a room has, by the name they are imported under."""
+    """Return the import names of the packages in a room's requirements.in."""
     lines = (ROOT / room / "requirements.in").read_text().split()
     return {name for line in lines for name in MODULES.get(line, {line.replace("-", "_")})}
 
 
 def reachable(room: str) -> set[str]:
-    """Packages that the image of a room has, all that they need included."""
+    """Return the names of all packages in a room's image, with their dependencies."""
     waiting, found = (ROOT / room / "requirements.in").read_text().split(), set[str]()
     while waiting:
         needed = Requirement(waiting.pop())
@@ -70,7 +70,7 @@ def test_all_that_validation_imports_is_in_the_serving_image() -> None:
 
 @pytest.mark.long
 def test_validation_starts_where_there_is_nothing_but_the_packages_of_the_serving_image(tmp_path: Path) -> None:
-    """What our packages import in their turn is seen only when they are imported."""
+    """Imports made by third-party packages are visible only at run time."""
     for package in ("contract", "training"):
         shutil.copytree(ROOT / package, tmp_path / package)
     there = reachable("model_server")

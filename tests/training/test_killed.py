@@ -1,4 +1,4 @@
-"""Processes are killed, and what was begun is whole in the end: a server amid a run, a promotion amid its calls."""
+"""A server is killed during a run, and a promotion between its calls; in the end the work is complete."""
 
 import http.client
 import os
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class Gate(ThreadingHTTPServer):
-    """Leads to a server, but for the first call of a kind: that one is never answered, and others only once opened."""
+    """Proxy to a server. The first call of a kind gets no response, and later calls wait until the gate is opened."""
 
     def __init__(self, uri: str, holds: Callable[[str, str], bool]) -> None:
         super().__init__(("127.0.0.1", 0), Passage)
@@ -45,7 +45,7 @@ class Gate(ThreadingHTTPServer):
         self.reached, self.opened = threading.Event(), threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Silent: that the server behind is gone is what is tried here."""
+        """Print nothing, because this test stops the server on purpose."""
 
 
 class Passage(BaseHTTPRequestHandler):
@@ -119,7 +119,7 @@ def test_a_server_killed_while_it_is_given_the_model_has_everything_once(server:
         assert way.reached.wait(PATIENCE)
         server.kill()
         way.opened.set()
-        while not (line := run.stdout.readline()).startswith("MLflow does not answer"):
+        while not (line := run.stdout.readline()).startswith("MLflow does not respond"):
             assert line
         server.start()
         said = run.stdout.read().splitlines()

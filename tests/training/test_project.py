@@ -38,7 +38,9 @@ def test_every_file_among_the_projects_is_a_project(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "hint"), [("chrn", "is churn meant?"), ("x", "add training/projects/NAME.py")])
 def test_an_unknown_project_is_told_with_those_that_there_are(name: str, hint: str) -> None:
-    with pytest.raises(ProjectError, match=f"there is no project {name}; there are churn, churn_boosted; ") as told:
+    with pytest.raises(
+        ProjectError, match=f"there is no project {name}; projects that exist: churn, churn_boosted; "
+    ) as told:
         project.load(name)
     assert hint in str(told.value)
 
@@ -57,7 +59,7 @@ def test_parameters_come_as_numbers_or_as_the_text_of_numbers() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"cuont": 3}, "the parameter cuont is not known; there are count, rate, balanced, key; is count meant?"),
+        ({"cuont": 3}, "the parameter cuont is not known; the project has count, rate, balanced, key; is count meant?"),
         ({"path": "x"}, "leave it out, or add it to the project"),
         ({"count": "many"}, "the parameter count='many' is wrong (input should be a valid integer"),
         ({"count": 0}, "greater than or equal to 1); it is the number of trees"),
@@ -87,9 +89,9 @@ class Taken(Parameters):
         ({"columns": [*integers("age", "age")]}, "the columns age are declared twice"),
         ({"columns": [*integers("left")]}, "the columns left are declared twice"),
         ({"split": Split(how="time")}, "give `by` for time and group"),
-        ({"split": Split(by="age")}, "and not for random"),
-        ({"slices": ["age"]}, "slices age are no declared categories"),
-        ({"parameters": Taken}, "the parameters seed are what every run records"),
+        ({"split": Split(by="age")}, "and leave it out for random"),
+        ({"slices": ["age"]}, "the slices age are not category columns"),
+        ({"parameters": Taken}, "the parameters seed are recorded by every run"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(changes: dict[str, object], said: str) -> None:
@@ -120,7 +122,7 @@ def test_parameters_that_differ_in_case_alone_are_refused() -> None:
         rate: float = 1.0
         Rate: float = 1.0
 
-    with pytest.raises(ProjectError, match="the parameters Rate, rate differ in case alone"):
+    with pytest.raises(ProjectError, match="the parameters Rate, rate differ only in case"):
         declared(parameters=Alike)
 
 
@@ -130,4 +132,4 @@ def test_the_schema_of_parameters_in_the_repository_is_that_of_the_projects(
     assert parameter_schema.main(["--check"]) == 0, capsys.readouterr().err
     monkeypatch.setattr(parameter_schema, "FILE", tmp_path / "parameters.json")
     assert parameter_schema.main(["--check"]) == 1
-    assert "run make schema" in capsys.readouterr().err
+    assert "run `make schema`" in capsys.readouterr().err

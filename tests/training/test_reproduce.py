@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def recipe(registry: Registry) -> Recipe:
-    """That of the first version, which was trained by the code of this checkout."""
+    """Recipe of the first version, which the code of this checkout trained."""
     client = versions.connect(registry.uri)
     told = reproduce.recipe(client, client.get_model_version(MODEL, "1"))
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -52,7 +52,9 @@ def test_another_model_is_not_the_same(registry: Registry, recipe: Recipe, tmp_p
 
 
 def test_a_commit_that_cannot_be_had_is_told(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"commit 0123456 cannot be had \(.*\); fetch it: git fetch --all"):
+    with pytest.raises(
+        BadInputError, match=r"commit 0123456 cannot be checked out \(.*\); fetch it with git fetch --all"
+    ):
         reproduce.train_again(replace(recipe, commit="0123456-dirty"), "sqlite://", tmp_path)
 
 

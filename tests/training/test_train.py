@@ -43,7 +43,7 @@ class Metadata(Protocol):
 
 
 class Model(Protocol):
-    """What MLflow loads, of which its own types tell little."""
+    """Typed part of MLflow's pyfunc model."""
 
     input_example: pd.DataFrame
     metadata: Metadata
@@ -61,7 +61,7 @@ ORDERS = (signal.SIGTERM, signal.SIGINT)
 def run(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Training]:
-    """Trains in this process, a failure if not told otherwise, and gives the exit code and the log."""
+    """Return a function that trains in this process and returns the exit code and the log."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -133,7 +133,7 @@ def test_a_run_ends_with_the_version_that_it_registered(registry: Registry, run:
 def test_a_parameter_put_back_is_said_to_train_a_duplicate(registry: Registry, run: Training) -> None:
     first, other = {"n_estimators": 2, "max_depth": 3}, {"n_estimators": 2, "max_depth": 2}
     made = {"model": "put-back", "image": "lab.local/training:1", "git_commit": "3f2a9c1"}
-    said = "version 1 was trained with the same parameters, dataset and image; training again gives a duplicate"
+    said = "version 1 was trained with the same parameters, dataset and code; this run makes a duplicate of it"
     for parameters in (first, other):
         assert said not in run(parameters=parameters, **made)[1]
     for _ in range(2):
@@ -239,7 +239,7 @@ def test_boosted_trees_stop_by_themselves_and_say_what_they_ran_on(
 
 
 PARTS = {
-    "pictures": "training.fit.plots.draw",
+    "plots": "training.fit.plots.draw",
     "feature importance": "training.fit.evaluation._importance",
     "reference profile": "training.fit.reference_profile.describe",
     "list of packages": "training.fit.evaluation.distributions",
@@ -264,7 +264,7 @@ def test_what_is_nice_to_have_fails_no_run(
     for said in (version_of(registry, "bare", 1).tags, last_run(registry, tmp_path.name).data.tags):
         for part in PARTS:
             assert f"{part}: it broke" in said["extras_failed"]
-            assert f"{part} could not be made (it broke); the run goes on without" in log
+            assert f"{part} could not be made (it broke); the run goes on without it" in log
         assert "facts: " in said["extras_failed"]
     assert "extras_failed" not in version_of(registry, MODEL, 1).tags
 
@@ -276,7 +276,7 @@ def test_a_run_that_is_stopped_while_it_draws_ends(run: Training, monkeypatch: p
     monkeypatch.setattr("training.fit.plots.draw", stopped)
     code, log = run()
     assert code == 1
-    assert log[-1].startswith("stopped from outside")
+    assert log[-1].startswith("stopped by a signal")
 
 
 def test_a_name_may_hold_what_is_markup_elsewhere(registry: Registry, run: Training, tmp_path: Path) -> None:
@@ -325,10 +325,10 @@ UNFIT: dict[str, tuple[str, Change, str]] = {
         lambda good: good.rename(columns={"total_charges": "charges_in_total"}),
         "lacks the column total_charges",
     ),
-    "no row": ("t.csv", lambda good: good.head(0), "has a header and no rows; give a table with rows"),
+    "no row": ("t.csv", lambda good: good.head(0), "has a header but no rows; give a table with rows"),
     "no byte": ("t.csv", lambda _: "", "is empty; give a CSV with a header line and rows"),
     "no byte of Parquet": ("t.parquet", lambda _: "", "is empty (0 bytes)"),
-    "one label": ("t.csv", lambda good: good.assign(churn="No"), "the column churn never says Yes"),
+    "one label": ("t.csv", lambda good: good.assign(churn="No"), "the column churn never holds Yes"),
     "another label": (
         "t.csv",
         lambda good: good.replace({"churn": {"Yes": "Perhaps"}}),
@@ -337,7 +337,7 @@ UNFIT: dict[str, tuple[str, Change, str]] = {
     "a column of gaps": (
         "t.csv",
         lambda good: good.assign(total_charges=np.nan),
-        "the column total_charges has no value in any row",
+        "the column total_charges is empty in all rows",
     ),
     "Latin-1": (
         "t.csv",
@@ -367,7 +367,11 @@ def test_an_unfit_table_ends_with_one_sentence_everywhere_and_no_retry(
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize(
     ("key", "expected", "said"),
-    [("gone.csv", 2, "no such key"), ("secret.csv", 2, "access denied"), ("odd.csv", 1, "S3 answered Odd it is so")],
+    [
+        ("gone.csv", 2, "the bucket has no such key"),
+        ("secret.csv", 2, "access is denied"),
+        ("odd.csv", 1, "S3 responded Odd it is so"),
+    ],
 )
 def test_a_key_that_cannot_be_read_ends_with_one_sentence_and_is_tried_again_if_that_may_help(
     run: Training, tmp_path: Path, *, key: str, expected: int, said: str
@@ -384,7 +388,7 @@ def test_a_name_that_the_registry_has_for_something_else_ends_with_its_reason(
     MlflowClient(registry.uri).register_prompt("taken", "Answer {{ question }}.")
     code, log = run(model="taken")
     assert code == 1
-    assert log[-1].startswith("MLflow refused")
+    assert log[-1].startswith("a call to MLflow failed: ")
     assert "taken" in log[-1]
     assert (tmp_path / "why").read_text() == log[-1]
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
@@ -395,11 +399,11 @@ def test_a_name_that_the_registry_has_for_something_else_ends_with_its_reason(
     [
         (
             {"parameters": {"n_estimator": 300}},
-            "the parameter n_estimator is not known; there are n_estimators, max_depth",
+            "the parameter n_estimator is not known; the project has n_estimators, max_depth",
         ),
         ({"parameters": {"n_estimators": "many"}}, "the parameter n_estimators='many' is wrong"),
         ({"parameters": "n_estimators=3"}, "PARAMETERS='n_estimators=3' is wrong"),
-        ({"project": "chrn"}, "there is no project chrn; there are churn, churn_boosted; is churn meant?"),
+        ({"project": "chrn"}, "there is no project chrn; projects that exist: churn, churn_boosted; is churn meant?"),
     ],
 )
 def test_a_wrong_setting_ends_before_anything_is_touched(
@@ -427,7 +431,7 @@ def test_a_parameter_from_a_secret_is_used_and_told_nobody(
 
 
 def goes_away(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
-    """MLflow does not take a model's files, so many times."""
+    """Make MLflow refuse a model's files, that many times."""
     really, refusals = MlflowClient.log_model_artifacts, [times]
 
     def answer(client: MlflowClient, model_id: str, folder: str) -> None:
@@ -443,7 +447,7 @@ def test_an_mlflow_that_comes_back_gets_the_model_once(run: Training, monkeypatc
     goes_away(monkeypatch, times=1)
     code, log = run(model="patient")
     assert (code, log[-1]) == (0, "registered patient version 1")
-    assert any(line.startswith("MLflow does not answer (connection refused); trying for 60 more") for line in log)
+    assert any(line.startswith("MLflow does not respond (connection refused); retrying for 60 more") for line in log)
 
 
 def test_a_model_that_mlflow_does_not_take_is_kept_and_the_last_line_says_where(
@@ -453,7 +457,7 @@ def test_a_model_that_mlflow_does_not_take_is_kept_and_the_last_line_says_where(
     code, log = run(mlflow_patience_seconds=0)
     kept = tmp_path / "work" / last_run(registry, tmp_path.name).info.run_id / "model"
     assert code == 1
-    assert log[-1].startswith(f"MLflow at {registry.uri}, or its artifact store, went away during the run")
+    assert log[-1].startswith(f"MLflow at {registry.uri}, or its artifact store, stopped responding during the run")
     assert f"the trained model is kept in {kept}" in log[-1]
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
     model = cast("Model", mlflow.pyfunc.load_model(str(kept)))
@@ -461,7 +465,7 @@ def test_a_model_that_mlflow_does_not_take_is_kept_and_the_last_line_says_where(
 
 
 class Unknown(BaseEstimator):
-    """A step of a project's own."""
+    """Pipeline step of a type that is not trusted."""
 
     def fit(self, _features: pd.DataFrame, _labels: object = None) -> "Unknown":
         return self
@@ -479,7 +483,7 @@ def test_a_model_of_a_type_that_nobody_declared_is_refused_with_its_name(
     monkeypatch.setattr(churn, "PROJECT", replace(churn.PROJECT, fit=fit))
     code, log = run()
     assert code == 2
-    assert f"the model holds '{Unknown.__module__}.Unknown', which loading it would have to trust" in log[-1]
+    assert f"the model contains '{Unknown.__module__}.Unknown', and only trusted types are loaded" in log[-1]
 
 
 def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Registry) -> None:
@@ -493,8 +497,8 @@ def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Re
 def test_an_mlflow_that_is_not_there_is_waited_for_and_told(run: Training) -> None:
     code, log = run(mlflow_tracking_uri="http://127.0.0.1:9", mlflow_patience_seconds=0.2)
     assert code == 1
-    assert "does not answer ([Errno 111] Connection refused); trying for" in log[1]
-    assert log[-1].startswith("MLflow at http://127.0.0.1:9 does not answer")
+    assert "does not respond ([Errno 111] Connection refused); retrying for" in log[1]
+    assert log[-1].startswith("MLflow at http://127.0.0.1:9 does not respond")
     assert "check MLFLOW_TRACKING_URI" in log[-1]
 
 
@@ -530,7 +534,7 @@ def test_a_run_that_is_stopped_from_outside_does_not_stay_running_in_mlflow(
     monkeypatch.setattr(reading, "load", endless)
     code, log = run()
     assert code == (130 if order == signal.SIGINT else 1)
-    assert log[-1].startswith("stopped from outside")
+    assert log[-1].startswith("stopped by a signal")
     assert last_run(registry, tmp_path.name).info.status == "FAILED"
 
 
@@ -544,7 +548,7 @@ def test_the_first_line_comes_before_anything_that_takes_seconds_to_import(tmp_p
     ended = subprocess.run(
         [sys.executable, "-c", without], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
     )
-    assert ended.stdout.splitlines() == ["churn: a model is trained from a.csv"]
+    assert ended.stdout.splitlines() == ["churn: training a model with a.csv"]
     assert "ModuleNotFoundError" in ended.stderr
 
 

@@ -1,4 +1,4 @@
-"""The champion is a forest of twelve trees, fitted on 1,500 rows; 500 are held out."""
+"""Validations of versions against a champion of twelve trees, fitted on 1,500 rows; 500 rows are held out."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from training.registry import promote
 from training.registry.stages import RefusedError, Stage
 from training.validation import candidate, checks, turn
 from training.validation.candidate import Candidate
-from training.validation.checks import Findings, Question
+from training.validation.checks import Findings, Inputs
 from training.validation.limits import Limits
 
 pytestmark = pytest.mark.long
@@ -41,7 +41,7 @@ CHAMPION, ALIKE, WORSE, RENAMED = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Made:
-    """Four versions in the registry: the champion, one alike, a worse one, and one with a renamed column."""
+    """Four versions in the registry: the champion, a similar one, a worse one, and one with a renamed column."""
 
     uri: str
     folder: Path
@@ -122,7 +122,7 @@ def register(made: Made, folder: Path, digest: str) -> None:
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Changes what the file MLmodel says."""
+    """Change the content of the file MLmodel."""
     told = yaml.safe_load((folder / "MLmodel").read_text())
     change(told)
     (folder / "MLmodel").write_text(yaml.safe_dump(told))
@@ -194,7 +194,10 @@ def test_where_no_endpoint_answers_the_alias_says_who_is_the_champion_and_that_i
     assert made.command(WORSE) == 3
     told = capsys.readouterr()
     assert "against version 1 on the same 500 rows" in told.err
-    assert "http://127.0.0.1:1 does not say which version it serves, so @champion stands for it" in told.out
+    assert (
+        "http://127.0.0.1:1 does not say which version it serves, so the version with the alias @champion is used"
+        in told.out
+    )
 
 
 def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(
@@ -204,7 +207,7 @@ def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(
     told = capsys.readouterr()
     interval = r"roc_auc -0\.\d+ \(-0\.\d+ to -0\.\d+\) against version 1 on the same 500 rows: worse by more than 0.03"
     assert re.search(interval, told.err.splitlines()[-1])
-    assert re.search(rf"REFUSED roc_auc beside the champion: {interval}", told.out)
+    assert re.search(rf"REFUSED roc_auc compared with the champion: {interval}", told.out)
     assert made.version(WORSE).tags["validation_status"] == "refused"
     with pytest.raises(RefusedError, match="was refused by its validation"):
         promote.promote(
@@ -216,7 +219,7 @@ def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(
 def test_a_version_with_a_renamed_column_is_refused_as_breaking(made: Made) -> None:
     found = validate.validate(made.client, made.uri, asked(RENAMED))
     assert found.refusals[0] == (
-        "it breaks clients of version 1: the column months is new and required, the column tenure is gone"
+        "it breaks clients of version 1: the column months is new and required, the column tenure is removed"
     )
     assert made.version(RENAMED).tags["validation_status"] == "refused"
 
@@ -250,7 +253,7 @@ def failing(error: BaseException) -> Callable[..., object]:
 def test_a_validation_that_may_do_better_at_another_try_leaves_the_version_to_the_schedule(
     made: Made, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setattr(checks, "judge", failing(error))
+    monkeypatch.setattr(checks, "run_checks", failing(error))
     assert made.command(ALIKE) == 1
     assert not made.version(ALIKE).tags.keys() & {"validation_status", "validation_turn"}
     assert validate.newest(made.client, MODEL) == ALIKE
@@ -259,15 +262,15 @@ def test_a_validation_that_may_do_better_at_another_try_leaves_the_version_to_th
 def test_a_validation_that_another_one_overtakes_writes_no_answer(
     made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    judge = checks.judge
+    run_checks = checks.run_checks
 
-    def overtaken(question: Question) -> Findings:
-        turn.take(made.client, made.version(ALIKE), turn.of_this_process(60))
-        return judge(question)
+    def overtaken(inputs: Inputs) -> Findings:
+        turn.acquire(made.client, made.version(ALIKE), turn.of_this_process(60))
+        return run_checks(inputs)
 
-    monkeypatch.setattr(checks, "judge", overtaken)
+    monkeypatch.setattr(checks, "run_checks", overtaken)
     assert made.command(ALIKE) == 1
-    assert "which began later: its answer counts" in capsys.readouterr().err
+    assert "which started later, so its result counts" in capsys.readouterr().err
     assert made.version(ALIKE).tags["validation_status"] == "running"
 
 
@@ -296,7 +299,7 @@ def test_without_a_number_the_newest_that_nobody_looked_at_is_taken(
     assert validate.newest(made.client, MODEL) == WORSE
     made.client.set_model_version_tag(MODEL, str(WORSE), "validation_status", "passed")
     assert validate.main(["--tracking-uri", made.uri, MODEL]) == 0
-    assert f"no version of {MODEL} waits" in capsys.readouterr().out
+    assert f"no version of {MODEL} needs a validation" in capsys.readouterr().out
 
 
 def test_a_wrong_limit_is_told_before_anything_is_touched(
@@ -311,14 +314,14 @@ def test_a_wrong_limit_is_told_before_anything_is_touched(
 
 @pytest.fixture
 def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
-    """What comes of a version like the champion, or another one, when its files or the limits are changed."""
+    """Return a function that checks a version, by default the one like the champion, with changed files or limits."""
     table = reading.load(str(made.dataset), made.project).table
     folder = tmp_path / "version"
 
-    def judge(change: Callable[[Path], object] = str, number: int = ALIKE, **limits: object) -> Findings:
+    def run_checks(change: Callable[[Path], object] = str, number: int = ALIKE, **limits: object) -> Findings:
         shutil.copytree(made.folder / str(number), folder)
         change(folder)
-        question = Question(
+        inputs = Inputs(
             project=made.project,
             new=Candidate(2, folder),
             old=made.candidate(CHAMPION),
@@ -326,9 +329,9 @@ def judged(made: Made, tmp_path: Path) -> Callable[..., Findings]:
             recorded={},
             limits=Limits.model_validate(LIMITS.model_dump() | limits),
         )
-        return checks.judge(question)
+        return checks.run_checks(inputs)
 
-    return judge
+    return run_checks
 
 
 def refusals(found: Findings) -> str:
@@ -341,8 +344,8 @@ def test_all_limits_that_are_not_kept_are_told_at_once(judged: Callable[..., Fin
     ).split("; ")
     for said, sentence in zip(
         (
-            r"its files take 0\.\d MB, and may take 0\.01",
-            r"95 of 100 predictions of one row take at most [\d.]+ ms, and may take 0\.001",
+            r"its files have 0\.\d MB, and may have 0\.01 MB",
+            r"95 % of the predictions for one row take at most [\d.]+ ms, and may take 0\.001 ms",
             r"roc_auc is 0\.8\d\d on 500 unseen rows, and must be at least 0\.99",
             r"roc_auc is 0\.\d+ where contract is \S+ \(\d+ rows\), and must be at least 0\.9",
         ),
@@ -369,10 +372,10 @@ def damage(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (drop("signature"), "it has no signature; log it with one"),
+        (drop("signature"), "it has no signature, so a server cannot check requests"),
         (drop("saved_input_example_info"), "it has no input example"),
-        (make_older, r"scikit-learn 1\.\S+ \(made with 0\.24\.1\); make the images alike"),
-        (damage, "version 2 cannot be loaded here"),
+        (make_older, r"scikit-learn 1\.\S+ \(trained with 0\.24\.1\); use the same packages"),
+        (damage, "version 2 cannot be loaded with the packages of this image"),
     ],
 )
 def test_a_version_that_is_not_whole_is_refused(
@@ -384,7 +387,7 @@ def test_a_version_that_is_not_whole_is_refused(
 def test_packages_may_differ_when_that_is_allowed(judged: Callable[..., Findings]) -> None:
     found = judged(make_older, skew="any")
     assert refusals(found) == ""
-    assert any("made with 0.24.1" in check.said for check in found.checks if check.outcome == "passed")
+    assert any("trained with 0.24.1" in check.said for check in found.checks if check.outcome == "passed")
 
 
 @pytest.mark.parametrize("few", ["slice_rows", "slice_label_rows"])
@@ -419,7 +422,7 @@ def test_each_limit_of_a_loss_refuses_a_worse_version_by_itself(
 
 
 def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is_noted(made: Made) -> None:
-    question = Question(
+    inputs = Inputs(
         project=made.project,
         new=made.candidate(ALIKE),
         old=made.candidate(CHAMPION),
@@ -427,9 +430,9 @@ def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is
         recorded={CHAMPION: {"roc_auc": 0.75}, ALIKE: {"roc_auc": 0.75}},
         limits=LIMITS,
     )
-    new, old = checks.judge(question).checks[-2:]
+    new, old = checks.run_checks(inputs).checks[-2:]
     assert re.match(
-        r"roc_auc of version 2 was 0.750 in its training and is 0.8\d\d here: the split has changed", new.said
+        r"roc_auc of version 2 was 0.750 at its training and is 0.8\d\d here, so the split has changed", new.said
     )
     assert (new.outcome, old.outcome) == ("refused", "noted")
     assert old.said.startswith("roc_auc of version 1 was 0.750")
@@ -438,7 +441,7 @@ def test_a_version_whose_split_was_another_is_refused_and_a_champion_with_one_is
 def test_the_rows_held_out_are_those_that_training_held_out(registry: Registry, made: Made, tmp_path: Path) -> None:
     version = made.client.get_model_version("churn-predictor", "1")
     table = reading.load(str(registry.dataset), made.project)
-    question = Question(
+    inputs = Inputs(
         project=made.project,
         new=candidate.fetch(made.client, registry.uri, version, tmp_path),
         old=None,
@@ -446,12 +449,13 @@ def test_the_rows_held_out_are_those_that_training_held_out(registry: Registry, 
         recorded={1: validate.recorded(version, table.digest)},
         limits=LIMITS,
     )
-    last = checks.judge(question).checks[-1]
-    assert (last.outcome, last.said) == ("passed", "the metrics are those of its training")
+    last = checks.run_checks(inputs).checks[-1]
+    assert (last.outcome, last.said) == ("passed", "the metrics are the same as at its training")
 
 
 def test_that_a_version_may_know_rows_of_other_data_is_noted(judged: Callable[..., Findings]) -> None:
     told = [check.said for check in judged().checks if check.outcome == "noted"]
     assert told == [
-        f"version {number} learned from other data, and may know some of the rows: this favours it" for number in (2, 1)
+        f"version {number} was trained with another dataset, and may know some of these rows: this favours it"
+        for number in (2, 1)
     ]

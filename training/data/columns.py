@@ -1,7 +1,7 @@
-"""Reads one column of a file as the kind that a project declares: every value exactly, or the column is refused.
+"""Reads one column of a file as the kind that a project declares. A value that does not fit is a problem.
 
-CSV and Parquet give the same values. A CSV hands over texts, a Parquet whatever type it stores. The usual batch is
-converted at once; when a value of it resists, the same rules are applied value by value, and the first fault is named.
+CSV and Parquet give the same values, although a CSV holds texts and a Parquet file holds typed values. A batch is
+converted in one call. If this fails, its values are converted one by one, to name the first wrong value.
 """
 
 import re
@@ -17,26 +17,28 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Kind = Literal["integer", "number", "category", "time"]
-# Some exports, the original of the Telco table among them, write a missing number as a blank.
+# Some exports, such as the original Telco table, write a missing number as a blank.
 MISSING = ("", " ", "NA", "N/A", "NaN", "nan", "NULL", "null")
 RULES: Mapping[str, str] = {
-    "integer": "where a whole number must stand",
-    "number": "where a number must stand",
-    "category": "where a word must stand",
-    "time": "where a time (ISO 8601) must stand",
+    "integer": "and must be a whole number",
+    "number": "and must be a number",
+    "category": "and must be a category",
+    "time": "and must be a time (ISO 8601)",
 }
-TOO_LARGE = "and must be at least -2^63 and less than 2^63, as a whole number of 64 bits"
-ZONED = "with a time zone, and rows before it have none, so that their order is not known"
-NOT_ZONED = "without a time zone, and rows before it have one, so that their order is not known"
-BATCHES = 8  # joined at a time: pieces of few kilobytes that live as long as the reading would tear the heap
+TOO_LARGE = "and must be from -2^63 to 2^63 - 1, because whole numbers have 64 bits"
+ZONED = "with a time zone, and earlier rows have none, so that their order is not known"
+NOT_ZONED = "without a time zone, and earlier rows have one, so that their order is not known"
+BATCHES = 8
+"""Batches that are joined into one array, because many small arrays that live long fragment the heap."""
 LONGEST = 60
+"""Characters of a value that an error message shows."""
 LEAST, MOST = -(2**63), 2**63 - 1
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 TRUTH = {"false": 0, "true": 1}
 
 
 class _WrongError(Exception):
-    """The value is not of the kind; the message is the rule that it breaks."""
+    """The value is not of the declared kind; the message is the rule that it breaks."""
 
 
 @dataclass
@@ -47,20 +49,20 @@ class _Fault:
 
 
 def shown(value: object) -> str:
-    """Return the value as an error message has it: on one line, and cut where it gets long."""
+    """Return the value as an error message shows it: on one line, cut after 60 characters."""
     text = float.__repr__(value).removesuffix(".0") if isinstance(value, float) else str(value)
     text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 class ColumnReader:
-    """Collects one column of a file, a batch at a time.
+    """Collects one column of a file, batch by batch.
 
     Args:
         name: name of the column.
-        kind: what its values must be.
-        spellings: words that the project declares. A truth value that is stored as such is spelled as one of them.
-        is_label: a text that is a truth value is spelled as one of them, too.
+        kind: kind of its values.
+        spellings: categories that the project declares. A stored truth value gets the spelling of one of them.
+        is_label: whether a text such as `TRUE` gets that spelling, too.
     """
 
     def __init__(self, name: str, kind: Kind, spellings: Sequence[str] = (), *, is_label: bool = False) -> None:
@@ -76,7 +78,7 @@ class ColumnReader:
         self._recent: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
 
     def add(self, values: pa.Array) -> None:
-        """Take the next rows."""
+        """Add the next rows."""
         if isinstance(values, pa.DictionaryArray):
             values = values.dictionary_decode()
         if not self._refused and not self._is_of_a_type_for_the_kind(values.type):
@@ -84,8 +86,8 @@ class ColumnReader:
         if self._refused:
             return
         try:
-            piece = self._words(values) if self.kind == "category" else self._numbers(values)
-        except pa.ArrowInvalid as error:  # bytes that are no text
+            piece = self._categories(values) if self.kind == "category" else self._numbers(values)
+        except pa.ArrowInvalid as error:  # bytes that are not UTF-8
             self._refused = f"is of type {values.type} {RULES[self.kind]}: {error}"
             return
         self._recent.append(piece)
@@ -95,7 +97,7 @@ class ColumnReader:
             self._recent.clear()
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the column, a sentence for each rule that a value breaks."""
+        """Yield one sentence for each rule that a value of the column breaks."""
         if self._refused:
             yield f"the column {self.name} {self._refused}; correct the file"
         for rule, fault in self._faults.items():
@@ -105,7 +107,7 @@ class ColumnReader:
             )
 
     def series(self) -> "pd.Series[Any]":
-        """Return the column in one piece: int64, float64, datetime64 or a category; Int64 where a number is missing."""
+        """Return the column: int64 (Int64 if a number is missing), float64, datetime64 or category."""
         pieces, self._pieces, self._recent = [*self._pieces, *self._recent], [], []
         if self.kind == "category":
             return self._category(pieces)
@@ -119,29 +121,29 @@ class ColumnReader:
 
     def _is_of_a_type_for_the_kind(self, kind: pa.DataType) -> bool:
         types = pa.types
-        is_moment = types.is_timestamp(kind) or types.is_date(kind)
+        is_time = types.is_timestamp(kind) or types.is_date(kind)
         if _is_text(kind) or types.is_null(kind):
             return True
         if self.kind == "time":
-            return is_moment
+            return is_time
         is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
         if is_number or types.is_boolean(kind):
             return True
-        return self.kind == "category" and (is_moment or types.is_binary(kind) or types.is_large_binary(kind))
+        return self.kind == "category" and (is_time or types.is_binary(kind) or types.is_large_binary(kind))
 
     def _numbers(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        made = self._at_once(values)
+        converted = self._at_once(values)
         if self.kind == "number":
-            return made.to_numpy(zero_copy_only=False), np.array([], dtype=bool)
-        absent = made.is_null().to_numpy(zero_copy_only=False)
-        numbers = made.fill_null(0).to_numpy(zero_copy_only=False)
+            return converted.to_numpy(zero_copy_only=False), np.array([], dtype=bool)
+        absent = converted.is_null().to_numpy(zero_copy_only=False)
+        numbers = converted.fill_null(0).to_numpy(zero_copy_only=False)
         if self.kind == "time":
             numbers = numbers.astype("datetime64[us]")
             numbers[absent] = np.datetime64("NaT")
         return numbers, absent
 
     def _at_once(self, values: pa.Array) -> pa.Array:
-        """Convert a whole batch, if no value of it must be looked at by itself."""
+        """Convert the batch in one call; if Arrow refuses, convert its values one by one."""
         try:
             return self._converted(values)
         except pa.ArrowInvalid:
@@ -157,45 +159,45 @@ class ColumnReader:
         match self.kind:
             case "integer":
                 if _is_text(values.type) and any(pc.match_substring(values, mark).true_count for mark in "xX"):
-                    raise pa.ArrowInvalid("hexadecimal")  # Arrow takes it, and no other reader of a CSV does
+                    raise pa.ArrowInvalid("hexadecimal")  # only Arrow accepts it, no other CSV reader does
                 return values.cast(pa.int64())
             case "number":
                 return values.cast(pa.float64(), safe=False)
             case _:
-                return self._moments(values)
+                return self._times(values)
 
-    def _moments(self, values: pa.Array) -> pa.Array:
-        """Microseconds since 1970; times with a zone are those of UTC."""
+    def _times(self, values: pa.Array) -> pa.Array:
+        """Return microseconds since 1970, in UTC if the times have a zone."""
         zoned = bool(pa.types.is_timestamp(values.type) and values.type.tz)
         try:
-            made = values.cast(options=_truncating(zoned=zoned))
+            converted = values.cast(options=_truncating(zoned=zoned))
         except pa.ArrowInvalid:
             if not _is_text(values.type):
                 raise
-            made, zoned = values.cast(options=_truncating(zoned=True)), True
-        if made.null_count < len(made) and not self._is_like_the_others(zoned=zoned):
+            converted, zoned = values.cast(options=_truncating(zoned=True)), True
+        if converted.null_count < len(converted) and not self._is_consistent(zoned=zoned):
             raise pa.ArrowInvalid("some have a time zone, and some have none")
-        return made.cast(pa.int64())
+        return converted.cast(pa.int64())
 
-    def _is_like_the_others(self, *, zoned: bool) -> bool:
-        """Whether all times so far have a zone, or none has."""
+    def _is_consistent(self, *, zoned: bool) -> bool:
+        """Return True if this time has a zone and all earlier ones have, or if none has."""
         if self._zoned is None:
             self._zoned = zoned
         return self._zoned == zoned
 
     def _one_by_one(self, values: pa.Array) -> pa.Array:
-        made: list[int | float | None] = []
+        converted: list[int | float | None] = []
         convert = _number if self.kind == "number" else _whole
         for place, scalar in enumerate(values):
             try:
-                made.append(self._moment(scalar) if self.kind == "time" else convert(_plain(scalar.as_py())))
+                converted.append(self._time(scalar) if self.kind == "time" else convert(_plain(scalar.as_py())))
             except _WrongError as error:
                 fault = self._faults.setdefault(str(error), _Fault(self.rows + place + 1, _readable(scalar)))
                 fault.count += 1
-                made.append(None)
-        return pa.array(made, pa.float64() if self.kind == "number" else pa.int64())
+                converted.append(None)
+        return pa.array(converted, pa.float64() if self.kind == "number" else pa.int64())
 
-    def _moment(self, scalar: pa.Scalar) -> int | None:
+    def _time(self, scalar: pa.Scalar) -> int | None:
         zoned = bool(pa.types.is_timestamp(scalar.type) and scalar.type.tz)
         if _is_text(scalar.type):
             text = _plain(scalar.as_py())
@@ -205,17 +207,17 @@ class ColumnReader:
             zoned = bool(re.search(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$", text))
             scalar = pa.scalar(text)
         try:
-            made = scalar.cast(options=_truncating(zoned=zoned)).cast(pa.int64()).as_py()
+            converted = scalar.cast(options=_truncating(zoned=zoned)).cast(pa.int64()).as_py()
         except pa.ArrowInvalid:
             raise _WrongError(RULES["time"]) from None
-        if not isinstance(made, int):
+        if not isinstance(converted, int):
             return None
-        if not self._is_like_the_others(zoned=zoned):
+        if not self._is_consistent(zoned=zoned):
             raise _WrongError(ZONED if zoned else NOT_ZONED)
-        return made
+        return converted
 
-    def _words(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Codes of the words, -1 where there is none; texts that occur again are not kept again."""
+    def _categories(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return a code for each category, -1 if it is missing; each distinct text is kept once."""
         if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
             values = values.cast(pa.large_string())
         encoded = values.dictionary_encode()
@@ -225,7 +227,7 @@ class ColumnReader:
         return known[encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)], np.array([], dtype=bool)
 
     def _word(self, value: object, stored: pa.DataType) -> str | None:
-        """Return the word as a CSV of the same table has it."""
+        """Return the category as a CSV of the same table holds it."""
         match value:
             case None:
                 return None
@@ -247,7 +249,7 @@ class ColumnReader:
 
 
 def _spelled(words: Sequence[str]) -> dict[str, str]:
-    """Find how `false` and `true` are written among the words, where one of them can be meant."""
+    """Return the declared spelling of `false` and `true`, each if there is exactly one."""
     declared = {lower: [word for word in words if word.lower() == lower] for lower in TRUTH}
     return {lower: found[0] for lower, found in declared.items() if len(found) == 1}
 
@@ -257,12 +259,12 @@ def _is_text(stored: pa.DataType) -> bool:
 
 
 def _truncating(*, zoned: bool) -> pc.CastOptions:
-    """Nanoseconds may be lost; a time that does not fit may not become another one."""
+    """Return cast options that drop nanoseconds and refuse times out of range."""
     return pc.CastOptions(pa.timestamp("us", "UTC" if zoned else None), allow_time_truncate=True)
 
 
 def _readable(scalar: pa.Scalar) -> object:
-    """Return the value in Python, where Python has one: its years end at 9999."""
+    """Return the Python value; an integer for a time after the year 9999, which Python cannot hold."""
     try:
         return scalar.as_py()
     except (OverflowError, ValueError):
@@ -270,7 +272,7 @@ def _readable(scalar: pa.Scalar) -> object:
 
 
 def _plain(value: object) -> object:
-    """Return the value without the blanks around it; None where it is missing."""
+    """Return the value without surrounding blanks; None if it is missing."""
     if isinstance(value, str):
         value = value.strip()
         return None if value in MISSING or value.lstrip("+-").lower() == "nan" else value
@@ -293,7 +295,7 @@ def _number(value: object) -> float | None:
 
 
 def _decimal(value: object, rule: str) -> Decimal:
-    """Return the exact number."""
+    """Return the exact number; raise _WrongError with the rule if the value is not a number."""
     match value:
         case str() if value.lower() in TRUTH:
             return Decimal(TRUTH[value.lower()])
@@ -306,7 +308,7 @@ def _decimal(value: object, rule: str) -> Decimal:
 
 
 def _narrowest(words: int) -> "np.dtype[Any]":
-    """Return the smallest signed type that holds the codes of so many words."""
+    """Return the smallest signed type that holds the codes of that many categories."""
     return np.min_scalar_type(-max(words, 1))
 
 

@@ -1,4 +1,4 @@
-"""Parses the address of a file: `s3://BUCKET/KEY`, `file:///PATH` or a path. Imports nothing of this project."""
+"""Parses the address of a file: `s3://BUCKET/KEY`, `file:///PATH` or a path. It imports nothing from this project."""
 
 import re
 from dataclasses import dataclass
@@ -10,22 +10,24 @@ FORMS = "write s3://BUCKET/KEY, file:///PATH or a path"
 
 
 class LocationError(ValueError):
-    """The address names no file; the message says why, and what to write instead."""
+    """The address is not valid; the message says why, and what to write instead."""
 
 
 @dataclass(frozen=True)
 class S3Object:
-    """An object in a bucket. The key is exactly what S3 calls it: `#`, `?` and `%` mean nothing in it."""
+    """Object in an S3 bucket."""
 
     bucket: str
+    """Name of the bucket."""
     key: str
+    """Key of the object, unescaped: `#`, `?` and `%` stand for themselves."""
 
 
 def parse(uri: str) -> S3Object | Path:
     """Return the object or the path that the URI names.
 
-    An S3 URI is no web URI: all that follows the bucket is the key. A file URI (RFC 8089) has no query and no fragment
-    either, and writes characters as `%20`.
+    In an S3 URI everything after the bucket is the key. A file URI (RFC 8089) may hold escapes such as `%20`. Neither
+    has a query or a fragment.
 
     Raises:
         LocationError: the scheme is unknown, or a part of the address is missing.
@@ -43,7 +45,9 @@ def parse(uri: str) -> S3Object | Path:
         case "file":
             host, slash, path = rest.partition("/")
             if host not in {"", "localhost"} or not slash:
-                raise LocationError(f"{host or 'nothing'} stands where no host may stand; write file:///PATH")
+                raise LocationError(
+                    f"a file URI must have no host, and this one has {host or 'no path'}; write file:///PATH"
+                )
             return Path(unquote(slash + path))
         case scheme:
             raise LocationError(f"{scheme}:// is not known; {FORMS}")

@@ -1,6 +1,6 @@
-"""Reads the columns that a project declares, from CSV or Parquet, and makes sure they can be learnt from.
+"""Reads the columns that a project declares from CSV or Parquet, and checks that a model can learn from them.
 
-Only what is declared is kept, a column at a time and in the narrowest form: 8 bytes for a number, mostly 1 for a word.
+Other columns are not kept. A number takes 8 bytes in memory, and a category mostly 1.
 """
 
 import codecs
@@ -24,30 +24,32 @@ from training.project import Project
 
 __all__ = ["DataError", "Dataset", "StoreError", "load"]
 
-HEADER = 1 << 20  # bytes in which the header of a CSV ends
+HEADER = 1 << 20
+"""Maximum size of a CSV's header, in bytes."""
 LONGEST_NAME = 2**17
-"""Characters of a column name."""
+"""Maximum length of a column name, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A checked table: the declared columns and the target, in that order, and what it was read from."""
+    """A checked table and its source."""
 
     uri: str
+    """Address that the table was read from."""
     digest: str
-    """SHA-256 of the bytes, in hexadecimal."""
+    """SHA-256 of the file, in hexadecimal."""
     table: pd.DataFrame
-    """Integers are int64, numbers float64, words and labels categories."""
+    """The declared columns, then the target: integers are int64, numbers float64, the others categories."""
     ignored: tuple[str, ...]
     """Columns of the file that the model does not use."""
 
 
 def load(uri: str, project: Project[Any]) -> Dataset:
-    """The checked table at the URI.
+    """Read and check the table at the URI.
 
     Raises:
-        DataError: it is not there, not readable, or not the declared table; all that is wrong, in one line.
-        StoreError: S3 did not answer.
+        DataError: the file is missing, unreadable, or not the declared table; the message lists the first problems.
+        StoreError: S3 did not respond.
     """
     columns = _columns(project)
     with source.stream(uri) as stream:
@@ -57,12 +59,12 @@ def load(uri: str, project: Project[Any]) -> Dataset:
     names = {column.name for column in columns}
     unreadable = {column.name: list(column.problems()) for column in columns}
     if not any(unreadable.values()) and not columns[0].rows:
-        raise DataError(f"{uri} has a header and no rows; give a table with rows")
+        raise DataError(f"{uri} has a header but no rows; give a table with rows")
     table = {name: columns.pop(0).series() for name in [column.name for column in columns]}
     readable = {name: values for name, values in table.items() if not unreadable[name]}
     wrong = [problem for found in unreadable.values() for problem in found] + list(checks.problems(readable, project))
     if wrong:
-        more = f"; and {len(wrong) - 5} problems more" if len(wrong) > 5 else ""
+        more = f"; and {len(wrong) - 5} more problems" if len(wrong) > 5 else ""
         raise DataError(f"{uri}: {'; '.join(wrong[:5])}{more}")
     return Dataset(
         uri=uri,
@@ -76,16 +78,16 @@ Columns = list[ColumnReader]
 
 
 def _columns(project: Project[Any]) -> Columns:
-    """What to read: features, label, and what rows are divided by."""
-    made = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
-    made.append(ColumnReader(project.target.name, "category", project.target.labels, is_label=True))
-    if project.split.by and project.split.by not in {column.name for column in made}:
-        made.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category"))
-    return made
+    """Return readers for the features, the label and the column that rows are split by."""
+    readers = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
+    readers.append(ColumnReader(project.target.name, "category", project.target.labels, is_label=True))
+    if project.split.by and project.split.by not in {column.name for column in readers}:
+        readers.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category"))
+    return readers
 
 
 def _read_csv(uri: str, stream: source.Stream, columns: Columns) -> list[str]:
-    """Read every column as text: what a text means is decided in one place, for CSV and Parquet."""
+    """Read every column as text; ColumnReader converts it, for CSV and Parquet alike."""
     present = _header(uri, stream)
     _check_names(uri, present, columns)
     texts = {column.name: pa.string() for column in columns}
@@ -106,7 +108,7 @@ def _read_csv(uri: str, stream: source.Stream, columns: Columns) -> list[str]:
 
 
 def _header(uri: str, stream: source.Stream) -> list[str]:
-    """Take the header off the stream and return the names in it; a quoted name may hold line breaks."""
+    """Read the header from the stream and return its names; a quoted name may hold line breaks."""
     beginning = stream.peek(HEADER)
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(beginning)
@@ -119,7 +121,7 @@ def _header(uri: str, stream: source.Stream) -> list[str]:
         rows = (names for names in csv.reader(iter(lines.readline, "")) if any(map(str.strip, names)))
         names = next(rows, None)
     except csv.Error as error:
-        raise DataError(f"{uri} has no header that can be read: {error}; give a CSV with a header line") from error
+        raise DataError(f"{uri} has no readable header: {error}; give a CSV with a header line") from error
     if names is None:
         raise DataError(f"{uri} is empty; give a CSV with a header line and rows")
     stream.read(len((mark + text.removeprefix(mark)[: lines.tell()]).encode()))
@@ -131,13 +133,13 @@ def _add(batch: pa.RecordBatch, columns: Columns) -> None:
         column.add(batch.column(column.name))
 
 
-def _csv_fault(uri: str, said: str) -> DataError:
-    """What Arrow means, in words of the file."""
-    if "Empty CSV" in said:
-        return DataError(f"{uri} has a header and no rows; give a table with rows")
-    if "UTF8" in said:
+def _csv_fault(uri: str, message: str) -> DataError:
+    """Translate Arrow's message into an error about the file."""
+    if "Empty CSV" in message:
+        return DataError(f"{uri} has a header but no rows; give a table with rows")
+    if "UTF8" in message:
         return _not_utf8(uri)
-    return DataError(f"{uri} is not a CSV: {' '.join(said.split())}; every line needs the header's number of fields")
+    return DataError(f"{uri} is not a CSV: {' '.join(message.split())}; give each line as many fields as the header")
 
 
 def _not_utf8(uri: str) -> DataError:
@@ -156,11 +158,11 @@ def _not_utf8(uri: str) -> DataError:
 
 def _read_parquet(uri: str, stream: source.Stream, columns: Columns) -> list[str]:
     with tempfile.TemporaryFile() as file:
-        stream.copy_to(file)  # a Parquet is read from its end, and the digest is of all of it
+        stream.copy_to(file)  # Parquet is read from its end, and the digest covers the whole file
         if not file.tell():
             raise DataError(f"{uri} is empty (0 bytes); give a Parquet file with rows")
         try:
-            # As nanoseconds, which is the default, INT96 times before 1678 and after 2262 would become others.
+            # With the default, nanoseconds, INT96 times before 1678 and after 2262 would be read as wrong times.
             opened = parquet.ParquetFile(file, coerce_int96_timestamp_unit="us")
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{uri} is not a Parquet file: {error}; write it again") from error
@@ -177,7 +179,9 @@ def _read_parquet(uri: str, stream: source.Stream, columns: Columns) -> list[str
 def _check_names(uri: str, present: Sequence[str], columns: Columns) -> None:
     kinds = [column.name for column in columns]
     if doubled := sorted({name for name in kinds if present.count(name) > 1}):
-        raise DataError(f"{uri} has the column {', '.join(doubled)} more than once; leave one of each")
+        raise DataError(
+            f"{uri} has the column {', '.join(doubled)} more than once, so it is not clear which one to read; keep one"
+        )
     missing = [name for name in kinds if name not in present]
     if not missing:
         return

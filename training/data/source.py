@@ -1,4 +1,4 @@
-"""The bytes at a URI, as a stream that is hashed while it is read."""
+"""Opens the file at a URI as a stream that computes the file's digest while it is read."""
 
 import hashlib
 from collections.abc import Generator, Iterator
@@ -14,26 +14,27 @@ from training.data import locations
 from training.data.locations import LocationError, S3Object
 
 S3_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
-S3_WAYS_OUT = {
-    "NoSuchKey": "no such key; check the key, or put the file there",
-    "NoSuchBucket": "no such bucket; check the bucket's name and AWS_ENDPOINT_URL_S3",
-    "AccessDenied": "access denied; give the job's service account, or its access key, leave to read it",
+S3_FAULTS = {
+    "NoSuchKey": "the bucket has no such key; correct the key, or upload the file",
+    "NoSuchBucket": "there is no such bucket; correct the bucket's name or AWS_ENDPOINT_URL_S3",
+    "AccessDenied": "access is denied; allow the job's service account, or its access key, to read it",
     "InvalidAccessKeyId": "S3 does not know this access key; check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
 }
 BLOCK = 1 << 21
+"""Bytes that are read at a time."""
 
 
 class DataError(Exception):
-    """The dataset cannot be learnt from, and will not be better at the next try."""
+    """The dataset cannot be used; another try would fail in the same way."""
 
 
 class StoreError(Exception):
-    """The store of the dataset did not answer; the next try may succeed."""
+    """The store of the dataset did not respond; another try may succeed."""
 
 
 class Stream:
-    """What a source holds, read once from its beginning; `digest` is of all that was read."""
+    """Reads a source once, from its beginning, and computes the digest of all bytes read."""
 
     closed = False
 
@@ -43,7 +44,7 @@ class Stream:
         self._ahead = b""
 
     def read(self, size: int) -> bytes:
-        """The next bytes: less than `size` only at the end."""
+        """Return the next `size` bytes; fewer only at the end."""
         parts, self._ahead = [self._ahead[:size]], self._ahead[size:]
         left = size - len(parts[0])
         while left and (part := self.source.read(left)):
@@ -53,28 +54,28 @@ class Stream:
         return b"".join(parts)
 
     def peek(self, size: int) -> bytes:
-        """What `read` gives next, without taking it."""
+        """Return the bytes that `read` returns next, without consuming them."""
         self._ahead = self.read(size)
         return self._ahead
 
     def copy_to(self, file: IO[bytes]) -> None:
-        """All that is left is in the file."""
+        """Copy the remaining bytes to the file."""
         while part := self.read(BLOCK):
             file.write(part)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was read so far, in hexadecimal."""
+        """SHA-256 of the bytes read so far, in hexadecimal."""
         return self._hash.hexdigest()
 
 
 @contextmanager
 def stream(uri: str) -> Generator[Stream]:
-    """The bytes at `s3://BUCKET/KEY`, `file:///PATH` or a path.
+    """Open the file at `s3://BUCKET/KEY`, `file:///PATH` or a path.
 
     Raises:
-        DataError: there is nothing to read there, or no leave to.
-        StoreError: S3 did not answer, or ceased to.
+        DataError: the file does not exist or may not be read.
+        StoreError: S3 did not respond, or the connection broke.
     """
     try:
         where = locations.parse(uri)
@@ -83,29 +84,29 @@ def stream(uri: str) -> Generator[Stream]:
     yield from _s3(uri, where) if isinstance(where, S3Object) else _file(uri, where)
 
 
-class _Answer(TypedDict):
+class _Response(TypedDict):
     Body: IO[bytes]
 
 
 class _S3(Protocol):
-    def get_object(self, **where: str) -> _Answer: ...
+    def get_object(self, **where: str) -> _Response: ...
 
 
 class _Boto3(Protocol):
-    """boto3 carries no types; this is all of it that is used here."""
+    """Typed part of boto3, which has no types of its own."""
 
     def client(self, service: str, *, config: Config) -> _S3: ...
 
 
 def _s3(uri: str, where: S3Object) -> Iterator[Stream]:
     try:
-        answer = cast("_Boto3", boto3).client("s3", config=S3_CONFIG).get_object(Bucket=where.bucket, Key=where.key)
-        yield Stream(answer["Body"])
+        response = cast("_Boto3", boto3).client("s3", config=S3_CONFIG).get_object(Bucket=where.bucket, Key=where.key)
+        yield Stream(response["Body"])
     except ClientError as error:
         raise _refusal(uri, error) from error
     except NoCredentialsError as error:
         raise DataError(
-            f"{uri} cannot be read: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            f"{uri} cannot be read: there are no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "or give the pod a role"
         ) from error
     except ParamValidationError as error:
@@ -115,11 +116,11 @@ def _s3(uri: str, where: S3Object) -> Iterator[Stream]:
 
 
 def _refusal(uri: str, error: ClientError) -> DataError | StoreError:
-    answer = cast("dict[str, dict[str, str]]", error.response)["Error"]
-    code = answer.get("Code", "")
-    if code in S3_WAYS_OUT:
-        return DataError(f"{uri} cannot be read: {S3_WAYS_OUT[code]}")
-    return StoreError(f"{uri} cannot be read: S3 answered {code} {answer.get('Message', '')}; start the job again")
+    fault = cast("dict[str, dict[str, str]]", error.response)["Error"]
+    code = fault.get("Code", "")
+    if code in S3_FAULTS:
+        return DataError(f"{uri} cannot be read: {S3_FAULTS[code]}")
+    return StoreError(f"{uri} cannot be read: S3 responded {code} {fault.get('Message', '')}; start the job again")
 
 
 def _file(uri: str, path: Path) -> Iterator[Stream]:
@@ -127,6 +128,6 @@ def _file(uri: str, path: Path) -> Iterator[Stream]:
         file = path.open("rb", buffering=0)
     except (OSError, ValueError) as error:
         fault = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{uri} cannot be read: {fault}; check the path (s3://BUCKET/KEY works too)") from error
+        raise DataError(f"{uri} cannot be read: {fault}; correct the path, or write s3://BUCKET/KEY") from error
     with file:
         yield Stream(file)

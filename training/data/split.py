@@ -1,4 +1,4 @@
-"""Which rows a model learns from and which are held out: decided by the table and the project's declaration alone."""
+"""Splits a table into the rows that a model learns from and the rows held out, by the project's declaration alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,23 +12,23 @@ from training.project import Project, Rows, Split
 
 
 def held_out(project: Project[Any], table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a checked table that no model of the project learns from: what models are compared on.
+    """Return the rows of a checked table that no model of the project learns from. Models are compared on these rows.
 
-    The same table gives the same rows, whenever and wherever this is asked. Categories are pandas categories.
+    The same table always gives the same rows. Categories are pandas categories.
     """
     return table.loc[_mask(project.split, project.target.name, table)].reset_index(drop=True)
 
 
 def divide(project: Project[Any], table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(known, held out).
+    """Return the rows to learn from and the rows held out.
 
-    `table` is empty afterwards: each column is let go once it is divided, so that the data is in memory once.
+    The table is empty afterwards: each column is removed once it is split, so that the data is in memory once.
     """
     return _take(table, _mask(project.split, project.target.name, table))
 
 
 def rows(project: Project[Any], known: pd.DataFrame) -> Rows:
-    """What `fit` gets of the rows that a model may learn from."""
+    """Return the argument of `fit` for the rows that a model may learn from."""
 
     def again(share: float) -> tuple[Rows, Rows]:
         split = Split(how=project.split.how, by=project.split.by, test_share=share, seed=project.split.seed + 1)
@@ -41,16 +41,16 @@ def rows(project: Project[Any], known: pd.DataFrame) -> Rows:
 
 
 def _mask(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-    """True where a row is held out."""
+    """Return True for each row that is held out."""
     mask = _SPLITS[split.how](split, target, table)
-    for part, words in ((mask, "holds out no row"), (~mask, "leaves no row to learn from")):
+    for part, fault in ((mask, "holds out no row"), (~mask, "leaves no row to learn from")):
         if not part.any():
-            raise DataError(f"the split {split} {words} of {len(table)}; give more rows, or another split")
+            raise DataError(f"the split {split} {fault} of {len(table)}; give more rows, or another split")
     return mask
 
 
 def _random(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-    """The share of each label; the indices of one label are in memory at a time, and no more."""
+    """Hold out the share of each label. Only the indices of one label are in memory at a time."""
     chance, mask = np.random.default_rng(split.seed), np.zeros(len(table), dtype=bool)
     labels = table[target].astype("category").cat
     for code, label in enumerate(labels.categories):
@@ -58,7 +58,8 @@ def _random(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]
         count = round(split.test_share * len(rows))
         if not 0 < count < len(rows):
             raise DataError(
-                f"{len(rows)} of {len(table)} rows say {label}: too few to hold out {split.test_share:.0%} of them"
+                f"{len(rows)} of {len(table)} rows have the label {label}, too few to hold out {split.test_share:.0%} "
+                "of them; give more such rows"
             )
         chance.shuffle(rows)
         mask[rows[:count]] = True
@@ -71,7 +72,7 @@ def _time(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _group(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-    """By a hash of the group's name, so that a group does not change sides when others come in."""
+    """Hold out groups by a hash of their name, so that a group keeps its side when other groups are added."""
     hashes = pd.util.hash_pandas_object(table[split.by].astype(str), index=False, hash_key=f"{split.seed:016d}")
     return (hashes.to_numpy() < split.test_share * 2**64).astype(bool)
 

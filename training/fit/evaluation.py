@@ -1,4 +1,4 @@
-"""Everything that is worked out about a fitted model, in a folder, before anybody is told."""
+"""Evaluates a fitted model on the rows held out and writes the results to a folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,21 @@ ROWS_SHUFFLED, FEATURES_TOGETHER = 2_000, 20
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How a model does on the rows held out, each metric with its interval."""
+    """Results of a model on the rows held out."""
 
     estimates: Mapping[str, metrics.Estimate]
+    """Each metric with its interval."""
     profile: Path | None
-    """The reference profile, as JSON; None where it could not be made."""
+    """File with the reference profile, as JSON; None if it could not be made."""
     ranges: Mapping[str, Sequence[float]]
-    """The least and the largest value that the model has learnt from, of every number."""
+    """Smallest and largest value of each number in the rows that the model learned from."""
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {estimate}" for name, estimate in self.estimates.items())
 
     @property
     def metrics(self) -> dict[str, float]:
-        """`roc_auc`, `roc_auc_low`, `roc_auc_high`, and so on."""
+        """Values and bounds by name: `roc_auc`, `roc_auc_low`, `roc_auc_high`, and so on."""
         return {
             name + end: value
             for name, estimate in self.estimates.items()
@@ -44,17 +45,17 @@ class Evaluation:
 def evaluate(
     project: Project[Any], model: Classifier, known: pd.DataFrame, unseen: pd.DataFrame, *, folder: Path, extras: Extras
 ) -> Evaluation:
-    """The folder holds pictures, feature importance, reference profile and the versions of all packages.
+    """Evaluate the model; write plots, feature importance, reference profile and packages to the folder.
 
-    A part that cannot be made is left out and noted in `extras`.
+    A file that cannot be made is left out and noted in `extras`.
 
     Raises:
-        DataError: the rows held out have one label alone.
+        DataError: the rows held out all have the same label.
     """
     predictions = metrics.predict(project, model, unseen)
     if predictions.truth.all() or not predictions.truth.any():
         raise DataError(
-            f"the {len(unseen)} rows held out by {project.split} have one label alone; give more rows, or another split"
+            f"the {len(unseen)} rows held out by {project.split} all have one label; give more rows, or another split"
         )
     folder.mkdir(parents=True)
     estimates = metrics.estimate(predictions, project.split.seed)
@@ -62,7 +63,7 @@ def evaluate(
     with extras.attempt("feature importance"):
         importance = _importance(project, model, unseen)
         _write(folder / "feature_importance.json", importance)
-    with extras.attempt("pictures"):
+    with extras.attempt("plots"):
         plots.draw(folder, project.target.labels, predictions, estimates["roc_auc"], importance)
     profile = folder / "reference_profile.json"
     with extras.attempt("reference profile"):
@@ -78,18 +79,18 @@ def evaluate(
 
 
 def _importance(project: Project[Any], model: Classifier, unseen: pd.DataFrame) -> dict[str, float]:
-    """How much of roc_auc is lost when a feature is shuffled, whatever kind of model it is.
+    """Return the loss of roc_auc when a feature is shuffled, for each feature. It works for any kind of model.
 
-    Several features are asked about in one table: a call costs a forest more than its rows.
+    One call predicts the rows of several features, because for a forest a call costs more than its rows.
     """
-    some = unseen.iloc[:: -(-len(unseen) // ROWS_SHUFFLED)]
-    other = some.sample(frac=1, random_state=project.split.seed)
+    sample = unseen.iloc[:: -(-len(unseen) // ROWS_SHUFFLED)]
+    other = sample.sample(frac=1, random_state=project.split.seed)
     lost: dict[str, float] = {}
     for start in range(0, len(project.features), FEATURES_TOGETHER):
         names = project.features[start : start + FEATURES_TOGETHER]
-        shuffled = [some.assign(**{name: other[name].array}) for name in names]
-        predictions = metrics.predict(project, model, pd.concat([some, *shuffled], ignore_index=True))
-        table = np.arange(len(predictions.truth)) // len(some)
+        shuffled = [sample.assign(**{name: other[name].array}) for name in names]
+        predictions = metrics.predict(project, model, pd.concat([sample, *shuffled], ignore_index=True))
+        table = np.arange(len(predictions.truth)) // len(sample)
         whole, *rest = (metrics.measure(predictions.only(table == one))["roc_auc"] for one in range(1 + len(names)))
         lost |= {name: whole - area for name, area in zip(names, rest, strict=True)}
     return lost

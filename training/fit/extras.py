@@ -1,4 +1,4 @@
-"""Parts of a run that are nice to have beside the model, such as pictures; none of them may fail the run."""
+"""Optional parts of a run, such as plots. The run goes on if one of them fails."""
 
 import logging
 from collections.abc import Generator
@@ -10,21 +10,21 @@ from training.mlflow_logging import TrackingError, reason
 
 LOG = logging.getLogger("training")
 TAG = "extras_failed"
-"""Tag of run and version: the parts that could not be made, and why."""
+"""Tag of a run and of a version: the optional parts that failed, with the reason."""
 
 
 @dataclass(frozen=True)
 class Extras:
-    """Remembers which parts could not be made."""
+    """Collects the optional parts that failed."""
 
     failed: dict[str, str] = field(default_factory=dict[str, str])
-    """The reason, by the part's name."""
+    """Reason of the failure, by name of the part."""
 
     @contextmanager
     def attempt(self, part: str) -> Generator[None]:
-        """Run the block; when it fails, log a warning and go on.
+        """Run the block; if it fails, log a warning and go on.
 
-        A run that is stopped, or that lost MLflow, still ends.
+        StoppedError and TrackingError pass: they end the run.
         """
         try:
             yield
@@ -32,10 +32,10 @@ class Extras:
             raise
         except Exception as error:
             self.failed[part] = reason(error)
-            LOG.warning("%s could not be made (%s); the run goes on without", part, reason(error), exc_info=True)
+            LOG.warning("%s could not be made (%s); the run goes on without it", part, reason(error), exc_info=True)
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tag that names the failed parts; none when all were made."""
-        said = "; ".join(f"{part}: {why}" for part, why in self.failed.items())
-        return {TAG: said[:5000]} if said else {}
+        """Tag that names the failed parts; empty if none failed."""
+        failures = "; ".join(f"{part}: {why}" for part, why in self.failed.items())
+        return {TAG: failures[:5000]} if failures else {}

@@ -1,4 +1,4 @@
-"""How well a model tells the two labels apart on rows it has not seen, and how sure that is."""
+"""Metrics of a binary classifier on rows that it has not seen, with bootstrap intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,40 +12,48 @@ from numpy.typing import NDArray
 from training.project import Classifier, Project
 
 NAMES = ("accuracy", "f1", "roc_auc")
-"""What is measured of every model."""
+"""Metrics that are computed for every model."""
 RESAMPLES = 200
+"""Bootstrap samples of one estimate."""
 CONFIDENCE = 0.95
-ROWS_ASKED = 10_000
+"""Share of the samples inside an interval."""
+ROWS_PREDICTED = 10_000
+"""Rows for which `predict` is called, besides `predict_proba`."""
 STEPS = 1_000
+"""Distinct probabilities that `estimate` keeps at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a model says of some rows, and what is true, in the order of the rows."""
+    """Labels and predictions of some rows, in the order of the rows."""
 
     truth: NDArray[np.bool_]
-    """The row has the label of interest."""
+    """True if the row has the label of interest, the last one of the target."""
     predicted: NDArray[np.bool_]
+    """True if the model predicts that label."""
     probability: NDArray[np.float64]
-    """That the row has the label of interest, as the model sees it."""
+    """Probability of that label according to the model, 0 to 1."""
 
     @cached_property
     def rank(self) -> NDArray[np.intp]:
-        """Where each probability stands among those that occur, from 0."""
+        """Rank of each row's probability among the distinct probabilities, from 0."""
         return np.unique(self.probability, return_inverse=True)[1]
 
     def only(self, rows: NDArray[np.bool_]) -> "Predictions":
-        """Those of some of the rows."""
+        """Return the predictions of the selected rows."""
         return Predictions(truth=self.truth[rows], predicted=self.predicted[rows], probability=self.probability[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A metric, 0 to 1, and the interval that holds it in 95 of 100 samples of as many rows."""
+    """A metric with its 95 % bootstrap interval."""
 
     value: float
+    """Value of the metric, 0 to 1; of a difference, -1 to 1."""
     low: float
+    """Lower bound of the interval."""
     high: float
+    """Upper bound of the interval."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
@@ -54,13 +62,14 @@ class Estimate:
 def predict(
     project: Project[Any], model: Classifier, table: pd.DataFrame, columns: Sequence[str] | None = None
 ) -> Predictions:
-    """What a model that takes these columns (the project's, unless told) says of the rows of a checked table.
+    """Return the model's predictions for the rows of a checked table.
 
-    Of more than 10,000 rows the label is the likelier one, if `predict` says the same of 10,000 of them: to ask it of
-    all would double the time. Should it do so by chance, then less than 1 row in 3,000 differs (with 95 % confidence).
+    `columns` are the columns that the model takes, by default those of the project. If there are more than 10,000 rows,
+    `predict` is called for 10,000 of them, because a call for all doubles the time. If it returns the likelier label
+    for each, all rows get the likelier label; then less than 1 row in 3,000 is wrong (with 95 % confidence).
     """
     features, interesting = table[list(project.features if columns is None else columns)], project.target.labels[-1]
-    every = -(-len(table) // ROWS_ASKED)
+    every = -(-len(table) // ROWS_PREDICTED)
     probabilities, labels = model.predict_proba(features), model.predict(features.iloc[::every])
     if every > 1:
         likelier = model.classes_[probabilities.argmax(axis=1)]
@@ -73,7 +82,7 @@ def predict(
 
 
 def measure(predictions: Predictions, weights: NDArray[Any] | None = None) -> dict[str, float]:
-    """accuracy, f1 and roc_auc, each 0 to 1, nan where one label is all; `weights` says how often a row counts."""
+    """Return accuracy, f1 and roc_auc, 0 to 1; nan if undefined. `weights` holds how often each row counts."""
     truth, predicted = predictions.truth, predictions.predicted
     weights = np.ones(len(truth)) if weights is None else weights
     right, hits = float(weights @ (truth == predicted)), float(weights @ (truth & predicted))
@@ -90,9 +99,9 @@ def measure(predictions: Predictions, weights: NDArray[Any] | None = None) -> di
 
 
 def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[np.intp]]:
-    """The bootstrap: how often each row is in a sample of as many rows, `count` times.
+    """Yield `count` bootstrap samples: how often each row is drawn, in a sample of as many rows.
 
-    Two models measured on the same rows with the same weights give a paired interval of their difference.
+    Two models measured with the same samples give a paired interval of their difference.
     """
     chance = np.random.default_rng(seed)
     for _ in range(count):
@@ -100,16 +109,16 @@ def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[
 
 
 def estimate(predictions: Predictions, seed: int) -> Mapping[str, Estimate]:
-    """Every metric with its interval, by the bootstrap of `resamples` at a cost that hardly grows with the rows.
+    """Return each metric with its bootstrap interval, at a cost that hardly grows with the number of rows.
 
-    Rows with the same truth, label and probability are drawn together, as a number of them. Where more than 1,000
-    probabilities occur, those of a thousandth of the rows are taken as one, which moves roc_auc by 0.0005 at most; the
-    interval is put around the exact value.
+    Rows with the same label, prediction and probability form a group, and a sample draws a count for each group. If
+    there are more than 1,000 probabilities, each thousandth of the rows shares one, which changes roc_auc by at most
+    0.0005. The interval is moved to the exact value.
     """
-    values, (kinds, counts) = measure(predictions), _kinds(predictions)
+    values, (groups, counts) = measure(predictions), _groups(predictions)
     rows = len(predictions.truth)
     samples = np.random.default_rng(seed).multinomial(rows, counts / rows, RESAMPLES)
-    drawn = pd.DataFrame([measure(kinds, weights) for weights in samples]) - pd.Series(measure(kinds, counts))
+    drawn = pd.DataFrame([measure(groups, weights) for weights in samples]) - pd.Series(measure(groups, counts))
     low, high = (drawn.quantile(tail) for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return {
         name: Estimate(value=value, low=value + float(low[name]), high=value + float(high[name]))
@@ -117,8 +126,8 @@ def estimate(predictions: Predictions, seed: int) -> Mapping[str, Estimate]:
     }
 
 
-def _kinds(predictions: Predictions) -> tuple[Predictions, NDArray[np.intp]]:
-    """One row for all that count alike in every metric, and how many they are."""
+def _groups(predictions: Predictions) -> tuple[Predictions, NDArray[np.intp]]:
+    """Return one row for each group of rows that count alike in every metric, and the size of each group."""
     occurring = np.bincount(predictions.rank)
     step = np.arange(len(occurring))
     if len(step) > STEPS:

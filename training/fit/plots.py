@@ -1,4 +1,4 @@
-"""Pictures of how a model does, drawn into files without a display."""
+"""Plots of a model's results, written to PNG files without a display."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,7 +24,7 @@ class _Axes(Protocol):
 
 
 class _Figure(Protocol):
-    """matplotlib's types are partial; this is all of a figure that is used here."""
+    """Typed part of a matplotlib figure, whose own types are incomplete."""
 
     def subplots(self) -> _Axes: ...
     def savefig(self, path: Path) -> None: ...
@@ -40,8 +40,8 @@ MATPLOTLIB = cast("_Matplotlib", mpl)
 def draw(
     folder: Path, labels: Sequence[str], predictions: Predictions, area: Estimate, importance: Mapping[str, float]
 ) -> None:
-    """The folder holds `confusion_matrix.png`, `roc.png` and, of the 50 most important, `feature_importance.png`."""
-    with MATPLOTLIB.rc_context({"text.parse_math": False}):  # a dollar in a name is a dollar
+    """Write `confusion_matrix.png`, `roc.png` and, for the 50 most important features, `feature_importance.png`."""
+    with MATPLOTLIB.rc_context({"text.parse_math": False}):  # draw a dollar sign in a name as it is
         _confusion(folder / "confusion_matrix.png", labels, predictions)
         _roc(folder / "roc.png", predictions, area)
         if importance:
@@ -66,7 +66,7 @@ def _confusion(file: Path, labels: Sequence[str], predictions: Predictions) -> N
 
 
 def _roc(file: Path, predictions: Predictions, area: Estimate) -> None:
-    # From the highest probability down; rows of one probability are taken together.
+    # From the highest probability down; rows with the same probability form one point.
     right = np.bincount(predictions.rank, predictions.truth)[::-1].cumsum()
     wrong = np.bincount(predictions.rank, ~predictions.truth)[::-1].cumsum()
     shown = np.linspace(0, len(right) - 1, min(len(right), POINTS)).astype(int)

@@ -1,4 +1,4 @@
-"""How features and predictions were distributed when a version was trained: what drift is measured against."""
+"""Distributions of the features and predictions of a version at its training, as a reference to detect drift."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,40 +12,41 @@ from training.project import Project
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 BINS = 20
-MOST_WORDS = 100
+MOST_CATEGORIES = 100
 
 
 def describe(project: Project[Any], known: pd.DataFrame, predictions: Predictions) -> Mapping[str, object]:
-    """Of every feature, on the rows learnt from, and of the prediction, on the rows held out; made for JSON.
+    """Return the distribution of each feature in the rows learned from, and of the predictions for the rows held out.
 
-    Numbers have quantiles and a histogram of 20 bins of equal width (fewer where floats
-    end), words the counts of the 100 most frequent.
+    The result can be written as JSON. A number has quantiles and a histogram of 20 bins of equal width (fewer if there
+    are not enough floats between the values), a category the counts of its 100 most frequent values.
     """
     labels = pd.Series(pd.Categorical.from_codes(predictions.predicted.astype("int8"), pd.Index(project.target.labels)))
     return {
         "rows": len(known),
         "features": {
-            column.name: {"kind": column.kind} | (_words if column.kind == "category" else _numbers)(known[column.name])
+            column.name: {"kind": column.kind}
+            | (_categories if column.kind == "category" else _numbers)(known[column.name])
             for column in project.columns
         },
         "prediction": {
             "rows": len(labels),
-            "label": _words(labels),
+            "label": _categories(labels),
             "probability": _numbers(pd.Series(predictions.probability), (0.0, 1.0)),
         },
     }
 
 
 def ranges(project: Project[Any], known: pd.DataFrame) -> dict[str, list[float]]:
-    """The least and the largest value of every number that has any, as a model server looks for them."""
+    """Return the smallest and largest value of each number; the model server counts values outside this range."""
     present = {column.name: known[column.name].dropna() for column in project.columns if column.kind != "category"}
     return {name: [values.min().item(), values.max().item()] for name, values in present.items() if len(values)}
 
 
-def _words(values: "pd.Series[Any]") -> dict[str, object]:
+def _categories(values: "pd.Series[Any]") -> dict[str, object]:
     counts = values.cat.codes.value_counts()
     missing = int(counts.pop(-1)) if -1 in counts else 0
-    frequent = counts.head(MOST_WORDS)
+    frequent = counts.head(MOST_CATEGORIES)
     words = values.cat.categories
     return {
         "missing": missing,
@@ -80,7 +81,7 @@ def _histogram(
     try:
         return np.histogram(present, BINS, limits)
     except ValueError:
-        # Large numbers that are near to each other have fewer floats between them than bins.
+        # Between large numbers that are close to each other there are fewer floats than bins.
         least, most = float(present.min()), float(present.max())
         edges = np.unique(
             [np.nextafter(least, -np.inf), *np.linspace(least, most, BINS - 1), np.nextafter(most, np.inf)]

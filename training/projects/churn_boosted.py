@@ -1,4 +1,4 @@
-"""The churn model in boosted trees, which stop when more of them do not help, on a GPU where there is one."""
+"""Churn model of boosted trees with early stopping. It trains on a GPU if there is one."""
 
 import logging
 from typing import Literal
@@ -17,7 +17,7 @@ LOG = logging.getLogger("training")
 
 
 class Boosting(Parameters):
-    """What the boosted trees take."""
+    """Parameters of the boosted trees."""
 
     n_estimators: int = Field(default=1000, ge=1, le=100_000, description="greatest number of trees")
     learning_rate: float = Field(default=0.05, gt=0, le=1, description="how much a tree may change")
@@ -27,11 +27,11 @@ class Boosting(Parameters):
 
 
 def fit(data: Rows, parameters: Boosting) -> Pipeline:
-    """A model that takes the table as it is: missing numbers stay missing, and so do words it has not seen."""
+    """Fit boosted trees. Missing numbers stay missing, and unknown categories count as missing."""
     learn, stop = data.divide(parameters.validation_share)
-    numbers, words = ([column.name for column in columns] for columns in ([*INTEGERS, *NUMBERS], CATEGORIES))
+    numbers, categories = ([column.name for column in columns] for columns in ([*INTEGERS, *NUMBERS], CATEGORIES))
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
-    prepare = ColumnTransformer([("numbers", "passthrough", numbers), ("categories", encode, words)])
+    prepare = ColumnTransformer([("numbers", "passthrough", numbers), ("categories", encode, categories)])
     where = device()
     boost = lightgbm.LGBMClassifier(
         n_estimators=parameters.n_estimators,
@@ -46,8 +46,9 @@ def fit(data: Rows, parameters: Boosting) -> Pipeline:
         prepare.fit_transform(learn.features),
         learn.labels,
         eval_X=prepare.transform(stop.features),
-        eval_y=(stop.labels == TARGET.labels[-1]).astype(int),  # LightGBM 4.7 makes numbers of the other labels alone
-        categorical_feature=list(range(len(numbers), len(numbers) + len(words))),
+        # LightGBM 4.7 converts the labels of the training rows only.
+        eval_y=(stop.labels == TARGET.labels[-1]).astype(int),
+        categorical_feature=list(range(len(numbers), len(numbers) + len(categories))),
         callbacks=[lightgbm.early_stopping(parameters.patience, verbose=False)],
     )
     data.facts.update(device=where, trees=boost.best_iteration_)
@@ -56,13 +57,13 @@ def fit(data: Rows, parameters: Boosting) -> Pipeline:
 
 
 def device() -> Literal["cpu", "gpu"]:
-    """`gpu` when LightGBM finds one through OpenCL, else `cpu`: only trying tells."""
+    """Return `gpu` if LightGBM can train on one through OpenCL, else `cpu`. It tries, as there is no other test."""
     try:
         lightgbm.LGBMClassifier(n_estimators=1, device_type="gpu", min_child_samples=1, verbosity=-1).fit(
             np.arange(20.0).reshape(-1, 1), np.arange(20) % 2
         )
     except lightgbm.basic.LightGBMError as error:
-        LOG.info("no GPU for LightGBM (%s): it runs on the CPU", error)
+        LOG.info("LightGBM has no GPU (%s); it trains on the CPU", error)
         return "cpu"
     return "gpu"
 

@@ -1,4 +1,4 @@
-"""The model registry of MLflow: what is asked of it, and how its answers read."""
+"""Client of MLflow's model registry, with functions that read models, versions and files."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ Entry = TypeVar("Entry")
 
 
 class UnknownError(Exception):
-    """The registry has no such model or version; the message says what it has."""
+    """The registry has no such model, version or file; the message names what exists."""
 
 
 class _Model(Protocol):
@@ -36,13 +36,14 @@ class _Model(Protocol):
 
 
 class _Page(Protocol):
-    """Part of an answer, and what to ask for the next one; empty when there is none."""
+    """One page of a search result."""
 
     token: str | None
+    """Token for the next page; empty on the last one."""
 
 
 class _Client(Protocol):
-    """MLflow's client is typed in part; these are the calls that are used here."""
+    """Typed calls of MLflow's client, whose own types are incomplete."""
 
     def get_registered_model(self, name: str) -> _Model: ...
     def get_model_version(self, name: str, version: str) -> ModelVersion: ...
@@ -66,7 +67,7 @@ class _Client(Protocol):
 
 Model = _Model
 Client = _Client
-"""MLflow's client. (A protocol's methods need no docstrings under a private name.)"""
+"""Client of an MLflow tracking server and registry."""
 
 
 class _Repository(Protocol):
@@ -74,24 +75,24 @@ class _Repository(Protocol):
 
 
 def connect(uri: str) -> Client:
-    """A client of the tracking server, or local store, at the URI. Nothing is asked of it yet."""
+    """Return a client of the tracking server or local store at the URI. It sends no request yet."""
     return cast("Client", MlflowClient(tracking_uri=uri, registry_uri=uri))
 
 
 def models(client: Client) -> list[Model]:
-    """Every registered model, by name."""
+    """Return all registered models, sorted by name."""
     return sorted(_all(lambda token: client.search_registered_models(page_token=token)), key=lambda model: model.name)
 
 
 def versions(client: Client, model: str) -> list[ModelVersion]:
-    """Every version of the model, the newest first; none when there is no such model."""
-    wanted = filters.equal("name", model) or None
-    found = _all(lambda token: client.search_model_versions(wanted, page_token=token))
+    """Return all versions of the model, newest first; an empty list if the model does not exist."""
+    condition = filters.equal("name", model) or None
+    found = _all(lambda token: client.search_model_versions(condition, page_token=token))
     return sorted((one for one in found if one.name == model), key=lambda version: -int(version.version))
 
 
 def measured(found: ModelVersion, names: Sequence[str]) -> dict[str, float]:
-    """Return the metrics that the version's tags hold; a tag that somebody else wrote may be no number."""
+    """Return the finite metrics from the version's tags; values that are not numbers are left out."""
     values: dict[str, float] = {}
     for name in names:
         with suppress(ValueError):
@@ -99,12 +100,12 @@ def measured(found: ModelVersion, names: Sequence[str]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _all(ask: Callable[[str | None], Sequence[Entry]]) -> list[Entry]:
-    """What stands on all pages of an answer."""
+def _all(search: Callable[[str | None], Sequence[Entry]]) -> list[Entry]:
+    """Return the entries of all pages."""
     found: list[Entry] = []
     token: str | None = None
     while True:
-        page = ask(token)
+        page = search(token)
         found += page
         token = cast("_Page", page).token
         if not token:
@@ -112,10 +113,10 @@ def _all(ask: Callable[[str | None], Sequence[Entry]]) -> list[Entry]:
 
 
 def version(client: Client, model: str, number: int) -> ModelVersion:
-    """That version.
+    """Return one version of the model.
 
     Raises:
-        UnknownError: with the versions, or models, that there are.
+        UnknownError: the version or the model does not exist.
     """
     try:
         return client.get_model_version(model, str(number))
@@ -126,10 +127,10 @@ def version(client: Client, model: str, number: int) -> ModelVersion:
 
 
 def standing(client: Client, model: str, number: int | None = None) -> Standing:
-    """How the model, and that version of it, stand now.
+    """Return the present aliases of the model and, if a number is given, the tags of that version.
 
     Raises:
-        UnknownError: there is no such model or version.
+        UnknownError: the model or the version does not exist.
     """
     try:
         aliases = {alias: int(target) for alias, target in client.get_registered_model(model).aliases.items()}
@@ -143,15 +144,17 @@ def standing(client: Client, model: str, number: int | None = None) -> Standing:
 
 
 def download(client: Client, uri: str, found: ModelVersion, folder: Path) -> Path:
-    """The files of the version lie in the folder. Returns it.
+    """Download the files of the version into the folder and return the folder.
 
     Raises:
-        UnknownError: the version has none.
+        UnknownError: the version has no files.
     """
     source = client.get_model_version_download_uri(found.name, str(found.version))
     cast("_Repository", get_artifact_repository(source, tracking_uri=uri)).download_artifacts("", str(folder))
     if not (folder / "MLmodel").is_file():
-        raise UnknownError(f"{found.name} version {found.version} has no model at {source}: its files were deleted")
+        raise UnknownError(
+            f"{found.name} version {found.version} has no model at {source}: its files were deleted; train it again"
+        )
     return folder
 
 

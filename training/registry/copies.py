@@ -1,6 +1,6 @@
-"""A version of one registry in another, with its files, its numbers and where it came from; made once.
+"""Copies a version from one registry to another, with its files, metrics, parameters and origin.
 
-The other registry stands on its own afterwards: it has the files themselves, not the address of another team's bucket.
+The target registry does not depend on the source afterwards: it holds the files, not a link to another bucket.
 """
 
 import re
@@ -14,19 +14,20 @@ import mlflow
 from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 
+from contract.digest import folder_digest
+from contract.tags import MODEL_DIGEST, VALIDATED_AGAINST
 from training import mlflow_logging
-from training.digest import MODEL_DIGEST, digest
 from training.registry import client as versions
 from training.registry import filters
 from training.registry.client import Client
-from training.registry.stages import ALIAS_AT_VALIDATION, RECORDS, VALIDATED_AGAINST
+from training.registry.stages import ALIAS_AT_VALIDATION, RECORDS
 
 EXPERIMENT = "copied-versions"
 SOURCE_RUN, SOURCE_VERSION = "source_run_id", "source_version"
 
 
 class _Target(Client, Protocol):
-    """What is asked of the other registry besides."""
+    """Client of the target registry, with the calls that write a copy."""
 
     def get_experiment_by_name(self, name: str) -> Experiment | None: ...
     def create_experiment(self, name: str) -> str: ...
@@ -44,18 +45,18 @@ class _Target(Client, Protocol):
 
 
 def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> int:
-    """The version is in the other registry, under the same model. Returns its number there.
+    """Copy the version to the target registry, under the same model name, and return its number there.
 
-    It takes its metrics, parameters, description and tags along, but for where it stood, and is tagged with
-    `source_registry`, `source_model`, `source_version` and `source_run_id`. Copied again, it is the same copy; after a
-    kill, what was made is used, and the version appears with its last call, whole.
+    The copy has the metrics, parameters, description and tags of the version, except the records of its promotions and
+    validation. It also has the tags `source_registry`, `source_model`, `source_version` and `source_run_id`. A second
+    call returns the same copy. A call after a killed one continues it: the version appears complete, in the last step.
 
     Args:
-        client: the registry that has the version.
-        uri: its address, for the record; user and password in it are left out.
-        target_uri: address of the other registry.
+        client: client of the source registry.
+        uri: address of the source registry, recorded in a tag without user and password.
+        target_uri: address of the target registry.
         model: name of the registered model.
-        number: the version's number.
+        number: number of the version in the source registry.
     """
     target = cast("_Target", versions.connect(target_uri))
     version = versions.version(client, model, number)
@@ -69,27 +70,27 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
         if lineage.items() <= there.tags.items():
             return int(there.version)
     run_id = _run(client, target, version, lineage)
-    model_id, made_digest = _files(client, uri, target, version, run_id)
-    stays = {ALIAS_AT_VALIDATION, VALIDATED_AGAINST, *RECORDS.values()}
+    model_id, copied_digest = _files(client, uri, target, version, run_id)
+    left_out = {ALIAS_AT_VALIDATION, VALIDATED_AGAINST, *RECORDS.values()}
     if not any(there.name == model for there in versions.models(target)):
         target.create_registered_model(model)
     with _global(target_uri):
-        made = target.create_model_version(
+        copied = target.create_model_version(
             model,
             f"models:/{model_id}",
             run_id,
-            tags={key: value for key, value in version.tags.items() if key not in stays}
+            tags={key: value for key, value in version.tags.items() if key not in left_out}
             | lineage
-            | {MODEL_DIGEST: made_digest},
+            | {MODEL_DIGEST: copied_digest},
             description=version.description,
             model_id=model_id,
         )
-    return int(made.version)
+    return int(copied.version)
 
 
 @contextmanager
 def _global(uri: str) -> Generator[None]:
-    """MLflow's own store in a file resolves `models:/ID` at the process's tracking URI, not at the client's."""
+    """Set the tracking URI of this process, because MLflow's file store ignores the client's for `models:/ID`."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
@@ -99,18 +100,20 @@ def _global(uri: str) -> Generator[None]:
 
 
 def _run(client: Client, target: _Target, version: ModelVersion, lineage: Mapping[str, str]) -> str:
-    """A run with the metrics and parameters of the one that made the version: for nobody trained it there."""
+    """Create or continue the target's run, with the metrics and parameters of the version's own run; return its ID."""
     experiment = target.get_experiment_by_name(EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else target.create_experiment(EXPERIMENT)
-    wanted = filters.all_of(*(filters.equal(f"tags.{key}", value) for key, value in lineage.items()))
-    begun = [run for run in target.search_runs([experiment_id], wanted) if lineage.items() <= run.data.tags.items()]
-    run_id = begun[0].info.run_id if begun else _begin(target, experiment_id, version, lineage)
+    condition = filters.all_of(*(filters.equal(f"tags.{key}", value) for key, value in lineage.items()))
+    earlier = [
+        run for run in target.search_runs([experiment_id], condition) if lineage.items() <= run.data.tags.items()
+    ]
+    run_id = earlier[0].info.run_id if earlier else _begin(target, experiment_id, version, lineage)
     if version.run_id:
-        told = client.get_run(version.run_id)
+        source = client.get_run(version.run_id)
         target.log_batch(
             run_id,
-            metrics=[Metric(key, value, told.info.end_time or 0, 0) for key, value in told.data.metrics.items()],
-            params=[Param(key, value) for key, value in told.data.params.items()],
+            metrics=[Metric(key, value, source.info.end_time or 0, 0) for key, value in source.data.metrics.items()],
+            params=[Param(key, value) for key, value in source.data.params.items()],
         )
     target.set_terminated(run_id)
     return run_id
@@ -121,25 +124,25 @@ def _begin(target: _Target, experiment_id: str, version: ModelVersion, lineage: 
 
 
 def _files(client: Client, uri: str, target: _Target, version: ModelVersion, run_id: str) -> tuple[str, str]:
-    """The other registry holds the files. Returns the ID of the logged model, and the digest of its files there.
+    """Copy the files to the target and return the ID of the logged model and the digest of its files there.
 
     Raises:
-        UnknownError: they are not those that were registered.
+        UnknownError: the files are not the registered ones.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = versions.download(client, uri, version, Path(folder))
-        found, registered = digest(path), version.tags.get(MODEL_DIGEST)
+        found, registered = folder_digest(path), version.tags.get(MODEL_DIGEST)
         if registered not in (None, found):
             raise versions.UnknownError(
-                f"{version.name} version {version.version} is not what was registered: its files have the digest "
-                f"{found}, and its tag {MODEL_DIGEST} says {registered}; somebody changed one of them; train it anew"
+                f"{version.name} version {version.version} cannot be copied: its files have the digest {found}, and "
+                f"its tag {MODEL_DIGEST} says {registered}, so a file or the tag was changed; train the model again"
             )
         experiment = target.get_run(run_id).info.experiment_id
-        made = target.create_logged_model(experiment, "model", run_id)
-        mlflow_logging.name_in_files(path, made)
-        target.log_model_artifacts(made.model_id, str(path))
-        target.finalize_logged_model(made.model_id, "READY")
-        return made.model_id, digest(path)  # the files now say which logged model they are
+        logged = target.create_logged_model(experiment, "model", run_id)
+        mlflow_logging.name_in_files(path, logged)
+        target.log_model_artifacts(logged.model_id, str(path))
+        target.finalize_logged_model(logged.model_id, "READY")
+        return logged.model_id, folder_digest(path)  # MLmodel now names the logged model of the target
 
 
 def _without_credentials(uri: str) -> str:

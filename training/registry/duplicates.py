@@ -1,21 +1,21 @@
-"""Finds the version that a training run would only repeat.
+"""Finds the version that a training run would repeat.
 
-A run that repeats one is told so and trains all the same. Whoever starts a run waits for a version of its own: `make
-train` and the validation after it name the version by the run that made it, and a user may want to see that the same
-inputs give the same model. `pulumi up` cannot tell a parameter that was put back from one that is new. The tag
-`duplicate_of` keeps both apart afterwards.
+A run that repeats a version logs a warning and trains all the same, because its caller waits for a version of that run,
+and may want to see that the same inputs give the same model. `pulumi up` cannot tell a restored parameter from a new
+one either. The tag `duplicate_of` marks the new version as a repetition.
 """
 
 from collections.abc import Mapping
 
 from mlflow.exceptions import MlflowException
 
+from contract.tags import GIT_COMMIT
 from training.registry import client as versions
 from training.registry.client import Client
 
 DUPLICATE_OF = "duplicate_of"
-"""Tag of a version: number of the first one that was trained with the same parameters, dataset and code."""
-CODE = ("project", "image", "git_commit")
+"""Tag of a version: number of the first version that was trained with the same parameters, dataset and code."""
+CODE = ("project", "image", GIT_COMMIT)
 
 
 def first(
@@ -23,13 +23,13 @@ def first(
 ) -> int | None:
     """Return the oldest version with the same code, dataset and parameters; None if there is none.
 
-    None as well where no tag of `origin` says which code this is: without an image, a commit with no changes on top.
+    The code is known by its image or by a clean commit. If `origin` has neither, the result is None.
     """
-    commit = origin.get("git_commit", "")
+    commit = origin.get(GIT_COMMIT, "")
     if not origin.get("image") and (not commit or commit.endswith("-dirty")):
         return None
     same = {**{name: origin.get(name) for name in CODE}, "dataset_digest": dataset_digest}
-    words = {name: str(value) for name, value in parameters.items()}
+    texts = {name: str(value) for name, value in parameters.items()}
     for version in reversed(versions.versions(client, model)):
         if all(version.tags.get(name) == value for name, value in same.items()) and version.run_id:
             try:
@@ -38,6 +38,6 @@ def first(
                 if error.error_code != versions.UNKNOWN:
                     raise
                 continue  # somebody deleted the run
-            if words.items() <= recorded.items():
+            if texts.items() <= recorded.items():
                 return int(version.version)
     return None

@@ -1,15 +1,15 @@
-"""Writes conditions for MLflow's search, whose language quotes a text but has no way to escape a quotation mark."""
+"""Filter strings for MLflow's search. Its language quotes texts but cannot escape a quotation mark."""
 
 
 def equal(key: str, value: str) -> str:
-    """Return the condition that the key has the value; an empty text, which finds everything, where none can say so.
+    """Return the condition that the key has the value.
 
-    The caller compares what is found once more.
+    The result is empty, and so finds everything, if the value has both quotation marks. So callers must compare again.
     """
     mark = next((mark for mark in "'\"" if mark not in value), "")
     return f"{key} = {mark}{value}{mark}" if mark else ""
 
 
 def all_of(*conditions: str) -> str:
-    """Join the conditions that say something."""
+    """Join the conditions that are not empty with `and`."""
     return " and ".join(filter(None, conditions))

@@ -1,10 +1,10 @@
-"""Moves a version of a model forward, or the champion back. `mlops promote` and `mlops rollback` call it.
+"""Promotes a version of a model, or rolls the champion back, for `mlops promote` and `mlops rollback`.
 
     none -> staging (@challenger) -> production (@champion) -> archived
 
-Staging takes a version that passed its validation, production one that passed it against the present champion. The
-champion that was is @previous, and a rollback makes it the champion again. Killed at any point, the next promotion of
-the model finishes what was begun.
+A version reaches staging if it passed its validation, and production if it passed against the present champion. The
+former champion gets the alias @previous, and a rollback makes it the champion again. If a promotion is killed, the next
+promotion of the model finishes it.
 """
 
 import json
@@ -21,51 +21,57 @@ from training.registry.client import Client
 from training.registry.stages import Stage, Step
 
 LONGEST = 300
-"""Characters of a reason. It stands in a tag several times, and Postgres holds 5,000 in that column."""
+"""Maximum number of characters of a reason. A tag repeats it, and MLflow's column in Postgres holds 5,000."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for. Without a version, the rollback of the champion."""
+    """A promotion of a version, or a rollback of the champion if no version is given."""
 
     model: str
+    """Name of the registered model."""
     version: int | None = None
+    """Number of the version to promote; None for a rollback."""
     stage: Stage = Stage.NONE
+    """Stage that the version shall reach."""
     by: str
+    """Person who makes the request."""
     commit: str
+    """Git commit of the checkout that the request comes from."""
     why: str
+    """Reason, as text."""
 
     def __str__(self) -> str:
         return f"version {self.version} to {self.stage}" if self.version else "the champion back to @previous"
 
     @property
     def record(self) -> str:
-        """What the registry keeps."""
+        """JSON text that the registry keeps in the tag of the new stage: time, person, commit and reason."""
         kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": self.by, "commit": self.commit}
         why = "; ".join(filter(None, ["" if self.version else "rollback", self.why]))
         return json.dumps(kept | {"why": why}, ensure_ascii=False)
 
 
 def promote(client: Client, request: Request, holder: claims.Holder | None = None) -> list[str]:
-    """The request is carried out, whole. Returns what was done, a line each; nothing when all stood so already.
+    """Carry out the request and return one line for each change; no lines if nothing had to change.
 
     Raises:
-        BusyError: another promotion of the model goes on.
-        RefusedError: the rules do not allow it; nothing was done.
-        FailedError: it stopped halfway, and the next promotion finishes it.
+        BusyError: another promotion of the model is running.
+        RefusedError: the rules do not allow the request; nothing was changed.
+        FailedError: the promotion stopped halfway; the next one finishes it.
     """
     claim = Claim(asked=str(request), by=request.by, holder=holder or claims.this_process())
     deadline = Deadline(claims.HOLD)
-    versions.standing(client, request.model, request.version)  # exists
-    abandoned = claims.take(client, request.model, claim)
+    versions.standing(client, request.model, request.version)  # raises if it does not exist
+    abandoned = claims.acquire(client, request.model, claim)
     done: list[str] = []
     try:
         for other in abandoned:
-            done += [f"finished what {other.by} began on {other.at:%Y-%m-%d %H:%M} UTC: {other.asked}"] * bool(
-                other.steps
-            )
+            done += [
+                f"finished the promotion that {other.by} began on {other.at:%Y-%m-%d %H:%M} UTC: {other.asked}"
+            ] * bool(other.steps)
             done += _carry_out(client, request.model, other, deadline)
-        # A rollback that was begun is the one that is asked for now; done twice, it would be two.
+        # An abandoned rollback that was just finished is this request; a second one would go back one version too far.
         finished = any(other.steps and other.asked == claim.asked for other in abandoned)
         steps = () if finished else plan(client, request)
     except BaseException:
@@ -79,7 +85,7 @@ def promote(client: Client, request: Request, holder: claims.Holder | None = Non
 
 
 def plan(client: Client, request: Request) -> tuple[Step, ...]:
-    """The steps that the request takes as the registry stands now."""
+    """Return the steps that carry out the request in the present state of the registry."""
     now = versions.standing(client, request.model, request.version)
     if request.version is None:
         return stages.steps_back(now, request.record)
@@ -87,12 +93,12 @@ def plan(client: Client, request: Request) -> tuple[Step, ...]:
 
 
 def _carry_out(client: Client, model: str, claim: Claim, deadline: Deadline) -> list[str]:
-    """Every step of the claim is made, and the claim is gone."""
+    """Make all steps of the claim, then delete the claim."""
     for step in claim.steps:
         if deadline.is_over:
             raise FailedError(
-                f"MLflow is too slow: {claim.asked} is half done after {claims.HOLD.total_seconds():.0f} s; "
-                "run the same command again and it is finished"
+                f"the request to move {claim.asked} is half done after {claims.HOLD.total_seconds():.0f} s, because "
+                "MLflow is too slow; run the same command again to finish it"
             )
         _make(client, model, step)
     claims.drop(client, model, claim)

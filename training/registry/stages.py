@@ -1,7 +1,7 @@
-"""Where a version stands, as words, aliases and tags; which steps lead from one word to the next.
+"""Stages of a version, the aliases and tags that stand for them, and the steps from one stage to the next.
 
-MLflow's own stages are deprecated. The alias is the truth: @challenger is staging, @champion is production; a tag
-`archived` is archived; anything else is none. @previous is the champion that the present one replaced.
+MLflow's own stages are deprecated. The alias decides: @challenger is staging and @champion is production. Otherwise a
+version with the tag `archived` is archived, and any other is at none. @previous is the champion before the present one.
 """
 
 import shlex
@@ -11,17 +11,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from contract.tags import VALIDATED_AGAINST, VALIDATION_STATUS
+
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-VALIDATION_STATUS = "validation_status"
-VALIDATED_AGAINST = "validated_against"
-"""The champion that a validation compared with, as a version's number; `none` when there was none."""
 ALIAS_AT_VALIDATION = "champion_alias_at_validation"
-"""The version that had the alias @champion then, or `none`: another one than the champion where a stack serves a
-version that nobody promoted."""
+"""Tag of a version: the version that had the alias @champion during its validation, or `none`. It differs from
+`validated_against` if the stack served a version that nobody promoted."""
 PASSED, REFUSED = "passed", "refused"
 RUNNING, BROKEN = "running", "broken"
-"""A validation that has not answered yet, or was killed; and one that could not."""
+"""Status of a validation that has not ended or was killed, and of one that failed before it could decide."""
 NO_CHAMPION = "none"
+"""Value of the two tags if there was no champion."""
 UNVALIDATED = {
     REFUSED: "was refused by its validation",
     RUNNING: "is being validated, or its validation was killed",
@@ -30,7 +30,7 @@ UNVALIDATED = {
 
 
 class Stage(StrEnum):
-    """How far a version has come."""
+    """Stage of a version."""
 
     NONE = "none"
     STAGING = "staging"
@@ -44,7 +44,7 @@ MAY_COME_FROM = {
     Stage.PRODUCTION: {Stage.STAGING},
     Stage.ARCHIVED: {Stage.NONE, Stage.STAGING, Stage.PRODUCTION},
 }
-# What the registry keeps of the last time that a version came to the word: who, when, at which commit, why.
+# Tag that records the last move to each stage: time, person, commit and reason.
 RECORDS = {
     Stage.NONE: "promoted_to_none",
     Stage.STAGING: "promoted_to_staging",
@@ -54,25 +54,29 @@ RECORDS = {
 
 
 class RefusedError(Exception):
-    """The rules do not allow this step; the message says which rule, and the way out."""
+    """The rules do not allow this step; the message names the rule and says what to do."""
 
 
 class Step(BaseModel):
-    """One call to the registry. It names what shall be, not a change: made twice, it is as if made once."""
+    """One idempotent call to the registry: it states the result, not a change."""
 
     model_config = ConfigDict(frozen=True)
 
     what: Literal["alias", "unalias", "tag", "untag"]
+    """Kind of the call."""
     key: str
+    """Name of the alias or key of the tag."""
     version: int = 0
+    """Number of the version; 0 for `unalias`."""
     value: str = ""
+    """Value of the tag; empty for the other calls."""
 
     def __str__(self) -> str:
         match self.what:
             case "alias":
                 return f"@{self.key} is version {self.version}"
             case "unalias":
-                return f"@{self.key} is gone"
+                return f"@{self.key} is deleted"
             case "tag":
                 return f"version {self.version} is tagged {self.key}"
             case "untag":
@@ -80,26 +84,27 @@ class Step(BaseModel):
 
 
 class Standing(BaseModel):
-    """A registered model, and one version of it, as the registry shows them at one moment."""
+    """State of a registered model and of one of its versions at one moment."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str = "MODEL"
     """Name of the registered model."""
     aliases: Mapping[str, int]
+    """Version number of each alias of the model."""
     version: int = 0
-    """The version in question; 0 where none is."""
+    """Number of the version; 0 if only the model is described."""
     tags: Mapping[str, str] = {}
-    """Those of that version."""
+    """Tags of the version."""
 
     @property
     def champion(self) -> int | None:
-        """The version in production."""
+        """Number of the version in production; None if there is none."""
         return self.aliases.get(CHAMPION)
 
     @property
     def stage(self) -> Stage:
-        """The word for where the version stands."""
+        """Stage of the version."""
         if self.champion == self.version:
             return Stage.PRODUCTION
         if self.aliases.get(CHALLENGER) == self.version:
@@ -108,15 +113,15 @@ class Standing(BaseModel):
 
 
 def steps_to(standing: Standing, stage: Stage, record: str) -> tuple[Step, ...]:
-    """The calls that bring the version to the stage; none when it is there.
+    """Return the steps that bring the version to the stage; none if it is already there.
 
     Args:
-        standing: what the registry holds now.
-        stage: where it shall stand.
-        record: who, when, at which commit and why, as the registry shall keep it.
+        standing: present state of the model and the version.
+        stage: stage that the version shall reach.
+        record: value of the tag that records the move.
 
     Raises:
-        RefusedError: the rules do not allow it.
+        RefusedError: the rules do not allow the move.
     """
     if standing.stage == stage:
         return ()
@@ -125,7 +130,7 @@ def steps_to(standing: Standing, stage: Stage, record: str) -> tuple[Step, ...]:
 
 
 def steps_back(standing: Standing, record: str) -> tuple[Step, ...]:
-    """The calls that make @previous the champion again and archive the present one.
+    """Return the steps that make @previous the champion again and archive the present champion.
 
     Raises:
         RefusedError: there is no @previous.
@@ -133,8 +138,8 @@ def steps_back(standing: Standing, record: str) -> tuple[Step, ...]:
     back = standing.aliases.get(PREVIOUS)
     if back is None:
         raise RefusedError(
-            "there is no @previous to go back to: either there was one champion only, or the last rollback used it up; "
-            "promote the version that you want"
+            "there is no @previous to go back to, because there was only one champion, or the last rollback deleted "
+            "the alias; promote the version that you want"
         )
     steps = [Step(what="alias", key=CHAMPION, version=back)]
     if standing.champion not in (None, back):
@@ -152,10 +157,10 @@ def steps_back(standing: Standing, record: str) -> tuple[Step, ...]:
 def _check(standing: Standing, stage: Stage) -> None:
     version, here, tags = standing.version, standing.stage, standing.tags
     if here not in MAY_COME_FROM[stage]:
-        ways = " or ".join(sorted(MAY_COME_FROM[stage]))
+        sources = " or ".join(sorted(MAY_COME_FROM[stage]))
         raise RefusedError(
-            f"version {version} stands at {here}, and only from {ways} does a version come to {stage}; "
-            + ("promote it to staging first" if stage is Stage.PRODUCTION else "archive it, or promote another one")
+            f"version {version} is at {here}, and a version reaches {stage} only from {sources}; "
+            + ("promote it to staging first" if stage is Stage.PRODUCTION else "archive it, or promote another version")
         )
     if stage not in (Stage.STAGING, Stage.PRODUCTION):
         return
@@ -163,8 +168,8 @@ def _check(standing: Standing, stage: Stage) -> None:
     status = tags.get(VALIDATION_STATUS, "")
     if status != PASSED:
         raise RefusedError(
-            f"version {version} {UNVALIDATED.get(status, 'was not validated')}, and {stage} takes only what passed; "
-            f"run `{validate}`" + (", or train a better one" if status == REFUSED else "")
+            f"version {version} {UNVALIDATED.get(status, 'was not validated')}, and {stage} takes only versions that "
+            f"passed; run `{validate}`" + (", or train a better version" if status == REFUSED else "")
         )
     then = tags.get(ALIAS_AT_VALIDATION) or tags.get(VALIDATED_AGAINST, "unknown")
     champion = str(standing.champion or NO_CHAMPION)
@@ -180,7 +185,7 @@ def _steps(standing: Standing, stage: Stage, record: str) -> Iterator[Step]:
     if stage is Stage.STAGING:
         yield Step(what="alias", key=CHALLENGER, version=version)
     if stage is Stage.PRODUCTION:
-        # The way back first: from here on a rollback finds its version, whatever happens to this process.
+        # @previous comes first: from here on a rollback finds its version even if this process dies.
         if champion:
             yield Step(what="alias", key=PREVIOUS, version=champion)
         yield Step(what="alias", key=CHAMPION, version=version)

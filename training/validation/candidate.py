@@ -1,4 +1,4 @@
-"""A version on disk, loaded as a server loads it, and what it costs to run."""
+"""A version that was downloaded for a validation: its files, signature, model and latency."""
 
 import time
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ WARM_UP, TIMED = 5, 40
 
 
 class UnusableError(Exception):
-    """The version cannot be loaded here, or does not predict; the message says why."""
+    """The version cannot be loaded or cannot predict; the message says why."""
 
 
 class Loaded(Protocol):
-    """MLflow's pyfunc model, of which its own types tell little."""
+    """Typed part of MLflow's pyfunc model."""
 
     def predict(self, data: pd.DataFrame) -> object:
-        """The answer that a server gives."""
+        """Return the predictions that a model server returns."""
         ...
 
     def get_raw_model(self) -> Classifier:
-        """What was trained."""
+        """Return the trained classifier."""
         ...
 
 
@@ -52,75 +52,81 @@ class _Mlmodel(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version's files in a folder."""
+    """A version and the folder with its files."""
 
     number: int
+    """Number of the version."""
     folder: Path
 
     @property
     def signature(self) -> ModelSignature | None:
-        """The columns that it takes and gives; none when it was logged without."""
+        """Input and output columns; None if the model was logged without a signature."""
         return self._described().signature
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns that it takes."""
+        """Names of the input columns."""
         inputs = self.signature.inputs if self.signature else None
         return [str(name) for name in inputs.input_names()] if inputs else []
 
     @property
     def example(self) -> pd.DataFrame | None:
-        """The rows that it was logged with."""
+        """Input example that the model was logged with; None if it has none."""
         return self._described().load_input_example(str(self.folder))
 
     @property
     def requirements(self) -> Sequence[str]:
-        """What it was made with, a line for each package."""
+        """Lines of the version's requirements.txt; empty if it has none."""
         file = self.folder / "requirements.txt"
         return file.read_text().splitlines() if file.is_file() else ()
 
     @property
     def size_mb(self) -> float:
-        """Size of the files, in MB (10^6 bytes)."""
+        """Size of the files in MB (10^6 bytes)."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()) / 1e6
 
     def load(self) -> Loaded:
-        """The model in memory.
+        """Load the model into memory.
 
         Raises:
-            UnusableError: it cannot be loaded with the packages that are here.
+            UnusableError: it cannot be loaded with the packages of this process.
         """
         try:
             return cast("_Pyfunc", mlflow_pyfunc).load_model(str(self.folder))
         except Exception as error:
-            raise UnusableError(f"version {self.number} cannot be loaded here: {reason(error)}") from error
+            raise UnusableError(
+                f"version {self.number} cannot be loaded with the packages of this image: {reason(error)}; "
+                "train it again with the same packages"
+            ) from error
 
     def _described(self) -> _Described:
         return cast("_Mlmodel", Model).load(str(self.folder))
 
 
 def fetch(client: Client, uri: str, version: ModelVersion, folder: Path) -> Candidate:
-    """The version's files are in a folder of their own inside the folder."""
+    """Download the version's files into a new folder inside the folder."""
     number = int(version.version)
-    place = folder / str(number)
-    place.mkdir()
-    return Candidate(number, versions.download(client, uri, version, place))
+    target = folder / str(number)
+    target.mkdir()
+    return Candidate(number, versions.download(client, uri, version, target))
 
 
-def answer(model: Loaded, example: pd.DataFrame, number: int) -> float:
-    """The model answers its own example, and then one row at a time. Returns what 95 % of those took at most, in ms.
+def measure_latency(model: Loaded, example: pd.DataFrame, number: int) -> float:
+    """Predict the model's own example, then single rows, and return the 95th percentile of their latency in ms.
 
     Raises:
-        UnusableError: it fails.
+        UnusableError: a prediction failed.
     """
     try:
         model.predict(example)
         row = example.head(1)
-        taken: list[float] = []
+        seconds: list[float] = []
         for _ in range(WARM_UP + TIMED):
             start = time.perf_counter()
             model.predict(row)
-            taken.append(time.perf_counter() - start)
+            seconds.append(time.perf_counter() - start)
     except Exception as error:
-        raise UnusableError(f"version {number} fails on its own input example: {reason(error)}") from error
-    return 1000 * float(np.quantile(taken[WARM_UP:], 0.95))
+        raise UnusableError(
+            f"version {number} fails on its own input example: {reason(error)}; correct the project and train again"
+        ) from error
+    return 1000 * float(np.quantile(seconds[WARM_UP:], 0.95))

@@ -1,4 +1,4 @@
-"""The checks that a version must pass before it may go forward."""
+"""Checks that a version must pass in its validation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,100 +19,111 @@ from training.validation.limits import Limits
 from training.validation.verdict import Check, Slice, signed
 
 SAME = 0.002
-"""How far a metric may be from what training recorded on the same rows: tags are rounded, and packages may differ."""
+"""Tolerance for a metric that training recorded on the same rows: tags are rounded, and packages may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """May `new` take the place of `old`?"""
+class Inputs:
+    """Inputs of the checks."""
 
     project: Project[Any]
     new: Candidate
+    """Version to validate."""
     old: Candidate | None
-    """The champion; none where there is none, or where `new` is the champion."""
+    """Champion; None if there is no champion or `new` is the champion."""
     table: pd.DataFrame
-    """A checked table of the project, from which the same rows are held out as in training."""
+    """Checked table of the project. The same rows as in training are held out of it."""
     recorded: Mapping[int, Mapping[str, float]]
-    """By version, what its training measured on the rows held out of this table; nothing if it learned from another."""
+    """Metrics recorded by training, by version; empty for a version that was trained with another dataset."""
     limits: Limits
 
 
 @dataclass(kw_only=True)
 class Findings:
-    """The answer; what a failed check left no way to measure is empty."""
+    """Results of the checks. A part that could not be measured is empty."""
 
     checks: list[Check] = field(default_factory=list[Check])
     scores: Scores | None = None
+    """Metrics of both versions."""
     slices: Sequence[Slice] = ()
+    """Metrics of both versions for each slice."""
     latency_ms: float | None = None
+    """95th percentile of the latency for one row, in milliseconds."""
 
 
-def judge(question: Question) -> Findings:
-    """Every check is made, also after one refused, as far as that is possible."""
+def run_checks(inputs: Inputs) -> Findings:
+    """Run all checks. A refused check does not stop the others, unless the version cannot be loaded or predict."""
     found = Findings()
-    found.checks += _static(question)
+    found.checks += _static(inputs)
     try:
-        found.checks += _alive(question, found)
-        found.checks += _measured(question, found)
+        found.checks += _runs(inputs, found)
+        found.checks += _measured(inputs, found)
     except UnusableError as error:
         found.checks.append(Check(name="runs", outcome="refused", said=str(error)))
     return found
 
 
-def _static(question: Question) -> Iterator[Check]:
-    """What can be said without running the version."""
-    new, old, allowed = question.new, question.old, question.limits
-    yield _check("signature", _signature_faults(new, old), "present, and no client of the champion notices")
-    too_large = [f"its files take {new.size_mb:.1f} MB, and may take {allowed.size_mb:g}"]
+def _static(inputs: Inputs) -> Iterator[Check]:
+    """Check signature, size and packages, without loading the version."""
+    new, old, allowed = inputs.new, inputs.old, inputs.limits
+    yield _check("signature", _signature_faults(new, old), "present, and compatible with clients of the champion")
+    too_large = [f"its files have {new.size_mb:.1f} MB, and may have {allowed.size_mb:g} MB"]
     yield _check("size", too_large if new.size_mb > allowed.size_mb else [], f"{new.size_mb:.1f} MB")
     differences = skew.differences(new.requirements)
-    far = [f"{one}; make the images alike, or allow it with skew" for one in skew.beyond(differences, allowed.skew)]
-    yield _check("packages", far, ", ".join(map(str, differences)) or "as it was made with")
+    far = [
+        f"{one}; use the same packages in both images, or raise the limit skew"
+        for one in skew.beyond(differences, allowed.skew)
+    ]
+    yield _check("packages", far, ", ".join(map(str, differences)) or "the same as at training")
 
 
 def _signature_faults(new: Candidate, old: Candidate | None) -> list[str]:
     if new.signature is None:
-        return ["it has no signature; log it with one: a server checks nothing without"]
+        return ["it has no signature, so a server cannot check requests; log the model with a signature"]
     if old is None or old.signature is None:
         return []
     changes = signatures.breaking_changes(old.signature, new.signature)
     return [f"it breaks clients of version {old.number}: {', '.join(changes)}"] if changes else []
 
 
-def _alive(question: Question, found: Findings) -> Iterator[Check]:
-    """It answers as a server would let it answer."""
-    example, most = question.new.example, question.limits.latency_ms
+def _runs(inputs: Inputs, found: Findings) -> Iterator[Check]:
+    """Check that the version predicts its input example, and how fast."""
+    example, most = inputs.new.example, inputs.limits.latency_ms
     if example is None:
-        yield Check(name="example", outcome="refused", said="it has no input example; log it with one")
+        yield Check(
+            name="example",
+            outcome="refused",
+            said="it has no input example, so it cannot be tried; log the model with one",
+        )
         return
-    found.latency_ms = candidate.answer(question.new.load(), example, question.new.number)
-    yield Check(name="example", outcome="passed", said=f"answers its {len(example)} rows")
-    said = f"95 of 100 predictions of one row take at most {found.latency_ms:.1f} ms"
-    yield _check("latency", [f"{said}, and may take {most:g}"] if found.latency_ms > most else [], said)
+    found.latency_ms = candidate.measure_latency(inputs.new.load(), example, inputs.new.number)
+    yield Check(name="example", outcome="passed", said=f"predicts its {len(example)} rows")
+    said = f"95 % of the predictions for one row take at most {found.latency_ms:.1f} ms"
+    yield _check("latency", [f"{said}, and may take {most:g} ms"] if found.latency_ms > most else [], said)
 
 
-def _measured(question: Question, found: Findings) -> Iterator[Check]:
-    """How good it is, by itself and beside the champion, everywhere and in each slice."""
-    unseen = split.held_out(question.project, question.table)
-    own, other = _predictions(question, question.new, unseen), None
-    if question.old:
-        other = _predictions(question, question.old, unseen)
-    found.scores = _compare(question, own, other)
-    yield from _judge(found.scores, question.old, question.limits)
+def _measured(inputs: Inputs, found: Findings) -> Iterator[Check]:
+    """Check the metrics against the limits and the champion, over all unseen rows and in each slice."""
+    unseen = split.held_out(inputs.project, inputs.table)
+    own, other = _predictions(inputs, inputs.new, unseen), None
+    if inputs.old:
+        other = _predictions(inputs, inputs.old, unseen)
+    found.scores = _compare(inputs, own, other)
+    yield from _judge(found.scores, inputs.old, inputs.limits)
     found.slices = [
-        _slice(question, name, _compare(question, own.only(rows), other.only(rows) if other else None))
-        for name, rows in _slices(question.project, unseen)
+        _slice(inputs, name, _compare(inputs, own.only(rows), other.only(rows) if other else None))
+        for name, rows in _slices(inputs.project, unseen)
     ]
     if found.slices:
-        yield _worst(found.slices, question.old, question.limits)
-    yield from _unseen(question, found.scores)
+        yield _worst(found.slices, inputs.old, inputs.limits)
+    yield from _unseen(inputs, found.scores)
 
 
-def _unseen(question: Question, scores: Scores) -> Iterator[Check]:
-    """Whether the rows are those that neither model learned from."""
-    yield _unseen_by(question.new, scores.own, question.recorded, "refused")
-    if question.old:
-        yield _unseen_by(question.old, scores.other, question.recorded, "noted")
+def _unseen(inputs: Inputs, scores: Scores) -> Iterator[Check]:
+    """Check that neither model learned from the rows."""
+    yield _unseen_by(inputs.new, scores.own, inputs.recorded, "refused")
+    if inputs.old:
+        yield _unseen_by(inputs.old, scores.other, inputs.recorded, "noted")
 
 
 def _unseen_by(
@@ -123,24 +134,26 @@ def _unseen_by(
 ) -> Check:
     name, before = f"rows unseen by version {one.number}", recorded.get(one.number, {})
     if not before:
-        said = f"version {one.number} learned from other data, and may know some of the rows: this favours it"
+        said = (
+            f"version {one.number} was trained with another dataset, and may know some of these rows: this favours it"
+        )
         return Check(name=name, outcome="noted", said=said)
     for metric, value in before.items():
         if abs(measured[metric].value - value) > SAME:
             said = (
-                f"{metric} of version {one.number} was {value:.3f} in its training and is {measured[metric].value:.3f} "
-                "here: the split has changed since, and it may have learned from these rows; train it again"
+                f"{metric} of version {one.number} was {value:.3f} at its training and is {measured[metric].value:.3f} "
+                "here, so the split has changed and it may have learned from these rows; train it again"
             )
             return Check(name=name, outcome=fault, said=said)
-    return Check(name=name, outcome="passed", said="the metrics are those of its training")
+    return Check(name=name, outcome="passed", said="the metrics are the same as at its training")
 
 
-def _compare(question: Question, own: Predictions, other: Predictions | None) -> Scores:
-    return comparison.compare(own, other, samples=question.limits.resamples, seed=question.project.split.seed)
+def _compare(inputs: Inputs, own: Predictions, other: Predictions | None) -> Scores:
+    return comparison.compare(own, other, samples=inputs.limits.resamples, seed=inputs.project.split.seed)
 
 
-def _slice(question: Question, name: str, scores: Scores) -> Slice:
-    allowed = question.limits
+def _slice(inputs: Inputs, name: str, scores: Scores) -> Slice:
+    allowed = inputs.limits
     judged = scores.rows >= allowed.slice_rows and scores.rarer >= allowed.slice_label_rows
     return Slice(name=name, scores=scores, judged=judged)
 
@@ -150,7 +163,7 @@ def _judge(scores: Scores, old: Candidate | None, allowed: Limits) -> Iterator[C
         low = [f"{name} is {scores.own[name].value:.3f} on {scores.rows} unseen rows, and must be at least {least:g}"]
         yield _check(name, low if scores.own[name].value < least else [], f"{scores.own[name]}, at least {least:g}")
     if old is None:
-        yield Check(name="champion", outcome="noted", said="there is none to compare with")
+        yield Check(name="champion", outcome="noted", said="there is no champion to compare with")
         return
     for name in allowed.compared:
         difference = scores.difference[name]
@@ -159,14 +172,14 @@ def _judge(scores: Scores, old: Candidate | None, allowed: Limits) -> Iterator[C
         faults = [f"{said}: certainly worse by more than {allowed.certain_loss:g}"] if certainly else []
         if -difference.value > allowed.any_loss:
             faults = [f"{said}: worse by more than {allowed.any_loss:g}"]
-        yield _check(f"{name} beside the champion", faults, said)
+        yield _check(f"{name} compared with the champion", faults, said)
 
 
 def _worst(slices: Sequence[Slice], old: Candidate | None, allowed: Limits) -> Check:
     judged = [one for one in slices if one.judged]
     faults = [fault for one in judged for fault in _slice_faults(one, old, allowed)]
     return _check(
-        "slices", faults, f"{len(judged)} of {len(slices)} have rows enough to be judged, and keep the limits"
+        "slices", faults, f"{len(judged)} of {len(slices)} have enough rows to be judged, and keep the limits"
     )
 
 
@@ -190,17 +203,19 @@ def _slices(declared: Project[Any], unseen: pd.DataFrame) -> Iterator[tuple[str,
             yield f"{column} is {value}", (unseen[column] == value).to_numpy()
 
 
-def _predictions(question: Question, one: Candidate, unseen: pd.DataFrame) -> Predictions:
-    columns = one.columns or question.project.features
-    if strange := [name for name in columns if name not in unseen]:
+def _predictions(inputs: Inputs, one: Candidate, unseen: pd.DataFrame) -> Predictions:
+    columns = one.columns or inputs.project.features
+    if missing := [name for name in columns if name not in unseen]:
         raise UnusableError(
-            f"version {one.number} takes {', '.join(strange)}, which the project's data does not have: it cannot be "
-            "measured on it; train it with the project as it is now"
+            f"version {one.number} takes the columns {', '.join(missing)}, which the project's table does not have, so "
+            "it cannot be measured; train it again with the present project"
         )
     try:
-        return metrics.predict(question.project, one.load().get_raw_model(), unseen, columns)
+        return metrics.predict(inputs.project, one.load().get_raw_model(), unseen, columns)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        raise UnusableError(f"version {one.number} cannot predict the unseen rows: {reason(error)}") from error
+        raise UnusableError(
+            f"version {one.number} cannot predict the unseen rows: {reason(error)}; train it with the present project"
+        ) from error
 
 
 def _check(name: str, faults: Sequence[str], said: str) -> Check:

@@ -1,4 +1,4 @@
-"""Two models on the same rows: how much better one is, and how sure that is."""
+"""Compares the metrics of two models on the same rows, with bootstrap intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,22 +11,25 @@ from training.fit.metrics import CONFIDENCE, Estimate, Predictions, measure, res
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """A model's metrics on some rows, and how they differ from another's there (positive: it is better)."""
+    """Metrics of a model and, if there is one, of another model on the same rows."""
 
     rows: int
+    """Number of rows."""
     rarer: int
-    """Rows of the rarer label."""
+    """Number of rows with the rarer label."""
     own: Mapping[str, Estimate]
+    """Metrics of the model."""
     other: Mapping[str, Estimate]
-    """Empty, like `difference`, when there is no other model."""
+    """Metrics of the other model; empty if there is none."""
     difference: Mapping[str, Estimate]
+    """`own` minus `other`: positive if the model is better; empty if there is no other model."""
 
 
 def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: int) -> Scores:
-    """Each metric with its 95 % interval, and its difference with the interval of paired samples.
+    """Return each metric with its 95 % interval, and each difference with an interval from paired samples.
 
-    Paired: both models are measured on the same resampled rows, so that what makes those rows easy or hard for both
-    does not widen the interval.
+    Both models are measured on the same bootstrap samples. So rows that are hard for both do not widen the interval of
+    the difference.
     """
     models = [own] if other is None else [own, other]
     drawn = [
@@ -34,7 +37,7 @@ def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: 
         for weights in resamples(len(own.truth), seed, samples)
     ]
     values = np.array([[*measure(model).values()] for model in models])
-    # A sample without one of the labels has no such metric; they are left out, as if it had not been drawn.
+    # A metric is undefined for a sample that lacks a label; `_quantile` leaves such values out.
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     names = [*measure(own)]
     stacked = np.stack(drawn)

@@ -1,6 +1,6 @@
-"""What a version must keep to pass its validation; each with a default, each settable in the environment.
+"""Limits that a version must keep to pass its validation.
 
-`VALIDATION={"any_loss": 0.02, "latency_ms": 100}` changes two of them; a name that is not listed here is an error.
+The variable `VALIDATION={"any_loss": 0.02, "latency_ms": 100}` changes two defaults; an unknown name is an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,63 +16,67 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Limits(BaseModel):
-    """Thresholds of a validation. Metrics are 0 to 1, and a loss is how much lower the champion's successor scores."""
+    """Limits of a validation. Metrics are from 0 to 1. A loss is the champion's metric minus the version's metric."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least: Mapping[Metric, Share] = Field(
-        default={"roc_auc": 0.6}, description="metrics that no version may fall below"
-    )
+    least: Mapping[Metric, Share] = Field(default={"roc_auc": 0.6}, description="smallest value of each metric")
     compared: tuple[Metric, ...] = Field(
-        default=("roc_auc",), description="metrics in which it is compared with the champion"
+        default=("roc_auc",), description="metrics that are compared with the champion's"
     )
     certain_loss: Share = Field(
         default=0.005,
-        description="largest loss when it is certain: the whole 95 % interval of the difference lies below zero",
+        description="largest certain loss: one whose whole 95 % interval is on the side of a loss",
     )
-    any_loss: Share = Field(default=0.03, description="largest loss, certain or not")
+    any_loss: Share = Field(default=0.03, description="largest loss, whether certain or not")
     slice_least: Mapping[Metric, Share] = Field(
-        default={"roc_auc": 0.55}, description="the same as `least`, for each slice"
+        default={"roc_auc": 0.55}, description="smallest value of each metric in a slice"
     )
     slice_loss: Share = Field(default=0.05, description="largest certain loss in a slice")
-    slice_rows: int = Field(default=50, ge=1, description="rows below which a slice is shown and not judged")
-    slice_label_rows: int = Field(default=10, ge=1, description="the same for the rows of its rarer label")
+    slice_rows: int = Field(
+        default=50, ge=1, description="smallest number of rows of a slice that is judged; smaller ones are only shown"
+    )
+    slice_label_rows: int = Field(
+        default=10, ge=1, description="smallest number of rows with the rarer label in a slice that is judged"
+    )
     latency_ms: float = Field(
-        default=250, gt=0, description="95 % of predictions of one row take at most so many milliseconds"
+        default=250, gt=0, description="largest 95th percentile of the latency for one row, in milliseconds"
     )
     size_mb: float = Field(default=500, gt=0, description="largest size of the version's files, in MB (10^6 bytes)")
     skew: Literal["none", "patch", "minor", "any"] = Field(
-        default="patch", description="how far packages may differ from those that the version was made with"
+        default="patch", description="largest allowed difference between the packages here and those at training"
     )
-    resamples: int = Field(default=500, ge=100, le=10_000, description="bootstrap samples behind an interval")
+    resamples: int = Field(default=500, ge=100, le=10_000, description="number of bootstrap samples for an interval")
 
 
 class Environment(Termination):
-    """What a validation is told beside its command line."""
+    """Environment variables of a validation."""
 
     validation: Limits = Limits()
     validation_deadline_seconds: int = Field(
-        default=3600, ge=1, description="when it is given up by whoever started it, and others may look instead"
+        default=3600,
+        ge=1,
+        description="seconds after which the validation counts as dead, and another process may validate the version",
     )
     endpoint: str = Field(
         default="",
-        description="URL of the endpoint that serves the model in the stack; the version that it serves is the "
-        "champion. Without one, the champion is the version with the alias",
+        description="URL of the model's endpoint in the stack; the version that it serves is the champion. Without a "
+        "URL, the champion is the version with the alias @champion",
     )
 
 
 def from_environment() -> Environment:
-    """The limits that VALIDATION changes, and the defaults.
+    """Return the settings of a validation from the environment.
 
     Raises:
-        SettingsError: with all that is wrong with it, in one line.
+        SettingsError: a variable is wrong; the message lists all problems.
     """
     names = ", ".join(Limits.model_fields)
-    form = f'it is a JSON object with some of {names}, as {{"any_loss": 0.02}}'
+    form = f'write a JSON object with some of {names}, for example {{"any_loss": 0.02}}'
     try:
         return Environment()
     except UnreadableError as error:
-        raise SettingsError(f"VALIDATION is no JSON ({error.__cause__}); {form}") from error
+        raise SettingsError(f"VALIDATION is not JSON ({error.__cause__}); {form}") from error
     except ValidationError as error:
         wrong = "; ".join(
             f"{_place(problem['loc'])}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"

@@ -1,4 +1,4 @@
-"""A validation as one HTML page that needs nothing else: no script, no style sheet, no picture from elsewhere."""
+"""Writes the report of a validation as one self-contained HTML page, without scripts or external files."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap } svg { disp
 
 
 def html(report: Report) -> str:
-    """The page: the verdict, each check, the metrics and slices beside the champion's, the limits."""
+    """Return the page: the result, all checks, the metrics and slices next to the champion's, and the limits."""
     title = f"{report.model} version {report.version}"
     body = "\n".join(
         (
@@ -110,7 +110,7 @@ def _limits(report: Report) -> Iterator[str]:
 
 
 def _interval(difference: Estimate, reach: float) -> str:
-    """A line from low to high around a dot, and a mark at zero; nothing where a bound is not known."""
+    """Draw the interval as a line, the value as a dot and zero as a mark; empty if a bound is not known."""
     places = [
         HALF + HALF * 0.95 * bound / (reach or 1) for bound in (difference.low, difference.value, difference.high)
     ]
@@ -127,5 +127,5 @@ def _interval(difference: Estimate, reach: float) -> str:
 
 
 def _reach(difference: Estimate) -> float:
-    """How far from zero it goes."""
+    """Return the largest distance of a bound from zero."""
     return max((abs(bound) for bound in (difference.low, difference.high) if not isnan(bound)), default=0.0)

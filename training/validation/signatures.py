@@ -1,4 +1,4 @@
-"""What a client notices when one signature takes the place of another."""
+"""Finds the changes between two signatures that break clients."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,15 @@ from mlflow.types.schema import ColSpec, TensorSpec
 
 Column = ColSpec | TensorSpec
 
-# A client that sends the narrower kind is understood by a model that takes the wider one.
 WIDER = [DataType.integer, DataType.long, DataType.float, DataType.double]
+"""Number types from narrow to wide. A model that takes a wider type accepts values of a narrower one."""
 
 
 def breaking_changes(before: ModelSignature, after: ModelSignature) -> list[str]:
-    """What clients of the signature before cannot do any more, a phrase each; empty when they notice nothing.
+    """Return a phrase for each change that breaks clients of the signature before; empty if none does.
 
-    An added required column, a removed one and one of another type break a client; an added optional column, one
-    that became optional and a wider number do not.
+    A new required column, a removed column and a changed type break clients. A new optional column, a column that
+    became optional and a wider number type do not.
     """
     return [*_inputs(_columns(before.inputs), _columns(after.inputs)), *_outputs(before, after)]
 
@@ -30,13 +30,13 @@ def _inputs(before: dict[str, Column], after: dict[str, Column]) -> Iterator[str
             yield f"the column {name} became required"
         if known and not _is_as_wide(known, column):
             yield f"the column {name} was {_kind(known)} and is {_kind(column)}"
-    yield from (f"the column {name} is gone" for name in before if name not in after)
+    yield from (f"the column {name} is removed" for name in before if name not in after)
 
 
 def _outputs(before: ModelSignature, after: ModelSignature) -> Iterator[str]:
     old, new = ([*_columns(signature.outputs).items()] for signature in (before, after))
     if [(name, _kind(column)) for name, column in old] != [(name, _kind(column)) for name, column in new]:
-        yield f"it answers {_words(after.outputs)}, not {_words(before.outputs)}"
+        yield f"the output is {_described(after.outputs)}, not {_described(before.outputs)}"
 
 
 def _is_as_wide(before: Column, after: Column) -> bool:
@@ -55,5 +55,5 @@ def _kind(column: Column) -> str:
     return str(column.type).removeprefix("DataType.")
 
 
-def _words(schema: Schema | None) -> str:
+def _described(schema: Schema | None) -> str:
     return ", ".join(f"{name}: {_kind(column)}" for name, column in _columns(schema).items()) or "nothing"

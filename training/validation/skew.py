@@ -1,4 +1,4 @@
-"""How the packages here differ from those that a version was made with."""
+"""Compares the packages of this process with those that a version was trained with."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,48 +12,52 @@ STEPS = ("none", "patch", "minor", "any")
 
 @dataclass(frozen=True)
 class Difference:
-    """A package that is not as the version wants it. `step` says how far off it is: patch, minor, or any."""
+    """A package whose version differs."""
 
     package: str
-    wanted: str
+    """Name of the package."""
+    trained: str
+    """Version at training."""
     here: str
+    """Version in this process; empty if the package is missing."""
     step: str
+    """Size of the difference: patch, minor or any."""
 
     def __str__(self) -> str:
-        return f"{self.package} {self.here or 'is missing'} (made with {self.wanted})"
+        return f"{self.package} {self.here or 'is missing'} (trained with {self.trained})"
 
 
 def differences(requirements: Sequence[str]) -> list[Difference]:
-    """What the lines of a requirements.txt say, and is otherwise in this process."""
+    """Return the differences between the lines of a requirements.txt and this process."""
     return list(_differences(requirements))
 
 
 def beyond(found: Sequence[Difference], allowed: str) -> list[Difference]:
-    """Those that are further off than allowed."""
+    """Return the differences that are larger than allowed."""
     return [difference for difference in found if STEPS.index(difference.step) > STEPS.index(allowed)]
 
 
 def _differences(requirements: Sequence[str]) -> Iterator[Difference]:
     for line in requirements:
         try:
-            wanted = Requirement(line.strip())
+            requirement = Requirement(line.strip())
         except InvalidRequirement:
             continue  # a comment, an option, a path
-        pinned = next((spec.version for spec in wanted.specifier if spec.operator == "=="), "")
-        if wanted.marker and not wanted.marker.evaluate():
+        pinned = next((spec.version for spec in requirement.specifier if spec.operator == "=="), "")
+        if requirement.marker and not requirement.marker.evaluate():
             continue
         try:
-            here = version(wanted.name)
+            here = version(requirement.name)
         except PackageNotFoundError:
-            yield Difference(wanted.name, pinned or str(wanted.specifier) or "any", "", "any")
+            yield Difference(requirement.name, pinned or str(requirement.specifier) or "any", "", "any")
             continue
-        if not wanted.specifier.contains(here, prereleases=True):
-            yield Difference(wanted.name, pinned or str(wanted.specifier), here, _step(pinned, here))
+        if not requirement.specifier.contains(here, prereleases=True):
+            yield Difference(requirement.name, pinned or str(requirement.specifier), here, _step(pinned, here))
 
 
-def _step(wanted: str, here: str) -> str:
+def _step(requirement: str, here: str) -> str:
     try:
-        one, other = Version(wanted).release, Version(here).release
+        one, other = Version(requirement).release, Version(here).release
     except InvalidVersion:
         return "any"
     if one[:1] != other[:1]:

@@ -1,8 +1,8 @@
-"""Whose answer counts when two validate one version, and when a validation that died may be done by others.
+"""Lock for the validation of one version, in a tag of the version.
 
-A validation writes its turn as a tag of the version. Who comes later takes the turn over, and who finds that it has
-lost its own says so and writes no answer: of two, the one that began last speaks. The schedule takes no turn from
-anybody before its time is over.
+A validation that starts later takes the lock over. A validation that has lost the lock exits with a message and writes
+no result. So if two validations of a version run at once, the one that started last decides. The schedule takes over
+only a lock that has expired.
 """
 
 import os
@@ -12,56 +12,59 @@ from datetime import UTC, datetime, timedelta
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from contract.tags import VALIDATION_STATUS
 from training.registry.claim import BusyError
 from training.registry.client import Client
-from training.registry.stages import RUNNING, VALIDATION_STATUS
+from training.registry.stages import RUNNING
 
 TAG = "validation_turn"
 
 
-class Turn(BaseModel):
-    """A validation that goes on, `until` it is given up by whoever started it."""
+class Lock(BaseModel):
+    """Lock of a running validation."""
 
     model_config = ConfigDict(frozen=True)
 
     by: str
+    """Host and random ID of the process that holds the lock."""
     until: AwareDatetime
+    """Time when the lock expires."""
 
 
-def of_this_process(seconds: float) -> Turn:
-    """A turn that begins now."""
+def of_this_process(seconds: float) -> Lock:
+    """Return a new lock of this process that expires after that many seconds."""
     name = f"{os.uname().nodename}, {uuid.uuid4().hex[:8]}"
-    return Turn(by=name, until=datetime.now(UTC) + timedelta(seconds=seconds))
+    return Lock(by=name, until=datetime.now(UTC) + timedelta(seconds=seconds))
 
 
-def take(client: Client, version: ModelVersion, mine: Turn) -> None:
-    """The version is being validated by this process, whoever did so before.
+def acquire(client: Client, version: ModelVersion, mine: Lock) -> None:
+    """Acquire the lock of the version, even if another process holds it, and set the status `running`.
 
     Raises:
-        BusyError: another one took the turn at the same moment.
+        BusyError: another process acquired the lock at the same moment.
     """
     client.set_model_version_tag(version.name, str(version.version), TAG, mine.model_dump_json())
     client.set_model_version_tag(version.name, str(version.version), VALIDATION_STATUS, RUNNING)
     check(client, version, mine)
 
 
-def check(client: Client, version: ModelVersion, mine: Turn) -> None:
-    """Returns if the turn is still this process's.
+def check(client: Client, version: ModelVersion, mine: Lock) -> None:
+    """Check that this process still holds the lock.
 
     Raises:
-        BusyError: another one has it, or had it and is done.
+        BusyError: another process holds the lock, or held it and has finished.
     """
-    other = _of(client.get_model_version(version.name, str(version.version)))
+    other = _read(client.get_model_version(version.name, str(version.version)))
     if other != mine:
         who = other.by if other else "another process"
         raise BusyError(
-            f"{version.name} version {version.version} is being validated by {who}, which began later: its answer "
-            "counts; wait for it, or run this again after it"
+            f"{version.name} version {version.version} is being validated by {who}, which started later, so its result "
+            "counts; wait for it, then validate again if you need to"
         )
 
 
-def end(client: Client, version: ModelVersion, status: str | None) -> None:
-    """The version has the status, or none, and nobody's turn."""
+def release(client: Client, version: ModelVersion, status: str | None) -> None:
+    """Release the lock and set the status of the version; None removes the status."""
     if status:
         client.set_model_version_tag(version.name, str(version.version), VALIDATION_STATUS, status)
     else:
@@ -70,16 +73,16 @@ def end(client: Client, version: ModelVersion, status: str | None) -> None:
 
 
 def is_free(version: ModelVersion) -> bool:
-    """Nobody looked at it, or who did died over it."""
+    """Return True if the version was not validated, or if its validation has died."""
     status = version.tags.get(VALIDATION_STATUS)
     if status != RUNNING:
         return status is None
-    held = _of(version)
+    held = _read(version)
     return held is None or held.until < datetime.now(UTC)
 
 
-def _of(version: ModelVersion) -> Turn | None:
+def _read(version: ModelVersion) -> Lock | None:
     try:
-        return Turn.model_validate_json(version.tags.get(TAG, ""))
+        return Lock.model_validate_json(version.tags.get(TAG, ""))
     except ValidationError:
         return None

@@ -1,4 +1,4 @@
-"""What a validation found out, and what follows from it."""
+"""Report of a validation: its checks, its metrics and the result."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,61 +13,71 @@ from training.validation.limits import Limits
 
 
 class Check(BaseModel):
-    """One question and its answer. What is `noted` is for a reader and refuses nothing."""
+    """Result of one check."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     outcome: Literal["passed", "refused", "noted"]
+    """`noted` is information for readers; it does not refuse the version."""
     said: str
+    """Explanation of the outcome, with the measured value and the limit."""
 
 
 class Slice(BaseModel):
-    """Some of the rows, told apart by a category."""
+    """Metrics of the rows with one value of a category."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
+    """Column and value, for example `contract is Yearly`."""
     scores: Scores
     judged: bool
-    """It has enough rows for a limit to mean something."""
+    """True if the slice has enough rows to apply limits."""
 
 
 class Report(BaseModel):
-    """The evidence: what was looked at, against which limits, and each finding."""
+    """Report of one validation."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
+    """Name of the registered model."""
     version: int
+    """Number of the validated version."""
     champion: int | None
-    """The champion at that moment, with which it was compared unless it is the champion itself."""
+    """Version that it was compared with; may be the version itself. None if there was no champion."""
     champion_alias: int | None = None
-    """The version that had the alias @champion at that moment."""
+    """Version that had the alias @champion."""
     at: datetime
+    """Time of the validation."""
     dataset: str
+    """Address of the table."""
     dataset_digest: str
+    """SHA-256 of the table's file."""
     limits: Limits
     checks: Sequence[Check]
     scores: Scores | None
+    """Metrics on all unseen rows; None if they could not be measured."""
     slices: Sequence[Slice]
     size_mb: float
+    """Size of the version's files in MB (10^6 bytes)."""
     latency_ms: float | None
-    """What 95 % of predictions of one row took at most."""
+    """95th percentile of the latency for one row, in milliseconds; None if it could not be measured."""
 
     @property
     def refusals(self) -> list[str]:
-        """Why it is refused, a sentence each."""
+        """Reasons why the version is refused; empty if it passed."""
         return [check.said for check in self.checks if check.outcome == "refused"]
 
     @property
     def status(self) -> str:
-        """The value of the tag `validation_status`."""
+        """Value of the tag `validation_status`."""
         return REFUSED if self.refusals else PASSED
 
     @property
     def summary(self) -> str:
-        """One line that says how it went, with the numbers."""
+        """One line with the result and the metrics."""
         title = f"{self.model} version {self.version}"
         if self.refusals:
             return f"{title} is refused: {'; '.join(self.refusals)}"
@@ -75,16 +85,16 @@ class Report(BaseModel):
 
     @property
     def against(self) -> str:
-        """What it was compared with, in words."""
+        """Phrase that says which champion the version was compared with."""
         if self.champion is None:
-            return "with no champion to compare it with"
+            return "without a champion to compare with"
         return "as the champion" if self.champion == self.version else f"against version {self.champion}"
 
     @property
     def numbers(self) -> str:
-        """The compared metrics, and by how much they differ from the champion's."""
+        """Text with the compared metrics and their differences from the champion's."""
         if self.scores is None:
-            return "nothing was measured"
+            return "no metric was measured"
         own, difference = self.scores.own, self.scores.difference
         return ", ".join(
             f"{name} {own[name]}" + (f", {signed(difference[name])}" if name in difference else "")
@@ -93,5 +103,5 @@ class Report(BaseModel):
 
 
 def signed(difference: Estimate) -> str:
-    """`+0.012 (-0.003 to +0.027)`."""
+    """Format a difference with its interval, for example `+0.012 (-0.003 to +0.027)`."""
     return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model_server.fetch.digest import digest_of
+from contract.digest import folder_digest
 from model_server.fetch.model_cache import ABANDONED_SECONDS, UNFINISHED, ModelCache
 
 KIB = 1024
@@ -26,7 +26,7 @@ def version(tmp_path: Path, name: str, kib: int) -> tuple[str, Path]:
     (folder / "data").mkdir(parents=True)
     (folder / "MLmodel").write_text(name)
     (folder / "data" / "model").write_bytes(bytes(kib * KIB - len(name)))
-    return digest_of(folder), folder
+    return folder_digest(folder), folder
 
 
 def names(cache: ModelCache) -> set[str]:
@@ -38,7 +38,7 @@ def test_what_is_kept_can_be_taken_and_nothing_else(cache: ModelCache, tmp_path:
     assert not cache.take(digest, tmp_path / "taken")
     cache.keep(digest, files)
     assert cache.take(digest, tmp_path / "taken")
-    assert digest_of(tmp_path / "taken") == digest
+    assert folder_digest(tmp_path / "taken") == digest
 
 
 @pytest.mark.parametrize("digest", ["..", ".", "../elsewhere", ""])
@@ -96,7 +96,7 @@ def test_pods_that_start_at_once_on_a_node_too_small_for_all_leave_whole_version
         digest, files = versions[pod % len(versions)]
         target = tmp_path / f"pod-{pod}"
         if cache.take(digest, target):
-            assert digest_of(target) == digest
+            assert folder_digest(target) == digest
         else:
             cache.keep(digest, files)
 
@@ -105,4 +105,4 @@ def test_pods_that_start_at_once_on_a_node_too_small_for_all_leave_whole_version
     left = names(cache)
     assert left
     assert left <= {digest for digest, _ in versions}
-    assert all(digest_of(cache.folder / digest) == digest for digest in left)
+    assert all(folder_digest(cache.folder / digest) == digest for digest in left)

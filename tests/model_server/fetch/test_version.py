@@ -2,22 +2,21 @@ import errno
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+from contract.digest import folder_digest
+from contract.tags import MODEL_DIGEST
 from model_server import bucket
 from model_server.fetch import version as fetch
-from model_server.fetch.digest import digest_of
 from model_server.settings import FetchSettings
 from tests.mlflow_server import Server
 from tests.model_server import s3
 from tests.model_server.s3 import Bucket
 from tests.registry import MODEL, Registry
-from training.digest import MODEL_DIGEST, digest
 
 Fetching = Callable[..., tuple[int, str]]
 
@@ -49,7 +48,7 @@ def server(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iter
     client = MlflowClient(made.uri)
     client.create_registered_model(MODEL)
     for version in (1, 2):
-        tags = {MODEL_DIGEST: digest(registry.files(version))}
+        tags = {MODEL_DIGEST: folder_digest(registry.files(version))}
         client.create_model_version(MODEL, f"s3://bucket/models/{version}", tags=tags)
     yield made
     made.kill()
@@ -106,8 +105,8 @@ def test_exactly_the_wanted_version_is_there(fetching: Fetching, registry: Regis
     assert code == 0
     assert said.startswith(f"{MODEL} version 2, ")
     folder = tmp_path / "models" / MODEL / "2"
-    assert digest(folder) == digest(registry.files(2))
-    assert digest(folder) != digest(registry.files(1))
+    assert folder_digest(folder) == folder_digest(registry.files(2))
+    assert folder_digest(folder) != folder_digest(registry.files(1))
     assert [entry.name for entry in folder.parent.iterdir()] == ["2"]
 
 
@@ -116,7 +115,7 @@ def test_a_version_of_more_files_than_are_listed_at_once_is_there(
 ) -> None:
     store.listed = 2
     assert fetching()[0] == 0
-    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+    assert folder_digest(tmp_path / "models" / MODEL / "1") == folder_digest(registry.files(1))
 
 
 def test_a_version_that_is_there_is_not_fetched_again(fetching: Fetching, tmp_path: Path) -> None:
@@ -227,7 +226,7 @@ def test_what_one_pod_has_fetched_the_next_one_has_without_the_store(
     store.down = True
     code, said = fetching(model_cache_dir=kept(tmp_path))
     assert (code, said.endswith("from what the node keeps")) == (0, True)
-    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+    assert folder_digest(tmp_path / "models" / MODEL / "1") == folder_digest(registry.files(1))
 
 
 def test_what_somebody_wrote_into_the_nodes_folder_is_not_served(
@@ -238,9 +237,9 @@ def test_what_somebody_wrote_into_the_nodes_folder_is_not_served(
     changed.write_bytes(b"!")
     code, _ = fetching(model_cache_dir=kept(tmp_path))
     assert code == 0
-    assert digest(tmp_path / "models" / MODEL / "1") == digest(registry.files(1))
+    assert folder_digest(tmp_path / "models" / MODEL / "1") == folder_digest(registry.files(1))
     (again,) = kept(tmp_path).iterdir()
-    assert digest(again) == digest(registry.files(1))
+    assert folder_digest(again) == folder_digest(registry.files(1))
 
 
 def test_a_version_without_a_digest_is_not_kept(
@@ -271,16 +270,6 @@ def test_a_version_without_a_digest_is_served_with_a_warning(
     assert said.startswith(f"{name} version 1, ")
     warned = f"{name} version 1 has no tag model_digest: its files are served unverified"
     assert warned in (tmp_path / "log").read_text()
-
-
-def test_the_digest_is_what_sha256sum_makes_of_the_files_and_what_training_leaves(tmp_path: Path) -> None:
-    (tmp_path / "b" / "c").mkdir(parents=True)
-    for name, content in {"z": "1", "b/c/d": "2", "b-": "3", "Ä": "", "registered_model_meta": "4"}.items():
-        (tmp_path / name).write_text(content)
-    find = r"find . -type f ! -path ./registered_model_meta -printf '%P\n'"
-    command = rf"{find} | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
-    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert digest_of(tmp_path) == digest(tmp_path) == done.stdout.split()[0]
 
 
 def test_a_full_volume_is_told(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_rows_to_learn_from_are_divided_once_more_in_the_same_way(how: Split) ->
 @pytest.mark.parametrize(
     ("change", "how", "said"),
     [
-        ({"left": ["Yes"] + ["No"] * 19}, RANDOM, "1 of 20 rows say Yes: too few to hold out 25% of them"),
+        ({"left": ["Yes"] + ["No"] * 19}, RANDOM, "1 of 20 rows have the label Yes, too few to hold out 25% of them"),
         ({"seen": pd.Timestamp("2026-01-01")}, TIME, "leaves no row to learn from"),
         ({"house": "one"}, GROUP, "of 20; give more rows, or another split"),
     ],

@@ -60,7 +60,7 @@ def test_the_interval_is_that_of_rows_drawn_one_by_one() -> None:
 
 
 class Classifier:
-    """Says Yes above a threshold, and keeps of how many rows it was asked."""
+    """Predicts Yes above a threshold and records the number of rows of each call."""
 
     classes_ = np.array(["No", "Yes"])
 

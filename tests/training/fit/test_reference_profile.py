@@ -17,7 +17,7 @@ PREDICTIONS = Predictions(
 
 
 def describe(**columns: object) -> dict[str, Any]:
-    """What is kept of the columns, as it comes out of JSON; they are left as they are."""
+    """Return the profile of the columns as read from JSON; check that the columns are not changed."""
     known, before = pd.DataFrame(columns), pd.DataFrame(columns)
     project = declared(columns=[*numbers("size"), *categories("word")])
     kept = json.loads(json.dumps(reference_profile.describe(project, known, PREDICTIONS)))

@@ -1,4 +1,4 @@
-"""Points of a sweep that share nothing but MLflow: one parent, and the best is registered alone."""
+"""Points of a sweep share only MLflow: they get one parent run, and only the best run is registered."""
 
 import json
 import signal
@@ -35,7 +35,7 @@ def client(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def points(client: MlflowClient, registry: Registry) -> list[Sweep]:
-    """Four points of one sweep, in an experiment of their own."""
+    """Return the four points of a sweep in a new experiment."""
     name = f"swept-{next(NUMBERS)}-{id(client)}"
     plan = SweepPlan(
         points=tuple({"max_depth": depth} for depth in range(4)), metric="roc_auc", goal="maximize", retries=0
@@ -57,7 +57,7 @@ def points(client: MlflowClient, registry: Registry) -> list[Sweep]:
 
 
 def trained(point: Sweep, roc_auc: float) -> str:
-    """The id of a run of the point, as training leaves it behind."""
+    """Create a run of the point as a training does, and return its ID."""
     client = point.client
     run_id = client.create_run(point.experiment_id, tags=dict(point.tags())).info.run_id
     client.log_metric(run_id, "roc_auc", roc_auc)
@@ -169,7 +169,7 @@ Training = Callable[..., int]
 
 @pytest.fixture
 def train_point(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
-    """Runs the training program as the pod of one point does, and gives its exit code."""
+    """Run the training program as the pod of one point does, and return its exit code."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -248,9 +248,11 @@ def test_a_metric_that_no_run_has_ends_the_point_with_those_there_are(
     train_point: Training, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert train_point(0, plan={"metric": "auc"}) == 2
-    assert "the sweep's metric is auc, and a run has none of that name; write one of accuracy" in caplog.messages[-1]
+    assert (
+        "the sweep's metric is auc, and no run has a metric of that name; write one of accuracy" in caplog.messages[-1]
+    )
 
 
 def test_a_pod_beyond_the_last_point_says_so(train_point: Training, caplog: pytest.LogCaptureFixture) -> None:
     assert train_point(2) == 2
-    assert caplog.messages[-1].startswith("JOB_COMPLETION_INDEX=2 is wrong: SWEEP has 2 points, the first is 0")
+    assert caplog.messages[-1].startswith("JOB_COMPLETION_INDEX=2 is too large: SWEEP has 2 points")

@@ -6,8 +6,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from cli.main import run
+from contract.digest import folder_digest
 from tests.registry import MODEL, Registry
-from training.digest import digest
 from training.registry import client as versions
 from training.registry import copies
 from training.registry.client import Client
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.long
 
 
 class Killed(BaseException):
-    """Ends a process between two calls."""
+    """Stands for the end of the process between two calls."""
 
 
 class Dying:
-    """A client that ends its process instead of one of its calls."""
+    """Client that raises Killed instead of one of its calls."""
 
     def __init__(self, client: Client, call: str) -> None:
         self._client = client
@@ -48,7 +48,7 @@ CALLS = (
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Another registry, with nothing in it."""
+    """URI of another, empty registry."""
     return f"sqlite:///{tmp_path_factory.mktemp('prod')}/mlflow.db"
 
 
@@ -64,7 +64,7 @@ def numbers(uri: str) -> list[int]:
 def test_a_copy_killed_between_any_two_calls_is_one_version_after_the_next(
     registry: Registry, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And it has the metrics, the parameters, the files and the origin of the version."""
+    """The version also has the metrics, parameters, files and origin of its source."""
     client, connect = versions.connect(registry.uri), versions.connect
     for call in CALLS:
 
@@ -96,8 +96,8 @@ def test_a_copy_killed_between_any_two_calls_is_one_version_after_the_next(
         for each, uri, version, place in ((target, other, there, "a"), (client, registry.uri, here, "b"))
         if not (tmp_path / place).mkdir()
     )
-    assert digest(tmp_path / "a" / "1") == there.tags["model_digest"]
-    assert digest(tmp_path / "b" / "2") == here.tags["model_digest"]
+    assert folder_digest(tmp_path / "a" / "1") == there.tags["model_digest"]
+    assert folder_digest(tmp_path / "b" / "2") == here.tags["model_digest"]
     example = original.example
     assert example is not None
     assert str(copied.load().predict(example)) == str(original.load().predict(example))
@@ -134,7 +134,7 @@ def test_files_that_somebody_changed_are_not_copied(registry: Registry, other: s
     writing.create_model_version(
         name, client.get_model_version(MODEL, "1").source or "", tags={"model_digest": "0" * 64}
     )
-    with pytest.raises(versions.UnknownError, match=f"{name} version 1 is not what was registered: .* {'0' * 64}"):
+    with pytest.raises(versions.UnknownError, match=f"{name} version 1 cannot be copied: .* {'0' * 64}"):
         copies.copy(client, registry.uri, other, name, 1)
     assert name not in [model.name for model in versions.models(versions.connect(other))]
 

@@ -25,11 +25,11 @@ NAMES = (f"promoted-{number}-{os.getpid()}" for number in itertools.count())
 
 
 class Killed(BaseException):
-    """Ends a process between two calls: nothing of it runs afterwards."""
+    """Stands for the end of the process between two calls; no later code may run."""
 
 
 class Dying:
-    """A client that makes a number of calls that write, and never another."""
+    """Client that makes a number of writing calls, then raises Killed."""
 
     def __init__(self, client: versions.Client, calls: int) -> None:
         self._client = client
@@ -52,7 +52,7 @@ class Dying:
 
 
 class Made:
-    """A registered model with three versions that passed against no champion."""
+    """Registered model with three versions that passed their validation without a champion."""
 
     def __init__(self, registry: Registry) -> None:
         self.uri = registry.uri
@@ -80,7 +80,7 @@ class Made:
         self.promote(version, "production")
 
     def restart(self, aliases: dict[str, int]) -> None:
-        """Versions 1 and 2 stand as the aliases say and no other record is kept."""
+        """Set the aliases, delete the records of promotions, and mark @previous as archived."""
         client = self.client
         for alias in ("champion", "challenger", "previous"):
             if alias in aliases:
@@ -109,7 +109,7 @@ class Made:
 
     @property
     def state(self) -> object:
-        """All that a promotion changes, but for the moment."""
+        """Return all that a promotion changes, except times."""
         return self.aliases, [
             {key: json.loads(value) | {"at": ""} for key, value in self.tags(number).items() if key in KEPT}
             for number in (1, 2)
@@ -123,7 +123,7 @@ def model(registry: Registry) -> Made:
 
 @pytest.fixture(scope="module")
 def dead() -> Holder:
-    """A process of this machine that has ended."""
+    """Holder for a process of this machine that has ended."""
     ended = subprocess.Popen(["true"])
     ended.wait()
     return Holder(host=os.uname().nodename, pid=ended.pid)
@@ -188,9 +188,9 @@ def test_an_archived_champion_can_be_brought_back(model: Made) -> None:
             None,
             None,
             "staging",
-            r"version 3 was not validated, and staging takes only what passed; run `mlops validate promoted-",
+            r"version 3 was not validated, and staging takes only versions that passed; run `mlops validate promoted-",
         ),
-        ("refused", "2", "staging", r"was refused by its validation, .* or train a better one"),
+        ("refused", "2", "staging", r"was refused by its validation, .* or train a better version"),
         ("running", "2", "staging", r"is being validated, or its validation was killed"),
         (
             "passed",
@@ -235,7 +235,7 @@ def test_what_passed_against_a_served_version_goes_on_while_the_alias_is_what_it
     ("start", "stage", "said"),
     [
         ("none", "production", "promote it to staging first"),
-        ("production", "staging", "archive it, or promote another one"),
+        ("production", "staging", "archive it, or promote another version"),
         ("production", "none", "archive it"),
         ("archived", "production", "promote it to staging first"),
     ],
@@ -292,7 +292,7 @@ def test_any_later_promotion_finishes_what_a_dead_one_began(model: Made, dead: H
         promote.promote(cast("versions.Client", Dying(model.client, 3)), model.asks(2, "production"), dead)
     assert model.aliases == {"champion": 1, "challenger": 2, "previous": 1}
     done = model.promote(3, "staging")
-    assert done[0].startswith("finished what ada began on ")
+    assert done[0].startswith("finished the promotion that ada began on ")
     assert model.aliases == {"champion": 2, "previous": 1, "challenger": 3}
     assert not model.claims
 
@@ -303,7 +303,7 @@ def test_a_promotion_that_goes_on_elsewhere_is_left_alone_until_it_must_be_dead(
     elsewhere = Holder(host="another-machine", pid=1)
     with pytest.raises(Killed):
         promote.promote(cast("versions.Client", Dying(model.client, 2)), model.asks(1, "staging"), elsewhere)
-    with pytest.raises(BusyError, match=r"ada began 0 s ago, on another-machine, to bring version 1 to staging; try"):
+    with pytest.raises(BusyError, match=r"ada began 0 s ago, on another-machine, to move version 1 to staging; try"):
         model.promote(2, "staging")
     assert len(model.claims) == 1
     monkeypatch.setattr(claims, "ABANDONED", timedelta(0))
@@ -313,7 +313,7 @@ def test_a_promotion_that_goes_on_elsewhere_is_left_alone_until_it_must_be_dead(
 
 
 def test_of_two_promotions_at_once_one_is_done_and_the_other_told(registry: Registry) -> None:
-    """They meet after both have claimed, which is the narrowest it can be."""
+    """Both write their claims before either reads the other's, which is the closest race."""
     model = Made(registry)
     meeting = threading.Barrier(2, timeout=30)
 
@@ -348,7 +348,7 @@ def test_of_two_promotions_at_once_one_is_done_and_the_other_told(registry: Regi
     for thread in threads:
         thread.join()
     (winner,) = [version for version, sentence in told.items() if sentence == "done"]
-    assert told[3 - winner].startswith(f"another promotion goes on: user {winner} began ")
+    assert told[3 - winner].startswith(f"another promotion is running: user {winner} began ")
     assert model.aliases == {"challenger": winner}
     assert not model.claims
 
@@ -357,7 +357,7 @@ def test_a_promotion_that_takes_too_long_stops_before_others_may_finish_it(
     model: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "HOLD", timedelta(0))
-    with pytest.raises(promote.FailedError, match="run the same command again and it is finished"):
+    with pytest.raises(promote.FailedError, match="run the same command again to finish it"):
         model.promote(1, "staging")
     assert model.aliases == {}
     assert len(model.claims) == 1

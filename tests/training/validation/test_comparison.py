@@ -11,7 +11,7 @@ HARD = CHANCE.normal(size=ROWS)
 
 
 def predictions(noise: float) -> Predictions:
-    """Of a model that sees the truth through what makes a row hard, and through noise of its own."""
+    """Return predictions of a model: the truth, plus the difficulty of each row, plus the model's own noise."""
     score = TRUTH + HARD + CHANCE.normal(scale=noise, size=ROWS)
     probability = 1 / (1 + np.exp(-score))
     return Predictions(truth=TRUTH, predicted=probability > 0.6, probability=probability)
@@ -32,7 +32,7 @@ def test_a_worse_model_is_certainly_worse() -> None:
 
 
 def test_the_interval_of_a_difference_is_a_paired_one() -> None:
-    """What makes rows hard for both models is in each model's interval, and not in that of their difference."""
+    """Rows that are hard for both models widen each model's interval, but not the interval of the difference."""
     scores = compare(predictions(0.1), GOOD, samples=200, seed=7)
     own, difference = scores.own["roc_auc"], scores.difference["roc_auc"]
     assert difference.high - difference.low < (own.high - own.low) / 3

@@ -26,7 +26,7 @@ def test_a_deadline_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         ('{"any_loss": 2}', "VALIDATION any_loss: input should be less than or equal to 1, not 2"),
         ('{"any_los": 0.1}', "VALIDATION any_los: extra inputs are not permitted"),
         ('{"least": {"auc": 0.5}}', "VALIDATION least.auc"),
-        ("{", "VALIDATION is no JSON"),
+        ("{", "VALIDATION is not JSON"),
     ],
 )
 def test_a_wrong_limit_is_told_with_those_that_there_are(

@@ -22,13 +22,13 @@ BEFORE = signature(TENURE, TOTAL)
 @pytest.mark.parametrize(
     ("after", "said"),
     [
-        (signature(column("months"), TOTAL), ["months is new and required", "tenure is gone"]),
+        (signature(column("months"), TOTAL), ["months is new and required", "tenure is removed"]),
         (signature(TENURE, TOTAL, column("city", "string")), ["city is new and required"]),
-        (signature(column("tenure")), ["total is gone"]),
+        (signature(column("tenure")), ["total is removed"]),
         (signature(column("tenure", "string"), TOTAL), ["tenure was long and is "]),
         (signature(column("tenure", "integer"), TOTAL), ["tenure was long and is "]),
         (signature(column("tenure"), column("total", "double")), ["total became required"]),
-        (signature(TENURE, TOTAL, outputs=[ColSpec("double")]), ["it answers #0: double, not #0: "]),
+        (signature(TENURE, TOTAL, outputs=[ColSpec("double")]), ["the output is #0: double, not #0: "]),
     ],
 )
 def test_what_a_client_would_notice_is_breaking(after: ModelSignature, said: list[str]) -> None:

@@ -20,7 +20,7 @@ MAJOR, MINOR, PATCH = map(int, PANDAS.split("."))
 def test_a_package_that_differs_is_found_and_how_far_off_it_is(line: str, step: str) -> None:
     (found,) = skew.differences([line])
     assert found.step == step
-    assert found.wanted in str(found)
+    assert found.trained in str(found)
     allowed = skew.STEPS[: skew.STEPS.index(step)]
     assert all(skew.beyond([found], word) for word in allowed)
     assert not skew.beyond([found], step)
@@ -33,5 +33,5 @@ def test_what_is_as_it_was_is_no_difference() -> None:
 
 def test_a_difference_is_told_with_what_is_here_and_what_was_there() -> None:
     missing, other = skew.differences(["nowhere==1.0", f"pandas=={MAJOR + 1}.0.0"])
-    assert str(missing) == "nowhere is missing (made with 1.0)"
-    assert str(other) == f"pandas {PANDAS} (made with {MAJOR + 1}.0.0)"
+    assert str(missing) == "nowhere is missing (trained with 1.0)"
+    assert str(other) == f"pandas {PANDAS} (trained with {MAJOR + 1}.0.0)"

@@ -1,4 +1,4 @@
-"""Two validations of one version, and one that died."""
+"""Lock of a validation: two validations of one version, and one that died."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from mlflow.tracking import MlflowClient
 
+from contract.tags import VALIDATION_STATUS
 from tests.registry import Registry
 from training import validate
 from training.registry import client as versions
 from training.registry.claim import BusyError
-from training.registry.stages import BROKEN, RUNNING, VALIDATION_STATUS
+from training.registry.stages import BROKEN, RUNNING
 from training.validation import turn
 
 pytestmark = pytest.mark.long
@@ -19,7 +20,7 @@ MODEL = f"in-turn-{os.getpid()}"
 
 @pytest.fixture
 def client(registry: Registry) -> versions.Client:
-    """Of a registry with a model of three versions that nobody looked at; the last is of the training job `weekly`."""
+    """Client of a registry with three versions that were not validated; the last is of the training job `weekly`."""
     made, untyped = versions.connect(registry.uri), MlflowClient(registry.uri)
     for number in (1, 2, 3):
         if not versions.versions(made, MODEL):
@@ -31,7 +32,7 @@ def client(registry: Registry) -> versions.Client:
 
 @pytest.fixture(autouse=True)
 def forgotten(registry: Registry) -> None:
-    """Each test has its own."""
+    """Delete the model after the test before, so that each test has its own."""
     untyped = MlflowClient(registry.uri)
     if versions.versions(versions.connect(registry.uri), MODEL):
         untyped.delete_registered_model(MODEL)
@@ -41,9 +42,9 @@ def state(client: versions.Client, number: int) -> str | None:
     return client.get_model_version(MODEL, str(number)).tags.get(VALIDATION_STATUS)
 
 
-def begin(client: versions.Client, number: int) -> turn.Turn:
+def begin(client: versions.Client, number: int) -> turn.Lock:
     mine = turn.of_this_process(60)
-    turn.take(client, client.get_model_version(MODEL, str(number)), mine)
+    turn.acquire(client, client.get_model_version(MODEL, str(number)), mine)
     return mine
 
 
@@ -51,9 +52,11 @@ def test_of_two_that_look_at_one_version_the_one_that_began_last_speaks(client: 
     version = client.get_model_version(MODEL, "1")
     first, second = begin(client, 1), begin(client, 1)
     turn.check(client, version, second)
-    with pytest.raises(BusyError, match=f"version 1 is being validated by {second.by}, which began later: its answer"):
+    with pytest.raises(
+        BusyError, match=f"version 1 is being validated by {second.by}, which started later, so its result"
+    ):
         turn.check(client, version, first)
-    turn.end(client, version, "passed")
+    turn.release(client, version, "passed")
     with pytest.raises(BusyError, match="by another process"):
         turn.check(client, version, first)
     assert (state(client, 1), turn.TAG in client.get_model_version(MODEL, "1").tags) == ("passed", False)
@@ -63,7 +66,7 @@ def test_a_version_that_is_being_looked_at_is_left_alone_until_the_time_is_over(
     begin(client, 3)
     begin(client, 2)
     assert validate.newest(client, MODEL) == 1
-    over = turn.Turn(by="a pod that is gone", until=datetime.now(UTC) - timedelta(seconds=1))
+    over = turn.Lock(by="a pod that is gone", until=datetime.now(UTC) - timedelta(seconds=1))
     client.set_model_version_tag(MODEL, "3", turn.TAG, over.model_dump_json())
     assert validate.newest(client, MODEL) == 1, "what nobody looked at comes first"
     begin(client, 1)
@@ -91,6 +94,6 @@ def test_a_training_job_looks_at_what_it_trained_and_at_what_nobody_claims(clien
 
 def test_a_schedule_may_come_before_the_first_version(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     assert validate.main(["--tracking-uri", registry.uri, "none-yet", "--training-job", "churn"]) == 0
-    assert "no version of none-yet waits to be looked at" in capsys.readouterr().out
+    assert "no version of none-yet needs a validation" in capsys.readouterr().out
     assert validate.main(["--tracking-uri", registry.uri, "none-yet"]) == 2
     assert "there is no model none-yet in the registry" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a validation says in one line."""
+"""Summary of a validation in one line."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -36,10 +36,10 @@ def report(champion: int | None, scores: Scores | None, **outcomes: Literal["pas
 @pytest.mark.parametrize(
     ("champion", "scores", "said"),
     [
-        (None, ALONE, "with no champion to compare it with: roc_auc 0.800 (0.750 to 0.850)"),
+        (None, ALONE, "without a champion to compare with: roc_auc 0.800 (0.750 to 0.850)"),
         (2, ALONE, "as the champion: roc_auc 0.800 (0.750 to 0.850)"),
         (1, BESIDE, "against version 1: roc_auc 0.800 (0.750 to 0.850), -0.012 (-0.030 to +0.006)"),
-        (1, None, "against version 1: nothing was measured"),
+        (1, None, "against version 1: no metric was measured"),
     ],
 )
 def test_a_version_that_passed_is_told_with_what_it_was_compared_with_and_the_numbers(
