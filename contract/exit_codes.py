@@ -1,11 +1,11 @@
-"""Exit codes of the `mlops` command and of the containers that run this code. Needs the standard library alone."""
+"""Exit codes of the `mlops` command and of this project's containers. This module needs only the standard library."""
 
 from collections.abc import Mapping
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Number that a program ends with; a script or a Job can tell the cases apart by it."""
+    """Exit code of a program, by which a script or a Job tells the cases apart."""
 
     DONE = 0
     FAILED = 1
@@ -21,4 +21,4 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.REFUSED: "refused by a rule: a validation, promotion or reproduction did not pass, or a stack has drifted",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
-"""One line about each exit code, as `mlops --help` prints it."""
+"""Explanation of each exit code, as `mlops --help` prints it."""
