@@ -190,7 +190,7 @@ def _endpoints(
     subnets: Sequence[aws.ec2.Subnet],
     tables: Sequence[aws.ec2.RouteTable],
 ) -> None:
-    """Create a gateway endpoint for S3 (free of charge) and the interface endpoints, which accept HTTPS from the VPC."""
+    """Create a gateway endpoint for S3 (no charge) and the interface endpoints, which accept HTTPS from the VPC."""
     service = f"com.amazonaws.{args.account.region}"
     aws.ec2.VpcEndpoint(
         f"{name}-s3",

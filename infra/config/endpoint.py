@@ -1,4 +1,4 @@
-"""What an endpoint's entry says beside its version and its size."""
+"""Settings of an endpoint: autoscaling, model cache, tracing."""
 
 from typing import Annotated, Literal
 

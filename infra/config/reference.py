@@ -1,4 +1,4 @@
-"""The reference page of the stack file, as Markdown made from its JSON Schema."""
+"""Reference page of the stack file, generated as Markdown from its JSON Schema."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,14 +18,14 @@ Each key that you can write in `Pulumi.<stack>.yaml`, with its type, default, ru
 `Pulumi.prod.yaml` are complete examples. Editors complete keys and show these texts when the first line of the file is
 `# yaml-language-server: $schema=schema/stack.schema.json`.
 
-`make schema` makes this page from the settings classes in `infra/`. To change a text, change the docstring there.
+`make schema` generates this page from the settings classes in `infra/`. To change a text, change the docstring there.
 """
 STATED_DEFAULT = re.compile(r" ?Default: (.+?)\.(?= |$)")
-"""A default that depends on other settings, so a sentence of the description states it."""
+"""Default that depends on other settings and is therefore stated in the description."""
 
 
 def page(schema: Mapping[str, Any]) -> str:
-    """Return the page for a schema that `infra.config.schema.tree` made.
+    """Return the page for a schema of `infra.config.schema.tree`.
 
     Each definition of the schema has one section, at the first key that uses it; later keys link to that section.
     """

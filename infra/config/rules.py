@@ -1,4 +1,4 @@
-"""The kinds of values a stack file holds. Each knows its rule, the reason for it and the way out."""
+"""Types of values in a stack file, each with its rule, the reason for it and what to write instead."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -19,23 +19,26 @@ from infra.config import quantities
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """Stands last in an `Annotated`: whatever is wrong with the value, the user reads these three things.
+    """Error message for every invalid value of a type; it is the last item of an `Annotated`.
 
-    They complete the sentence "<path> <value> <must>, because <because>; <instead>".
+    The message is "<path> <value>: <must>, because <because>; <instead>".
     """
 
     must: str
+    """Allowed values, as in `must be a whole number`."""
     because: str
+    """Reason for the rule."""
     instead: str
+    """Instruction for the user."""
 
     def broken(self, found: str = "") -> PydanticCustomError:
-        """The error to raise; `found` is shown instead of the value that pydantic saw."""
+        """Return the error to raise; the message shows `found`, if not empty, instead of pydantic's value."""
         words = {"must": self.must, "because": self.because, "instead": self.instead, "found": found}
         return PydanticCustomError("rule", "{must}", words)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         inside = handler(source)
-        of_alternatives = inside["type"] == "union"  # whose errors are one for each alternative
+        of_alternatives = inside["type"] == "union"  # pydantic reports one error for each alternative
 
         def check(value: object, inner: core_schema.ValidatorFunctionWrapHandler) -> object:
             try:
@@ -43,7 +46,7 @@ class Rule:
             except ValidationError as error:
                 if of_alternatives or not any(detail["loc"] for detail in error.errors(include_url=False)):
                     raise self.broken() from None
-                raise  # about something inside, which has a rule of its own
+                raise  # the error is about an inner value, which has its own rule
 
         return core_schema.no_info_wrap_validator_function(check, inside)
 

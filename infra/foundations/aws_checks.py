@@ -66,7 +66,7 @@ def _credentials(account: Account, chosen: AwsFoundation) -> Iterator[Problem]:
             rule=Rule(
                 must=f"must be the account of your credentials, {account.id}",
                 because="a deployment with the wrong profile would change another account",
-                instead="choose the right profile (AWS_PROFILE), or write this account's number if you mean this account",
+                instead="choose the right profile (AWS_PROFILE), or write the number of this account",
             ),
         )
     elif isinstance(chosen.cluster, NewCluster) and not _may_administer(account.caller_arn, chosen.cluster):
@@ -116,7 +116,7 @@ AUTOSCALING = "AWSServiceRoleForAutoScaling"
 
 
 def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
-    """Yield a problem for each resource that the stack file names and AWS does not have; an update would stop half way."""
+    """Yield a problem for each resource that the stack file names and AWS does not have."""
     admins = chosen.cluster.admin_role_arns if isinstance(chosen.cluster, NewCluster) else ()
     for place, arn in enumerate(admins):
         if _is_absent(arn, there := accounts.role(arn.rpartition("/")[2])):
@@ -125,7 +125,7 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
                 found=f"is {arn}",
                 rule=Rule(
                     must="must be a role that exists" if there is None else f"must be {there}, the role of that name",
-                    because="EKS refuses an access entry for a role that does not exist, so the update would stop half way",
+                    because="EKS refuses an access entry for any other ARN, so the update would stop half way",
                     instead="create the role (docs/aws.md, step 2), or remove it from the list"
                     if there is None
                     else "write the ARN with its path",

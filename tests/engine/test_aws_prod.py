@@ -156,7 +156,7 @@ def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: S
     (line,) = [line for line in story.restored.said("warning").splitlines() if "mlops:foundation" in line]
     assert line == (
         "mlops:foundation.database.restore_from is mlops-prod-before-mlflow-0a1b2c3d, was absent: "
-        "this update replaces the database by what was in the snapshot"
+        "this update replaces the database with the content of the snapshot"
     )
 
 

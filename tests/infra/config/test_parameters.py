@@ -12,7 +12,11 @@ from tests.stacks import Absent, changed
 
 AT = "mlops:training.churn"
 WRONG: list[tuple[str, object, str]] = [
-    ("parameters.n_estimatorz", 3, "is unknown: must be a parameter of the project, because the run would end at once"),
+    (
+        "parameters.n_estimatorz",
+        3,
+        "is unknown: must be a parameter of the project, because the run would fail at once",
+    ),
     ("parameters.n_estimatorz", 3, "did you mean n_estimators?"),
     ("parameters.max_depth", "deep", 'is "deep": must be a whole number of at least 1 and of at most 100'),
     ("parameters.max_depth", "5", "write it without quotes; on a command line: pulumi config set --path --type float"),
@@ -38,7 +42,7 @@ def test_what_the_project_would_refuse_is_refused_at_preview(where: str, value: 
 def test_a_job_that_is_named_as_no_project_says_which_there_are() -> None:
     job = changed({})["training"]["churn"]
     (line,) = problems(changed({"training": {"weekly": job}}))
-    assert "mlops:training.weekly names no project, so that its own name is one: must be a project of" in line
+    assert "mlops:training.weekly names no project, so its own name counts as one: must be a project of" in line
     assert not problems(changed({"training": {"churn-boosted": {**job, "parameters": {"learning_rate": 0.5}}}}))
 
 

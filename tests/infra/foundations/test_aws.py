@@ -462,7 +462,7 @@ ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
         (
             {"artifacts": {"access_log_bucket": "logs"}},
             "logs",
-            "access_log_bucket is logs: must be a bucket that exists",
+            "access_log_bucket is logs: must be an existing bucket",
         ),
         (
             {"node_pools": {"cpu": MANAGED}},
@@ -507,8 +507,8 @@ CPU = {"instance_families": ["m7i"], "max_cpus": 8}
     [
         ("prod", {"node_pools": {"cpu": {**CPU, "zones": ["eu-west-1d"]}}}, "must be among eu-west-1a, eu-west-1b, eu"),
         ("prod", {"tracking": {"ingress": PUBLIC}}, f"must be a certificate of account {ACCOUNT} in eu-west-1"),
-        ("Prod_EU", {}, "must be of a stack whose name is a-z, 0-9 and single hyphens"),
-        ("p" * 25, {}, "single hyphens, 24 at most"),
+        ("Prod_EU", {}, "must belong to a stack whose name has only a-z, 0-9 and single hyphens"),
+        ("p" * 25, {}, "single hyphens, and at most 24 characters"),
     ],
 )
 def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
@@ -525,8 +525,8 @@ def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
     ("other", "said"),
     [
         ({"vpcConfig": {"clusterSecurityGroupId": "sg", "vpcId": "vpc-89abcdef"}}, "must be vpc-89abcdef, where the"),
-        ({"accessConfigs": [{"authenticationMode": "CONFIG_MAP"}]}, "must be one that takes access entries"),
-        ({"computeConfigs": [{"enabled": False}]}, "must be one in Auto Mode for node pools of kind auto"),
+        ({"accessConfigs": [{"authenticationMode": "CONFIG_MAP"}]}, "must be a cluster that accepts access entries"),
+        ({"computeConfigs": [{"enabled": False}]}, "must be a cluster in Auto Mode if a node pool is of kind auto"),
     ],
 )
 def test_an_existing_cluster_that_could_not_be_used_is_refused_before_anything_is_made(
