@@ -60,8 +60,8 @@ def test_an_update_that_needs_a_namespace_which_somebody_deleted_names_the_way_o
     project.environment["MLOPS_RECORDING_ORDERS"] = json.dumps({"kubernetes:batch/v1:Job::churn": {"fail": refused}})
     run = project.up()
     assert not run.succeeded
-    assert "the cluster has no namespaces/ml-training, which Pulumi made and has on record" in run.said()
-    assert run.said().count("run pulumi up --refresh") == 1
+    assert "namespaces/ml-training is missing in the cluster, because it was deleted outside Pulumi" in run.messages()
+    assert run.messages().count("run pulumi up --refresh") == 1
     del project.environment["MLOPS_RECORDING_ORDERS"]
     file.write_text(before)
     assert project.up().succeeded
