@@ -26,11 +26,15 @@ class Database:
     """Postgres database, empty or with MLflow's schema, that accepts only TLS connections."""
 
     host: Input[str]
+    """Host name of the server."""
     port: int
+    """TCP port of the server."""
     name: str
     """Name of the database on the server."""
     user: str
+    """User name of MLflow."""
     password: Input[str]
+    """Password of the user."""
     egress: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
     """NetworkPolicy rule that lets pods reach the database."""
     snapshot: Input[str] | None = None
@@ -54,7 +58,9 @@ class Grant:
     """Namespace and identity of one kind of workload, with its access to the artifact store."""
 
     namespace: Input[str]
+    """Namespace of the pods."""
     service_account: Input[str]
+    """Service account of the pods."""
     secret: Input[str] | None = None
     """Secret in `namespace` whose keys are environment variables; None if the service account itself gives access."""
 
@@ -112,7 +118,9 @@ class Foundation:
     access: ClusterAccess
     """Settings by which kubectl reaches the cluster."""
     artifact_store: ArtifactStore
+    """Bucket of datasets, models and prediction logs."""
     database: Database
+    """Database of MLflow."""
     node_pools: Mapping[str, NodePool]
     """Node pools by name."""
     tracking: Grant

@@ -34,6 +34,7 @@ class MlflowServerArgs:
     """Settings of the MLflow server."""
 
     image: str
+    """MLflow image."""
     replicas: int
     """Number of pods."""
     workers: int
@@ -45,8 +46,11 @@ class MlflowServerArgs:
     allowed_hosts: Sequence[str]
     """Host headers that MLflow accepts in addition to the names of its Service and its Ingress."""
     database: Database
+    """Database of runs, metrics and registered models."""
     artifact_store: ArtifactStore
+    """Bucket of the artifacts."""
     grant: Grant
+    """Namespace and identity of the pods."""
     ingress: Ingress | None = None
     """Ingress settings; None if MLflow is reached only inside the cluster."""
     on_unready: ResourceHookBinding | None = None

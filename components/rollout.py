@@ -65,7 +65,9 @@ class Unready:
     """Deployment that did not become ready in time."""
 
     name: str
+    """Name of the Deployment in the cluster."""
     namespace: str
+    """Namespace of the Deployment."""
     selector: Mapping[str, str]
     """Labels of its pods."""
     has_deadline: bool

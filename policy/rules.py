@@ -337,6 +337,7 @@ class Resource:
     kind: str
     """Type, such as `aws:s3/bucket:Bucket`."""
     name: str
+    """Name of the resource in the program."""
     properties: Properties
     """Inputs of the resource."""
 

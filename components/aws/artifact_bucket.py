@@ -33,13 +33,16 @@ class ArtifactBucketArgs:
     protected: bool
     """Whether Pulumi refuses to delete the bucket; otherwise deleting it deletes its objects."""
     account: Account
+    """AWS account of the bucket."""
 
 
 class ArtifactBucket(pulumi.ComponentResource):
     """Private, versioned bucket, encrypted with its own key, that accepts only TLS connections."""
 
     name: pulumi.Output[str]
+    """Name of the bucket."""
     arn: pulumi.Output[str]
+    """ARN of the bucket."""
     key_arn: pulumi.Output[str]
     """ARN of the encryption key, which every reader and writer of objects must be allowed to use."""
 

@@ -45,6 +45,7 @@ class ClusterArgs:
     public_access_cidrs: Sequence[str]
     """Networks that reach the API over the internet; if empty, the API is private."""
     vpc_id: pulumi.Input[str]
+    """ID of the VPC of the control plane's subnets."""
     private_access_cidrs: pulumi.Input[Sequence[pulumi.Input[str]]]
     """IPv4 networks that reach the API's private addresses: those of the VPC and of networks connected with it."""
     log_days: int
@@ -54,6 +55,7 @@ class ClusterArgs:
     protected: bool
     """Whether Pulumi and EKS refuse to delete the cluster."""
     account: Account
+    """AWS account of the cluster."""
 
 
 class Cluster(pulumi.ComponentResource):
@@ -66,6 +68,7 @@ class Cluster(pulumi.ComponentResource):
     name: pulumi.Output[str]
     """Name of the cluster; it resolves when the cluster is ready."""
     arn: pulumi.Output[str]
+    """ARN of the cluster."""
     version: pulumi.Output[str]
     """Kubernetes version of the control plane."""
     security_group_id: pulumi.Output[str]

@@ -48,9 +48,11 @@ class DatabaseArgs:
     log_days: int
     """Days for which Postgres' logs are kept."""
     account: Account
+    """AWS account of the database."""
     password: pulumi.Input[str]
     """Password of the user `mlflow`."""
     vpc_id: pulumi.Input[str]
+    """ID of the VPC of the subnets."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     """Private subnets in two zones or more."""
     client_security_group_id: pulumi.Input[str]

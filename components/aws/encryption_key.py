@@ -21,6 +21,7 @@ class EncryptionKeyArgs:
     alias: str
     """Alias, without `alias/`, unique in the account and region."""
     account: Account
+    """AWS account that administers the key."""
     uses: Sequence[Statement] = ()
     """Statements that let further identities use the key, in addition to the account's IAM policies."""
     protected: bool

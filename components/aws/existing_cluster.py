@@ -20,6 +20,7 @@ class ExistingClusterArgs:
     cluster_name: str
     """Name of the cluster in the account and region."""
     account: Account
+    """AWS account of the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class ClusterFacts:
     """Properties of the cluster that are checked before any resource is declared."""
 
     vpc_id: str
+    """ID of the VPC of the control plane."""
     auto_mode: bool
     """Whether the cluster uses EKS Auto Mode."""
     authentication_mode: str
@@ -51,13 +53,21 @@ class ExistingCluster(pulumi.ComponentResource):
     """
 
     name: pulumi.Output[str]
+    """Name of the cluster."""
     arn: pulumi.Output[str]
+    """ARN of the cluster."""
     version: pulumi.Output[str]
+    """Kubernetes version of the control plane."""
     security_group_id: pulumi.Output[str]
+    """Security group of the control plane and of every node and pod."""
     role_arn: pulumi.Output[str]
+    """ARN of the role with which EKS starts nodes."""
     service_cidr: pulumi.Output[str]
+    """Block of the addresses of Services."""
     access: KubernetesAccess
+    """Address and certificate of the cluster's API."""
     provider: k8s.Provider
+    """Kubernetes provider of the cluster."""
 
     def __init__(self, name: str, args: ExistingClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ExistingCluster", name, {}, opts)

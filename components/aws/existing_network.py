@@ -14,6 +14,7 @@ class ExistingNetworkArgs:
     """References to the VPC and its subnets."""
 
     vpc_id: str
+    """ID of the VPC."""
     private_subnet_ids: Sequence[str]
     """Subnets for nodes, pods and the database."""
     public_subnet_ids: Sequence[str]
@@ -24,9 +25,13 @@ class ExistingNetwork(pulumi.ComponentResource):
     """Existing VPC, with the outputs of `Network`; the program only reads it and adds no routes or endpoints."""
 
     vpc_id: pulumi.Output[str]
+    """ID of the VPC."""
     cidrs: pulumi.Output[list[str]]
+    """Address blocks of the VPC."""
     private_subnet_ids: pulumi.Output[list[str]]
+    """IDs of the private subnets."""
     public_subnet_ids: pulumi.Output[list[str]]
+    """IDs of the public subnets."""
     control_plane_subnet_ids: pulumi.Output[list[str]]
     """All private subnets, because the program does not know their zones."""
 

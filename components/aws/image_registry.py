@@ -28,6 +28,7 @@ class ImageRegistryArgs:
     protected: bool
     """Whether a repository that has images cannot be deleted."""
     account: Account
+    """AWS account of the repositories."""
 
 
 class ImageRegistry(pulumi.ComponentResource):

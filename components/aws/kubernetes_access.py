@@ -16,7 +16,9 @@ class KubernetesAccess:
     """Address and certificate of a cluster's API."""
 
     cluster_name: str
+    """Name of the cluster."""
     account: Account
+    """AWS account of the cluster."""
     endpoint: pulumi.Input[str]
     """URL of the API."""
     certificate: pulumi.Input[str]

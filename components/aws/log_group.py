@@ -21,6 +21,7 @@ class LogGroupArgs:
     retention_days: int
     """Days for which logs are kept, one of the numbers that CloudWatch Logs accepts (PutRetentionPolicy)."""
     account: Account
+    """AWS account of the log group."""
 
 
 class LogGroup(pulumi.ComponentResource):

@@ -34,7 +34,9 @@ class ManagedNodeGroupArgs:
     instance_types: Sequence[str]
     """EC2 instance types, such as `m7i.large`."""
     capacity: Capacity
+    """Purchase option of the instances."""
     architecture: Architecture
+    """CPU architecture of the instances."""
     nodes: int
     """Number of nodes, which is constant."""
     gpu: bool
@@ -42,14 +44,17 @@ class ManagedNodeGroupArgs:
     disk_gib: int
     """Size in GiB of the disk for images and containers."""
     cluster_name: pulumi.Input[str]
+    """Name of the cluster."""
     kubernetes_version: pulumi.Input[str]
     """Kubernetes version of the cluster, which nodes do not follow by themselves."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """IDs of the nodes' subnets."""
     disk_key_arn: pulumi.Input[str]
     """ARN of the key that encrypts the disks."""
     permissions_boundary: str | None
     """ARN of the policy that limits the role; None for none."""
     account: Account
+    """AWS account of the nodes."""
 
 
 class ManagedNodeGroup(pulumi.ComponentResource):

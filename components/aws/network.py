@@ -36,6 +36,7 @@ class NetworkArgs:
     permissions_boundary: str | None
     """ARN of the policy that limits the role; None for none."""
     account: Account
+    """AWS account of the VPC."""
 
 
 class Network(pulumi.ComponentResource):
@@ -46,6 +47,7 @@ class Network(pulumi.ComponentResource):
     """
 
     vpc_id: pulumi.Output[str]
+    """ID of the VPC."""
     cidrs: pulumi.Output[list[str]]
     """Address blocks of the VPC."""
     private_subnet_ids: pulumi.Output[list[str]]

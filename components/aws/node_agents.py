@@ -22,6 +22,7 @@ class NodeAgentsArgs:
     """Cluster that gets an add-on."""
 
     cluster_name: pulumi.Input[str]
+    """Name of the cluster."""
     kubernetes_version: pulumi.Input[str]
     """Kubernetes version of the cluster, from which AWS derives the add-on's version."""
 

@@ -33,6 +33,7 @@ class NodePoolArgs:
     capacity: Sequence[Capacity]
     """Allowed purchase options; if both are allowed, Auto Mode tries spot first."""
     architecture: Architecture
+    """CPU architecture of the nodes."""
     zones: Sequence[str]
     """Availability zones of the nodes; empty for every zone of the subnets."""
     max_cpus: int | None
@@ -48,7 +49,9 @@ class NodePoolArgs:
     node_role: pulumi.Input[str]
     """Name of the nodes' role."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """IDs of the nodes' subnets."""
     security_group_id: pulumi.Input[str]
+    """Security group of the nodes."""
     disk_key_arn: pulumi.Input[str]
     """ARN of the key that encrypts the disks."""
 

@@ -34,6 +34,7 @@ class NodesArgs:
     protected: bool
     """Whether Pulumi refuses to delete the key."""
     account: Account
+    """AWS account of the nodes."""
 
 
 class Nodes(pulumi.ComponentResource):

@@ -19,13 +19,17 @@ class WorkloadIdentityArgs:
     service_account: str
     """Name of the service account, which is created."""
     namespace: pulumi.Input[str]
+    """Namespace of the service account."""
     rights: Rights
     """Permissions for the bucket's objects."""
     bucket_arn: pulumi.Input[str]
+    """ARN of the bucket."""
     key_arn: pulumi.Input[str]
     """ARN of the key that encrypts the bucket's objects."""
     cluster_name: pulumi.Input[str]
+    """Name of the cluster."""
     cluster_arn: pulumi.Input[str]
+    """ARN of the cluster."""
     permissions_boundary: str | None
     """ARN of the policy that limits the role; None for none."""
 

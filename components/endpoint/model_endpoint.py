@@ -40,6 +40,7 @@ class ModelEndpointArgs:
     version: int
     """Number of the version in the registry."""
     autoscaling: Autoscaling
+    """Limits and targets of the autoscaler."""
     cpu: str
     """CPU request of a pod, as a Kubernetes quantity."""
     memory: str
@@ -53,7 +54,9 @@ class ModelEndpointArgs:
     tracking_url: Input[str]
     """URL of MLflow inside the cluster."""
     artifact_store: ArtifactStore
+    """Bucket from which pods download the model."""
     grant: Grant
+    """Namespace and identity of the pods."""
     ingress: Ingress | None = None
     """Ingress settings; None if the endpoint is reached only inside the cluster."""
     model_cache: ModelCache | None = None

@@ -30,7 +30,9 @@ class LocalFoundationArgs:
     storage_gib: int
     """Size in GiB of each of the two stores' volumes."""
     postgres_image: str
+    """Image of Postgres."""
     s3_gateway_image: str
+    """Image of the S3 gateway."""
     node_pools: Mapping[str, NodePool]
     """Existing nodes by the name of their pool."""
     platform_quota: QuotaArgs
@@ -40,8 +42,11 @@ class LocalFoundationArgs:
     serving_quota: QuotaArgs
     """Quota of ml-serving."""
     database_password: Input[str]
+    """Password of MLflow's database user."""
     artifact_store_access_key: Input[str]
+    """Access key ID of the S3 gateway's only account."""
     artifact_store_secret_key: Input[str]
+    """Secret access key of the S3 gateway's only account."""
 
 
 class LocalFoundation(pulumi.ComponentResource):

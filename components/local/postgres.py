@@ -23,7 +23,9 @@ class PostgresArgs:
     """Settings of Postgres."""
 
     namespace: Input[str]
+    """Namespace of Postgres."""
     image: str
+    """Image of Postgres."""
     storage_gib: int
     """Size of the volume in GiB."""
     password: Input[str]

@@ -25,7 +25,9 @@ class S3GatewayArgs:
     """Settings of the S3 gateway."""
 
     namespace: Input[str]
+    """Namespace of the gateway."""
     image: str
+    """Image of the gateway."""
     storage_gib: int
     """Size of the volume in GiB."""
     access_key: Input[str]

@@ -25,10 +25,13 @@ class Store:
     component: str
     """Value of the component label."""
     image: str
+    """Image of the store."""
     port: int
+    """TCP port of the store."""
     storage_gib: int
     """Size of the volume in GiB."""
     environment: list[k8s.core.v1.EnvVarArgsDict]
+    """Environment variables of the container."""
     ready: k8s.core.v1.ProbeArgsDict
     """Check of the startup and readiness probes."""
     scratch: tuple[str, ...] = ()

@@ -58,6 +58,7 @@ class TrainingContainerArgs:
     pool_name: str
     """Name of the node pool in the stack file."""
     pool: NodePool
+    """Node pool on which the run is scheduled."""
     retries: int
     """Further attempts after a run, or a point of a sweep, has failed."""
     sweep: Sweep | None
@@ -65,7 +66,9 @@ class TrainingContainerArgs:
     tracking_url: Input[str]
     """URL of MLflow inside the cluster."""
     artifact_store: ArtifactStore
+    """Bucket of datasets and models."""
     grant: Grant
+    """Namespace and identity of the pods."""
 
 
 def container(name: str, urn: Input[str], args: TrainingContainerArgs) -> k8s.core.v1.ContainerArgsDict:

@@ -37,6 +37,7 @@ class TrainingJobArgs(TrainingContainerArgs):
     tracking_ui: Input[str]
     """URL at which people reach MLflow."""
     validation: ValidationArgs
+    """Settings of the validation of new versions."""
 
 
 class TrainingJob(pulumi.ComponentResource):

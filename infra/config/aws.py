@@ -119,7 +119,7 @@ class NewCluster(Model):
     Example: [203.0.113.0/24]
     """
     private_access_cidrs: tuple[aws_rules.PrivateApiCidr, ...] = ()
-    """Private networks beside the VPC that may reach the Kubernetes API: a VPN's clients, peered VPCs.
+    """Private networks, in addition to the VPC, that may reach the Kubernetes API: VPN clients, peered VPCs.
     Example: [10.8.0.0/16]
     """
     service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"

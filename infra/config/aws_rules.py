@@ -250,7 +250,7 @@ RoleArn = Annotated[
     Rule(
         must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
         because="the program creates an access entry for it, and EKS accepts no session and no wildcard",
-        instead="write what `aws iam get-role --query Role.Arn` says",
+        instead="write the output of `aws iam get-role --query Role.Arn`",
     ),
 ]
 ImageReader = Annotated[
@@ -259,7 +259,7 @@ ImageReader = Annotated[
     Rule(
         must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
         because="the image repositories refuse layers to every other role",
-        instead="write what `aws iam get-role --query Role.Arn` says",
+        instead="write the output of `aws iam get-role --query Role.Arn`",
     ),
 ]
 PolicyArn = Annotated[
@@ -267,7 +267,7 @@ PolicyArn = Annotated[
     StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:policy/[A-Za-z0-9+=,.@/_-]+$"),
     Rule(
         must="must be the ARN of a customer managed IAM policy",
-        because="it limits what each role of the stack can do",
+        because="it limits the permissions of each role of the stack",
         instead="write it as in arn:aws:iam::111122223333:policy/boundary, or leave the key out",
     ),
 ]
@@ -537,5 +537,5 @@ SOME_SUBNETS = Rule(
 SUBNETS = Rule(
     must="must be a list of subnets, each once",
     because="public load balancers are created in them",
-    instead="list one subnet for each zone, or none where nothing is public",
+    instead="list one subnet for each zone, or none if no load balancer is public",
 )

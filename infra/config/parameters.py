@@ -29,7 +29,7 @@ Schema = Mapping[str, Any]
 
 
 def problems(training: object, file: Path) -> Iterator[Problem]:
-    """Yield what is wrong with the parameters of `mlops:training`.
+    """Yield the problems of the parameters of `mlops:training`.
 
     Args:
         training: the value that Pulumi passes on; its other keys may be wrong.

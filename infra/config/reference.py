@@ -11,7 +11,7 @@ from infra.config.problems import PREFIX
 TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 INTRODUCTION = f"""# The stack file
 
-Each key that you can write in `Pulumi.<stack>.yaml`, with its type, default, rule and an example. The keys stand below
+Each key that you can write in `Pulumi.<stack>.yaml`, with its type, default, rule and an example. The keys are below
 `config`; a key that is not listed here is an error. `NAME` in a heading is a name that you choose.
 
 `pulumi config set --path '{PREFIX}endpoints.churn-predictor.version' 8` changes one value. `Pulumi.dev.yaml` and
@@ -116,12 +116,12 @@ def _default(value: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _meaning(value: Mapping[str, Any]) -> str:
-    """Return the description of a key, which stands before the rule."""
+    """Return the description of a key, which precedes the rule."""
     return STATED_DEFAULT.sub("", value["description"].split("\n\n")[0])
 
 
 def _rules(value: Mapping[str, Any]) -> list[str]:
-    """Return the rules of a key's value and of its entries; a truth value needs none beside its type."""
+    """Return the rules of a key's value and of its entries; for a truth value, the type is enough."""
     if value.get("type") == "boolean":
         return []
     own = value["description"].split("\n\n")[1:]

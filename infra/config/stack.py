@@ -168,10 +168,15 @@ class Rest:
     """Valid values of other sections of the file, for rules about two sections."""
 
     kind: str = ""
+    """Kind of the foundation; empty if it is missing."""
     bucket: str | None = None
+    """Name of the artifact bucket; None if Pulumi chooses it."""
     public_load_balancers: bool = True
+    """Whether the network has public subnets."""
     gpus_of_pools: Mapping[str, int | None] | None = None
+    """Largest number of GPUs per Job for each pool; None if the pools are invalid."""
     quotas: Quotas | None = None
+    """Resource quotas; None if they are invalid."""
 
 
 class Training(Model):
@@ -194,7 +199,7 @@ class Training(Model):
     node_pool: rules.PoolName
     """Pool of `mlops:foundation.node_pools` whose nodes run the Job. Example: cpu"""
     parameter_schema: training_rules.SchemaFile | None = None
-    """JSON Schema file that checks `parameters` where `image` or `command` is set, relative to the repository's root.
+    """JSON Schema file that checks `parameters` if `image` or `command` is set, relative to the repository's root.
     Example: schema/mine.json
     """
     parameters: dict[training_rules.ParameterName, training_settings.ParameterValue] = Field(default_factory=dict)
@@ -217,17 +222,17 @@ class Training(Model):
     """PriorityClass of the pods; it must exist in the cluster. Example: batch-low"""
     service_account: training_rules.ObjectName | None = None
     """ServiceAccount in `ml-training` for this job instead of the platform's own; it gets none of the platform's
-    rights.
+    permissions.
     Example: churn-training
     """
     schedule: training_settings.Schedule | None = Field(None, json_schema_extra=training_settings.or_text)
-    """When runs start by themselves. Without it, `pulumi up` starts a run for each change of the entry. A text alone
-    is the value of `cron`.
+    """Schedule of the runs; without it, `pulumi up` starts a run for each change of the entry. A text instead of a
+    mapping is the value of `cron`.
     """
     sweep: training_settings.Sweep | None = None
     """Parameter values to try in one Job; only the best result is registered."""
     validation: Validation = Validation()
-    """How new versions of the model are validated."""
+    """Validation of new versions of the model."""
 
     @field_validator("node_pool")
     @classmethod
@@ -377,8 +382,8 @@ class Endpoint(Model):
     drain_seconds: rules.DrainSeconds = 5
     """Time in seconds for which a terminating pod still accepts requests. At least 15 with `ingress`. Example: 20"""
     example: Example = "require"
-    """What happens to a version that cannot predict its own input example: `require` fails the release, `warn` serves
-    it and logs a warning.
+    """Treatment of a version that cannot predict its own input example: `require` fails the release, `warn` serves it
+    and logs a warning.
     Example: warn
     """
     rollback_on_failure: rules.Truth = False

@@ -33,7 +33,7 @@ ParameterValue = Annotated[
 
 
 class Schedule(Model):
-    """Times at which a training job starts by itself; a text alone is the value of `cron`."""
+    """Schedule of a training job; a text instead of a mapping is the value of `cron`."""
 
     cron: training_rules.Cron
     """Start times as five cron fields: minute, hour, day of the month, month, day of the week.

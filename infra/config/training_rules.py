@@ -75,7 +75,7 @@ EphemeralStorage = Annotated[
     Rule(
         must="must be an amount of disk with a binary unit: Ki, Mi, Gi or Ti",
         because="the node reserves this amount, and evicts a run that writes more",
-        instead="write it as in 2Gi: twice what the dataset and the model take",
+        instead="write it as in 2Gi: twice the size of dataset and model together",
     ),
 ]
 Word = Annotated[

@@ -55,6 +55,7 @@ class Site:
     name: str
     """Name of a new cluster and prefix of all fixed names, unique in an account and region."""
     account: Account
+    """AWS account of the stack."""
     zones: Sequence[str]
     """Names of the region's zones that can hold a cluster."""
     chosen: AwsFoundation

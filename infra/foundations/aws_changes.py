@@ -76,7 +76,7 @@ CONSEQUENCES = (
     ),
     Consequence(
         paths=("network.availability_zones",),
-        does="replaces the subnets of a zone, with what runs there",
+        does="replaces the subnets of a zone, with everything that runs there",
         protection=("cluster.protected", "database.protected"),
         applies=_lower,
     ),

@@ -175,7 +175,7 @@ def _existing(existing: ClusterFacts, chosen: AwsFoundation) -> Iterator[Problem
             path="foundation.network.vpc_id",
             found=f"is {chosen.network.vpc_id}",
             rule=Rule(
-                must=f"must be {existing.vpc_id}, where the existing cluster is",
+                must=f"must be {existing.vpc_id}, the VPC of the existing cluster",
                 because="nodes in another VPC cannot join the cluster, and its pods cannot reach a database there",
                 instead="write that VPC and its subnets, or another cluster.name",
             ),

@@ -524,7 +524,10 @@ def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"vpcConfig": {"clusterSecurityGroupId": "sg", "vpcId": "vpc-89abcdef"}}, "must be vpc-89abcdef, where the"),
+        (
+            {"vpcConfig": {"clusterSecurityGroupId": "sg", "vpcId": "vpc-89abcdef"}},
+            "must be vpc-89abcdef, the VPC of the",
+        ),
         ({"accessConfigs": [{"authenticationMode": "CONFIG_MAP"}]}, "must be a cluster that accepts access entries"),
         ({"computeConfigs": [{"enabled": False}]}, "must be a cluster in Auto Mode if a node pool is of kind auto"),
     ],
