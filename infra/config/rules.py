@@ -155,7 +155,7 @@ Memory = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,6}(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "1Gi"]}),
     Rule(
         must="must be an amount of memory with a binary unit: Ki, Mi, Gi or Ti",
-        because="without a unit it means bytes, with m thousandths of a byte, and a container that needs more is killed",
+        because="without a unit it means bytes, with m thousandths of a byte; a container that exceeds it is killed",
         instead="write it as in 512Mi or 1Gi",
     ),
 ]

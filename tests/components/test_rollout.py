@@ -135,7 +135,7 @@ def test_every_deployment_that_pulumi_waits_for_tells_its_reason() -> None:
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubectl that knows of revision 7, which answers, and 8; gives the file with what else it was asked to do."""
+    """Fake kubectl with the ready revision 7 and revision 8; the fixture is the file of its other commands."""
     asked = tmp_path / "asked"
     (tmp_path / "listed.json").write_text(json.dumps({"items": STUCK}))
     program = tmp_path / "kubectl"

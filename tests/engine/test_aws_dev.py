@@ -1,4 +1,4 @@
-"""Stack `dev` through the real engine, with the policy pack watching; the cloud is a recording."""
+"""Stack `dev` with the real engine, the policy pack and recording plugins."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ from tests.projects import CHECKOUT, Engine, Run
 pytestmark = pytest.mark.engine
 
 
-# docs/aws.md: what has to be there before images and data can be.
+# docs/aws.md: resources that must exist before images and data.
 GROUND = ("--target", "**mlops:aws:**", "--target", "**mlops:index:Namespaces**")
-# One thing wrong in each section.
+# One wrong value in each section.
 WRONG = {
     "foundation.account_id": 123456789012,
     "foundation.network.cidr": "10.41.0.0/28",
@@ -36,7 +36,7 @@ WRONG = {
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """The runs, in this order."""
+    """Runs in their order."""
 
     preview: Run
     ground: Run

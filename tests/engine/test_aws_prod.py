@@ -1,4 +1,4 @@
-"""Stack `prod` through the real engine, from nothing to nothing; the cloud is a recording."""
+"""Stack `prod` from the first update to its deletion, with the real engine and recording plugins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tests.projects import Engine, Run
 
 pytestmark = pytest.mark.engine
 
-# What a team changes every week, and once in a while.
+# Frequent and rare changes of a team.
 RELEASES: Mapping[str, object] = {
     "endpoints.churn-predictor.version": 2,
     "endpoints.churn-predictor.replicas": {"min": 4, "max": 30},
@@ -32,7 +32,7 @@ LIFTED = {f"foundation.{part}.protected": False for part in ("cluster", "artifac
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """The runs, in this order."""
+    """Runs in their order."""
 
     up: Run
     again: Run
@@ -169,14 +169,14 @@ TOP_DOWN = (
     ("aws:ec2/internetGateway:InternetGateway", "network"),
     ("aws:ec2/vpc:Vpc", "network"),
 )
-"""An endpoint, the platform, the nodes that they ran on, and only then their way out."""
+"""Order of deletion: endpoint, platform, nodes, and then the nodes' network."""
 CLUSTER_DOWN = (
     ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
     ("aws:eks/cluster:Cluster", "cluster"),
     ("aws:ec2/subnet:Subnet", "network-private-eu-west-1a"),
     ("aws:ec2/vpc:Vpc", "network"),
 )
-"""The nodes, the cluster, the network."""
+"""Order of deletion: nodes, cluster, network."""
 
 
 def test_once_unprotected_everything_goes_from_the_top_down(story: Story) -> None:

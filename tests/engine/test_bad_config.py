@@ -1,4 +1,4 @@
-"""Wrong stack files through the real engine: all that is wrong is said at once, and nothing is touched."""
+"""Wrong stack files with the real engine: all problems are reported at once, and nothing is changed."""
 
 import json
 import re
@@ -71,7 +71,7 @@ def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Eng
 
 def test_a_version_that_yaml_reads_as_another_is_refused_with_both(engine: Engine, tmp_path: Path) -> None:
     project = engine.our_program(tmp_path, LOCAL, SECRETS)
-    # The program below the project, as in the checkout: the stack file is found from there.
+    # The program is in a folder of the project, as in the checkout.
     shutil.copytree(CHECKOUT / "infra", tmp_path / "infra")
     (tmp_path / "Pulumi.yaml").write_text("{name: mlops, runtime: python, main: infra}")
     file = tmp_path / "Pulumi.test.yaml"

@@ -1,4 +1,4 @@
-"""Each rule with what it lets pass and what it stops."""
+"""Rules of the policy pack: resources that each accepts and refuses."""
 
 import json
 from collections.abc import Mapping
@@ -74,7 +74,7 @@ def sse(key: str | None) -> dict[str, Any]:
     return {"rules": [{"bucketKeyEnabled": True, "applyServerSideEncryptionByDefault": default}]}
 
 
-# rule, type, what passes, what is stopped
+# rule, type, accepted inputs, refused inputs
 CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
     (
         "no-wildcard-action",

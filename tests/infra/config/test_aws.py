@@ -1,4 +1,4 @@
-"""Wrong AWS stacks: each is one line with path, value, rule, reason and way out; all of a file's are found at once."""
+"""Messages about wrong AWS stack files: one line for each problem, all at once."""
 
 import copy
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ PUBLIC = {"host": "churn.example.com", "scheme": "public", "certificate_arn": CE
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
-    """The right stack with one value in another's place."""
+    """Return the valid stack with one other value."""
     tree = copy.deepcopy(dict(RIGHT))
     *parents, last = path.split(".")
     place = tree
@@ -58,7 +58,7 @@ def lines(tree: Mapping[str, Any]) -> list[str]:
     return []
 
 
-# where, what is written there, what the line says; the path of the problem is `where` unless a fourth value is given
+# path, value, part of the message, and the path in the message if it is another one
 WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("account_id", 111122223333, "12 digits, in quotes"),
     ("account_id", "1234", "12 digits, in quotes"),
@@ -156,7 +156,7 @@ def test_a_wrong_value_is_one_line_with_path_rule_reason_and_way_out(case: tuple
 
 
 ENDPOINT, TRACKING = "endpoints.churn.ingress", "tracking.ingress"
-# section, what is written there, where the problem is, what the line says
+# section, value, path in the message, part of the message
 WRONG_INGRESS: list[tuple[str, Mapping[str, object], str, str]] = [
     (TRACKING, PUBLIC, "scheme", "MLflow has no user accounts"),
     (ENDPOINT, {**PUBLIC, "certificate_arn": None}, "certificate_arn", "must use HTTPS"),

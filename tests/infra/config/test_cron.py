@@ -1,4 +1,4 @@
-"""Which schedules are ones that Kubernetes takes and that come."""
+"""Schedules that Kubernetes accepts and whose times exist."""
 
 import pytest
 

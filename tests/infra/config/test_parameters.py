@@ -1,4 +1,4 @@
-"""What a stack file gives the projects of the training image is checked at preview."""
+"""Check of the parameters of training jobs at preview."""
 
 import json
 from pathlib import Path
@@ -85,14 +85,14 @@ def test_code_of_another_image_is_checked_where_a_schema_is_named(
 
 
 def of_file(tmp_path: Path, text: str, value: object, *, image: str = "") -> list[Problem]:
-    """What is wrong with a parameter that stands so in the file, and is handed over as the value."""
+    """Return the problems of a parameter whose text in the file Pulumi has read as `value`."""
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(f"config:\n  mlops:training:\n    churn:\n      parameters: {{max_depth: {text}}}\n")
     job = {"image": image, "parameters": {"max_depth": value}} if image else {"parameters": {"max_depth": value}}
     return list(parameters.problems({"churn": job}, file))
 
 
-# As Pulumi 3.259 hands them over
+# As Pulumi 3.259 passes them on
 @pytest.mark.parametrize(
     ("text", "value"),
     [

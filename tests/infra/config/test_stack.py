@@ -1,4 +1,4 @@
-"""What a stack file may say: each wrong value is one line with file, path, value, rule, reason and way out."""
+"""Messages about wrong stack files: one line with path, value, rule, reason and instruction for each problem."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.stacks import LOCAL, SECRETS, Absent, changed
 
 
 def problems(config: Mapping[str, object], secrets: Mapping[str, str] = SECRETS) -> list[str]:
-    """The lines after the headline; empty when the file is right."""
+    """Return the lines after the headline; an empty list for a valid file."""
     try:
         record(stack.read, config=config, secrets=secrets, stack="dev")
     except pulumi.RunError as error:
@@ -24,7 +24,7 @@ def problems(config: Mapping[str, object], secrets: Mapping[str, str] = SECRETS)
     return []
 
 
-# Where, what is written there, what is said about it; and the path that the line names, where that is another one.
+# path, value, part of the message, and the path in the message if it is another one
 WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("foundation.kind", "gcp", 'is "gcp": must be local or aws'),
     ("foundation.kind", Absent(), "is missing: must be local or aws"),
@@ -329,7 +329,7 @@ def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: t
 
 
 def test_what_ships_a_prediction_log_counts_in_the_quota() -> None:
-    """Four pods of 100m and 1Gi at the peak, each with 50m and 384Mi more."""
+    """Check the quota for four pods of 100m and 1Gi, each with 50m and 384Mi for the prediction log."""
     asked = {"quotas.serving": {"cpu": "500m", "memory": "5Gi", "pods": 4}}
     assert not problems(changed(asked))
     (line,) = problems(changed({**asked, "endpoints.churn-predictor.prediction_log": {}}))
@@ -388,7 +388,7 @@ def test_what_kubernetes_takes_and_what_the_engines_commands_write_is_accepted(k
     assert problems(changed({key: value})) == []
 
 
-# Where, how it is written, and what Pulumi makes of it.
+# path, text in the file, value that Pulumi reads
 MISREAD: list[tuple[str, str, object]] = [
     ("endpoints.churn-predictor.version", "08", 8),
     ("endpoints.churn-predictor.version", "010", 8),
@@ -402,7 +402,7 @@ MISREAD: list[tuple[str, str, object]] = [
 
 
 def in_a_file(config: Mapping[str, object], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes the stack file that the engine would have read; numbers in angle brackets stand in it without quotes."""
+    """Write the stack file that the engine has read; numbers in angle brackets are written without quotes."""
     text = yaml.safe_dump({"config": {f"mlops:{key}": value for key, value in config.items()}})
     (folder / "Pulumi.dev.yaml").write_text(text.replace("<", "").replace(">", ""))
     (folder / "Pulumi.yaml").write_text("name: mlops\n")
@@ -432,7 +432,7 @@ def test_numbers_that_read_as_they_are_written_are_accepted(tmp_path: Path, monk
         {
             "endpoints.churn-predictor.version": 10,
             "endpoints.churn-predictor.prediction_log": {"sample": 1.0},
-            "training.churn.image": "lab.local/mine:1",  # nothing is known of its parameters
+            "training.churn.image": "lab.local/mine:1",  # its parameters are unknown
             "training.churn.parameters.rate": 0.05,
             "training.churn.parameters.code": "010",
         }

@@ -1,4 +1,4 @@
-"""Which change of an AWS stack replaces what, and who may do it."""
+"""Changes to an AWS stack that replace resources or are refused."""
 
 import fnmatch
 
@@ -16,7 +16,7 @@ def facts(path: str = "account_id", value: object = "111122223333", region: str 
     return aws_changes.facts(region, AwsFoundation.model_validate(changed(path, value)))
 
 
-# path, from, to, what goes (empty: nothing), whether `protected` stands in the way
+# path, old value, new value, message (empty for none), whether `protected` refuses it
 TABLE: list[tuple[str, object, object, str, bool]] = [
     ("network.availability_zones", 2, 3, "", False),
     ("network.availability_zones", 3, 2, "the subnets of a zone", True),
