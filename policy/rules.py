@@ -164,25 +164,25 @@ def _own_key(value: object) -> bool:
 
 @rule("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration")
 def buckets_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
-    """Objects are encrypted with an own key, by a bucket key (one KMS request for many objects)."""
+    """Objects are encrypted with a key of the account, by a bucket key (one KMS request for many objects)."""
     for entry in _maps(properties.get("rules")) or [{}]:
         default = _map(entry.get("applyServerSideEncryptionByDefault"))
         if default.get("sseAlgorithm") != "aws:kms" or not _own_key(default.get("kmsMasterKeyId")):
-            yield "objects are not encrypted with an own key"
+            yield "objects are not encrypted with a key of the account"
         if not entry.get("bucketKeyEnabled"):
             yield "has no bucket key: every object costs a KMS request"
 
 
 @rule("aws:rds/instance:Instance")
 def databases_are_private_and_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
-    """A database has no public address; its disk has an own key or its snapshot's, its performance data an own key."""
+    """A database has no public address; its disk and performance data are encrypted with a key of the account."""
     if properties.get("publiclyAccessible") is not False:
         yield "can get a public address"
     keyed = _own_key(properties.get("kmsKeyId")) or properties.get("snapshotIdentifier")
     if properties.get("storageEncrypted") is not True or not keyed:
-        yield "storage is not encrypted with an own key"
+        yield "storage is not encrypted with a key of the account"
     if properties.get("performanceInsightsEnabled") and not _own_key(properties.get("performanceInsightsKmsKeyId")):
-        yield "performance data is not encrypted with an own key"
+        yield "performance data is not encrypted with a key of the account"
 
 
 @rule("aws:rds/instance:Instance")
@@ -243,11 +243,11 @@ def clusters_are_closed(_kind: str, properties: Properties) -> Iterator[str]:
 
 @rule("aws:eks/cluster:Cluster")
 def clusters_are_encrypted_and_logged(_kind: str, properties: Properties) -> Iterator[str]:
-    """Secrets are encrypted with an own key, and all five logs of the control plane are kept."""
+    """Secrets are encrypted with a key of the account, and all five logs of the control plane are kept."""
     encryption = _map(properties.get("encryptionConfig"))
     key = _map(encryption.get("provider")).get("keyArn")
     if "secrets" not in _list(encryption.get("resources")) or not _own_key(key):
-        yield "Secrets are not encrypted with an own key"
+        yield "Secrets are not encrypted with a key of the account"
     wanted = {"api", "audit", "authenticator", "controllerManager", "scheduler"}
     if missing := wanted - set(_list(properties.get("enabledClusterLogTypes"))):
         yield f"does not log {', '.join(sorted(missing))}"
@@ -255,42 +255,42 @@ def clusters_are_encrypted_and_logged(_kind: str, properties: Properties) -> Ite
 
 @rule("aws:cloudwatch/logGroup:LogGroup")
 def logs_end_and_are_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
-    """Logs are encrypted with an own key and deleted after some time."""
+    """Logs are encrypted with a key of the account and deleted after some time."""
     if not _own_key(properties.get("kmsKeyId")):
-        yield "is not encrypted with an own key"
+        yield "is not encrypted with a key of the account"
     if not properties.get("retentionInDays"):
         yield "is never deleted and costs money forever"
 
 
 @rule("aws:ecr/repository:Repository")
 def images_are_immutable_and_scanned(_kind: str, properties: Properties) -> Iterator[str]:
-    """A pushed tag never changes, every push is scanned, and layers are encrypted with an own key."""
+    """A pushed tag never changes, every push is scanned, and layers are encrypted with a key of the account."""
     if properties.get("imageTagMutability") != "IMMUTABLE":
         yield "a tag can be moved to another image"
     if _map(properties.get("imageScanningConfiguration")).get("scanOnPush") is not True:
         yield "pushes are not scanned"
     for entry in _maps(properties.get("encryptionConfigurations")) or [{}]:
         if entry.get("encryptionType") != "KMS" or not _own_key(entry.get("kmsKey")):
-            yield "layers are not encrypted with an own key"
+            yield "layers are not encrypted with a key of the account"
 
 
 @rule("aws:ec2/launchTemplate:LaunchTemplate")
 def machines_keep_their_role_to_themselves(_kind: str, properties: Properties) -> Iterator[str]:
-    """Instances require IMDSv2 with one hop, and their disks are encrypted with an own key."""
+    """Instances require IMDSv2 with one hop, and their disks are encrypted with a key of the account."""
     metadata = _map(properties.get("metadataOptions"))
     if metadata.get("httpTokens") != "required" or metadata.get("httpPutResponseHopLimit") != 1:
         yield "a pod can assume the role of its node"
     for mapping in _maps(properties.get("blockDeviceMappings")):
         disk = _map(mapping.get("ebs"))
         if str(disk.get("encrypted")).lower() != "true" or not _own_key(disk.get("kmsKeyId")):
-            yield f"disk {mapping.get('deviceName')} is not encrypted with an own key"
+            yield f"disk {mapping.get('deviceName')} is not encrypted with a key of the account"
 
 
 @rule("kubernetes:eks.amazonaws.com/v1:NodeClass")
 def node_disks_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
-    """Disks of Auto Mode's nodes are encrypted with an own key."""
+    """Disks of Auto Mode's nodes are encrypted with a key of the account."""
     if not _own_key(_map(_map(properties.get("spec")).get("ephemeralStorage")).get("kmsKeyID")):
-        yield "disks are not encrypted with an own key"
+        yield "disks are not encrypted with a key of the account"
 
 
 @rule("kubernetes:networking.k8s.io/v1:Ingress")

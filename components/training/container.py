@@ -60,7 +60,7 @@ class TrainingContainerArgs:
     pool: NodePool
     """Node pool on which the run is scheduled."""
     retries: int
-    """Further attempts after a run, or a point of a sweep, has failed."""
+    """Number of further attempts after a run, or a point of a sweep, has failed."""
     sweep: Sweep | None
     """Sweep over several points; None for a single run."""
     tracking_url: Input[str]

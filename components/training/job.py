@@ -18,7 +18,7 @@ from components.training.validation import ValidationArgs
 from contract import names
 
 BAD_INPUT = 2
-"""Exit code of the training image for a bad dataset or parameter, which a retry cannot mend."""
+"""Exit code of the training image for a bad dataset or parameter, with which every retry would fail too."""
 TYPE = "mlops:index:TrainingJob"
 
 
