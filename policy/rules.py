@@ -175,7 +175,7 @@ def buckets_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
 
 @rule("aws:rds/instance:Instance")
 def databases_are_private_and_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
-    """A database is private; its disk and performance data have a key of the account (a restored disk its snapshot's)."""
+    """A database is private; disk and performance data have a key of the account (a restored disk its snapshot's)."""
     if properties.get("publiclyAccessible") is not False:
         yield "can get a public address"
     keyed = _own_key(properties.get("kmsKeyId")) or properties.get("snapshotIdentifier")
