@@ -1,4 +1,4 @@
-"""What the platform stands on, whatever that is made of: the seam between a cloud and everything above it."""
+"""Interface between the platform and its foundation: the cluster, the stores and the permissions below it."""
 
 from __future__ import annotations
 
@@ -11,110 +11,125 @@ from pulumi import Input
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactStore:
-    """A bucket that speaks S3; `environment` is how its clients find it (region, endpoint).
-
-    `egress` is the way to it, and to what pods need to be let in, in a NetworkPolicy.
-    """
+    """Bucket with an S3 API."""
 
     bucket: Input[str]
+    """Name of the bucket."""
     environment: Mapping[str, Input[str]]
+    """Environment variables by which S3 clients find it, such as region and endpoint."""
     egress: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
+    """NetworkPolicy rules that let pods reach the bucket and the service that gives them credentials."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """An empty Postgres database, or one of MLflow's, that takes TLS connections alone.
-
-    `egress` is the way to it in a NetworkPolicy. `snapshot` is what was saved of it before another version of MLflow
-    may change its schema; None where nothing is saved.
-    """
+    """Postgres database, empty or with MLflow's schema, that accepts only TLS connections."""
 
     host: Input[str]
+    """Host name of the server."""
     port: int
+    """TCP port of the server."""
     name: str
+    """Name of the database on the server."""
     user: str
+    """User name of MLflow."""
     password: Input[str]
+    """Password of the user."""
     egress: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
+    """NetworkPolicy rule that lets pods reach the database."""
     snapshot: Input[str] | None = None
+    """Identifier of the snapshot taken before a new MLflow version migrates the schema; None if none is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodePool:
-    """Nodes found by their labels. With `gpu_resource` they have GPUs, and a taint of that name keeps others off.
-
-    `annotations` are of pods that have to be left where they run until they have ended.
-    """
+    """Group of nodes on which training jobs run."""
 
     labels: Mapping[str, str]
+    """Labels by which pods select the nodes."""
     gpu_resource: str | None = None
+    """Resource name of the nodes' GPUs, also the key of their taint; None if they have no GPUs."""
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Annotations that keep the cluster from moving a pod before it has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """Where a kind of workload runs, and what lets it at the artifact store.
-
-    `secret` is a Secret in `namespace` whose keys are environment variables; None where the identity behind the
-    service account is enough.
-    """
+    """Namespace and identity of one kind of workload, with its access to the artifact store."""
 
     namespace: Input[str]
+    """Namespace of the pods."""
     service_account: Input[str]
+    """Service account of the pods."""
     secret: Input[str] | None = None
+    """Secret in `namespace` whose keys are environment variables; None if the service account itself gives access."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterAccess:
-    """What kubectl is told to reach the cluster: a context of the machine's kubeconfig, or a kubeconfig."""
+    """Settings by which kubectl reaches the cluster; without either, it uses the current context."""
 
     context: str | None = None
+    """Context in the kubeconfig of the machine that runs Pulumi."""
     kubeconfig: Input[str] | None = None
+    """Content of a kubeconfig, used instead of the machine's."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WayIn:
-    """What is asked for: a way to one Service, for the networks `cidrs` alone where there are any.
-
-    `health_path` answers 200 whatever the Host header is.
-    """
+class IngressRequest:
+    """Requirements for the load balancer of one Service, from which a foundation derives an `Ingress`."""
 
     host: str
+    """Host name of the requests."""
     public: bool
+    """Whether the internet reaches the load balancer; otherwise only private networks do."""
     certificate_arn: str | None
+    """ARN of the TLS certificate; None for plain HTTP."""
     cidrs: Sequence[str]
+    """Networks that may send requests; empty for the foundation's default."""
     idle_timeout_seconds: int
+    """Seconds without data after which the load balancer closes a connection."""
     health_path: str
+    """Path that answers 200 for every Host header."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingress:
-    """How to get one, in the words of the cluster's ingress class.
-
-    `sources` are the address blocks that its load balancer's requests come from. A new pod counts as ready once the
-    load balancer has found it healthy, after `healthy_seconds` at the latest.
-    """
+    """Settings of the Kubernetes Ingress of one host."""
 
     host: str
+    """Host name of the requests."""
     class_name: str
+    """Name of the cluster's ingress class."""
     annotations: Mapping[str, Input[str]]
+    """Annotations for the controller of the ingress class."""
     sources: Input[Sequence[str]]
+    """Address blocks (CIDR) of the load balancer, from which requests reach the pods."""
     healthy_seconds: int
+    """Seconds that the load balancer may take to find a new pod healthy; the pod is not ready before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """A cluster with our namespaces in it, two stores outside or inside of it, and a grant for each workload.
-
-    `facts` are what people need to know of it; nothing secret. `way_in` is None where nothing makes load balancers.
-    """
+    """Cluster with the platform's namespaces, its two stores, and a grant for each kind of workload."""
 
     provider: k8s.Provider
+    """Kubernetes provider of the cluster."""
     access: ClusterAccess
+    """Settings by which kubectl reaches the cluster."""
     artifact_store: ArtifactStore
+    """Bucket of datasets, models and prediction logs."""
     database: Database
+    """Database of MLflow."""
     node_pools: Mapping[str, NodePool]
+    """Node pools by name."""
     tracking: Grant
+    """Grant of MLflow."""
     training: Grant
+    """Grant of training and validation jobs."""
     serving: Grant
+    """Grant of model servers."""
     facts: Mapping[str, Input[str] | Mapping[str, Input[str]]]
-    way_in: Callable[[WayIn], Ingress] | None = None
+    """Stack outputs that describe the foundation; none is secret."""
+    ingress: Callable[[IngressRequest], Ingress] | None = None
+    """Function that derives ingress settings; None if the cluster cannot make load balancers."""

@@ -1,6 +1,7 @@
-"""Objects that somebody deleted by hand. Pulumi has them on record, and an update that needs one fails.
+"""Error message for objects that were deleted outside Pulumi, whose state still has them.
 
-The `kubernetes` plugin then says `namespaces "ml-training" not found` and not how Pulumi learns of it.
+An update that needs such an object fails. The `kubernetes` plugin reports only `namespaces "ml-training" not found`;
+the message here adds the command that helps.
 """
 
 import re
@@ -19,16 +20,16 @@ NOT_FOUND = re.compile(r'([a-z][\w.]*) "([^"]+)" not found')
 
 
 def watch() -> None:
-    """Name `pulumi up --refresh` when an object of the cluster, of those declared after this, is gone."""
-    said = set[str]()
+    """Log an error that names `pulumi up --refresh` when a Kubernetes object declared after this call is missing."""
+    reported = set[str]()
 
     async def on_error(args: ErrorHookArgs) -> bool:
         missing = missing_object(args)
-        if missing and missing not in said:
-            said.add(missing)
+        if missing and missing not in reported:
+            reported.add(missing)
             pulumi.log.error(
-                f"{args.name}: the cluster has no {missing}, which Pulumi made and has on record: somebody deleted it; "
-                "run pulumi up --refresh, which reads the cluster first and makes again what is gone"
+                f"{args.name}: {missing} is missing in the cluster, because it was deleted outside Pulumi, whose state "
+                "still has it; run pulumi up --refresh, which reads the cluster first and creates what is missing"
             )
         return False
 
@@ -43,7 +44,7 @@ def watch() -> None:
 
 
 def missing_object(args: ErrorHookArgs) -> str | None:
-    """Return the object that the failed operation did not find: itself or its namespace; None for any other failure."""
+    """Return the object that an operation did not find, which is its own or its namespace; None for other failures."""
     found = NOT_FOUND.search(args.errors[0])
     if found is None or args.failed_operation == "delete":
         return None

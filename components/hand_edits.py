@@ -1,16 +1,16 @@
-"""Fields that somebody changed by hand, with kubectl or otherwise: the program's value wins."""
+"""Provider options by which the program's values overwrite fields that were changed outside Pulumi."""
 
 from pulumi import ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
 PATCH_FORCE = "PULUMI_K8S_ENABLE_PATCH_FORCE"
-"""Environment variable of the `kubernetes` plugin: with `true` it takes back what others changed instead of failing."""
+"""Environment variable of the `kubernetes` plugin: `true` overwrites fields changed by others instead of failing."""
 
 
-def overwritten(opts: ResourceOptions) -> ResourceOptions:
-    """Options of a Kubernetes provider whose objects get the program's values back, whoever changed them.
+def with_patch_force(opts: ResourceOptions) -> ResourceOptions:
+    """Return provider options that overwrite fields of Kubernetes objects which others have changed.
 
-    A plugin of 4.29 or later reads `enablePatchForce`. Earlier ones ignore it and read only PATCH_FORCE from the
-    environment of `pulumi`; and the types of their SDK do not have the argument, so it is set here.
+    The plugin reads `enablePatchForce` from 4.29 on. Earlier plugins read only PATCH_FORCE from the environment of
+    `pulumi`, and their SDK has no such argument, so a transformation sets it.
     """
     return ResourceOptions.merge(opts, ResourceOptions(transformations=[_enable]))
 

@@ -1,4 +1,4 @@
-"""A way in from outside the cluster to one Service."""
+"""Ingress of one Service, with the network rules that it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.foundation import Ingress
 
 def ingress(
     name: str,
-    way: Ingress,
+    settings: Ingress,
     service: Input[str],
     port: int,
     backend_seconds: int,
@@ -21,31 +21,32 @@ def ingress(
     metadata: k8s.meta.v1.ObjectMetaArgsDict,
     opts: ResourceOptions,
 ) -> k8s.networking.v1.Ingress:
-    """All paths of the host lead to the Service, whose first pod is ready within `backend_seconds`.
+    """Declare an Ingress that routes all paths of the host to the Service.
 
-    It is there once the load balancer has an address and the Service a ready pod.
+    Pulumi waits until the load balancer has an address and the Service has a ready pod, which may take
+    `backend_seconds`.
     """
     backend: k8s.networking.v1.IngressBackendArgsDict = {"service": {"name": service, "port": {"number": port}}}
     return k8s.networking.v1.Ingress(
         name,
-        metadata={**metadata, "annotations": dict(way.annotations)},
+        metadata={**metadata, "annotations": dict(settings.annotations)},
         spec={
-            "ingress_class_name": way.class_name,
+            "ingress_class_name": settings.class_name,
             "rules": [
-                {"host": way.host, "http": {"paths": [{"path": "/", "path_type": "Prefix", "backend": backend}]}}
+                {"host": settings.host, "http": {"paths": [{"path": "/", "path_type": "Prefix", "backend": backend}]}}
             ],
         },
         opts=ResourceOptions.merge(opts, ResourceOptions(custom_timeouts=timeouts.ingress(backend_seconds))),
     )
 
 
-def from_load_balancer(way: Ingress, port: int) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
-    """Of a NetworkPolicy: the load balancer reaches the pods."""
-    return {"from_": peers(way.sources), "ports": [{"protocol": "TCP", "port": port}]}
+def from_load_balancer(settings: Ingress, port: int) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
+    """Return the NetworkPolicy rule that lets the load balancer reach the pods."""
+    return {"from_": peers(settings.sources), "ports": [{"protocol": "TCP", "port": port}]}
 
 
 def peers(blocks: Input[Sequence[str]]) -> Output[Sequence[Input[k8s.networking.v1.NetworkPolicyPeerArgsDict]]]:
-    """Of a NetworkPolicy: whoever has an address in one of these blocks."""
+    """Return the NetworkPolicy peers that have an address in one of these CIDR blocks."""
 
     def each(known: Sequence[str]) -> Sequence[Input[k8s.networking.v1.NetworkPolicyPeerArgsDict]]:
         return [{"ip_block": {"cidr": block}} for block in known]

@@ -1,4 +1,4 @@
-"""MLflow: runs, metrics and the registry of models."""
+"""MLflow server: runs, metrics and the model registry."""
 
 from __future__ import annotations
 
@@ -24,40 +24,48 @@ MIGRATION_LABELS = names.labels("mlflow-migration", NAME, "tracking")
 DRAIN_SECONDS = 5
 GRACE_SECONDS = DRAIN_SECONDS + 30
 STARTUP_SECONDS = 180
-"""Longest that a server may take to answer for the first time."""
+"""Seconds within which a server must answer for the first time."""
 MIGRATION_SECONDS = 540
-"""Longest that the migration of a database may take with its retries."""
+"""Deadline in seconds of a database migration, with its retries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MlflowServerArgs:
-    """`allowed_hosts` are Host headers that are answered beside those of the Service's own names.
-
-    `on_unready` are hooks for an update whose pods do not become ready (components/rollout.py).
-    """
+    """Settings of the MLflow server."""
 
     image: str
+    """MLflow image."""
     replicas: int
+    """Number of pods."""
     workers: int
+    """Worker processes of one pod."""
     cpu: str
+    """CPU request of a pod, as a Kubernetes quantity."""
     memory: str
+    """Memory request and limit of a pod, as a Kubernetes quantity."""
     allowed_hosts: Sequence[str]
+    """Host headers that MLflow accepts in addition to the names of its Service and its Ingress."""
     database: Database
+    """Database of runs, metrics and registered models."""
     artifact_store: ArtifactStore
+    """Bucket of the artifacts."""
     grant: Grant
+    """Namespace and identity of the pods."""
     ingress: Ingress | None = None
+    """Ingress settings; None if MLflow is reached only inside the cluster."""
     on_unready: ResourceHookBinding | None = None
+    """Hooks for an update whose pods do not become ready (components/rollout.py)."""
 
 
 class MlflowServer(pulumi.ComponentResource):
-    """MLflow behind the Service `mlflow`, with its schema migrated before a server of a new version starts.
+    """MLflow server behind the Service `mlflow`; a Job migrates the database before a new version starts.
 
-    Artifacts go from jobs and servers to the store directly, not through it. Whoever may reach the Service may change
-    everything: it has no accounts.
+    Clients read and write artifacts in the store directly, not through MLflow. MLflow has no accounts: every client
+    that reaches the Service may change everything.
     """
 
     url: Output[str]
-    """Tracking URI for use in the cluster, known once the server answers."""
+    """Tracking URI inside the cluster; it resolves when the server is ready."""
 
     def __init__(self, name: str, args: MlflowServerArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:MlflowServer", name, None, opts)
@@ -81,7 +89,7 @@ class MlflowServer(pulumi.ComponentResource):
             spec=_deployment(args, password),
             opts=ResourceOptions(
                 parent=self,
-                # A server of a new version must not meet the schema of the old one.
+                # A server of a new version must not start with the schema of the old one.
                 depends_on=[migration],
                 custom_timeouts=timeouts.rollout(_pod_seconds(args), args.replicas, grace_seconds=GRACE_SECONDS),
                 hooks=args.on_unready,
@@ -98,9 +106,9 @@ class MlflowServer(pulumi.ComponentResource):
 
 
 def allowed_hosts(more: Sequence[str]) -> str:
-    """Every name that DNS has for the Service, with and without the port, and `more`.
+    """Return the Host headers that MLflow accepts: all DNS names of the Service, with and without port, and `more`.
 
-    MLflow compares literally and answers 403 to what is not in the list; /health is open to all.
+    MLflow compares literally and answers 403 to any other host, except for /health.
     """
     qualified = (
         NAME,
@@ -112,7 +120,7 @@ def allowed_hosts(more: Sequence[str]) -> str:
 
 
 def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.v1.EnvVarArgsDict]:
-    """The password is no part of the URI: libpq reads it from PGPASSWORD, so no command line and no log has it."""
+    # libpq reads the password from PGPASSWORD, so that it is in no URI, command line or log.
     database = args.database
     uri = Output.concat(
         f"postgresql+psycopg2://{database.user}@", database.host, f":{database.port}/{database.name}?sslmode=require"
@@ -126,7 +134,7 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
         "MLFLOW_SERVER_ALLOWED_HOSTS": allowed_hosts(
             [*args.allowed_hosts, *([args.ingress.host] if args.ingress else [])]
         ),
-        # Runs a job queue in each server, which together outgrow 1 GiB.
+        # Each worker process would run a job queue, and together they need more than 1 GiB of memory.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_SERVE_ARTIFACTS": "false",
         "MLFLOW_WORKERS": str(args.workers),
@@ -160,7 +168,7 @@ def _container(args: MlflowServerArgs, name: str, password: Input[str]) -> k8s.c
 
 
 def _pod_seconds(args: MlflowServerArgs) -> int:
-    """Longest that a pod may take until it gets requests."""
+    """Return the seconds within which a new pod must be ready and receive requests."""
     return timeouts.IMAGE_PULL_SECONDS + STARTUP_SECONDS + (args.ingress.healthy_seconds if args.ingress else 0)
 
 
@@ -173,14 +181,14 @@ def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.Job
         "backoff_limit": 3,
         "active_deadline_seconds": MIGRATION_SECONDS,
         "template": {
-            "metadata": {"labels": MIGRATION_LABELS, **_saved(args.database)},
+            "metadata": {"labels": MIGRATION_LABELS, **_snapshot_annotation(args.database)},
             "spec": {**_pod(args, container), "restart_policy": "Never"},
         },
     }
 
 
-def _saved(database: Database) -> k8s.meta.v1.ObjectMetaArgsDict:
-    """Where to go back to; and by waiting for this value the migration waits for the snapshot."""
+def _snapshot_annotation(database: Database) -> k8s.meta.v1.ObjectMetaArgsDict:
+    """Name the snapshot to restore from. As the value is an output, the migration waits for the snapshot."""
     return {} if database.snapshot is None else {"annotations": {"mlops/database-snapshot": database.snapshot}}
 
 

@@ -1,4 +1,4 @@
-"""The three namespaces, with what every pod in them is held to."""
+"""The platform's three namespaces, with the security, quota and network rules of their pods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pulumi import Output, ResourceOptions
 from contract import names
 
 POD_SECURITY_VERSION = "v1.35"
-"""The edition of the Pod Security Standards; an older cluster takes its own newest."""
+"""Version of the Pod Security Standards; an older cluster uses its own latest."""
 
 DNS_PODS: k8s.networking.v1.NetworkPolicyPeerArgsDict = {
     "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -39,68 +39,77 @@ SERVERS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaArgs:
-    """What the pods of one namespace may ask for together, and what a container gets that does not say."""
+    """Limits for all pods of one namespace together, and defaults for containers that set no requests or limits."""
 
     cpu: str
+    """Sum of CPU requests, as a Kubernetes quantity."""
     memory: str
+    """Sum of memory requests and sum of memory limits, as a Kubernetes quantity."""
     pods: int
+    """Number of pods."""
     container_cpu: str
+    """Default CPU request of a container."""
     container_memory: str
+    """Default memory request and limit of a container."""
     gpus: int = 0
+    """Sum of GPU requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamespacesArgs:
-    """`artifact_store` is the way to the artifact store, for training and serving; `dns` the way to names, for all.
-
-    `labels` are on each namespace, beside our own.
-    """
+    """Quotas, network rules and labels of the three namespaces."""
 
     platform: QuotaArgs
+    """Quota of mlops-platform."""
     training: QuotaArgs
+    """Quota of ml-training."""
     serving: QuotaArgs
+    """Quota of ml-serving."""
     artifact_store: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
+    """Rules that let training and serving pods reach the artifact store."""
     dns: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
+    """Rule that lets every pod reach DNS."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Labels that each namespace gets in addition to the platform's."""
 
 
 class Namespaces(pulumi.ComponentResource):
-    """mlops-platform, ml-training and ml-serving.
+    """Namespaces mlops-platform, ml-training and ml-serving.
 
-    Their pods obey the restricted Pod Security Standard or are refused, stay within a quota, and talk to nobody but
-    DNS except where a NetworkPolicy names the flow. Probes need no policy: the kubelet always reaches its own pods.
+    The API server refuses pods that break the restricted Pod Security Standard or the quota. Pods reach only DNS and
+    what a NetworkPolicy allows. Probes need no policy: the kubelet always reaches the pods of its node.
     """
 
     platform: Output[str]
-    """The namespace's name, known once it exists; so the next two."""
+    """Name of the namespace mlops-platform; it resolves when the namespace exists."""
     training: Output[str]
+    """Name of the namespace ml-training; it resolves when the namespace exists."""
     serving: Output[str]
+    """Name of the namespace ml-serving; it resolves when the namespace exists."""
 
     def __init__(self, name: str, args: NamespacesArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:Namespaces", name, None, opts)
         child = ResourceOptions(parent=self)
-        made: dict[str, Output[str]] = {}
+        created: dict[str, Output[str]] = {}
         quotas = {names.PLATFORM: args.platform, names.TRAINING: args.training, names.SERVING: args.serving}
         for namespace, quota in quotas.items():
             labels = {**names.labels(namespace, namespace, "namespace"), **_pod_security(), **args.labels}
             metadata: k8s.meta.v1.ObjectMetaArgsDict = {"name": namespace, "labels": labels}
-            made[namespace] = k8s.core.v1.Namespace(namespace, metadata=metadata, opts=child).metadata.name
-            inside: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": made[namespace]}
+            created[namespace] = k8s.core.v1.Namespace(namespace, metadata=metadata, opts=child).metadata.name
+            inside: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": created[namespace]}
             k8s.core.v1.ResourceQuota(namespace, metadata=inside, spec={"hard": _hard(quota)}, opts=child)
             k8s.core.v1.LimitRange(namespace, metadata=inside, spec={"limits": [_defaults(quota)]}, opts=child)
-            k8s.networking.v1.NetworkPolicy(
-                f"{namespace}-default", metadata=inside, spec=_nothing_but_dns(args), opts=child
-            )
+            k8s.networking.v1.NetworkPolicy(f"{namespace}-default", metadata=inside, spec=_only_dns(args), opts=child)
         for namespace in (names.TRAINING, names.SERVING):
             k8s.networking.v1.NetworkPolicy(
                 f"{namespace}-stores",
-                metadata={"namespace": made[namespace]},
+                metadata={"namespace": created[namespace]},
                 spec={"pod_selector": {}, "policy_types": ["Egress"], "egress": [TRACKING, *args.artifact_store]},
                 opts=child,
             )
         k8s.networking.v1.NetworkPolicy(
             f"{names.SERVING}-requests",
-            metadata={"namespace": made[names.SERVING]},
+            metadata={"namespace": created[names.SERVING]},
             spec={
                 "pod_selector": {},
                 "policy_types": ["Ingress"],
@@ -110,7 +119,7 @@ class Namespaces(pulumi.ComponentResource):
         )
         k8s.networking.v1.NetworkPolicy(
             f"{names.TRAINING}-endpoints",
-            metadata={"namespace": made[names.TRAINING]},
+            metadata={"namespace": created[names.TRAINING]},
             spec={
                 "pod_selector": {"match_labels": names.VALIDATIONS},
                 "policy_types": ["Egress"],
@@ -118,7 +127,7 @@ class Namespaces(pulumi.ComponentResource):
             },
             opts=child,
         )
-        self.platform, self.training, self.serving = made.values()
+        self.platform, self.training, self.serving = created.values()
         self.register_outputs({"platform": self.platform, "training": self.training, "serving": self.serving})
 
 
@@ -146,5 +155,5 @@ def _defaults(quota: QuotaArgs) -> k8s.core.v1.LimitRangeItemArgsDict:
     }
 
 
-def _nothing_but_dns(args: NamespacesArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
+def _only_dns(args: NamespacesArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
     return {"pod_selector": {}, "policy_types": ["Ingress", "Egress"], "egress": [args.dns]}

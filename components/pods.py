@@ -1,4 +1,4 @@
-"""What all our pods have in common: no rights they do not need, and environment as Kubernetes wants it written."""
+"""Parts that all pods of the platform share: security settings, environment, resources, spread over nodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pulumi import Input
 from components.foundation import Grant
 
 USER = 65532
-"""The user of our images; not root, and no user of the node."""
+"""User and group ID of the platform's images; neither root nor a user of the node."""
 
 HARDENED_POD: k8s.core.v1.PodSecurityContextArgsDict = {
     "run_as_non_root": True,
@@ -25,13 +25,16 @@ HARDENED_CONTAINER: k8s.core.v1.SecurityContextArgsDict = {
     "read_only_root_filesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-TMP: k8s.core.v1.VolumeMountArgsDict = {"name": "tmp", "mount_path": "/tmp"}  # the one place images may write
+TMP: k8s.core.v1.VolumeMountArgsDict = {
+    "name": "tmp",
+    "mount_path": "/tmp",
+}  # the only folder that every container may write to
 
 
 def hardened(*containers: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
-    """A pod without a way to the API server, and without variables for Services.
+    """Return the spec of a pod that has no API token and no environment variables of Services.
 
-    A Service called mlflow would set MLFLOW_PORT to tcp://..., which MLflow takes for its own option.
+    For the Service `mlflow`, Kubernetes would set MLFLOW_PORT to tcp://..., which MLflow reads as its own option.
     """
     return {
         "automount_service_account_token": False,
@@ -42,27 +45,30 @@ def hardened(*containers: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecA
 
 
 def scratch(name: str, size: str) -> k8s.core.v1.VolumeArgsDict:
-    """A folder on the node that lives as long as the pod; a pod that writes more than `size` is evicted."""
+    """Return a volume that is deleted with the pod; Kubernetes evicts a pod that writes more than `size` to it."""
     return {"name": name, "empty_dir": {"size_limit": size}}
 
 
 def environment(values: Mapping[str, Input[str]]) -> list[k8s.core.v1.EnvVarArgsDict]:
-    """Sorted: the order of a mapping must not look like a change."""
+    """Return environment variables sorted by name, so that the order of a mapping is never a change."""
     return [{"name": name, "value": values[name]} for name in sorted(values)]
 
 
 def secret_environment(grant: Grant) -> list[k8s.core.v1.EnvFromSourceArgsDict]:
-    """The credentials of the grant, if it needs any."""
+    """Return the grant's Secret as a source of environment variables; an empty list if it has none."""
     return [{"secret_ref": {"name": grant.secret}}] if grant.secret else []
 
 
 def resources(cpu: str, memory: str, **devices: str) -> k8s.core.v1.ResourceRequirementsArgsDict:
-    """Memory is capped at what is asked for, since it cannot be taken back; CPU is not, since idle CPU helps nobody."""
+    """Return requests and limits: memory and devices are limited to their requests, CPU has no limit.
+
+    A container cannot give memory back when another needs it, but it can use CPU that is idle.
+    """
     return {"requests": {"cpu": cpu, "memory": memory, **devices}, "limits": {"memory": memory, **devices}}
 
 
 def spread(selector: Mapping[str, str]) -> list[k8s.core.v1.TopologySpreadConstraintArgsDict]:
-    """Over zones, then over nodes, where there are several: a pod runs crowded sooner than not at all."""
+    """Return constraints that spread pods over zones and nodes; a pod is scheduled even where they cannot be met."""
     return [
         {
             "topology_key": key,

@@ -1,7 +1,7 @@
-"""What happens when Pulumi has waited in vain for a Deployment: the pods' reason is printed, and a release taken back.
+"""Error hooks for a Deployment that did not become ready: print the reason of its pods and roll it back.
 
-The `kubernetes` plugin prints what a Deployment and its main containers say. An init container's message, such as the
-versions that a registry has, is not among it.
+The `kubernetes` plugin prints the messages of a Deployment and of its main containers, but not those of init
+containers, such as the list of versions in the registry.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ REVISION = "deployment.kubernetes.io/revision"
 SECONDS = 30
 """Timeout in seconds for one kubectl call."""
 TIMED_OUT = "timed out waiting to be Ready"
-"""Words of the `kubernetes` plugin for an object that did not become ready in time."""
-ON_ITS_WAY = ("ContainerCreating", "PodInitializing")
-"""Reasons of a waiting container that say nothing about a failure."""
+"""Part of the `kubernetes` plugin's message for an object that did not become ready in time."""
+STARTING = ("ContainerCreating", "PodInitializing")
+"""Reasons of a waiting container that are part of every start, not a failure."""
 
 
-def watch(access: ClusterAccess, take_back: Collection[str]) -> ResourceHookBinding | None:
-    """Hooks for every Deployment of a stack; None in a preview, which waits for nothing.
+def watch(access: ClusterAccess, roll_back: Collection[str]) -> ResourceHookBinding | None:
+    """Return hooks for every Deployment of a stack; None in a preview, which waits for nothing.
 
-    While Kubernetes still sees progress, Pulumi waits once more. Otherwise the reason that the pods give is printed. An
-    update of a Deployment named in `take_back` is then rolled back in the cluster to the last revision that has ready
-    pods. The update fails all the same, and the stack file still says what failed.
+    While Kubernetes still reports progress, Pulumi waits once more. Otherwise the hook logs the reason of the pods. If
+    the Deployment is named in `roll_back`, the hook then rolls it back in the cluster to the last revision that has
+    ready pods. The update still fails, and the stack file still names the release that failed.
 
     Raises:
-        pulumi.RunError: a release should be taken back and there is no kubectl.
+        pulumi.RunError: `roll_back` is not empty and kubectl is not on PATH.
     """
-    for deployment in sorted(take_back):
+    for deployment in sorted(roll_back):
         if not shutil.which("kubectl"):
             raise pulumi.RunError(
-                f"mlops:endpoints.{deployment}.rollback_on_failure needs kubectl, and it is not on PATH: with it a "
-                "failed release is taken back; install it, or leave the key out"
+                f"mlops:endpoints.{deployment}.rollback_on_failure needs kubectl, and it is not on PATH: the program "
+                "rolls a failed release back with kubectl; install it, or leave the key out"
             )
     if pulumi.runtime.is_dry_run():
         return None
-    kubeconfig = list[str]()  # of a cluster that this update makes, known when it has been made
+    kubeconfig = list[str]()  # empty until the cluster exists, if this update creates it
     if access.kubeconfig is not None:
         pulumi.Output.from_input(access.kubeconfig).apply(kubeconfig.append)
 
     async def on_error(args: ErrorHookArgs) -> bool:
-        unready = unready_deployment(args, take_back)
+        unready = unready_deployment(args, roll_back)
         return bool(unready) and await asyncio.to_thread(handle, unready, access.context, "".join(kubeconfig) or None)
 
     return ResourceHookBinding(on_error=[ErrorHook("rollout", on_error)])
@@ -62,21 +62,22 @@ def watch(access: ClusterAccess, take_back: Collection[str]) -> ResourceHookBind
 
 @dataclass(frozen=True, kw_only=True)
 class Unready:
-    """Deployment that did not become ready in time.
-
-    `has_deadline` is true where the program sets a progress deadline; that of Kubernetes itself is 10 minutes. With
-    `take_back` it is rolled back in the cluster.
-    """
+    """Deployment that did not become ready in time."""
 
     name: str
+    """Name of the Deployment in the cluster."""
     namespace: str
+    """Namespace of the Deployment."""
     selector: Mapping[str, str]
+    """Labels of its pods."""
     has_deadline: bool
-    take_back: bool
+    """Whether the program sets a progress deadline; Kubernetes' own default is 10 minutes."""
+    roll_back: bool
+    """Whether the Deployment is rolled back in the cluster."""
 
 
-def unready_deployment(args: ErrorHookArgs, take_back: Collection[str]) -> Unready | None:
-    """Return the Deployment that did not become ready; None for any other failure, which left the cluster as it was."""
+def unready_deployment(args: ErrorHookArgs, roll_back: Collection[str]) -> Unready | None:
+    """Return the Deployment that did not become ready; None for any other failure, which did not change the cluster."""
     if args.failed_operation == "delete" or TIMED_OUT not in args.errors[0]:
         return None
     declared: Mapping[str, Any] = args.new_inputs or {}
@@ -85,32 +86,32 @@ def unready_deployment(args: ErrorHookArgs, take_back: Collection[str]) -> Unrea
         namespace=declared["metadata"]["namespace"],
         selector=declared["spec"]["selector"]["matchLabels"],
         has_deadline="progressDeadlineSeconds" in declared["spec"],
-        take_back=args.failed_operation == "update" and args.name in take_back,
+        roll_back=args.failed_operation == "update" and args.name in roll_back,
     )
 
 
 def handle(unready: Unready, context: str | None, kubeconfig: str | None) -> bool:
-    """Print why the Deployment is not ready and take it back if asked; return whether to wait for it once more."""
+    """Log why the Deployment is not ready and roll it back if requested; return whether to wait for it once more."""
     name = unready.name
     with _kubectl(unready.namespace, context, kubeconfig) as kubectl:
         try:
             selector = names.matching(unready.selector)
             kinds = "deployments,replicasets,pods"
-            listed = json.loads(_answer([*kubectl, "get", kinds, "--selector", selector, "--output", "json"]))["items"]
+            listed = json.loads(_run([*kubectl, "get", kinds, "--selector", selector, "--output", "json"]))["items"]
         except (subprocess.SubprocessError, OSError) as error:
-            pulumi.log.warn(f"{name}: the reason of its pods could not be read with kubectl: {_said(error)}")
+            pulumi.log.warn(f"{name}: the reason of its pods could not be read with kubectl: {_error_text(error)}")
             return False
-        if unready.has_deadline and goes_on(_of("Deployment", listed)):
+        if unready.has_deadline and is_progressing(_of_kind("Deployment", listed)):
             return True
         for reason in reasons(listed):
             pulumi.log.error(f"{name}: {reason}")
-        if unready.take_back and (before := revision_before(_of("ReplicaSet", listed))) is not None:
-            _take_back(name, before, kubectl)
+        if unready.roll_back and (revision := previous_revision(_of_kind("ReplicaSet", listed))) is not None:
+            _roll_back(name, revision, kubectl)
     return False
 
 
-def goes_on(deployments: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether Kubernetes sees progress in a rollout that is not complete."""
+def is_progressing(deployments: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether Kubernetes reports progress in a rollout that is not complete."""
     conditions = [each for one in deployments for each in one.get("status", {}).get("conditions", [])]
     return any(
         each["type"] == "Progressing" and each["status"] == "True" and each.get("reason") != "NewReplicaSetAvailable"
@@ -119,13 +120,13 @@ def goes_on(deployments: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def reasons(listed: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the pods of the newest revision say of themselves, each thing once; or why there is no pod."""
-    newest = max(_of("ReplicaSet", listed), key=lambda each: _revision(each) or 0, default=None)
+    """Return why the pods of the newest revision are not ready, or why there is no pod; each reason once."""
+    newest = max(_of_kind("ReplicaSet", listed), key=lambda each: _revision(each) or 0, default=None)
     if newest is None:
         return []
     pods = [
         pod
-        for pod in _of("Pod", listed)
+        for pod in _of_kind("Pod", listed)
         if newest["metadata"]["name"] in {owner["name"] for owner in pod["metadata"].get("ownerReferences", [])}
     ]
     refused = (
@@ -146,40 +147,40 @@ def _reasons_of(pod: Mapping[str, Any]) -> Iterator[str]:
         ended: Mapping[str, Any] = state.get("terminated") or container.get("lastState", {}).get("terminated", {})
         waiting: Mapping[str, Any] = state.get("waiting", {})
         if ended.get("exitCode"):
-            said = ended.get("message", "").strip() or ended.get("reason", "it said nothing")
-            yield f"container {container['name']} ended with exit code {ended['exitCode']}: {said}"
-        elif waiting and waiting.get("reason") not in ON_ITS_WAY:
+            why = ended.get("message", "").strip() or ended.get("reason", "it printed no reason")
+            yield f"container {container['name']} ended with exit code {ended['exitCode']}: {why}"
+        elif waiting and waiting.get("reason") not in STARTING:
             yield f"container {container['name']} waits: {waiting.get('message') or waiting.get('reason')}"
         elif "running" in state and not (container.get("ready") or container.get("started")):
             yield f"container {container['name']} runs and has not answered its startup probe"
 
 
-def revision_before(replica_sets: Sequence[Mapping[str, Any]]) -> int | None:
-    """The latest revision, except the newest, that has ready pods; None if there is none."""
+def previous_revision(replica_sets: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the latest revision before the newest that has ready pods; None if there is none."""
     revisions = {
         number: each["status"].get("readyReplicas", 0)
         for each in replica_sets
-        if (number := _revision(each)) is not None  # one just made has none yet
+        if (number := _revision(each)) is not None  # a new ReplicaSet has no revision yet
     }
     return max((number for number, ready in revisions.items() if ready and number < max(revisions)), default=None)
 
 
-def _take_back(deployment: str, revision: int, kubectl: Sequence[str]) -> None:
+def _roll_back(deployment: str, revision: int, kubectl: Sequence[str]) -> None:
     try:
-        _answer([*kubectl, "rollout", "undo", f"deployment/{deployment}", f"--to-revision={revision}"])
+        _run([*kubectl, "rollout", "undo", f"deployment/{deployment}", f"--to-revision={revision}"])
     except (subprocess.SubprocessError, OSError) as error:
         pulumi.log.warn(
-            f"{deployment}: the release that failed could not be taken back: {_said(error)}; the pods before it "
-            "serve, and one of its own goes on trying until the next update"
+            f"{deployment}: the failed release could not be rolled back: {_error_text(error)}; the pods of the last "
+            "release go on serving, and one pod of the failed release restarts until the next update"
         )
     else:
         pulumi.log.warn(
-            f"{deployment}: the release that failed was taken back in the cluster, and not in the stack file: put it "
-            "back there, or the next update tries again"
+            f"{deployment}: the failed release was rolled back in the cluster, but the stack file still names it, so "
+            "the next update would release it again; change it back in the stack file"
         )
 
 
-def _of(kind: str, listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _of_kind(kind: str, listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [each for each in listed if each["kind"] == kind]
 
 
@@ -190,7 +191,7 @@ def _revision(replica_set: Mapping[str, Any]) -> int | None:
 
 @contextmanager
 def _kubectl(namespace: str, context: str | None, kubeconfig: str | None) -> Generator[Sequence[str]]:
-    """Command for kubectl in the stack's own cluster, whatever the current context is."""
+    """Yield the kubectl command with the options that select the stack's cluster and the namespace."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(kubeconfig or "")
         file.flush()
@@ -198,9 +199,9 @@ def _kubectl(namespace: str, context: str | None, kubeconfig: str | None) -> Gen
         yield ["kubectl", *cluster, "--namespace", namespace]
 
 
-def _answer(command: Sequence[str]) -> str:
+def _run(command: Sequence[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error.stderr if isinstance(error, subprocess.CalledProcessError) else error).strip()

@@ -1,4 +1,4 @@
-"""A name and a port in the cluster."""
+"""Service of a Deployment or StatefulSet inside the cluster."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def service(
     metadata: k8s.meta.v1.ObjectMetaArgsDict,
     opts: ResourceOptions,
 ) -> k8s.core.v1.Service:
-    """It is there at once, with pods behind it or not.
+    """Declare a Service for which Pulumi does not wait.
 
-    Pulumi would wait for pods: for ever where a StatefulSet waits for the Service's name, and for ten minutes where a
-    first version does not start, which the Deployment says within one.
+    Otherwise Pulumi would wait until a pod is ready: forever where a StatefulSet in turn waits for the Service's name,
+    and ten minutes where a first version does not start, which its Deployment reports within one minute.
     """
     return k8s.core.v1.Service(
         name,

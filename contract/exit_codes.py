@@ -1,11 +1,11 @@
-"""Exit codes of the `mlops` command and of the containers that run this code. Needs the standard library alone."""
+"""Exit codes of the `mlops` command and of this project's containers. This module needs only the standard library."""
 
 from collections.abc import Mapping
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Number that a program ends with; a script or a Job can tell the cases apart by it."""
+    """Exit code of a program, by which a script or a Job tells the cases apart."""
 
     DONE = 0
     FAILED = 1
@@ -22,4 +22,4 @@ MEANINGS: Mapping[ExitCode, str] = {
     "or a budget is exceeded",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
-"""One line about each exit code, as `mlops --help` prints it."""
+"""Explanation of each exit code, as `mlops --help` prints it."""

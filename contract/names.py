@@ -1,4 +1,4 @@
-"""Names that are contracts: people, other programs and the images rely on them."""
+"""Names that users, other programs and the images rely on: namespaces, Services, labels, environment variables."""
 
 from collections.abc import Mapping
 
@@ -16,15 +16,15 @@ INSTANCE = "app.kubernetes.io/instance"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 TRACKING_UI = "mlops/tracking-ui"
-"""Annotation of a training job's template: where people reach MLflow."""
+"""Annotation of a training job's CronJob: the URL at which people reach MLflow."""
 PARAMETERS = "PARAMETERS"
-"""Variable of the training container: JSON of what the model's code takes; `mlops train` writes it anew."""
+"""Environment variable of the training container: the model code's parameters as JSON; `mlops train` replaces it."""
 REQUESTER = "REQUESTER"
-"""Another: who asked for the run; `mlops train` sets it."""
+"""Environment variable of the training container: the user who requested the run; `mlops train` sets it."""
 
 
 def validation(training: str) -> str:
-    """The CronJob that validates what the training job registers. No training job is named so: infra refuses it."""
+    """Return the name of the CronJob that validates a training job's versions; no training job may have this name."""
     return f"{training}-validation"
 
 
@@ -34,17 +34,17 @@ def endpoint_url(model: str) -> str:
 
 
 def selector(name: str, instance: str) -> dict[str, str]:
-    """The labels that Services, Deployments and policies select by. They never change: a selector cannot."""
+    """Return the labels that Services, Deployments and policies select by; a selector is immutable, so they stay."""
     return {"app.kubernetes.io/name": name, INSTANCE: instance}
 
 
 def matching(labels: Mapping[str, str]) -> str:
-    """The labels as `kubectl --selector` takes them."""
+    """Return the labels in the format of `kubectl --selector`."""
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def labels(name: str, instance: str, component: str, **more: str) -> dict[str, str]:
-    """All labels of an object: the selector's, and what a person searches by; `more` as in version="3"."""
+    """Return all labels of an object: the selector's, the component's and `more`, such as version="3"."""
     return {
         **selector(name, instance),
         "app.kubernetes.io/component": component,

@@ -1,4 +1,4 @@
-"""The program: `main` of Pulumi.yaml."""
+"""Entry point of the Pulumi program (`main` in Pulumi.yaml)."""
 
 import sys
 
@@ -7,12 +7,12 @@ import pulumi
 from infra.config.stack import read
 from infra.program import deploy
 
-SHOWN = 32
-"""Exit code that tells Pulumi's language host that the user has read what is wrong: any other that is not 0 is reported
-as an unhandled error on top (sdk/python/cmd/pulumi-language-python-exec)."""
+ERROR_ALREADY_LOGGED = 32
+"""Exit code that tells Pulumi's language host that the error has been logged; for any other code than 0, the host also
+reports an unhandled error (sdk/python/cmd/pulumi-language-python-exec)."""
 
 try:
     deploy(read())
 except pulumi.RunError as error:
     pulumi.log.error(str(error))
-    sys.exit(SHOWN)
+    sys.exit(ERROR_ALREADY_LOGGED)

@@ -1,4 +1,4 @@
-"""Joins the components of a stack and exports what people need to know."""
+"""Declaration of a stack from its settings: all components, and the stack's outputs."""
 
 import pulumi
 from pulumi import Input, ResourceHookBinding, ResourceOptions
@@ -10,7 +10,7 @@ from components.endpoint.model_cache import ModelCache, ModelCacheArgs
 from components.endpoint.model_endpoint import ModelEndpoint, ModelEndpointArgs
 from components.endpoint.prediction_log import PredictionLog
 from components.endpoint.tracing import Tracing
-from components.foundation import Foundation, Ingress, WayIn
+from components.foundation import Foundation, Ingress, IngressRequest
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
@@ -26,7 +26,7 @@ from infra.foundations import kinds as foundations
 
 
 def deploy(stack: Settings) -> None:
-    """Declares the whole stack."""
+    """Declare all components of a stack and export its outputs."""
     gone.watch()
     base = foundations.build(stack)
     opts = ResourceOptions(provider=base.provider)
@@ -45,8 +45,8 @@ def deploy(stack: Settings) -> None:
     }
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
-    ways = {"mlflow": stack.tracking.ingress, **{name: each.ingress for name, each in stack.endpoints.items()}}
-    if outside := {name: way.url for name, way in ways.items() if way}:
+    ingresses = {"mlflow": stack.tracking.ingress, **{name: each.ingress for name, each in stack.endpoints.items()}}
+    if outside := {name: ingress.url for name, ingress in ingresses.items() if ingress}:
         pulumi.export("outside", outside)
     for name, fact in base.facts.items():
         pulumi.export(name, fact)
@@ -68,7 +68,7 @@ def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding
 def _training(name: str, job: Training, stack: Settings, base: Foundation, tracking: MlflowServer) -> TrainingJobArgs:
     return TrainingJobArgs(
         image=job.image or stack.images.training,
-        # Of another image nobody said which commit it was built from.
+        # The commit of another image is unknown.
         commit=None if job.image else stack.images.training_commit,
         command=job.command or (),
         project=job.project or name,
@@ -96,7 +96,7 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
 
 
 def _validation(job: Training, stack: Settings) -> ValidationArgs:
-    """Over the same table as the training, so with as much memory and disk, unless it says otherwise."""
+    """Return the validation's settings; it reads the training's table, so memory and disk default to the training's."""
     return ValidationArgs(
         image=stack.images.serving,
         enabled=job.validation.enabled,
@@ -114,19 +114,18 @@ def _parameter(value: Scalar | SecretParameter) -> Scalar | SecretValue:
     return SecretValue(**value.model_dump()) if isinstance(value, SecretParameter) else value
 
 
-def _sweep(asked: training_settings.Sweep) -> Sweep:
-    return Sweep(points=asked.all_points, max_parallel=asked.max_parallel, metric=asked.metric, goal=asked.goal)
+def _sweep(sweep: training_settings.Sweep) -> Sweep:
+    return Sweep(points=sweep.all_points, max_parallel=sweep.max_parallel, metric=sweep.metric, goal=sweep.goal)
 
 
 def _tracking_ui(stack: Settings, tracking: MlflowServer) -> Input[str]:
-    """Where people reach MLflow: its ingress, else the first host beside its own that it answers to."""
+    """Return the URL at which people reach MLflow: its ingress, else the first of `allowed_hosts`, else its Service."""
     if stack.tracking.ingress:
         return stack.tracking.ingress.url
     return f"http://{stack.tracking.allowed_hosts[0]}" if stack.tracking.allowed_hosts else tracking.url
 
 
 def _model_cache(stack: Settings, base: Foundation, opts: ResourceOptions) -> ModelCache | None:
-    """None where none is asked for."""
     if stack.model_cache is None:
         return None
     args = ModelCacheArgs(image=stack.images.serving, gib=stack.model_cache.gib, namespace=base.serving.namespace)
@@ -168,17 +167,16 @@ def _endpoint(
     )
 
 
-def _ingress(base: Foundation, asked: aws.Ingress | None, health_path: str) -> Ingress | None:
-    """None where none is asked for."""
-    if asked is None or base.way_in is None:
+def _ingress(base: Foundation, settings: aws.Ingress | None, health_path: str) -> Ingress | None:
+    if settings is None or base.ingress is None:
         return None
-    return base.way_in(
-        WayIn(
-            host=asked.host,
-            public=asked.scheme == "public",
-            certificate_arn=asked.certificate_arn,
-            cidrs=asked.cidrs,
-            idle_timeout_seconds=asked.idle_timeout_seconds,
+    return base.ingress(
+        IngressRequest(
+            host=settings.host,
+            public=settings.scheme == "public",
+            certificate_arn=settings.certificate_arn,
+            cidrs=settings.cidrs,
+            idle_timeout_seconds=settings.idle_timeout_seconds,
             health_path=health_path,
         )
     )

@@ -1,4 +1,4 @@
-"""The policy pack: `pulumi preview --policy-pack policy`. It stops an update that breaks a rule."""
+"""Policy pack that stops an update which breaks a rule: `pulumi preview --policy-pack policy`."""
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -12,8 +12,8 @@ from pulumi_policy import (
 from rules import RULES, Resource, Rule, buckets_are_complete
 
 
-def of(rule: Rule) -> ResourceValidationPolicy:
-    """A rule about one resource, in the pack's words."""
+def resource_policy(rule: Rule) -> ResourceValidationPolicy:
+    """Return the policy of a rule about one resource."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if args.resource_type in rule.types:
@@ -23,11 +23,11 @@ def of(rule: Rule) -> ResourceValidationPolicy:
     return ResourceValidationPolicy(name=rule.name, description=rule.description, validate=validate)
 
 
-def complete(args: StackValidationArgs, report: ReportViolation) -> None:
-    """The rule about all buckets, once every resource is known."""
+def check_buckets(args: StackValidationArgs, report: ReportViolation) -> None:
+    """Report incomplete buckets; Pulumi calls this when it knows all resources."""
     urns = {resource.name: resource.urn for resource in args.resources}
-    seen = [Resource(kind=r.resource_type, name=r.name, properties={}) for r in args.resources]
-    for bucket, sentence in buckets_are_complete(seen):
+    resources = [Resource(kind=r.resource_type, name=r.name, properties={}) for r in args.resources]
+    for bucket, sentence in buckets_are_complete(resources):
         report(sentence, urns[bucket.name])
 
 
@@ -35,9 +35,9 @@ PolicyPack(
     name="mlops",
     enforcement_level=EnforcementLevel.MANDATORY,
     policies=[
-        *map(of, RULES),
+        *map(resource_policy, RULES),
         StackValidationPolicy(
-            name="buckets-are-complete", description=buckets_are_complete.__doc__ or "", validate=complete
+            name="buckets-are-complete", description=buckets_are_complete.__doc__ or "", validate=check_buckets
         ),
     ],
 )

@@ -1,6 +1,6 @@
-"""What a resource of this platform must never be: plain functions over a resource's type and the inputs it was given.
+"""Rules for the resources of the platform, as functions of a resource's type and inputs.
 
-They know nothing of who calls them: the policy pack (`__main__.py`) and the tests do, over the same inputs.
+The policy pack (`__main__.py`) and the tests call them with the same inputs.
 """
 
 import json
@@ -16,22 +16,26 @@ WORLD = frozenset({"0.0.0.0/0", "::/0"})
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`check` yields a sentence for each thing wrong with a resource whose type is one of `types`."""
+    """Rule for resources of certain types."""
 
     name: str
+    """Name of the policy, such as `no-wildcard-action`."""
     description: str
+    """Explanation of the rule for users."""
     types: frozenset[str]
+    """Types of the resources that the rule checks."""
     check: Check
+    """Function that yields a message for each violation."""
 
 
 RULES: list[Rule] = []
-"""All rules that look at one resource at a time, in the order of this file."""
+"""All rules about a single resource, in the order of this file."""
 
 
 def rule(
     *types: str,
 ) -> Callable[[Callable[[str, Properties], Iterator[str]]], Callable[[str, Properties], Iterator[str]]]:
-    """The function below is a rule for resources of these types; its docstring is what users read."""
+    """Return a decorator that registers a check of these resource types; its docstring describes it to users."""
 
     def register(check: Check) -> Check:
         name, description = check.__name__.replace("_", "-"), check.__doc__ or ""
@@ -41,7 +45,7 @@ def rule(
     return register
 
 
-# Where IAM documents are, by type: the name of the input that holds one.
+# Name of the input that contains an IAM document, by resource type.
 TRUST = {"aws:iam/role:Role": "assumeRolePolicy"}
 IDENTITY = {
     "aws:iam/policy:Policy": "policy",
@@ -60,7 +64,7 @@ DOCUMENTS = {**TRUST, **IDENTITY, **HELD}
 
 @rule(*DOCUMENTS)
 def no_wildcard_action(kind: str, properties: Properties) -> Iterator[str]:
-    """No statement allows an action with a `*` in it: what AWS adds tomorrow would be allowed today."""
+    """No statement allows an action that contains `*`, because it would also allow actions that AWS adds later."""
     for statement in _allowing(properties.get(DOCUMENTS[kind])):
         for action in _list(statement.get("Action")):
             if "*" in action:
@@ -71,52 +75,52 @@ def no_wildcard_action(kind: str, properties: Properties) -> Iterator[str]:
 
 @rule(*(kind for kind in DOCUMENTS if kind not in KEYS))
 def no_wildcard_resource(kind: str, properties: Properties) -> Iterator[str]:
-    """No statement allows something on every resource of a kind; in a key's own policy `*` means that key."""
+    """No statement allows actions on every resource of a kind; in a key policy, `*` means the key itself."""
     for statement in _allowing(properties.get(DOCUMENTS[kind])):
         for resource in _list(statement.get("Resource")):
             if re.fullmatch(r"(arn:[^:]*:[^:]*:[^:]*:(:|[^:]+:([\w-]+[:/])?))?[*/:]+", resource):
                 yield f"allows {_list(statement.get('Action'))} on {resource}"
         if "NotResource" in statement:
-            yield "allows something on everything but NotResource"
+            yield "allows actions on everything but NotResource"
 
 
 BOUND = frozenset({"aws:SourceAccount", "aws:SourceArn", "aws:RequestTag/eks-cluster-arn"})
-"""Any of these ties what a service asks for to this account or cluster."""
+"""Condition keys that restrict a service's requests to this account or cluster."""
 
 
 @rule(*TRUST)
 def roles_are_for_our_services(kind: str, properties: Properties) -> Iterator[str]:
-    """Only AWS services take a role of ours, and only on behalf of this account (EC2 knows no other)."""
+    """Only AWS services can assume a role, and only on behalf of this account (EC2 never acts for another)."""
     for statement in _allowing(properties.get(TRUST[kind])):
         principal = _map(statement.get("Principal"))
         if set(principal) != {"Service"}:
-            yield f"can be taken by {statement.get('Principal')}"
+            yield f"can be assumed by {statement.get('Principal')}"
             continue
         conditions = {key for test in _map(statement.get("Condition")).values() for key in _map(test)}
         for service in _list(principal.get("Service")):
             if service != "ec2.amazonaws.com" and not conditions & BOUND:
-                yield f"can be taken by {service} on behalf of any account"
+                yield f"can be assumed by {service} on behalf of any account"
 
 
 @rule(*HELD)
 def policies_of_resources_name_who(kind: str, properties: Properties) -> Iterator[str]:
-    """No bucket, key or repository lets everybody in."""
+    """No policy of a bucket, key or repository gives access to everyone."""
     for statement in _allowing(properties.get(HELD[kind])):
         principal = statement.get("Principal")
         if principal == "*" or any("*" in _list(who) for who in _map(principal).values()):
-            yield f"lets anybody {_list(statement.get('Action'))}"
+            yield f"allows everyone {_list(statement.get('Action'))}"
 
 
 @rule("aws:kms/key:Key")
 def keys_have_a_policy(_kind: str, properties: Properties) -> Iterator[str]:
-    """A key's policy is written out: without one AWS grants the whole account `kms:*`."""
+    """Every key has its own policy, because AWS's default policy grants the whole account `kms:*`."""
     if not properties.get("policy"):
-        yield "has AWS's own policy, kms:* for the account"
+        yield "has AWS's default policy, which grants the account kms:*"
 
 
 @rule("aws:iam/role:Role")
 def roles_get_their_rights_from_resources(_kind: str, properties: Properties) -> Iterator[str]:
-    """A role's rights are RolePolicy and RolePolicyAttachment resources, which the other rules look at."""
+    """A role's permissions are RolePolicy and RolePolicyAttachment resources, which other rules check."""
     for hidden in ("inlinePolicies", "managedPolicyArns"):
         if properties.get(hidden):
             yield f"has {hidden}"
@@ -124,13 +128,13 @@ def roles_get_their_rights_from_resources(_kind: str, properties: Properties) ->
 
 @rule("aws:iam/accessKey:AccessKey", "aws:iam/user:User")
 def no_static_credentials(kind: str, properties: Properties) -> Iterator[str]:
-    """Programs get roles: a key that never expires is a key that leaks."""
-    yield f"{kind} {properties.get('name', '')} is a lasting credential"
+    """Programs use roles, because a key that never expires will leak."""
+    yield f"{kind} {properties.get('name', '')} is a credential that never expires"
 
 
 @rule("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
 def no_broad_managed_policy(_kind: str, properties: Properties) -> Iterator[str]:
-    """No role takes one of AWS's own policies that open a whole service; nodes have no right on S3."""
+    """No role has an AWS managed policy for a whole service or for S3."""
     name = str(properties.get("policyArn", "")).rpartition("/")[2]
     if re.search(r"(FullAccess|AdministratorAccess|PowerUserAccess)$|^AmazonS3", name):
         yield f"attaches {name}"
@@ -138,7 +142,7 @@ def no_broad_managed_policy(_kind: str, properties: Properties) -> Iterator[str]
 
 @rule("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "aws:ec2/securityGroupRule:SecurityGroupRule")
 def no_ingress_rule_for_the_world(_kind: str, properties: Properties) -> Iterator[str]:
-    """Nothing is open to the internet."""
+    """No rule of a security group admits the whole internet."""
     if properties.get("type") != "egress":
         blocks = (*_list(properties.get("cidrBlocks")), *_list(properties.get("ipv6CidrBlocks")))
         yield from _world([properties.get("cidrIpv4"), properties.get("cidrIpv6"), *blocks])
@@ -146,49 +150,49 @@ def no_ingress_rule_for_the_world(_kind: str, properties: Properties) -> Iterato
 
 @rule("aws:ec2/securityGroup:SecurityGroup", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup")
 def no_group_for_the_world(kind: str, properties: Properties) -> Iterator[str]:
-    """Nothing is open to the internet, and a VPC's default group is closed to everybody."""
+    """No security group admits the whole internet, and a VPC's default group blocks all traffic."""
     if kind.endswith(":DefaultSecurityGroup") and (properties.get("ingress") or properties.get("egress")):
-        yield "the default security group lets traffic through"
+        yield "the default security group allows traffic"
     for entry in _maps(properties.get("ingress")):
         yield from _world([*_list(entry.get("cidrBlocks")), *_list(entry.get("ipv6CidrBlocks"))])
 
 
 def _own_key(value: object) -> bool:
-    """Whether it names a key of this account, not one of AWS's."""
+    """Return whether the value names a key of this account rather than one of AWS's."""
     return isinstance(value, str) and bool(value) and "alias/aws/" not in value
 
 
 @rule("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration")
 def buckets_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
-    """Objects are encrypted with a key of ours, through a bucket key (one KMS call for many objects)."""
+    """Objects are encrypted with a key of the account, by a bucket key (one KMS request for many objects)."""
     for entry in _maps(properties.get("rules")) or [{}]:
         default = _map(entry.get("applyServerSideEncryptionByDefault"))
         if default.get("sseAlgorithm") != "aws:kms" or not _own_key(default.get("kmsMasterKeyId")):
-            yield "objects are not encrypted with a key of ours"
+            yield "objects are not encrypted with a key of the account"
         if not entry.get("bucketKeyEnabled"):
             yield "has no bucket key: every object costs a KMS request"
 
 
 @rule("aws:rds/instance:Instance")
 def databases_are_private_and_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
-    """A database has no public address; disk and performance data have a key of ours, or its snapshot's."""
+    """A database is private; disk and performance data have a key of the account (a restored disk its snapshot's)."""
     if properties.get("publiclyAccessible") is not False:
-        yield "may get a public address"
+        yield "can get a public address"
     keyed = _own_key(properties.get("kmsKeyId")) or properties.get("snapshotIdentifier")
     if properties.get("storageEncrypted") is not True or not keyed:
-        yield "storage is not encrypted with a key of ours"
+        yield "storage is not encrypted with a key of the account"
     if properties.get("performanceInsightsEnabled") and not _own_key(properties.get("performanceInsightsKmsKeyId")):
-        yield "performance data is not encrypted with a key of ours"
+        yield "performance data is not encrypted with a key of the account"
 
 
 @rule("aws:rds/instance:Instance")
 def protected_databases_can_be_restored(_kind: str, properties: Properties) -> Iterator[str]:
-    """A database with deletion protection has backups and leaves a final snapshot."""
+    """A database with deletion protection has backups and a final snapshot."""
     if properties.get("deletionProtection"):
         if not properties.get("backupRetentionPeriod"):
             yield "has no backups"
         if properties.get("skipFinalSnapshot") is not False:
-            yield "leaves no final snapshot"
+            yield "takes no final snapshot"
 
 
 @rule("aws:rds/parameterGroup:ParameterGroup")
@@ -217,16 +221,16 @@ def buckets_stay_private(_kind: str, properties: Properties) -> Iterator[str]:
 
 @rule("aws:kms/key:Key")
 def keys_rotate(_kind: str, properties: Properties) -> Iterator[str]:
-    """A key is rotated every year, and a deleted one can be taken back for a week or more."""
+    """A key is rotated every year, and a deleted key can be restored for a week or more."""
     if properties.get("enableKeyRotation") is not True:
         yield "is never rotated"
     if properties.get("deletionWindowInDays", 30) < 7:
-        yield "is gone before anybody notices"
+        yield "cannot be restored for a week after its deletion"
 
 
 @rule("aws:eks/cluster:Cluster")
 def clusters_are_closed(_kind: str, properties: Properties) -> Iterator[str]:
-    """A cluster's API is private or open to named networks; access entries alone decide who comes in."""
+    """A cluster's API is private or open to named networks, and only access entries give access."""
     place = _map(properties.get("vpcConfig"))
     networks = set(_list(place.get("publicAccessCidrs")))
     if place.get("endpointPublicAccess") is not False and (not networks or networks & WORLD):
@@ -234,16 +238,16 @@ def clusters_are_closed(_kind: str, properties: Properties) -> Iterator[str]:
     if place.get("endpointPrivateAccess") is not True:
         yield "nodes would reach the API over the internet"
     if _map(properties.get("accessConfig")).get("authenticationMode") != "API":
-        yield "aws-auth, a ConfigMap, decides who comes in"
+        yield "the ConfigMap aws-auth gives access"
 
 
 @rule("aws:eks/cluster:Cluster")
 def clusters_are_encrypted_and_logged(_kind: str, properties: Properties) -> Iterator[str]:
-    """Secrets are encrypted with a key of ours, and all five control-plane logs are kept."""
+    """Secrets are encrypted with a key of the account, and all five logs of the control plane are kept."""
     encryption = _map(properties.get("encryptionConfig"))
     key = _map(encryption.get("provider")).get("keyArn")
     if "secrets" not in _list(encryption.get("resources")) or not _own_key(key):
-        yield "Secrets are not encrypted with a key of ours"
+        yield "Secrets are not encrypted with a key of the account"
     wanted = {"api", "audit", "authenticator", "controllerManager", "scheduler"}
     if missing := wanted - set(_list(properties.get("enabledClusterLogTypes"))):
         yield f"does not log {', '.join(sorted(missing))}"
@@ -251,52 +255,52 @@ def clusters_are_encrypted_and_logged(_kind: str, properties: Properties) -> Ite
 
 @rule("aws:cloudwatch/logGroup:LogGroup")
 def logs_end_and_are_encrypted(_kind: str, properties: Properties) -> Iterator[str]:
-    """Logs are encrypted with a key of ours and not kept for ever."""
+    """Logs are encrypted with a key of the account and deleted after some time."""
     if not _own_key(properties.get("kmsKeyId")):
-        yield "is not encrypted with a key of ours"
+        yield "is not encrypted with a key of the account"
     if not properties.get("retentionInDays"):
-        yield "is kept, and paid for, for ever"
+        yield "is never deleted and costs money forever"
 
 
 @rule("aws:ecr/repository:Repository")
 def images_are_immutable_and_scanned(_kind: str, properties: Properties) -> Iterator[str]:
-    """A pushed tag never changes, every push is scanned, layers are encrypted with a key of ours."""
+    """A pushed tag never changes, every push is scanned, and layers are encrypted with a key of the account."""
     if properties.get("imageTagMutability") != "IMMUTABLE":
         yield "a tag can be moved to another image"
     if _map(properties.get("imageScanningConfiguration")).get("scanOnPush") is not True:
         yield "pushes are not scanned"
     for entry in _maps(properties.get("encryptionConfigurations")) or [{}]:
         if entry.get("encryptionType") != "KMS" or not _own_key(entry.get("kmsKey")):
-            yield "layers are not encrypted with a key of ours"
+            yield "layers are not encrypted with a key of the account"
 
 
 @rule("aws:ec2/launchTemplate:LaunchTemplate")
 def machines_keep_their_role_to_themselves(_kind: str, properties: Properties) -> Iterator[str]:
-    """Machines answer for their role by IMDSv2 with one hop, and their disks are encrypted with a key of ours."""
+    """Instances require IMDSv2 with one hop, and their disks are encrypted with a key of the account."""
     metadata = _map(properties.get("metadataOptions"))
     if metadata.get("httpTokens") != "required" or metadata.get("httpPutResponseHopLimit") != 1:
-        yield "a pod can take the role of its node"
+        yield "a pod can assume the role of its node"
     for mapping in _maps(properties.get("blockDeviceMappings")):
         disk = _map(mapping.get("ebs"))
         if str(disk.get("encrypted")).lower() != "true" or not _own_key(disk.get("kmsKeyId")):
-            yield f"disk {mapping.get('deviceName')} is not encrypted with a key of ours"
+            yield f"disk {mapping.get('deviceName')} is not encrypted with a key of the account"
 
 
 @rule("kubernetes:eks.amazonaws.com/v1:NodeClass")
 def node_disks_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
-    """Disks of Auto Mode's nodes are encrypted with a key of ours."""
+    """Disks of Auto Mode's nodes are encrypted with a key of the account."""
     if not _own_key(_map(_map(properties.get("spec")).get("ephemeralStorage")).get("kmsKeyID")):
-        yield "disks are not encrypted with a key of ours"
+        yield "disks are not encrypted with a key of the account"
 
 
 @rule("kubernetes:networking.k8s.io/v1:Ingress")
 def load_balancers_name_networks_and_use_tls_in_public(_kind: str, properties: Properties) -> Iterator[str]:
-    """A load balancer answers to named networks alone; on the internet it speaks HTTPS."""
+    """A load balancer accepts only named networks; a public one uses HTTPS."""
     annotations = _map(_map(properties.get("metadata")).get("annotations"))
-    said = {key.removeprefix("alb.ingress.kubernetes.io/"): str(value) for key, value in annotations.items()}
-    if said.get("scheme") == "internet-facing" and not said.get("certificate-arn"):
+    settings = {key.removeprefix("alb.ingress.kubernetes.io/"): str(value) for key, value in annotations.items()}
+    if settings.get("scheme") == "internet-facing" and not settings.get("certificate-arn"):
         yield "is public without HTTPS"
-    networks = {network for network in said.get("inbound-cidrs", "").split(",") if network}
+    networks = {network for network in settings.get("inbound-cidrs", "").split(",") if network}
     if not networks or networks & WORLD:
         yield "is open to the world"
 
@@ -310,7 +314,7 @@ WORKLOADS = tuple(
 
 @rule(*WORKLOADS)
 def images_are_pinned(_kind: str, properties: Properties) -> Iterator[str]:
-    """Every container's image is a digest or a tag other than latest: what runs changes by a change here alone."""
+    """Every image has a digest or a tag other than latest, so that it changes only with the stack file."""
     for container in _containers(properties):
         image = str(container.get("image", ""))
         if not re.search(r"(@sha256:[0-9a-f]{64}|:(?!latest$)[\w.-]+)$", image.rpartition("/")[2]):
@@ -319,20 +323,23 @@ def images_are_pinned(_kind: str, properties: Properties) -> Iterator[str]:
 
 @rule(*WORKLOADS)
 def containers_hold_no_secret(_kind: str, properties: Properties) -> Iterator[str]:
-    """No container has a password or an access key written into its environment."""
+    """No container has a password or an access key in plain text in its environment."""
     for container in _containers(properties):
         for variable in _maps(container.get("env")):
             if variable.get("value") and re.search(r"SECRET|PASSWORD|ACCESS_KEY", str(variable.get("name"))):
-                yield f"{container.get('name')} has {variable['name']} in clear"
+                yield f"{container.get('name')} has {variable['name']} in plain text"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A resource among others."""
+    """Resource of a stack."""
 
     kind: str
+    """Type, such as `aws:s3/bucket:Bucket`."""
     name: str
+    """Name of the resource in the program."""
     properties: Properties
+    """Inputs of the resource."""
 
 
 BUCKET_PARTS = (
@@ -345,9 +352,9 @@ BUCKET_PARTS = (
 
 
 def buckets_are_complete(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
-    """Every bucket has its encryption, versioning, ownership, policy and block against public access beside it.
+    """Every bucket has the resources for encryption, versioning, ownership, policy and the block of public access.
 
-    They are resources of their own, so a rule about one resource never sees that one is missing.
+    A rule about a single resource cannot see that another resource is missing.
     """
     buckets = [resource for resource in resources if resource.kind == "aws:s3/bucket:Bucket"]
     for part in BUCKET_PARTS:
@@ -356,7 +363,7 @@ def buckets_are_complete(resources: Sequence[Resource]) -> Iterator[tuple[Resour
 
 
 def violations(kind: str, properties: Properties) -> list[str]:
-    """Every sentence of every rule about one resource."""
+    """Return the messages of all rules about one resource."""
     return [
         f"{rule.name}: {sentence}" for rule in RULES if kind in rule.types for sentence in rule.check(kind, properties)
     ]
@@ -383,7 +390,7 @@ def _containers(properties: Properties) -> list[Properties]:
 
 
 def _map(value: object) -> Properties:
-    """The pack hands over mappings and sequences of its own, which are no dict and no list."""
+    """Return the value if it is a mapping, not only a dict: the pack passes its own types."""
     return cast("Properties", value) if isinstance(value, Mapping) else {}
 
 

@@ -1,4 +1,4 @@
-"""The command `mlops` in this process."""
+"""Fixture that runs the command `mlops` in the test's process."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def mlops(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line; gives the exit code and what was printed to stdout and then to stderr."""
+    """Return a function that runs a command line and returns its exit code and its output, stdout before stderr."""
 
     def command(*words: object) -> tuple[int, str]:
         capsys.readouterr()
         code = run([*map(str, words)])
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        output = capsys.readouterr()
+        return code, output.out + output.err
 
     return command

@@ -1,14 +1,14 @@
-"""What all tests share of the process that they run in."""
+"""Settings of the test process: event loop, logging, nightly tests."""
 
 import asyncio
 import logging
 
 import pytest
 
-# For whatever declares resources: the Pulumi SDK takes the loop of its thread whenever an Output is made, and never
-# closes one; `asyncio.run` in another test leaves the thread without any.
+# The Pulumi SDK needs the event loop of its thread whenever it creates an Output, and `asyncio.run` in another test
+# leaves the thread without a loop.
 LOOP = asyncio.new_event_loop()
-# A command under test logs to the output that pytest gave to that test, and may go on when it is closed.
+# A command under test may go on logging after pytest has closed the test's output.
 logging.raiseExceptions = False
 
 
@@ -18,7 +18,9 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run the tests marked `nightly` too, which CI has no time for")
+    parser.addoption(
+        "--all", action="store_true", help="also run the tests marked `nightly`, which take too long for CI"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

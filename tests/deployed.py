@@ -1,4 +1,4 @@
-"""The program, run once against the recording engine and asked by many tests."""
+"""Recording of the program's resources, which many tests share."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -11,19 +11,19 @@ from tests.stacks import LOCAL, SECRETS, changed
 
 
 def deployed(changes: Mapping[str, object] | None = None) -> Recording:
-    """What the program declares for the right stack with some changes."""
+    """Return what the program declares for the valid stack with some changes."""
     config = changed(changes) if changes else LOCAL
     return record(lambda: program.deploy(stack.read()), config=config, secrets=SECRETS)
 
 
 @cache
 def local() -> Recording:
-    """What the program declares for the right stack."""
+    """Return what the program declares for the valid stack."""
     return deployed()
 
 
 def pod_specs(recording: Recording) -> dict[str, Any]:
-    """The pods of all workloads, by type and name of the workload."""
+    """Return the pod specs of all workloads, by type and name of the workload."""
     always = {
         f"{kind} {resource.name}": resource.spec["template"]["spec"]
         for kind in ("Deployment", "StatefulSet", "Job")
@@ -36,10 +36,10 @@ def pod_specs(recording: Recording) -> dict[str, Any]:
 
 
 def containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """All of them, those that come first too."""
+    """Return all containers of a pod, init containers first."""
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
 def environment(container: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by name; where a value comes from elsewhere, the reference."""
+    """Return a container's environment: for each name the value, or the reference to it."""
     return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}

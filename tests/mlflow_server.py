@@ -1,4 +1,4 @@
-"""A real MLflow server on this machine."""
+"""Real MLflow server on this machine."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 class Server:
-    """A real MLflow on a store of its own, which stays when it is killed."""
+    """MLflow process with its own store, which survives when the process is killed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -22,7 +22,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """It answers."""
+        """Start the server and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(urlsplit(self.uri).port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--no-serve-artifacts"]
         command += ["--default-artifact-root", str(self.folder / "artifacts")]
@@ -36,7 +36,7 @@ class Server:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """It and its workers are gone, in the midst of what they did."""
+        """Kill the server and its workers at once."""
         if self._process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -1,4 +1,4 @@
-"""Small Pulumi projects under the real engine, with a home, a state and plugins that are the test's own."""
+"""Pulumi projects for the real engine, with the test's own home folder, state and plugins."""
 
 import json
 import os
@@ -22,7 +22,7 @@ STACK = "test"
 
 @dataclass(frozen=True)
 class Step:
-    """What the engine did (or planned) to one resource; `diff` maps property paths to `add`, `update-replace`, ..."""
+    """Operation of the engine on one resource; `diff` maps property paths to `add`, `update-replace`, ..."""
 
     op: str
     type: str
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Request:
-    """What a recording plugin was asked; secret values are `{"secret": ...}`, unknown ones `<unknown>`."""
+    """Request to a recording plugin; secret values are `{"secret": ...}`, unknown values `<unknown>`."""
 
     method: str
     about: str
@@ -43,13 +43,13 @@ class Request:
 
     @property
     def name(self) -> str:
-        """Of the resource or function."""
+        """Name of the resource or function."""
         return self.about.rpartition("::")[2]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished command of the engine."""
+    """Finished command of the engine."""
 
     succeeded: bool
     output: str
@@ -58,17 +58,17 @@ class Run:
 
     @property
     def outputs(self) -> Mapping[str, Any]:
-        """The stack's, as the engine shows them."""
+        """Outputs of the stack, as the engine prints them."""
         ends = [event["resOutputsEvent"]["metadata"] for event in self.events if "resOutputsEvent" in event]
         stacks = [section(end, "new", "outputs") for end in ends if end["type"] == "pulumi:pulumi:Stack"]
         return stacks[-1] if stacks else {}
 
     @property
     def steps(self) -> list[Step]:
-        """One for each resource that is not the stack's own."""
+        """Operations on all resources but the stack itself."""
         begun = [event["resourcePreEvent"]["metadata"] for event in self.events if "resourcePreEvent" in event]
         ended = [event["resOutputsEvent"]["metadata"] for event in self.events if "resOutputsEvent" in event]
-        refreshed = any(each["op"] == "refresh" for each in begun)  # only the end tells what it found
+        refreshed = any(each["op"] == "refresh" for each in begun)  # only the last event has the result of a refresh
         found = ended if refreshed else begun
         return [
             Step(
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def changes(self) -> dict[str, list[str]]:
-        """Operations by the name of the resource; those that stay the same left out."""
+        """Operations by name of the resource, without unchanged resources."""
         found: dict[str, list[str]] = {}
         for step in self.steps:
             if step.op != "same" and not step.type.startswith("pulumi:"):
@@ -93,19 +93,19 @@ class Run:
         return found
 
     def step(self, name: str, op: str) -> Step:
-        """The only one."""
+        """Return the only step of that name and operation."""
         (found,) = [step for step in self.steps if (step.name, step.op) == (name, op)]
         return found
 
-    def said(self, severity: str = "error") -> str:
-        """All messages of one severity (`error`, `warning`, `info`), each on lines of its own."""
+    def messages(self, severity: str = "error") -> str:
+        """Return all messages of one severity (`error`, `warning`, `info`), one after the other."""
         found = [event["diagnosticEvent"] for event in self.events if "diagnosticEvent" in event]
         return "\n".join(each["message"].strip() for each in found if each["severity"].startswith(severity))
 
 
 @dataclass
 class Project:
-    """One program and its stack."""
+    """Pulumi program with one stack."""
 
     folder: Path
     environment: dict[str, str]
@@ -113,31 +113,31 @@ class Project:
 
     @property
     def recording(self) -> Path:
-        """What recording plugins write."""
+        """File to which recording plugins write."""
         return Path(self.environment["MLOPS_RECORDING"])
 
     def write(self, program: str) -> None:
-        """Makes `program` the one that runs next."""
+        """Write the program of the project."""
         (self.folder / "__main__.py").write_text(dedent(program))
 
     def configure(self, name: str, value: str, *, secret: bool = False) -> None:
-        """Sets a key of the stack's configuration."""
+        """Set a key of the stack's configuration."""
         self.pulumi("config", "set", name, value, *(["--secret"] if secret else []))
 
     def preview(self, *arguments: str) -> Run:
-        """`pulumi preview`."""
+        """Run `pulumi preview`."""
         return self.run("preview", *arguments)
 
     def up(self, *arguments: str) -> Run:
-        """`pulumi up` without a preview."""
+        """Run `pulumi up` without a preview."""
         return self.run("up", "--yes", "--skip-preview", *arguments)
 
     def destroy(self, *arguments: str) -> Run:
-        """`pulumi destroy` without a preview."""
+        """Run `pulumi destroy` without a preview."""
         return self.run("destroy", "--yes", "--skip-preview", *arguments)
 
     def run(self, command: str, *arguments: str) -> Run:
-        """Any operation on the stack."""
+        """Run an operation on the stack and record its events and requests."""
         for file in (self._events, self.recording):
             file.unlink(missing_ok=True)
         done = subprocess.run(
@@ -152,11 +152,11 @@ class Project:
         return self._finished(done.returncode, done.stdout)
 
     def state(self) -> list[dict[str, Any]]:
-        """The resources in the stack's state, secrets encrypted."""
+        """Return the resources in the stack's state, with encrypted secrets."""
         return json.loads(self.pulumi("stack", "export"))["deployment"].get("resources", [])
 
     def pulumi(self, *arguments: str) -> str:
-        """Any other command; what it writes."""
+        """Run any other command and return its output; a failure fails the test."""
         done = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=self.folder,
@@ -169,10 +169,10 @@ class Project:
         return done.stdout
 
     def requests(self) -> list[Request]:
-        """What recording plugins have been asked in the last command."""
+        """Return the requests to recording plugins during the last command."""
         lines = self.recording.read_text().splitlines() if self.recording.exists() else []
-        asked = [json.loads(line) for line in lines]
-        return [Request(each["method"], each["about"], each["inputs"], each.get("preview", False)) for each in asked]
+        entries = [json.loads(line) for line in lines]
+        return [Request(each["method"], each["about"], each["inputs"], each.get("preview", False)) for each in entries]
 
     @property
     def _events(self) -> Path:
@@ -190,13 +190,13 @@ class Project:
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine whose home is `home`; nothing of the user's own is read or written."""
+    """Pulumi engine with its own home folder, so that nothing of the user's is read or written."""
 
     home: Path
     variables: Mapping[str, str]
 
     def project(self, folder: Path, program: str, **variables: str) -> Project:
-        """A new stack of `program`; `variables` are added to the environment."""
+        """Create a project with a new stack; `variables` are added to the environment."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "Pulumi.yaml").write_text("name: probe\nruntime: python\n")
         project = Project(folder, self._environment(folder, variables))
@@ -207,7 +207,7 @@ class Engine:
     def our_program(
         self, folder: Path, stack: Mapping[str, Any], secrets: Mapping[str, str], **variables: str
     ) -> Project:
-        """The repository's own program with a stack file of its own: `stack` and `secrets` are keys of `mlops:`."""
+        """Create a stack of the repository's program; `stack` and `secrets` are its keys without `mlops:`."""
         folder.mkdir(parents=True, exist_ok=True)
         main = os.path.relpath(CHECKOUT / "infra", folder)
         (folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "mlops", "runtime": "python", "main": main}))
@@ -220,7 +220,7 @@ class Engine:
         return project
 
     def tracked_stack(self, folder: Path, stack: str, secrets: Mapping[str, str], **variables: str) -> Project:
-        """The repository's own program with a stack file of the checkout."""
+        """Create a stack of the repository's program with a copy of the repository's stack file."""
         folder.mkdir(parents=True, exist_ok=True)
         main = os.path.relpath(CHECKOUT / "infra", folder)
         (folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "mlops", "runtime": "python", "main": main}))

@@ -1,4 +1,4 @@
-"""An engine that writes down what a program declares instead of doing it."""
+"""Mock engine that records the resources that a program declares."""
 
 import contextvars
 import json
@@ -20,10 +20,10 @@ PROJECT = "mlops"
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """What was asked of the engine for one resource; numbers are whole where they can be.
+    """Declared resource; whole numbers in its inputs are int.
 
-    `metadata` and `spec` are those of the inputs, for Kubernetes; `secrets` are the paths of inputs that were secret.
-    `timeouts` are by operation, as in {"create": "70s"}; `error_hooks` are names.
+    `metadata` and `spec` are the inputs of that name, for Kubernetes; `secrets` are the paths of secret inputs.
+    `timeouts` are by operation, as in {"create": "70s"}; `error_hooks` are the names of the hooks.
     """
 
     type: str
@@ -45,23 +45,23 @@ class Resource:
 
 @dataclass
 class Recording:
-    """All that one program declared, in the order the engine heard of it."""
+    """Resources of one program in the order of their declaration, and its exports."""
 
     resources: list[Resource] = field(default_factory=list[Resource])
     exports: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def all(self, type_suffix: str) -> list[Resource]:
-        """Those whose type ends so, as in `:Deployment`."""
+        """Return the resources whose type ends with a suffix such as `:Deployment`."""
         return [resource for resource in self.resources if resource.type.endswith(type_suffix)]
 
     def one(self, type_suffix: str, name: str) -> Resource:
-        """The only one of that type and name."""
+        """Return the only resource of that type and name."""
         (found,) = [resource for resource in self.all(type_suffix) if resource.name == name]
         return found
 
 
 class Provider(mocks.Mocks):
-    """Answers as a provider would whose cluster agrees to everything; names are made as Pulumi makes them."""
+    """Mock provider that accepts every request and generates names as Pulumi does."""
 
     @override
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -96,7 +96,7 @@ class _Monitor(mocks.MockMonitor):
 
 
 class _Callbacks:
-    """Hooks are written down with their resources, and never called."""
+    """Callbacks that are recorded with their resources and never called."""
 
     def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
         pass
@@ -125,7 +125,7 @@ def _resource(request: resource_pb2.RegisterResourceRequest, urn: str) -> Resour
 
 
 def _plain(value: Mapping[str, Any], path: str, secrets: list[str]) -> dict[str, Any]:
-    """A mapping off the wire without Pulumi's envelopes; the paths of secrets go into `secrets`."""
+    """Return the inputs of a message without Pulumi's markers; append the paths of secrets to `secrets`."""
     return {key: _item(item, f"{path}.{key}".lstrip("."), secrets) for key, item in value.items()}
 
 
@@ -152,7 +152,7 @@ def record(
     stack: str = "test",
     provider: mocks.Mocks | None = None,
 ) -> Recording:
-    """Run a program against a recording engine, with configuration as Pulumi hands it over; `mlops:` may be omitted."""
+    """Run a program with the recording engine; keys of `config` may omit `mlops:`."""
     recording = Recording()
     plain = {
         key if ":" in key else f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)

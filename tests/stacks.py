@@ -1,4 +1,4 @@
-"""A right stack file, for tests to change something of."""
+"""Valid stack file that tests change."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -40,19 +40,19 @@ SECRETS: Mapping[str, str] = {
 
 
 class Absent:
-    """Written instead of a value: the key is taken out."""
+    """Value that removes its key."""
 
-    def __repr__(self) -> str:  # the same in each process of a parallel run, which compare the names of tests
+    def __repr__(self) -> str:  # the same in all processes of a parallel run, which compare test names
         return "absent"
 
 
 def changed(changes: Mapping[str, object]) -> dict[str, Any]:
-    """The right stack with values set, or keys taken out, at dotted paths."""
+    """Return the valid stack with values set, or keys removed, at dotted paths."""
     stack = deepcopy(dict(LOCAL))
     for path, value in changes.items():
-        *way, last = path.split(".")
+        *parents, last = path.split(".")
         place: dict[str, Any] = stack
-        for key in way:
+        for key in parents:
             place = place.setdefault(key, {})
         if isinstance(value, Absent):
             del place[last]

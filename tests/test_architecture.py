@@ -1,4 +1,4 @@
-"""Who may import whom (design of the house), and what no file may hold."""
+"""Imports between the packages, and text that no file may contain."""
 
 import ast
 import re
@@ -38,11 +38,11 @@ MAY_IMPORT = {
     "lab": {"contract", "components", "runs"},
     "cli": {"contract", "runs", "client", "cost", "model_preview", "training", "lab"},
 }
-"""Rooms that each room may import."""
+"""Packages that each package may import."""
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Files of this repository. A pattern that matches no file is an error: nothing would be looked at."""
+    """Return the repository's files; a pattern that matches no file is an error."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--error-unmatch", *patterns],
         cwd=ROOT,
@@ -54,7 +54,7 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of every module that a file imports, wherever in the file."""
+    """Return the dotted names of all modules that a file imports."""
     found = set[str]()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

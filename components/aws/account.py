@@ -1,4 +1,4 @@
-"""The account and region that the program's AWS credentials reach."""
+"""AWS account and region of the program's credentials, with read-only requests about them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,35 @@ from dataclasses import dataclass
 import pulumi_aws as aws
 
 ZONES_WITHOUT_EKS = ("use1-az3", "usw1-az2", "cac1-az3")
-"""Zones where a control plane cannot have a subnet (EKS user guide, "Subnet requirements for clusters")."""
+"""IDs of zones where an EKS control plane cannot have a subnet (EKS user guide, "Subnet requirements for clusters")."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Asked of AWS once, before any resource."""
+    """AWS account, region and caller of the program's credentials."""
 
     id: str
+    """Account number of 12 digits."""
     partition: str
-    """`aws`, `aws-cn` or `aws-us-gov`: the second field of every ARN."""
+    """Second field of every ARN: `aws`, `aws-cn` or `aws-us-gov`."""
     region: str
+    """Name of the region, such as `eu-central-1`."""
     caller_arn: str
+    """ARN of the user, or of the role's session, that runs the program."""
 
 
 def role_arn(name: str, account: Account) -> str:
-    """The ARN that a role of the account has or will have."""
+    """Return the ARN that a role of the account has or will have."""
     return f"arn:{account.partition}:iam::{account.id}:role/{name}"
 
 
 def arn(service: str, rest: str, account: Account) -> str:
-    """Of a resource of the account in its region."""
+    """Return the ARN of a resource of the account in its region."""
     return f"arn:{account.partition}:{service}:{account.region}:{account.id}:{rest}"
 
 
 def current() -> Account:
-    """Whom these credentials belong to. No network, no account: AWS's own error."""
+    """Return the account of the credentials; errors of AWS, such as missing credentials, are raised unchanged."""
     caller = aws.get_caller_identity()
     return Account(
         id=caller.account_id,
@@ -45,9 +48,9 @@ def current() -> Account:
 
 
 def zones() -> list[str]:
-    """The region's availability zones that can hold a cluster, by name.
+    """Return the names of the region's availability zones that can hold a cluster, sorted.
 
-    Whatever their state: were one left out while it is impaired, the others would move up and take its subnets.
+    Impaired zones are included: without one, the next zones would move up in the list and take its subnets.
     """
     return sorted(
         aws.get_availability_zones(
@@ -58,28 +61,28 @@ def zones() -> list[str]:
 
 
 ABSENT = re.compile("NoSuchEntity|couldn't find resource|not ?found|empty result", re.IGNORECASE)
-"""Words of the AWS provider for something that is not there, whatever asked for it."""
+"""Parts of the AWS provider's messages for a resource that does not exist."""
 
 
 def role(name: str) -> str | None:
-    """The ARN of a role of the account, with its path; None if there is no such role."""
-    return _found(lambda: aws.iam.get_role(name=name).arn)
+    """Return the ARN, with its path, of a role of the account; None if there is no such role."""
+    return _none_if_absent(lambda: aws.iam.get_role(name=name).arn)
 
 
 def policy(arn: str) -> str | None:
-    """The ARN of an IAM policy; None if there is no such policy."""
-    return _found(lambda: aws.iam.get_policy(arn=arn).arn)
+    """Return the ARN of an IAM policy; None if there is no such policy."""
+    return _none_if_absent(lambda: aws.iam.get_policy(arn=arn).arn)
 
 
 def bucket(name: str) -> str | None:
-    """The name of a bucket that these credentials reach; None if there is none."""
-    return _found(lambda: aws.s3.get_bucket(bucket=name).bucket)
+    """Return the name of a bucket that the credentials reach; None if there is no such bucket."""
+    return _none_if_absent(lambda: aws.s3.get_bucket(bucket=name).bucket)
 
 
-def _found(ask: Callable[[], str]) -> str | None:
-    """The answer, or None where AWS says that the thing is not there; any other error of AWS is raised as it is."""
+def _none_if_absent(request: Callable[[], str]) -> str | None:
+    """Return the result of a request; None if AWS reports that the resource does not exist."""
     try:
-        return ask()
+        return request()
     except Exception as error:
         if ABSENT.search(str(error)):
             return None
@@ -87,9 +90,9 @@ def _found(ask: Callable[[], str]) -> str | None:
 
 
 def role_of(caller_arn: str) -> str:
-    """The ARN under which IAM and EKS know the caller: a session of a role counts as the role.
+    """Return the ARN under which IAM and EKS know the caller: for a session, that of its role.
 
-    A role below a path is seen without it in a session, so such a role is named by its last part only.
+    The ARN of a session omits the path of its role, so the result has no path either.
     """
     if ":assumed-role/" not in caller_arn:
         return caller_arn

@@ -1,4 +1,4 @@
-"""The bucket that datasets, models and predictions live in."""
+"""S3 bucket for datasets, models and predictions."""
 
 from __future__ import annotations
 
@@ -13,33 +13,38 @@ from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.policy_documents import encrypted_connections_only
 
 ARTIFACTS, DATASETS, PREDICTIONS = "mlflow/", "datasets/", "predictions/"
-"""Where things lie: MLflow's runs and models, tables to train on, what was predicted."""
+"""Prefixes in the bucket: MLflow's runs and models, tables to train on, prediction logs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactBucketArgs:
-    """What is kept, and how long."""
+    """Settings of the bucket."""
 
     bucket: str | None
-    """Its name in the whole of AWS; None: made up by Pulumi."""
+    """Name, unique in all of AWS; None if Pulumi chooses it."""
     key_alias: str
+    """Alias of the encryption key, without `alias/`."""
     noncurrent_days: int
-    """An object that was overwritten or deleted can be had back for this long."""
+    """Days for which overwritten and deleted objects can be restored."""
     prediction_log_days: int
+    """Days after which prediction logs are deleted."""
     access_log_bucket: str | None
-    """A bucket of yours that takes one line for each request."""
+    """Existing bucket that receives one line for each request; None for no access log."""
     protected: bool
-    """Refuses to be deleted; without it, deleting the bucket deletes what is in it."""
+    """Whether Pulumi refuses to delete the bucket; otherwise deleting it deletes its objects."""
     account: Account
+    """AWS account of the bucket."""
 
 
 class ArtifactBucket(pulumi.ComponentResource):
-    """A private, versioned bucket, encrypted with its own key, that answers over TLS only."""
+    """Private, versioned bucket, encrypted with its own key, that accepts only TLS connections."""
 
     name: pulumi.Output[str]
+    """Name of the bucket."""
     arn: pulumi.Output[str]
+    """ARN of the bucket."""
     key_arn: pulumi.Output[str]
-    """Who reads or writes objects needs this key as well."""
+    """ARN of the encryption key, which every reader and writer of objects must be allowed to use."""
 
     def __init__(self, name: str, args: ArtifactBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ArtifactBucket", name, {}, opts)
@@ -58,7 +63,7 @@ class ArtifactBucket(pulumi.ComponentResource):
             name,
             bucket=args.bucket,
             force_destroy=not args.protected,
-            # Models that serve and the data they were made of; nothing brings them back.
+            # Models in use and their training data cannot be recreated.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected),
         )
         aws.s3.BucketVersioning(name, bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=child)
@@ -84,7 +89,7 @@ class ArtifactBucket(pulumi.ComponentResource):
             name,
             bucket=bucket.id,
             policy=encrypted_connections_only(bucket.arn),
-            # S3 answers 409 when both are put at once.
+            # S3 answers 409 if the public access block and the policy are set at the same time.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[closed]),
         )
         aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=lifecycle(args), opts=child)
@@ -103,7 +108,7 @@ class ArtifactBucket(pulumi.ComponentResource):
 def encryption(
     key_arn: pulumi.Input[str],
 ) -> Sequence[aws.s3.BucketServerSideEncryptionConfigurationRuleArgsDict]:
-    """Our key for every object; a bucket key, so that not every object costs a request to KMS."""
+    """Return the rule that encrypts every object with the key; a bucket key saves one KMS request per object."""
     default: aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgsDict = {
         "sse_algorithm": "aws:kms",
         "kms_master_key_id": key_arn,
@@ -112,7 +117,7 @@ def encryption(
 
 
 def lifecycle(args: ArtifactBucketArgs) -> Sequence[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
-    """What goes away by itself."""
+    """Return the rules by which S3 deletes unfinished uploads, old versions of objects and prediction logs."""
     return [
         {
             "id": "unfinished-uploads",
@@ -125,7 +130,7 @@ def lifecycle(args: ArtifactBucketArgs) -> Sequence[aws.s3.BucketLifecycleConfig
             "status": "Enabled",
             "filter": {},
             "noncurrent_version_expiration": {"noncurrent_days": args.noncurrent_days},
-            # What was deleted leaves a marker, which would stay and slow down every listing.
+            # S3 keeps a marker for each deleted object, and markers slow down every listing.
             "expiration": {"expired_object_delete_marker": True},
         },
         {

@@ -1,4 +1,4 @@
-"""An EKS cluster of our own."""
+"""EKS cluster that the program creates."""
 
 from __future__ import annotations
 
@@ -24,52 +24,63 @@ POLICIES = (
     "AmazonEKSLoadBalancingPolicy",
     "AmazonEKSNetworkingPolicy",
 )
-"""What Auto Mode asks for (EKS user guide, "Learn about identity and access in EKS Auto Mode")."""
+"""Managed policies that Auto Mode requires (EKS user guide, "Learn about identity and access in EKS Auto Mode")."""
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """Version, place, and who may come in."""
+    """Settings of the cluster."""
 
     cluster_name: str
-    """Fixed: its log group must exist before it, and carries its name."""
+    """Name of the cluster; it is fixed, because the log group that carries it must exist before the cluster."""
     kubernetes_version: str
+    """Minor version, such as `1.35`."""
     service_cidr: str
+    """Block of the addresses of Services."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    """Private ones in two zones or more, where the control plane is reached; nodes may stand in others."""
+    """Private subnets of the control plane, in two zones or more; nodes may use others."""
     admin_role_arns: Sequence[str]
-    """Roles that administer the cluster; the one that runs this program is among them."""
+    """Roles that administer the cluster, among them the role that runs this program."""
     public_access_cidrs: Sequence[str]
-    """Networks that reach the API over the internet; none: the API is private."""
+    """Networks that reach the API over the internet; if empty, the API is private."""
     vpc_id: pulumi.Input[str]
+    """ID of the VPC of the control plane's subnets."""
     private_access_cidrs: pulumi.Input[Sequence[pulumi.Input[str]]]
-    """IPv4 networks that reach the API's private addresses: those of the VPC, and of what is connected with it."""
+    """IPv4 networks that reach the API's private addresses: those of the VPC and of networks connected with it."""
     log_days: int
+    """Days for which the control plane's logs are kept."""
     permissions_boundary: str | None
+    """ARN of the policy that limits the roles; None for none."""
     protected: bool
+    """Whether Pulumi and EKS refuse to delete the cluster."""
     account: Account
+    """AWS account of the cluster."""
 
 
 class Cluster(pulumi.ComponentResource):
-    """An EKS cluster in Auto Mode without a node of its own: node pools bring them.
+    """EKS cluster in Auto Mode without nodes; node pools add them.
 
-    Its API takes IAM identities with an access entry alone, its Secrets are encrypted with its own key, NetworkPolicies
-    are enforced. Named private networks reach the API on port 443.
+    Its API accepts only IAM identities with an access entry, its Secrets are encrypted with its own key, and it
+    enforces NetworkPolicies. Named private networks reach the API on port 443.
     """
 
     name: pulumi.Output[str]
-    """Known once the cluster answers."""
+    """Name of the cluster; it resolves when the cluster is ready."""
     arn: pulumi.Output[str]
+    """ARN of the cluster."""
     version: pulumi.Output[str]
+    """Kubernetes version of the control plane."""
     security_group_id: pulumi.Output[str]
-    """Of the control plane and of every node and pod: who lets this group in lets the cluster in."""
+    """Security group of the control plane and of every node and pod; a rule for it admits the whole cluster."""
     service_cidr: pulumi.Output[str]
+    """Block of the addresses of Services."""
     role_arn: pulumi.Output[str]
-    """The role by which EKS starts nodes."""
+    """ARN of the role with which EKS starts nodes."""
     access: KubernetesAccess
+    """Address and certificate of the cluster's API."""
     provider: k8s.Provider
-    """The way to the cluster's API for everything above it."""
+    """Kubernetes provider of the cluster."""
 
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Cluster", name, {}, opts)
@@ -97,8 +108,8 @@ class Cluster(pulumi.ComponentResource):
             args,
             role=role,
             key=key,
-            door=_door(name, args, child),
-            # Log group and permissions are found by name and at run time: no argument shows that they come first.
+            security_group=_security_group(name, args, child),
+            # No argument refers to the log group and the permissions, so Pulumi would not create them first.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs, *permissions]),
         )
         entries = _administrators(name, args, cluster, child)
@@ -108,7 +119,7 @@ class Cluster(pulumi.ComponentResource):
             endpoint=cluster.endpoint,
             certificate=cluster.certificate_authority.data,
         )
-        # Before its access entry exists, the API refuses the role that runs this program.
+        # The API refuses the role that runs this program until its access entry exists.
         ready = pulumi.ResourceOptions(parent=self, depends_on=entries)
         self.provider = kubernetes_access.provider(name, self.access, ready)
         _services(name, pulumi.ResourceOptions(parent=self, provider=self.provider))
@@ -124,7 +135,7 @@ def _cluster(
     *,
     role: aws.iam.Role,
     key: EncryptionKey,
-    door: aws.ec2.SecurityGroup,
+    security_group: aws.ec2.SecurityGroup,
     opts: pulumi.ResourceOptions,
 ) -> aws.eks.Cluster:
     return aws.eks.Cluster(
@@ -147,7 +158,7 @@ def _cluster(
         },
         vpc_config={
             "subnet_ids": args.subnet_ids,
-            "security_group_ids": [door.id],
+            "security_group_ids": [security_group.id],
             "endpoint_private_access": True,
             "endpoint_public_access": bool(args.public_access_cidrs),
             "public_access_cidrs": list(args.public_access_cidrs) or None,
@@ -156,15 +167,17 @@ def _cluster(
     )
 
 
-def _door(name: str, args: ClusterArgs, child: pulumi.ResourceOptions) -> aws.ec2.SecurityGroup:
-    """A security group of the API's addresses alone. The one that EKS makes lets in nothing but itself, and nodes and
-    pods are in it as well (EKS user guide, "Amazon EKS security group requirements", "Cluster private endpoint").
+def _security_group(name: str, args: ClusterArgs, child: pulumi.ResourceOptions) -> aws.ec2.SecurityGroup:
+    """Create a security group for the addresses of the API only.
+
+    The group that EKS creates admits only itself, and its rules would also apply to nodes and pods (EKS user guide,
+    "Amazon EKS security group requirements", "Cluster private endpoint").
     """
     return aws.ec2.SecurityGroup(
         f"{name}-api",
         vpc_id=args.vpc_id,
         description="Kubernetes API: HTTPS from the VPC and from named private networks",
-        # In line, as a VPC that is there already may have any number of blocks.
+        # Inline rules, because an existing VPC may have any number of address blocks.
         ingress=[{"protocol": "tcp", "from_port": 443, "to_port": 443, "cidr_blocks": args.private_access_cidrs}],
         opts=child,
     )
@@ -173,7 +186,7 @@ def _door(name: str, args: ClusterArgs, child: pulumi.ResourceOptions) -> aws.ec
 def _role(
     name: str, args: ClusterArgs, child: pulumi.ResourceOptions
 ) -> tuple[aws.iam.Role, list[aws.iam.RolePolicyAttachment]]:
-    """The control plane's role, and what must hang on it before the cluster is made."""
+    """Create the control plane's role; return it with the policies that it needs before the cluster is created."""
     role = aws.iam.Role(
         name,
         assume_role_policy=trust_service(
@@ -191,14 +204,14 @@ def _role(
 def _administrators(
     name: str, args: ClusterArgs, cluster: aws.eks.Cluster, child: pulumi.ResourceOptions
 ) -> list[aws.eks.AccessPolicyAssociation]:
-    """They may do everything in the cluster, nobody else may anything."""
-    allowed: list[aws.eks.AccessPolicyAssociation] = []
+    """Grant the administrators every permission in the cluster; no other identity has any."""
+    granted: list[aws.eks.AccessPolicyAssociation] = []
     for role_arn in args.admin_role_arns:
         label = f"{name}-{role_arn.rpartition('/')[2]}"
         entry = aws.eks.AccessEntry(
             label, cluster_name=cluster.name, principal_arn=role_arn, type="STANDARD", opts=child
         )
-        allowed.append(
+        granted.append(
             aws.eks.AccessPolicyAssociation(
                 label,
                 cluster_name=cluster.name,
@@ -208,11 +221,11 @@ def _administrators(
                 opts=child,
             )
         )
-    return allowed
+    return granted
 
 
 def _services(name: str, inside: pulumi.ResourceOptions) -> None:
-    """Enforcement of NetworkPolicies and an ingress class, which Auto Mode leaves to its users."""
+    """Enable NetworkPolicies and declare the ingress class, neither of which Auto Mode does by itself."""
     k8s.core.v1.ConfigMap(
         f"{name}-network-policies",
         metadata={"name": "amazon-vpc-cni", "namespace": "kube-system"},

@@ -1,4 +1,4 @@
-"""Postgres for MLflow, run by RDS."""
+"""RDS database (Postgres) of MLflow, and snapshots of it."""
 
 from __future__ import annotations
 
@@ -16,44 +16,54 @@ from components.aws.log_group import LogGroup, LogGroupArgs
 NAME, USER, PORT = "mlflow", "mlflow", 5432
 LOG = "postgresql"
 CERTIFICATE_AUTHORITY = "rds-ca-rsa2048-g1"
-"""Signed until 2061 (RDS user guide, "Certificate authorities"); pinned, so that AWS's default changes nothing here."""
+"""Certificate authority, valid until 2061 (RDS user guide, "Certificate authorities"); AWS's default may change."""
 BACKUP_WINDOW, MAINTENANCE_WINDOW = "01:00-02:00", "sun:02:30-sun:03:30"
-"""UTC. RDS refuses windows that overlap."""
+"""Daily and weekly windows in UTC; RDS refuses windows that overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseArgs:
-    """Size, safety, and who may connect."""
+    """Settings of the database."""
 
     identifier: str
-    """Fixed: snapshots are named after it, and restoring needs it."""
+    """Name of the instance; it is fixed, because its snapshots and a restore refer to it."""
     engine_version: str
-    """A major version such as `17`; RDS picks and upgrades the minor one."""
+    """Major version of Postgres, such as `17`; RDS chooses and upgrades the minor version."""
     instance_class: str
+    """RDS instance class, such as `db.t4g.medium`."""
     storage_gib: int
+    """Size of the storage in GiB at the start."""
     max_storage_gib: int
-    """Storage grows by itself up to here."""
+    """Size in GiB up to which RDS extends the storage."""
     multi_az: bool
+    """Whether RDS keeps a standby in another zone."""
     backup_days: int
+    """Days for which automated backups are kept."""
     restore_from: str | None
-    """Identifier of a snapshot that a new database starts from, with its data and its key."""
+    """Identifier of the snapshot whose data and key a new database gets; None for an empty database."""
     protected: bool
-    """Refuses to be deleted. What needs an outage waits for the maintenance window; without it, it happens at once."""
+    """Whether deletion is refused and changes with an outage wait for the maintenance window."""
     final_snapshot: bool
-    """Leaves a snapshot behind when it goes."""
+    """Whether RDS takes a snapshot before it deletes the database."""
     log_days: int
+    """Days for which Postgres' logs are kept."""
     account: Account
+    """AWS account of the database."""
     password: pulumi.Input[str]
+    """Password of the user `mlflow`."""
     vpc_id: pulumi.Input[str]
+    """ID of the VPC of the subnets."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """Private subnets in two zones or more."""
     client_security_group_id: pulumi.Input[str]
+    """Security group whose members may connect."""
 
 
 class Database(pulumi.ComponentResource):
-    """A private, encrypted Postgres that takes TLS connections from one security group alone."""
+    """Private, encrypted Postgres that accepts only TLS connections, and only from one security group."""
 
     host: pulumi.Output[str]
-    """Its DNS name, the same after a failover."""
+    """DNS name, which stays the same after a failover."""
 
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Database", name, {}, opts)
@@ -82,8 +92,8 @@ class Database(pulumi.ComponentResource):
             args,
             key,
             child,
-            # The registry of models: without it the bucket is a heap of files. RDS would make the log group itself,
-            # unencrypted and for ever.
+            # The database holds the model registry, without which nothing describes the files in the bucket. RDS would
+            # create the log group itself, unencrypted and without an expiry.
             pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs]),
         )
         self.host = instance.address
@@ -101,7 +111,7 @@ def _instance(
     parameters = aws.rds.ParameterGroup(
         name,
         family=f"postgres{args.engine_version.split('.')[0]}",
-        # RDS reports the value that is its default since Postgres 15 so; the other method is a drift in each refresh.
+        # RDS reports this apply method for the value, its default since Postgres 15; another would always be drift.
         parameters=[{"name": "rds.force_ssl", "value": "1", "apply_method": "pending-reboot"}],
         opts=child,
     )
@@ -111,7 +121,7 @@ def _instance(
         engine="postgres",
         engine_version=args.engine_version,
         allow_major_version_upgrade=not args.protected,
-        # A new major version must not wait: until then RDS would refuse to let go of the old parameter group.
+        # RDS cannot delete the old parameter group until a new major version is applied, so the change must not wait.
         apply_immediately=not args.protected,
         auto_minor_version_upgrade=True,
         instance_class=args.instance_class,
@@ -119,7 +129,7 @@ def _instance(
         max_allocated_storage=args.max_storage_gib,
         storage_type="gp3",
         storage_encrypted=True,
-        # A snapshot brings its own key; naming another would replace the database with the next update.
+        # A restored database keeps its snapshot's key; another key here would replace it at the next update.
         kms_key_id=None if args.restore_from else key.arn,
         db_name=None if args.restore_from else NAME,
         snapshot_identifier=args.restore_from,
@@ -129,7 +139,7 @@ def _instance(
         multi_az=args.multi_az,
         publicly_accessible=False,
         db_subnet_group_name=subnets.name,
-        vpc_security_group_ids=[_door(name, args, child).id],
+        vpc_security_group_ids=[_security_group(name, args, child).id],
         parameter_group_name=parameters.name,
         ca_cert_identifier=CERTIFICATE_AUTHORITY,
         backup_retention_period=args.backup_days,
@@ -148,16 +158,16 @@ def _instance(
 
 
 def _final_snapshot(args: DatabaseArgs, key_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    """A name of this very instance: RDS refuses to delete one whose last snapshot would have a name that is taken."""
-    stands_on = pulumi.Output.all(key_arn, args.vpc_id, args.restore_from or "")
-    return stands_on.apply(lambda parts: f"{args.identifier}-final-{_digest(' '.join(parts))}")
+    """Return a name unique to this instance, because RDS cannot delete a database whose snapshot name is taken."""
+    identity = pulumi.Output.all(key_arn, args.vpc_id, args.restore_from or "")
+    return identity.apply(lambda parts: f"{args.identifier}-final-{_digest(' '.join(parts))}")
 
 
 def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:8]
 
 
-def _door(name: str, args: DatabaseArgs, child: pulumi.ResourceOptions) -> aws.ec2.SecurityGroup:
+def _security_group(name: str, args: DatabaseArgs, child: pulumi.ResourceOptions) -> aws.ec2.SecurityGroup:
     group = aws.ec2.SecurityGroup(
         name, vpc_id=args.vpc_id, description="Postgres from the cluster, and from nowhere else", opts=child
     )
@@ -175,24 +185,24 @@ def _door(name: str, args: DatabaseArgs, child: pulumi.ResourceOptions) -> aws.e
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSnapshotArgs:
-    """What is kept, and before what."""
+    """Settings of the snapshot."""
 
     prefix: str
-    """In front of the snapshot's name, which is one of the whole account and region."""
+    """Prefix of the snapshot's name, which must be unique in the account and region."""
     database: str
-    """Its identifier; no output, so that a database that is replaced by this very snapshot does not drag it along."""
+    """Identifier of the database; not an output, so that the snapshot stays when it replaces the database."""
     before: str
-    """What is about to change the schema, such as an image reference; a new value takes a new snapshot."""
+    """Reference of the image that may migrate the schema; a new value takes a new snapshot."""
 
 
 class DatabaseSnapshot(pulumi.ComponentResource):
-    """A snapshot of the database as it was before the latest `before`; the one of the change before that goes.
+    """Snapshot of the database before the latest change of `before`; it replaces the snapshot of the change before.
 
     Older states are in the automated backups.
     """
 
     arn: pulumi.Output[str]
-    """Known once the snapshot is complete, so what takes it as an input comes after it."""
+    """ARN of the snapshot; it resolves when the snapshot is complete, so resources that use it wait for it."""
 
     def __init__(self, name: str, args: DatabaseSnapshotArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:DatabaseSnapshot", name, {}, opts)

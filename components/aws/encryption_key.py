@@ -1,4 +1,4 @@
-"""A key of our own for one store."""
+"""Encryption key (KMS) of one store."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from components.aws.policy_documents import Statement, key_policy
 
 @dataclass(frozen=True, kw_only=True)
 class EncryptionKeyArgs:
-    """What the key is for."""
+    """Settings of the key."""
 
     description: str
+    """Purpose of the key, as the AWS console shows it."""
     alias: str
-    """Its name for people, without `alias/`; one for each key of the account and region."""
+    """Alias, without `alias/`, unique in the account and region."""
     account: Account
+    """AWS account that administers the key."""
     uses: Sequence[Statement] = ()
-    """Who may use it beside those whom IAM policies of the account let."""
+    """Statements that let further identities use the key, in addition to the account's IAM policies."""
     protected: bool
+    """Whether Pulumi refuses to delete the key."""
 
 
 class EncryptionKey(pulumi.ComponentResource):
-    """A symmetric KMS key, rotated yearly, with a name. A deleted one can be taken back for 30 days.
+    """Symmetric KMS key with an alias, rotated yearly; AWS can restore a deleted key for 30 days.
 
-    Its policy is written out: the one that AWS gives a key without grants the account `kms:*`.
+    The key has its own policy, because AWS's default policy grants the account `kms:*`.
     """
 
     arn: pulumi.Output[str]
-    """For encryption settings and policies."""
+    """ARN of the key."""
 
     def __init__(self, name: str, args: EncryptionKeyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:EncryptionKey", name, {}, opts)
@@ -42,7 +45,7 @@ class EncryptionKey(pulumi.ComponentResource):
             enable_key_rotation=True,
             deletion_window_in_days=30,
             policy=key_policy(*args.uses, account=args.account.id, partition=args.account.partition),
-            # Data under a deleted key is lost for good.
+            # Data that a deleted key encrypts cannot be read again.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected),
         )
         aws.kms.Alias(

@@ -1,4 +1,4 @@
-"""An EKS cluster that somebody else made."""
+"""EKS cluster that exists outside this program."""
 
 from __future__ import annotations
 
@@ -15,47 +15,59 @@ from components.aws.kubernetes_access import KubernetesAccess
 
 @dataclass(frozen=True, kw_only=True)
 class ExistingClusterArgs:
-    """Which one."""
+    """Reference to the cluster."""
 
     cluster_name: str
+    """Name of the cluster in the account and region."""
     account: Account
+    """AWS account of the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What is known of it before anything is made."""
+class ClusterFacts:
+    """Properties of the cluster that are checked before any resource is declared."""
 
     vpc_id: str
+    """ID of the VPC of the control plane."""
     auto_mode: bool
+    """Whether the cluster uses EKS Auto Mode."""
     authentication_mode: str
     """`CONFIG_MAP`, `API` or `API_AND_CONFIG_MAP`."""
 
 
-def look(cluster_name: str) -> Seen:
-    """Asks AWS, whose own error it is if there is no such cluster."""
-    found = aws.eks.get_cluster(name=cluster_name)
-    return Seen(
-        vpc_id=found.vpc_config.vpc_id,
-        auto_mode=any(each.enabled for each in found.compute_configs),
-        authentication_mode=found.access_configs[0].authentication_mode,
+def cluster_facts(cluster_name: str) -> ClusterFacts:
+    """Request the cluster's properties from AWS, whose error is raised unchanged if there is no such cluster."""
+    cluster = aws.eks.get_cluster(name=cluster_name)
+    return ClusterFacts(
+        vpc_id=cluster.vpc_config.vpc_id,
+        auto_mode=any(each.enabled for each in cluster.compute_configs),
+        authentication_mode=cluster.access_configs[0].authentication_mode,
     )
 
 
 class ExistingCluster(pulumi.ComponentResource):
-    """The same that `Cluster` offers, of a cluster in Auto Mode that is only looked up.
+    """Existing cluster, with the outputs of `Cluster`; the program only reads it.
 
-    Whoever runs this program has an access entry in it; it has an ingress class `alb`, a metrics server, and enforces
+    The caller needs an access entry in it. It must have an ingress class `alb` and a metrics server, and must enforce
     NetworkPolicies (docs/aws.md says how to check).
     """
 
     name: pulumi.Output[str]
+    """Name of the cluster."""
     arn: pulumi.Output[str]
+    """ARN of the cluster."""
     version: pulumi.Output[str]
+    """Kubernetes version of the control plane."""
     security_group_id: pulumi.Output[str]
+    """Security group of the control plane and of every node and pod."""
     role_arn: pulumi.Output[str]
+    """ARN of the role with which EKS starts nodes."""
     service_cidr: pulumi.Output[str]
+    """Block of the addresses of Services."""
     access: KubernetesAccess
+    """Address and certificate of the cluster's API."""
     provider: k8s.Provider
+    """Kubernetes provider of the cluster."""
 
     def __init__(self, name: str, args: ExistingClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ExistingCluster", name, {}, opts)

@@ -1,4 +1,4 @@
-"""A VPC that somebody else made."""
+"""VPC that exists outside this program."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ import pulumi_aws as aws
 
 @dataclass(frozen=True, kw_only=True)
 class ExistingNetworkArgs:
-    """Which one, and which of its subnets."""
+    """References to the VPC and its subnets."""
 
     vpc_id: str
+    """ID of the VPC."""
     private_subnet_ids: Sequence[str]
+    """Subnets for nodes, pods and the database."""
     public_subnet_ids: Sequence[str]
+    """Subnets for public load balancers."""
 
 
 class ExistingNetwork(pulumi.ComponentResource):
-    """The same that `Network` offers, of a VPC that is only looked up; its routes and endpoints are its owner's."""
+    """Existing VPC, with the outputs of `Network`; the program only reads it and adds no routes or endpoints."""
 
     vpc_id: pulumi.Output[str]
+    """ID of the VPC."""
     cidrs: pulumi.Output[list[str]]
+    """Address blocks of the VPC."""
     private_subnet_ids: pulumi.Output[list[str]]
+    """IDs of the private subnets."""
     public_subnet_ids: pulumi.Output[list[str]]
+    """IDs of the public subnets."""
     control_plane_subnet_ids: pulumi.Output[list[str]]
-    """All private ones: which lie in the same zone is not known here."""
+    """All private subnets, because the program does not know their zones."""
 
     def __init__(self, name: str, args: ExistingNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ExistingNetwork", name, {}, opts)
         vpc = aws.ec2.get_vpc_output(id=args.vpc_id, opts=pulumi.InvokeOutputOptions(parent=self))
         self.vpc_id = vpc.id
-        # Subnets for pods are often cut from a second block.
+        # A VPC often has a second address block for its pods.
         self.cidrs = vpc.cidr_block_associations.apply(lambda blocks: [block.cidr_block for block in blocks])
         self.private_subnet_ids = pulumi.Output.from_input(list(args.private_subnet_ids))
         self.public_subnet_ids = pulumi.Output.from_input(list(args.public_subnet_ids))

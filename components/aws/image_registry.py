@@ -1,4 +1,4 @@
-"""Where the cluster's images come from."""
+"""ECR repositories of the platform's images."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ from components.aws.policy_documents import pulled_by
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRegistryArgs:
-    """Which images, and who pulls them."""
+    """Settings of the repositories."""
 
     prefix: str
-    """Before each name: `<prefix>/<image>`."""
+    """Prefix of each repository's name, `<prefix>/<image>`."""
     images: Sequence[str]
+    """Names of the images."""
     puller_role_arns: Sequence[str]
-    """Roles that may fetch layers, beside AWS's scanners: nodes, CI for its build cache. They need not exist yet."""
+    """Roles that may download layers, such as those of nodes and CI; they need not exist yet."""
     keep: int
-    """Images kept in each repository; older ones go."""
+    """Number of images that each repository keeps; ECR deletes older ones."""
     protected: bool
+    """Whether a repository that has images cannot be deleted."""
     account: Account
+    """AWS account of the repositories."""
 
 
 class ImageRegistry(pulumi.ComponentResource):
-    """A private repository for each image: a tag once pushed never changes, and every push is scanned."""
+    """Private repository for each image, with immutable tags; every pushed image is scanned."""
 
     urls: Mapping[str, pulumi.Output[str]]
-    """Image -> where to push it."""
+    """Repository URL of each image."""
 
     def __init__(self, name: str, args: ImageRegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ImageRegistry", name, {}, opts)
@@ -72,7 +75,7 @@ class ImageRegistry(pulumi.ComponentResource):
 
 
 def keep_newest(count: int) -> pulumi.Output[str]:
-    """ECR's words for: the newest `count` images stay."""
+    """Return the lifecycle policy that keeps the newest `count` images."""
     return pulumi.Output.json_dumps(
         {
             "rules": [

@@ -1,7 +1,7 @@
-"""EC2 instance families that EKS Auto Mode starts and this program was written for.
+"""EC2 instance families that EKS Auto Mode starts and this program supports.
 
-From the EKS user guide, "Auto Mode supported instance reference". Left out on purpose: generations before 5 for CPUs,
-GPUs that are not NVIDIA's (g4ad), Inferentia and Trainium (another device plugin, another base image).
+The list is that of the EKS user guide, "Auto Mode supported instance reference", without CPU generations before 5,
+GPUs of other vendors than NVIDIA (g4ad), and Inferentia and Trainium, which need another device plugin and base image.
 """
 
 from typing import Literal
@@ -25,6 +25,6 @@ _GPU: dict[Architecture, str] = {
 }
 
 CPU = {family: arch for arch, families in _CPU.items() for family in families.split()}
-"""Family without a GPU -> its architecture."""
+"""Architecture of each family without GPUs."""
 GPU = {family: arch for arch, families in _GPU.items() for family in families.split()}
-"""Family with NVIDIA GPUs -> its architecture."""
+"""Architecture of each family with NVIDIA GPUs."""

@@ -1,4 +1,4 @@
-"""How programs and people reach a cluster's API: a token from `aws eks get-token`, no key kept anywhere."""
+"""Access to an EKS cluster's API with tokens from `aws eks get-token`, without stored keys."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from components.aws.account import Account
 
 @dataclass(frozen=True, kw_only=True)
 class KubernetesAccess:
-    """Where a cluster's API is and how to trust it."""
+    """Address and certificate of a cluster's API."""
 
     cluster_name: str
+    """Name of the cluster."""
     account: Account
+    """AWS account of the cluster."""
     endpoint: pulumi.Input[str]
+    """URL of the API."""
     certificate: pulumi.Input[str]
-    """The API's certificate authority, base64."""
+    """Certificate authority of the API, in base64."""
 
 
 def kubeconfig(access: KubernetesAccess) -> pulumi.Output[str]:
-    """JSON for any Kubernetes client on a machine with the AWS CLI; it holds nothing secret."""
+    """Return a kubeconfig as JSON, for Kubernetes clients on a machine with the AWS CLI; it has no secrets."""
     name = access.cluster_name
     return pulumi.Output.json_dumps(
         {
@@ -63,20 +66,20 @@ def kubeconfig(access: KubernetesAccess) -> pulumi.Output[str]:
 
 
 def provider(name: str, access: KubernetesAccess, opts: pulumi.ResourceOptions) -> k8s.Provider:
-    """A provider that is replaced when it is for another cluster, and by nothing else.
+    """Declare a provider that is replaced only if it is for another cluster.
 
-    Without `cluster_identifier` it compares kubeconfigs: a new endpoint or certificate, or one not yet known in a
-    preview of an upgrade, would replace the provider and with it every object in the cluster.
+    Without `cluster_identifier`, Pulumi compares kubeconfigs: a new endpoint or certificate, or one that the preview of
+    an upgrade does not know yet, would replace the provider and every object in the cluster.
     """
     return k8s.Provider(
         name,
         kubeconfig=kubeconfig(access),
         cluster_identifier=f"{access.account.id}/{access.account.region}/{access.cluster_name}",
         enable_server_side_apply=True,
-        opts=hand_edits.overwritten(opts),
+        opts=hand_edits.with_patch_force(opts),
     )
 
 
 def update_kubeconfig_command(cluster_name: str, region: str) -> str:
-    """What a person types to get the same access."""
+    """Return the command by which a user gets access to the cluster."""
     return f"aws eks update-kubeconfig --name {cluster_name} --region {region}"

@@ -1,4 +1,4 @@
-"""Where logs of the account's own machinery go."""
+"""CloudWatch log group for the logs of AWS services."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from components.aws.policy_documents import key_for_logs
 
 @dataclass(frozen=True, kw_only=True)
 class LogGroupArgs:
-    """What is logged, and for how long."""
+    """Settings of the log group."""
 
     log_group: str
-    """Its full name; a contract with the service that writes to it."""
+    """Full name, which the service that writes to the group prescribes."""
     retention_days: int
-    """A number of days that CloudWatch Logs accepts (PutRetentionPolicy)."""
+    """Days for which logs are kept, one of the numbers that CloudWatch Logs accepts (PutRetentionPolicy)."""
     account: Account
+    """AWS account of the log group."""
 
 
 class LogGroup(pulumi.ComponentResource):
-    """A CloudWatch log group with an end to its memory, encrypted with a key of its own."""
+    """CloudWatch log group that deletes old logs and is encrypted with its own key."""
 
     arn: pulumi.Output[str]
-    """Without the `:*` that stands for its streams."""
+    """ARN without the suffix `:*`, which stands for its streams."""
 
     def __init__(self, name: str, args: LogGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:LogGroup", name, {}, opts)

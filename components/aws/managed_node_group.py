@@ -1,4 +1,4 @@
-"""Nodes for teams that cannot use Auto Mode's own."""
+"""EKS managed node group, for clusters that cannot use Auto Mode's nodes."""
 
 from __future__ import annotations
 
@@ -20,34 +20,48 @@ IMAGES: dict[tuple[Architecture, bool], str] = {
     ("amd64", True): "BOTTLEROCKET_x86_64_NVIDIA",
     ("arm64", True): "BOTTLEROCKET_ARM_64_NVIDIA",
 }
-"""Architecture and GPU -> the managed image's type (EKS API, `amiType`)."""
+"""Type of the node image (EKS API, `amiType`) for each architecture, without and with GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManagedNodeGroupArgs:
-    """A fixed number of machines of exact types."""
+    """Settings of the node group."""
 
     role_name: str
-    """Fixed: image repositories grant pulls to the role by its ARN, and may come before it."""
+    """Name of the nodes' role; it is fixed, because image repositories refer to its ARN before the role exists."""
     labels: Mapping[str, str]
+    """Labels by which pods select the nodes."""
     instance_types: Sequence[str]
+    """EC2 instance types, such as `m7i.large`."""
     capacity: Capacity
+    """Purchase option of the instances."""
     architecture: Architecture
+    """CPU architecture of the instances."""
     nodes: int
-    """As many as there are: nothing in the cluster would change it."""
+    """Number of nodes, which is constant."""
     gpu: bool
+    """Whether the nodes have GPUs and a taint that keeps other pods away."""
     disk_gib: int
+    """Size in GiB of the disk for images and containers."""
     cluster_name: pulumi.Input[str]
+    """Name of the cluster."""
     kubernetes_version: pulumi.Input[str]
-    """The cluster's: nodes do not follow it by themselves."""
+    """Kubernetes version of the cluster, which nodes do not follow by themselves."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """IDs of the nodes' subnets."""
     disk_key_arn: pulumi.Input[str]
+    """ARN of the key that encrypts the disks."""
     permissions_boundary: str | None
+    """ARN of the policy that limits the role; None for none."""
     account: Account
+    """AWS account of the nodes."""
 
 
 class ManagedNodeGroup(pulumi.ComponentResource):
-    """An EKS managed node group of constant size: encrypted disks, IMDSv2 with one hop, failing nodes replaced."""
+    """EKS managed node group of constant size, with encrypted disks; EKS replaces failing nodes.
+
+    Pods cannot take the role of their node, because the metadata service requires IMDSv2 with one hop.
+    """
 
     def __init__(self, name: str, args: ManagedNodeGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:ManagedNodeGroup", name, {}, opts)
@@ -64,7 +78,7 @@ class ManagedNodeGroup(pulumi.ComponentResource):
             name,
             update_default_version=True,
             metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
-            # Bottlerocket has itself on the first disk, and images and what containers write on the second.
+            # Bottlerocket keeps itself on the first disk, and images and the data of containers on the second.
             block_device_mappings=[_disk("/dev/xvda", args), _disk("/dev/xvdb", args, args.disk_gib)],
             opts=child,
         )
@@ -83,7 +97,7 @@ class ManagedNodeGroup(pulumi.ComponentResource):
             labels=dict(args.labels),
             taints=[{"key": GPU_TAINT, "value": "present", "effect": "NO_SCHEDULE"}] if args.gpu else [],
             launch_template={"id": template.id, "version": template.latest_version.apply(str)},
-            # A node that starts before its role may join never does.
+            # A node that starts before its role has these policies never joins the cluster.
             opts=pulumi.ResourceOptions(parent=self, depends_on=attached),
         )
         self.register_outputs({})
@@ -92,7 +106,7 @@ class ManagedNodeGroup(pulumi.ComponentResource):
 def _disk(
     device: str, args: ManagedNodeGroupArgs, gib: int | None = None
 ) -> aws.ec2.LaunchTemplateBlockDeviceMappingArgsDict:
-    """An encrypted disk, of the image's own size unless one is given."""
+    """Return an encrypted disk of `gib` GiB, or of the image's own size."""
     disk: aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgsDict = {
         "encrypted": "true",
         "kms_key_id": args.disk_key_arn,

@@ -1,4 +1,4 @@
-"""Policies that AWS itself keeps, on a role."""
+"""Attachments of AWS managed policies to a role."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.aws.account import Account
 def managed_policies(
     name: str, role: aws.iam.Role, policies: Sequence[str], *, account: Account, opts: pulumi.ResourceOptions
 ) -> list[aws.iam.RolePolicyAttachment]:
-    """The role has AWS's own `policies`, given by name, once these attachments exist."""
+    """Attach AWS managed policies, given by name, to a role."""
     return [
         aws.iam.RolePolicyAttachment(
             f"{name}-{policy}",

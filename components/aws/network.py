@@ -1,4 +1,4 @@
-"""A VPC of our own."""
+"""VPC that the program creates."""
 
 from __future__ import annotations
 
@@ -19,38 +19,44 @@ NatGateways = Literal["none", "one", "per_zone"]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
-    """Addresses, zones, and the ways out."""
+    """Settings of the VPC."""
 
     cidr: str
+    """Address block of the VPC."""
     zones: Sequence[str]
-    """Names of availability zones; order and names of existing ones must not change."""
+    """Names of the availability zones; the order and names of existing zones must not change."""
     nat_gateways: NatGateways
+    """NAT gateways of the private subnets."""
     interface_endpoints: Sequence[str]
-    """AWS services reached without the internet, such as `ecr.api`; each costs money by the hour and zone."""
+    """AWS services with an endpoint in the VPC, such as `ecr.api`; AWS charges each by hour and zone."""
     flow_log_days: int
+    """Days for which flow logs are kept."""
     cluster_name: str
-    """Whose load balancers may use the subnets."""
+    """Name of the cluster whose load balancers may use the subnets."""
     permissions_boundary: str | None
+    """ARN of the policy that limits the role; None for none."""
     account: Account
+    """AWS account of the VPC."""
 
 
 class Network(pulumi.ComponentResource):
-    """A VPC with a public and a private subnet in each zone.
+    """VPC with a public and a private subnet in each zone.
 
-    Private subnets reach S3 without leaving AWS, and the internet through the NAT gateways asked for. Every connection
-    is logged. The default security group lets nothing through, so whoever forgets to choose one gets no network.
+    Private subnets reach S3 through a gateway endpoint, and the internet through NAT gateways, if any. Every connection
+    is logged. The default security group blocks all traffic, so a resource without its own group has no network.
     """
 
     vpc_id: pulumi.Output[str]
+    """ID of the VPC."""
     cidrs: pulumi.Output[list[str]]
-    """Every block of addresses that something in it can have."""
+    """Address blocks of the VPC."""
     private_subnet_ids: pulumi.Output[list[str]]
-    """One for each zone, in the order of the zones."""
+    """Private subnet of each zone, in the order of the zones."""
     public_subnet_ids: pulumi.Output[list[str]]
-    """One for each zone: load balancers and NAT gateways live here, nothing else."""
+    """Public subnet of each zone, for load balancers and NAT gateways only."""
     control_plane_subnet_ids: pulumi.Output[list[str]]
-    """The private ones of two zones: EKS never lets a cluster out of the zones that it was made with
-    (UpdateClusterConfig), so a third zone, added or taken away, must be none of them."""
+    """Private subnets of the first two zones. The zones of a cluster cannot change (EKS API, UpdateClusterConfig), so
+    a third zone can be added and removed only if the control plane does not use it."""
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Network", name, {}, opts)
@@ -94,7 +100,7 @@ class Network(pulumi.ComponentResource):
 def _subnet(
     name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, child: pulumi.ResourceOptions, *, zone: str, cidr: str, role: str
 ) -> aws.ec2.Subnet:
-    """The tags are how Auto Mode finds subnets for load balancers (EKS user guide, "Tag subnets for EKS Auto Mode")."""
+    """Create a subnet with the tags by which Auto Mode finds it (EKS user guide, "Tag subnets for EKS Auto Mode")."""
     return aws.ec2.Subnet(
         name,
         vpc_id=vpc.id,
@@ -113,7 +119,7 @@ def _subnet(
 def _open_routes(
     name: str, vpc: aws.ec2.Vpc, subnets: Sequence[aws.ec2.Subnet], child: pulumi.ResourceOptions
 ) -> aws.ec2.InternetGateway:
-    """One route table for the public subnets, to the internet and from it."""
+    """Create the internet gateway and the route table of the public subnets."""
     internet = aws.ec2.InternetGateway(name, vpc_id=vpc.id, opts=child)
     table = aws.ec2.RouteTable(f"{name}-public", vpc_id=vpc.id, tags={"Name": "public"}, opts=child)
     aws.ec2.Route(
@@ -137,14 +143,14 @@ def _gateways(
     internet: aws.ec2.InternetGateway,
     child: pulumi.ResourceOptions,
 ) -> list[aws.ec2.NatGateway]:
-    """As many as asked for; from `one` to `per_zone` the first stays."""
+    """Create the requested NAT gateways; a change from `one` to `per_zone` keeps the first."""
     count = {"none": 0, "one": 1, "per_zone": len(public)}[args.nat_gateways]
     return [
         aws.ec2.NatGateway(
             f"{name}-{position}",
             subnet_id=subnet.id,
             allocation_id=aws.ec2.Eip(f"{name}-{position}", domain="vpc", opts=child).allocation_id,
-            # In a VPC that is not yet, or no longer, on the internet AWS makes none.
+            # AWS creates a NAT gateway only in a VPC that has an internet gateway.
             opts=pulumi.ResourceOptions(parent=child.parent, depends_on=[internet]),
         )
         for position, subnet in enumerate(public[:count])
@@ -158,7 +164,7 @@ def _private_routes(
     gateways: Sequence[aws.ec2.NatGateway],
     child: pulumi.ResourceOptions,
 ) -> list[aws.ec2.RouteTable]:
-    """A route table for each private subnet, out through its own zone's gateway where there is one."""
+    """Create a route table for each private subnet, with a route through its zone's NAT gateway, if there are any."""
     tables: list[aws.ec2.RouteTable] = []
     for position, subnet in enumerate(subnets):
         label = f"{name}-private-{position}"
@@ -186,7 +192,7 @@ def _endpoints(
     subnets: Sequence[aws.ec2.Subnet],
     tables: Sequence[aws.ec2.RouteTable],
 ) -> None:
-    """S3 through a gateway (free), other services through interfaces that answer HTTPS from inside the VPC only."""
+    """Create a gateway endpoint for S3 (no charge) and the interface endpoints, which accept HTTPS from the VPC."""
     service = f"com.amazonaws.{args.account.region}"
     aws.ec2.VpcEndpoint(
         f"{name}-s3",
@@ -224,7 +230,7 @@ def _endpoints(
 
 
 def _log_flows(name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, child: pulumi.ResourceOptions) -> None:
-    """Accepted and refused connections of the whole VPC, in CloudWatch."""
+    """Log accepted and rejected connections of the VPC to CloudWatch."""
     logs = LogGroup(
         f"{name}-flows",
         LogGroupArgs(
@@ -249,6 +255,6 @@ def _log_flows(name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, child: pulumi.Res
         traffic_type="ALL",
         log_destination=logs.arn,
         iam_role_arn=role.arn,
-        # Nothing that the flow log reads says that the role may already write.
+        # No argument of the flow log refers to the permission, so Pulumi would not create it first.
         opts=pulumi.ResourceOptions(parent=child.parent, depends_on=[permission]),
     )

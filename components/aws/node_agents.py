@@ -1,4 +1,4 @@
-"""EKS add-ons: what nodes that Auto Mode did not start have to bring themselves, and what runs on any node."""
+"""EKS add-ons: the agents of managed nodes, which Auto Mode's nodes have built in, and cluster services."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,21 +11,24 @@ AGENTS: Mapping[str, Mapping[str, object] | None] = {
     "eks-pod-identity-agent": None,
     "kube-proxy": None,
 }
-"""Add-on -> its configuration. Pods' addresses and roles, and Services' addresses; on Auto Mode's nodes these are part
-of the operating system. They are DaemonSets, so EKS calls them active without a node, and no node is ready without
-them."""
+"""Configuration of each agent: addresses of pods, roles of pods, addresses of Services.
+
+They are DaemonSets: EKS reports them as active before there is a node, and no managed node is ready without them.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeAgentsArgs:
-    """The cluster, known once it is there."""
+    """Cluster that gets an add-on."""
 
     cluster_name: pulumi.Input[str]
+    """Name of the cluster."""
     kubernetes_version: pulumi.Input[str]
+    """Kubernetes version of the cluster, from which AWS derives the add-on's version."""
 
 
 class NodeAgents(pulumi.ComponentResource):
-    """EKS add-ons for managed node groups, with NetworkPolicies enforced there too; they come before the nodes."""
+    """Agents of managed nodes, one of which enforces NetworkPolicies; they must exist before the nodes."""
 
     def __init__(self, name: str, args: NodeAgentsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:NodeAgents", name, {}, opts)
@@ -42,10 +45,10 @@ def addon(
     *,
     configuration: Mapping[str, object] | None = None,
 ) -> aws.eks.Addon:
-    """An add-on in the version that AWS recommends for the cluster's: an upgrade of the cluster takes it along.
+    """Declare an add-on in the version that AWS recommends for the cluster's version.
 
-    One that runs as a Deployment, such as `coredns`, depends on nodes: without one EKS calls it degraded, and an update
-    waits for it for 20 minutes and fails.
+    An add-on that runs as a Deployment, such as `coredns`, must depend on nodes: without a node, EKS reports it as
+    degraded, and the update fails after 20 minutes.
     """
     return aws.eks.Addon(
         name,

@@ -1,4 +1,4 @@
-"""Nodes that come when pods need them and go when they do not."""
+"""Node pool of EKS Auto Mode, which adds and removes nodes as pods need them."""
 
 from __future__ import annotations
 
@@ -14,46 +14,53 @@ from components.aws.instance_families import Architecture
 Capacity = Literal["on-demand", "spot"]
 GPU_TAINT = "nvidia.com/gpu"
 UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true"}
-"""On a pod: its node is not emptied or replaced before the pod has ended (Karpenter, "Disruption")."""
+"""Pod annotation: its node is not drained or replaced before the pod has ended (Karpenter, "Disruption")."""
 GRACE_HOURS = 24
-"""How long the pods of a node that has expired may go on; Auto Mode's own default."""
+"""Hours for which the pods of an expired node may go on; Auto Mode's own default."""
 CONSOLIDATE_AFTER = {"cpu": "1m", "gpu": "10m"}
-"""How long a node may stand idle. Pulling a GPU image takes longer than 5 minutes: a pod that waits for one must not
-find its node taken away in between."""
+"""Time for which a node may be idle. A GPU image takes more than 5 minutes to pull, and the node must not be removed
+while a pod waits for its image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodePoolArgs:
-    """Which machines, how many, and how they may be disturbed."""
+    """Settings of the node pool."""
 
     labels: Mapping[str, str]
-    """What pods select the pool by."""
+    """Labels by which pods select the nodes."""
     instance_families: Sequence[str]
+    """EC2 instance families, such as `m7i`."""
     capacity: Sequence[Capacity]
-    """Spot is taken first where both are allowed."""
+    """Allowed purchase options; if both are allowed, Auto Mode tries spot first."""
     architecture: Architecture
+    """CPU architecture of the nodes."""
     zones: Sequence[str]
-    """Empty: every zone of the subnets."""
+    """Availability zones of the nodes; empty for every zone of the subnets."""
     max_cpus: int | None
-    """Stop at this many virtual CPUs."""
+    """Largest number of virtual CPUs of all nodes together; None for no limit."""
     max_gpus: int | None
-    """Stop at this many GPUs; the pool is tainted, so only pods that ask for a GPU land on it."""
+    """Largest number of GPUs of all nodes together; None for nodes without GPUs. GPU nodes have a taint."""
     disk_gib: int
+    """Size of a node's disk in GiB."""
     expire_after_days: int
-    """No node grows older: a fresh one carries the newest image of the operating system."""
+    """Days after which a node is replaced, which also updates its operating system."""
     max_disrupted: str
-    """Nodes that may be drained at the same time: a number or a percentage."""
+    """Nodes that may be drained at the same time, as a number or a percentage."""
     node_role: pulumi.Input[str]
+    """Name of the nodes' role."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    """IDs of the nodes' subnets."""
     security_group_id: pulumi.Input[str]
+    """Security group of the nodes."""
     disk_key_arn: pulumi.Input[str]
+    """ARN of the key that encrypts the disks."""
 
 
 class NodePool(pulumi.ComponentResource):
-    """A NodeClass and a NodePool of EKS Auto Mode that start from zero nodes.
+    """NodeClass and NodePool of EKS Auto Mode, which start without nodes.
 
-    Disks are encrypted with the cluster's key. Auto Mode itself holds nodes to IMDSv2 with one hop (EKS user guide,
-    "Instance Metadata Service"), so a pod cannot take the node's role.
+    Disks are encrypted. A pod cannot take its node's role, because Auto Mode requires IMDSv2 with one hop (EKS user
+    guide, "Instance Metadata Service").
     """
 
     def __init__(self, name: str, args: NodePoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -73,14 +80,14 @@ class NodePool(pulumi.ComponentResource):
             kind="NodePool",
             metadata={"name": name},
             spec=node_pool_spec(name, args),
-            # The pool names its class; a name is no output, so no argument shows the order.
+            # The pool refers to its class by a plain name, so Pulumi does not see the dependency.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[node_class]),
         )
         self.register_outputs({})
 
 
 def node_class_spec(args: NodePoolArgs) -> dict[str, object]:
-    """Where nodes stand and what they are made of."""
+    """Return the spec of the NodeClass: role, subnets, security group and disk of the nodes."""
     return {
         "role": args.node_role,
         "subnetSelectorTerms": pulumi.Output.from_input(args.subnet_ids).apply(
@@ -95,7 +102,7 @@ def node_class_spec(args: NodePoolArgs) -> dict[str, object]:
 
 
 def node_pool_spec(name: str, args: NodePoolArgs) -> dict[str, object]:
-    """Which machines may come, how many at most, when they go."""
+    """Return the spec of the NodePool: instance types, limits and disruption of the nodes."""
     gpu = args.max_gpus is not None
     requirements = {
         "eks.amazonaws.com/instance-family": list(args.instance_families),

@@ -1,4 +1,4 @@
-"""The role of EC2 instances that are nodes."""
+"""IAM role of nodes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def node_role(
     account: Account,
     opts: pulumi.ResourceOptions,
 ) -> tuple[aws.iam.Role, list[aws.iam.RolePolicyAttachment]]:
-    """A role that instances of this account may take, with AWS's own `policies` by name.
+    """Create a role for EC2 instances, with AWS managed policies given by name.
 
-    `role_name` is fixed: image repositories grant pulls to the role by its ARN, and may come before it.
+    `role_name` is fixed, because image repositories refer to the role's ARN before the role exists.
     """
     role = aws.iam.Role(
         name,

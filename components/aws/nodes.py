@@ -1,4 +1,4 @@
-"""What the nodes of all pools share: a role, the right to join, a key for their disks."""
+"""Resources that the nodes of all pools share: a role, the permission to join, a key for their disks."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ from components.aws.node_role import node_role
 from components.aws.policy_documents import key_for_disks
 
 POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodeMinimalPolicy")
-"""What Auto Mode asks for (EKS user guide, "Create an EKS Auto Mode node role"). Nothing of S3."""
+"""Managed policies that Auto Mode requires (EKS user guide, "Create an EKS Auto Mode node role"); none covers S3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodesArgs:
-    """The cluster that the nodes join."""
+    """Settings of the nodes."""
 
     prefix: str
-    """In front of names that are fixed."""
+    """Prefix of the names of the role and the key."""
     cluster_name: pulumi.Input[str]
-    """Known once the cluster is there."""
+    """Name of the cluster that the nodes join."""
     cluster_role_arn: pulumi.Input[str]
+    """ARN of the role with which EKS starts nodes."""
     disk_role_arns: Sequence[pulumi.Input[str]]
-    """Other roles that start nodes with encrypted disks, beside the cluster's."""
+    """ARNs of further roles that start nodes with encrypted disks."""
     permissions_boundary: str | None
+    """ARN of the policy that limits the role; None for none."""
     protected: bool
+    """Whether Pulumi refuses to delete the key."""
     account: Account
+    """AWS account of the nodes."""
 
 
 class Nodes(pulumi.ComponentResource):
-    """Nodes with this role may join the cluster and pull images; what pods may do, they get from their own roles."""
+    """Role with which nodes join the cluster and pull images, and key of their disks; pods have their own roles."""
 
     role_name: pulumi.Output[str]
-    """Known once a node that has the role may join."""
+    """Name of the role; it resolves when nodes with the role may join."""
     disk_key_arn: pulumi.Output[str]
+    """ARN of the key that encrypts the disks."""
 
     def __init__(self, name: str, args: NodesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Nodes", name, {}, opts)
@@ -81,5 +86,5 @@ class Nodes(pulumi.ComponentResource):
 
 
 def role_name(prefix: str) -> str:
-    """Fixed: image repositories grant pulls to the role by its ARN, and may come before it."""
+    """Return the name of the role; it is fixed, because image repositories refer to its ARN before the role exists."""
     return f"{prefix}-nodes"

@@ -1,7 +1,7 @@
-"""Every IAM document of the program, as pure functions of names and ARNs.
+"""IAM policy documents of the program, as pure functions of names and ARNs.
 
-No statement grants an action with `*` in it, or the resource `*`. A key policy must say `*` for its resource: there it
-means the one key that it hangs on (KMS developer guide, "Key policies").
+No statement allows an action that contains `*`, or the resource `*`. Key policies are an exception: their resource must
+be `*`, which means the key that has the policy (KMS developer guide, "Key policies").
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from components.aws.account import Account, role_arn
 Statement = Mapping[str, object]
 
 INSPECTOR = "aws-service-role/inspector2.amazonaws.com/AWSServiceRoleForAmazonInspector2"
-"""The role, with its path, by which Inspector reads images (ECR user guide, "Enhanced scanning")."""
+"""Path and name of the role with which Inspector reads images (ECR user guide, "Enhanced scanning")."""
 USE_KEY = (
     "kms:Decrypt",
     "kms:DescribeKey",
@@ -52,18 +52,18 @@ ADMINISTER_KEY = (
     "kms:UpdateAlias",
     "kms:UpdateKeyDescription",
 )
-"""What an account needs so that its key can never lock it out, one by one instead of `kms:*`."""
+"""Actions that an account needs to manage its key, listed one by one instead of `kms:*`."""
 
 
 def document(*statements: Statement) -> pulumi.Output[str]:
-    """The JSON that IAM takes."""
+    """Return a policy document as JSON."""
     return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements}, sort_keys=True)
 
 
 def trust_service(
     service: str, *, account: str, source_arn: str, actions: Sequence[str] = ("sts:AssumeRole",)
 ) -> pulumi.Output[str]:
-    """A role that one AWS service may take, on behalf of this account and of what `source_arn` names alone."""
+    """Return a trust policy for one AWS service, on behalf of this account and the resources of `source_arn` only."""
     return document(
         {
             "Effect": "Allow",
@@ -78,14 +78,14 @@ def trust_service(
 
 
 def trust_instances() -> pulumi.Output[str]:
-    """A role for EC2 instances. EC2 sets no source account: it hands a role to instances of the role's own account."""
+    """Return a trust policy for EC2 instances, which can only be of the role's own account."""
     return document({"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": ["sts:AssumeRole"]})
 
 
 def trust_pod(
     *, namespace: pulumi.Input[str], service_account: pulumi.Input[str], cluster_arn: pulumi.Input[str]
 ) -> pulumi.Output[str]:
-    """A role for the pods of one service account in one cluster, through Pod Identity."""
+    """Return a trust policy for the pods of one service account in one cluster, by EKS Pod Identity."""
     return document(
         {
             "Effect": "Allow",
@@ -103,7 +103,7 @@ def trust_pod(
 
 
 def key_policy(*uses: Statement, account: str, partition: str) -> pulumi.Output[str]:
-    """A key that the account administers, with what else is allowed to use it."""
+    """Return a key policy by which the account administers the key and `uses` permit further use."""
     administrators: Statement = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
@@ -114,7 +114,7 @@ def key_policy(*uses: Statement, account: str, partition: str) -> pulumi.Output[
 
 
 def key_for_logs(*, region: str, log_group_arn: str) -> Statement:
-    """Of a key's policy: CloudWatch encrypts one log group with it."""
+    """Return a key policy's statement that lets CloudWatch encrypt one log group."""
     return {
         "Effect": "Allow",
         "Principal": {"Service": f"logs.{region}.amazonaws.com"},
@@ -125,15 +125,15 @@ def key_for_logs(*, region: str, log_group_arn: str) -> Statement:
 
 
 def key_for_disks(role_arns: Sequence[pulumi.Input[str]]) -> list[Statement]:
-    """Of a key's policy: these roles start instances whose disks are encrypted with it.
+    """Return a key policy's statements that let roles start instances with encrypted disks.
 
-    After EKS user guide, "Enable EBS Volume Encryption with Customer Managed KMS Keys for EKS Auto Mode".
+    Source: EKS user guide, "Enable EBS Volume Encryption with Customer Managed KMS Keys for EKS Auto Mode".
     """
-    who = {"Effect": "Allow", "Principal": {"AWS": list(role_arns)}, "Resource": "*"}
+    roles = {"Effect": "Allow", "Principal": {"AWS": list(role_arns)}, "Resource": "*"}
     return [
-        {**who, "Action": list(USE_KEY)},
+        {**roles, "Action": list(USE_KEY)},
         {
-            **who,
+            **roles,
             "Action": ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"],
             "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
         },
@@ -141,7 +141,7 @@ def key_for_disks(role_arns: Sequence[pulumi.Input[str]]) -> list[Statement]:
 
 
 def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Streams and events of one log group."""
+    """Return a policy that allows flow logs to be written to one log group."""
     return document(
         {
             "Effect": "Allow",
@@ -158,17 +158,18 @@ def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:
-    """Prefixes of a bucket, each ends with `/`, by what may be done below them; no right brings another."""
+    """Prefixes of a bucket, each with a final `/`, for each permission; no permission includes another."""
 
     read: Sequence[str] = ()
-    """Get objects, and list them."""
+    """Prefixes below which objects can be listed and read."""
     write: Sequence[str] = ()
-    """Put objects, also over others, whose old versions stay."""
+    """Prefixes below which objects can be written and overwritten; S3 keeps old versions."""
     delete: Sequence[str] = ()
+    """Prefixes below which objects can be deleted."""
 
 
 def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights: Rights) -> pulumi.Output[str]:
-    """What `rights` says of the bucket's objects, and the use of their key that it takes."""
+    """Return a policy for the bucket's objects, with the use of the key that encrypts them."""
 
     def below(actions: Sequence[str], prefixes: Sequence[str]) -> Statement:
         under = [pulumi.Output.concat(bucket_arn, "/", prefix, "*") for prefix in sorted(prefixes)]
@@ -180,7 +181,7 @@ def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights
         "Resource": [bucket_arn],
         "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in sorted(rights.read)]}},
     }
-    # A multipart upload reads back its own parts, so a writer decrypts as well.
+    # A multipart upload reads its own parts, so a writer must decrypt too.
     key = ["kms:Decrypt", *(["kms:GenerateDataKey"] if rights.write else [])]
     return document(
         {"Effect": "Allow", "Action": key, "Resource": [key_arn]},
@@ -191,7 +192,7 @@ def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights
 
 
 def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    """A bucket policy that refuses plain HTTP and TLS before 1.2."""
+    """Return a bucket policy that denies plain HTTP and TLS before 1.2."""
     return document(
         *(
             {
@@ -210,12 +211,11 @@ def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[s
 
 
 def pulled_by(role_arns: Sequence[str], *, account: Account) -> pulumi.Output[str]:
-    """A repository policy: layers go to these roles and to AWS's own scanners, to nobody else in the account.
+    """Return a repository policy that denies layers to all but these roles and AWS's image scanners.
 
-    ECR's basic scan is a call of the service itself; Inspector's comes from its service-linked role, for which
-    `aws:PrincipalIsAWSService` is false (IAM user guide, "AWS global condition context keys").
-    It only denies: what the roles may, they have from their own policies, and a role that is named in a condition need
-    not exist yet.
+    ECR's basic scan is a request of the service itself. Inspector uses its service-linked role, for which
+    `aws:PrincipalIsAWSService` is false (IAM user guide, "AWS global condition context keys"). The roles need their
+    own policies to pull. They may be created later, because a condition may name a role that does not exist.
     """
     return document(
         {

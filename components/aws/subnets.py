@@ -1,13 +1,14 @@
-"""How a VPC's addresses are shared out: arithmetic alone, nothing of Pulumi."""
+"""Division of a VPC's address block into subnets; this module does not use Pulumi."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 MAX_ZONES = 3
 SMALLEST_PREFIX = 23
-"""A load balancer asks for public subnets of a /27 or larger (ELB user guide, "Subnets for your load balancer")."""
+"""Prefix length of the smallest VPC: a load balancer needs a /27 in each zone (ELB user guide, "Subnets for your load
+balancer")."""
 LARGEST_PREFIX = 16
-"""VPCs reach from /16 to /28 (VPC user guide, "VPC CIDR blocks")."""
+"""Prefix length of the largest VPC (VPC user guide, "VPC CIDR blocks")."""
 _PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 
 
@@ -16,24 +17,28 @@ class Zone:
     """The subnets of one availability zone, as CIDR blocks."""
 
     private: str
+    """Subnet for nodes, pods and the database."""
     public: str
+    """Subnet for load balancers and NAT gateways."""
 
 
 def plan(cidr: str, zones: int) -> list[Zone]:
-    """One private and one public subnet for each zone.
+    """Return one private and one public subnet for each zone.
 
-    Three quarters of the VPC are private (pods take their addresses there), the last quarter is cut in four for the
-    public ones. The cut does not depend on the number of zones, so a third zone moves no subnet that exists.
-    ValueError says what is wrong with the block.
+    Each private subnet is a quarter of the VPC, because pods need addresses. The last quarter is divided into four
+    public subnets. The division does not depend on the number of zones, so a further zone moves no existing subnet.
+
+    Raises:
+        ValueError: the block or the number of zones is not allowed.
     """
     network = block(cidr)
     if not 1 <= zones <= MAX_ZONES:
-        raise ValueError(f"{zones} zones: the plan has room for 1 to {MAX_ZONES}")
+        raise ValueError(f"{zones} zones are not possible: a VPC is divided for 1 to {MAX_ZONES} zones")
     if not any(network.subnet_of(private) for private in _PRIVATE):
         raise ValueError(f"{cidr} is not a private range (10/8, 172.16/12, 192.168/16, 100.64/10)")
     if not LARGEST_PREFIX <= network.prefixlen <= SMALLEST_PREFIX:
         raise ValueError(
-            f"/{network.prefixlen} does not fit: between /{LARGEST_PREFIX} (the largest VPC) and /{SMALLEST_PREFIX} "
+            f"/{network.prefixlen} is not between /{LARGEST_PREFIX} (the largest VPC) and /{SMALLEST_PREFIX} "
             "(a load balancer needs a /27 in each zone)"
         )
     *private, rest = network.subnets(prefixlen_diff=2)
@@ -42,12 +47,12 @@ def plan(cidr: str, zones: int) -> list[Zone]:
 
 
 def block(cidr: str) -> IPv4Network:
-    """The block, if `cidr` is one with no host bits set; ValueError otherwise."""
+    """Return the block that `cidr` describes; raise ValueError if it is invalid or has host bits set."""
     if "/" not in cidr:
         raise ValueError(f"{cidr} has no prefix length, such as /16")
     return IPv4Network(cidr)
 
 
 def overlap(first: str, second: str) -> bool:
-    """Whether the two blocks share an address."""
+    """Return whether the two blocks share an address."""
     return block(first).overlaps(block(second))

@@ -1,4 +1,4 @@
-"""What the pods of one service account may do in AWS."""
+"""AWS permissions of the pods of one service account."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ from contract import names
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadIdentityArgs:
-    """Who, and which objects."""
+    """Service account and its permissions."""
 
     service_account: str
+    """Name of the service account, which is created."""
     namespace: pulumi.Input[str]
+    """Namespace of the service account."""
     rights: Rights
+    """Permissions for the bucket's objects."""
     bucket_arn: pulumi.Input[str]
+    """ARN of the bucket."""
     key_arn: pulumi.Input[str]
+    """ARN of the key that encrypts the bucket's objects."""
     cluster_name: pulumi.Input[str]
+    """Name of the cluster."""
     cluster_arn: pulumi.Input[str]
+    """ARN of the cluster."""
     permissions_boundary: str | None
+    """ARN of the policy that limits the role; None for none."""
 
 
 class WorkloadIdentity(pulumi.ComponentResource):
-    """A service account whose pods get a role by Pod Identity, without a key that could leak."""
+    """Service account whose pods get a role by EKS Pod Identity, without stored keys."""
 
     service_account: pulumi.Output[str]
-    """Its name, known once its pods get the role."""
+    """Name of the service account; it resolves when pods get the role."""
 
     def __init__(self, name: str, args: WorkloadIdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:WorkloadIdentity", name, {}, opts)
@@ -65,7 +73,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
             namespace=args.namespace,
             service_account=account.metadata.name,
             role_arn=role.arn,
-            # A pod that starts in between would get the role without its rights.
+            # A pod that starts before the policy exists would get a role without permissions.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
         )
         self.service_account = association.service_account

@@ -1,4 +1,4 @@
-"""How many pods serve: more at once when there is more to do, fewer only after a while."""
+"""Autoscaling of an endpoint: pods are added at once and removed slowly."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ import pulumi_kubernetes as k8s
 from pulumi import Input
 
 IN_FLIGHT = "serving_requests_in_flight"
-"""The server's gauge of requests that it has not answered yet."""
+"""Metric of the model server: requests that it has not answered yet."""
 SERVER = "server"
-"""The container whose load counts: what ships the prediction log says nothing about how busy a pod is."""
+"""Container whose load is measured; the container that ships the prediction log does not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Autoscaling:
-    """Between `min_replicas` and `max_replicas`, as many pods as keep every average below its target.
-
-    `cpu_percent` and `memory_percent` are of what a pod asks for; `in_flight` is requests of a pod, and needs an
-    adapter in the cluster that serves `serving_requests_in_flight` of pods. None leaves a target out.
-    """
+    """Limits and targets of the autoscaler, which runs enough pods to keep every average below its target."""
 
     min_replicas: int
+    """Smallest number of pods."""
     max_replicas: int
+    """Largest number of pods."""
     cpu_percent: int
+    """Target for the CPU use of a pod, in percent of its request."""
     memory_percent: int | None
+    """Target for the memory use of a pod, in percent of its request; None for no target."""
     in_flight: int | None
+    """Target for the unanswered requests of a pod; None for no target.
+
+    It needs an adapter in the cluster that serves the pods' metric `serving_requests_in_flight`.
+    """
     scale_down_stabilization_seconds: int
+    """Seconds for which the autoscaler keeps the highest number of pods that it has computed."""
 
 
 def spec(deployment: Input[str], args: Autoscaling) -> k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgsDict:
-    """Of a HorizontalPodAutoscaler.
+    """Return the spec of a HorizontalPodAutoscaler.
 
-    Up without waiting, twice as many or four more each 15 s. Down to the highest number that the last
-    `scale_down_stabilization_seconds` asked for, by a fifth or two a minute: load that comes in waves finds its pods
-    still there.
+    It scales up at once: every 15 s it doubles the pods or adds four, whichever is more. It scales down after
+    `scale_down_stabilization_seconds`, by a fifth or two pods a minute, so that pods remain for load that comes in
+    waves.
     """
     return {
         "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": deployment},

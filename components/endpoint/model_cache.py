@@ -1,4 +1,4 @@
-"""What each node keeps of the models that its pods have fetched."""
+"""Cache of downloaded models on each node."""
 
 from __future__ import annotations
 
@@ -16,30 +16,34 @@ NAME = "model-cache"
 ON_NODE: k8s.core.v1.HostPathVolumeSourceArgsDict = {"path": "/var/lib/mlops/models", "type": "DirectoryOrCreate"}
 FOLDER = "/cache"
 AGENTS = "kube-system"
-"""Where agents of nodes run: the one namespace whose pods may have a folder of the node in every cluster."""
+"""Namespace of the agents; in every cluster, its pods may mount folders of the node."""
 NOMINAL = "1Gi"
-"""A claim wants a size and cannot change it; nobody enforces it on a folder, and ours is kept by who writes there."""
+"""Size of volume and claim, which Kubernetes requires but does not enforce; the program that downloads does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCacheArgs:
-    """A node keeps at most `gib`; `image` has chown and sleep, and is on the nodes anyway."""
+    """Settings of the model cache."""
 
     image: str
+    """Image of the agents: it needs `chown` and `sleep`; the serving image is on the nodes already."""
     gib: int
+    """Largest size of the cache on one node, in GiB."""
     namespace: Input[str]
+    """Namespace of the endpoints and of the claim."""
 
 
 class ModelCache(pulumi.ComponentResource):
-    """A folder on each node without taints, and a claim on it in `namespace`.
+    """Folder on each node without taints, and a PersistentVolumeClaim by which pods mount it.
 
-    A pod that mounts the claim has the folder of the node on which it runs. Where the agent has not given the folder
-    to our user yet, nothing can be kept.
+    A pod gets the folder of its own node. An agent (DaemonSet) makes the images' user the owner of the folder; until
+    then, nothing is cached.
     """
 
     claim: Output[str]
-    """The PersistentVolumeClaim's name."""
+    """Name of the PersistentVolumeClaim."""
     gib: int
+    """Largest size of the cache on one node, in GiB."""
 
     def __init__(self, name: str, args: ModelCacheArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:ModelCache", name, None, opts)
@@ -55,14 +59,14 @@ class ModelCache(pulumi.ComponentResource):
             },
             opts=child,
         )
-        whole: Mapping[str, str] = {"storage": NOMINAL}
+        capacity: Mapping[str, str] = {"storage": NOMINAL}
         volume = k8s.core.v1.PersistentVolume(
             name,
             metadata={"name": f"{names.SERVING}-{name}", "labels": labels},
             spec={
                 "host_path": ON_NODE,
                 "access_modes": ["ReadWriteMany"],
-                "capacity": whole,
+                "capacity": capacity,
                 "storage_class_name": "",
                 "persistent_volume_reclaim_policy": "Retain",
                 "claim_ref": {"namespace": args.namespace, "name": name},
@@ -74,7 +78,7 @@ class ModelCache(pulumi.ComponentResource):
             metadata={"name": name, "namespace": args.namespace, "labels": labels},
             spec={
                 "access_modes": ["ReadWriteMany"],
-                "resources": {"requests": whole},
+                "resources": {"requests": capacity},
                 "storage_class_name": "",
                 "volume_name": volume.metadata.name,
             },
@@ -85,7 +89,7 @@ class ModelCache(pulumi.ComponentResource):
 
 
 def environment(cache: ModelCache) -> Mapping[str, Input[str]]:
-    """Of the container that fetches."""
+    """Return the environment variables of the container that downloads the model."""
     return {"MODEL_CACHE_BYTES": str(cache.gib << 30), "MODEL_CACHE_DIR": FOLDER}
 
 
@@ -93,12 +97,12 @@ MOUNT: k8s.core.v1.VolumeMountArgsDict = {"name": NAME, "mount_path": FOLDER}
 
 
 def volume(cache: ModelCache) -> k8s.core.v1.VolumeArgsDict:
-    """The folder of the node on which the pod runs."""
+    """Return the volume that holds the folder of the pod's node."""
     return {"name": NAME, "persistent_volume_claim": {"claim_name": cache.claim}}
 
 
 def _agent(args: ModelCacheArgs) -> k8s.core.v1.PodSpecArgsDict:
-    """Gives the folder to the user of our images, which only root may, and then waits for the node's end."""
+    """Change the owner of the folder, as root, to the images' user; then sleep, as a DaemonSet's pod must not end."""
     container: k8s.core.v1.ContainerArgsDict = {
         "name": "wait",
         "image": args.image,
@@ -107,7 +111,7 @@ def _agent(args: ModelCacheArgs) -> k8s.core.v1.PodSpecArgsDict:
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",
     }
-    giving: k8s.core.v1.ContainerArgsDict = {
+    change_owner: k8s.core.v1.ContainerArgsDict = {
         **container,
         "name": "give",
         "command": ["chown", f"{pods.USER}:{pods.USER}", FOLDER],
@@ -121,7 +125,7 @@ def _agent(args: ModelCacheArgs) -> k8s.core.v1.PodSpecArgsDict:
     }
     return {
         **pods.hardened(container),
-        "init_containers": [giving],
+        "init_containers": [change_owner],
         "termination_grace_period_seconds": 1,
         "volumes": [{"name": NAME, "host_path": ON_NODE}],
     }

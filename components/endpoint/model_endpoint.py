@@ -1,4 +1,4 @@
-"""One version of one model, served over HTTP."""
+"""Endpoint that serves one version of one model over HTTP."""
 
 from __future__ import annotations
 
@@ -24,48 +24,60 @@ from contract import names
 
 PORT = names.SERVING_PORT
 REQUEST_SECONDS = 30
-"""The longest that the server works on one request."""
+"""Deadline in seconds of one request."""
 LAST_REQUEST_SECONDS = REQUEST_SECONDS + 5
-"""How long a leaving pod finishes what it has: longer than a prediction, and than most bodies take to come."""
+"""Seconds in which a stopping server finishes its requests: enough for a prediction and for most request bodies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEndpointArgs:
-    """`model` is the registry's name, `version` a number in it.
-
-    A pod has `startup_seconds` to fetch the model and answer, and goes on answering for `drain_seconds` when told to
-    leave. `on_unready` are hooks for a release whose pods do not become ready (components/rollout.py).
-    """
+    """Settings of one endpoint."""
 
     image: str
+    """Serving image."""
     model: str
+    """Name of the registered model."""
     version: int
+    """Number of the version in the registry."""
     autoscaling: Autoscaling
+    """Limits and targets of the autoscaler."""
     cpu: str
+    """CPU request of a pod, as a Kubernetes quantity."""
     memory: str
+    """Memory request and limit of a pod, as a Kubernetes quantity."""
     startup_seconds: int
+    """Seconds within which a pod must have downloaded the model and be ready."""
     drain_seconds: int
+    """Seconds for which a pod that Kubernetes deletes goes on accepting requests."""
     example: Literal["require", "warn"] = "require"
-    """Whether a version that refuses its own input example fails the release, or is served with a warning."""
+    """`require` fails the release of a version that refuses its own input example; `warn` serves it with a warning."""
     tracking_url: Input[str]
+    """URL of MLflow inside the cluster."""
     artifact_store: ArtifactStore
+    """Bucket from which pods download the model."""
     grant: Grant
+    """Namespace and identity of the pods."""
     ingress: Ingress | None = None
+    """Ingress settings; None if the endpoint is reached only inside the cluster."""
     model_cache: ModelCache | None = None
+    """Cache of models on the nodes; None for no cache."""
     prediction_log: PredictionLog | None = None
+    """Settings of the prediction log; None if predictions are not logged."""
     on_unready: ResourceHookBinding | None = None
+    """Hooks for a release whose pods do not become ready (components/rollout.py)."""
     tracing: Tracing | None = None
+    """Settings of tracing; None if requests are not traced."""
 
 
 class ModelEndpoint(pulumi.ComponentResource):
-    """A Service that answers with exactly one version, on port 80 under the model's name.
+    """Service that answers with exactly one version of a model, on port 80 under the endpoint's name.
 
-    Another version changes the Deployment alone: a pod of the old one leaves when a pod of the new one has answered,
-    and finishes what it began. A version that does not start fails the rollout; the old one stays as it is.
+    A new version changes only the Deployment: an old pod stops when a new pod is ready, and finishes its requests
+    first. If the new version does not start, the rollout fails and the old version goes on serving.
     """
 
     url: Output[str]
-    """URL in the cluster, without a path; /invocations takes MLflow's scoring protocol."""
+    """URL inside the cluster, without a path; /invocations accepts MLflow's scoring protocol."""
 
     def __init__(self, name: str, args: ModelEndpointArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:ModelEndpoint", name, None, opts)
@@ -85,8 +97,8 @@ class ModelEndpoint(pulumi.ComponentResource):
                     _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
                 ),
                 hooks=args.on_unready,
-                # The plugin takes over whatever kubectl has set, `kubectl edit` of the number of pods too, and removes
-                # what the program does not declare: all pods but one. Ignored, the number stays as it is.
+                # The plugin takes over fields that kubectl has set and removes those that the program does not
+                # declare. Without this, `kubectl edit` of the number of pods would end with a single pod.
                 ignore_changes=["spec.replicas"],
             ),
         )
@@ -98,21 +110,21 @@ class ModelEndpoint(pulumi.ComponentResource):
         if args.ingress:
             ingress(name, args.ingress, entry.metadata.name, 80, _progress_deadline(args), metadata=named, opts=child)
         if args.tracing:
-            way = tracing.egress(selector, args.tracing)
-            k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=way, opts=child)
+            policy = tracing.egress(selector, args.tracing)
+            k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=policy, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
         self.register_outputs({"url": self.url})
 
 
 def _change_cause(args: ModelEndpointArgs) -> Mapping[str, str]:
-    """What `kubectl rollout history` shows."""
+    """Return the annotation that `kubectl rollout history` shows."""
     return {"kubernetes.io/change-cause": f"{args.model} version {args.version}"}
 
 
 def _deployment(
     selector: Mapping[str, str], labels: Mapping[str, str], args: ModelEndpointArgs
 ) -> k8s.apps.v1.DeploymentSpecArgsDict:
-    """Without `replicas`, which belong to the autoscaler."""
+    """Return the spec without `replicas`, which the autoscaler sets."""
     log = args.prediction_log
     return {
         "selector": {"match_labels": selector},
@@ -140,12 +152,12 @@ def _deployment(
 
 
 def _progress_deadline(args: ModelEndpointArgs) -> int:
-    """Longer than a pod may take, so that a pod which is only slow is not called failed; 55 s with the default."""
+    """Return the seconds without progress after which a rollout has failed: longer than a slow pod may take."""
     return args.startup_seconds + 10 + (args.ingress.healthy_seconds if args.ingress else 0)
 
 
 def _grace(args: ModelEndpointArgs) -> int:
-    """Seconds that a pod may take to end."""
+    """Return the seconds after which Kubernetes kills a pod that it is stopping."""
     return args.drain_seconds + LAST_REQUEST_SECONDS + 5 + (prediction_log.DRAIN_SECONDS if args.prediction_log else 0)
 
 
@@ -176,7 +188,7 @@ def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
 
 
 def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
-    """Without address or credentials of any store: it serves what lies in its folder."""
+    """Return the server's container; it reads the model from a folder, so it needs no address or credentials."""
     log = args.prediction_log
     ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
     return {
@@ -185,7 +197,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
         "env": pods.environment(
             {
                 **_model(args),
-                # Left out where it is the server's default, so that no other endpoint rolls out.
+                # The server's default is left out, so that endpoints that do not use the key are not rolled out.
                 **({"EXAMPLE": "warn"} if args.example == "warn" else {}),
                 "DEADLINE_SECONDS": str(REQUEST_SECONDS),
                 "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
@@ -204,7 +216,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
             "period_seconds": 10,
             "failure_threshold": 3,
         },
-        # Proxies learn of a leaving pod while it still answers; the signal makes it close connections that are kept.
+        # The pod still answers while proxies learn that it stops; the signal makes it close idle connections.
         "lifecycle": {
             "pre_stop": {"exec_": {"command": ["/bin/sh", "-c", f"kill -USR1 1; sleep {args.drain_seconds}"]}}
         },
@@ -231,16 +243,17 @@ def _model(args: ModelEndpointArgs) -> Mapping[str, Input[str]]:
 
 
 def _threads(cpu: str) -> int:
-    """Predictions at the same time: the CPUs that the pod asks for, and two at least: a slow one holds up nobody.
+    """Return the number of concurrent predictions: the CPU request rounded up, but at least two.
 
-    Not the CPUs that it may use: without a limit these are the node's, and each thread takes memory.
+    With two, one slow prediction does not block the others. The node's CPUs do not count, because each thread needs
+    memory.
     """
-    thousandths = int(cpu.removesuffix("m")) * (1 if cpu.endswith("m") else 1000)
-    return max(2, math.ceil(thousandths / 1000))
+    millicpus = int(cpu.removesuffix("m")) * (1 if cpu.endswith("m") else 1000)
+    return max(2, math.ceil(millicpus / 1000))
 
 
 def _disruption(selector: Mapping[str, str]) -> k8s.policy.v1.PodDisruptionBudgetSpecArgsDict:
-    """One pod at a time may be moved; a pod that does not answer anyway may always, or a drain would wait for ever."""
+    """Allow the eviction of one ready pod at a time and of every unready pod, so that a drain never hangs."""
     return {
         "max_unavailable": 1,
         "selector": {"match_labels": selector},

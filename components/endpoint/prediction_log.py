@@ -1,4 +1,4 @@
-"""What a model server's pod holds beside the server when its predictions are logged."""
+"""Prediction log of an endpoint: the sidecar container that uploads it, its volume and its environment."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from components.foundation import ArtifactStore, Grant
 from components.training.container import literal
 
 CPU, MEMORY = "50m", "384Mi"
-"""Of the container that ships: a table of one segment in memory, and the libraries that write it."""
+"""Resources of the sidecar, which holds one segment of the log as a table in memory."""
 DRAIN_SECONDS = 15
-"""How long a pod stays for it after the server has ended."""
+"""Seconds in which the sidecar uploads the rest of the log after the server has ended."""
 FOLDER = "/predictions"
 MARGIN_MIB = 32
-"""On the volume beside the log's limit: a pod that writes more than its volume holds is evicted."""
+"""Size of the volume in MiB beyond the log's limit; Kubernetes evicts a pod that fills its volume."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionLog:
-    """`sample` is the share of requests that is logged, `redact` columns that are never written.
-
-    `spool_mib` may wait on the node while the store does not answer; what comes on top is lost, and counted.
-    """
+    """Settings of the prediction log."""
 
     sample: float
+    """Share of requests that are logged, from 0 to 1."""
     redact: Sequence[str]
+    """Columns that are never written."""
     spool_mib: int
+    """Size in MiB of the log that may wait on the node; further entries are dropped and counted."""
 
 
 def environment(log: PredictionLog) -> Mapping[str, Input[str]]:
-    """Of the server: what to write, and where to."""
+    """Return the server's environment variables."""
     return {
         "PREDICTION_LOG_DIR": FOLDER,
         "PREDICTION_LOG_REDACT": literal(json.dumps(sorted(log.redact))),
@@ -48,23 +48,23 @@ MOUNT: k8s.core.v1.VolumeMountArgsDict = {"name": "predictions", "mount_path": F
 
 
 def volume(log: PredictionLog) -> k8s.core.v1.VolumeArgsDict:
-    """What the server writes and the other container takes away; it outlives a crash of either."""
+    """Return the volume that server and sidecar share; it outlives a crash of either container."""
     return pods.scratch("predictions", f"{log.spool_mib + MARGIN_MIB}Mi")
 
 
 def shipper(
     container: k8s.core.v1.ContainerArgsDict, model: Mapping[str, Input[str]], store: ArtifactStore, grant: Grant
 ) -> k8s.core.v1.ContainerArgsDict:
-    """A sidecar in Kubernetes' own sense: an init container that goes on.
+    """Return a Kubernetes sidecar: an init container that is restarted for as long as the pod runs.
 
-    It is told to end when all other containers have ended, so it ships what the server wrote last.
+    Kubernetes stops it after all other containers, so it uploads the server's last entries.
     """
     values = {
         **model,
         **store.environment,
         "ARTIFACT_BUCKET": store.bucket,
         "PREDICTION_LOG_DIR": FOLDER,
-        # The last seconds are for what is on its way when the time is up.
+        # The last seconds are for uploads that are still running at this deadline.
         "PREDICTION_LOG_DRAIN_SECONDS": str(DRAIN_SECONDS - 5),
     }
     return {

@@ -1,4 +1,4 @@
-"""Where a model server's traces go, and its pods' way there."""
+"""Tracing of an endpoint: environment variables and network policy for the OTLP collector."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import pulumi_kubernetes as k8s
 
 @dataclass(frozen=True, kw_only=True)
 class Tracing:
-    """`endpoint` is the URL of a Service of this cluster, with namespace and port: it takes OTLP over HTTP.
-
-    `sample` is the share of the requests whose caller did not decide that is traced.
-    """
+    """Settings of tracing."""
 
     endpoint: str
+    """URL of the collector's Service in this cluster, with namespace and port; it accepts OTLP over HTTP."""
     sample: float
+    """Share of requests that are traced, from 0 to 1, if the client's headers do not decide it."""
 
 
 def environment(tracing: Tracing) -> Mapping[str, str]:
-    """Of the server, under OpenTelemetry's own names."""
+    """Return the server's environment variables, which OpenTelemetry defines."""
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": tracing.endpoint, "OTEL_TRACES_SAMPLER_ARG": str(tracing.sample)}
 
 
 def egress(selector: Mapping[str, str], tracing: Tracing) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
-    """These pods reach the collector's namespace on the collector's port.
+    """Return a policy that lets the pods reach the collector's namespace on the collector's port.
 
-    Its pods' labels are not known here. The port is compared with that of its pods, so its Service must have the same.
+    The labels of the collector's pods are unknown. A policy compares the port with that of the pods, so the Service
+    must use the same port as its pods.
     """
     url = urlsplit(tracing.endpoint)
     _, namespace, *_ = (url.hostname or "").split(".")

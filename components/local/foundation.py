@@ -1,4 +1,4 @@
-"""The foundation in any cluster that a kubeconfig knows."""
+"""Foundation in an existing cluster that the kubeconfig names."""
 
 from __future__ import annotations
 
@@ -18,35 +18,48 @@ from components.namespaces import CLUSTER_DNS, Namespaces, NamespacesArgs, Quota
 from contract import names
 
 REGION = "us-east-1"
-"""S3 clients must name a region; the gateway takes any, and this is their own default."""
+"""Region that S3 clients must name; the gateway accepts any."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFoundationArgs:
-    """`context` is one of the kubeconfig's; `node_pools` are nodes that are there already."""
+    """Settings of the local foundation."""
 
     context: str
+    """Context in the kubeconfig of the machine that runs Pulumi."""
     storage_gib: int
+    """Size in GiB of each of the two stores' volumes."""
     postgres_image: str
+    """Image of Postgres."""
     s3_gateway_image: str
+    """Image of the S3 gateway."""
     node_pools: Mapping[str, NodePool]
+    """Existing nodes by the name of their pool."""
     platform_quota: QuotaArgs
+    """Quota of mlops-platform."""
     training_quota: QuotaArgs
+    """Quota of ml-training."""
     serving_quota: QuotaArgs
+    """Quota of ml-serving."""
     database_password: Input[str]
+    """Password of MLflow's database user."""
     artifact_store_access_key: Input[str]
+    """Access key ID of the S3 gateway's only account."""
     artifact_store_secret_key: Input[str]
+    """Secret access key of the S3 gateway's only account."""
 
 
 class LocalFoundation(pulumi.ComponentResource):
-    """Our namespaces in a cluster that is there, with a Postgres and an S3 gateway of our own."""
+    """The platform's namespaces in an existing cluster, with Postgres and an S3 gateway as its stores."""
 
     foundation: Foundation
-    """What the platform is built on."""
+    """Interface for the components above the foundation."""
 
     def __init__(self, name: str, args: LocalFoundationArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:LocalFoundation", name, None, opts)
-        provider = k8s.Provider(name, context=args.context, opts=hand_edits.overwritten(ResourceOptions(parent=self)))
+        provider = k8s.Provider(
+            name, context=args.context, opts=hand_edits.with_patch_force(ResourceOptions(parent=self))
+        )
         child = ResourceOptions(parent=self, provider=provider)
         namespaces = Namespaces("namespaces", _namespaces(args), child)
         database = Postgres(postgres.NAME, _postgres(args, namespaces.platform), child)
@@ -78,7 +91,7 @@ class LocalFoundation(pulumi.ComponentResource):
 
 
 def _grant(workload: str, namespace: Output[str], args: LocalFoundationArgs, child: ResourceOptions) -> Grant:
-    """The gateway knows one account, so here all three workloads have the same rights."""
+    """Create a workload's identity; the gateway has one account, so all three workloads have the same permissions."""
     labels = names.labels(workload, workload, workload)
     service_account = k8s.core.v1.ServiceAccount(
         workload,

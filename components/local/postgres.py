@@ -1,4 +1,4 @@
-"""Postgres in the cluster, where there is no managed database."""
+"""Postgres in the cluster, for foundations without a managed database."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ EGRESS = stateful.egress(NAME, PORT)
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresArgs:
-    """`password` is set anew at each start, so a changed one takes effect."""
+    """Settings of Postgres."""
 
     namespace: Input[str]
+    """Namespace of Postgres."""
     image: str
+    """Image of Postgres."""
     storage_gib: int
+    """Size of the volume in GiB."""
     password: Input[str]
+    """Password of the user `mlflow`; the container sets it at each start, so a new password takes effect."""
 
 
 class Postgres(pulumi.ComponentResource):
-    """One Postgres on one volume, with database and user `mlflow`.
+    """One Postgres pod on one volume, with database and user `mlflow`.
 
-    It makes itself a certificate at the first start and takes TLS connections alone, from MLflow's pods alone.
+    It creates its certificate at the first start. It accepts only TLS connections, and only from MLflow's pods.
     """
 
     host: Output[str]
-    """Name of its Service, known once it accepts connections."""
+    """DNS name of the Service; it resolves when Postgres accepts connections."""
 
     def __init__(self, name: str, args: PostgresArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:Postgres", name, None, opts)
@@ -74,7 +78,7 @@ def _store(args: PostgresArgs, secret: Input[str]) -> stateful.Store:
             {"name": "POSTGRES_PASSWORD", "value_from": {"secret_key_ref": {"name": secret, "key": "password"}}},
             {"name": "POSTGRES_USER", "value": USER},
         ],
-        # Over TCP: while the first start still sets things up, Postgres listens on its socket alone.
+        # The probe uses TCP, because Postgres listens only on its Unix socket while it initializes the volume.
         ready={"exec_": {"command": ["pg_isready", "--quiet", "--host=127.0.0.1"]}},
         scratch=("/var/run/postgresql",),
     )

@@ -1,4 +1,4 @@
-"""An S3 gateway in the cluster, where there are no buckets of a cloud."""
+"""S3 gateway in the cluster, for foundations without a cloud's buckets."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ EGRESS = stateful.egress(NAME, PORT)
 
 @dataclass(frozen=True, kw_only=True)
 class S3GatewayArgs:
-    """The two keys are the one account that there is."""
+    """Settings of the S3 gateway."""
 
     namespace: Input[str]
+    """Namespace of the gateway."""
     image: str
+    """Image of the gateway."""
     storage_gib: int
+    """Size of the volume in GiB."""
     access_key: Input[str]
+    """Access key ID of the gateway's only account."""
     secret_key: Input[str]
+    """Secret access key of the gateway's only account."""
 
 
 class S3Gateway(pulumi.ComponentResource):
-    """A folder on one volume, served as S3, with the bucket `mlops-artifacts` in it from the start."""
+    """Gateway that serves a folder on one volume as S3, with the bucket `mlops-artifacts`."""
 
     endpoint: Output[str]
-    """URL for S3 clients in the cluster, known once it answers."""
+    """URL for S3 clients inside the cluster; it resolves when the gateway is ready."""
 
     def __init__(self, name: str, args: S3GatewayArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:S3Gateway", name, None, opts)

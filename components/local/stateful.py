@@ -1,4 +1,4 @@
-"""One hardened pod on one volume: the shape of both local stores."""
+"""StatefulSet of one hardened pod with one volume, which both local stores use."""
 
 from __future__ import annotations
 
@@ -11,35 +11,43 @@ from components import pods, timeouts
 from contract import names
 
 STARTUP_SECONDS = 120
-"""Longest that a store may take to accept connections."""
+"""Seconds within which a store must accept connections."""
 GRACE_SECONDS = 60
 TIMEOUTS = timeouts.store(STARTUP_SECONDS, grace_seconds=GRACE_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """What differs between the stores. `scratch` are folders, beside /tmp, that the image writes to."""
+    """Settings in which the stores differ."""
 
     name: str
+    """Name of the StatefulSet, its Service and its container."""
     component: str
+    """Value of the component label."""
     image: str
+    """Image of the store."""
     port: int
+    """TCP port of the store."""
     storage_gib: int
+    """Size of the volume in GiB."""
     environment: list[k8s.core.v1.EnvVarArgsDict]
+    """Environment variables of the container."""
     ready: k8s.core.v1.ProbeArgsDict
+    """Check of the startup and readiness probes."""
     scratch: tuple[str, ...] = ()
+    """Folders in addition to /tmp that the image writes to."""
 
 
 def metadata(store: Store, namespace: Input[str]) -> k8s.meta.v1.ObjectMetaArgsDict:
-    """A fixed name: the volume is found again by it."""
+    """Return metadata with a fixed name, by which a new StatefulSet gets the volume of the old one."""
     return {"name": store.name, "namespace": namespace, "labels": names.labels(store.name, store.name, store.component)}
 
 
 def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
-    """One replica. Its volume comes from a template, so it outlives the StatefulSet and is found by the next one."""
+    """Return the spec of one replica, whose volume outlives the StatefulSet because it comes from a template."""
     return {
         "replicas": 1,
-        # By name: the Service itself is ready only when a pod of this set is.
+        # A name, not the Service's output: Pulumi must not wait for the Service here.
         "service_name": store.name,
         "selector": {"match_labels": names.selector(store.name, store.name)},
         "template": {
@@ -68,7 +76,7 @@ def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
 def ingress_policy_spec(
     store: Store, peers: list[k8s.networking.v1.NetworkPolicyPeerArgsDict]
 ) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
-    """Nobody but `peers` reaches the store, and on its port alone."""
+    """Return a policy that lets only `peers` reach the store, on its port only."""
     return {
         "pod_selector": {"match_labels": names.selector(store.name, store.name)},
         "policy_types": ["Ingress"],
@@ -77,7 +85,7 @@ def ingress_policy_spec(
 
 
 def egress(name: str, port: int) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:
-    """The way to the store from anywhere in the cluster."""
+    """Return the rule that lets pods of any namespace reach the store."""
     return {
         "to": [
             {

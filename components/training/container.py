@@ -1,4 +1,4 @@
-"""The one container of a training run: its environment is the contract with training/settings.py."""
+"""Container of a training run; training/settings.py reads its environment variables."""
 
 from __future__ import annotations
 
@@ -21,45 +21,61 @@ NAME = "train"
 
 @dataclass(frozen=True, kw_only=True)
 class SecretValue:
-    """A parameter's value that stands under `key` in the Secret `secret` of the Job's namespace."""
+    """Parameter whose value is in a Secret of the Job's namespace."""
 
     secret: str
+    """Name of the Secret."""
     key: str
+    """Key of the value in the Secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingContainerArgs:
-    """`model` is the registry's name for what comes out; `command` replaces the image's own, unless it is empty.
-
-    `commit` is what `image` was built from, None where that is not known. A run that writes more than
-    `ephemeral_storage` is evicted.
-    """
+    """Settings of the container that trains a model."""
 
     image: str
+    """Training image."""
     commit: str | None
+    """Git commit from which the image was built; None if unknown."""
     command: Sequence[str]
+    """Command that replaces the image's own; empty to keep it."""
     project: str
+    """Name of the project with the model's code (training/projects/)."""
     model: str
+    """Name under which the model is registered."""
     dataset: str
+    """URI of the table to train on."""
     parameters: Mapping[str, Scalar | SecretValue]
+    """Parameters of the model's code."""
     cpu: str
+    """CPU request, as a Kubernetes quantity."""
     memory: str
+    """Memory request and limit, as a Kubernetes quantity."""
     ephemeral_storage: str
+    """Disk request and limit, as a Kubernetes quantity; Kubernetes evicts a pod that writes more."""
     gpus: int
+    """Number of GPUs."""
     pool_name: str
+    """Name of the node pool in the stack file."""
     pool: NodePool
+    """Node pool on which the run is scheduled."""
     retries: int
+    """Number of further attempts after a run, or a point of a sweep, has failed."""
     sweep: Sweep | None
+    """Sweep over several points; None for a single run."""
     tracking_url: Input[str]
+    """URL of MLflow inside the cluster."""
     artifact_store: ArtifactStore
+    """Bucket of datasets and models."""
     grant: Grant
+    """Namespace and identity of the pods."""
 
 
 def container(name: str, urn: Input[str], args: TrainingContainerArgs) -> k8s.core.v1.ContainerArgsDict:
-    """`name` is the training job's in the stack file, `urn` that of the object whose Jobs it runs in."""
+    """Return the container of the training job `name`; `urn` is that of its Job or CronJob."""
     devices = {args.pool.gpu_resource: str(args.gpus)} if args.pool.gpu_resource and args.gpus else {}
     disk = {"ephemeral-storage": args.ephemeral_storage}
-    made: k8s.core.v1.ContainerArgsDict = {
+    spec: k8s.core.v1.ContainerArgsDict = {
         "name": NAME,
         "image": args.image,
         "env": _environment(name, urn, args),
@@ -70,15 +86,15 @@ def container(name: str, urn: Input[str], args: TrainingContainerArgs) -> k8s.co
         "volume_mounts": [pods.TMP],
     }
     if args.command:
-        made["command"] = args.command
-    return made
+        spec["command"] = args.command
+    return spec
 
 
 def _environment(name: str, urn: Input[str], args: TrainingContainerArgs) -> list[k8s.core.v1.EnvVarArgsDict]:
     plain = {key: value for key, value in args.parameters.items() if not isinstance(value, SecretValue)}
     values: dict[str, Input[str]] = {
         **({"GIT_COMMIT": args.commit} if args.commit else {}),
-        **({"SWEEP": literal(sweep.told(args.sweep, args.retries))} if args.sweep else {}),
+        **({"SWEEP": literal(sweep.as_json(args.sweep, args.retries))} if args.sweep else {}),
         "DATASET": literal(args.dataset),
         "EXPERIMENT": args.model,
         "IMAGE": args.image,
@@ -93,16 +109,16 @@ def _environment(name: str, urn: Input[str], args: TrainingContainerArgs) -> lis
         "TRAINING_JOB": name,
         **args.artifact_store.environment,
     }
-    return [*pods.environment(values), *_of_the_pod(args.sweep), *_secrets(args.parameters)]
+    return [*pods.environment(values), *_pod_fields(args.sweep), *_secrets(args.parameters)]
 
 
 def literal(text: str) -> str:
-    """The text as the container shall see it: Kubernetes reads $(NAME) as a variable, and $$ as a dollar."""
+    """Return the text escaped for a container's environment, where Kubernetes replaces $(NAME) and reads $$ as $."""
     return text.replace("$", "$$")
 
 
-def _of_the_pod(sweep: Sweep | None) -> list[k8s.core.v1.EnvVarArgsDict]:
-    """What only Kubernetes knows, and only when it makes the pod."""
+def _pod_fields(sweep: Sweep | None) -> list[k8s.core.v1.EnvVarArgsDict]:
+    """Return environment variables whose values Kubernetes sets when it creates the pod."""
     fields = {"JOB_NAME": "metadata.labels['batch.kubernetes.io/job-name']"}
     if sweep:
         fields["INDEX_FAILURES"] = "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"

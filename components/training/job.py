@@ -1,4 +1,4 @@
-"""Runs of one model's training: now, on a schedule, or when somebody asks; and a look at what they register."""
+"""Training job: a first run or a schedule, the template for `mlops train`, and the validation of new versions."""
 
 from __future__ import annotations
 
@@ -18,42 +18,44 @@ from components.training.validation import ValidationArgs
 from contract import names
 
 BAD_INPUT = 2
-"""What the training image exits with when another attempt would fail the same way: bad dataset, bad parameter."""
+"""Exit code of the training image for a bad dataset or parameter, with which every retry would fail too."""
 TYPE = "mlops:index:TrainingJob"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJobArgs(TrainingContainerArgs):
-    """`deadline_minutes` is for one run with its retries; a sweep may take that for each wave of its points.
-
-    `service_account` and `priority_class` are names of what is there already; None is the grant's, and no class.
-    `tracking_ui` is where people reach MLflow.
-    """
+    """Settings of one training job."""
 
     deadline_minutes: int
+    """Minutes within which a run must end, with its retries; a sweep gets as long for each wave of its points."""
     schedule: Schedule | None
+    """Schedule of the runs; None for one run per change."""
     priority_class: str | None
+    """Name of an existing PriorityClass; None for none."""
     service_account: str | None
+    """Name of an existing ServiceAccount; None for the grant's."""
     tracking_ui: Input[str]
+    """URL at which people reach MLflow."""
     validation: ValidationArgs
+    """Settings of the validation of new versions."""
 
 
 class TrainingJob(pulumi.ComponentResource):
-    """A CronJob of the training job's name, which every run is made from; and, without a schedule, a first run.
+    """CronJob from which every run is created and, if there is no schedule, a first run.
 
-    Without a schedule the CronJob is suspended: `mlops train` makes Jobs from it. The first run is a Job that
-    `pulumi up` starts and does not wait for. Any change makes a new one and removes the old one, running or done; no
-    change leaves it be, so a model is not trained twice. It has no time to live for the same reason: Pulumi would make
-    a Job again that cleaned itself up.
+    Without a schedule the CronJob is suspended and `mlops train` creates Jobs from it. The first run is a Job that
+    `pulumi up` starts and does not wait for. A change of the training job replaces this Job, even if it is running;
+    without a change it stays, so no model is trained twice. It has no time to live, because Pulumi would create a
+    deleted Job again.
 
-    A second CronJob, `<name>-validation`, looks for versions that a run has registered, and says in the registry which
-    of them may go forward. Where that is not enabled it is suspended: `mlops validate` makes Jobs from it.
+    A second CronJob, `<name>-validation`, validates the versions that runs have registered and records the result in
+    the registry. If validation is disabled, this CronJob is suspended and `mlops validate` creates Jobs from it.
     """
 
     template_name: Output[str]
-    """The CronJob's name in the cluster."""
+    """Name of the CronJob in the cluster."""
     job_name: Output[str | None]
-    """The Job's; None with a schedule."""
+    """Name of the first run's Job in the cluster; None if there is a schedule."""
 
     def __init__(self, name: str, args: TrainingJobArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(TYPE, name, None, opts)
@@ -69,7 +71,7 @@ class TrainingJob(pulumi.ComponentResource):
             spec=cron_job(
                 args.schedule or NEVER,
                 {
-                    # What Pulumi did not make must not look as if it had: the lab waits for Jobs that are Pulumi's.
+                    # These Jobs are not Pulumi's, and the lab waits for all Jobs with Pulumi's label.
                     "metadata": {"labels": {**labels, names.MANAGED_BY: "cronjob"}},
                     "spec": _job(labels, args, container(name, _urn(name, "CronJob"), args)),
                 },
@@ -83,7 +85,7 @@ class TrainingJob(pulumi.ComponentResource):
                 "namespace": args.grant.namespace,
                 "labels": validation.labels(name),
             },
-            spec=validation.cron_job_of(name, args.validation, args, _service_account(args)),
+            spec=validation.validation_cron_job(name, args.validation, args, _service_account(args)),
             opts=ResourceOptions(parent=self),
         )
         self.template_name = template.metadata.name
@@ -99,14 +101,17 @@ class TrainingJob(pulumi.ComponentResource):
                 "annotations": {"pulumi.com/skipAwait": "true"},
             },
             spec=_job(labels, args, container(name, _urn(name, "Job"), args)),
-            # Kubernetes would take some changes in place, as of the deadline, and not run anything again.
+            # Kubernetes accepts some changes, such as a new deadline, in place, and would not run the training again.
             opts=ResourceOptions(parent=self, replace_on_changes=["spec"]),
         )
-        return job.metadata.name.apply(lambda given: given)
+        return job.metadata.name.apply(lambda name: name)
 
 
 def _urn(name: str, kind: str) -> Output[str]:
-    """Written out, since what depends on `self.urn` cannot be a child of it; true as long as we have no parent."""
+    """Return the URN of a child. `self.urn` cannot be used here, because a child must not depend on its parent.
+
+    It is correct as long as the training job itself has no parent.
+    """
     return pulumi.create_urn(name, f"{TYPE}$kubernetes:batch/v1:{kind}")
 
 
@@ -119,7 +124,7 @@ def _job(
         "active_deadline_seconds": seconds,
         "pod_failure_policy": {
             "rules": [
-                # A node that is drained or taken back is nobody's mistake and does not count as an attempt.
+                # A drained or reclaimed node is not a failure of the run, so it does not count as an attempt.
                 {"action": "Ignore", "on_pod_conditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 {
                     "action": "FailIndex" if args.sweep else "FailJob",
@@ -132,7 +137,7 @@ def _job(
     if args.sweep:
         sweep.index(job, args.sweep, args.retries)
         job["active_deadline_seconds"] = seconds * args.sweep.waves
-        # One point that hangs must not use up the time of the others.
+        # A point that hangs must not use up the deadline of the others.
         pod["active_deadline_seconds"] = seconds
     else:
         job["backoff_limit"] = args.retries

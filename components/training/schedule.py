@@ -1,4 +1,4 @@
-"""When a training run starts by itself."""
+"""Schedule of a training or validation job."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from dataclasses import dataclass
 import pulumi_kubernetes as k8s
 
 LATEST_START_SECONDS = 3600
+"""Seconds after a start time within which Kubernetes may still start a Job that it has missed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """`cron` in `time_zone`; `keep_succeeded` and `keep_failed` are how many ended Jobs stay to be looked at."""
+    """Settings of a schedule."""
 
     cron: str
+    """Start times, as a cron expression."""
     time_zone: str
+    """IANA name of the time zone of `cron`."""
     suspend: bool
+    """Whether the schedule starts no Jobs."""
     keep_succeeded: int
+    """Number of succeeded Jobs that are kept."""
     keep_failed: int
+    """Number of failed Jobs that are kept."""
 
 
 NEVER = Schedule(cron="0 0 1 1 *", time_zone="Etc/UTC", suspend=True, keep_succeeded=10, keep_failed=10)
-"""Of a training job without a schedule: its CronJob is only the template that `mlops train` makes Jobs from."""
+"""Schedule that starts nothing, for a CronJob that is only the template from which `mlops train` creates Jobs."""
 
 
 def cron_job(schedule: Schedule, template: k8s.batch.v1.JobTemplateSpecArgsDict) -> k8s.batch.v1.CronJobSpecArgsDict:
-    """One Job at a time: a run that is late for the next one's start makes that one not happen."""
+    """Return the spec of a CronJob; if a Job is still active at the next start time, that start is skipped."""
     return {
         "schedule": schedule.cron,
         "time_zone": schedule.time_zone,
         "suspend": schedule.suspend,
         "concurrency_policy": "Forbid",
-        # Without it, a controller that was away for a hundred starts would give the schedule up.
+        # Without it, Kubernetes stops a schedule that has missed 100 starts.
         "starting_deadline_seconds": LATEST_START_SECONDS,
         "successful_jobs_history_limit": schedule.keep_succeeded,
         "failed_jobs_history_limit": schedule.keep_failed,

@@ -1,4 +1,4 @@
-"""Several runs of one training job, each with other parameters, of which the best is registered."""
+"""Sweep of a training job: several runs with different parameters, of which the best is registered."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ Scalar = str | float | bool
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Each point replaces some parameters. The best is the one whose `metric` is greatest, or least, by `goal`."""
+    """Settings of a sweep."""
 
     points: Sequence[Mapping[str, Scalar]]
+    """Parameters of each run that differ from the training job's."""
     max_parallel: int
+    """Largest number of runs at the same time."""
     metric: str
+    """Metric by which the runs are compared."""
     goal: str
+    """`maximize` or `minimize`."""
 
     @property
     def waves(self) -> int:
-        """How often a free place has to be waited for."""
+        """Number of rounds in which all points run, `max_parallel` at a time."""
         return ceil(len(self.points) / self.max_parallel)
 
 
 def index(job: k8s.batch.v1.JobSpecArgsDict, sweep: Sweep, retries: int) -> None:
-    """Makes it a Job of one pod a point, `max_parallel` of them at once; each point has its own retries."""
+    """Make `job` an indexed Job with one pod for each point; each point has its own retries."""
     job["completion_mode"] = "Indexed"
     job["completions"] = len(sweep.points)
     job["parallelism"] = min(sweep.max_parallel, len(sweep.points))
     job["backoff_limit_per_index"] = retries
 
 
-def told(sweep: Sweep, retries: int) -> str:
-    """JSON of the sweep for training/fit/sweep.py. Kubernetes sets JOB_COMPLETION_INDEX, the index of a pod's point."""
+def as_json(sweep: Sweep, retries: int) -> str:
+    """Return JSON for training/fit/sweep.py; Kubernetes sets JOB_COMPLETION_INDEX, the index of the pod's point."""
     return json.dumps(
         {"points": sweep.points, "metric": sweep.metric, "goal": sweep.goal, "retries": retries}, sort_keys=True
     )

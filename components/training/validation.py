@@ -1,4 +1,4 @@
-"""What looks at each new version of a training job's model: the training image's code, on what will serve it."""
+"""CronJob that validates new versions of a model: it runs the training image's code in the serving image."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from contract import names
 
 NAME = "validate"
 MINUTES_BETWEEN = 15
+"""Minutes between two starts of a validation without its own schedule."""
 COPY = """\
 if [ -f /app/training/validate.py ]; then
   # The training image of a former release has no package `contract`, and needs none.
@@ -33,28 +34,36 @@ exit 2
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationArgs:
-    """`image` is what will serve the model. Not `enabled`, it waits to be asked.
-
-    `cron` is in UTC; without one, it looks every MINUTES_BETWEEN minutes. `limits` are those that are not the defaults
-    of training/validation/limits.py. `endpoint` is the URL of the endpoint that serves the model; the version that it
-    serves is the champion. The validation asks for that version: written here, a release would change two objects.
-    """
+    """Settings of the validation of one training job's versions."""
 
     image: str
+    """Serving image."""
     enabled: bool
+    """Whether the schedule starts validations; otherwise only `mlops validate` does."""
     cron: str | None
+    """Start times in UTC, as a cron expression; None for every MINUTES_BETWEEN minutes."""
     cpu: str
+    """CPU request, as a Kubernetes quantity."""
     memory: str
+    """Memory request and limit, as a Kubernetes quantity."""
     ephemeral_storage: str
+    """Disk request and limit, as a Kubernetes quantity; Kubernetes evicts a pod that writes more."""
     deadline_minutes: int
+    """Minutes within which a validation must end."""
     limits: Mapping[str, Any]
+    """Limits that differ from the defaults of training/validation/limits.py."""
     endpoint: str | None
+    """URL of the endpoint that serves the model, None if no endpoint does; the version that it serves is the champion.
+
+    The validation asks the endpoint for its version. Were the version written here, each release would change the
+    CronJob too.
+    """
 
 
-def cron_job_of(
+def validation_cron_job(
     name: str, args: ValidationArgs, training: TrainingContainerArgs, service_account: Input[str]
 ) -> k8s.batch.v1.CronJobSpecArgsDict:
-    """Looks for the newest version of the training job `name` that nobody looked at; ends at once if there is none."""
+    """Return a CronJob that validates the newest version of the training job `name` that has no result yet."""
     schedule = Schedule(
         cron=args.cron or _spread(name),
         time_zone="Etc/UTC",
@@ -62,25 +71,25 @@ def cron_job_of(
         keep_succeeded=3,
         keep_failed=3,
     )
-    made = {**labels(name), names.MANAGED_BY: "cronjob"}
+    job_labels = {**labels(name), names.MANAGED_BY: "cronjob"}
     pod: k8s.core.v1.PodSpecArgsDict = {
-        # On no pool of its own: it measures how fast the version answers, on nodes such as servers get.
+        # It selects no node pool: it measures the version's latency, so it runs on the same nodes as servers.
         **pods.hardened(_validate(name, args, training)),
         "service_account_name": service_account,
         "restart_policy": "Never",
         "init_containers": [_copy(name, args, training.image)],
         "volumes": [pods.scratch("tmp", args.ephemeral_storage), pods.scratch("code", "64Mi")],
     }
-    return cron_job(schedule, {"metadata": {"labels": made}, "spec": _job(made, args, pod)})
+    return cron_job(schedule, {"metadata": {"labels": job_labels}, "spec": _job(job_labels, args, pod)})
 
 
 def labels(training: str) -> dict[str, str]:
-    """Of the CronJob and, but for who made them, of its Jobs and their pods."""
+    """Return the labels of the CronJob, its Jobs and their pods; the Jobs carry another `managed-by`."""
     return names.labels("validation", names.validation(training), "validation")
 
 
 def _spread(name: str) -> str:
-    """Jobs of many models do not all start in the same minute."""
+    """Return a cron expression whose minute depends on the name, so that not all validations start at once."""
     return f"{crc32(name.encode()) % MINUTES_BETWEEN}-59/{MINUTES_BETWEEN} * * * *"
 
 
@@ -89,7 +98,7 @@ def _job(
 ) -> k8s.batch.v1.JobSpecArgsDict:
     return {
         "active_deadline_seconds": args.deadline_minutes * 60,
-        # An answer that is no is an answer; and what could not be looked at is looked at again by the schedule.
+        # A refused version needs no retry, and the schedule retries a validation that failed for another reason.
         "backoff_limit": 0,
         "pod_failure_policy": {
             "rules": [{"action": "Ignore", "on_pod_conditions": [{"type": "DisruptionTarget", "status": "True"}]}]
@@ -109,7 +118,7 @@ def _copy(name: str, args: ValidationArgs, image: str) -> k8s.core.v1.ContainerA
 
 
 def _validate(name: str, args: ValidationArgs, training: TrainingContainerArgs) -> k8s.core.v1.ContainerArgsDict:
-    """`args` of the command are apart: who asks for one version replaces them."""
+    """Return the container that validates; `mlops validate` replaces its `args` to name a version."""
     disk = {"ephemeral-storage": args.ephemeral_storage}
     values: dict[str, Input[str]] = {
         **({"ENDPOINT": args.endpoint} if args.endpoint else {}),
@@ -125,7 +134,7 @@ def _validate(name: str, args: ValidationArgs, training: TrainingContainerArgs) 
         "image": args.image,
         "command": ["python", "-m", "training.validate", training.model],
         "args": ["--training-job", name],
-        # Python looks where it is started before it looks anywhere else.
+        # Python imports modules from its working directory first.
         "working_dir": "/code",
         "env": pods.environment(values),
         "env_from": pods.secret_environment(training.grant),

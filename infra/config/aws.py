@@ -1,4 +1,4 @@
-"""The `kind: aws` arm of the stack file."""
+"""Settings of `kind: aws`, the foundation in an AWS account."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -13,11 +13,11 @@ from infra.config.secret_rules import SecretRule
 from infra.config.section import Model
 
 POOL_LABEL = "mlops/node-pool"
-"""Nodes of a pool carry it with the pool's name; pods select them by it."""
+"""Label of nodes whose value is the name of their pool; pods select nodes by it."""
 
 
-def kind_unless_said(kind: str) -> BeforeValidator:
-    """What a mapping without a `kind` is."""
+def default_kind(kind: str) -> BeforeValidator:
+    """Return a validator that adds `kind` to a mapping without one."""
 
     def add(value: object) -> object:
         if not isinstance(value, Mapping):
@@ -28,7 +28,7 @@ def kind_unless_said(kind: str) -> BeforeValidator:
 
 
 def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
-    """Unlike `min_length` it looks at lists alone whose entries are right, so one mistake is one problem."""
+    """Return a validator of a list's length. Unlike `min_length`, it runs only if all entries are valid."""
 
     def check(values: tuple[str, ...]) -> tuple[str, ...]:
         if len(values) < count:
@@ -39,10 +39,10 @@ def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
 
 
 class NewNetwork(Model):
-    """A VPC that the program makes for the platform."""
+    """A VPC that the program creates for the platform."""
 
     kind: Literal["new"] = "new"
-    """Kind of the network: `new` makes a VPC."""
+    """Kind of the network: `new` creates a VPC."""
     cidr: aws_rules.VpcCidr
     """IPv4 block of the VPC; each pod takes one address. Example: 10.40.0.0/16"""
     availability_zones: aws_rules.Zones = 3
@@ -58,11 +58,11 @@ class NewNetwork(Model):
 
     @field_validator("interface_endpoints")
     @classmethod
-    def _a_way_to_aws(cls, endpoints: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _enough_without_nat(cls, endpoints: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         missing = aws_rules.NEEDED_WITHOUT_NAT - set(endpoints)
         if info.data.get("nat_gateways") == "none" and missing:
             raise Rule(
-                must=f"must hold {', '.join(sorted(missing))} as well when nat_gateways is none",
+                must=f"must also contain {', '.join(sorted(missing))} if nat_gateways is none",
                 because="nodes could neither join the cluster nor pull an image",
                 instead="add them, or write nat_gateways: one",
             ).broken()
@@ -73,7 +73,7 @@ class ExistingNetwork(Model):
     """A VPC that exists already, with its routes, endpoints and load balancer tags."""
 
     kind: Literal["existing"]
-    """Kind of the network: `existing` uses a VPC that you made, with its routes and endpoints."""
+    """Kind of the network: `existing` uses a VPC that you created, with its routes and endpoints."""
     vpc_id: aws_rules.VpcId
     """Id of the VPC. Example: vpc-0123456789abcdef0"""
     availability_zones: aws_rules.Zones = 2
@@ -87,7 +87,7 @@ class ExistingNetwork(Model):
 
     @field_validator("private_subnet_ids")
     @classmethod
-    def _one_in_each_zone(cls, subnets: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _covers_the_zones(cls, subnets: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         zones = info.data.get("availability_zones", 0)
         if len(set(subnets)) < max(zones, len(subnets)):
             raise Rule(
@@ -99,13 +99,13 @@ class ExistingNetwork(Model):
 
 
 class NewCluster(Model):
-    """An EKS cluster in Auto Mode that the program makes.
+    """An EKS cluster in Auto Mode that the program creates.
 
     The VPC and `private_access_cidrs` reach its API at private addresses, `public_access_cidrs` over the internet.
     """
 
     kind: Literal["new"] = "new"
-    """Kind of the cluster: `new` makes an EKS cluster."""
+    """Kind of the cluster: `new` creates an EKS cluster."""
     kubernetes_version: aws_rules.KubernetesVersion
     """Minor version of Kubernetes; raise it by one at a time.
     Example: "1.35"
@@ -119,7 +119,7 @@ class NewCluster(Model):
     Example: [203.0.113.0/24]
     """
     private_access_cidrs: tuple[aws_rules.PrivateApiCidr, ...] = ()
-    """Private networks beside the VPC that may reach the Kubernetes API: a VPN's clients, peered VPCs.
+    """Private networks, in addition to the VPC, that may reach the Kubernetes API: VPN clients, peered VPCs.
     Example: [10.8.0.0/16]
     """
     service_cidr: aws_rules.ServiceCidr = "172.20.0.0/16"
@@ -141,7 +141,7 @@ class ExistingCluster(Model):
     """An EKS cluster in Auto Mode that exists already; the role that runs Pulumi needs an access entry in it."""
 
     kind: Literal["existing"]
-    """Kind of the cluster: `existing` uses an EKS cluster that you made."""
+    """Kind of the cluster: `existing` uses an EKS cluster that you created."""
     name: aws_rules.ClusterName
     """Name of the cluster. Example: platform"""
 
@@ -169,7 +169,7 @@ class AutoNodePool(Model):
     capacity: Annotated[tuple[aws_rules.Capacity, ...], AfterValidator(at_least(1)), aws_rules.SOME_CAPACITY] = (
         "on-demand",
     )
-    """Ways to buy instances; spot is preferred where both are allowed. Example: [spot, on-demand]"""
+    """Purchase options of the instances; if both are allowed, spot is preferred. Example: [spot, on-demand]"""
     zones: tuple[aws_rules.ZoneName, ...] = ()
     """Availability zones for the nodes; empty: all zones of the network. Example: [eu-west-1a]"""
     max_cpus: Annotated[int | None, aws_rules.MAX_CPUS] = Field(default=None, strict=True, ge=2, le=100_000)
@@ -193,10 +193,10 @@ class AutoNodePool(Model):
         if wrong := [family for family in families if fitting.get(family) != architecture]:
             raise Rule(
                 must=f"must be families {'with' if gpu else 'without'} GPUs and of architecture {architecture}",
-                because="a GPU costs ten times a CPU and pods that need one land nowhere else"
+                because="only pods that request a GPU may run on GPU nodes, and they need one"
                 if set(wrong) & {*instance_families.GPU, *(instance_families.CPU if gpu else ())}
                 else "an image runs on one architecture",
-                instead=f"leave out {', '.join(wrong)}, or move them to a pool of their own "
+                instead=f"remove {', '.join(wrong)}, or move them to another pool "
                 f"({'without' if gpu else 'with'} gpu, or with their architecture)",
             ).broken()
         return families
@@ -221,7 +221,7 @@ class ManagedNodePool(Model):
     instance_types: Annotated[tuple[aws_rules.InstanceType, ...], AfterValidator(at_least(1)), aws_rules.SOME_FAMILIES]
     """EC2 instance types to choose from. Example: [m7i.xlarge]"""
     capacity: aws_rules.Capacity = "on-demand"
-    """Way to buy instances. Example: on-demand"""
+    """Purchase option of the instances. Example: on-demand"""
     min: aws_rules.Nodes
     """Number of nodes. Example: 2"""
     max: aws_rules.Nodes
@@ -239,8 +239,8 @@ class ManagedNodePool(Model):
         if any(fitting.get(kind.split(".")[0]) != architecture for kind in types):
             raise Rule(
                 must=f"must be types {'with' if gpu else 'without'} GPUs and of architecture {architecture}",
-                because="the operating system's image is chosen for all of them",
-                instead="move the others to a pool of their own",
+                because="all nodes of the pool get the same image of the operating system",
+                instead="move the other types to another pool",
             ).broken()
         return types
 
@@ -250,7 +250,7 @@ class ManagedNodePool(Model):
         if most != (fewest := info.data.get("min", most)):
             raise Rule(
                 must=f"must equal min, {fewest}",
-                because="no autoscaler runs here that would move a managed node group between the two",
+                because="the program has no autoscaler that changes the size of a managed node group",
                 instead=f"write max: {fewest}, or kind: auto, which scales by itself",
             ).broken()
         return most
@@ -260,13 +260,13 @@ class Artifacts(Model):
     """The bucket of datasets, models and predictions."""
 
     bucket: aws_rules.BucketName | None = None
-    """Name of the bucket. Default: Pulumi makes a name. Example: example-mlops-prod"""
+    """Name of the bucket. Default: Pulumi chooses a name. Example: example-mlops-prod"""
     noncurrent_days: aws_rules.KeptDays = 30
     """Days for which overwritten and deleted objects can be restored. Example: 90"""
     prediction_log_days: aws_rules.KeptDays = 90
     """Days for which files of the prediction log are kept. Example: 180"""
     access_log_bucket: aws_rules.BucketName | None = None
-    """Bucket of yours that gets S3's access log; without it no access log is written. Example: example-access-logs"""
+    """Existing bucket that receives S3's access log; without it there is no access log. Example: example-access-logs"""
     protected: rules.Truth = True
     """Whether deletion of the bucket is refused; without protection its objects are deleted with it. Example: true"""
 
@@ -304,7 +304,7 @@ class Database(Model):
         if most < least:
             raise Rule(
                 must=f"must be at least {least}, 26 % above storage_gib",
-                because="RDS refuses to grow storage by less",
+                because="RDS extends storage only if it can grow by at least 26 %",
                 instead=f"write max_storage_gib: {2 * info.data['storage_gib']}",
             ).broken()
         return most
@@ -314,9 +314,9 @@ class Database(Model):
     def _taken_if_protected(cls, kept: bool, info: ValidationInfo) -> bool:
         if not kept and info.data.get("protected"):
             raise Rule(
-                must="must be true in a protected database",
-                because="lifting the protection by mistake would then be enough to lose it",
-                instead="leave the key out, or write protected: false where the data may be lost",
+                must="must be true if the database is protected",
+                because="otherwise switching the protection off by mistake would be enough to lose the data",
+                instead="leave the key out, or write protected: false if the data may be lost",
             ).broken()
         return kept
 
@@ -325,18 +325,16 @@ class Database(Model):
     def _backed_up_if_protected(cls, days: int, info: ValidationInfo) -> int:
         if days == 0 and info.data.get("protected"):
             raise Rule(
-                must="must be 1 or more in a protected database",
-                because="deletion protection does not bring back what a bad statement deleted",
-                instead="write backup_days: 14, or protected: false where the data may be lost",
+                must="must be 1 or more if the database is protected",
+                because="deletion protection cannot restore rows that a wrong statement has deleted",
+                instead="write backup_days: 14, or protected: false if the data may be lost",
             ).broken()
         return days
 
 
-Network = Annotated[Annotated[NewNetwork | ExistingNetwork, Field(discriminator="kind")], kind_unless_said("new")]
-Cluster = Annotated[Annotated[NewCluster | ExistingCluster, Field(discriminator="kind")], kind_unless_said("new")]
-AwsNodePool = Annotated[
-    Annotated[AutoNodePool | ManagedNodePool, Field(discriminator="kind")], kind_unless_said("auto")
-]
+Network = Annotated[Annotated[NewNetwork | ExistingNetwork, Field(discriminator="kind")], default_kind("new")]
+Cluster = Annotated[Annotated[NewCluster | ExistingCluster, Field(discriminator="kind")], default_kind("new")]
+AwsNodePool = Annotated[Annotated[AutoNodePool | ManagedNodePool, Field(discriminator="kind")], default_kind("auto")]
 
 
 class AwsFoundation(Model):
@@ -344,19 +342,19 @@ class AwsFoundation(Model):
 
     secrets: ClassVar[Mapping[str, SecretRule]] = {"database_password": secret_rules.PASSWORD}
     kind: Literal["aws"]
-    """Kind of the foundation: `aws` makes it in one AWS account and region."""
+    """Kind of the foundation: `aws` creates it in one AWS account and region."""
     account_id: aws_rules.AccountId
     """Number of the AWS account; credentials of another account are refused.
     Example: "123456789012"
     """
     permissions_boundary: aws_rules.PolicyArn | None = None
-    """ARN of an IAM policy that bounds each role of the stack. Example: arn:aws:iam::123456789012:policy/boundary"""
+    """ARN of an IAM policy that limits each role of the stack. Example: arn:aws:iam::123456789012:policy/boundary"""
     network: Network
     """The VPC; `kind` chooses between `new` (the default) and `existing`."""
     cluster: Cluster
     """The EKS cluster; `kind` chooses between `new` (the default) and `existing`."""
     node_pools: Annotated[dict[aws_rules.AwsPoolName, AwsNodePool], Field(min_length=1), rules.SOME_POOLS]
-    """Node pools, by name; `kind` chooses between `auto` (the default) and `managed`. One pool at least has no GPUs."""
+    """Node pools, by name; `kind` chooses between `auto` (the default) and `managed`. At least one pool has no GPUs."""
     artifacts: Artifacts = Artifacts()
     """The S3 bucket of datasets, models and prediction logs."""
     database: Database
@@ -392,8 +390,8 @@ class AwsFoundation(Model):
             _of_account(arn, info)
         if isinstance(network, NewNetwork) and overlap(cluster.service_cidr, network.cidr):
             raise Rule(
-                must=f"must have a service_cidr apart from network.cidr, {network.cidr}",
-                because="an address would be a Service's and a pod's at once",
+                must=f"must have a service_cidr that does not overlap network.cidr, {network.cidr}",
+                because="otherwise a Service and a pod could have the same address",
                 instead="write another service_cidr, such as 172.20.0.0/16",
             ).broken(cluster.service_cidr)
         return cluster
@@ -405,9 +403,9 @@ class AwsFoundation(Model):
     ) -> dict[str, AutoNodePool | ManagedNodePool]:
         if all(pool.gpu for pool in pools.values()):
             raise Rule(
-                must="must hold a pool without GPUs",
+                must="must contain a pool without GPUs",
                 because="MLflow and the endpoints do not tolerate a GPU pool's taint, so they would never start",
-                instead="add one, as in cpu: {instance_families: [m7i, m7a], max_cpus: 64}",
+                instead="add a pool, as in cpu: {instance_families: [m7i, m7a], max_cpus: 64}",
             ).broken()
         if len(built_for := sorted({pool.architecture for pool in pools.values()})) > 1:
             raise aws_rules.ONE_ARCHITECTURE.broken(" and ".join(built_for))
@@ -426,17 +424,17 @@ class Ingress(Model):
     Example: internal
     """
     certificate_arn: aws_rules.CertificateArn | None = None
-    """ARN of the ACM certificate for HTTPS; without it the load balancer speaks HTTP. Required for `public`.
+    """ARN of the ACM certificate for HTTPS; without it the load balancer accepts plain HTTP. Required for `public`.
     Example: arn:aws:acm:eu-west-1:123456789012:certificate/12345678-1234-1234-1234-123456789012
     """
     cidrs: tuple[aws_rules.NamedCidr, ...] = ()
-    """Networks that may connect, beside the VPC for `internal`. Required for `public`. Example: [203.0.113.0/24]"""
+    """Networks that may connect; with `internal`, the VPC may too. Required for `public`. Example: [203.0.113.0/24]"""
     idle_timeout_seconds: aws_rules.IdleSeconds = 60
     """Seconds without data after which the load balancer closes a connection. Example: 60"""
 
     @property
     def url(self) -> str:
-        """Where people and programs outside the cluster reach it."""
+        """URL for clients outside the cluster."""
         return f"{'https' if self.certificate_arn else 'http'}://{self.host}"
 
     @field_validator("certificate_arn")
@@ -469,8 +467,8 @@ def _of_account(arn: str, info: ValidationInfo) -> str:
     account = info.data.get("account_id", "")
     if account and f":{account}:" not in arn:
         raise Rule(
-            must=f"must be of account_id, {account}",
+            must=f"must belong to account_id, {account}",
             because="a role or policy of another account cannot be used here",
-            instead="write the ARN of one in this account",
+            instead="write the ARN of a role or policy of this account",
         ).broken(arn)
     return arn

@@ -1,4 +1,4 @@
-"""The kinds of values that only an AWS stack holds, with the rule, the reason and the way out of each."""
+"""Types of values of an AWS stack, each with its rule, the reason for it and what to write instead."""
 
 import ipaddress
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from components.aws import instance_families, node_pool, subnets
 from infra.config.rules import LABEL, Rule
 
 KUBERNETES_VERSIONS = ("1.35", "1.36")
-"""In EKS standard support, 1.35 until 2027-03-27 (EKS user guide, "Kubernetes version lifecycle"). The lab has 1.35."""
+"""Versions in EKS standard support, 1.35 until 2027-03-27 (EKS user guide, "Kubernetes version lifecycle")."""
 POSTGRES_VERSIONS = ("16", "17")
 INTERFACE_ENDPOINTS = (
     "ec2",
@@ -23,21 +23,22 @@ INTERFACE_ENDPOINTS = (
     "sts",
 )
 NEEDED_WITHOUT_NAT = frozenset({"ec2", "ecr.api", "ecr.dkr", "eks-auth", "sts"})
-"""What a node must reach to start, pull its images and hand out identities (EKS user guide, "Private clusters")."""
+"""Services that a node needs to start, to pull images and to give pods their roles (EKS user guide, "Private
+clusters")."""
 BUILT_IN_POOLS = ("default", "general-purpose", "system")
-"""Of Auto Mode itself: a node class and two node pools (EKS user guide, "Create a Node Class")."""
+"""Names of Auto Mode's own node class and node pools (EKS user guide, "Create a Node Class")."""
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
-"""Days that CloudWatch Logs accepts (PutRetentionPolicy)."""
+"""Numbers of days that CloudWatch Logs accepts (PutRetentionPolicy)."""
 ROLE_ARN = StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@/_-]+$")
 STACK_NAME = r"[a-z](-?[a-z0-9])*"
 MAX_STACK, MAX_POOL = 24, 25
-"""Characters: with the project's name before it and `-nodes` after it IAM takes 64 for a role."""
+"""Largest numbers of characters: a role's name contains project, stack and pool, and IAM allows 64."""
 MAX_NODE_DAYS = 21 - node_pool.GRACE_HOURS // 24
-"""Auto Mode ends a node 21 days after its start in any case, and refuses a pool whose `expireAfter` and grace period
-exceed that together (EKS user guide, "Create a Node Pool")."""
+"""Largest `expireAfter` in days: with the grace period it must not exceed 21 days, the maximum age of Auto Mode's nodes
+(EKS user guide, "Create a Node Pool")."""
 
 
-NOT_OF_THE_INTERNET = [
+RESERVED_NETWORKS = [
     ipaddress.IPv4Network(cidr)
     for cidr in (
         "0.0.0.0/8",
@@ -49,7 +50,7 @@ NOT_OF_THE_INTERNET = [
         "192.168.0.0/16",
     )
 ]
-"""What EKS refuses in `publicAccessCidrs` (EKS user guide, "Configure network access to cluster API")."""
+"""Networks that EKS refuses in `publicAccessCidrs` (EKS user guide, "Configure network access to cluster API")."""
 
 
 def _network(cidr: str) -> str:
@@ -76,7 +77,7 @@ def _ipv4_network(cidr: str) -> str:
 
 def _network_of_the_internet(cidr: str) -> str:
     block = ipaddress.IPv4Network(_named_network(cidr))
-    if any(block.overlaps(reserved) for reserved in NOT_OF_THE_INTERNET):
+    if any(block.overlaps(reserved) for reserved in RESERVED_NETWORKS):
         raise ValueError(cidr)
     return str(block)
 
@@ -94,7 +95,7 @@ def _not_built_in(pool: str) -> str:
 
 
 def _not_reserved(bucket: str) -> str:
-    """S3 user guide, "General purpose bucket naming rules"."""
+    """Refuse names with a prefix or suffix that S3 reserves ("General purpose bucket naming rules")."""
     if bucket.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or bucket.endswith(("-s3alias", "--ol-s3", "--x-s3")):
         raise ValueError(bucket)
     return bucket
@@ -105,8 +106,8 @@ AccountId = Annotated[
     StringConstraints(pattern=r"^\d{12}$"),
     Rule(
         must="must be an AWS account's number: 12 digits, in quotes",
-        because="credentials of another account must not change anything, and YAML reads 0123 as another number",
-        instead="write what `aws sts get-caller-identity --query Account` says; "
+        because="the program refuses credentials of other accounts, and YAML reads 0123 as another number",
+        instead="write the output of `aws sts get-caller-identity --query Account`; "
         "with pulumi config set add --type string",
     ),
 ]
@@ -134,8 +135,8 @@ VpcCidr = Annotated[
     AfterValidator(_network),
     Rule(
         must="must be a private IPv4 block from /16 to /23 that begins at its own address",
-        because="AWS has no larger VPC, and in a smaller one a load balancer's subnet (/27) has no room in each zone",
-        instead="write one that no network you connect to uses, as in cidr: 10.40.0.0/16",
+        because="AWS allows no larger VPC, and a load balancer needs a subnet (/27) in each zone",
+        instead="write a block that none of your other networks uses, as in cidr: 10.40.0.0/16",
     ),
 ]
 ServiceCidr = Annotated[
@@ -143,7 +144,7 @@ ServiceCidr = Annotated[
     AfterValidator(_services),
     Rule(
         must="must be a private IPv4 block from /12 to /24 that begins at its own address",
-        because="EKS takes the Services' addresses from it and accepts no other size",
+        because="EKS assigns the Services' addresses from it and accepts no other size",
         instead="write it as in service_cidr: 172.20.0.0/16",
     ),
 ]
@@ -181,7 +182,7 @@ Zones = Annotated[
     Rule(
         must="must be 2 or 3",
         because="EKS and a standby database need two zones, and a fourth adds cost without safety",
-        instead="write availability_zones: 3, or 2 where money matters more",
+        instead="write availability_zones: 3, or 2 to save money",
     ),
 ]
 ZoneName = Annotated[
@@ -189,7 +190,7 @@ ZoneName = Annotated[
     StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$"),
     Rule(
         must="must be the name of an availability zone",
-        because="nodes start there and nowhere else",
+        because="nodes start only in the zones that you name",
         instead="choose one that `aws ec2 describe-availability-zones` lists, as in eu-west-1a",
     ),
 ]
@@ -206,7 +207,7 @@ InterfaceEndpoint = Annotated[
     Rule(
         must=f"must be one of {', '.join(INTERFACE_ENDPOINTS)}",
         because="the platform uses these services (S3 always has a gateway endpoint)",
-        instead="leave the others out: each costs money by the hour and zone",
+        instead="remove the other services: each endpoint costs money by the hour and zone",
     ),
 ]
 VpcId = Annotated[
@@ -231,7 +232,7 @@ KubernetesVersion = Annotated[
     Literal["1.35", "1.36"],
     Rule(
         must=f"must be {' or '.join(KUBERNETES_VERSIONS)}, in quotes",
-        because="others are out of EKS's standard support or untested here, and YAML reads 1.30 as 1.3",
+        because="other versions are not in EKS's standard support or not tested, and YAML reads 1.30 as 1.3",
         instead=f'write kubernetes_version: "{KUBERNETES_VERSIONS[0]}"',
     ),
 ]
@@ -239,7 +240,7 @@ PostgresVersion = Annotated[
     Literal["16", "17"],
     Rule(
         must=f"must be {' or '.join(POSTGRES_VERSIONS)}, in quotes",
-        because="MLflow is tested with these major versions, and RDS picks the minor one",
+        because="MLflow is tested with these major versions, and RDS chooses the minor version",
         instead=f'write engine_version: "{POSTGRES_VERSIONS[-1]}"',
     ),
 ]
@@ -249,7 +250,7 @@ RoleArn = Annotated[
     Rule(
         must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
         because="the program creates an access entry for it, and EKS accepts no session and no wildcard",
-        instead="write what `aws iam get-role --query Role.Arn` says",
+        instead="write the output of `aws iam get-role --query Role.Arn`",
     ),
 ]
 ImageReader = Annotated[
@@ -258,15 +259,15 @@ ImageReader = Annotated[
     Rule(
         must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
         because="the image repositories refuse layers to every other role",
-        instead="write what `aws iam get-role --query Role.Arn` says",
+        instead="write the output of `aws iam get-role --query Role.Arn`",
     ),
 ]
 PolicyArn = Annotated[
     str,
     StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:policy/[A-Za-z0-9+=,.@/_-]+$"),
     Rule(
-        must="must be the ARN of an IAM policy of your own",
-        because="it limits what each role of the stack can do",
+        must="must be the ARN of a customer managed IAM policy",
+        because="it limits the permissions of each role of the stack",
         instead="write it as in arn:aws:iam::111122223333:policy/boundary, or leave the key out",
     ),
 ]
@@ -284,7 +285,7 @@ HostName = Annotated[
     StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$", max_length=253),
     Rule(
         must="must be a full host name in lower case, without a port or a path",
-        because="the load balancer answers requests for this host only, and DNS must point it there",
+        because="the load balancer answers requests for this host only, and you point its DNS record there",
         instead="write it as in churn.models.example.com",
     ),
 ]
@@ -293,7 +294,7 @@ Scheme = Annotated[
     Rule(
         must="must be internal or public",
         because="it decides whether the internet can reach the load balancer at all",
-        instead="leave the key out for internal",
+        instead="write scheme: public, or leave the key out for internal",
     ),
 ]
 IdleSeconds = Annotated[
@@ -301,8 +302,8 @@ IdleSeconds = Annotated[
     Field(strict=True, ge=1, le=4000),
     Rule(
         must="must be a whole number of seconds from 1 to 4000",
-        because="the load balancer closes a connection without data after this time, and accepts no other number",
-        instead="write more than the slowest answer takes, as in idle_timeout_seconds: 60",
+        because="the load balancer closes an idle connection after this time, and AWS accepts no other number",
+        instead="write more seconds than the slowest response takes, as in idle_timeout_seconds: 60",
     ),
 ]
 LogDays = Annotated[
@@ -312,7 +313,7 @@ LogDays = Annotated[
     Rule(
         must=f"must be one of {', '.join(map(str, RETENTIONS))}",
         because="CloudWatch accepts only these numbers of days",
-        instead="write 30 for development, 365 where auditors ask",
+        instead="write 30 for development, 365 if auditors require it",
     ),
 ]
 Family = Annotated[
@@ -320,8 +321,8 @@ Family = Annotated[
     AfterValidator(_known_family),
     Rule(
         must="must be an instance family that EKS Auto Mode starts, generation 5 or newer, with NVIDIA GPUs or none",
-        because="pods of a pool without a matching instance stay pending without an error",
-        instead="write families without a size, as in m7i or g6 (the list: components/aws/instance_families.py)",
+        because="otherwise no node starts, and pods stay pending without an error",
+        instead="write families without a size, as in m7i or g6 (components/aws/instance_families.py lists them)",
     ),
 ]
 InstanceType = Annotated[
@@ -329,7 +330,7 @@ InstanceType = Annotated[
     StringConstraints(pattern=r"^[a-z0-9-]+\.(\d*xlarge|large|medium|metal(-\w+)?)$"),
     Rule(
         must="must be an instance type of medium size or larger",
-        because="a managed node group starts exactly these",
+        because="a managed node group starts exactly these types",
         instead="write it as in m7i.xlarge",
     ),
 ]
@@ -338,7 +339,7 @@ Capacity = Annotated[
     Rule(
         must="must be on-demand or spot",
         because="spot instances are cheaper, but AWS takes them back with two minutes' notice",
-        instead="write capacity: [spot, on-demand] to take what there is",
+        instead="write capacity: [spot, on-demand] to allow both",
     ),
 ]
 Architecture = Annotated[
@@ -363,7 +364,7 @@ NodeDays = Annotated[
     Field(strict=True, ge=1, le=MAX_NODE_DAYS),
     Rule(
         must=f"must be a whole number of days from 1 to {MAX_NODE_DAYS}",
-        because="a node gets a day more to end its pods, and Auto Mode allows none to be older than 21 days",
+        because="a node gets one more day to end its pods, and Auto Mode allows an age of at most 21 days",
         instead="write expire_after_days: 14",
     ),
 ]
@@ -400,8 +401,8 @@ BucketName = Annotated[
     AfterValidator(_not_reserved),
     Rule(
         must="must be 3 to 63 characters of a-z, 0-9 and -, with a letter or digit at both ends and no reserved prefix",
-        because="S3 refuses other names, and a dot breaks TLS",
-        instead="leave the key out, and Pulumi makes a name, or write it as in acme-mlops-prod",
+        because="S3 refuses other names, and TLS fails with a dot in the name",
+        instead="write it as in acme-mlops-prod, or leave the key out, so that Pulumi chooses a name",
     ),
 ]
 KeptDays = Annotated[
@@ -409,8 +410,8 @@ KeptDays = Annotated[
     Field(strict=True, ge=1, le=3650),
     Rule(
         must="must be a whole number of days from 1 to 3650",
-        because="you pay for the storage as long, and afterwards nothing can restore the objects",
-        instead="write 30 for what was overwritten, 90 for prediction logs",
+        because="you pay for the storage during this time, and afterwards nothing can restore the objects",
+        instead="write 30 for overwritten objects, 90 for prediction logs",
     ),
 ]
 InstanceClass = Annotated[
@@ -420,7 +421,7 @@ InstanceClass = Annotated[
     ),
     Rule(
         must="must be an instance class of RDS for PostgreSQL",
-        because="RDS accepts no other",
+        because="RDS accepts no other class",
         instead="write db.t4g.small for development, db.m7g.large for production",
     ),
 ]
@@ -429,7 +430,7 @@ StorageGib = Annotated[
     Field(strict=True, ge=20, le=65_536),
     Rule(
         must="must be a whole number of GiB from 20 to 65536",
-        because="RDS has no smaller or larger gp3 volume, and none that shrinks",
+        because="RDS has no smaller or larger gp3 volume, and a volume cannot shrink",
         instead="start small: it grows by itself up to max_storage_gib",
     ),
 ]
@@ -439,7 +440,7 @@ BackupDays = Annotated[
     Rule(
         must="must be a whole number of days from 0 to 35",
         because="RDS keeps automated backups for at most 35 days",
-        instead="write 14, or 0 where the data may be lost",
+        instead="write 14, or 0 if the data may be lost",
     ),
 ]
 SnapshotId = Annotated[
@@ -458,74 +459,74 @@ KeepImages = Annotated[
     Field(strict=True, ge=5, le=1000),
     Rule(
         must="must be a whole number from 5 to 1000",
-        because="an image that runs, or that a rollback needs, must not be deleted",
+        because="images in use, and those that a rollback needs, must not be deleted",
         instead="write keep_images: 50",
     ),
 ]
 MAX_CPUS = Rule(
-    must="must be a whole number of at least 2 in a pool without GPUs, and left out where gpu.max is the limit",
+    must="must be a whole number of at least 2 in a pool without GPUs, and left out in a pool with gpu",
     because="it limits the cost of the pool; nothing else stops its growth",
     instead="write it as in max_cpus: 64",
 )
 PUBLIC_TLS = Rule(
-    must="must be the ARN of a certificate in ACM when the scheme is public",
-    because="a public load balancer speaks HTTPS only",
-    instead="request one for the host (aws acm request-certificate), or write scheme: internal",
+    must="must be the ARN of a certificate in ACM if the scheme is public",
+    because="a public load balancer must use HTTPS",
+    instead="request a certificate for the host (aws acm request-certificate), or write scheme: internal",
 )
 PUBLIC_NETWORKS = Rule(
-    must="must be a list of one network or more when the scheme is public",
+    must="must be a list of one network or more if the scheme is public",
     because="the server has no user accounts, so the network decides who may send requests",
     instead="write cidrs: [203.0.113.0/24], or scheme: internal",
 )
 NO_PUBLIC_TRACKING = Rule(
     must="must be internal",
-    because="MLflow has no user accounts here: whoever reaches it can change every model",
+    because="MLflow has no user accounts here, so everyone who reaches it can change every model",
     instead="leave the key out and use a VPN, or `kubectl port-forward -n mlops-platform service/mlflow 5000`",
 )
 DATASET_IN_BUCKET = Rule(
-    must="must lie in the stack's own bucket under datasets/",
+    must="must be in the stack's own bucket below datasets/",
     because="the training role may read only there, so the Job would fail with AccessDenied",
-    instead="copy it there and write s3://<mlops:foundation.artifacts.bucket>/datasets/<file>",
+    instead="copy the file there and write s3://<mlops:foundation.artifacts.bucket>/datasets/<file>",
 )
 LEAST_DRAIN = 15
-TIME_TO_LOOK_AWAY = Rule(
-    must=f"must be beside drain_seconds of at least {LEAST_DRAIN}",
+DRAIN_BEHIND_LOAD_BALANCER = Rule(
+    must=f"must be used with drain_seconds of at least {LEAST_DRAIN}",
     because="a load balancer sends requests to a terminating pod for some seconds",
     instead="write drain_seconds: 20",
 )
 PUBLIC_SUBNETS = Rule(
-    must="must have scheme: internal where mlops:foundation.network lists no two public_subnet_ids",
-    because="a public load balancer stands in public subnets of two zones",
+    must="must have scheme: internal if mlops:foundation.network lists fewer than two public_subnet_ids",
+    because="a public load balancer needs public subnets in two zones",
     instead="list them in mlops:foundation.network.public_subnet_ids, or leave scheme out",
 )
 EXISTING_NEEDS_EXISTING = Rule(
-    must="must be of kind new where network.kind is new",
-    because="an existing cluster is in another VPC, so nodes could not join it, nor its pods reach the database",
+    must="must be of kind new if network.kind is new",
+    because="an existing cluster is in another VPC, so nodes cannot join it and its pods cannot reach the database",
     instead="write network: {kind: existing, ...} with the cluster's VPC and subnets",
 )
 ONE_ARCHITECTURE = Rule(
-    must="must hold pools of one architecture",
+    must="must contain pools of one architecture only",
     because="an image runs on one architecture, and MLflow and the endpoints run on any pool without GPUs",
-    instead="write architecture: amd64 and such families everywhere, or arm64 everywhere with images built for it",
+    instead="write architecture: amd64 in every pool, or arm64 in every pool with images built for it",
 )
 INGRESS_NEEDS_AWS = Rule(
-    must="must be left out where mlops:foundation.kind is local",
+    must="must be left out if mlops:foundation.kind is local",
     because="nothing in the cluster would create a load balancer for it",
-    instead="use `kubectl port-forward`, or an ingress of your own beside this program",
+    instead="use `kubectl port-forward`, or create an Ingress outside this program",
 )
 ADMINISTRATORS = Rule(
     must="must be a list of one role or more, each once",
-    because="only access entries give access to the cluster, and without one nobody has access",
+    because="only access entries give access to the cluster, so without one nobody has access",
     instead="write the ARN of the role that runs pulumi, and of further administrators",
 )
 SOME_FAMILIES = Rule(
     must="must be a list of one instance family or more",
     because="spot and on-demand capacity run out one family at a time",
-    instead="write two or three that are alike, as in [m7i, m7a]",
+    instead="write two or three similar families, as in [m7i, m7a]",
 )
 SOME_CAPACITY = Rule(
     must="must be a list of on-demand, spot or both",
-    because="a pool without a way to buy instances starts none",
+    because="without a purchase option, the pool starts no instances",
     instead="write capacity: [on-demand]",
 )
 SOME_SUBNETS = Rule(
@@ -536,5 +537,5 @@ SOME_SUBNETS = Rule(
 SUBNETS = Rule(
     must="must be a list of subnets, each once",
     because="public load balancers are created in them",
-    instead="list one subnet for each zone, or none where nothing is public",
+    instead="list one subnet for each zone, or none if no load balancer is public",
 )

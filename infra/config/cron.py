@@ -1,4 +1,4 @@
-"""Schedules as Kubernetes reads them: five fields of cron, or a word like @daily."""
+"""Check of Kubernetes schedules: five cron fields, or a word such as @daily."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ PART = re.compile(r"(?:[*?]|(?P<first>[a-z]{3}|\d{1,2})(?:-(?P<last>[a-z]{3}|\d{
 
 @dataclass(frozen=True)
 class _Field:
-    """`words` are the values' names, from `least` on."""
+    """Field of a schedule; `words` are names of the values from `least` on."""
 
     name: str
     least: int
@@ -19,7 +19,7 @@ class _Field:
     words: Sequence[str] = ()
 
     def number(self, text: str) -> int:
-        """ValueError for what is no value of the field."""
+        """Return the number of a value; raise ValueError if the field has no such value."""
         number = int(text) if text.isdigit() else self.least + self.words.index(text)
         if not self.least <= number <= self.most:
             raise ValueError(text)
@@ -36,14 +36,14 @@ FIELDS = (
 
 
 def check(schedule: str) -> None:
-    """ValueError, with what is wrong in a few words, when it does not name a time that comes."""
+    """Raise ValueError, with the reason, if the schedule is invalid or names a time that never comes."""
     if schedule in WORDS:
         return
     if schedule.startswith("@"):
-        raise ValueError(f"of the words with @ there are {', '.join(WORDS)}")
+        raise ValueError(f"the only words with @ are {', '.join(WORDS)}")
     texts = schedule.lower().split()
     if len(texts) != len(FIELDS):
-        raise ValueError(f"there are {len(texts)} fields instead of {len(FIELDS)}")
+        raise ValueError(f"it has {len(texts)} fields instead of {len(FIELDS)}")
     _, _, days, months, _ = (_values(field, text) for field, text in zip(FIELDS, texts, strict=True))
     if texts[4] in {"*", "?"} and min(days) > max(LONGEST_MONTHS[month - 1] for month in months):
         raise ValueError(f"no month {texts[3]} has a day {texts[2]}")
@@ -57,14 +57,14 @@ def _range(field: _Field, part: str) -> range:
     try:
         first, last, step = _ends(field, part)
     except ValueError:
-        raise ValueError(f"{part!r} is no {field.name}, {field.least} to {field.most}") from None
+        raise ValueError(f"{part!r} is not a value of the field {field.name}, {field.least} to {field.most}") from None
     if last < first or step == 0:
-        raise ValueError(f"{part!r} names no {field.name}")
+        raise ValueError(f"{part!r} contains no value of the field {field.name}")
     return range(first, last + 1, step)
 
 
 def _ends(field: _Field, part: str) -> tuple[int, int, int]:
-    """The first and the last value, and the step between."""
+    """Return the first value, the last value and the step of a part; raise ValueError if the part is invalid."""
     found = PART.fullmatch(part)
     if not found:
         raise ValueError(part)

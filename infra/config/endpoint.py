@@ -1,4 +1,4 @@
-"""What an endpoint's entry says beside its version and its size."""
+"""Settings of an endpoint: autoscaling, model cache, tracing."""
 
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ MemoryPercent = Annotated[
     Rule(
         must="must be a whole number of percent from 10 to 95, or null",
         because="a pod is killed at 100 percent, and a model that always uses more would get pods up to replicas.max",
-        instead="write it as in memory_percent: 80, or null for a model whose memory does not follow the load",
+        instead="write it as in memory_percent: 80, or null if the model's memory use does not depend on the load",
     ),
 ]
 InFlight = Annotated[
@@ -58,7 +58,7 @@ Example = Annotated[
     Rule(
         must="must be require or warn",
         because="it decides whether a version that cannot predict its own input example is served",
-        instead="write example: warn for a model that is meant to refuse it, or leave the key out",
+        instead="write example: warn if the model refuses its example on purpose, or leave the key out",
     ),
 ]
 ModelMib = Annotated[
@@ -79,7 +79,7 @@ Collector = Annotated[
     Rule(
         must="must be the URL of a Service of the cluster: http://service.namespace:port",
         because="an endpoint's pods may connect to this namespace and port only; the collector sends traces on",
-        instead="write it as in endpoint: http://collector.observability:4318, where it takes OTLP over HTTP",
+        instead="write the URL for OTLP over HTTP, as in endpoint: http://collector.observability:4318",
     ),
 ]
 TracedShare = Annotated[
@@ -88,7 +88,7 @@ TracedShare = Annotated[
     BeforeValidator(quantities.number),
     Rule(
         must="must be a number from 0 to 1",
-        because="it is the share of the requests without a traceparent that is traced; other callers decide themselves",
+        because="it is the share of traced requests; a request's own traceparent header overrides it",
         instead="write sample: 1.0 for all of them, or sample: 0 for none",
     ),
 ]

@@ -1,6 +1,6 @@
-"""Numbers in the stack file that do not read as they are written: YAML makes 8 of 08 and of 010, and 10 of 1_0.
+"""Check for numbers that YAML reads in another way than people do: 08 and 010 as 8, 1_0 as 10.
 
-Pulumi hands over what YAML made of them, so only the file itself shows how they stand there.
+Pulumi passes on the numbers that YAML has read, so this module reads the stack file itself.
 """
 
 import json
@@ -20,7 +20,7 @@ VERSION = re.compile(r"[1-9]\d*")
 
 
 def misread(text: str, values: Mapping[str, object]) -> Iterator[Problem]:
-    """The numbers of a stack file that a person would take for others; `values` is what Pulumi read of the file."""
+    """Yield a problem for each number of a stack file that people read as another; `values` is what Pulumi has read."""
     file: object = yaml.compose(text, Loader=yaml.SafeLoader)
     for path, written in _plain_scalars(_entries(file).get("config")):
         if not path.startswith(PREFIX):
@@ -34,14 +34,14 @@ def misread(text: str, values: Mapping[str, object]) -> Iterator[Problem]:
                 rule=Rule(
                     must="must be written in decimal digits, without a leading 0 and without _"
                     + (", and without a point" if is_version else ""),
-                    because="whoever reads the file would take it for another number than the one that counts",
-                    instead=f"write {json.dumps(value)} if that is meant, or the right number; a text stands in quotes",
+                    because="people would read another number than the program does",
+                    instead=f"write {json.dumps(value)} if you mean that, or the right number; write a text in quotes",
                 ),
             )
 
 
 def _readings(written: str) -> Sequence[float]:
-    """Every number that the digits may be; where Pulumi has yet another, it has read another file."""
+    """Return every number that YAML may read; if Pulumi has another, it has read another file."""
     digits, found = written.replace("_", ""), list[float]()
     for read in (int, float, partial(int, base=8), partial(int, base=0)):
         with suppress(ValueError):
@@ -50,7 +50,7 @@ def _readings(written: str) -> Sequence[float]:
 
 
 def _entries(node: object) -> Mapping[str, yaml.Node]:
-    """The values of a mapping by their keys; empty for anything else."""
+    """Return the values of a mapping node by key; empty for any other node."""
     if not isinstance(node, yaml.MappingNode):
         return {}
     pairs = cast("Sequence[tuple[yaml.Node, yaml.Node]]", node.value)
@@ -58,7 +58,7 @@ def _entries(node: object) -> Mapping[str, yaml.Node]:
 
 
 def _plain_scalars(node: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every value that stands in the file without quotes, as it is written, by its path."""
+    """Yield the path and the text of every value that is written without quotes."""
     if isinstance(node, yaml.ScalarNode) and node.style is None:
         yield path, node.value
     places: Mapping[str, yaml.Node] = _entries(node)
@@ -69,7 +69,7 @@ def _plain_scalars(node: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _at(values: object, path: str) -> object:
-    """The value at the path, whose keys may hold dots; None where there is none."""
+    """Return the value at a path, whose keys may contain dots; None if there is none."""
     if isinstance(values, list):
         values = dict(enumerate(cast("list[object]", values)))
     if not isinstance(values, Mapping):

@@ -1,7 +1,7 @@
-"""Checks the parameters of training jobs against the projects of the training image, before anything is touched.
+"""Check of the parameters of training jobs against the model projects, before any resource is changed.
 
 `schema/parameters.json` has the parameters of every project of the standard image (`make schema` writes it). A job with
-an `image` or a `command` of its own is checked where `parameter_schema` names a JSON Schema.
+its own `image` or `command` is checked only if `parameter_schema` names a JSON Schema.
 """
 
 import json
@@ -29,11 +29,11 @@ Schema = Mapping[str, Any]
 
 
 def problems(training: object, file: Path) -> Iterator[Problem]:
-    """Yield what is wrong with the parameters of `mlops:training`.
+    """Yield the problems of the parameters of `mlops:training`.
 
     Args:
-        training: the value as Pulumi hands it over, right or wrong in the rest.
-        file: the stack file, whose letters tell what Pulumi made of them. It need not be there.
+        training: the value that Pulumi passes on; its other keys may be wrong.
+        file: the stack file, which shows how each value is written. It need not exist.
     """
     written = _written(file)
     for name, job in _mapping(training).items():
@@ -54,7 +54,7 @@ def problems(training: object, file: Path) -> Iterator[Problem]:
 
 
 def _schema(name: str, job: Mapping[str, object]) -> tuple[Schema | None, Problem | None]:
-    """Return the parameters' schema, if there is one for the job; and what is wrong with the choice of it."""
+    """Return the schema of the job's parameters, or the problem with its choice; neither if there is no schema."""
     if named := job.get("parameter_schema"):
         try:
             return cast("Schema", json.loads((ROOT / str(named)).read_text()) | {}), None
@@ -65,7 +65,7 @@ def _schema(name: str, job: Mapping[str, object]) -> tuple[Schema | None, Proble
                 rule=Rule(
                     must="must be the path of a JSON Schema, from the root of the repository",
                     because="the job's parameters are checked with it",
-                    instead="write it as in schema/mine.json, or leave it out",
+                    instead="write it as in schema/mine.json, or leave the key out",
                 ),
             )
     if job.get("image") or job.get("command"):
@@ -77,12 +77,12 @@ def _schema(name: str, job: Mapping[str, object]) -> tuple[Schema | None, Proble
     close = get_close_matches(key, known, 1)
     return None, Problem(
         path=f"training.{name}.project" if job.get("project") else f"training.{name}",
-        found=f"is {shown(project)}" if job.get("project") else "names no project, so that its own name is one",
+        found=f"is {shown(project)}" if job.get("project") else "names no project, so its own name counts as one",
         rule=Rule(
             must=f"must be a project of the training image: {', '.join(sorted(known))}",
-            because="the Job would end at once with an error",
+            because="with another name, the Job would fail at once",
             instead=(f"did you mean project: {close[0]}?" if close else "write one of them under project")
-            + "; a new project is known after make schema",
+            + "; after you add a project, run make schema",
         ),
     )
 
@@ -110,13 +110,15 @@ def _problem(schema: Schema, path: str, name: str, value: object) -> Problem | N
             found="is unknown",
             rule=Rule(
                 must="must be a parameter of the project",
-                because="the run would end at once with an error",
-                instead=f"did you mean {meant[0]}? There are {listed}" if meant else f"there are {listed}",
+                because="the run would fail at once",
+                instead=f"did you mean {meant[0]}? The parameters are {listed}"
+                if meant
+                else f"the parameters are {listed}",
             ),
         )
     one = known[name]
     if isinstance(value, dict | list) or _accepts(one, value, schema.get("$defs", {})):
-        return None  # a reference to a Secret, whose value is not known here; a list is refused elsewhere
+        return None  # the value of a Secret is unknown here, and another rule refuses lists
     default = shown(one["default"]) if "default" in one else ""
     is_number_as_text = isinstance(value, str) and NUMBER.fullmatch(value) and not _takes(one, "string")
     return Problem(
@@ -124,7 +126,7 @@ def _problem(schema: Schema, path: str, name: str, value: object) -> Problem | N
         found=f"is {shown(value)}",
         rule=Rule(
             must=f"must be {_words(one)}",
-            because=f"it is the {one['description']}" if "description" in one else "the project declares it so",
+            because=f"it is the {one['description']}" if "description" in one else "the project declares this type",
             instead=(
                 "write it without quotes; on a command line: pulumi config set --path --type float"
                 if is_number_as_text
@@ -145,13 +147,13 @@ def _missing(schema: Schema, path: str, given: Mapping[str, object]) -> Iterator
             rule = Rule(
                 must=f"must be {_words(one)}",
                 because="the project has no default for it",
-                instead=f"write it as in {name}: ...",
+                instead=f"add a line for it, as in {name}: ...",
             )
             yield Problem(path=f"{path}.{name}", found="is missing", rule=rule)
 
 
 def _accepts(schema: Schema, value: object, definitions: Schema) -> bool:
-    """Whether the value is right, by the keywords that pydantic writes; another keyword refuses nothing."""
+    """Return whether the schema accepts the value; only the keywords that pydantic writes are checked."""
     if reference := schema.get("$ref"):
         return _accepts(definitions.get(str(reference).rpartition("/")[2], {}), value, definitions)
     alternatives: list[Schema] = schema.get("anyOf", schema.get("oneOf", []))
@@ -166,7 +168,7 @@ def _accepts(schema: Schema, value: object, definitions: Schema) -> bool:
 
 
 def _is_within(schema: Schema, value: object) -> bool:
-    """Whether a text has the right length and form, or a number lies in its range."""
+    """Return whether a text has an allowed length and form, or a number is in its range."""
     if isinstance(value, str):
         is_long_enough = schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
         return is_long_enough and bool(re.search(schema.get("pattern", ""), value))
@@ -202,7 +204,7 @@ def _takes(schema: Schema, kind: str) -> bool:
 
 
 def _words(schema: Schema) -> str:
-    """What may stand there, as in `a whole number of at least 1 and at most 100`."""
+    """Return a description of the allowed values, such as `a whole number of at least 1 and at most 100`."""
     if "enum" in schema or "const" in schema:
         return f"one of {', '.join(map(shown, schema.get('enum', [schema.get('const')])))}"
     if alternatives := [one for one in schema.get("anyOf", []) if one.get("type") != "null"]:
@@ -214,12 +216,12 @@ def _words(schema: Schema) -> str:
         ("exclusiveMaximum", "less than"),
         ("pattern", "that matches"),
     )
-    said = " and ".join(f"{words} {schema[key]}" for key, words in limits if key in schema)
-    return f"{TYPES.get(str(schema.get('type')), 'a value of the declared type')} {said}".strip()
+    ranges = " and ".join(f"{words} {schema[key]}" for key, words in limits if key in schema)
+    return f"{TYPES.get(str(schema.get('type')), 'a value of the declared type')} {ranges}".strip()
 
 
 def _is_what_is_written(text: str, value: object, *, is_declared: bool) -> bool:
-    """Whether Pulumi hands over what the file says; without a declared type `1.10` may be meant as a text."""
+    """Return whether the value is the one in the file; without a declared type, `1.10` may be meant as a text."""
     match value:
         case bool():
             return text.lower() == str(value).lower()
@@ -234,12 +236,12 @@ def _is_what_is_written(text: str, value: object, *, is_declared: bool) -> bool:
 
 
 def _is_misread(text: str, value: object, *, is_declared: bool) -> bool:
-    """Whether Pulumi made the value of the text; a value that it never makes of it stands in another file."""
+    """Return whether YAML has read the text as another value; any other difference comes from another file."""
     return not _is_what_is_written(text, value, is_declared=is_declared) and value in _readings(text)
 
 
 def _readings(text: str) -> list[object]:
-    """What YAML's versions make of a text without quotes."""
+    """Return the values that versions of YAML read from a text without quotes."""
     found = list[object]()
     plain = text.replace("_", "")
     for read in (float, int, partial(int, base=0), partial(int, base=8)):
@@ -253,14 +255,14 @@ def _readings(text: str) -> list[object]:
 
 def _as_written(text: str) -> Rule:
     return Rule(
-        must="must be written so that YAML reads what stands there",
+        must="must be written so that YAML reads the same value",
         because="the model's code would get another value",
         instead=f'write "{text}" in quotes for a text, or a number without leading or trailing zeros',
     )
 
 
 def _written(file: Path) -> dict[str, str]:
-    """What stands in the file without quotes, by its path under `mlops:`."""
+    """Return the texts of the file's values without quotes, by their paths below `mlops:`."""
     try:
         root = yaml.compose(file.read_text())
     except (OSError, yaml.YAMLError):

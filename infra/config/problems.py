@@ -1,4 +1,4 @@
-"""What is wrong with a stack file, in sentences: where, what was found, the rule, the reason, the way out."""
+"""Error messages about a stack file: path, value, rule, reason, and what to write instead."""
 
 import difflib
 import json
@@ -16,29 +16,33 @@ from infra.config.rules import Rule
 
 PREFIX = "mlops:"
 LONGEST_VALUE = 60
+"""Number of characters of a value that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One sentence: `<file>: mlops:<path> <found>: <must>, because <because>; <instead>`."""
+    """Message `<file>: mlops:<path> <found>: <must>, because <because>; <instead>`."""
 
     path: str
+    """Path of the key without the prefix `mlops:`, such as `endpoints.churn.version`."""
     found: str
+    """Value in the file as a predicate, such as `is 0` or `is missing`."""
     rule: Rule
+    """Rule that the value breaks."""
 
     @property
     def key(self) -> str:
-        """The key of Pulumi's configuration that it is in."""
+        """Key of Pulumi's configuration that contains the path."""
         return PREFIX + self.path.partition(".")[0]
 
     def line(self, file: str) -> str:
-        """The sentence."""
+        """Return the message as one line."""
         must, because, instead = self.rule.must, self.rule.because, self.rule.instead
         return f"{file}: {PREFIX}{self.path} {self.found}: {must}, because {because}; {instead}"
 
 
 def refusal(found: Iterable[Problem]) -> pulumi.RunError:
-    """What ends the program before it has registered anything."""
+    """Return the error that ends the program before it declares any resource; it lists all problems."""
     file = f"Pulumi.{pulumi.get_stack()}.yaml"
     lines = [problem.line(file) for problem in found]
     return pulumi.RunError(
@@ -47,12 +51,12 @@ def refusal(found: Iterable[Problem]) -> pulumi.RunError:
 
 
 def of(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
-    """The problems that pydantic found in a tree of `root`."""
+    """Return the problems that pydantic has found in a tree of `root`."""
     return [_problem(detail, root) for detail in error.errors(include_url=False)]
 
 
 def apart_from(known: Iterable[Problem], more: Iterable[Problem]) -> list[Problem]:
-    """Return those of `more` that are about other places of the file than the known ones."""
+    """Return those of `more` whose paths no known problem covers."""
     taken = [f"{problem.path}." for problem in known]
     return [
         problem
@@ -62,13 +66,13 @@ def apart_from(known: Iterable[Problem], more: Iterable[Problem]) -> list[Proble
 
 
 def unknown_key(key: str, known: Iterable[str]) -> Rule:
-    """The rule that a key breaks which nobody reads."""
+    """Return the rule that an unknown key breaks."""
     known = sorted(known)
     close = difflib.get_close_matches(key, known, n=1)
     return Rule(
         must="must be a key that this program reads",
-        because="a misspelt key would change nothing and say nothing",
-        instead=f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}",
+        because="otherwise a misspelt key would have no effect and cause no error",
+        instead=f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}",
     )
 
 
@@ -93,14 +97,14 @@ def _problem(detail: ErrorDetails, root: type[BaseModel]) -> Problem:
 
 
 def shown(value: object) -> str:
-    """The value as YAML would have it on one line, cut where it gets long."""
+    """Return the value as JSON on one line, cut after LONGEST_VALUE characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A location in the tree: its path as the user writes it, and what may stand there."""
+    """Location in the tree: its path as the user writes it, and the types of its value."""
 
     path: str
     field: FieldInfo | None
@@ -115,8 +119,8 @@ class _Place:
         tags = [_tag(model) for model in _models(self.alternatives)]
         return Rule(
             must=f"must be {' or '.join(tags)}",
-            because="the kind decides which other keys there are",
-            instead=f"write kind: {tags[0]} and the keys that go with it",
+            because="the kind decides which other keys are allowed",
+            instead=f"write kind: {tags[0]} and the keys of that kind",
         )
 
     @property
@@ -129,12 +133,14 @@ class _Place:
             return replace(self.kind, must=self.kind.must.replace("must be", "must be a mapping of kind"))
         if get_origin(self.alternatives[0]) is tuple:
             return Rule(
-                must="must be a list", because="there can be several", instead="write each on a line after a dash"
+                must="must be a list",
+                because="it can have several entries",
+                instead="write each entry on its own line, after a dash",
             )
         return Rule(
             must="must be a mapping",
-            because=f"it holds {', '.join(self.keys) or 'one entry for each name'}",
-            instead="write its keys on lines of their own, two spaces further in",
+            because=f"it has the keys {', '.join(self.keys)}" if self.keys else "it has one entry for each name",
+            instead="write each key on its own line, indented by two spaces",
         )
 
 
@@ -144,7 +150,7 @@ def _place(location: tuple[int | str, ...], root: type[BaseModel]) -> _Place:
         models = _models(alternatives)
         if part == "[key]":
             continue
-        if len(models) > 1:  # pydantic puts the kind that it chose between the keys
+        if len(models) > 1:  # pydantic adds the chosen kind to the location
             alternatives = [model for model in models if _tag(model) == part]
             continue
         path.append(str(part))
@@ -157,7 +163,7 @@ def _place(location: tuple[int | str, ...], root: type[BaseModel]) -> _Place:
 
 
 def _alternatives(annotation: object) -> Sequence[object]:
-    """The types in it, without Annotated, without None."""
+    """Return the types of a union, without Annotated and None."""
     if get_origin(annotation) is Annotated:
         return _alternatives(get_args(annotation)[0])
     if get_origin(annotation) in {Union, UnionType}:
@@ -170,5 +176,5 @@ def _models(alternatives: Sequence[object]) -> list[type[BaseModel]]:
 
 
 def _tag(model: type[BaseModel]) -> str:
-    """The `kind` of a member of a tagged union."""
+    """Return the `kind` of a member of a tagged union."""
     return str(get_args(model.model_fields["kind"].annotation)[0])

@@ -1,4 +1,4 @@
-"""The reference page of the stack file, as Markdown made from its JSON Schema."""
+"""Reference page of the stack file, generated as Markdown from its JSON Schema."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,21 +11,21 @@ from infra.config.problems import PREFIX
 TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 INTRODUCTION = f"""# The stack file
 
-Each key that you can write in `Pulumi.<stack>.yaml`, with its type, default, rule and an example. The keys stand below
+Each key that you can write in `Pulumi.<stack>.yaml`, with its type, default, rule and an example. The keys are below
 `config`; a key that is not listed here is an error. `NAME` in a heading is a name that you choose.
 
 `pulumi config set --path '{PREFIX}endpoints.churn-predictor.version' 8` changes one value. `Pulumi.dev.yaml` and
 `Pulumi.prod.yaml` are complete examples. Editors complete keys and show these texts when the first line of the file is
 `# yaml-language-server: $schema=schema/stack.schema.json`.
 
-`make schema` makes this page from the settings classes in `infra/`. To change a text, change the docstring there.
+`make schema` generates this page from the settings classes in `infra/`. To change a text, change the docstring there.
 """
 STATED_DEFAULT = re.compile(r" ?Default: (.+?)\.(?= |$)")
-"""A default that depends on other settings, so a sentence of the description states it."""
+"""Default that depends on other settings and is therefore stated in the description."""
 
 
 def page(schema: Mapping[str, Any]) -> str:
-    """Return the page for a schema that `infra.config.schema.tree` made.
+    """Return the page for a schema of `infra.config.schema.tree`.
 
     Each definition of the schema has one section, at the first key that uses it; later keys link to that section.
     """
@@ -116,12 +116,12 @@ def _default(value: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _meaning(value: Mapping[str, Any]) -> str:
-    """Return the description of a key, which stands before the rule."""
+    """Return the description of a key, which precedes the rule."""
     return STATED_DEFAULT.sub("", value["description"].split("\n\n")[0])
 
 
 def _rules(value: Mapping[str, Any]) -> list[str]:
-    """Return the rules of a key's value and of its entries; a truth value needs none beside its type."""
+    """Return the rules of a key's value and of its entries; for a truth value, the type is enough."""
     if value.get("type") == "boolean":
         return []
     own = value["description"].split("\n\n")[1:]

@@ -1,4 +1,4 @@
-"""The kinds of values a stack file holds. Each knows its rule, the reason for it and the way out."""
+"""Types of values in a stack file, each with its rule, the reason for it and what to write instead."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -19,23 +19,26 @@ from infra.config import quantities
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """Stands last in an `Annotated`: whatever is wrong with the value, the user reads these three things.
+    """Error message for every invalid value of a type; it is the last item of an `Annotated`.
 
-    They complete the sentence "<path> <value> <must>, because <because>; <instead>".
+    The message is "<path> <value>: <must>, because <because>; <instead>".
     """
 
     must: str
+    """Allowed values, as in `must be a whole number`."""
     because: str
+    """Reason for the rule."""
     instead: str
+    """Instruction for the user."""
 
     def broken(self, found: str = "") -> PydanticCustomError:
-        """The error to raise; `found` is shown instead of the value that pydantic saw."""
+        """Return the error to raise; the message shows `found`, if not empty, instead of pydantic's value."""
         words = {"must": self.must, "because": self.because, "instead": self.instead, "found": found}
         return PydanticCustomError("rule", "{must}", words)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         inside = handler(source)
-        of_alternatives = inside["type"] == "union"  # whose errors are one for each alternative
+        of_alternatives = inside["type"] == "union"  # pydantic reports one error for each alternative
 
         def check(value: object, inner: core_schema.ValidatorFunctionWrapHandler) -> object:
             try:
@@ -43,7 +46,7 @@ class Rule:
             except ValidationError as error:
                 if of_alternatives or not any(detail["loc"] for detail in error.errors(include_url=False)):
                     raise self.broken() from None
-                raise  # about something inside, which has a rule of its own
+                raise  # the error is about an inner value, which has its own rule
 
         return core_schema.no_info_wrap_validator_function(check, inside)
 
@@ -132,7 +135,7 @@ Commit = Annotated[
     Rule(
         must="must be a git commit: 7 to 40 hexadecimal digits, in quotes",
         because="each model version is tagged with it and found by it",
-        instead="write what `git rev-parse HEAD` said when the training image was built, or leave the key out; "
+        instead="write the output of `git rev-parse HEAD` at the build of the training image, or leave the key out; "
         "with pulumi config set add --type string",
     ),
 ]
@@ -152,7 +155,7 @@ Memory = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,6}(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "1Gi"]}),
     Rule(
         must="must be an amount of memory with a binary unit: Ki, Mi, Gi or Ti",
-        because="a bare number means bytes, m thousandths of a byte, and a container that needs more is killed",
+        because="without a unit it means bytes, with m thousandths of a byte; a container that exceeds it is killed",
         instead="write it as in 512Mi or 1Gi",
     ),
 ]
@@ -170,8 +173,8 @@ Minutes = Annotated[
     Field(strict=True, ge=1, le=7 * 24 * 60),
     Rule(
         must="must be a whole number of minutes from 1 to 10080 (a week)",
-        because="a training run that hangs holds its node, and its cost, until someone looks",
-        instead="write the longest a good run may take, as in deadline_minutes: 60",
+        because="a run that hangs occupies a node, which costs money, until this deadline",
+        instead="write the longest time that a good run takes, as in deadline_minutes: 60",
     ),
 ]
 Retries = Annotated[
@@ -179,7 +182,7 @@ Retries = Annotated[
     Field(strict=True, ge=0, le=10),
     Rule(
         must="must be a whole number from 0 to 10",
-        because="a run that failed ten times fails again",
+        because="a run that has failed ten times will fail again",
         instead="write 1, or 0 to stop at the first failure",
     ),
 ]
@@ -189,7 +192,7 @@ Gpus = Annotated[
     Rule(
         must="must be a whole number from 1 to 16",
         because="a container gets whole GPUs, and no node has more than 16",
-        instead="leave the key out: a Job gets one GPU on a pool that has them, and none elsewhere",
+        instead="write it as in gpus: 2, or leave the key out for one GPU on a pool with GPUs and none elsewhere",
     ),
 ]
 Replicas = Annotated[
@@ -197,7 +200,7 @@ Replicas = Annotated[
     Field(strict=True, ge=1, le=1000),
     Rule(
         must="must be a whole number from 1 to 1000",
-        because="without a pod no request is answered",
+        because="without a pod, no request is answered",
         instead="write 2 or more to survive the loss of a node; remove the entry to stop serving",
     ),
 ]
@@ -206,8 +209,8 @@ Workers = Annotated[
     Field(strict=True, ge=1, le=32),
     Rule(
         must="must be a whole number from 1 to 32",
-        because="each is a process of MLflow's server and needs about 400 MB",
-        instead="raise memory along with it",
+        because="each worker is a process of the MLflow server and needs about 400 MB",
+        instead="write it as in workers: 2, and raise memory too",
     ),
 ]
 Pods = Annotated[
@@ -225,7 +228,7 @@ StartupSeconds = Annotated[
     Rule(
         must="must be a whole number of seconds from 5 to 3600",
         because="a release fails when a pod is not ready after this time (model fetched, loaded and answering)",
-        instead="write 45 for a small model, more for one of gigabytes or where nodes start from zero",
+        instead="write 45 for a small model, and more for a large one or if new nodes must start first",
     ),
 ]
 DrainSeconds = Annotated[
@@ -234,7 +237,7 @@ DrainSeconds = Annotated[
     Rule(
         must="must be a whole number of seconds from 1 to 300",
         because="a terminating pod must answer until every proxy and load balancer has stopped sending requests",
-        instead="write 5 behind kube-proxy alone, 20 behind a cloud load balancer",
+        instead="write 5 without a load balancer, 20 with one",
     ),
 ]
 Share = Annotated[
@@ -270,7 +273,7 @@ Truth = Annotated[
     Field(strict=True),
     Rule(
         must="must be true or false",
-        because="it switches one thing on or off",
+        because="the key switches something on or off",
         instead="write true or false, without quotes",
     ),
 ]
@@ -314,7 +317,7 @@ LabelValue = Annotated[
     str,
     StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"),
     Rule(
-        must="must be a label's value, a text (in quotes where YAML sees a number or a truth value)",
+        must="must be a label's value, a text (in quotes if YAML reads it as a number or a truth value)",
         because="pods are scheduled on the nodes that have it",
         instead='choose one that `kubectl get nodes --show-labels` lists, "" for an empty one; '
         "with pulumi config set add --type string",

@@ -22,7 +22,7 @@ from infra.config.stack import KINDS, Settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "Example: "
-"""Text in a field's docstring after which an example value stands, as YAML."""
+"""Text in a field's docstring that precedes an example value in YAML."""
 
 
 def tree() -> dict[str, Any]:
@@ -48,7 +48,7 @@ def tree() -> dict[str, Any]:
                 "type": "object",
                 "required": [PREFIX + key for key in settings["required"]],
                 "properties": properties,
-                # A key of ours that is none of the above; keys of providers, as in aws:region, are not ours.
+                # An unknown key with the prefix mlops: is an error; keys of providers, such as aws:region, are not.
                 "patternProperties": {f"^{PREFIX}(?!({'|'.join(sorted(Settings.model_fields) + secrets)})$)": False},
             }
         },
@@ -66,7 +66,7 @@ def documents() -> dict[Path, str]:
 
 
 def _describe(schema: dict[str, Any], model: type[Model]) -> None:
-    """Add the docstring of each field to the field's schema, before the rule that stands there, and the example."""
+    """Add the docstring of each field to the field's schema, before its rule, and the example."""
     for key, docstring in _field_docstrings(model).items():
         field = schema["properties"][key]
         meaning, _, example = docstring.partition(EXAMPLE)
@@ -76,7 +76,7 @@ def _describe(schema: dict[str, Any], model: type[Model]) -> None:
 
 
 def _field_docstrings(model: type[Model]) -> dict[str, str]:
-    """Return the string that stands below each field of a settings class and of the classes that it extends."""
+    """Return the docstring of each field of a settings class and of its base classes."""
     found: dict[str, str] = {}
     for each in [base for base in reversed(model.__mro__) if issubclass(base, Model)]:
         (definition,) = ast.parse(dedent(inspect.getsource(each))).body
@@ -90,7 +90,7 @@ def _field_docstrings(model: type[Model]) -> dict[str, str]:
 
 
 def _models(model: type[Model]) -> set[type[Model]]:
-    """Return a settings class and all settings classes that its fields hold."""
+    """Return a settings class and all settings classes of its fields."""
     found, unseen = set[type[Model]](), [model]
     while unseen:
         if (each := unseen.pop()) not in found:

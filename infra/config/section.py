@@ -1,9 +1,9 @@
-"""What all sections of a stack file have in common."""
+"""Base class of all sections of a stack file."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Model(BaseModel):
-    """Frozen; a key it does not know is an error; defaults obey the rules of what is written."""
+    """Frozen settings: an unknown key is an error, and defaults are validated too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

@@ -1,7 +1,7 @@
-"""The stack file as one frozen tree, and the only reader of Pulumi's configuration.
+"""Settings of a stack file as one frozen tree, and the only reader of Pulumi's configuration.
 
-A key of the file, an attribute of the tree and a name in an error message are the same string. Secrets are no part of
-the tree: `secret` hands them on as outputs.
+A key of the file, an attribute of the tree and a name in an error message are the same string. The tree does not
+contain secrets; `secret` returns them as outputs.
 """
 
 import json
@@ -78,7 +78,7 @@ class LocalFoundation(Model):
 
 
 Foundation = Annotated[LocalFoundation | AwsFoundation, Field(discriminator="kind")]
-"""Another kind is a class joined here, and a module in infra/foundations/kinds.py."""
+"""Foundation of a stack. To add a kind, add its class here and its module to infra/foundations/kinds.py."""
 
 GPU_RESOURCES = {"nvidia": "nvidia.com/gpu"}
 
@@ -88,8 +88,8 @@ KINDS: Mapping[str, type[LocalFoundation | AwsFoundation]] = {"local": LocalFoun
 class Images(Model):
     """Container images of the platform.
 
-    `training_commit` changes with the training image only. If it were the checkout's latest commit, each commit would
-    train every model again (ADR 0004).
+    `training_commit` changes with the training image only. If it were the latest commit, each commit would train every
+    model again (ADR 0004).
     """
 
     tracking: rules.Image
@@ -149,8 +149,8 @@ class Tracking(Model):
     memory: rules.Memory = "1Gi"
     """Memory request and limit of one pod. Example: 1Gi"""
     allowed_hosts: tuple[rules.Host, ...] = ()
-    """Further values of the Host header that MLflow accepts, beside its names in the cluster and its ingress host. The
-    first one is the address that the stack's outputs show.
+    """Further values of the Host header that MLflow accepts; it always accepts its names in the cluster and its ingress
+    host. The first value is the address that the stack's outputs show.
     Example: [localhost:5000]
     """
     ingress: TrackingIngress | None = None
@@ -158,21 +158,26 @@ class Tracking(Model):
 
     @field_validator("ingress")
     @classmethod
-    def _where_load_balancers_are(cls, way: TrackingIngress | None, info: ValidationInfo) -> TrackingIngress | None:
-        if way and _rest(info).kind == "local":
-            raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
-        return way
+    def _only_with_load_balancers(cls, ingress: TrackingIngress | None, info: ValidationInfo) -> TrackingIngress | None:
+        if ingress and _rest(info).kind == "local":
+            raise aws_rules.INGRESS_NEEDS_AWS.broken(ingress.host)
+        return ingress
 
 
 @dataclass(frozen=True)
 class Rest:
-    """What the rest of the file says, as far as it is right: some rules are about two sections."""
+    """Valid values of other sections of the file, for rules about two sections."""
 
     kind: str = ""
+    """Kind of the foundation; empty if it is missing."""
     bucket: str | None = None
+    """Name of the artifact bucket; None if Pulumi chooses it."""
     public_load_balancers: bool = True
+    """Whether the network has public subnets."""
     gpus_of_pools: Mapping[str, int | None] | None = None
+    """Largest number of GPUs per Job for each pool; None if the pools are invalid."""
     quotas: Quotas | None = None
+    """Resource quotas; None if they are invalid."""
 
 
 class Training(Model):
@@ -195,7 +200,7 @@ class Training(Model):
     node_pool: rules.PoolName
     """Pool of `mlops:foundation.node_pools` whose nodes run the Job. Example: cpu"""
     parameter_schema: training_rules.SchemaFile | None = None
-    """JSON Schema file that checks `parameters` where `image` or `command` is set, relative to the repository's root.
+    """JSON Schema file that checks `parameters` if `image` or `command` is set, relative to the repository's root.
     Example: schema/mine.json
     """
     parameters: dict[training_rules.ParameterName, training_settings.ParameterValue] = Field(default_factory=dict)
@@ -211,24 +216,24 @@ class Training(Model):
     deadline_minutes: rules.Minutes
     """Longest duration of a run in minutes, with its retries; in a sweep, of one point. Example: 60"""
     retries: rules.Retries = 1
-    """How often a failed run is tried again; invalid input is not tried again, and the loss of a node does not count.
+    """Number of further attempts after a run has failed; invalid input is not retried, and a lost node does not count.
     Example: 1
     """
     priority_class: training_rules.ObjectName | None = None
     """PriorityClass of the pods; it must exist in the cluster. Example: batch-low"""
     service_account: training_rules.ObjectName | None = None
     """ServiceAccount in `ml-training` for this job instead of the platform's own; it gets none of the platform's
-    rights.
+    permissions.
     Example: churn-training
     """
     schedule: training_settings.Schedule | None = Field(None, json_schema_extra=training_settings.or_text)
-    """When runs start by themselves. Without it, `pulumi up` starts a run for each change of the entry. A text alone
-    is the value of `cron`.
+    """Schedule of the runs; without it, `pulumi up` starts a run for each change of the entry. A text instead of a
+    mapping is the value of `cron`.
     """
     sweep: training_settings.Sweep | None = None
     """Parameter values to try in one Job; only the best result is registered."""
     validation: Validation = Validation()
-    """How new versions of the model are validated."""
+    """Validation of new versions of the model."""
 
     @field_validator("node_pool")
     @classmethod
@@ -256,11 +261,13 @@ class Training(Model):
         pools, pool = _rest(info).gpus_of_pools or {}, info.data.get("node_pool", "")
         most = pools.get(pool)
         if most is not None and (gpus or 0) > most:
-            enough = [name for name, there in pools.items() if there is not None and there >= (gpus or 0)]
+            enough = [name for name, available in pools.items() if available is not None and available >= (gpus or 0)]
             raise Rule(
                 must=f"must be at most {most}, the max of pool {pool}" if most else f"must be left out on pool {pool}",
                 because="no node of the pool has as many GPUs" if most else "its nodes have no GPU",
-                instead=f"choose node_pool: {enough[0]}" if enough else "ask for fewer, or add a pool that has them",
+                instead=f"choose node_pool: {enough[0]}"
+                if enough
+                else "write a smaller number, or add a pool with more GPUs",
             ).broken()
         return gpus or (1 if most else None)
 
@@ -274,7 +281,7 @@ class Training(Model):
                 raise Rule(
                     must=f"must be at most {limit}, mlops:quotas.training.{key}",
                     because="the namespace would refuse the pod",
-                    instead="ask for less, or raise the quota",
+                    instead="lower the request, or raise the quota",
                 ).broken()
         return amount
 
@@ -301,7 +308,7 @@ class Training(Model):
             gpus = pods * (info.data["gpus"] or 0)
             if gpus > limit.gpus or any(most < each for each, most in zip(asked, _limits(limit), strict=True)):
                 raise training_rules.SWEEP_WITHIN_QUOTA.broken(
-                    f"{pods} pods at once with {_amounts(*asked)}" + f", gpus {gpus}" * bool(gpus)
+                    f"{pods} pods at the same time with {_amounts(*asked)}" + f", gpus {gpus}" * bool(gpus)
                 )
         return sweep
 
@@ -309,7 +316,7 @@ class Training(Model):
     @classmethod
     def _one_pod_within_the_quota(cls, validation: Validation, info: ValidationInfo) -> Validation:
         if quotas := _rest(info).quotas:
-            memory = validation.memory or "1Ki"  # else the run's own, which is within
+            memory = validation.memory or "1Ki"  # the default is the run's own memory, which another rule checks
             asked, limit = (thousandths(validation.cpu), octets(memory)), quotas.training
             if asked[0] > thousandths(limit.cpu) or asked[1] > octets(limit.memory):
                 raise training_rules.VALIDATION_WITHIN_QUOTA.broken(f"cpu {validation.cpu}, memory {validation.memory}")
@@ -330,7 +337,7 @@ class ReplicaRange(Model):
         if (fewest := info.data.get("min", 0)) > most:
             raise Rule(
                 must=f"must be at least {fewest}, the value of min",
-                because="between them the autoscaler chooses",
+                because="the autoscaler chooses a number between them",
                 instead=f"write max: {fewest} or more, or a lower min",
             ).broken()
         return most
@@ -342,7 +349,7 @@ class PredictionLog(Model):
     sample: rules.Share = 1.0
     """Share of the requests that is logged, above 0 and at most 1. Example: 0.1"""
     redact: tuple[rules.ColumnName, ...] = ()
-    """Columns whose values are never written, of requests and of predictions. Example: [name, email]"""
+    """Columns of requests and predictions whose values are never written. Example: [name, email]"""
     spool_mib: rules.SpoolMebibytes = 256
     """Disk space in MiB on each pod's node for records that are not uploaded yet. Example: 256"""
 
@@ -376,8 +383,8 @@ class Endpoint(Model):
     drain_seconds: rules.DrainSeconds = 5
     """Time in seconds for which a terminating pod still accepts requests. At least 15 with `ingress`. Example: 20"""
     example: Example = "require"
-    """What happens to a version that cannot predict its own input example: `require` fails the release, `warn` serves
-    it and logs a warning.
+    """Treatment of a version that cannot predict its own input example: `require` fails the release, `warn` serves it
+    and logs a warning.
     Example: warn
     """
     rollback_on_failure: rules.Truth = False
@@ -393,7 +400,7 @@ class Endpoint(Model):
 
     @property
     def pod(self) -> tuple[int, int]:
-        """CPU in thousandths and memory in bytes that a pod of it asks for."""
+        """CPU request in thousandths and memory request in bytes of one pod."""
         log = self.prediction_log is not None
         cpu = thousandths(self.cpu) + log * thousandths(prediction_log.CPU)
         return cpu, octets(self.memory) + log * octets(prediction_log.MEMORY)
@@ -414,21 +421,21 @@ class Endpoint(Model):
         if mib and memory and mib << 20 >= octets(memory):
             raise Rule(
                 must=f"must be below memory, {memory}",
-                because="the model is loaded into it",
-                instead="raise memory to what the model takes, and to a part more for requests",
+                because="the model is loaded into memory",
+                instead="raise memory to the size of the loaded model, with some room for requests",
             ).broken()
         return mib
 
     @field_validator("ingress")
     @classmethod
-    def _where_load_balancers_are(cls, way: Ingress | None, info: ValidationInfo) -> Ingress | None:
-        if way and _rest(info).kind == "local":
-            raise aws_rules.INGRESS_NEEDS_AWS.broken(way.host)
-        if way and way.scheme == "public" and not _rest(info).public_load_balancers:
-            raise aws_rules.PUBLIC_SUBNETS.broken(way.host)
-        if way and (drain := info.data.get("drain_seconds", aws_rules.LEAST_DRAIN)) < aws_rules.LEAST_DRAIN:
-            raise aws_rules.TIME_TO_LOOK_AWAY.broken(f"beside drain_seconds: {drain}")
-        return way
+    def _only_with_load_balancers(cls, ingress: Ingress | None, info: ValidationInfo) -> Ingress | None:
+        if ingress and _rest(info).kind == "local":
+            raise aws_rules.INGRESS_NEEDS_AWS.broken(ingress.host)
+        if ingress and ingress.scheme == "public" and not _rest(info).public_load_balancers:
+            raise aws_rules.PUBLIC_SUBNETS.broken(ingress.host)
+        if ingress and (drain := info.data.get("drain_seconds", aws_rules.LEAST_DRAIN)) < aws_rules.LEAST_DRAIN:
+            raise aws_rules.DRAIN_BEHIND_LOAD_BALANCER.broken(f"used with drain_seconds: {drain}")
+        return ingress
 
 
 class Settings(Model):
@@ -459,14 +466,18 @@ class Settings(Model):
         if quotas and any(asked > limit for asked, limit in zip(demand, _limits(quotas.serving), strict=True)):
             raise Rule(
                 must=f"must fit mlops:quotas.serving ({_amounts(*_limits(quotas.serving))})",
-                because="the namespace would refuse pods in the middle of a release or of a peak",
-                instead="lower replicas.max or what one pod asks for, or raise the quota",
+                because="the namespace would refuse pods during a release or a peak",
+                instead="lower replicas.max or the requests of one pod, or raise the quota",
             ).broken(f"{_amounts(*demand)} at the peak")
         return endpoints
 
 
 def read() -> Settings:
-    """The settings of the current stack. pulumi.RunError with every problem of its file, one a line, if it has any."""
+    """Return the settings of the current stack.
+
+    Raises:
+        pulumi.RunError: the stack file has problems; the message lists all of them, one on each line.
+    """
     written = {key.removeprefix(PREFIX): text for key, text in CONFIG.get().items() if key.startswith(PREFIX)}
     values = {key: _parsed(text) for key, text in written.items() if key in Settings.model_fields}
     found = [*_unknown_keys(written, values), *_problems_of_secrets(written, values)]
@@ -486,19 +497,19 @@ def read() -> Settings:
 
 
 def _stack_file() -> Path:
-    """The stack file beside Pulumi.yaml; it need not be there (`--config-file` names another)."""
-    here = Path.cwd()  # Pulumi starts the program in its own folder, and may not tell where the project is
+    """Return the path of the stack file beside Pulumi.yaml; with `--config-file`, no file need be there."""
+    here = Path.cwd()  # Pulumi starts the program in the folder of its code
     root = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), here)
     return root / f"Pulumi.{pulumi.get_stack()}.yaml"
 
 
 def secret(key: str) -> pulumi.Output[str]:
-    """The value of `mlops:<key>`, marked as secret wherever it goes."""
+    """Return the value of `mlops:<key>` as a secret output."""
     return pulumi.Config(PREFIX.rstrip(":")).require_secret(key)
 
 
 def _parsed(text: str) -> object:
-    """Pulumi hands over mappings and lists as JSON, all else as it stands in the file."""
+    """Return the value of a text from Pulumi, which passes mappings and lists as JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -514,7 +525,7 @@ def _unknown_keys(written: Mapping[str, str], values: Mapping[str, object]) -> I
 
 
 def _problems_of_secrets(written: Mapping[str, str], values: Mapping[str, object]) -> Iterator[Problem]:
-    """Missing, weak, in plain text, or where they do not belong."""
+    """Yield a problem for each secret that is missing, invalid, in plain text, or under a key for plain values."""
     for key in values:
         if is_config_secret(PREFIX + key):
             rule = secret_rules.NO_SECRET.rule("write the value without --secret")
@@ -527,13 +538,13 @@ def _problems_of_secrets(written: Mapping[str, str], values: Mapping[str, object
             yield Problem(path=key, found="is missing", rule=secret_rule.rule(command))
         elif not is_config_secret(PREFIX + key):
             rule = secret_rules.PLAIN.rule(f"choose another value and {command}")
-            yield Problem(path=key, found="stands in the file in plain text", rule=rule)
+            yield Problem(path=key, found="is in the file in plain text", rule=rule)
         elif not secret_rule.holds(written[key]):
             yield Problem(path=key, found="(not shown) is wrong", rule=secret_rule.rule(command))
 
 
 def _kind(values: Mapping[str, object]) -> type[LocalFoundation | AwsFoundation] | None:
-    """The kind of foundation that the file names, right or wrong in the rest; None where the name is wrong."""
+    """Return the settings class of the file's foundation kind; None if there is no such kind."""
     return KINDS.get(str(_mapping(values.get("foundation")).get("kind")))
 
 
@@ -559,14 +570,14 @@ def _has_public_subnets(network: Mapping[str, object]) -> bool:
 
 
 def _gpus_of(pool: object) -> int | None:
-    """The most GPUs that a Job can ask of it; None where the file itself is wrong about that."""
+    """Return the largest number of GPUs that a Job can request from a pool; None if the file's value is invalid."""
     gpu = _mapping(pool).get("gpu")
     most = 0 if gpu is None else _mapping(gpu).get("max")
     return most if isinstance(most, int) else None
 
 
 def _mapping(value: object) -> Mapping[str, object]:
-    """What JSON made of a mapping; empty for anything else."""
+    """Return the value if it is a mapping; an empty mapping otherwise."""
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
 
 
@@ -583,7 +594,7 @@ def _limits(quota: Quota) -> tuple[int, int, int]:
 
 
 def _demand(endpoints: Iterable[Endpoint]) -> tuple[int, int, int]:
-    """CPU, memory and pods with every endpoint at its maximum and one pod more: a release starts it first."""
+    """Return CPU, memory and pods with every endpoint at its maximum plus the extra pod of a release."""
     asked = [(e.replicas.max + 1, *e.pod) for e in endpoints]
     return sum(n * cpu for n, cpu, _ in asked), sum(n * memory for n, _, memory in asked), sum(n for n, _, _ in asked)
 

@@ -1,4 +1,4 @@
-"""The parts of a training job in a stack file."""
+"""Settings of a training job: schedule, parameters, sweep."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -14,7 +14,7 @@ from infra.config.section import Model
 
 
 class SecretParameter(Model):
-    """A parameter's value in a Secret of the namespace ml-training; you make the Secret."""
+    """Parameter whose value is in a Secret of the namespace ml-training; you create the Secret."""
 
     secret: training_rules.ObjectName
     """Name of the Secret. Example: geocoder"""
@@ -26,14 +26,14 @@ ParameterValue = Annotated[
     training_rules.Plain | SecretParameter,
     Rule(
         must="must be a text, a number, a truth value or {secret: NAME, key: KEY}",
-        because="the model's code gets it as it is written here, or as the Secret of ml-training has it",
+        because="the model's code gets this value, or the value in the Secret of ml-training",
         instead="write it as in max_depth: 10, or as in api_key: {secret: geocoder, key: token}",
     ),
 ]
 
 
 class Schedule(Model):
-    """Times at which a training job starts by itself; a text alone is the value of `cron`."""
+    """Schedule of a training job; a text instead of a mapping is the value of `cron`."""
 
     cron: training_rules.Cron
     """Start times as five cron fields: minute, hour, day of the month, month, day of the week.
@@ -55,21 +55,21 @@ class Schedule(Model):
 
     @field_validator("cron")
     @classmethod
-    def _a_time_that_comes(cls, text: str) -> str:
-        return a_time_that_comes(text)
+    def _valid_schedule(cls, text: str) -> str:
+        return valid_schedule(text)
 
 
-def a_time_that_comes(schedule: str) -> str:
-    """The schedule, if it is one of five fields of cron that ever comes."""
+def valid_schedule(schedule: str) -> str:
+    """Return the schedule; raise the rule's error if it is invalid or names a time that never comes."""
     try:
         cron.check(schedule)
     except ValueError as fault:
-        raise training_rules.no_schedule(str(fault)) from None
+        raise training_rules.invalid_schedule(str(fault)) from None
     return schedule
 
 
 def or_text(schema: JsonDict) -> None:
-    """What the schema says of a schedule that may be left out: it may be a text, too."""
+    """Add to the schema of an optional schedule that it may also be a text."""
     schema["anyOf"] = [{"type": "string"}, *cast("list[JsonValue]", schema["anyOf"])]
 
 
@@ -114,7 +114,7 @@ class Sweep(Model):
 
     @property
     def all_points(self) -> Sequence[dict[str, training_rules.Plain]]:
-        """What each run has instead of the job's own parameters."""
+        """Parameters of each run that differ from the job's."""
         if self.points is not None:
             return self.points
         grid = self.grid or {}
@@ -122,7 +122,7 @@ class Sweep(Model):
 
     @property
     def most_at_once(self) -> int:
-        """Pods."""
+        """Largest number of pods at the same time."""
         return min(self.max_parallel, len(self.all_points))
 
     @property

@@ -1,4 +1,4 @@
-"""The kinds of values of a training job. Each knows its rule, the reason for it and the way out."""
+"""Types of values of a training job, each with its rule, the reason for it and what to write instead."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -23,7 +23,7 @@ from infra.config.rules import LABEL, Rule
 
 
 def _in_the_database(name: str) -> str:
-    known = available_timezones()  # none on a machine without the database, where the API server's word has to do
+    known = available_timezones()  # empty on a machine without the database; then the API server checks the name
     if name == "Local" or (known and name not in known):
         raise ValueError(name)
     return name
@@ -31,7 +31,7 @@ def _in_the_database(name: str) -> str:
 
 IN_CRON = 'write it as in "0 3 * * 0", Sundays at three'
 MOST_POINTS = 100
-"""Of a sweep: more are searched better by a method than by trying all."""
+"""Largest number of points of a sweep; to search more, use a search method."""
 ProjectName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$"),
@@ -64,7 +64,7 @@ Scalar = Annotated[
     Plain,
     Rule(
         must="must be a text, a number or a truth value",
-        because="the model's code gets it as it is written here",
+        because="the model's code gets this value",
         instead="write one value, as in max_depth: 10",
     ),
 ]
@@ -75,7 +75,7 @@ EphemeralStorage = Annotated[
     Rule(
         must="must be an amount of disk with a binary unit: Ki, Mi, Gi or Ti",
         because="the node reserves this amount, and evicts a run that writes more",
-        instead="write it as in 2Gi: twice what the dataset and the model take",
+        instead="write it as in 2Gi: twice the size of dataset and model together",
     ),
 ]
 Word = Annotated[
@@ -92,7 +92,7 @@ ObjectName = Annotated[
     StringConstraints(pattern=rf"^{LABEL}(\.{LABEL})*$", max_length=253),
     Rule(
         must="must be the name of an object of the cluster: a-z, 0-9, - and .",
-        because="without this object, the Job's pods are refused or wait for ever",
+        because="without this object, the Job's pods are refused or wait forever",
         instead="write a name that `kubectl get` lists",
     ),
 ]
@@ -137,7 +137,7 @@ ValidationMinutes = Annotated[
     Rule(
         must="must be a whole number of minutes from 1 to 1440 (a day)",
         because="a validation that hangs is ended after this time, and the version is validated again",
-        instead="write the longest a good one may take, as in deadline_minutes: 30",
+        instead="write the longest time that a good validation takes, as in deadline_minutes: 30",
     ),
 ]
 MaxParallel = Annotated[
@@ -146,7 +146,7 @@ MaxParallel = Annotated[
     Rule(
         must=f"must be a whole number from 1 to {MOST_POINTS}",
         because="this number of points runs at the same time",
-        instead="write how many the node pool has room for, as in max_parallel: 2",
+        instead="write the number of points that the node pool has room for, as in max_parallel: 2",
     ),
 ]
 Metric = Annotated[
@@ -162,8 +162,8 @@ Goal = Annotated[
     Literal["maximize", "minimize"],
     Rule(
         must="must be maximize or minimize",
-        because="a lower loss is better, and a higher score",
-        instead="write goal: maximize, or leave it out",
+        because="a loss is better when it is low, a score when it is high",
+        instead="write goal: maximize, or leave the key out",
     ),
 ]
 
@@ -174,12 +174,12 @@ SOME_VALUES = Rule(
 )
 SOME_PARAMETERS = Rule(
     must="must be a mapping of one parameter or more to a list of values",
-    because="without one there is nothing to try",
+    because="the sweep needs at least one value to try",
     instead="write it as in grid: {max_depth: [5, 10]}",
 )
 SOME_POINTS = Rule(
     must="must be a list of one point or more, each a mapping of parameters to values",
-    because="each is one run",
+    because="each point is one run",
     instead="write it as in points: [{max_depth: 5}, {max_depth: 10}]",
 )
 NO_WORD = Rule(
@@ -191,18 +191,18 @@ NO_WORD = Rule(
 SWEEP_WITHIN_QUOTA = Rule(
     must="must fit mlops:quotas.training",
     because="the namespace would refuse the pods",
-    instead="lower max_parallel or what one run asks for, or raise the quota",
+    instead="lower max_parallel or the requests of one run, or raise the quota",
 )
 
 VALIDATION_WITHIN_QUOTA = Rule(
-    must="must ask for at most what mlops:quotas.training has",
+    must="must request at most what mlops:quotas.training allows",
     because="the namespace would refuse the pod",
-    instead="ask for less, or raise the quota",
+    instead="lower the requests, or raise the quota",
 )
 
 
-def no_schedule(fault: str) -> PydanticCustomError:
-    """For five fields of cron that are none."""
+def invalid_schedule(fault: str) -> PydanticCustomError:
+    """Return the error for an invalid schedule."""
     return Rule(
         must="must be a schedule of five fields: minute, hour, day of the month, month, day of the week",
         because=fault,
@@ -211,29 +211,29 @@ def no_schedule(fault: str) -> PydanticCustomError:
 
 
 def too_many_points(points: int) -> PydanticCustomError:
-    """For a sweep beyond the cap."""
+    """Return the error for a sweep with more than MOST_POINTS points."""
     return Rule(
-        must=f"must make at most {MOST_POINTS} points",
-        because="each is a run with its cost",
-        instead="try fewer values, or divide it into sweeps one after the other",
+        must=f"must have at most {MOST_POINTS} points",
+        because="each point is a run, which costs money",
+        instead="try fewer values, or run several sweeps one after the other",
     ).broken(f"{points} points")
 
 
 def grid_or_points() -> PydanticCustomError:
-    """For a sweep with both, or with neither."""
+    """Return the error for a sweep with both `grid` and `points`, or with neither."""
     return Rule(
-        must="must be there, or grid, and not both",
+        must="must be set if grid is not, and left out if grid is set",
         because="a sweep tries every combination of a grid's values, or the points that are listed",
         instead="write grid: {max_depth: [5, 10]} or points: [{max_depth: 5}, {max_depth: 10}]",
     ).broken()
 
 
 def not_declared(name: str, parameters: Iterable[str]) -> PydanticCustomError:
-    """For a swept name that is none of the job's parameters."""
+    """Return the error for a swept parameter that the job does not declare."""
     known = sorted(parameters)
     close = get_close_matches(name, known, 1)
     return Rule(
-        must=f"must not hold {name}",
+        must=f"must not contain {name}",
         because="a sweep varies declared parameters; the value under parameters applies only to runs outside the sweep",
         instead=f"did you mean {close[0]}?" if close else f"add {name} to parameters, or write one of {known}",
-    ).broken(f"about {name}")
+    ).broken(f"a sweep of {name}")

@@ -1,4 +1,4 @@
-"""How the versions of a training job are looked at before they may go forward."""
+"""Settings of the validation of a training job's versions."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ Metric = Annotated[
     Rule(
         must="must be accuracy, f1 or roc_auc",
         because="a validation measures these metrics",
-        instead="write roc_auc, unless labels count for more than their order",
+        instead="write roc_auc, or a metric of the predicted labels if only these matter",
     ),
 ]
 Share = Annotated[
@@ -92,7 +92,7 @@ Resamples = Annotated[
 
 
 class Limits(Model):
-    """Limits that a version must keep to pass its validation. The defaults stand in training/validation/limits.py."""
+    """Limits that a version must keep to pass its validation. The defaults are in training/validation/limits.py."""
 
     least: Least | None = None
     """Metrics (0 to 1) below which a version is refused. Default: {roc_auc: 0.6}. Example: {roc_auc: 0.7}"""
@@ -133,11 +133,11 @@ class Validation(Model):
     """Validation of new versions, with the packages of the serving image."""
 
     enabled: rules.Truth = True
-    """Whether new versions are validated on `schedule` and after `make train`; otherwise only on request.
+    """Whether new versions are validated on `schedule` and after `mlops train`; otherwise only by `mlops validate`.
     Example: false
     """
     schedule: training_rules.Cron | None = None
-    """Times, in UTC as five cron fields, at which versions that were not validated yet are looked for. Default: every
+    """Times, in UTC as five cron fields, at which new versions are looked for and validated. Default: every
     15 minutes.
     Example: "*/30 * * * *"
     """
@@ -152,5 +152,5 @@ class Validation(Model):
 
     @field_validator("schedule")
     @classmethod
-    def _a_time_that_comes(cls, text: str | None) -> str | None:
-        return text and training.a_time_that_comes(text)
+    def _valid_schedule(cls, text: str | None) -> str | None:
+        return text and training.valid_schedule(text)

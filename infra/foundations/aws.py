@@ -1,4 +1,4 @@
-"""`kind: aws`: joins the components of an AWS account to the foundation that the platform stands on."""
+"""Foundation of `kind: aws`: network, cluster, stores and permissions in an AWS account."""
 
 from __future__ import annotations
 
@@ -38,30 +38,36 @@ from infra.foundations.aws_checks import check
 
 IMAGES = ("tracking", "training", "serving")
 POD_IDENTITY_AGENT = "169.254.170.23/32"
-"""Where a pod asks for its role's credentials (EKS user guide, "Pod Identity")."""
+"""Address from which a pod gets its role's credentials (EKS user guide, "Pod Identity")."""
 _MODELS, _DATA, _PREDICTIONS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS))
 RIGHTS: Mapping[str, Rights] = {
     "tracking": Rights(read=_MODELS, write=_MODELS, delete=_MODELS),
     "training": Rights(read=_MODELS + _DATA, write=_MODELS),
     "serving": Rights(read=_MODELS, write=_PREDICTIONS),
 }
-"""What each workload may do with the bucket's objects."""
+"""Permissions of each workload for the bucket's objects."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What every part of the foundation needs to know."""
+    """Settings that all parts of the foundation share."""
 
     name: str
-    """Of the cluster, and in front of all fixed names: one for each stack of an account and region."""
+    """Name of a new cluster and prefix of all fixed names, unique in an account and region."""
     account: Account
+    """AWS account of the stack."""
     zones: Sequence[str]
-    """Those of the region that can hold a cluster, by name."""
+    """Names of the region's zones that can hold a cluster."""
     chosen: AwsFoundation
+    """Settings of the stack file."""
 
 
 def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
-    """Declares it all, from the network up. pulumi.RunError if the credentials are another account's."""
+    """Declare the foundation.
+
+    Raises:
+        pulumi.RunError: a check failed, such as that of the credentials' account, or a change is impossible.
+    """
     site = Site(
         name=f"{pulumi.get_project()}-{pulumi.get_stack()}",
         account=accounts.current(),
@@ -89,11 +95,11 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             dns=_dns(cluster.service_cidr),
             labels=load_balancer.READINESS_GATES,
         ),
-        # Pods need their nodes until they have ended.
+        # The nodes must not be deleted before the pods.
         ResourceOptions(provider=cluster.provider, depends_on=pools),
     )
-    places = {"tracking": namespaces.platform, "training": namespaces.training, "serving": namespaces.serving}
-    grants = {name: _grant(site, name, place, bucket, cluster) for name, place in places.items()}
+    namespace_of = {"tracking": namespaces.platform, "training": namespaces.training, "serving": namespaces.serving}
+    grants = {name: _grant(site, name, namespace, bucket, cluster) for name, namespace in namespace_of.items()}
     return foundation.Foundation(
         provider=cluster.provider,
         access=foundation.ClusterAccess(kubeconfig=kubernetes_access.kubeconfig(cluster.access)),
@@ -122,12 +128,12 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             "registry": registry.urls,
             aws_changes.OUTPUT: facts,
         },
-        way_in=lambda asked: foundation.Ingress(
-            host=asked.host,
+        ingress=lambda request: foundation.Ingress(
+            host=request.host,
             class_name=load_balancer.CLASS,
             annotations=load_balancer.annotations(
-                asked,
-                subnet_ids=network.public_subnet_ids if asked.public else network.private_subnet_ids,
+                request,
+                subnet_ids=network.public_subnet_ids if request.public else network.private_subnet_ids,
                 network=network.cidrs,
             ),
             sources=network.cidrs,
@@ -147,11 +153,11 @@ def _node_roles(site: Site) -> list[str]:
 
 
 def _image_readers(site: Site) -> list[str]:
-    """Nodes, administrators, and whom the stack file names."""
+    """Return the roles of nodes, the administrators' roles and `image_reader_role_arns`."""
     cluster = site.chosen.cluster
-    people = () if isinstance(cluster, aws.ExistingCluster) else cluster.admin_role_arns
-    ours = (accounts.role_arn(name, site.account) for name in _node_roles(site))
-    return [*ours, *people, *site.chosen.image_reader_role_arns]
+    administrators = () if isinstance(cluster, aws.ExistingCluster) else cluster.admin_role_arns
+    node_roles = (accounts.role_arn(name, site.account) for name in _node_roles(site))
+    return [*node_roles, *administrators, *site.chosen.image_reader_role_arns]
 
 
 def _managed_role(site: Site, pool: str) -> str:
@@ -159,7 +165,7 @@ def _managed_role(site: Site, pool: str) -> str:
 
 
 def _registry(site: Site) -> ImageRegistry:
-    """Needs nothing of the rest, so that images can be pushed before the first pod wants one."""
+    """Declare the registry without dependencies, so that images can be pushed before the first pod starts."""
     return ImageRegistry(
         "images",
         ImageRegistryArgs(
@@ -239,14 +245,14 @@ def _node_pools(
             account=site.account,
         ),
     )
-    made: list[pulumi.Resource] = []
-    # Nodes need their way to AWS and to image registries from the first minute to the last.
+    pools: list[pulumi.Resource] = []
+    # Nodes need the network for as long as they exist, to reach AWS and image registries.
     agents = _agents(site, cluster)
     connected = ResourceOptions(depends_on=[network, *([agents] if agents else [])])
     for name, pool in site.chosen.node_pools.items():
         match pool:
             case ManagedNodePool():
-                made.append(
+                pools.append(
                     ManagedNodeGroup(
                         name,
                         ManagedNodeGroupArgs(
@@ -269,7 +275,7 @@ def _node_pools(
                     )
                 )
             case auto:
-                made.append(
+                pools.append(
                     NodePool(
                         name,
                         NodePoolArgs(
@@ -292,12 +298,12 @@ def _node_pools(
                     )
                 )
     if agents:
-        made.append(_dns_server(cluster, agents, made))
-    return made
+        pools.append(_dns_server(cluster, agents, pools))
+    return pools
 
 
 def _agents(site: Site, cluster: Cluster | ExistingCluster) -> NodeAgents | None:
-    """What managed nodes need; None without them."""
+    """Declare the agents of managed nodes; return None if there are no managed nodes."""
     if not any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
         return None
     return NodeAgents("node-agents", NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version))
@@ -306,18 +312,18 @@ def _agents(site: Site, cluster: Cluster | ExistingCluster) -> NodeAgents | None
 def _dns_server(
     cluster: Cluster | ExistingCluster, agents: NodeAgents, pools: Sequence[pulumi.Resource]
 ) -> pulumi.Resource:
-    """CoreDNS for managed nodes, whose pods need one of them."""
+    """Declare CoreDNS for managed nodes; its pods need one of these nodes."""
     return addon(
         "node-agents-coredns",
         "coredns",
         NodeAgentsArgs(cluster_name=cluster.name, kubernetes_version=cluster.version),
-        # Its parent was `agents`, which the nodes wait for.
+        # Its former parent was `agents`, for which the nodes wait.
         ResourceOptions(parent=cluster, depends_on=pools, aliases=[pulumi.Alias(parent=agents)]),
     )
 
 
 def _metrics(cluster: Cluster | ExistingCluster, pools: Sequence[pulumi.Resource]) -> None:
-    """The metrics server that feeds autoscalers, in a cluster of our own; its pods need a node."""
+    """Declare the metrics server, which autoscalers need, in a new cluster; its pods need a node."""
     if isinstance(cluster, Cluster):
         addon(
             "cluster-metrics-server",
@@ -328,7 +334,7 @@ def _metrics(cluster: Cluster | ExistingCluster, pools: Sequence[pulumi.Resource
 
 
 def _autoscaling(site: Site) -> list[str]:
-    """A managed node group's disks are made by EC2 Auto Scaling's own role in the account."""
+    """Return the ARN of EC2 Auto Scaling's role, which creates the disks of managed nodes; empty without such nodes."""
     if not any(isinstance(pool, ManagedNodePool) for pool in site.chosen.node_pools.values()):
         return []
     path = "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
@@ -377,7 +383,7 @@ def _database(site: Site, network: Network | ExistingNetwork, cluster: Cluster |
 
 
 def _snapshot(site: Site, store: Database, image: str) -> Output[str]:
-    """Taken before the schema meets another image of MLflow."""
+    """Declare a snapshot that is taken before another MLflow image may migrate the schema."""
     args = DatabaseSnapshotArgs(prefix=site.name, database=site.name, before=image)
     return DatabaseSnapshot("before-mlflow", args, ResourceOptions(depends_on=[store])).arn
 
@@ -403,7 +409,7 @@ def _grant(
 
 
 def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
-    """S3 has addresses all over the place, so its port is what can be named; and credentials come from the node."""
+    """Return rules for S3, whose addresses are not fixed, and for the agent on the node that gives out credentials."""
     return [
         {"to": [{"ip_block": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 443}]},
         {"to": [{"ip_block": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},
@@ -411,9 +417,9 @@ def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
 
 
 def _dns(service_cidr: Output[str]) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:
-    """Auto Mode runs CoreDNS on each node and not in pods, so its address is what can be named: the tenth Service.
+    """Return the rule for DNS: the tenth address of the Services' block, and the pods of CoreDNS.
 
-    Beside managed nodes there are pods of it as well.
+    Auto Mode runs CoreDNS on each node, outside pods. Managed nodes run it in pods.
     """
     address = service_cidr.apply(lambda cidr: f"{IPv4Network(cidr)[10]}/32")
     on_nodes: k8s.networking.v1.NetworkPolicyPeerArgsDict = {"ip_block": {"cidr": address}}

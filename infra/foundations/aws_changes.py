@@ -1,6 +1,6 @@
-"""Changes to an AWS stack that no update can make in place: refused, or announced by name before anything happens.
+"""Changes to an AWS stack that replace resources or are impossible: announced or refused before the update begins.
 
-The stack's own output `foundation` says on what the last update stood.
+The stack's output `foundation` has the values of the last update.
 """
 
 import fnmatch
@@ -23,17 +23,18 @@ Facts = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Consequence:
-    """The effect of a change that `applies`: impossible with a `never`, else possible once the `protection` is lifted.
-
-    A path may end in `*`.
-    """
+    """Effect of a change to certain keys of the foundation."""
 
     paths: tuple[str, ...]
+    """Paths of the keys; the last part may be `*`."""
     does: str
-    """Completes the sentence "this update ..."."""
+    """Effect, which completes the sentence "this update ..."."""
     protection: tuple[str, ...] = ()
+    """Paths of the flags that refuse the change while one of them is true."""
     applies: Callable[[str, str], bool] = str.__ne__
+    """Function that returns whether a change from an old to a new value has this effect."""
     never: str = ""
+    """Reason why the change is impossible; empty if it is possible."""
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -48,8 +49,7 @@ def _skips(old: str, new: str) -> bool:
     return ABSENT not in {old, new} and abs(_version(new)[-1] - _version(old)[-1]) > 1
 
 
-def _moved(old: str, new: str) -> bool:
-    """Whether the same pool, as it was, is not there any more."""
+def _replaced(old: str, new: str) -> bool:
     return ABSENT not in {old, new} and old != new
 
 
@@ -57,26 +57,26 @@ CONSEQUENCES = (
     Consequence(
         paths=("account_id",),
         does="replaces everything",
-        never="the state of the stack is about the old account, where everything would stay, unseen and paid for",
+        never="the stack's state describes the old account, where all resources would remain and cost money",
     ),
     Consequence(
         paths=("region",),
         does="replaces everything",
-        never="nothing moves between regions, and the data stays in the old one",
+        never="AWS cannot move resources between regions, and the data would stay in the old one",
     ),
     Consequence(
         paths=("network.kind", "network.cidr", "network.vpc_id"),
         does="replaces the VPC, and with it the cluster and the database",
-        never="AWS moves no cluster and no database to another VPC",
+        never="AWS cannot move a cluster or a database to another VPC",
     ),
     Consequence(
         paths=("cluster.service_cidr",),
         does="replaces the cluster, with everything that runs in it",
-        never="EKS hands out addresses of Services from the block that the cluster was made with",
+        never="the block of a cluster's Service addresses is fixed when EKS creates the cluster",
     ),
     Consequence(
         paths=("network.availability_zones",),
-        does="replaces the subnets of a zone, with what runs there",
+        does="replaces the subnets of a zone, with everything that runs there",
         protection=("cluster.protected", "database.protected"),
         applies=_lower,
     ),
@@ -89,17 +89,17 @@ CONSEQUENCES = (
         paths=("cluster.kubernetes_version",),
         does="replaces the cluster",
         applies=_skips,
-        never="EKS goes one minor version at a time, and back to the version before alone",
+        never="EKS upgrades by one minor version at a time, and downgrades only to the version before",
     ),
     Consequence(
         paths=("cluster.kubernetes_version",),
-        does="takes Kubernetes back, which EKS refuses later than 7 days after the upgrade (docs/aws.md says how)",
+        does="downgrades Kubernetes, which EKS refuses later than 7 days after the upgrade (docs/aws.md says how)",
         applies=_lower,
     ),
     Consequence(
         paths=(f"{MANAGED_POOL}*",),
-        does="replaces the node group: new nodes come first, then pods move to them",
-        applies=_moved,
+        does="replaces the node group: new nodes start first, then pods move to them",
+        applies=_replaced,
     ),
     Consequence(
         paths=("artifacts.bucket",),
@@ -110,30 +110,30 @@ CONSEQUENCES = (
         paths=("database.engine_version",),
         does="replaces the database",
         applies=_lower,
-        never="Postgres has no way back to an older major version",
+        never="Postgres cannot go back to an older major version",
     ),
     Consequence(
         paths=("database.engine_version",),
-        does="replaces the parameter group, and upgrades the database in place, which is gone for minutes",
+        does="replaces the parameter group and upgrades the database in place, which is down for some minutes",
         protection=("database.protected",),
     ),
     Consequence(
         paths=("database.storage_gib",),
         does="replaces the database",
         applies=_lower,
-        never="RDS storage does not shrink",
+        never="RDS cannot reduce the storage of a database",
     ),
     Consequence(
         paths=("database.restore_from",),
-        does="replaces the database by what was in the snapshot",
+        does="replaces the database with the content of the snapshot",
         protection=("database.protected",),
     ),
 )
-"""The first that applies to a path decides."""
+"""Consequences in order: the first that applies to a path decides."""
 
 
 def facts(region: str, chosen: AwsFoundation) -> Facts:
-    """What the consequences are about, as the stack file has it; exported, and read again by the next update."""
+    """Return the stack file's values that the consequences depend on; exported for the next update to compare."""
     tree = chosen.model_dump(mode="json")
     paths = {path for each in CONSEQUENCES for path in (*each.paths, *each.protection) if "*" not in path}
     found = {path: _at(tree, path) for path in sorted(paths - {"region"})}
@@ -154,8 +154,12 @@ def _at(tree: Mapping[str, Any], path: str) -> object:
 
 
 def announce(new: Facts) -> None:
-    """Warns of what this update will replace. pulumi.RunError with every change that cannot be made as it stands."""
-    old = _last()
+    """Log a warning for each change that replaces something.
+
+    Raises:
+        pulumi.RunError: a change is impossible or protected; the message lists all such changes.
+    """
+    old = _last_facts()
     changed = list(consequences(old, new))
     if refused := [problem for path, each in changed if (problem := refuse(path, each, old, new))]:
         raise refusal(refused)
@@ -164,7 +168,7 @@ def announce(new: Facts) -> None:
 
 
 def consequences(old: Facts, new: Facts) -> Iterator[tuple[str, Consequence]]:
-    """What changed between two updates that matters, by path."""
+    """Yield the path and the consequence of each change between two updates."""
     decided = set[str]()
     for each in CONSEQUENCES:
         for path in (path for pattern in each.paths for path in fnmatch.filter(old, pattern)):
@@ -174,16 +178,16 @@ def consequences(old: Facts, new: Facts) -> Iterator[tuple[str, Consequence]]:
 
 
 def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | None:
-    """Why it cannot be done; None where it can."""
+    """Return the problem of a change that is impossible or protected; None for any other change."""
     found = f"is {new[path]}, was {old[path]}"
     if each.never:
         rule = Rule(
             must=f"must not go from {old[path]} to {new[path]}",
             because=each.never,
-            instead=_way_out(path, each, old, new),
+            instead=_alternative(path, each, old, new),
         )
         return Problem(path=_key(path), found=found, rule=rule)
-    # What the last update protected stays so until an update has lifted it.
+    # A flag that was true at the last update counts until an update has set it to false.
     held = [flag for flag in each.protection if "True" in {old.get(flag), new[flag]}]
     if not held:
         return None
@@ -192,24 +196,24 @@ def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | No
     rule = Rule(
         must=f"must stay {old[path]} as long as {lifted} {'is' if len(held) == 1 else 'are'} true",
         because=f"the change {each.does}",
-        instead=f"put it back, or save the data, run {commands}; pulumi up, and change it then",
+        instead=f"write the old value again; or save the data, run {commands}; pulumi up, and change it afterwards",
     )
     return Problem(path=_key(path), found=found, rule=rule)
 
 
-def _way_out(path: str, each: Consequence, old: Facts, new: Facts) -> str:
+def _alternative(path: str, each: Consequence, old: Facts, new: Facts) -> str:
     if each.applies is _skips and not _lower(old[path], new[path]):
         major, minor = _version(old[path])
         return f'write "{major}.{minor + 1}" first'
-    return f"put {old[path]} back; to go there all the same, make another stack and restore the data into it"
+    return f"write {old[path]} again; if you need the change, create another stack and restore the data into it"
 
 
 def _key(path: str) -> str:
     return path if path == "region" else f"foundation.{path}"
 
 
-def _last() -> Facts:
-    """Of a stack that was never deployed: nothing."""
+def _last_facts() -> Facts:
+    """Return the facts of the last update; empty for a stack that was never deployed."""
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     read = cast("Mapping[str, Mapping[str, Facts]]", invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value)
     return read.get("outputs", {}).get(OUTPUT, {})

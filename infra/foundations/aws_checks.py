@@ -1,4 +1,4 @@
-"""Whether account, region and stack name are those that the stack file was written for: asked before any resource."""
+"""Checks of an AWS stack before any resource: credentials, stack name, zones, and resources that must exist."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ import pulumi
 
 from components.aws import account as accounts
 from components.aws.account import Account, role_of
-from components.aws.existing_cluster import Seen, look
+from components.aws.existing_cluster import ClusterFacts, cluster_facts
 from infra.config import aws_rules
 from infra.config.aws import (
     AutoNodePool,
@@ -25,9 +25,12 @@ from infra.config.stack import Settings
 
 
 def check(name: str, account: Account, zones: Sequence[str], stack: Settings) -> None:
-    """pulumi.RunError with every reason not to go on.
+    """Check that the stack can be deployed with the credentials of `account`.
 
-    `name` is what everything with a fixed name begins with, `zones` are those of the region that can hold a cluster.
+    `name` is the prefix of all fixed names. `zones` are the names of the region's zones that can hold a cluster.
+
+    Raises:
+        pulumi.RunError: the stack cannot be deployed; the message lists every problem.
     """
     if not isinstance(chosen := stack.foundation, AwsFoundation):
         return
@@ -35,7 +38,7 @@ def check(name: str, account: Account, zones: Sequence[str], stack: Settings) ->
     if not found:
         found = list(_absent(chosen))
         if isinstance(chosen.cluster, ExistingCluster):
-            found += _existing(look(chosen.cluster.name), chosen)
+            found += _existing(cluster_facts(chosen.cluster.name), chosen)
     if found := [*found, *_certificates(account, _ingresses(stack))]:
         raise refusal(found)
 
@@ -45,10 +48,11 @@ def _name(name: str) -> Iterator[Problem]:
     if not re.fullmatch(aws_rules.STACK_NAME, name) or len(stack) > aws_rules.MAX_STACK:
         yield Problem(
             path="foundation",
-            found=f"is of stack {stack}",
+            found=f"belongs to the stack {stack}",
             rule=Rule(
-                must=f"must be of a stack whose name is a-z, 0-9 and single hyphens, {aws_rules.MAX_STACK} at most",
-                because="cluster, database, repositories and roles are named after it, and AWS takes no other name",
+                must="must belong to a stack whose name has only a-z, 0-9 and single hyphens, and at most "
+                f"{aws_rules.MAX_STACK} characters",
+                because="cluster, database, repositories and roles are named after it, and AWS accepts no other names",
                 instead="run pulumi stack init with such a name, as in prod, and rename the file",
             ),
         )
@@ -61,8 +65,8 @@ def _credentials(account: Account, chosen: AwsFoundation) -> Iterator[Problem]:
             found=f'is "{chosen.account_id}"',
             rule=Rule(
                 must=f"must be the account of your credentials, {account.id}",
-                because="a stack that is deployed with the wrong profile changes somebody else's account",
-                instead="choose the right profile (AWS_PROFILE), or correct the number if this account is meant",
+                because="a deployment with the wrong profile would change another account",
+                instead="choose the right profile (AWS_PROFILE), or write the number of this account",
             ),
         )
     elif isinstance(chosen.cluster, NewCluster) and not _may_administer(account.caller_arn, chosen.cluster):
@@ -70,15 +74,15 @@ def _credentials(account: Account, chosen: AwsFoundation) -> Iterator[Problem]:
             path="foundation.cluster.admin_role_arns",
             found=f"lacks {role_of(account.caller_arn)}",
             rule=Rule(
-                must="must hold the role that runs pulumi",
-                because="the cluster lets in nobody else, so its first object would fail with 401",
+                must="must contain the role that runs pulumi",
+                because="the cluster accepts only these roles, so the first object in it would fail with 401",
                 instead="add it, or run pulumi with one of the roles in the list",
             ),
         )
 
 
 def _may_administer(caller_arn: str, cluster: NewCluster) -> bool:
-    """A session names its role without the role's path, so only the last part of an ARN can be compared."""
+    """Compare the last parts of the ARNs, because the ARN of a session omits the path of its role."""
     return role_of(caller_arn).rpartition("/")[2] in {arn.rpartition("/")[2] for arn in cluster.admin_role_arns}
 
 
@@ -90,20 +94,20 @@ def _zones(account: Account, zones: Sequence[str], chosen: AwsFoundation) -> Ite
             found=f"is {network.availability_zones}",
             rule=Rule(
                 must=f"must be at most {len(zones)} in {account.region}",
-                because=f"it has no more zones that can hold a cluster than {', '.join(zones)}",
-                instead="write fewer, or choose another aws:region",
+                because=f"only these zones of the region can hold a cluster: {', '.join(zones)}",
+                instead="write a smaller number, or choose another aws:region",
             ),
         )
-    there = zones[: network.availability_zones] if isinstance(network, NewNetwork) else zones
+    allowed = zones[: network.availability_zones] if isinstance(network, NewNetwork) else zones
     for name, pool in chosen.node_pools.items():
-        if isinstance(pool, AutoNodePool) and not set(pool.zones) <= set(there):
+        if isinstance(pool, AutoNodePool) and not set(pool.zones) <= set(allowed):
             yield Problem(
                 path=f"foundation.node_pools.{name}.zones",
                 found=f"is {shown(pool.zones)}",
                 rule=Rule(
-                    must=f"must be among {', '.join(there)}",
-                    because="nowhere else are subnets, so no node would ever start",
-                    instead="choose some of these, or leave the key out for all",
+                    must=f"must be among {', '.join(allowed)}",
+                    because="only these zones have subnets, so elsewhere no node would ever start",
+                    instead="choose some of these zones, or leave the key out to use all of them",
                 ),
             )
 
@@ -112,7 +116,7 @@ AUTOSCALING = "AWSServiceRoleForAutoScaling"
 
 
 def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
-    """What the stack file names and AWS does not have: an update would stop half way where it is first needed."""
+    """Yield a problem for each resource that the stack file names and AWS does not have."""
     admins = chosen.cluster.admin_role_arns if isinstance(chosen.cluster, NewCluster) else ()
     for place, arn in enumerate(admins):
         if _is_absent(arn, there := accounts.role(arn.rpartition("/")[2])):
@@ -121,8 +125,8 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
                 found=f"is {arn}",
                 rule=Rule(
                     must="must be a role that exists" if there is None else f"must be {there}, the role of that name",
-                    because="EKS refuses an access entry for any other, so the update would stop half way",
-                    instead="create it (docs/aws.md, step 2), or take it out of the list"
+                    because="EKS refuses an access entry for any other ARN, so the update would stop half way",
+                    instead="create the role (docs/aws.md, step 2), or remove it from the list"
                     if there is None
                     else "write the ARN with its path",
                 ),
@@ -133,8 +137,8 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
             found=f"is {boundary}",
             rule=Rule(
                 must="must be a policy that exists",
-                because="IAM refuses to make a role with any other",
-                instead="create it (aws iam create-policy), or leave the key out",
+                because="IAM refuses to create a role with a permissions boundary that does not exist",
+                instead="create the policy (aws iam create-policy), or leave the key out",
             ),
         )
     if (logs := chosen.artifacts.access_log_bucket) and accounts.bucket(logs) is None:
@@ -142,9 +146,9 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
             path="foundation.artifacts.access_log_bucket",
             found=f"is {logs}",
             rule=Rule(
-                must="must be a bucket that exists and that your credentials reach",
-                because="S3 refuses to log into any other",
-                instead="create it, or leave the key out",
+                must="must be an existing bucket that your credentials can read",
+                because="S3 refuses to write access logs to any other bucket",
+                instead="create the bucket, or leave the key out",
             ),
         )
     managed = [name for name, pool in chosen.node_pools.items() if isinstance(pool, ManagedNodePool)]
@@ -153,69 +157,69 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
             path=f"foundation.node_pools.{managed[0]}.kind",
             found="is managed",
             rule=Rule(
-                must=f"must be auto where the account has no role {AUTOSCALING}",
-                because="EC2 Auto Scaling starts managed nodes by it, and the key of their disks names it",
+                must=f"must be auto if the account has no role {AUTOSCALING}",
+                because="EC2 Auto Scaling starts managed nodes with this role, and the key of their disks refers to it",
                 instead="run aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com",
             ),
         )
 
 
 def _is_absent(arn: str, there: str | None) -> bool:
-    """Whether no role has the name, or one with another path."""
+    """Return whether there is no role of that name, or only one with another path."""
     return there is None or there not in {"", arn}
 
 
-def _existing(seen: Seen, chosen: AwsFoundation) -> Iterator[Problem]:
-    if isinstance(chosen.network, ExistingNetwork) and chosen.network.vpc_id != seen.vpc_id:
+def _existing(existing: ClusterFacts, chosen: AwsFoundation) -> Iterator[Problem]:
+    if isinstance(chosen.network, ExistingNetwork) and chosen.network.vpc_id != existing.vpc_id:
         yield Problem(
             path="foundation.network.vpc_id",
             found=f"is {chosen.network.vpc_id}",
             rule=Rule(
-                must=f"must be {seen.vpc_id}, where the existing cluster is",
-                because="nodes elsewhere cannot join it, and its pods not reach the database",
-                instead="write that one and its subnets, or another cluster.name",
+                must=f"must be {existing.vpc_id}, the VPC of the existing cluster",
+                because="nodes in another VPC cannot join the cluster, and its pods cannot reach a database there",
+                instead="write that VPC and its subnets, or another cluster.name",
             ),
         )
-    if seen.authentication_mode == "CONFIG_MAP":
+    if existing.authentication_mode == "CONFIG_MAP":
         yield Problem(
             path="foundation.cluster.name",
             found="is a cluster with authentication mode CONFIG_MAP",
             rule=Rule(
-                must="must be one that takes access entries",
-                because="new nodes are let in by one",
+                must="must be a cluster that accepts access entries",
+                because="new nodes join the cluster by an access entry",
                 instead="run aws eks update-cluster-config --access-config authenticationMode=API_AND_CONFIG_MAP",
             ),
         )
-    if not seen.auto_mode and any(isinstance(pool, AutoNodePool) for pool in chosen.node_pools.values()):
+    if not existing.auto_mode and any(isinstance(pool, AutoNodePool) for pool in chosen.node_pools.values()):
         yield Problem(
             path="foundation.cluster.name",
             found="is a cluster without Auto Mode",
             rule=Rule(
-                must="must be one in Auto Mode for node pools of kind auto",
-                because="nothing in it would start their nodes",
-                instead="switch Auto Mode on, or write kind: managed in each pool",
+                must="must be a cluster in Auto Mode if a node pool is of kind auto",
+                because="without Auto Mode, no nodes of such a pool would start",
+                instead="enable Auto Mode, or write kind: managed in each pool",
             ),
         )
 
 
 def _ingresses(stack: Settings) -> Mapping[str, Ingress]:
-    """By path."""
-    ways = {
+    """Return the configured ingresses by their paths in the stack file."""
+    ingresses = {
         "tracking.ingress": stack.tracking.ingress,
         **{f"endpoints.{name}.ingress": endpoint.ingress for name, endpoint in stack.endpoints.items()},
     }
-    return {path: way for path, way in ways.items() if way}
+    return {path: ingress for path, ingress in ingresses.items() if ingress}
 
 
-def _certificates(account: Account, ways: Mapping[str, Ingress]) -> Iterator[Problem]:
-    for path, way in ways.items():
-        if way.certificate_arn and way.certificate_arn.split(":")[3:5] != [account.region, account.id]:
+def _certificates(account: Account, ingresses: Mapping[str, Ingress]) -> Iterator[Problem]:
+    for path, ingress in ingresses.items():
+        if ingress.certificate_arn and ingress.certificate_arn.split(":")[3:5] != [account.region, account.id]:
             yield Problem(
                 path=f"{path}.certificate_arn",
-                found=f"is {way.certificate_arn}",
+                found=f"is {ingress.certificate_arn}",
                 rule=Rule(
                     must=f"must be a certificate of account {account.id} in {account.region}",
-                    because="a load balancer shows no other",
-                    instead="choose one that `aws acm list-certificates` lists there, or request one",
+                    because="a load balancer can use only certificates of its own account and region",
+                    instead="choose a certificate that `aws acm list-certificates` lists there, or request one",
                 ),
             )

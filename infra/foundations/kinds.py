@@ -1,4 +1,4 @@
-"""From the kind in the stack file to the foundation it names."""
+"""Foundation for the `kind` in the stack file."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -8,10 +8,10 @@ from components.foundation import Foundation
 from infra.config.stack import Settings
 
 MODULES: Mapping[str, str] = {"aws": "infra.foundations.aws", "local": "infra.foundations.local"}
-"""Module with the function `build` of each kind; a stack imports its own alone, and so only its own SDK."""
+"""Module with the function `build` of each kind; a stack imports only its own module, and so only its own SDK."""
 
 
 def build(stack: Settings) -> Foundation:
-    """Declares everything the platform stands on."""
+    """Declare the foundation of a stack."""
     build_kind: Callable[[Settings, Any], Foundation] = import_module(MODULES[stack.foundation.kind]).build
     return build_kind(stack, stack.foundation)

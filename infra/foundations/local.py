@@ -1,4 +1,4 @@
-"""`kind: local`: the platform stands in a cluster that is there already."""
+"""Foundation of `kind: local`: an existing cluster."""
 
 from components.foundation import Foundation, NodePool
 from components.local.foundation import LocalFoundation, LocalFoundationArgs
@@ -8,7 +8,7 @@ from infra.config.stack import Settings
 
 
 def build(stack: Settings, chosen: settings.LocalFoundation) -> Foundation:
-    """Declares it all."""
+    """Declare the foundation."""
     quotas = stack.quotas
     args = LocalFoundationArgs(
         context=chosen.context,

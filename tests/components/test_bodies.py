@@ -1,4 +1,4 @@
-"""A component is read in one sitting."""
+"""Length of the components' constructors."""
 
 import ast
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ COMPONENTS = Path(__file__).parent.parent.parent / "components"
 
 
 def bodies() -> Iterator[tuple[str, int]]:
-    """Each component with the lines of its constructor, signature included."""
+    """Yield each component with the number of lines of its constructor."""
     for file in sorted(COMPONENTS.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ClassDef) and any("ComponentResource" in ast.unparse(base) for base in node.bases):

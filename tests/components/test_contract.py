@@ -38,7 +38,7 @@ READ_BY_LIBRARIES = {
 
 @pytest.fixture
 def container(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
-    """The process has the environment of the container that the test names, and nothing else of that kind."""
+    """Set the environment of the process to that of the container in the test's parameters."""
     values = {key: filled_in(value) for key, value in written(local(), *request.param).items()}
     for key, value in values.items():
         monkeypatch.setenv(key, value)
@@ -52,7 +52,7 @@ def written(recording: Recording, kind: str, name: str, group: str) -> dict[str,
 
 
 def filled_in(value: Any) -> str:
-    """As Kubernetes would: a dollar is written as two, and a reference to the pod becomes what stands there."""
+    """Return a variable's value as Kubernetes sets it: $$ becomes $, and a reference to the pod is resolved."""
     return value.replace("$$", "$") if isinstance(value, str) else POD[value["fieldRef"]["fieldPath"]]
 
 

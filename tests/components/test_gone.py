@@ -1,4 +1,4 @@
-"""A failure for want of an object that somebody deleted names the way out, and no other failure does."""
+"""Error message for an object that was deleted outside Pulumi."""
 
 import pytest
 from pulumi import ErrorHookArgs

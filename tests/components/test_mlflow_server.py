@@ -1,4 +1,4 @@
-"""MLflow as its users and its operators meet it."""
+"""MLflow server as users and operators see it."""
 
 from components.mlflow_server import allowed_hosts
 from tests.deployed import deployed, environment, local

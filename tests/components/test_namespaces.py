@@ -1,4 +1,4 @@
-"""What every pod of a namespace is held to."""
+"""Limits and network rules of the pods of each namespace."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def policies(namespace: str) -> list[Resource]:
 
 
 def reaches(namespace: str, name: str, port: int, rule: str, *, pods: dict[str, str] | None = None) -> list[Any]:
-    """Rules of a namespace's policies that let its pods at `name` in mlops-platform."""
+    """Return the rules that let a namespace's pods reach `name` in mlops-platform."""
     return [
         peer
         for policy in policies(namespace)

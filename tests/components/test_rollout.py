@@ -1,4 +1,4 @@
-"""A Deployment that does not become ready in time says why, and a failed release is taken back to what answers."""
+"""A Deployment that does not become ready in time says why, and a failed release is rolled back to ready pods."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pulumi
 import pytest
 from pulumi import ErrorHookArgs
 
-from components.rollout import REVISION, Unready, handle, reasons, revision_before, unready_deployment
+from components.rollout import REVISION, Unready, handle, previous_revision, reasons, unready_deployment
 from tests.deployed import deployed, local
 
 ASKED = {"endpoints.churn-predictor.rollback_on_failure": True}
@@ -50,13 +50,13 @@ STUCK = [
 ]
 
 
-def unready(*, has_deadline: bool = True, take_back: bool = False) -> Unready:
+def unready(*, has_deadline: bool = True, roll_back: bool = False) -> Unready:
     return Unready(
         name="churn",
         namespace="ml-serving",
         selector={"app.kubernetes.io/instance": "churn"},
         has_deadline=has_deadline,
-        take_back=take_back,
+        roll_back=roll_back,
     )
 
 
@@ -65,7 +65,7 @@ def unready(*, has_deadline: bool = True, take_back: bool = False) -> Unready:
     [
         ({7: 2, 8: 0}, 7),
         ({7: 1, 8: 1}, 7),  # the second pod of a release failed
-        ({6: 2, 7: 0, 8: 0}, 6),  # the failure before this one was never taken back
+        ({6: 2, 7: 0, 8: 0}, 6),  # the failure before this one was never rolled back
         ({9: 2, 10: 0}, 9),
         ({8: 2}, None),
         ({8: 0}, None),
@@ -76,7 +76,7 @@ def unready(*, has_deadline: bool = True, take_back: bool = False) -> Unready:
 def test_the_revision_before_is_the_latest_that_answers_and_did_not_fail(
     revisions: dict[int, int], before: int | None
 ) -> None:
-    assert revision_before([replica_set(revision, ready) for revision, ready in revisions.items()]) == before
+    assert previous_revision([replica_set(revision, ready) for revision, ready in revisions.items()]) == before
 
 
 def test_the_reason_is_what_the_init_container_said_last() -> None:
@@ -135,7 +135,7 @@ def test_every_deployment_that_pulumi_waits_for_tells_its_reason() -> None:
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubectl that knows of revision 7, which answers, and 8; gives the file with what else it was asked to do."""
+    """Fake kubectl with the ready revision 7 and revision 8; the fixture is the file of its other commands."""
     asked = tmp_path / "asked"
     (tmp_path / "listed.json").write_text(json.dumps({"items": STUCK}))
     program = tmp_path / "kubectl"
@@ -153,14 +153,14 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_cluster_of_the_stack_is_asked_and_not_that_of_the_moments_context(kubectl: Path) -> None:
-    assert not handle(unready(take_back=True), "ours", None)
+    assert not handle(unready(roll_back=True), "ours", None)
     assert (
         kubectl.read_text() == "--context ours --namespace ml-serving rollout undo deployment/churn --to-revision=7\n"
     )
 
 
 def test_a_cluster_that_this_program_made_is_reached_by_its_own_kubeconfig(kubectl: Path) -> None:
-    handle(unready(take_back=True), None, "{made}")
+    handle(unready(roll_back=True), None, "{made}")
     command, file = kubectl.read_text().splitlines()
     assert command.endswith("--namespace ml-serving rollout undo deployment/churn --to-revision=7")
     assert file == "{made}"
@@ -173,7 +173,7 @@ def test_a_release_is_only_taken_back_where_that_is_asked_for(kubectl: Path, cap
 
 
 @pytest.mark.parametrize(
-    ("reported", "has_deadline", "goes_on"),
+    ("reported", "has_deadline", "waits_again"),
     [
         (deployment("True", "ReplicaSetUpdated"), True, True),
         (deployment("True", "ReplicaSetUpdated"), False, False),  # Kubernetes' own deadline is 10 minutes
@@ -182,25 +182,25 @@ def test_a_release_is_only_taken_back_where_that_is_asked_for(kubectl: Path, cap
     ],
 )
 def test_a_rollout_that_goes_on_is_waited_for_and_not_taken_back(
-    reported: dict[str, Any], has_deadline: bool, goes_on: bool, kubectl: Path
+    reported: dict[str, Any], has_deadline: bool, waits_again: bool, kubectl: Path
 ) -> None:
     kubectl.with_name("listed.json").write_text(json.dumps({"items": [reported, *STUCK[1:]]}))
-    assert handle(unready(has_deadline=has_deadline, take_back=True), "ours", None) == goes_on
-    assert kubectl.exists() != goes_on
+    assert handle(unready(has_deadline=has_deadline, roll_back=True), "ours", None) == waits_again
+    assert kubectl.exists() != waits_again
 
 
 def test_a_cluster_that_does_not_answer_costs_a_warning_and_not_the_reason_of_the_failure(
     kubectl: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kubectl.with_name("kubectl").write_text("#!/bin/bash\necho the server is away >&2; exit 1\n")
-    assert not handle(unready(take_back=True), "ours", None)
+    assert not handle(unready(roll_back=True), "ours", None)
     said = capfd.readouterr().err
     assert "churn: the reason of its pods could not be read with kubectl: the server is away" in said
 
 
 def test_a_first_release_that_fails_stays_as_there_is_nothing_before_it(kubectl: Path) -> None:
     kubectl.with_name("listed.json").write_text(json.dumps({"items": [replica_set(1, 0)]}))
-    handle(unready(take_back=True), "ours", None)
+    handle(unready(roll_back=True), "ours", None)
     assert not kubectl.exists()
 
 
@@ -211,7 +211,7 @@ DECLARED = {
 
 
 @pytest.mark.parametrize(
-    ("operation", "error", "taken_back"),
+    ("operation", "error", "rolled_back"),
     [
         ("update", "2 errors occurred: 'churn' timed out waiting to be Ready", True),
         ("create", "2 errors occurred: 'churn' timed out waiting to be Ready", False),
@@ -221,11 +221,11 @@ DECLARED = {
     ],
 )
 def test_only_an_update_that_came_to_the_cluster_and_did_not_become_ready_is_taken_back(
-    operation: str, error: str, taken_back: bool | None
+    operation: str, error: str, rolled_back: bool | None
 ) -> None:
     args = ErrorHookArgs(
         "urn", "id", "churn", "Deployment", DECLARED, failed_operation=operation, errors=[error, "an earlier one"]
     )
     found = unready_deployment(args, ["churn"])
-    assert found == (None if taken_back is None else unready(take_back=taken_back))
+    assert found == (None if rolled_back is None else unready(roll_back=rolled_back))
     assert not found or unready_deployment(args, []) == unready()

@@ -1,4 +1,4 @@
-"""Pulumi stops to wait soon after what it waits for has failed, and not before."""
+"""Timeouts of Pulumi are a little longer than the deadlines of the objects."""
 
 from tests.deployed import deployed, local
 from tests.recording import Recording

@@ -270,7 +270,7 @@ def test_a_release_that_fails_is_taken_back_in_the_cluster_where_that_is_asked_f
         failed = platform.up(check=False)
         assert failed.returncode != 0
         assert f"{ENDPOINT} has no version 99" in failed.stdout + failed.stderr
-        assert "the release that failed was taken back in the cluster" in failed.stdout + failed.stderr
+        assert "the failed release was rolled back in the cluster" in failed.stdout + failed.stderr
         wait_until_alone(platform, before)
     platform.up()
     assert set[str]() < answering(platform) <= serving  # nothing was started for it

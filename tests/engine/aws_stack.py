@@ -1,4 +1,4 @@
-"""What the recording plugins were asked, as the rules of policy/ and people look at it."""
+"""Helpers for AWS stacks: changes to the stack file, and the requests to recording plugins as resources."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,20 +13,20 @@ PASSWORD = "not-for-eyes-0123456789"
 
 
 def change(project: Project, stack: str, changes: Mapping[str, object]) -> None:
-    """Writes values at dotted paths below `mlops:` into the stack file."""
+    """Write values at dotted paths below `mlops:` into the stack file."""
     file: Path = project.folder / f"Pulumi.{stack}.yaml"
     tree: dict[str, Any] = yaml.safe_load(file.read_text())
     for path, value in changes.items():
-        *way, last = f"mlops:{path}".split(".")
+        *parents, last = f"mlops:{path}".split(".")
         place: dict[str, Any] = tree["config"]
-        for part in way:
+        for part in parents:
             place = place.setdefault(part, {})
         place[last] = value
     file.write_text(yaml.safe_dump(tree))
 
 
 def declared(run: Run) -> list[Resource]:
-    """Every resource that the plugins were asked to make or to change, secrets in plain text."""
+    """Return the resources that the plugins created or updated, with secrets in plain text."""
     return [
         Resource(kind=kind_of(request.about), name=name_of(request.about), properties=_plain(request.inputs))
         for request in run.requests
@@ -34,18 +34,18 @@ def declared(run: Run) -> list[Resource]:
     ]
 
 
-def asked(run: Run, method: str) -> list[str]:
-    """URNs in the order in which the plugins were asked."""
+def requested(run: Run, method: str) -> list[str]:
+    """Return the URNs of one method's requests in their order."""
     return [request.about for request in run.requests if request.method == method and not request.preview]
 
 
 def kind_of(urn: str) -> str:
-    """Its type, without those of its parents."""
+    """Return the type in a URN, without the types of the parents."""
     return urn.split("::")[2].rpartition("$")[2]
 
 
 def name_of(urn: str) -> str:
-    """What the program calls it."""
+    """Return the resource's name in a URN."""
     return urn.rpartition("::")[2]
 
 

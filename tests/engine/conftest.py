@@ -1,4 +1,4 @@
-"""The real engine, and plugins that record: no cluster, no cloud."""
+"""Real engine with recording plugins, without a cluster or a cloud."""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ from tests.projects import CHECKOUT, Engine
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """The packages `aws` and `kubernetes` answer with plausible values and write down what they are asked."""
+    """Engine whose plugins `aws` and `kubernetes` record requests and return plausible values."""
     home = tmp_path_factory.mktemp("pulumi-home")
     for package in ("aws", "kubernetes"):
         install_recorder(home / "plugins", package)
@@ -20,7 +20,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 def install_recorder(plugins: Path, package: str) -> None:
-    """The engine with this folder of plugins ($PULUMI_HOME/plugins) takes the recorder for the plugin of `package`."""
+    """Install the recorder as the plugin of `package` in a plugin folder ($PULUMI_HOME/plugins)."""
     script = plugins / f"resource-{package}-v{version(f'pulumi-{package}')}" / f"pulumi-resource-{package}"
     script.parent.mkdir(parents=True)
     python = f'exec {shlex.quote(sys.executable)} -P -m tests.engine.recording {package} "$@"'

@@ -1,4 +1,4 @@
-"""Stack `dev` through the real engine, with the policy pack watching; the cloud is a recording."""
+"""Stack `dev` with the real engine, the policy pack and recording plugins."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from policy.rules import buckets_are_complete, violations
-from tests.engine.aws_stack import PASSWORD, asked, change, declared, kind_of, name_of
+from tests.engine.aws_stack import PASSWORD, change, declared, kind_of, name_of, requested
 from tests.projects import CHECKOUT, Engine, Run
 
 pytestmark = pytest.mark.engine
 
 
-# docs/aws.md: what has to be there before images and data can be.
+# docs/aws.md: resources that must exist before images and data.
 GROUND = ("--target", "**mlops:aws:**", "--target", "**mlops:index:Namespaces**")
-# One thing wrong in each section.
+# One wrong value in each section.
 WRONG = {
     "foundation.account_id": 123456789012,
     "foundation.network.cidr": "10.41.0.0/28",
@@ -36,7 +36,7 @@ WRONG = {
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """The runs, in this order."""
+    """Runs in their order."""
 
     preview: Run
     ground: Run
@@ -63,7 +63,7 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
 def test_a_preview_of_nothing_yet_shows_everything_and_touches_nothing(story: Story) -> None:
     assert story.preview.succeeded, story.preview.output
     assert {op for ops in story.preview.changes.values() for op in ops} == {"create"}
-    assert not asked(story.preview, "create")
+    assert not requested(story.preview, "create")
 
 
 def test_the_policy_pack_lets_the_stack_pass(story: Story) -> None:
@@ -75,10 +75,10 @@ def test_the_policy_pack_lets_the_stack_pass(story: Story) -> None:
 
 def test_the_ground_can_be_laid_before_the_first_image_is_pushed(story: Story) -> None:
     assert story.ground.succeeded, story.ground.output
-    made = {kind_of(urn) for urn in asked(story.ground, "create")}
+    made = {kind_of(urn) for urn in requested(story.ground, "create")}
     assert {"aws:ecr/repository:Repository", "aws:s3/bucket:Bucket", "aws:eks/cluster:Cluster"} <= made
     assert not {kind for kind in made if kind.endswith((":Deployment", ":Job"))}
-    assert {":Deployment", ":Job"} <= {f":{kind_of(urn).rpartition(':')[2]}" for urn in asked(story.up, "create")}
+    assert {":Deployment", ":Job"} <= {f":{kind_of(urn).rpartition(':')[2]}" for urn in requested(story.up, "create")}
 
 
 def test_no_resource_breaks_a_rule(story: Story) -> None:
@@ -91,7 +91,7 @@ def test_no_resource_breaks_a_rule(story: Story) -> None:
 def test_everything_wrong_with_a_file_is_said_in_one_run_that_touches_nothing(story: Story) -> None:
     assert not story.wrong.succeeded
     assert not story.wrong.requests
-    lines = [line for line in story.wrong.said().splitlines() if line.startswith("Pulumi.dev.yaml: mlops:")]
+    lines = [line for line in story.wrong.messages().splitlines() if line.startswith("Pulumi.dev.yaml: mlops:")]
     named = {line.removeprefix("Pulumi.dev.yaml: mlops:").split()[0] for line in lines}
     assert len(lines) >= len(WRONG) + 1
     assert all(any(name.startswith(path) for name in named) for path in [*WRONG, "database_password"])
@@ -100,7 +100,7 @@ def test_everything_wrong_with_a_file_is_said_in_one_run_that_touches_nothing(st
 
 def test_an_unprotected_stack_goes_with_its_data_in_one_command(story: Story) -> None:
     assert story.destroyed.succeeded, story.destroyed.output
-    gone = [(kind_of(urn), name_of(urn)) for urn in asked(story.destroyed, "delete")]
+    gone = [(kind_of(urn), name_of(urn)) for urn in requested(story.destroyed, "delete")]
     assert len(gone) > 100
     assert gone.index(("kubernetes:karpenter.sh/v1:NodePool", "gpu")) < gone.index(
         ("aws:eks/cluster:Cluster", "cluster")

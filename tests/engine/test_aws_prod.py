@@ -1,4 +1,4 @@
-"""Stack `prod` through the real engine, from nothing to nothing; the cloud is a recording."""
+"""Stack `prod` from the first update to its deletion, with the real engine and recording plugins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import pytest
 
 from policy.rules import buckets_are_complete, violations
-from tests.engine.aws_stack import PASSWORD, asked, change, declared, kind_of, name_of
+from tests.engine.aws_stack import PASSWORD, change, declared, kind_of, name_of, requested
 from tests.projects import Engine, Run
 
 pytestmark = pytest.mark.engine
 
-# What a team changes every week, and once in a while.
+# Frequent and rare changes of a team.
 RELEASES: Mapping[str, object] = {
     "endpoints.churn-predictor.version": 2,
     "endpoints.churn-predictor.replicas": {"min": 4, "max": 30},
@@ -32,7 +32,7 @@ LIFTED = {f"foundation.{part}.protected": False for part in ("cluster", "artifac
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """The runs, in this order."""
+    """Runs in their order."""
 
     up: Run
     again: Run
@@ -133,30 +133,30 @@ def test_a_kubernetes_upgrade_keeps_the_way_into_the_cluster(story: Story) -> No
 def test_a_change_that_would_replace_what_is_protected_is_refused_before_the_preview(story: Story, path: str) -> None:
     assert not story.refused.succeeded
     assert not [step for step in story.refused.steps if not step.type.startswith("pulumi:")]
-    (line,) = [line for line in story.refused.said().splitlines() if f"mlops:{path} is " in line]
+    (line,) = [line for line in story.refused.messages().splitlines() if f"mlops:{path} is " in line]
     assert "must " in line
     assert ", because " in line
 
 
 def test_a_stack_with_protected_resources_is_not_destroyed_and_the_way_out_is_said(story: Story) -> None:
     assert not story.protected.succeeded
-    assert not asked(story.protected, "delete")
+    assert not requested(story.protected, "delete")
     assert "pulumi state unprotect" in story.protected.output
 
 
 def test_a_database_can_be_made_anew_of_the_snapshot_from_before_the_upgrade(story: Story) -> None:
     assert story.lifted.succeeded, story.lifted.output
-    assert "before-mlflow" not in {name_of(urn) for urn in asked(story.lifted, "delete")}
+    assert "before-mlflow" not in {name_of(urn) for urn in requested(story.lifted, "delete")}
     assert story.restored.succeeded, story.restored.output
     assert "replace" in story.restored.changes["database"]
     assert "before-mlflow" not in story.restored.changes
 
 
 def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: Story) -> None:
-    (line,) = [line for line in story.restored.said("warning").splitlines() if "mlops:foundation" in line]
+    (line,) = [line for line in story.restored.messages("warning").splitlines() if "mlops:foundation" in line]
     assert line == (
         "mlops:foundation.database.restore_from is mlops-prod-before-mlflow-0a1b2c3d, was absent: "
-        "this update replaces the database by what was in the snapshot"
+        "this update replaces the database with the content of the snapshot"
     )
 
 
@@ -169,20 +169,20 @@ TOP_DOWN = (
     ("aws:ec2/internetGateway:InternetGateway", "network"),
     ("aws:ec2/vpc:Vpc", "network"),
 )
-"""An endpoint, the platform, the nodes that they ran on, and only then their way out."""
+"""Order of deletion: endpoint, platform, nodes, and then the nodes' network."""
 CLUSTER_DOWN = (
     ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
     ("aws:eks/cluster:Cluster", "cluster"),
     ("aws:ec2/subnet:Subnet", "network-private-eu-west-1a"),
     ("aws:ec2/vpc:Vpc", "network"),
 )
-"""The nodes, the cluster, the network."""
+"""Order of deletion: nodes, cluster, network."""
 
 
 def test_once_unprotected_everything_goes_from_the_top_down(story: Story) -> None:
     assert story.lifted.succeeded, story.lifted.output
     assert story.destroyed.succeeded, story.destroyed.output
-    gone = [(kind_of(urn), name_of(urn)) for urn in asked(story.destroyed, "delete")]
+    gone = [(kind_of(urn), name_of(urn)) for urn in requested(story.destroyed, "delete")]
     for steps in (TOP_DOWN, CLUSTER_DOWN):
         order = [gone.index(each) for each in steps]
         assert order == sorted(order)

@@ -1,4 +1,4 @@
-"""Wrong stack files through the real engine: all that is wrong is said at once, and nothing is touched."""
+"""Wrong stack files with the real engine: all problems are reported at once, and nothing is changed."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def up(project: Project) -> Run:
     assert {resource["type"] for resource in project.state()} <= {"pulumi:pulumi:Stack"}
     assert "Traceback" not in run.output
     assert "unhandled error" not in run.output
-    assert len(run.said().split("nothing was touched")) == 2, "it is said once, and nothing after it"
+    assert len(run.messages().split("nothing was touched")) == 2, "it is said once, and nothing after it"
     return run
 
 
@@ -58,7 +58,7 @@ def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Eng
     stack = changed({path: value for path, (value, _) in WRONG.items()})
     secrets = {"artifact_store_access_key": SECRETS["artifact_store_access_key"]}
     project = engine.our_program(tmp_path, {**stack, "database_password": "a-password-in-plain-text"}, secrets)
-    said = up(project).said()
+    said = up(project).messages()
     headline, *lines = [line for line in said.splitlines() if "Pulumi.test.yaml" in line]
     assert headline.endswith(f"{len(lines)} problems in Pulumi.test.yaml; nothing was touched")
     assert len(lines) == len(WRONG) + 2
@@ -71,14 +71,14 @@ def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Eng
 
 def test_a_version_that_yaml_reads_as_another_is_refused_with_both(engine: Engine, tmp_path: Path) -> None:
     project = engine.our_program(tmp_path, LOCAL, SECRETS)
-    # The program below the project, as in the checkout: the stack file is found from there.
+    # The program is in a folder of the project, as in the checkout.
     shutil.copytree(CHECKOUT / "infra", tmp_path / "infra")
     (tmp_path / "Pulumi.yaml").write_text("{name: mlops, runtime: python, main: infra}")
     file = tmp_path / "Pulumi.test.yaml"
     right = file.read_text()
     for written, read in {"08": 8, "010": 8, "1.0": 1, "1_0": 10}.items():
         file.write_text(right.replace("version: 1\n", f"version: {written}\n"))
-        said = up(project).said()
+        said = up(project).messages()
         assert f"churn-predictor.version is written {written}, which YAML reads as {read}: must be written in" in said
 
 

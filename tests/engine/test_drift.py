@@ -1,4 +1,4 @@
-"""Edits by hand and what the report of drift makes of them: the JSON is the engine's own, the cluster a recording."""
+"""Report of drift for edits by hand, with the real engine's JSON and recording plugins."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ AT = "2026-11-30T09:14:05Z"
 
 
 def live_of(project: Project, resource: str) -> dict[str, Any]:
-    """What the cluster has of a resource, with the noise of every read."""
+    """Return the live object of a resource, with the fields that differ at every read."""
     (found,) = [each for each in project.state() if each["urn"].endswith(("$" + resource, "::" + resource))]
     live = deepcopy(found["outputs"])
     live["metadata"] |= {"resourceVersion": "4711", "generation": 3, "managedFields": []}
@@ -34,13 +34,13 @@ def live_of(project: Project, resource: str) -> dict[str, Any]:
 
 
 def touch(live: dict[str, Any], manager: str, fields: dict[str, Any], subresource: str = "") -> None:
-    """The program `manager` owns the fields."""
+    """Record the program `manager` as the owner of fields."""
     entry = {"manager": manager, "operation": "Update", "time": AT, "fieldsV1": fields}
     live["metadata"]["managedFields"].append(entry | ({"subresource": subresource} if subresource else {}))
 
 
 def env_fields(container: str, *names: str) -> dict[str, Any]:
-    """Managed fields of a container's variables."""
+    """Return the managed fields of a container's environment variables."""
     variables: dict[str, Any] = {f'k:{{"name":"{name}"}}': {".": {}, "f:name": {}, "f:value": {}} for name in names}
     containers: dict[str, Any] = {f'k:{{"name":"{container}"}}': {"f:env": variables}}
     return {"f:spec": {"f:template": {"f:spec": {"f:containers": containers}}}}
@@ -71,7 +71,7 @@ def edited(project: Project) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def project(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The stack after its first `up`."""
+    """Project whose stack had its first `up`."""
     project = engine.our_program(tmp_path_factory.mktemp("drift"), LOCAL, SECRETS)
     run = project.up()
     assert run.succeeded, run.output

@@ -1,4 +1,4 @@
-"""The stack `local` through the real engine, with a plugin that agrees to everything."""
+"""Stack `local` with the real engine and recording plugins."""
 
 import json
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def deployed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Run]:
-    """The stack after its first `up`, and that."""
+    """Project and run of the stack's first `up`."""
     project = engine.our_program(tmp_path_factory.mktemp("local"), LOCAL, SECRETS)
     run = project.up()
     assert run.succeeded, run.output
@@ -20,7 +20,7 @@ def deployed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def changed(project: Project, path: str, value: str) -> Run:
-    """A preview with one value of the stack file set as a user sets it, and set back."""
+    """Preview a change by `pulumi config set`; restore the stack file afterwards."""
     file = project.folder / "Pulumi.test.yaml"
     before = file.read_text()
     project.pulumi("config", "set", "--path", f"mlops:{path}", value)
@@ -64,8 +64,8 @@ def test_an_update_that_needs_a_namespace_which_somebody_deleted_names_the_way_o
     project.environment["MLOPS_RECORDING_ORDERS"] = json.dumps({"kubernetes:batch/v1:Job::churn": {"fail": refused}})
     run = project.up()
     assert not run.succeeded
-    assert "the cluster has no namespaces/ml-training, which Pulumi made and has on record" in run.said()
-    assert run.said().count("run pulumi up --refresh") == 1
+    assert "namespaces/ml-training is missing in the cluster, because it was deleted outside Pulumi" in run.messages()
+    assert run.messages().count("run pulumi up --refresh") == 1
     del project.environment["MLOPS_RECORDING_ORDERS"]
     file.write_text(before)
     assert project.up().succeeded

@@ -1,4 +1,4 @@
-"""The program as the engine starts it."""
+"""Entry point of the program, as the engine starts it."""
 
 import runpy
 

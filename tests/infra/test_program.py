@@ -1,4 +1,4 @@
-"""The whole stack as the engine hears of it."""
+"""Resources of a whole stack."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def declared(recording: Recording) -> dict[str, Resource]:
 
 
 def changes(before: Recording, after: Recording) -> list[str]:
-    """Type and name of what differs, is new or is gone."""
+    """Return type and name of resources that differ, are new or are missing."""
     old, new = declared(before), declared(after)
     return [
         f"{resource.type.rpartition(':')[2]} {resource.name}"
@@ -133,7 +133,7 @@ CHANGED = {
         "tracing": {"endpoint": "http://collector.observability:4318"},
     },
 }
-"""Everything that a team changes in a stack without making another workload of one that runs."""
+"""Changes to a stack after which every workload keeps its identity."""
 
 
 def test_no_change_of_a_stack_changes_a_selector_which_kubernetes_would_refuse() -> None:

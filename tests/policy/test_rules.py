@@ -1,4 +1,4 @@
-"""Each rule with what it lets pass and what it stops."""
+"""Rules of the policy pack: resources that each accepts and refuses."""
 
 import json
 from collections.abc import Mapping
@@ -74,7 +74,7 @@ def sse(key: str | None) -> dict[str, Any]:
     return {"rules": [{"bucketKeyEnabled": True, "applyServerSideEncryptionByDefault": default}]}
 
 
-# rule, type, what passes, what is stopped
+# rule, type, accepted inputs, refused inputs
 CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
     (
         "no-wildcard-action",
@@ -299,7 +299,7 @@ def test_what_does_not_obey_is_named(name: str, kind: str, _good: Mapping[str, A
 
 @pytest.mark.parametrize("kind", ["aws:iam/accessKey:AccessKey", "aws:iam/user:User"])
 def test_a_lasting_credential_never_passes(kind: str) -> None:
-    assert violations(kind, {"name": "ci"}) == [f"no-static-credentials: {kind} ci is a lasting credential"]
+    assert violations(kind, {"name": "ci"}) == [f"no-static-credentials: {kind} ci is a credential that never expires"]
 
 
 def test_no_rule_is_without_a_case() -> None:

@@ -57,8 +57,8 @@ def test_the_smallest_vpc_still_fits_three_zones() -> None:
         ("8.8.0.0/16", 2, "not a private range"),
         ("172.15.0.0/16", 2, "not a private range"),
         ("10.0.0.0", 2, "no prefix length"),
-        ("10.0.0.0/16", 4, "room for 1 to 3"),
-        ("10.0.0.0/16", 0, "room for 1 to 3"),
+        ("10.0.0.0/16", 4, "divided for 1 to 3 zones"),
+        ("10.0.0.0/16", 0, "divided for 1 to 3 zones"),
         ("fd00::/48", 2, "Expected 4 octets"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a node keeps of models, as its pods meet it."""
+"""Cache of models on a node, as pods use it."""
 
 from collections.abc import Mapping
 from functools import cache

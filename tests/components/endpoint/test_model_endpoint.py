@@ -1,4 +1,4 @@
-"""A served model as its callers and its operators meet it."""
+"""Endpoint as clients and operators see it."""
 
 import json
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def test_the_version_is_written_on_pods_and_history_and_is_in_no_selector() -> N
 
 
 def test_a_release_never_has_fewer_pods_that_answer() -> None:
-    """Kubernetes replaces pods one by one where the engine updates the Deployment and a pod says that it is ready."""
+    """Check that an update in place replaces pods one by one, each after a new pod is ready."""
     before, after = (recording.one(":Deployment", NAME) for recording in (local(), deployed(RELEASE)))
     assert after.spec["template"] != before.spec["template"]
     assert after.metadata["name"] == before.metadata["name"]

@@ -1,4 +1,4 @@
-"""What stands in for a cloud's stores."""
+"""Local stores, which replace those of a cloud."""
 
 from collections.abc import Mapping
 from typing import Any

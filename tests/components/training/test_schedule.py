@@ -1,4 +1,4 @@
-"""The CronJob that every run of a training job can be made from."""
+"""CronJob from which every run of a training job can be created."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ def cron_job(recording: Recording) -> Mapping[str, Any]:
 
 
 def run(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Spec of a Job, with the environment of its container by name, and without whose child it is."""
+    """Return the spec of a Job with its environment by name and without its parent."""
     pod = spec["template"]["spec"]
     variables = {name: value for name, value in environment(pod["containers"][0]).items() if name != "PULUMI_URN"}
     return {

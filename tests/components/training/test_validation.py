@@ -1,4 +1,4 @@
-"""What looks at the versions that a training job registers."""
+"""CronJob that validates the versions of a training job."""
 
 import json
 import os

@@ -1,9 +1,9 @@
-"""Plugins without a cloud: they write down what the engine asks and make up what a cloud would answer.
+"""Pulumi plugins that record the engine's requests and return plausible values instead of a cloud's.
 
 `python -m tests.engine.recording PACKAGE` serves any package. Environment:
 
 - `MLOPS_RECORDING`: a file; each request is appended as one line of JSON (see `Request`).
-- `MLOPS_RECORDING_ORDERS`: JSON, from a resource type or `type::name` to `{"fail": "message"}`, with which creates and
-  updates outside of previews fail; or to `{"live": {...}}`, the outputs that a read finds, `null` where the resource is
-  gone.
+- `MLOPS_RECORDING_ORDERS`: JSON, a mapping from a resource type or `type::name` to `{"fail": "message"}`, with which
+  creates and updates outside previews fail, or to `{"live": {...}}`, the outputs that a read returns (`null` if the
+  resource does not exist).
 """

@@ -1,4 +1,4 @@
-"""The process that the engine starts: `pulumi-resource-PACKAGE ENGINE_ADDRESS`."""
+"""Entry point of the plugin process, `pulumi-resource-PACKAGE ENGINE_ADDRESS`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What changed between two trees of inputs, in the engine's words."""
+"""Differences between two trees of inputs, in the engine's format."""
 
 import re
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$]*")
 
 @dataclass(frozen=True)
 class Difference:
-    """One changed place; `kind` as seen from the old tree."""
+    """Changed path; `kind` describes the step from the old tree to the new one."""
 
     path: Path
     kind: Kind
 
 
 def differences(old: Json, new: Json, at: Path = ()) -> Iterator[Difference]:
-    """Every innermost place where `old` and `new` differ. A secret equals its plain value; None is absence."""
+    """Yield every innermost difference. A secret equals its plain value; None counts as absent."""
     old, new = _bare(old), _bare(new)
     if is_map(old) and is_map(new):
         for key in [*old, *(key for key in new if key not in old)]:
@@ -50,7 +50,7 @@ def _item(items: list[Json], index: int) -> Json:
 
 
 def property_path(path: Path) -> str:
-    """As the engine parses it: `spec.template.containers[0].image`, `metadata.labels["app.kubernetes.io/name"]`."""
+    """Return a path in the engine's format: `spec.containers[0].image`, `metadata.labels["app.kubernetes.io/name"]`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -66,7 +66,7 @@ def property_path(path: Path) -> str:
 def diff_response(
     changes: list[Difference], replaced: set[Path], *, delete_first: bool = False
 ) -> provider_pb2.DiffResponse:
-    """`changes` to inputs; those at `replaced` need a new resource (with `delete_first`: after the old is gone)."""
+    """Return the response for `changes`; changes at `replaced` replace the resource."""
     return provider_pb2.DiffResponse(
         changes=provider_pb2.DiffResponse.DIFF_SOME if changes else provider_pb2.DiffResponse.DIFF_NONE,
         diffs=sorted({str(change.path[0]) for change in changes}),

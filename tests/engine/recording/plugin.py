@@ -1,4 +1,4 @@
-"""A resource plugin as the engine knows it: a process that prints its port, and ends with the engine."""
+"""Server of a resource plugin: it prints its port and ends with the engine."""
 
 import os
 import re
@@ -20,25 +20,26 @@ SERVICE = "pulumirpc.ResourceProvider"
 
 
 class RefusalError(Exception):
-    """What the user reads when a request is not carried out: one sentence with the reason and the way out."""
+    """Error whose message the engine shows to the user."""
 
 
 class Call(Protocol):
-    """The request's own connection to the engine."""
+    """Connection of a request to the engine."""
 
     def is_active(self) -> bool:
-        """False once the engine has gone."""
+        """Return whether the engine is still connected."""
         ...
 
 
 def serve(plugin: object) -> None:
-    """Prints the port on which `plugin` answers, and ends the process when the engine that started it has ended.
+    """Print the port of the plugin and serve requests until the engine has ended.
 
-    A request `GetPluginInfo` goes to the method `get_plugin_info(request, call)`; what it lacks is unimplemented.
+    The method `get_plugin_info(request, call)` handles the request `GetPluginInfo`; a request without a method is
+    answered with "unimplemented".
     """
     engine = os.getppid()
-    # A plugin is in a process group of its own, so Ctrl-C never reaches it: this is the engine that has no more to ask,
-    # and waits 10 s for the process to end.
+    # The plugin has its own process group, so Ctrl-C does not reach it: this signal comes from the engine, which has
+    # finished and waits 10 s for the process to end.
     signal.signal(signal.SIGINT, _end)
     server = grpc.server(
         ThreadPoolExecutor(THREADS),
@@ -54,7 +55,7 @@ def serve(plugin: object) -> None:
     sys.stdout.flush()
     while os.getppid() == engine:
         time.sleep(0.5)
-    os._exit(1)  # the engine was killed: threads that still wait must not keep the process alive
+    os._exit(1)  # the engine was killed; waiting threads must not keep the process alive
 
 
 def _end(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""What the engine asks, answered for a cloud that is not there."""
+"""Provider that records the engine's requests and answers them without a cloud."""
 
 import fcntl
 import json
@@ -34,12 +34,12 @@ UNKNOWN_TEXT = "<unknown>"
 
 @dataclass(frozen=True)
 class Recorder:
-    """Appends to a file that several plugins share."""
+    """Writer of the requests to a file that several plugins share."""
 
     file: Path | None
 
     def write(self, method: str, about: str, inputs: Tree, **more: Json) -> None:
-        """One line: `method`, `about` (URN or function), `inputs` with `{"secret": ...}` around each secret."""
+        """Append one line with `method`, `about` (URN or function) and `inputs`, secrets as `{"secret": ...}`."""
         if self.file is None:
             return
         line = json.dumps({"method": method, "about": about, "inputs": _readable(inputs), **more})
@@ -60,7 +60,7 @@ def _readable(value: Json) -> Json:
 
 @dataclass(frozen=True)
 class RecordingProvider:
-    """`orders`: from a type or `type::name` to what a create or update of it has to do (see the package)."""
+    """Recording provider of one package; the docstring of tests.engine.recording describes `orders`."""
 
     package: str
     recorder: Recorder
@@ -69,37 +69,37 @@ class RecordingProvider:
     def handshake(
         self, _request: provider_pb2.ProviderHandshakeRequest, _call: Call
     ) -> provider_pb2.ProviderHandshakeResponse:
-        """What this plugin understands."""
+        """Report that the plugin accepts secrets."""
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
 
     def get_plugin_info(self, _request: Empty, _call: Call) -> plugin_pb2.PluginInfo:
-        """Answer with the version that the SDK asks for."""
+        """Return the version that the SDK requires."""
         return plugin_pb2.PluginInfo(version=version(f"pulumi-{self.package}"))
 
     def get_schema(self, _request: provider_pb2.GetSchemaRequest, _call: Call) -> provider_pb2.GetSchemaResponse:
-        """Names the package."""
+        """Return a schema with only the name of the package."""
         name = {"name": self.package, "version": version(f"pulumi-{self.package}")}
         return provider_pb2.GetSchemaResponse(schema=json.dumps(name))
 
     def check_config(self, request: provider_pb2.CheckRequest, _call: Call) -> provider_pb2.CheckResponse:
-        """Any configuration will do."""
+        """Accept any configuration."""
         self.recorder.write("check_config", request.urn, decode(request.news))
         return provider_pb2.CheckResponse(inputs=request.news)
 
     def diff_config(self, request: provider_pb2.DiffRequest, _call: Call) -> provider_pb2.DiffResponse:
-        """A provider is never replaced."""
+        """Return changes without a replacement of the provider."""
         return diff_response(list(differences(decode(request.old_inputs), decode(request.news))), set())
 
     def configure(self, _request: provider_pb2.ConfigureRequest, _call: Call) -> provider_pb2.ConfigureResponse:
-        """Nothing to connect to."""
+        """Accept the configuration; there is nothing to connect to."""
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     def cancel(self, _request: Empty, _call: Call) -> Empty:
-        """Nothing to end."""
+        """Do nothing, because requests end at once."""
         return Empty()
 
     def invoke(self, request: provider_pb2.InvokeRequest, _call: Call) -> provider_pb2.InvokeResponse:
-        """A known function's made-up answer, else its arguments."""
+        """Return the result from the table of functions, or the arguments."""
         arguments = plain(decode(request.args))
         self.recorder.write("invoke", request.tok, arguments)
         answer = _filled(aws.FUNCTIONS.get(request.tok, {}), {**arguments, "hex": aws.digits(request.tok)})
@@ -108,7 +108,7 @@ class RecordingProvider:
         return response
 
     def check(self, request: provider_pb2.CheckRequest, _call: Call) -> provider_pb2.CheckResponse:
-        """Names what has to have a name; the name stays."""
+        """Generate a missing name, or keep the earlier one."""
         news, olds = decode(request.news), decode(request.olds)
         resource_type, _, name = request.urn.split("::", 2)[2].rpartition("$")[2].partition("::")
         generated = f"{name}-{request.randomSeed.hex()[:7]}"
@@ -121,14 +121,14 @@ class RecordingProvider:
         return provider_pb2.CheckResponse(inputs=encode(news))
 
     def diff(self, request: provider_pb2.DiffRequest, _call: Call) -> provider_pb2.DiffResponse:
-        """What changes, and whether the table says that it replaces the resource."""
+        """Return the changes; the table of AWS resources says which of them replace the resource."""
         changes = list(differences(decode(request.old_inputs), decode(request.news)))
         resource_type = _type_of(request.urn)
         replaced = {change.path for change in changes if _replaces(resource_type, change)}
         return diff_response(changes, replaced, delete_first=_keeps_its_name(request.urn, decode(request.news)))
 
     def create(self, request: provider_pb2.CreateRequest, _call: Call) -> provider_pb2.CreateResponse:
-        """The inputs, and what the cloud would add."""
+        """Return the inputs and the outputs that a cloud would add."""
         inputs, preview = decode(request.properties), bool(request.preview)
         self.recorder.write("create", request.urn, inputs, preview=preview)
         if preview:
@@ -138,7 +138,7 @@ class RecordingProvider:
         return provider_pb2.CreateResponse(id=identity, properties=encode(self._outputs(request.urn, identity, inputs)))
 
     def update(self, request: provider_pb2.UpdateRequest, _call: Call) -> provider_pb2.UpdateResponse:
-        """The new inputs over the old outputs."""
+        """Return the old outputs with the new inputs."""
         inputs, preview = decode(request.news), bool(request.preview)
         self.recorder.write("update", request.urn, inputs, preview=preview)
         if not preview:
@@ -146,7 +146,7 @@ class RecordingProvider:
         return provider_pb2.UpdateResponse(properties=encode({**decode(request.olds), **inputs}))
 
     def read(self, request: provider_pb2.ReadRequest, _call: Call) -> provider_pb2.ReadResponse:
-        """Everything is still as it was made, unless an order says what it is like now."""
+        """Return the resource as created, or the `live` outputs of its order."""
         self.recorder.write("read", request.urn, {}, id=request.id)
         inputs, state = decode(request.inputs), decode(request.properties)
         order = self._order(request.urn)
@@ -161,7 +161,7 @@ class RecordingProvider:
         return provider_pb2.ReadResponse(id=request.id, properties=encode(outputs), inputs=encode(inputs))
 
     def delete(self, request: provider_pb2.DeleteRequest, _call: Call) -> Empty:
-        """It is written down, and that is all."""
+        """Record the request."""
         self.recorder.write("delete", request.urn, {}, id=request.id)
         return Empty()
 
@@ -196,7 +196,7 @@ class RecordingProvider:
 
 
 def _pruned(live: Json, declared: Json) -> Json:
-    """What is live of what was declared, a list as far as the declared one goes: as the `kubernetes` plugin does it."""
+    """Return the live values of the declared paths, as the `kubernetes` plugin does; lists keep that length."""
     if is_map(live) and is_map(declared):
         return {key: _pruned(live[key], declared[key]) for key in declared if key in live}
     if is_list(live) and is_list(declared):
@@ -215,7 +215,7 @@ def _replaces(resource_type: str, change: Difference) -> bool:
 
 
 def _keeps_its_name(urn: str, inputs: Tree) -> bool:
-    """Whether its name was given: then the new one can only be made once the old one is gone, as the bridge does it."""
+    """Return whether the program chose the name, so that the old resource must be deleted before its replacement."""
     key = aws.NAMED_BY.get(_type_of(urn), "")
     return bool(inputs.get(key)) and not re.fullmatch(rf"{urn.rpartition('::')[2]}-[0-9a-f]{{7}}", str(inputs[key]))
 

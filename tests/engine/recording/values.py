@@ -1,6 +1,6 @@
-"""Property values as the engine sends them, and as plain Python holds them.
+"""Conversion of property values between the engine's messages and Python.
 
-A tree is JSON with two additions: `Secret` around a value, and `UNKNOWN` in place of one that a preview cannot know.
+A tree is JSON with two additions: `Secret` around a value, and `UNKNOWN` for a value that a preview does not know.
 """
 
 import math
@@ -25,12 +25,12 @@ UNKNOWNS: Final = frozenset({
 UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 Path = tuple[str | int, ...]
-Json = Any  # what JSON holds at some place: no checker can follow it further
+Json = Any  # any JSON value
 Tree = dict[str, Any]
 
 
 class Unknown(Enum):
-    """A value that only a real update will tell."""
+    """Value that is known only after an update."""
 
     UNKNOWN = "unknown"
 
@@ -40,23 +40,23 @@ UNKNOWN: Final = Unknown.UNKNOWN
 
 @dataclass(frozen=True)
 class Secret:
-    """A value that no state and no terminal may show."""
+    """Value that is shown in no state and on no terminal."""
 
     value: Any
 
 
 def is_map(value: Json) -> TypeGuard[dict[str, Any]]:
-    """A JSON object."""
+    """Return whether the value is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_list(value: Json) -> TypeGuard[list[Any]]:
-    """A JSON array."""
+    """Return whether the value is a JSON array."""
     return isinstance(value, list)
 
 
 def decode(struct: Struct) -> Tree:
-    """The tree that `struct` carries; whole numbers are int."""
+    """Return the tree of a message; whole numbers are int."""
     return {key: _decode(value) for key, value in struct.fields.items()}
 
 
@@ -93,7 +93,7 @@ def _signed(tree: Tree) -> Json:
 
 
 def encode(tree: Mapping[str, Any]) -> Struct:
-    """The message for `tree`."""
+    """Return the message for a tree."""
     return Struct(fields={key: _encode(value) for key, value in tree.items()})
 
 
@@ -119,7 +119,7 @@ def _encode(value: Json) -> Value:
 
 
 def plain(value: Json) -> Json:
-    """`value` without its secret marks."""
+    """Return the value without secret markers."""
     if isinstance(value, Secret):
         return plain(value.value)
     if is_map(value):
@@ -130,7 +130,7 @@ def plain(value: Json) -> Json:
 
 
 def section(tree: Json, *keys: str) -> Tree:
-    """Return the object under `keys`; empty where there is none."""
+    """Return the object below `keys`; empty if there is none."""
     for key in keys:
         tree = tree.get(key) if is_map(tree) else None
     return tree if is_map(tree) else {}

@@ -1,4 +1,4 @@
-"""Wrong AWS stacks: each is one line with path, value, rule, reason and way out; all of a file's are found at once."""
+"""Messages about wrong AWS stack files: one line for each problem, all at once."""
 
 import copy
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ PUBLIC = {"host": "churn.example.com", "scheme": "public", "certificate_arn": CE
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
-    """The right stack with one value in another's place."""
+    """Return the valid stack with one other value."""
     tree = copy.deepcopy(dict(RIGHT))
     *parents, last = path.split(".")
     place = tree
@@ -58,12 +58,12 @@ def lines(tree: Mapping[str, Any]) -> list[str]:
     return []
 
 
-# where, what is written there, what the line says; the path of the problem is `where` unless a fourth value is given
+# path, value, part of the message, and the path in the message if it is another one
 WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("account_id", 111122223333, "12 digits, in quotes"),
     ("account_id", "1234", "12 digits, in quotes"),
-    ("permissions_boundary", "arn:aws:iam::aws:policy/ReadOnlyAccess", "policy of your own"),
-    ("permissions_boundary", "arn:aws:iam::999999999999:policy/boundary", "of account_id, 111122223333"),
+    ("permissions_boundary", "arn:aws:iam::aws:policy/ReadOnlyAccess", "customer managed IAM policy"),
+    ("permissions_boundary", "arn:aws:iam::999999999999:policy/boundary", "belong to account_id, 111122223333"),
     ("network.cidr", "10.40.0.0/24", "from /16 to /23"),
     ("network.cidr", "10.40.0.0/12", "from /16 to /23"),
     ("network.cidr", "10.40.0.1/16", "begins at its own address"),
@@ -73,7 +73,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("network.nat_gateways", "two", "none, one or per_zone"),
     ("network.flow_log_days", 45, "must be one of 1, 3, 5"),
     ("network.interface_endpoints", ["s3"], "must be one of ec2", "network.interface_endpoints.0"),
-    ("network", NO_NAT, "must hold ec2, ecr.api", "network.interface_endpoints"),
+    ("network", NO_NAT, "must also contain ec2, ecr.api", "network.interface_endpoints"),
     ("network", {**EXISTING, "availability_zones": 3}, "3 different subnets or more", "network.private_subnet_ids"),
     ("network", {**EXISTING, "vpc_id": "vpc-1"}, "id of a VPC", "network.vpc_id"),
     ("network", {**EXISTING, "private_subnet_ids": ["subnet-01234567"]}, "two subnets", "network.private_subnet_ids"),
@@ -84,21 +84,21 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("cluster.admin_role_arns", [], "one role or more"),
     ("cluster.admin_role_arns", [ADMIN, ADMIN], "each once"),
     ("cluster.admin_role_arns", ["arn:aws:iam::111122223333:user/me"], "an IAM role", "cluster.admin_role_arns.0"),
-    ("cluster.admin_role_arns", ["arn:aws:iam::999999999999:role/x"], "of account_id", "cluster"),
+    ("cluster.admin_role_arns", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
     ("cluster.public_access_cidrs", ["0.0.0.0/0"], "never to the whole internet", "cluster.public_access_cidrs.0"),
     ("cluster.public_access_cidrs", ["203.0.113.7/24"], "own address", "cluster.public_access_cidrs.0"),
     ("cluster.public_access_cidrs", ["10.8.0.0/16"], "nor private addresses", "cluster.public_access_cidrs.0"),
     ("cluster.public_access_cidrs", ["2001:db8::/32"], "neither IPv6", "cluster.public_access_cidrs.0"),
     ("cluster.private_access_cidrs", ["0.0.0.0/0"], "access is given to named", "cluster.private_access_cidrs.0"),
     ("cluster.private_access_cidrs", ["fd00::/8"], "IPv4 block", "cluster.private_access_cidrs.0"),
-    ("image_reader_role_arns", ["arn:aws:iam::999999999999:role/ci"], "of account_id, 111122223333"),
+    ("image_reader_role_arns", ["arn:aws:iam::999999999999:role/ci"], "belong to account_id, 111122223333"),
     ("image_reader_role_arns", ["ci"], "ARN of an IAM role", "image_reader_role_arns.0"),
-    ("cluster.service_cidr", "10.40.128.0/20", "apart from network.cidr", "cluster"),
+    ("cluster.service_cidr", "10.40.128.0/20", "that does not overlap network.cidr", "cluster"),
     ("cluster.service_cidr", "172.20.0.0/26", "from /12 to /24"),
     ("cluster.log_days", 100, "must be one of 1, 3, 5"),
     ("cluster.protected", "yes", "true or false"),
     ("cluster", {"kind": "existing", "name": "a b"}, "name of an EKS cluster", "cluster.name"),
-    ("cluster", {"kind": "existing", "name": "shared"}, "of kind new where network.kind is new"),
+    ("cluster", {"kind": "existing", "name": "shared"}, "of kind new if network.kind is new"),
     ("node_pools", {}, "one pool or more"),
     ("node_pools.Big", RIGHT["node_pools"]["cpu"], "DNS label"),
     ("node_pools.general-purpose", RIGHT["node_pools"]["cpu"], "other than default, general-purpose, system"),
@@ -113,7 +113,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("node_pools.cpu.zones", ["eu-west-1"], "availability zone", "node_pools.cpu.zones.0"),
     ("node_pools.cpu.max_cpus", 0, "at least 2"),
     ("node_pools.cpu.max_cpus", None, "at least 2"),
-    ("node_pools.gpu.max_cpus", 64, "left out where gpu.max is the limit"),
+    ("node_pools.gpu.max_cpus", 64, "left out in a pool with gpu"),
     ("node_pools.gpu.gpu", {"kind": "amd", "max": 4}, "must be nvidia", "node_pools.gpu.gpu.kind"),
     ("node_pools.gpu.gpu", {"kind": "nvidia", "max": 0}, "from 1 to 1000", "node_pools.gpu.gpu.max"),
     ("node_pools.cpu.expire_after_days", 21, "from 1 to 20"),
@@ -134,9 +134,9 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("database.storage_gib", 10, "from 20 to 65536"),
     ("database.max_storage_gib", 110, "must be at least 126"),
     ("database.instance_class", "db.m7g.small", "instance class of RDS"),
-    ("database.snapshots", False, "true in a protected database"),
+    ("database.snapshots", False, "true if the database is protected"),
     ("database.log_days", 100, "must be one of 1, 3, 5"),
-    ("database.backup_days", 0, "1 or more in a protected database"),
+    ("database.backup_days", 0, "1 or more if the database is protected"),
     ("database.backup_days", 60, "from 0 to 35"),
     ("database.restore_from", "my snapshot", "must name a snapshot"),
     ("database.multi_az", 1, "true or false"),
@@ -156,11 +156,11 @@ def test_a_wrong_value_is_one_line_with_path_rule_reason_and_way_out(case: tuple
 
 
 ENDPOINT, TRACKING = "endpoints.churn.ingress", "tracking.ingress"
-# section, what is written there, where the problem is, what the line says
+# section, value, path in the message, part of the message
 WRONG_INGRESS: list[tuple[str, Mapping[str, object], str, str]] = [
     (TRACKING, PUBLIC, "scheme", "MLflow has no user accounts"),
-    (ENDPOINT, {**PUBLIC, "certificate_arn": None}, "certificate_arn", "speaks HTTPS only"),
-    (ENDPOINT, {**PUBLIC, "cidrs": []}, "cidrs", "one network or more when the scheme is public"),
+    (ENDPOINT, {**PUBLIC, "certificate_arn": None}, "certificate_arn", "must use HTTPS"),
+    (ENDPOINT, {**PUBLIC, "cidrs": []}, "cidrs", "one network or more if the scheme is public"),
     (ENDPOINT, {**PUBLIC, "cidrs": ["0.0.0.0/0"]}, "cidrs.0", "never to the whole internet"),
     (ENDPOINT, {**PUBLIC, "cidrs": ["::/0"]}, "cidrs.0", "never to the whole internet"),
     (ENDPOINT, {**PUBLIC, "certificate_arn": "arn:aws:iam::1:server-certificate/x"}, "certificate_arn", "in ACM"),
@@ -207,7 +207,7 @@ def test_a_way_in_needs_something_that_makes_load_balancers() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(with_ingress(ENDPOINT, {"host": "churn.example.com"}), context=Rest(kind="local"))
     (problem,) = problems.of(caught.value, Settings)
-    assert problem.rule.must == "must be left out where mlops:foundation.kind is local"
+    assert problem.rule.must == "must be left out if mlops:foundation.kind is local"
 
 
 def test_a_way_in_needs_pods_that_answer_until_the_load_balancer_looks_away() -> None:
@@ -216,7 +216,7 @@ def test_a_way_in_needs_pods_that_answer_until_the_load_balancer_looks_away() ->
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(tree)
     (problem,) = problems.of(caught.value, Settings)
-    assert (problem.path, problem.found) == (ENDPOINT, "is beside drain_seconds: 5")
+    assert (problem.path, problem.found) == (ENDPOINT, "is used with drain_seconds: 5")
 
 
 def test_a_public_way_in_needs_public_subnets() -> None:

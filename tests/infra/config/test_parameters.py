@@ -1,4 +1,4 @@
-"""What a stack file gives the projects of the training image is checked at preview."""
+"""Check of the parameters of training jobs at preview."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,11 @@ from tests.stacks import Absent, changed
 
 AT = "mlops:training.churn"
 WRONG: list[tuple[str, object, str]] = [
-    ("parameters.n_estimatorz", 3, "is unknown: must be a parameter of the project, because the run would end at once"),
+    (
+        "parameters.n_estimatorz",
+        3,
+        "is unknown: must be a parameter of the project, because the run would fail at once",
+    ),
     ("parameters.n_estimatorz", 3, "did you mean n_estimators?"),
     ("parameters.max_depth", "deep", 'is "deep": must be a whole number of at least 1 and of at most 100'),
     ("parameters.max_depth", "5", "write it without quotes; on a command line: pulumi config set --path --type float"),
@@ -38,7 +42,7 @@ def test_what_the_project_would_refuse_is_refused_at_preview(where: str, value: 
 def test_a_job_that_is_named_as_no_project_says_which_there_are() -> None:
     job = changed({})["training"]["churn"]
     (line,) = problems(changed({"training": {"weekly": job}}))
-    assert "mlops:training.weekly names no project, so that its own name is one: must be a project of" in line
+    assert "mlops:training.weekly names no project, so its own name counts as one: must be a project of" in line
     assert not problems(changed({"training": {"churn-boosted": {**job, "parameters": {"learning_rate": 0.5}}}}))
 
 
@@ -81,14 +85,14 @@ def test_code_of_another_image_is_checked_where_a_schema_is_named(
 
 
 def of_file(tmp_path: Path, text: str, value: object, *, image: str = "") -> list[Problem]:
-    """What is wrong with a parameter that stands so in the file, and is handed over as the value."""
+    """Return the problems of a parameter whose text in the file Pulumi has read as `value`."""
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(f"config:\n  mlops:training:\n    churn:\n      parameters: {{max_depth: {text}}}\n")
     job = {"image": image, "parameters": {"max_depth": value}} if image else {"parameters": {"max_depth": value}}
     return list(parameters.problems({"churn": job}, file))
 
 
-# As Pulumi 3.259 hands them over
+# As Pulumi 3.259 passes them on
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -1,4 +1,4 @@
-"""Amounts are written in the one form the API server gives them back in."""
+"""Quantities have the form in which the API server returns them."""
 
 from decimal import Decimal
 

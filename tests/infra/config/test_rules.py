@@ -1,4 +1,4 @@
-"""A rule of a stack file takes the values up to the bounds that it names, and none beyond."""
+"""A rule accepts exactly the values within the bounds that its message names."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def is_taken(kind: Any, value: object) -> bool:
 
 
 def bounded() -> Iterator[Any]:
-    """Every kind of number whose rule names the least and the most."""
+    """Return every number type whose rule names a smallest and a largest value."""
     for module in MODULES:
         for name, kind in vars(module).items():
             for rule in getattr(kind, "__metadata__", ()):
@@ -48,7 +48,7 @@ def test_every_rule_that_names_bounds_is_looked_at() -> None:
     assert named == {case.id for case in bounded()}
 
 
-# The kind, what it takes at the edge, and what is just beyond.
+# type, accepted values at the bounds, refused values beyond
 EDGES: list[tuple[Any, list[object], list[object]]] = [
     (rules.Version, [1], [0]),
     (rules.EndpointName, ["a", "a" * 63, "a-1"], ["", "a" * 64, "1a", "a-", "-a", "a.b", "A"]),

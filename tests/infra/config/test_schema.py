@@ -1,4 +1,4 @@
-"""What an editor knows of a stack file."""
+"""JSON Schema of the stack file, as editors use it."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ DEFINITIONS: dict[str, Any] = schema.tree()["$defs"]
 
 
 def models() -> list[type[Model]]:
-    """Every class of the stack file's settings, found as subclasses: not the way in which the schema finds them."""
+    """Return all settings classes as subclasses, independently of the schema's own search."""
     found, unseen = list[type[Model]](), [Model]
     while unseen:
         found += (below := unseen.pop().__subclasses__())
@@ -84,7 +84,7 @@ def test_every_example_is_a_value_that_its_key_takes(model: type[Model]) -> None
 
 
 def refusals(model: type[Model], key: str, value: object) -> list[str]:
-    """Errors about one key; keys that are missing beside it do not count."""
+    """Return the errors about one key, without those about missing keys."""
     try:
         model.model_validate({key: value})
     except ValidationError as error:
@@ -103,7 +103,7 @@ def test_no_key_is_without_a_rule_of_its_own() -> None:
 
 
 def holds_others(value: dict[str, Any]) -> bool:
-    """A mapping or list, whose entries have rules, or one that can be left out."""
+    """Return whether a schema has inner schemas with their own rules: of a mapping, a list or an optional value."""
     alternatives = [*value.get("anyOf", []), *value.get("oneOf", [])]
     others = {"$ref", "additionalProperties", "items", "patternProperties"}
     return any(others & set(each) or "description" in each for each in alternatives) or bool(others & set(value))

@@ -1,4 +1,4 @@
-"""What a stack file may say: each wrong value is one line with file, path, value, rule, reason and way out."""
+"""Messages about wrong stack files: one line with path, value, rule, reason and instruction for each problem."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.stacks import LOCAL, SECRETS, Absent, changed
 
 
 def problems(config: Mapping[str, object], secrets: Mapping[str, str] = SECRETS) -> list[str]:
-    """The lines after the headline; empty when the file is right."""
+    """Return the lines after the headline; an empty list for a valid file."""
     try:
         record(stack.read, config=config, secrets=secrets, stack="dev")
     except pulumi.RunError as error:
@@ -24,7 +24,7 @@ def problems(config: Mapping[str, object], secrets: Mapping[str, str] = SECRETS)
     return []
 
 
-# Where, what is written there, what is said about it; and the path that the line names, where that is another one.
+# path, value, part of the message, and the path in the message if it is another one
 WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("foundation.kind", "gcp", 'is "gcp": must be local or aws'),
     ("foundation.kind", Absent(), "is missing: must be local or aws"),
@@ -68,26 +68,34 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ),
     ("tracking.replica", 3, "did you mean replicas?"),
     ("training", [], "is []: must be a mapping"),
-    ("training.churn", "yes", 'is "yes": must be a mapping, because it holds command, cpu, dataset, deadline_minutes'),
+    (
+        "training.churn",
+        "yes",
+        'is "yes": must be a mapping, because it has the keys command, cpu, dataset, deadline_minutes',
+    ),
     ("training.Churn_1", LOCAL["training"]["churn"], 'is "Churn_1": must be a DNS label (RFC 1123)'),
     ("training.a-validation", LOCAL["training"]["churn"], 'is "a-validation": must be a DNS label'),
     (
         "training.churn.validation",
         False,
-        "is false: must be a mapping, because it holds cpu, deadline_minutes, enabled",
+        "is false: must be a mapping, because it has the keys cpu, deadline_minutes, enabled",
     ),
     ("training.churn.validation.enabled", "no", 'is "no": must be true or false'),
-    ("training.churn.validation.schedule", "61 * * * *", "because '61' is no minute, 0 to 59"),
+    ("training.churn.validation.schedule", "61 * * * *", "because '61' is not a value of the field minute, 0 to 59"),
     ("training.churn.validation.deadline_minutes", 0, "must be a whole number of minutes from 1 to 1440"),
     ("training.churn.validation.memory", "1G", "must be an amount of memory with a binary unit"),
     (
         "training.churn.validation.cpu",
         999,
-        "is cpu 999, memory None: must ask for at most what mlops:quotas.training has",
+        "is cpu 999, memory None: must request at most what mlops:quotas.training allows",
         "training.churn.validation",
     ),
     ("training.churn.validation.any_loss", 0.1, "is unknown"),
-    ("training.churn.validation.limits", [], "is []: must be a mapping, because it holds any_loss, certain_loss"),
+    (
+        "training.churn.validation.limits",
+        [],
+        "is []: must be a mapping, because it has the keys any_loss, certain_loss",
+    ),
     ("training.churn.validation.limits.any_los", 0.1, "did you mean any_loss?"),
     ("training.churn.validation.limits.any_loss", 2, "is 2: must be a number from 0 to 1, because metrics and"),
     ("training.churn.validation.limits.any_loss", "10%", 'is "10%": must be a number from 0 to 1'),
@@ -119,14 +127,14 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ),
     ("training.churn.gpus", 0, "is 0: must be a whole number from 1 to 16"),
     ("training.churn.deadline_minutes", Absent(), "is missing: must be a whole number of minutes"),
-    ("training.churn.deadline_minutes", Absent(), "because a training run that hangs holds its node"),
+    ("training.churn.deadline_minutes", Absent(), "because a run that hangs occupies a node"),
     ("training.churn.deadline_minutes", 20_000, "from 1 to 10080 (a week)"),
     ("training.churn.retries", -1, "is -1: must be a whole number from 0 to 10"),
     ("training.churn.dataset", "s3://bucket", "must be the URI of one file"),
     ("training.churn.dataset", "https://somewhere/churn.csv", "must be the URI of one file"),
     ("training.churn.memory", "1G", "with a binary unit: Ki, Mi, Gi or Ti"),
     ("training.churn.memory", 1024, "is 1024: must be an amount of memory"),
-    ("training.churn.memory", "512m", "m thousandths of a byte"),
+    ("training.churn.memory", "512m", "with m thousandths of a byte"),
     ("training.churn.cpu", "0", "must be an amount of CPU above 0"),
     ("training.churn.cpu", True, "is true: must be an amount of CPU"),
     ("training.churn.cpu", 65, "is 65: must be at most 64, mlops:quotas.training.cpu"),
@@ -147,8 +155,12 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.priority_class", "Very high", "must be the name of an object of the cluster"),
     ("training.churn.service_account", "_", "must be the name of an object of the cluster"),
     (f"training.{'a' * 42}", LOCAL["training"]["churn"], "at most 41 characters"),
-    ("training.churn.schedule", "0 3 * *", "because there are 4 fields instead of 5", "training.churn.schedule.cron"),
-    ("training.churn.schedule.cron", "0 24 * * *", "because '24' is no hour, 0 to 23; write it as in"),
+    ("training.churn.schedule", "0 3 * *", "because it has 4 fields instead of 5", "training.churn.schedule.cron"),
+    (
+        "training.churn.schedule.cron",
+        "0 24 * * *",
+        "because '24' is not a value of the field hour, 0 to 23; write it as in",
+    ),
     ("training.churn.schedule", {"suspend": True}, "is missing: must be", "training.churn.schedule.cron"),
     (
         "training.churn.schedule",
@@ -168,17 +180,17 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
         "is -1: must be a whole number from 0 to 100",
         "training.churn.schedule.keep_failed",
     ),
-    ("training.churn.schedule", 3, "is 3: must be a mapping, because it holds cron, keep_failed"),
+    ("training.churn.schedule", 3, "is 3: must be a mapping, because it has the keys cron, keep_failed"),
     (
         "training.churn.sweep",
         {"max_parallel": 1},
-        "is null: must be there, or grid, and not both",
+        "is null: must be set if grid is not, and left out if grid is set",
         "training.churn.sweep.points",
     ),
     (
         "training.churn.sweep",
         {"max_parallel": 1, "grid": {"max_depth": [1]}, "points": [{"max_depth": 1}]},
-        "must be there, or grid, and not both",
+        "must be set if grid is not, and left out if grid is set",
         "training.churn.sweep.points",
     ),
     (
@@ -190,13 +202,13 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     (
         "training.churn.sweep",
         {"max_parallel": 2, "grid": {"max_depth": [*range(1, 12)], "n_estimators": [*range(1, 11)]}},
-        "is 110 points: must make at most 100 points, because each is a run with its cost",
+        "is 110 points: must have at most 100 points, because each point is a run, which costs money",
         "training.churn.sweep.grid",
     ),
     (
         "training.churn.sweep",
         {"max_parallel": 2, "points": [{"max_depth": 1}] * 101},
-        "is 101 points: must make at most 100 points",
+        "is 101 points: must have at most 100 points",
         "training.churn.sweep.points",
     ),
     (
@@ -214,7 +226,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     (
         "training.churn.sweep",
         {"max_parallel": 2, "grid": {"max_dept": [3]}},
-        "must not hold max_dept, because a sweep varies declared parameters",
+        "must not contain max_dept, because a sweep varies declared parameters",
     ),
     ("training.churn.sweep", {"max_parallel": 2, "grid": {"max_dept": [3]}}, "did you mean max_depth?"),
     ("training.churn.model", "churn predictor", "must be a DNS label (RFC 1123)"),
@@ -239,11 +251,15 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
         "endpoints.churn-predictor.replicas.max",
     ),
     ("endpoints.churn-predictor.replicas.min", 0, "is 0: must be a whole number from 1 to 1000"),
-    ("endpoints.churn-predictor.replicas", 3, "is 3: must be a mapping, because it holds max, min"),
+    ("endpoints.churn-predictor.replicas", 3, "is 3: must be a mapping, because it has the keys max, min"),
     ("endpoints.churn-predictor.startup_seconds", 1, "from 5 to 3600"),
     ("endpoints.churn-predictor.model_mib", "2Gi", 'is "2Gi": must be a whole number of MiB from 1 to 1048576'),
     ("endpoints.churn-predictor.model_mib", 1024, "is 1024: must be below memory, 1Gi, because the model is loaded"),
-    ("endpoints.churn-predictor.autoscaling", 70, "is 70: must be a mapping, because it holds cpu_percent, in_flight"),
+    (
+        "endpoints.churn-predictor.autoscaling",
+        70,
+        "is 70: must be a mapping, because it has the keys cpu_percent, in_flight",
+    ),
     ("endpoints.churn-predictor.autoscaling.cpu_percent", 0, "is 0: must be a whole number of percent from 10 to 1000"),
     ("endpoints.churn-predictor.autoscaling.cpu_percent", "70%", 'is "70%": must be a whole number of percent'),
     ("endpoints.churn-predictor.autoscaling.memory_percent", 100, "is 100: must be a whole number of percent from 10"),
@@ -317,7 +333,7 @@ def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: t
 
 
 def test_what_ships_a_prediction_log_counts_in_the_quota() -> None:
-    """Four pods of 100m and 1Gi at the peak, each with 50m and 384Mi more."""
+    """Check the quota for four pods of 100m and 1Gi, each with 50m and 384Mi for the prediction log."""
     asked = {"quotas.serving": {"cpu": "500m", "memory": "5Gi", "pods": 4}}
     assert not problems(changed(asked))
     (line,) = problems(changed({**asked, "endpoints.churn-predictor.prediction_log": {}}))
@@ -377,7 +393,7 @@ def test_what_kubernetes_takes_and_what_the_engines_commands_write_is_accepted(k
     assert problems(changed({key: value})) == []
 
 
-# Where, how it is written, and what Pulumi makes of it.
+# path, text in the file, value that Pulumi reads
 MISREAD: list[tuple[str, str, object]] = [
     ("endpoints.churn-predictor.version", "08", 8),
     ("endpoints.churn-predictor.version", "010", 8),
@@ -391,7 +407,7 @@ MISREAD: list[tuple[str, str, object]] = [
 
 
 def in_a_file(config: Mapping[str, object], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes the stack file that the engine would have read; numbers in angle brackets stand in it without quotes."""
+    """Write the stack file that the engine has read; numbers in angle brackets are written without quotes."""
     text = yaml.safe_dump({"config": {f"mlops:{key}": value for key, value in config.items()}})
     (folder / "Pulumi.dev.yaml").write_text(text.replace("<", "").replace(">", ""))
     (folder / "Pulumi.yaml").write_text("name: mlops\n")
@@ -406,7 +422,7 @@ def test_a_number_that_yaml_reads_as_another_is_refused_with_both(
     in_a_file(changed({path: f"<{written}>"}), tmp_path, monkeypatch)
     (line,) = problems(changed({path: value}))
     assert f"mlops:{path} is written {written}, which YAML reads as {value}: must be written in decimal digits" in line
-    assert line.endswith(f"write {value} if that is meant, or the right number; a text stands in quotes")
+    assert line.endswith(f"write {value} if you mean that, or the right number; write a text in quotes")
 
 
 def test_the_numbers_of_another_file_than_the_one_that_was_read_are_let_be(
@@ -421,7 +437,7 @@ def test_numbers_that_read_as_they_are_written_are_accepted(tmp_path: Path, monk
         {
             "endpoints.churn-predictor.version": 10,
             "endpoints.churn-predictor.prediction_log": {"sample": 1.0},
-            "training.churn.image": "lab.local/mine:1",  # nothing is known of its parameters
+            "training.churn.image": "lab.local/mine:1",  # its parameters are unknown
             "training.churn.parameters.rate": 0.05,
             "training.churn.parameters.code": "010",
         }
@@ -445,7 +461,7 @@ def test_more_gpus_than_a_pool_gives_are_refused_with_its_number() -> None:
 def test_a_sweep_that_its_namespace_would_refuse_in_part_is_refused_before() -> None:
     sweep = {"max_parallel": 40, "grid": {"max_depth": [*range(1, 81)]}}
     (line,) = problems(changed({"training.churn.cpu": 2, "training.churn.sweep": sweep}))
-    assert "sweep is 40 pods at once with cpu 80, memory 40Gi, pods 40: must fit mlops:quotas.training" in line
+    assert "sweep is 40 pods at the same time with cpu 80, memory 40Gi, pods 40: must fit mlops:quotas.training" in line
     gpus = {"training.churn.node_pool": "gpu", "training.churn.gpus": 2, "training.churn.sweep": sweep}
     assert "memory 40Gi, pods 40, gpus 80: must fit mlops:quotas.training" in problems(changed(gpus))[0]
 
@@ -493,7 +509,7 @@ class TestSecrets:
     def test_one_in_plain_text_is_refused_and_not_repeated(self) -> None:
         rest = {key: value for key, value in SECRETS.items() if key != "database_password"}
         (line,) = problems({**LOCAL, "database_password": SECRETS["database_password"]}, rest)
-        assert "mlops:database_password stands in the file in plain text: must be encrypted" in line
+        assert "mlops:database_password is in the file in plain text: must be encrypted" in line
         assert SECRETS["database_password"] not in line
 
     @pytest.mark.parametrize("weak", ["", "short", "with a space in it.", "with/slash-in-it-0", 'quote"quote"quote'])

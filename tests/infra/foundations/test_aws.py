@@ -1,4 +1,4 @@
-"""What an AWS stack declares, seen by a recording engine: rights, node pools, what is there already."""
+"""Resources of an AWS stack: permissions, node pools, existing resources."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ from tests.engine.recording.differences import differences, property_path
 from tests.projects import CHECKOUT
 from tests.recording import Provider, Recording, record
 
-# The SDK itself imports what it has deprecated.
+# The SDK imports its own deprecated modules.
 pytestmark = pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")
 
 PASSWORD = "0123456789-password"
@@ -52,11 +52,11 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
 
 
 class Aws(Provider):
-    """With what AWS would answer about the account and what is there already."""
+    """Mock provider with AWS's responses about the account and existing resources."""
 
     answers: Mapping[str, dict[str, Any]] = ANSWERS
     absent: str = ""
-    """The name or ARN that it does not find, and says so in the words of the AWS provider."""
+    """Name or ARN for which it reports that the resource does not exist."""
 
     @override
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -79,7 +79,7 @@ class Aws(Provider):
 
 
 def _existing(function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer about a role, a policy or a bucket that exists."""
+    """Return the response about an existing role, policy or bucket."""
     match function.rpartition(":")[2]:
         case "getRole":
             return {"arn": f"arn:aws:iam::{ACCOUNT}:role/{asked['name']}"}
@@ -92,7 +92,7 @@ def _existing(function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tracked() -> dict[str, Any]:
-    """`Pulumi.prod.yaml`, what is below `mlops:`."""
+    """Return the keys of `Pulumi.prod.yaml` without `mlops:`."""
     config = copy.deepcopy(yaml.safe_load((CHECKOUT / "Pulumi.prod.yaml").read_text())["config"])
     return {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
 
@@ -125,7 +125,7 @@ MANAGED = {"kind": "managed", "instance_types": ["m7i.xlarge"], "min": 3, "max":
 
 @pytest.fixture(scope="module")
 def managed() -> Recording:
-    """With managed nodes, a boundary, and a database that may go."""
+    """Stack with managed nodes, a permissions boundary and an unprotected database."""
     return declared(
         node_pools={"cpu": MANAGED},
         permissions_boundary=BOUNDARY,
@@ -146,19 +146,19 @@ THERE: Mapping[str, Any] = {
 
 @pytest.fixture(scope="module")
 def existing() -> Recording:
-    """In a network and a cluster that are there already, with a database made of a snapshot."""
+    """Stack with an existing network and cluster, and a database restored from a snapshot."""
     return declared(**THERE, database={**DATABASE, "restore_from": "before"})
 
 
 @pytest.fixture(scope="module")
 def existing_network() -> Recording:
-    """With a cluster of its own in a network that is there already."""
+    """Stack with a new cluster in an existing network."""
     cluster = {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS], "private_access_cidrs": ["10.8.0.0/16"]}
     return declared(network=THERE["network"], cluster=cluster)
 
 
 def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
-    """Action -> resources."""
+    """Return the resources for each allowed action."""
     policy = json.loads(recording.one(":RolePolicy", workload).inputs["policy"])
     found: dict[str, set[str]] = {}
     for statement in policy["Statement"]:
@@ -462,7 +462,7 @@ ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
         (
             {"artifacts": {"access_log_bucket": "logs"}},
             "logs",
-            "access_log_bucket is logs: must be a bucket that exists",
+            "access_log_bucket is logs: must be an existing bucket",
         ),
         (
             {"node_pools": {"cpu": MANAGED}},
@@ -507,8 +507,8 @@ CPU = {"instance_families": ["m7i"], "max_cpus": 8}
     [
         ("prod", {"node_pools": {"cpu": {**CPU, "zones": ["eu-west-1d"]}}}, "must be among eu-west-1a, eu-west-1b, eu"),
         ("prod", {"tracking": {"ingress": PUBLIC}}, f"must be a certificate of account {ACCOUNT} in eu-west-1"),
-        ("Prod_EU", {}, "must be of a stack whose name is a-z, 0-9 and single hyphens"),
-        ("p" * 25, {}, "single hyphens, 24 at most"),
+        ("Prod_EU", {}, "must belong to a stack whose name has only a-z, 0-9 and single hyphens"),
+        ("p" * 25, {}, "single hyphens, and at most 24 characters"),
     ],
 )
 def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
@@ -524,9 +524,12 @@ def test_what_aws_would_refuse_in_the_middle_of_an_update_is_refused_before_it(
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"vpcConfig": {"clusterSecurityGroupId": "sg", "vpcId": "vpc-89abcdef"}}, "must be vpc-89abcdef, where the"),
-        ({"accessConfigs": [{"authenticationMode": "CONFIG_MAP"}]}, "must be one that takes access entries"),
-        ({"computeConfigs": [{"enabled": False}]}, "must be one in Auto Mode for node pools of kind auto"),
+        (
+            {"vpcConfig": {"clusterSecurityGroupId": "sg", "vpcId": "vpc-89abcdef"}},
+            "must be vpc-89abcdef, the VPC of the",
+        ),
+        ({"accessConfigs": [{"authenticationMode": "CONFIG_MAP"}]}, "must be a cluster that accepts access entries"),
+        ({"computeConfigs": [{"enabled": False}]}, "must be a cluster in Auto Mode if a node pool is of kind auto"),
     ],
 )
 def test_an_existing_cluster_that_could_not_be_used_is_refused_before_anything_is_made(
@@ -546,7 +549,7 @@ def test_a_region_with_too_few_zones_is_refused_before_anything_is_made(monkeypa
 
 
 def replaced(old: Recording, new: Recording) -> set[str]:
-    """Names of AWS resources with a change that no update can make in place, as far as the recording plugin knows."""
+    """Return the names of AWS resources that the changes replace, by the recording plugin's table."""
     before = {resource.urn: resource.inputs for resource in old.resources if resource.type in REPLACES}
     return {
         resource.name
@@ -572,7 +575,7 @@ ROUTINE: Mapping[str, object] = {
     "foundation.database.multi_az": False,
     "foundation.permissions_boundary": BOUNDARY,
 }
-# what is written below mlops:, which AWS resources that replaces, whether it is announced
+# changes below mlops:, AWS resources that they replace, whether a message announces it
 CHANGES: list[tuple[Mapping[str, object], set[str], bool]] = [
     (ROUTINE, set[str](), False),
     ({"images.tracking": "registry.example/tracking:3.18.0"}, {"before-mlflow"}, False),

@@ -1,4 +1,4 @@
-"""Which change of an AWS stack replaces what, and who may do it."""
+"""Changes to an AWS stack that replace resources or are refused."""
 
 import fnmatch
 
@@ -16,14 +16,14 @@ def facts(path: str = "account_id", value: object = "111122223333", region: str 
     return aws_changes.facts(region, AwsFoundation.model_validate(changed(path, value)))
 
 
-# path, from, to, what goes (empty: nothing), whether `protected` stands in the way
+# path, old value, new value, message (empty for none), whether `protected` refuses it
 TABLE: list[tuple[str, object, object, str, bool]] = [
     ("network.availability_zones", 2, 3, "", False),
     ("network.availability_zones", 3, 2, "the subnets of a zone", True),
     ("network.nat_gateways", "one", "per_zone", "", False),
     ("network.flow_log_days", 30, 90, "", False),
     ("cluster.kubernetes_version", "1.35", "1.36", "", False),
-    ("cluster.kubernetes_version", "1.36", "1.35", "takes Kubernetes back", False),
+    ("cluster.kubernetes_version", "1.36", "1.35", "downgrades Kubernetes", False),
     ("cluster.public_access_cidrs", [], ["203.0.113.0/24"], "", False),
     ("cluster.log_days", 30, 90, "", False),
     ("node_pools.cpu.max_cpus", 64, 128, "", False),
@@ -61,13 +61,13 @@ def test_a_change_replaces_what_the_table_says(path: str, old: object, new: obje
 @pytest.mark.parametrize(
     ("path", "old", "new", "because"),
     [
-        ("account_id", "111122223333", "444455556666", "about the old account"),
+        ("account_id", "111122223333", "444455556666", "describes the old account"),
         ("network.cidr", "10.40.0.0/16", "10.50.0.0/16", "to another VPC"),
-        ("cluster.service_cidr", "172.20.0.0/16", "172.30.0.0/16", "that the cluster was made with"),
+        ("cluster.service_cidr", "172.20.0.0/16", "172.30.0.0/16", "is fixed when EKS creates the cluster"),
         ("region", "eu-west-1", "eu-central-1", "between regions"),
-        ("cluster.kubernetes_version", "1.36", "1.34", "back to the version before alone"),
-        ("database.engine_version", "17", "16", "no way back"),
-        ("database.storage_gib", "200", "100", "does not shrink"),
+        ("cluster.kubernetes_version", "1.36", "1.34", "downgrades only to the version before"),
+        ("database.engine_version", "17", "16", "cannot go back"),
+        ("database.storage_gib", "200", "100", "cannot reduce the storage"),
     ],
 )
 def test_what_aws_never_does_is_refused_even_unprotected(path: str, old: str, new: str, because: str) -> None:
