@@ -15,19 +15,11 @@ from msgspec import UNSET, UnsetType
 from msgspec.json import Decoder
 from msgspec.structs import astuple
 
-from model_server.predict.signature import Column, Kind, Signature
+from model_server.predict.signature import Column, Signature
+from model_server.predict.types import EXACT, TYPES
 
 Row: TypeAlias = tuple[Any, ...]
 """One value for each column, in the order of the signature: float or None, int, bool or str."""
-EXACT = 2**53  # up to here a whole number is the same as a float64
-TYPES: dict[Kind, Any] = {
-    "double": float | None,
-    "float": float | None,
-    "long": Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)],
-    "integer": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
-    "boolean": bool,
-    "string": str,
-}
 ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name; the decoder finds keys by their bytes, and JSON escapes these
 ORDERS = 64  # decoders kept for other orders of the columns; a client has one
 LABEL = Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)]
@@ -93,7 +85,7 @@ def forms_of(signature: Signature | None, *, rows_alone: bool) -> Forms | None:
     """A reader for the signature, or None where MLflow's casting may change any body."""
     if signature is None or signature.numbered or any(map(ESCAPED.search, signature.names)):
         return None
-    if not all(column.required and column.kind in TYPES for column in signature.columns):
+    if not all(column.required and TYPES[column.kind].decoded for column in signature.columns):
         return None
     return Forms(signature, rows_alone=rows_alone)
 
@@ -101,9 +93,9 @@ def forms_of(signature: Signature | None, *, rows_alone: bool) -> Forms | None:
 def _request(signature: Signature) -> type[msgspec.Struct]:
     """All forms, then the params; of a bare array of numbers only the forms that are one."""
     if signature.named:
-        record = _struct("Record", [(one.name, TYPES[one.kind]) for one in signature.columns])
+        record = _struct("Record", [(one.name, TYPES[one.kind].decoded) for one in signature.columns])
         lists = _struct(
-            "Lists", [(column.name, GenericAlias(list, TYPES[column.kind])) for column in signature.columns]
+            "Lists", [(column.name, GenericAlias(list, TYPES[column.kind].decoded)) for column in signature.columns]
         )
         records = GenericAlias(list, record)
         inputs = cast("Any", records) | lists
@@ -128,7 +120,7 @@ def _struct(title: str, fields: Sequence[tuple[str, Any]]) -> type[msgspec.Struc
 
 
 def _row(columns: Sequence[Column]) -> GenericAlias:
-    return GenericAlias(tuple, tuple(TYPES[column.kind] for column in columns))
+    return GenericAlias(tuple, tuple(TYPES[column.kind].decoded for column in columns))
 
 
 def _rows_decoder(columns: Sequence[Column]) -> Decoder[list[Row]]:

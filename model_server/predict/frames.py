@@ -1,6 +1,6 @@
 """Rows as the table that MLflow would hand to a model, for models that want one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, cast
 
@@ -9,15 +9,8 @@ import pandas as pd
 
 from model_server.predict.decoding import Row
 from model_server.predict.fast.estimators import Rows, Sizes
-from model_server.predict.signature import Kind, Signature
-
-DTYPES: Mapping[Kind, Any] = {
-    "double": np.float64,
-    "float": np.float32,
-    "long": np.int64,
-    "integer": np.int32,
-    "boolean": np.bool_,
-}
+from model_server.predict.signature import Signature
+from model_server.predict.types import TYPES
 
 
 class FailedError(Exception):
@@ -50,14 +43,16 @@ def _frame(rows: Sequence[Row], signature: Signature) -> pd.DataFrame:
     columns = zip(*rows, strict=True)
     return pd.DataFrame(
         {
-            column.name: list(values) if column.kind == "string" else np.array(values, dtype=DTYPES[column.kind])
+            column.name: list(values)
+            if column.kind == "string"
+            else np.array(values, dtype=TYPES[column.kind].dtypes[0])
             for column, values in zip(signature.columns, columns, strict=True)
         }
     )
 
 
 def _array(rows: Sequence[Row], signature: Signature) -> np.ndarray[Any, Any]:
-    return np.array(rows, dtype=DTYPES[signature.columns[0].kind])
+    return np.array(rows, dtype=TYPES[signature.columns[0].kind].dtypes[0])
 
 
 def _plain(answer: object) -> object:

@@ -3,20 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model_server.predict.signature import Kind, Signature
-
-TYPES: Mapping[Kind, Mapping[str, Any]] = {
-    "double": {"type": ["number", "null"]},
-    "float": {"type": ["number", "null"]},
-    "long": {"type": "integer"},
-    "integer": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
-    "boolean": {"type": "boolean"},
-    "string": {"type": ["string", "null"]},
-    "datetime": {"type": "string", "format": "date-time"},
-    "binary": {"type": "string", "contentEncoding": "base64"},
-    "other": {},
-}
-
+from model_server.predict.signature import Signature
+from model_server.predict.types import TYPES, Kind
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -41,21 +29,21 @@ def request_schema(
 
 def _prediction(outputs: Sequence[tuple[str, Kind, bool]]) -> Mapping[str, Any]:
     """Anything, where it does not say or may mean a value as well as a record of one."""
-    values = {name: {"type": "array", "items": TYPES[kind]} if many else TYPES[kind] for name, kind, many in outputs}
+    values = {name: _list(TYPES[kind].json_schema) if many else TYPES[kind].json_schema for name, kind, many in outputs}
     if len(outputs) == 1:
         return values.get("", {})
     return {"type": "object", "properties": values, "required": list(values)} if all(values) and values else {}
 
 
 def _forms(signature: Signature) -> dict[str, Any]:
-    values = {column.name: TYPES[column.kind] for column in signature.columns}
+    values = {column.name: TYPES[column.kind].json_schema for column in signature.columns}
     if not signature.named:
-        rows = {"type": "array", "items": _tuple(list(values.values()))}
+        rows = _list(_tuple(list(values.values())))
         return {"instances": rows, "inputs": rows}
     required = [column.name for column in signature.columns if column.required]
     record = {"type": "object", "properties": values, "required": required}
-    records = {"type": "array", "items": record}
-    lists = {name: {"type": "array", "items": value} for name, value in values.items()}
+    records = _list(record)
+    lists = {name: _list(value) for name, value in values.items()}
     split = {
         "type": "object",
         "properties": {
@@ -72,6 +60,10 @@ def _forms(signature: Signature) -> dict[str, Any]:
         "instances": records,
         "inputs": {"oneOf": [records, {"type": "object", "properties": lists, "required": required}]},
     }
+
+
+def _list(items: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "array", "items": items}
 
 
 def _tuple(items: list[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -3,13 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-Kind = Literal["double", "float", "long", "integer", "boolean", "string", "datetime", "binary", "other"]
-KINDS: Mapping[str, Kind] = {
-    kind: kind for kind in ("double", "float", "long", "integer", "boolean", "string", "datetime", "binary")
-}
-NUMBERS = frozenset({"double", "float", "long", "integer"})
+from model_server.predict.types import DTYPES, Kind, kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +50,11 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
     ):
         return None
     columns = [
-        Column(name=str(entry["name"]), kind=KINDS.get(entry["type"], "other"), required=entry.get("required", True))
+        Column(name=str(entry["name"]), kind=kind_of(entry["type"]), required=entry.get("required", True))
         for entry in inputs
     ]
     numbered = not all(isinstance(entry["name"], str) for entry in inputs)
     return Signature(columns=columns, numbered=numbered, has_params=has_params)
-
-
-DTYPES: Mapping[str, Kind] = {
-    "float64": "double",
-    "float32": "float",
-    "int64": "long",
-    "int32": "integer",
-    "bool": "boolean",
-    "str": "string",
-    "object": "string",
-}
 
 
 def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
@@ -81,7 +66,7 @@ def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
     found: list[tuple[str, Kind, bool]] = []
     for entry in cast("list[dict[str, Any]]", json.loads(stored) if stored else []):
         spec = entry.get("tensor-spec", {"dtype": "", "shape": [-1]})
-        kind = DTYPES.get(spec["dtype"], "other") if entry["type"] == "tensor" else KINDS.get(entry["type"], "other")
+        kind = DTYPES.get(spec["dtype"], "other") if entry["type"] == "tensor" else kind_of(entry["type"])
         if len(spec["shape"]) not in {1, 2}:
             return []
         found.append((str(entry.get("name", "")), kind, len(spec["shape"]) == 2))
@@ -90,8 +75,8 @@ def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
 
 def _tensor(entry: Mapping[str, Any], *, has_params: bool) -> Signature | None:
     spec = entry["tensor-spec"]
-    kind = {"float64": "double", "int64": "long"}.get(spec["dtype"])
-    if entry.get("name") or kind is None or len(spec["shape"]) != 2 or spec["shape"][0] != -1 or spec["shape"][1] < 1:
+    kind, shape = DTYPES.get(spec["dtype"]), spec["shape"]
+    if entry.get("name") or kind not in {"double", "long"} or len(shape) != 2 or shape[0] != -1 or shape[1] < 1:
         return None
-    columns = [Column(name=str(place), kind=KINDS[kind]) for place in range(spec["shape"][1])]
+    columns = [Column(name=str(place), kind=kind) for place in range(shape[1])]
     return Signature(columns=columns, named=False, has_params=has_params)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from model_server.predict.signature import Kind
+from model_server.predict.types import Kind
 
 OPEN, CLOSED, UNREADABLE = ".open", ".segment", ".unreadable"
 HOUR = 3_600_000_000  # in microseconds

@@ -14,24 +14,11 @@ from importlib import import_module
 from itertools import chain
 from typing import Any, Protocol, cast
 
-from model_server.predict.signature import Kind
+from model_server.predict.types import TYPES, Kind
 from model_server.prediction_log.segments import Content, Field, Record
 
 # pyarrow carries no types.
 pa, parquet = (cast("Any", import_module(name)) for name in ("pyarrow", "pyarrow.parquet"))
-TYPES: Mapping[Kind, Any] = {
-    "double": pa.float64(),
-    "float": pa.float32(),
-    "long": pa.int64(),
-    "integer": pa.int32(),
-    "boolean": pa.bool_(),
-    "string": pa.string(),
-    "datetime": pa.timestamp("us"),
-    "binary": pa.binary(),
-    "other": pa.string(),
-}
-
-
 KINDS: Mapping[type, Kind] = {bool: "boolean", int: "long", float: "double", str: "string"}
 WRONG = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
@@ -121,7 +108,8 @@ def _output(said: object, name: str, place: int, of: int) -> object:
 
 def _column(values: list[Any], of: Field, whole: Sequence[Any], elsewhere: list[str | None]) -> _Array:
     """The values with their type; what has another is missing here, and its row is kept whole `elsewhere`."""
-    kind = pa.list_(TYPES[of.kind]) if of.many else TYPES[of.kind]
+    one = pa.type_for_alias(TYPES[of.kind].arrow)
+    kind = pa.list_(one) if of.many else one
     try:
         return pa.array([_plain(value, of.kind) for value in values], kind)
     except WRONG:

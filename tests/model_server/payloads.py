@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model_server.predict.signature import Kind, Signature
+from model_server.predict.signature import Signature
+from model_server.predict.types import Kind
 
 NUMBERS = (0, 1, -1, 0.5, -2.25, 3.0, 1e-7, 123456.789, 1e300, 2**40, 7)
 WHOLE = (0, 1, -1, 7, 42, -300, 2**31 - 1)

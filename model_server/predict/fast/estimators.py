@@ -18,6 +18,7 @@ from model_server.predict.fast.boosted import boosted
 from model_server.predict.fast.forest import MOST_FEATURES, Forest, Tree
 from model_server.predict.fast.known import known
 from model_server.predict.signature import Signature
+from model_server.predict.types import WHOLE
 
 Matrix: TypeAlias = NDArray[Any]
 Sizes: TypeAlias = Sequence[int]
@@ -28,7 +29,6 @@ Decide: TypeAlias = Callable[[Matrix, Sizes], Matrix]
 FORESTS = frozenset({"ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor"})
 TREES = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
 REGRESSIONS = frozenset({"ElasticNet", "Lasso", "LinearRegression", "Ridge"})
-WHOLE = frozenset({"long", "integer"})
 WHOLE_FLOATS = WHOLE | {"double"}
 
 

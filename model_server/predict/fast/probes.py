@@ -15,28 +15,13 @@ from model_server.predict.decoding import Row
 from model_server.predict.fast.boosted import SHOWN, boosted, thresholds
 from model_server.predict.fast.estimators import FORESTS, TREES, Rows, steps_of
 from model_server.predict.fast.known import known
-from model_server.predict.signature import Column, Kind, Signature
+from model_server.predict.signature import Column, Signature
+from model_server.predict.types import TYPES
 
 LOG = logging.getLogger("serving")
 ROWS = 64  # half of them of usual values alone
 LEAST = 16  # of them must have been answered by the quick way, and alike
 SHARE = 200  # thresholds of a model that are looked at
-USUAL: Mapping[Kind, Sequence[Any]] = {
-    "double": (0.0, 1.0, -1.0, 0.37, 12.5, 1234.5, -7e4),
-    "float": (0.0, 1.0, -1.0, 0.25, 12.5, 1234.5, -7e4),
-    "long": (0, 1, -1, 3, 12, 1234, -70_000),
-    "integer": (0, 1, -1, 3, 12, 1234, -70_000),
-    "boolean": (True, False),
-    "string": ("a", "b", "c"),
-}
-ODD: Mapping[Kind, Sequence[Any]] = {
-    "double": (None, None, -0.0, 1e-320, 1e30, -1e300, 2.0**24 + 1),
-    "float": (None, -0.0, 1e30),
-    "long": (-(2**53), 2**53, 2**31, 2**24 + 1),
-    "integer": (-(2**31), 2**31 - 1, 2**24 + 1),
-    "boolean": (True, False),
-    "string": ("", "nan", "a word that nobody knows", "\N{LATIN SMALL LETTER U WITH DIAERESIS}"),
-}
 
 
 @dataclass(kw_only=True)
@@ -89,9 +74,9 @@ def _row(columns: Sequence[Column], values: Sequence[Sequence[Any]], rng: random
     """A value for each column; in an `odd` row one of them is missing, unknown or very large."""
     strange = rng.randrange(len(columns)) if odd else -1
     return tuple(
-        rng.choice(ODD[column.kind])
+        rng.choice(TYPES[column.kind].odd)
         if place == strange
-        else rng.choice(known_here if known_here and rng.random() < 0.9 else USUAL[column.kind])
+        else rng.choice(known_here if known_here and rng.random() < 0.9 else TYPES[column.kind].usual)
         for place, (column, known_here) in enumerate(zip(columns, values, strict=True))
     )
 
