@@ -1,4 +1,4 @@
-"""What the server answers to, as OpenAPI 3.1: for clients, their generators and fuzzers."""
+"""OpenAPI 3.1 document of the model server."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,13 +32,13 @@ PAGES: Mapping[str, tuple[str, str]] = {
 }
 PATHS: Mapping[str, str] = {
     "/invocations": f"POST: {SUMMARY}",
-    **{path: f"GET: {said}" for path, (said, _) in PAGES.items()},
+    **{path: f"GET: {text}" for path, (text, _) in PAGES.items()},
 }
-"""What each path answers, for the page at `/`."""
+"""One line about each path, for the page at `/`."""
 
 
 def document(title: str, version: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The document of a server whose requests have the JSON Schema `body`."""
+    """Return the OpenAPI document of a server whose request bodies have the JSON Schema `body`."""
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
@@ -53,8 +53,8 @@ def _invocations(body: Mapping[str, Any]) -> Mapping[str, Any]:
         "required": ["predictions"],
     }
     refusals = {
-        str(status): {"description": said, "content": {JSON: {"schema": ERROR}, **TEXT}}
-        for status, said in REFUSALS.items()
+        str(status): {"description": text, "content": {JSON: {"schema": ERROR}, **TEXT}}
+        for status, text in REFUSALS.items()
     }
     return {
         "operationId": "predict",
@@ -72,8 +72,8 @@ def _invocations(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _page(path: str) -> Mapping[str, Any]:
-    said, media_type = PAGES[path]
-    answers: dict[str, Any] = {"200": {"description": said, "content": {media_type: {}}}}
+    text, media_type = PAGES[path]
+    answers: dict[str, Any] = {"200": {"description": text, "content": {media_type: {}}}}
     if path in {"/ping", "/health"}:
         answers["503"] = {"description": "All prediction threads hang.", "content": {JSON: {"schema": ERROR}}}
-    return {"get": {"operationId": path.strip("/").split(".")[0], "summary": said, "responses": answers}}
+    return {"get": {"operationId": path.strip("/").split(".")[0], "summary": text, "responses": answers}}

@@ -1,4 +1,4 @@
-"""What the container's environment asks for: the only reader, and writer, of it in this room."""
+"""Settings from the container's environment. Only this module reads or writes the environment of the model server."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,10 @@ THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "N
 
 
 class Termination(BaseSettings):
-    """Where to leave the last words. Apart from the rest: they are needed when the rest is wrong."""
+    """Path of the termination message.
+
+    It is read separately, because it is needed when the other settings are invalid.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, protected_namespaces=())
 
@@ -29,7 +32,7 @@ class Termination(BaseSettings):
 
 
 class Settings(Termination):
-    """What fetching and serving share. Every field is an environment variable of the same name in upper case."""
+    """Settings that all containers share. Each field is an environment variable with the same name in upper case."""
 
     model: Text = Field(description="the registered model's name", examples=["churn-predictor"])
     model_version: int = Field(
@@ -39,20 +42,20 @@ class Settings(Termination):
 
     @property
     def version_dir(self) -> Path:
-        """Where the files of the version lie; it exists when all of them do."""
+        """Return the folder of the version's files. It exists only when all files are in it."""
         return self.model_dir / self.model / str(self.model_version)
 
     @property
     def title(self) -> str:
-        """The version in words."""
+        """Return the model and version as text, for messages."""
         return f"{self.model} version {self.model_version}"
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process.
+        """Return the settings of this process.
 
         Raises:
-            ServingError: with all problems in one line.
+            ServingError: settings are missing or invalid; the message lists all of them.
         """
         try:
             return cls.model_validate({})
@@ -61,7 +64,7 @@ class Settings(Termination):
 
 
 class FetchSettings(Settings):
-    """Settings of the init container."""
+    """Settings of the init container that downloads the model version."""
 
     mlflow_tracking_uri: Url = Field(
         description="the MLflow server that knows the model", examples=["http://mlflow.mlops-platform:5000"]
@@ -80,12 +83,12 @@ class FetchSettings(Settings):
 
     @property
     def model_cache(self) -> ModelCache | None:
-        """What the node keeps, if it does."""
+        """Return the node's model cache, or None if there is none."""
         return ModelCache(self.model_cache_dir, self.model_cache_bytes) if self.model_cache_dir else None
 
 
 class ServerSettings(Settings):
-    """Settings of the server."""
+    """Settings of the model server."""
 
     host: Text = Field("0.0.0.0", description="address to listen on", examples=["127.0.0.1"])
     port: int = Field(8080, ge=1, le=65535, description="port to listen on", examples=["8080"])
@@ -151,13 +154,13 @@ class ServerSettings(Settings):
 
     @property
     def labels(self) -> dict[str, str]:
-        """What its metrics and its traces carry."""
+        """Return the labels of all metrics and traces."""
         return {"model": self.model, "version": str(self.model_version), "role": self.role}
 
     def prepare_process(self) -> None:
-        """Numerical libraries take as many threads as there are predictions at a time: not the machine's CPUs.
+        """Set the environment variables of the libraries, among them the size of their thread pools.
 
-        They read this once, when they are loaded: call it before anything imports numpy.
+        The libraries read them when they are loaded, so call this before anything imports numpy.
         """
         for variable in THREAD_POOLS:
             os.environ.setdefault(variable, str(self.threads))
@@ -171,7 +174,7 @@ class ServerSettings(Settings):
 
 
 class ShipSettings(Settings):
-    """Settings of the container that ships the prediction log. Libraries read where the bucket is, and the keys."""
+    """Settings of the container that uploads the prediction log. The AWS variables are read by boto3 itself."""
 
     prediction_log_dir: Path = Field(description="folder of the prediction log", examples=["/predictions"])
     artifact_bucket: Text = Field(description="the bucket that it goes to", examples=["mlops-artifacts"])

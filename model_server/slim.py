@@ -1,7 +1,7 @@
-"""Takes out of the image's virtual environment what no server needs: `/app/venv/bin/python slim.py`, at its build.
+"""Removes files that no server needs from the image's virtual environment: `/app/venv/bin/python slim.py`.
 
-What is left is imported afterwards, so that a build that took too much fails; only what was imported gets bytecode. It
-needs nothing but the standard library.
+Afterwards it imports every package that a server may need, so that the build fails if too much is gone. Only the
+imported modules get bytecode. This file needs the standard library alone, and runs while the image is built.
 """
 
 import importlib
@@ -37,7 +37,7 @@ SEGMENTS, SEGMENT_SIZES, SECTIONS, SECTION_COUNTS = 32, 54, 40, 58
 
 
 def main() -> None:
-    """The environment that runs this is small, and complete."""
+    """Shrink the virtual environment of this interpreter, and check that it still works."""
     site = Path(sysconfig.get_path("platlib"))
     for path in unused(site):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def unused(site: Path) -> Iterator[Path]:
-    """Folders and files, none of them within another."""
+    """Return the folders and files to delete, none of them inside another."""
     folders = [path for pattern in UNUSED for path in site.glob(pattern)]
     folders += [path for path in site.glob(AWS_DATA) if path.name not in AWS_SERVICES]
     outer = {path for path in folders if not any(above in folders for above in path.parents)}
@@ -66,7 +66,7 @@ def unused(site: Path) -> Iterator[Path]:
 
 
 def loaded(library: bytes) -> bytes:
-    """The part of an ELF file that is loaded: without symbols for debuggers, which stand behind it."""
+    """Return the part of an ELF file that is loaded into memory, without the debug symbols after it."""
     if library[:5] != b"\x7fELF\x02":
         return library
     (start,) = struct.unpack_from("<Q", library, SEGMENTS)
@@ -81,7 +81,7 @@ def loaded(library: bytes) -> bytes:
 
 
 def link_twins(libraries: list[Path]) -> None:
-    """Of files side by side with the same content one is left, and links to it: a wheel holds no links."""
+    """Replace copies of the same library in one folder with symbolic links, which a wheel cannot contain."""
     known: dict[tuple[Path, bytes], Path] = {}
     for library in libraries:
         first = known.setdefault((library.parent, library.read_bytes()), library)

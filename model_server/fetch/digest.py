@@ -1,17 +1,17 @@
-"""The number by which the registry knows the files of a version."""
+"""Digest by which the registry identifies the files of a version."""
 
 import hashlib
 from pathlib import Path
 
 MODEL_DIGEST = "model_digest"
-"""The tag of a version that holds it."""
+"""Tag of the version that holds the digest."""
 NOTE = b"registered_model_meta"  # written beside the files of a version by whoever loads it with MLflow
 
 
 def digest_of(folder: Path) -> str:
-    """SHA-256 of the list that `sha256sum` would print of all files in the folder, in the order of their paths' bytes.
+    """Return the SHA-256 of what `sha256sum` prints for all files in the folder, sorted by the bytes of their paths.
 
-    The same as `training.digest`, which leaves it in the registry. A note of MLflow's client does not count.
+    The result equals that of `training.digest`, which writes it to the registry. The file NOTE is left out.
     """
     paths = sorted((path.relative_to(folder).as_posix().encode(), path) for path in folder.rglob("*") if path.is_file())
     listed = hashlib.sha256()

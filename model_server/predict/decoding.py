@@ -1,7 +1,7 @@
-"""JSON bodies into rows, for the plain ones: whatever is unusual is left to MLflow's own functions.
+"""Decodes plain JSON bodies into rows. All other bodies go to MLflow's own functions.
 
-A body is plain when every value already has the type of its column, every column is there and no other, and nothing
-else stands in it. For those MLflow's casting changes nothing, so its many steps can be left out.
+A body is plain when it holds exactly the columns of the signature, every value already has its column's type, and there
+is nothing else in it. MLflow's casting would not change such a body, so the server skips it.
 """
 
 import re
@@ -22,36 +22,36 @@ Row: TypeAlias = tuple[Any, ...]
 """One value for each column, in the order of the signature: float or None, int, bool or str."""
 ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name; the decoder finds keys by their bytes, and JSON escapes these
 ORDERS = 64  # decoders kept for other orders of the columns; a client has one
-LABEL = Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)]
+INDEX = Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)]
 
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
     data: msgspec.Raw
     columns: list[str]
-    index: list[LABEL] | UnsetType = UNSET
+    index: list[INDEX] | UnsetType = UNSET
 
 
-class Forms:
-    """Reads the JSON forms of MLflow's scoring protocol for one signature.
+class BodyDecoder:
+    """Decodes the JSON forms of MLflow's scoring protocol for one signature.
 
-    A body with params or with an index is plain only with `rows_alone`: for a model that sees neither.
+    With `values_only`, a body with params or an index is plain too, because the model ignores both.
     """
 
-    def __init__(self, signature: Signature, *, rows_alone: bool) -> None:
-        self._takes_index = rows_alone
+    def __init__(self, signature: Signature, *, values_only: bool) -> None:
+        self._takes_index = values_only
         # A params schema may refuse them.
-        self._takes_params = rows_alone and not signature.has_params
+        self._takes_params = values_only and not signature.has_params
         self._signature = signature
         self._names = signature.names
-        self._request: Decoder[Any] = Decoder(_request(signature))
+        self._request_type: Decoder[Any] = Decoder(_request_type(signature))
         self._ordered = _rows_decoder(signature.columns)
         self._orders: dict[tuple[str, ...], tuple[Decoder[list[Row]], itemgetter[Any]]] = {}
 
     def rows(self, body: bytes) -> list[Row] | None:
-        """The rows of a plain body, at least one; None for any other body, a broken one included."""
+        """Return the rows of a plain body, at least one, or None for any other body, invalid JSON included."""
         try:
-            *given, params = astuple(self._request.decode(body))
-            forms = [form for form in given if form is not UNSET]
+            *values, params = astuple(self._request_type.decode(body))
+            forms = [form for form in values if form is not UNSET]
             if len(forms) != 1 or (params is not UNSET and not self._takes_params):
                 return None
             return (self._split(forms[0]) if isinstance(forms[0], _Split) else _tuples(forms[0])) or None
@@ -81,17 +81,17 @@ class Forms:
         return list(map(places, decoder.decode(form.data)))
 
 
-def forms_of(signature: Signature | None, *, rows_alone: bool) -> Forms | None:
-    """A reader for the signature, or None where MLflow's casting may change any body."""
+def body_decoder(signature: Signature | None, *, values_only: bool) -> BodyDecoder | None:
+    """Return a decoder for the signature, or None if MLflow's casting may change any body."""
     if signature is None or signature.numbered or any(map(ESCAPED.search, signature.names)):
         return None
     if not all(column.required and TYPES[column.kind].decoded for column in signature.columns):
         return None
-    return Forms(signature, rows_alone=rows_alone)
+    return BodyDecoder(signature, values_only=values_only)
 
 
-def _request(signature: Signature) -> type[msgspec.Struct]:
-    """All forms, then the params; of a bare array of numbers only the forms that are one."""
+def _request_type(signature: Signature) -> type[msgspec.Struct]:
+    """Return a struct with all forms and the params. A tensor signature has only the forms that are arrays."""
     if signature.named:
         record = _struct("Record", [(one.name, TYPES[one.kind].decoded) for one in signature.columns])
         lists = _struct(
@@ -113,7 +113,7 @@ def _request(signature: Signature) -> type[msgspec.Struct]:
 
 
 def _struct(title: str, fields: Sequence[tuple[str, Any]]) -> type[msgspec.Struct]:
-    """A struct with these keys in JSON, whatever characters they are made of."""
+    """Return a struct with these JSON keys. A key may contain any character."""
     places = {f"at_{place}": name for place, (name, _) in enumerate(fields)}
     of_type = [kind for _, kind in fields]
     return msgspec.defstruct(title, list(zip(places, of_type, strict=True)), rename=places, forbid_unknown_fields=True)

@@ -1,4 +1,4 @@
-"""Rows as the table that MLflow would hand to a model, for models that want one."""
+"""Converts rows to the table or array that MLflow would pass to a model."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
@@ -13,30 +13,33 @@ from model_server.predict.signature import Signature
 from model_server.predict.types import TYPES
 
 
-class FailedError(Exception):
-    """The model raised an exception, the cause of this one, when it was asked about the table."""
+class ModelError(Exception):
+    """The model raised an exception while it predicted `table`. That exception is the cause of this one."""
 
     def __init__(self, table: object) -> None:
         super().__init__("the model failed")
         self.table = table
 
 
-def on_frames(predict: Callable[[Any], object], signature: Signature) -> Rows:
-    """The model's function, called with one table for each request. Raises FailedError for what the model raises."""
+def frame_predictor(predict: Callable[[Any], object], signature: Signature) -> Rows:
+    """Return a predictor that calls the model's function once for each request, with a table or an array.
+
+    The predictor raises ModelError if the model raises an exception.
+    """
     make = _frame if signature.named else _array
 
-    def answer(rows: Sequence[Row], sizes: Sizes) -> list[Any]:
+    def predict_all(rows: Sequence[Row], sizes: Sizes) -> list[Any]:
         bounds = pairwise(accumulate(sizes, initial=0))
-        return [_plain(_asked(predict, make(rows[start:end], signature))) for start, end in bounds]
+        return [_plain(_call_model(predict, make(rows[start:end], signature))) for start, end in bounds]
 
-    return answer
+    return predict_all
 
 
-def _asked(predict: Callable[[Any], object], table: object) -> object:
+def _call_model(predict: Callable[[Any], object], table: object) -> object:
     try:
         return predict(table)
     except Exception as error:
-        raise FailedError(table) from error
+        raise ModelError(table) from error
 
 
 def _frame(rows: Sequence[Row], signature: Signature) -> pd.DataFrame:
@@ -55,10 +58,10 @@ def _array(rows: Sequence[Row], signature: Signature) -> np.ndarray[Any, Any]:
     return np.array(rows, dtype=TYPES[signature.columns[0].kind].dtypes[0])
 
 
-def _plain(answer: object) -> object:
-    """Lists and dictionaries, as MLflow makes them of an answer."""
-    if isinstance(answer, np.ndarray):
-        return cast("Any", answer).tolist()
-    if isinstance(answer, pd.Series):
-        answer = pd.DataFrame(cast("Any", answer))
-    return cast("Any", answer).to_dict(orient="records") if isinstance(answer, pd.DataFrame) else answer
+def _plain(predict_all: object) -> object:
+    """Convert a prediction to lists and dictionaries, as MLflow does."""
+    if isinstance(predict_all, np.ndarray):
+        return cast("Any", predict_all).tolist()
+    if isinstance(predict_all, pd.Series):
+        predict_all = pd.DataFrame(cast("Any", predict_all))
+    return cast("Any", predict_all).to_dict(orient="records") if isinstance(predict_all, pd.DataFrame) else predict_all

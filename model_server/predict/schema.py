@@ -1,4 +1,4 @@
-"""What a request looks like, as JSON Schema (2020-12), for clients and their generators."""
+"""JSON Schema (2020-12) of requests, for clients and code generators."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 def request_schema(
     signature: Signature | None, title: str, outputs: Sequence[tuple[str, Kind, bool]] = ()
 ) -> Mapping[str, Any]:
-    """A schema of the JSON bodies of POST /invocations; for a model that names no columns, the forms alone.
+    """Return a schema of the JSON bodies of POST /invocations. Without a signature it names only the forms.
 
-    Its definition `prediction` is what the model says it gives for one row, as `read_outputs` has it.
+    The definition `prediction` describes the prediction for one row; `outputs` are those of `read_outputs`.
     """
     forms = _forms(signature) if signature else {form: dict[str, Any]() for form in FORMS}
     return {
@@ -28,7 +28,7 @@ def request_schema(
 
 
 def _prediction(outputs: Sequence[tuple[str, Kind, bool]]) -> Mapping[str, Any]:
-    """Anything, where it does not say or may mean a value as well as a record of one."""
+    """Return the schema of a prediction; it allows anything if the outputs are unknown or ambiguous."""
     values = {name: _list(TYPES[kind].json_schema) if many else TYPES[kind].json_schema for name, kind, many in outputs}
     if len(outputs) == 1:
         return values.get("", {})

@@ -1,4 +1,4 @@
-"""What a model says it takes, read from its MLmodel file without MLflow, which takes seconds to import."""
+"""Reads a model's signature from its MLmodel file without MLflow, which takes seconds to import."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from model_server.predict.types import DTYPES, Kind, kind_of
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One input. `kind` is MLflow's type; "other" is an array, an object, a map or anything."""
+    """One input column. `kind` is its MLflow type; "other" is an array, an object, a map or any type."""
 
     name: str
     kind: Kind
@@ -19,24 +19,25 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """The columns of a table, in order; `named` unless the model was fitted on a bare array of numbers."""
+    """The input columns, in order. `named` is False if the model takes a two-dimensional array of numbers."""
 
     columns: Sequence[Column]
     named: bool = True
     numbered: bool = False
-    """Columns are called by numbers; only MLflow's own functions find them in a body."""
+    """Columns have numbers as names. Only MLflow's own functions find such columns in a body."""
     has_params: bool = False
+    """The signature has a schema for params."""
 
     @property
     def names(self) -> list[str]:
-        """In the order of the signature."""
+        """Return the column names in the order of the signature."""
         return [column.name for column in self.columns]
 
 
 def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
-    """The signature in an MLmodel file, or None where there is none that is a table.
+    """Return the signature in an MLmodel file, or None if there is none or it describes no table.
 
-    A tensor counts as a table when it has two dimensions, any number of rows and no name.
+    A tensor counts as a table if it has two dimensions, any number of rows and no name.
     """
     stored = mlmodel.get("signature")
     if not stored or not stored.get("inputs") or mlmodel.get("is_signature_from_type_hint"):
@@ -58,9 +59,9 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
 
 
 def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
-    """What the model says it gives for a row: name (empty where it has none), kind, and whether a list of them.
+    """Return name (may be empty), kind, and whether it is a list, of each output for one row.
 
-    Empty where it does not say, or says something else than a value or a list for each row.
+    The result is empty if the model declares no outputs, or outputs other than a value or a list for each row.
     """
     stored = cast("dict[str, Any]", mlmodel.get("signature") or {}).get("outputs")
     found: list[tuple[str, Kind, bool]] = []

@@ -1,7 +1,7 @@
-"""Writes a sample of requests and responses to segment files, beside the request path.
+"""Writes a sample of requests and responses to segment files, outside the request path.
 
-On the event loop a request costs a hash and an append; one thread does the rest. ship.py uploads the segments. What
-does not fit into memory or onto the disk is counted and dropped, so that no request waits for the log.
+On the event loop, a request costs one hash and one append; a thread does the rest, and ship.py uploads the segments.
+Records that exceed the limits of memory or disk are counted and dropped, so no request waits for the log.
 """
 
 import json
@@ -18,7 +18,7 @@ from zlib import crc32
 from model_server.failure import ServingError
 from model_server.predict.decoding import Row
 from model_server.predict.model import Model
-from model_server.predict.scoring import Call
+from model_server.predict.scoring import Request
 from model_server.predict.signature import read_outputs
 from model_server.prediction_log import segments
 from model_server.prediction_log.segments import ENCODER, HOUR, Field, Header, Record, Segment
@@ -35,23 +35,27 @@ CLOSING_SECONDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bytes in memory, bytes on disk, and when a segment is closed."""
+    """Limits of the prediction log."""
 
     queue_bytes: int
+    """Bytes of requests and responses that may wait in memory."""
     spool_bytes: int
+    """Bytes of all segment files on disk."""
     segment_bytes: int
+    """Size in bytes at which a segment is closed."""
     segment_seconds: float
+    """Age in seconds at which a segment is closed."""
 
 
 class PredictionLog:
-    """Writes the calls that it is shown. `written` and `dropped` count requests, the latter by reason."""
+    """Writes requests to segments. `written` and `dropped` count requests; `dropped` counts by reason."""
 
     def __init__(self, folder: Path, header: Header, limits: Limits, *, sample: float, record: "Recorder") -> None:
         self.written, self.dropped = 0, Counter[str]()
         self.spool_bytes = segments.spooled(folder)
         self._folder, self._header, self._limits, self._record = folder, header, limits, record
         self._below = round(sample * 2**32)
-        self._waiting: deque[tuple[int, Call]] = deque()
+        self._waiting: deque[tuple[int, Request]] = deque()
         # Each is written by one thread alone; their difference is what waits.
         self._put = self._taken = 0
         self._segment: Segment | None = None
@@ -60,22 +64,22 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def watch(self, call: Call) -> None:
-        """The call is on its way to the disk, if it was predicted and belongs to the sample."""
-        answer = call.answer
+    def watch(self, request: Request) -> None:
+        """Queue the request for the log, if it was predicted and belongs to the sample."""
+        response = request.response
         # By its name, so that a request that is sent again is chosen again.
-        if answer is None or answer.status != 200 or crc32(call.request_id.encode()) >= self._below:
+        if response is None or response.status != 200 or crc32(request.request_id.encode()) >= self._below:
             return
-        size = _size(call)
+        size = _size(request)
         waiting = self._put - self._taken
         if waiting and waiting + size > self._limits.queue_bytes:
             self.dropped["queue"] += 1
             return
         self._put += size
-        self._waiting.append((time_ns() // 1000, call))
+        self._waiting.append((time_ns() // 1000, request))
 
     def close(self) -> None:
-        """What was watched is in closed segments, unless the disk takes longer than CLOSING_SECONDS."""
+        """Write the queued requests and close the segment, within CLOSING_SECONDS."""
         self._closing = True
         self._wake.set()
         self._thread.join(CLOSING_SECONDS)
@@ -95,17 +99,17 @@ class PredictionLog:
             self._seal()
 
     def _chunk(self) -> tuple[list[bytes], int]:
-        """Lines of some of what waits, and the one hour that all of it is of."""
+        """Return lines of some queued requests, and the one hour in which all of them finished."""
         hour, lines, end = self._waiting[0][0] // HOUR, list[bytes](), self._taken + CHUNK_BYTES
         for _ in range(CHUNK):
             if self._taken >= end or not self._waiting or self._waiting[0][0] // HOUR != hour:
                 break
-            at, call = self._waiting.popleft()
-            self._taken += _size(call)
+            at, request = self._waiting.popleft()
+            self._taken += _size(request)
             try:
-                lines.append(ENCODER.encode(self._record(at, call)) + b"\n")
+                lines.append(ENCODER.encode(self._record(at, request)) + b"\n")
             except Exception:
-                LOG.exception("a prediction is not logged", extra={"about": call.names})
+                LOG.exception("a prediction is not logged", extra={"about": request.names})
                 self.dropped["error"] += 1
         return lines, hour
 
@@ -125,7 +129,7 @@ class PredictionLog:
             self._seal()
 
     def _lose(self, count: int, why: str) -> None:
-        """One line in the log for the first; the metric tells the rest."""
+        """Count dropped requests, and log the first drop."""
         if not self.dropped["disk"]:
             LOG.error("predictions are not logged: %s", why)
         self.dropped["disk"] += count
@@ -147,7 +151,7 @@ class PredictionLog:
             self._segment = None
 
     def _measure(self) -> None:
-        """What was shipped makes room."""
+        """Read the size of the folder, which shrinks when segments are uploaded."""
         try:
             self.spool_bytes = segments.spooled(self._folder)
         except OSError:
@@ -156,34 +160,35 @@ class PredictionLog:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorder:
-    """Makes a record of a call, without the values of the redacted columns."""
+    """Makes log records of requests, without the values of redacted columns."""
 
     places: Sequence[int] | None
-    """Of the columns that are kept; None: all."""
+    """Indexes of the columns to keep; None keeps all."""
     redact: frozenset[str]
+    """Names of the columns and outputs to leave out."""
     read: Callable[[str | None, bytes], Sequence[Row] | None]
-    """The rows of a body that is not plain."""
+    """Function that reads the rows of a body that is not plain."""
 
-    def __call__(self, at: int, call: Call) -> Record:
-        """The record; `at` is in microseconds since 1970."""
-        rows: Any = call.rows if call.rows is not None else self.read(call.content_type, call.body)
+    def __call__(self, at: int, request: Request) -> Record:
+        """Return the record. `at` is in microseconds since 1970."""
+        rows: Any = request.rows if request.rows is not None else self.read(request.content_type, request.body)
         text = None
         if rows is None and not self.redact:
-            text = call.body.decode(errors="replace")
+            text = request.body.decode(errors="replace")
         elif rows is not None and self.places is not None:
             rows = [[row[place] for place in self.places] for row in rows]
-        answer = (call.answer.body if call.answer else b"").decode()
+        response = (request.response.body if request.response else b"").decode()
         return Record(
-            request_id=call.request_id,
+            request_id=request.request_id,
             at=at,
-            latency_ms=round((call.finished - call.arrived) * 1000, 3),
+            latency_ms=round((request.finished - request.arrived) * 1000, 3),
             rows=rows,
             body=text,
-            answer=self._without_redacted(answer) if self.redact else answer,
+            response=self._without_redacted(response) if self.redact else response,
         )
 
-    def _without_redacted(self, answer: str) -> str:
-        said = json.loads(answer)
+    def _without_redacted(self, response: str) -> str:
+        said = json.loads(response)
         predictions = cast("dict[str, Any]", said).get("predictions") if isinstance(said, dict) else said
         if isinstance(predictions, list):
             predictions = [self._part(one) for one in cast("list[Any]", predictions)]
@@ -196,10 +201,10 @@ class Recorder:
 
 
 def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | None:
-    """The log that the environment asks for, if it asks for one.
+    """Return the prediction log, or None if the settings disable it.
 
     Raises:
-        ServingError: it cannot be written, or a column that must not be in it does not exist.
+        ServingError: the folder is not writable, or a column to redact does not exist.
     """
     folder, redact = settings.prediction_log_dir, frozenset(settings.prediction_log_redact)
     if folder is None or settings.prediction_log_sample == 0:
@@ -247,5 +252,5 @@ def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | No
     )
 
 
-def _size(call: Call) -> int:
-    return len(call.body) + (len(call.answer.body) if call.answer else 0) + OVERHEAD
+def _size(request: Request) -> int:
+    return len(request.body) + (len(request.response.body) if request.response else 0) + OVERHEAD

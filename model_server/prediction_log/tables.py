@@ -1,8 +1,8 @@
-"""A segment of the prediction log as one Parquet table, a row for each row that was asked about.
+"""Converts a segment of the prediction log to a Parquet table with one row for each predicted row.
 
 Columns: request_id, row, at, latency_ms; `input_<name>` for each column of the model's signature; `prediction`, or
-`prediction_<name>` where there are several; `request` and `answer`, JSON or text, where these columns could not hold
-what came or what was said. A column has the type that the signature gives it in every file, whatever came.
+`prediction_<name>` if there are several; `request` and `answer`, which hold JSON or text that does not fit the typed
+columns. The signature sets the type of each column, so it is the same in every file.
 """
 
 import json
@@ -29,7 +29,7 @@ class _Array(Protocol):
 
 @dataclass
 class _Rows:
-    """The table, column by column. `request` and `answer` are what no typed column holds."""
+    """The table, column by column. `request` and `response` hold what does not fit a typed column."""
 
     ids: list[str] = field(default_factory=list[str])
     places: list[int] = field(default_factory=list[int])
@@ -38,11 +38,11 @@ class _Rows:
     inputs: list[Sequence[Any] | None] = field(default_factory=list[Sequence[Any] | None])
     outputs: list[Any] = field(default_factory=list[Any])
     request: list[str | None] = field(default_factory=list[str | None])
-    answer: list[str | None] = field(default_factory=list[str | None])
+    response: list[str | None] = field(default_factory=list[str | None])
 
 
 def as_parquet(content: Content, metadata: Mapping[str, str]) -> bytes:
-    """The same bytes for the same segment; `metadata` are written into the file beside the schema."""
+    """Return the Parquet file; equal segments give equal bytes. `metadata` is stored beside the schema."""
     rows = _Rows()
     for record in content.records:
         _add(rows, record)
@@ -59,16 +59,16 @@ def as_parquet(content: Content, metadata: Mapping[str, str]) -> bytes:
     for place, one in enumerate(outputs):
         values = [_output(said, one.name, place, len(outputs)) for said in rows.outputs]
         title = f"prediction_{one.name or place}" if len(outputs) > 1 else "prediction"
-        columns[title] = _column(values, one, rows.outputs, rows.answer)
+        columns[title] = _column(values, one, rows.outputs, rows.response)
     columns["request"] = pa.array(rows.request, pa.string())
-    columns["answer"] = pa.array(rows.answer, pa.string())
+    columns["answer"] = pa.array(rows.response, pa.string())
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns).replace_schema_metadata(dict(metadata)), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
 
 
 def _add(rows: _Rows, record: Record) -> None:
-    said = json.loads(record.answer)
+    said = json.loads(record.response)
     predictions = cast("dict[str, Any]", said).get("predictions", said) if isinstance(said, dict) else said
     each = cast("list[Any]", predictions) if isinstance(predictions, list) else None
     asked = record.rows or [None] * (len(each) if each else 1)
@@ -81,11 +81,11 @@ def _add(rows: _Rows, record: Record) -> None:
     rows.inputs += asked
     rows.outputs += each if each and fits else [None, *nothing]
     rows.request += [record.body, *nothing]
-    rows.answer += [None if fits else record.answer, *nothing]
+    rows.response += [None if fits else record.response, *nothing]
 
 
 def _guess(values: Sequence[object]) -> Field:
-    """The type of a prediction, where the model does not say it: that of all values alike, else text."""
+    """Guess the type of a prediction that the model does not declare: the common type of all values, else text."""
     some = [value for value in values if value is not None]
     lists = [cast("list[object]", value) for value in some if isinstance(value, list)]
     many = bool(lists) and len(lists) == len(some)
@@ -96,7 +96,7 @@ def _guess(values: Sequence[object]) -> Field:
 
 
 def _output(said: object, name: str, place: int, of: int) -> object:
-    """One of the named values that were said about a row; all of it where there is but one."""
+    """Return one of the named outputs for a row, or the whole prediction if there is only one output."""
     if isinstance(said, dict):
         values = cast("dict[str, object]", said)
         return values.get(name, None if of > 1 else values)
@@ -107,7 +107,10 @@ def _output(said: object, name: str, place: int, of: int) -> object:
 
 
 def _column(values: list[Any], of: Field, whole: Sequence[Any], elsewhere: list[str | None]) -> _Array:
-    """The values with their type; what has another is missing here, and its row is kept whole `elsewhere`."""
+    """Return the values with their column's type.
+
+    A value of another type becomes null, and its row goes to `elsewhere`.
+    """
     one = pa.type_for_alias(TYPES[of.kind].arrow)
     kind = pa.list_(one) if of.many else one
     try:
@@ -124,7 +127,7 @@ def _column(values: list[Any], of: Field, whole: Sequence[Any], elsewhere: list[
 
 
 def _plain(value: object, kind: Kind) -> object:
-    """A value out of JSON as Arrow takes it."""
+    """Convert a JSON value to the Python value that Arrow expects."""
     if value is None:
         return None
     if kind == "datetime":

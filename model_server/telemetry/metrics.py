@@ -1,6 +1,6 @@
-"""What `/metrics` shows, in Prometheus' text format.
+"""Metrics of the model server in Prometheus' text format.
 
-Only the event loop writes here, so nothing is locked; figures are made into Prometheus' when it asks.
+Only the event loop updates them, so they need no lock. Prometheus' objects are created when it scrapes.
 """
 
 from bisect import bisect_left
@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from model_server.predict.decoding import Row
-from model_server.predict.scoring import Call
+from model_server.predict.scoring import Request
 from model_server.predict.signature import Signature
 
 # From a single row on an idle CPU to what a caller would still wait for, in seconds.
@@ -30,7 +30,7 @@ CLASSES = frozenset({str, int, bool})
 
 
 class Tally:
-    """A histogram."""
+    """Counts of a histogram."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
@@ -38,12 +38,12 @@ class Tally:
         self.sum = 0.0
 
     def add(self, value: float) -> None:
-        """One more value."""
+        """Add one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus has it: how many values are not above each bound."""
+        """Return, as Prometheus does, the number of values at or below each bound."""
         total, shown = 0, list[tuple[str, float]]()
         for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
             total += count
@@ -52,7 +52,7 @@ class Tally:
 
 
 class Logged(Protocol):
-    """The figures of a prediction log; `dropped` is by reason."""
+    """Counters of a prediction log. `dropped` counts by reason."""
 
     written: int
     dropped: Counter[str]
@@ -60,14 +60,15 @@ class Logged(Protocol):
 
 
 class Metrics(Collector):
-    """The figures of one model version. Times are seconds.
+    """Metrics of one model version. Times are in seconds.
 
-    `ranges` are the least and the largest value of each numeric feature in training, where the model says so.
+    `labels` are those of every metric. `ranges` are the least and the largest value of each numeric feature in
+    training.
     """
 
     def __init__(
         self,
-        of: Mapping[str, str],
+        labels: Mapping[str, str],
         signature: Signature | None = None,
         ranges: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
@@ -75,14 +76,14 @@ class Metrics(Collector):
         self.load_seconds = 0.0
         self.queue_length: Callable[[], int] = lambda: 0
         self.prediction_log: Logged | None = None
-        self._of = dict(of)
+        self._labels = dict(labels)
         self._codes: Counter[int] = Counter()
         self._seconds = Tally(SECONDS)
         self._stages = {stage: Tally(STAGE_SECONDS) for stage in STAGES}
         self._batch, self._rows = Tally(COUNTS), Tally(COUNTS)
         self._received, self._sent = Tally(BYTES), Tally(BYTES)
         self._values = Tally(VALUES)
-        self._labels: Counter[str] = Counter()
+        self._classes: Counter[str] = Counter()
         names = signature.names if signature else []
         self._features = [name if place < MOST_LABELS else OTHER for place, name in enumerate(names)]
         self._missing: Counter[str] = Counter()
@@ -93,29 +94,29 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def refused(self, code: int) -> None:
-        """A request that never got to a prediction was answered with this status code."""
+        """Count a request that was answered with this status code without a prediction."""
         self._codes[code] += 1
 
-    def answered(self, calls: Sequence[Call]) -> None:
-        """These were answered together."""
-        self._batch.add(len(calls))
-        for call in calls:
-            self._answered(call)
+    def answered(self, requests: Sequence[Request]) -> None:
+        """Count requests that were answered together."""
+        self._batch.add(len(requests))
+        for request in requests:
+            self._answered(request)
 
-    def _answered(self, call: Call) -> None:
-        if call.answer is None:
+    def _answered(self, request: Request) -> None:
+        if request.response is None:
             return
-        self._codes[call.answer.status] += 1
-        self._seconds.add(call.finished - call.arrived)
-        times = (call.arrived, call.started, call.parsed, call.predicted, call.finished)
+        self._codes[request.response.status] += 1
+        self._seconds.add(request.finished - request.arrived)
+        times = (request.arrived, request.started, request.parsed, request.predicted, request.finished)
         for place, stage in enumerate(self._stages.values()):
             stage.add(times[place + 1] - times[place])
-        self._received.add(len(call.body))
-        self._sent.add(len(call.answer.body))
-        if call.rows:
-            self._rows.add(len(call.rows))
-            self._read(call.rows)
-            self._predicted(call.predictions)
+        self._received.add(len(request.body))
+        self._sent.add(len(request.response.body))
+        if request.rows:
+            self._rows.add(len(request.rows))
+            self._read(request.rows)
+            self._predicted(request.predictions)
 
     def _read(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -136,11 +137,11 @@ class Metrics(Collector):
         elif all(map(CLASSES.__contains__, map(type, values))):
             for value, count in Counter(values).items():
                 label = str(value)
-                known = label in self._labels or len(self._labels) < MOST_LABELS
-                self._labels[label if known else OTHER] += count
+                known = label in self._classes or len(self._classes) < MOST_LABELS
+                self._classes[label if known else OTHER] += count
 
     def collect(self) -> Iterator[Metric]:
-        """The families of this moment."""
+        """Yield the current metric families."""
         yield self._counter("requests", "Answers of /invocations", self._codes, "code")
         yield self._histogram("request_seconds", "From request to answer", {"": self._seconds})
         yield self._histogram("stage_seconds", "Where a request's time went", self._stages, "stage")
@@ -149,7 +150,7 @@ class Metrics(Collector):
         yield self._histogram("request_bytes", "Size of a request's body", {"": self._received})
         yield self._histogram("response_bytes", "Size of an answer's body", {"": self._sent})
         yield self._histogram("prediction_value", "Predicted numbers", {"": self._values})
-        yield self._counter("predictions", "Predicted classes", self._labels, "value")
+        yield self._counter("predictions", "Predicted classes", self._classes, "value")
         yield self._counter("input_missing", "Values that were missing", self._missing, "feature")
         yield self._counter("input_out_of_range", "Numbers not seen in training", self._outside, "feature")
         yield self._gauge("requests_in_flight", "Not answered yet", self.in_flight)
@@ -163,25 +164,27 @@ class Metrics(Collector):
             yield self._gauge("prediction_log_spool_bytes", "Not shipped yet", log.spool_bytes)
 
     def text(self) -> bytes:
-        """All of it, for a scraper."""
+        """Return all metrics as text for a scraper."""
         return generate_latest(self._registry)
 
     def _gauge(self, name: str, help_text: str, value: float) -> Metric:
-        family = GaugeMetricFamily(f"serving_{name}", help_text, labels=list(self._of))
-        family.add_metric(list(self._of.values()), value)
+        family = GaugeMetricFamily(f"serving_{name}", help_text, labels=list(self._labels))
+        family.add_metric(list(self._labels.values()), value)
         return family
 
     def _counter(self, name: str, help_text: str, counts: Mapping[Any, int], label: str) -> Metric:
-        family = CounterMetricFamily(f"serving_{name}", help_text, labels=[*self._of, label] if label else [*self._of])
+        family = CounterMetricFamily(
+            f"serving_{name}", help_text, labels=[*self._labels, label] if label else [*self._labels]
+        )
         for key, count in counts.items():
-            family.add_metric([*self._of.values(), str(key)] if label else [*self._of.values()], count)
+            family.add_metric([*self._labels.values(), str(key)] if label else [*self._labels.values()], count)
         return family
 
     def _histogram(self, name: str, help_text: str, tallies: Mapping[str, Tally], label: str = "") -> Metric:
         family = HistogramMetricFamily(
-            f"serving_{name}", help_text, labels=[*self._of, label] if label else [*self._of]
+            f"serving_{name}", help_text, labels=[*self._labels, label] if label else [*self._labels]
         )
         for key, tally in tallies.items():
-            labels = [*self._of.values(), key] if label else [*self._of.values()]
+            labels = [*self._labels.values(), key] if label else [*self._labels.values()]
             family.add_metric(labels, tally.cumulative(), tally.sum)
         return family

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from model_server import app
 from model_server.failure import ServingError
 from model_server.predict.model import Model
-from model_server.predict.scoring import Call
-from model_server.responses import Answer
+from model_server.predict.scoring import Request
+from model_server.responses import Response
 from model_server.settings import ServerSettings
 from tests.model_server.conversation import talk
 from tests.registry import MODEL
@@ -154,14 +154,14 @@ class Slow:
         self.go_on, self.asked = threading.Event(), threading.Semaphore(0)
         self.together: list[int] = []
 
-    def score(self, _: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    def score(self, _: Model, leave: object, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
         del leave
-        self.together.append(len(calls))
+        self.together.append(len(requests))
         self.asked.release()
         self.go_on.wait(10)
-        for call in calls:
-            call.answer = Answer(status=200, body=call.body)
-        yield calls
+        for request in requests:
+            request.response = Response(status=200, body=request.body)
+        yield requests
 
 
 @pytest.fixture
@@ -257,14 +257,14 @@ class Paced:
             await asyncio.to_thread(self.asked.acquire, timeout=10)
         return taken
 
-    def score(self, _: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    def score(self, _: Model, leave: object, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
         del leave
         self.asked.release()
         self.gate.wait(10)
         self.clocks[threading.get_ident()] = self.now() + self.seconds
-        for call in calls:
-            call.answer = Answer(status=200, body=call.body)
-        yield calls
+        for request in requests:
+            request.response = Response(status=200, body=request.body)
+        yield requests
 
 
 def test_a_queue_is_as_long_as_half_the_deadline_at_the_models_pace_and_refuses_the_rest_at_once(
@@ -284,7 +284,7 @@ def test_a_queue_is_as_long_as_half_the_deadline_at_the_models_pace_and_refuses_
     settings(server, deadline_seconds=9.5, max_batch=1)
     said = talk(server, conversation)
     # Two threads take two requests a second: the tenth that waits is taken after 4.5 s, another one would be after 5.
-    assert [answer.status_code for answer in said] == [200] * (2 + 10) + [429] * 20
+    assert [response.status_code for response in said] == [200] * (2 + 10) + [429] * 20
     assert said[-1].headers["retry-after"] == "5"
 
 
@@ -299,7 +299,7 @@ def test_a_first_request_that_imports_at_length_gets_no_other_refused(
         model.gate.set()
         await asyncio.gather(*first)
         model.seconds = 0.001
-        return {answer.status_code for answer in await asyncio.gather(*asks(client, 50))}
+        return {response.status_code for response in await asyncio.gather(*asks(client, 50))}
 
     settings(server, deadline_seconds=9.5, max_batch=1)
     assert talk(server, conversation) == {200}

@@ -40,7 +40,7 @@ class House:
             await self.echo(scope, receive, send)
             return
         await self.go.wait()
-        said = b"leaving" if "leaving" in scope["state"] else self.answer
+        said = b"leaving" if "shutting_down" in scope["state"] else self.answer
         head = [(b"content-length", str(len(said)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": said})
@@ -189,7 +189,7 @@ def test_an_answer_that_nobody_takes_is_dropped(more: bytes) -> None:
 
 
 def test_one_connection_too_many_is_made_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 2)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 2)
 
     async def scene() -> None:
         async with opened() as house:

@@ -1,4 +1,4 @@
-"""Many trees walked at once: all trees, all rows, a level at a time."""
+"""Evaluates many decision trees at once: all trees and all rows, one level at a time."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -22,7 +22,7 @@ LEVEL, STEP, MANY = 9, 3, 4096
 
 
 class Tree(Protocol):
-    """A fitted scikit-learn tree: arrays with an entry for each node; a leaf has no children (-1)."""
+    """A fitted scikit-learn tree: arrays with one entry for each node. A leaf has no children (-1)."""
 
     children_left: NDArray[np.int64]
     children_right: NDArray[np.int64]
@@ -33,9 +33,9 @@ class Tree(Protocol):
 
 
 class Forest:
-    """The mean of the trees' values, the same to the last bit as adding them up one by one.
+    """Mean of the trees' values, equal to the last bit to adding them up one by one.
 
-    As many trees as `bits` can tell the nodes of apart are walked at once.
+    Trees are evaluated together as long as `bits` are enough to number all their nodes.
 
     Raises:
         OverflowError: a tree has too many nodes.
@@ -47,10 +47,10 @@ class Forest:
         self._walks = [_Walk(group, BITS - feature_bits) for group in _groups(trees, 1 << (bits - feature_bits))]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
-        """For each row the mean over trees of the leaf it falls into.
+        """Return for each row the mean of its leaf values over all trees.
 
         Args:
-            matrix: rows by features, without NaN, as trees compare them: float32.
+            matrix: rows by features, float32 as trees compare them, without NaN.
         """
         return np.concatenate([self._mean(matrix[at : at + CHUNK]) for at in range(0, len(matrix), CHUNK)])
 
@@ -64,10 +64,10 @@ class Forest:
 
 
 def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
-    """The trees in order, with at most so many nodes in each group.
+    """Yield the trees in order, in groups of at most `most` nodes.
 
     Raises:
-        OverflowError: one of them has more.
+        OverflowError: one tree has more nodes.
     """
     start, nodes = 0, 0
     for place, tree in enumerate(trees):
@@ -81,7 +81,7 @@ def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
 
 
 class _Walk:
-    """Some trees, walked a level at a time."""
+    """A group of trees that is evaluated one level at a time."""
 
     def __init__(self, trees: Sequence[Tree], place_bits: int) -> None:
         self._depth = max(tree.max_depth for tree in trees)
@@ -104,7 +104,7 @@ class _Walk:
         self._value = np.concatenate([tree.value[:, 0, :] for tree in trees])[order]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
-        """For each tree and each row the value of the leaf."""
+        """Return the leaf value for each tree and each row."""
         rows, features = matrix.shape
         tops: Matrix = np.arange(features, dtype=np.int64) << self._feature_at
         values: Matrix = (tops | _ordered(matrix)).ravel()
@@ -132,13 +132,13 @@ class _Walk:
 
 
 def _ordered(numbers: NDArray[np.float32]) -> Matrix:
-    """Whole numbers from 0 to 2**32 - 1 in the same order."""
+    """Convert the numbers to integers from 0 to 2**32 - 1 with the same order."""
     bits = (numbers + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + (1 << 31)
 
 
 def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
-    """All nodes, the roots first, then their children, and so on; a left child stands right behind its sibling."""
+    """Return all nodes: the roots first, then their children, and so on. A left child follows its right sibling."""
     levels = [roots]
     while len(level := levels[-1]):
         inner = level[left[level] >= 0]
@@ -147,7 +147,7 @@ def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
 
 
 def _rounded_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 that is not above: for a float32 `x`, `x <= threshold` stays as it is."""
+    """Return the largest float32 that is not above each threshold, so that `x <= threshold` keeps its result."""
     nearest = threshold.astype(np.float32)
     below = np.nextafter(nearest, np.float32(-np.inf))
     return cast("NDArray[np.float32]", np.where(nearest > threshold, below, nearest))

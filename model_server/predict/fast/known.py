@@ -1,7 +1,7 @@
-"""Estimators that are taken apart: their classes, and the value of every argument that changes an answer.
+"""Estimators that have a fast predictor: their classes, and the allowed values of every argument.
 
-A class, an argument or a value that is not listed here is refused, and the model is asked by its own `predict`. A new
-release of a library that adds an argument is therefore refused until somebody has looked at the argument.
+A class, an argument or a value that is not listed here has no fast predictor; the server calls its own `predict`. So an
+argument that a new library release adds disables the fast predictor until somebody has checked the argument.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def _anything(_: object) -> bool:
 
 
 def _nothing(value: object) -> bool:
-    """None, False, or an empty collection."""
+    """Return True for None, False and empty collections."""
     return not value
 
 
@@ -31,7 +31,7 @@ def _one_of(*allowed: object) -> Rule:
 
 
 def _rules(free: str, **rules: Rule) -> Mapping[str, Rule]:
-    """The rules of a class; the arguments in `free` act on training alone, or on what is stored after it."""
+    """Return the rules of a class. Arguments in `free` matter only in training, or act through stored values."""
     return dict.fromkeys(free.split(), _anything) | rules
 
 
@@ -126,7 +126,7 @@ ARGUMENTS: Mapping[tuple[str, str], Mapping[str, Rule]] = {
 
 
 def known(estimator: object) -> str:
-    """The name of the estimator's class if it is listed with all its arguments, else an empty string."""
+    """Return the name of the estimator's class if the class and all its arguments are listed, else an empty string."""
     kind = type(estimator)
     rules = ARGUMENTS.get((kind.__module__.partition(".")[0], kind.__name__))
     # A method that was set on the object itself takes the place of the class's own.

@@ -48,21 +48,21 @@ def test_a_quick_way_that_gives_other_answers_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_sklearn(tmp_path / "line", lines.LinearRegression())
-    assert model.load(tmp_path / "line", "line").together
-    nearly = model.taken_apart
+    assert model.load(tmp_path / "line", "line").batched
+    nearly = model.fast_predictor
 
     def wrong(estimator: object, method: str, signature: Signature) -> Rows:
         right = nearly(estimator, method, signature)
         assert right
 
-        def answer(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        def response(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
             return [[value * (1 + 1e-15) for value in part] for part in right(rows, sizes)]
 
-        return answer
+        return response
 
-    monkeypatch.setattr(model, "taken_apart", wrong)
+    monkeypatch.setattr(model, "fast_predictor", wrong)
     caplog.set_level(logging.WARNING, "serving")
-    assert not model.load(tmp_path / "line", "line").together
+    assert not model.load(tmp_path / "line", "line").batched
     assert "a quicker way is not taken" in caplog.text
 
 
@@ -76,11 +76,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from model_server import app
 from model_server.predict import model
-from model_server.predict.scoring import Call, score
+from model_server.predict.scoring import Request, score
 loaded = model.load(Path({str(tmp_path / "line")!r}), "line")
-call = Call(content_type="application/json", body={body!r}, request_id="x")
-assert [list(group) for group in score(loaded, print, [call])] == [[call]]
-assert call.answer.status == 200
+request = Request(content_type="application/json", body={body!r}, request_id="x")
+assert [list(group) for group in score(loaded, print, [request])] == [[request]]
+assert request.response.status == 200
 assert not {"mlflow", "opentelemetry"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)

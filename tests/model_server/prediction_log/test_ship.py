@@ -47,7 +47,7 @@ def spool(store: Bucket, tmp_path: Path) -> Path:
 
 def record(name: str, tenure: object = 3, answer: str = '{"predictions": [0.25]}', body: str | None = None) -> Record:
     rows = None if body else [[tenure]]
-    return Record(request_id=name, at=HOUR * 490_000, latency_ms=1.5, rows=rows, body=body, answer=answer)
+    return Record(request_id=name, at=HOUR * 490_000, latency_ms=1.5, rows=rows, body=body, response=answer)
 
 
 def segment(spool: Path, *records: Record, number: int = 1, header: Header = HEADER) -> Segment:

@@ -19,8 +19,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from model_server import app
 from model_server.predict.model import Model
-from model_server.predict.scoring import Call, score
-from model_server.responses import Answer, failed
+from model_server.predict.scoring import Request, score
+from model_server.responses import Response, internal_error
 from model_server.telemetry import tracing
 from tests.registry import MODEL
 
@@ -70,16 +70,16 @@ class _Handler(BaseHTTPRequestHandler):
         del code, size  # silent
 
 
-def attributes(of: Any) -> dict[str, object]:
+def attributes(labels: Any) -> dict[str, object]:
     """Of a span or a resource."""
-    return {entry.key: getattr(entry.value, entry.value.WhichOneof("value")) for entry in of.attributes}
+    return {entry.key: getattr(entry.value, entry.value.WhichOneof("value")) for entry in labels.attributes}
 
 
 @pytest.fixture(autouse=True)
 def library_logs() -> Iterator[None]:
     """Each test has a process's logs to itself."""
     yield
-    tracing.THEIRS.handlers, tracing.THEIRS.propagate = [], True
+    tracing.OTEL_LOG.handlers, tracing.OTEL_LOG.propagate = [], True
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ class Endpoint:
         async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
             said = [await client.post("/invocations", content=body, headers=JSON | each) for each in headers]
         server.stop()
-        return [answer.status_code for answer in said]
+        return [response.status_code for response in said]
 
 
 @pytest.fixture
@@ -195,10 +195,10 @@ def test_a_refused_body_has_its_status_and_none_of_its_words(endpoint: Endpoint,
 
 
 def test_a_call_that_the_server_failed_on_is_marked_and_its_stages_are_in_order(collector: Collector) -> None:
-    traces = tracing.Tracing(collector.url, sample=1, of=OF)
-    answer = failed(ValueError())
+    traces = tracing.Tracing(collector.url, sample=1, labels=OF)
+    response = internal_error(ValueError())
     times = dict.fromkeys(("arrived", "parsed", "predicted", "finished"), perf_counter())
-    traces.watch(Call(content_type=None, body=b"", request_id="x", answer=answer, **times))
+    traces.watch(Request(content_type=None, body=b"", request_id="x", response=response, **times))
     traces.close()
     whole, stages = collector.one()
     assert whole.status.code == Status.STATUS_CODE_ERROR
@@ -216,7 +216,7 @@ def test_a_request_that_is_refused_is_one_span_with_its_status_and_its_time(
 ) -> None:
     refused = threading.Event()
 
-    def slowly(*arguments: Any) -> Iterator[Sequence[Call]]:
+    def slowly(*arguments: Any) -> Iterator[Sequence[Request]]:
         refused.wait(10)
         yield from score(*arguments)
 
@@ -252,12 +252,12 @@ def test_a_collector_that_hangs_holds_up_no_call_and_the_stop_for_no_longer_than
 ) -> None:
     monkeypatch.setattr(tracing, "CLOSING_SECONDS", 0.1)
     monkeypatch.setattr(tracing, "QUEUE_SPANS", 600)
-    traces = tracing.Tracing(hanging, sample=1, of=OF)
+    traces = tracing.Tracing(hanging, sample=1, labels=OF)
     start = perf_counter()
     for _ in range(500):
-        answer = Answer(status=200, body=b"")
+        response = Response(status=200, body=b"")
         times = dict.fromkeys(("predicted", "finished"), perf_counter())
-        traces.watch(Call(content_type=None, body=b"", request_id="x", answer=answer, **times))
+        traces.watch(Request(content_type=None, body=b"", request_id="x", response=response, **times))
     watched = perf_counter()
     traces.close()
     closed = perf_counter()

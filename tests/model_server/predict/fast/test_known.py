@@ -20,7 +20,7 @@ from model_server.predict.fallback import MLFLOW, load
 from model_server.predict.fast import probes
 from model_server.predict.fast.estimators import Sizes, UnsureError
 from model_server.predict.fast.known import known
-from model_server.predict.scoring import Call, score, score_slowly
+from model_server.predict.scoring import Request, score, score_by_mlflow
 from tests.model_server.pipelines import compose, encoders, impute, lightgbm, lines, pipelines, trees, xgboost
 from tests.model_server.zoo import Flavor
 
@@ -53,11 +53,11 @@ def both(folder: Path, body: object) -> tuple[str, str]:
     pyfunc = cast("Any", load(folder))
     sent = json.dumps(body).encode()
     right = MLFLOW.invocations(sent, "application/json", pyfunc, pyfunc.metadata.get_input_schema()).response
-    call, left = Call(content_type="application/json", body=sent, request_id="x"), list[Call]()
+    request, left = Request(content_type="application/json", body=sent, request_id="x"), list[Request]()
     loaded = model.load(folder, "a model")
-    assert list(chain(score(loaded, left.append, [call]), score_slowly(loaded, left)))
-    assert call.answer
-    return right, call.answer.body.decode()
+    assert list(chain(score(loaded, left.append, [request]), score_by_mlflow(loaded, left)))
+    assert request.response
+    return right, request.response.body.decode()
 
 
 def split(columns: list[str], *rows: list[Any], **more: Any) -> dict[str, Any]:
