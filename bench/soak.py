@@ -1,12 +1,11 @@
-"""Our model server at 70 % of its capacity for long: memory and open files stay as they were, and age costs no speed.
+"""Loads our model server with 70 % of its capacity for long, and checks that it gets neither larger nor slower.
 
-The server has one core, the load another. Requests arrive at a rate that is 70 % of what the server can take at the
-moment: its capacity in the beginning, times how fast its core is now compared with then ("speed", `bench.metronome`).
-Memory and files are compared between the first third of the time and the last. Latency is not: the core is another one
-from minute to minute. Afterwards the old server and one that was just started have the same load in turns, many short
-times. Other guests of the host make a turn slower and never faster, so that each server's lower quartile over its turns
-is compared, of the median as of the 99th percentile. Ends with 1 when a limit is missed. Minutes in which requests were
-refused are shown. The tables are Markdown.
+The server has one core, the load generator another. The load is 70 % of the server's current capacity: the capacity
+measured first, times the present speed of its core relative to that time (`bench.metronome`). Memory and open files are
+compared between the first and the last third. Latency is not, because the core's speed changes from minute to minute.
+Instead the old server and a new one then get the same load in many short turns. Other guests of the host can only make
+a turn slower, so the comparison uses each server's lower quartile over its turns, of the median and of the 99th
+percentile. The exit code is 1 if a limit is missed. Minutes with refused requests are shown. The tables are Markdown.
 
 Run it as `python -m bench.soak`.
 """
@@ -27,12 +26,12 @@ from bench import arrivals
 from bench.metronome import metronome
 from bench.serving import Served, body, cpu_used, judge, load, megabytes, our_server, process, table
 
-CALM = 0.7  # of the capacity
+CALM = 0.7  # share of the capacity
 EVERY = 2  # seconds between two looks at the process
-PACE = 1  # the load follows the core's speed in the last so many seconds
-WARM = 10  # seconds that do not count
+PACE = 1  # seconds over which the core's speed is averaged for the load
+WARM = 10  # first seconds, which do not count
 CAPACITY_SECONDS = 30
-TURNS, TURN_SECONDS = 30, 4  # of the old server and the new one
+TURNS, TURN_SECONDS = 30, 4  # turns of each server, the old and the new
 MEMORY, MEDIAN, TAIL = 1.05, 1.1, 1.25
 THIRDS = ("first", "second", "last")
 TITLES = ["", "speed", "answers", "median", "p99", "CPU", "memory", "other files"]
@@ -40,43 +39,48 @@ TITLES = ["", "speed", "answers", "median", "p99", "CPU", "memory", "other files
 
 @dataclass(frozen=True)
 class Look:
-    """Seconds since the load began, MB in memory, files open beside the connections of the load.
-
-    `used` is the server's share of its core since the look before, `speed` the core's, compared with the beginning.
-    """
+    """State of the server at one moment."""
 
     at: float
+    """Seconds since the load began."""
     memory: float
+    """MB in memory."""
     files: int
+    """Open files, without the connections of the load."""
     used: float
+    """Share of its core that the server used since the previous look."""
     speed: float
+    """Speed of the core relative to the beginning."""
 
 
 @dataclass(frozen=True)
 class Calm:
-    """The load that servers bear for long: requests of so many rows, so many a second, times `pace` at the moment."""
+    """A load that the server can take for long."""
 
     rows: int
+    """Rows of each request."""
     rate: float
+    """Requests per second."""
     pace: Callable[[], float]
+    """Function that returns the present factor for the rate."""
 
     def of(self, served: Served) -> arrivals.Load:
-        """For that server."""
+        """Return the load for that server."""
         return arrivals.Load(served.port, arrivals.post(body(self.rows)), pace=self.pace)
 
     def bear(self, served: Served, seconds: float) -> Sequence[arrivals.Answer]:
-        """The server's answers."""
+        """Run the load for this many seconds. Return the answers."""
         sent = self.of(served)
         arrivals.run(sent, [(self.rate, seconds)])
         return sent.answers
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=15, help="of load (default: 15)")
+    parser.add_argument("--minutes", type=float, default=15, help="minutes of load (default: 15)")
     parser.add_argument("--model", choices=["logistic", "forest", "pyfunc"], default="forest")
-    parser.add_argument("--rows", type=int, default=100, help="of a request (default: 100)")
+    parser.add_argument("--rows", type=int, default=100, help="rows of a request (default: 100)")
     options = parser.parse_args()
     seconds = options.minutes * 60
     with our_server(options.model) as old, metronome(0) as beats:
@@ -98,7 +102,7 @@ def main() -> None:
 
 @contextmanager
 def watching(pid: int, sent: arrivals.Load) -> Generator[list[Look]]:
-    """Looks at our server, a single process, for as long as the block runs. A longer look would hold up the load."""
+    """Look at our server, a single process, every EVERY seconds while the block runs."""
     looks, done = list[Look](), threading.Event()
 
     def watch() -> None:
@@ -122,7 +126,7 @@ def watching(pid: int, sent: arrivals.Load) -> Generator[list[Look]]:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some of the time: what came of the requests that were due in it, and how the server was meanwhile."""
+    """A period: the answers to the requests that were due in it, and the state of the server."""
 
     name: str
     answers: Sequence[arrivals.Answer]
@@ -130,27 +134,27 @@ class Stretch:
 
     @property
     def refused(self) -> bool:
-        """Whether a request had another answer than 200, or none."""
+        """Return whether a request had another status than 200, or no response."""
         return any(answer.status != 200 for answer in self.answers)
 
     @property
     def files(self) -> int:
-        """The most that were open."""
+        """Return the maximum of open files."""
         return max(look.files for look in self.looks)
 
     def mean(self, what: str) -> float:
-        """Of all looks."""
+        """Return the mean of this field over all looks."""
         return fmean(getattr(look, what) for look in self.looks)
 
     def line(self) -> list[str]:
-        """Of a table with TITLES."""
+        """Return the cells for a table with TITLES."""
         times = [f"{arrivals.milliseconds(self.answers, percent):.1f} ms" for percent in (50, 99)]
         held = [f"{self.mean('used'):.0%}", f"{self.mean('memory'):.1f} MB", str(self.files)]
         return [self.name, f"{self.mean('speed'):.2f}", arrivals.statuses(self.answers), *times, *held]
 
 
 def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], seconds: float) -> bool:
-    """Prints how the time went. Returns whether all limits were kept."""
+    """Print the periods. Return whether all limits were kept."""
 
     def stretch(name: str, start: float, end: float) -> Stretch:
         start, end = WARM + start, WARM + end
@@ -171,7 +175,7 @@ def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], seconds: flo
 
 
 def compare(turns: Sequence[tuple[Sequence[arrivals.Answer], Sequence[arrivals.Answer]]]) -> bool:
-    """Prints the times of an old server's answers and a new one's. Returns whether the old is as fast."""
+    """Print the latencies of the old server and a new one. Return whether the old one is as fast."""
 
     def times(percent: int) -> list[float]:
         took = [[arrivals.milliseconds(answers, percent) for answers in server] for server in zip(*turns, strict=True)]
