@@ -38,8 +38,7 @@ class Load:
     """Sends requests at a fixed rate, over as many keep-alive connections as needed, in rotation.
 
     `heard` is called with each answer, its headers and its body. `pace` is called before each request and returns a
-    factor
-    for the rate.
+    factor for the rate.
     """
 
     port: int

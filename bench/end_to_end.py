@@ -1,8 +1,8 @@
 """Runs the whole end-to-end suite, with the tests that are too long for CI, and records the result.
 
 It starts from a wiped lab with warm caches. Each run adds one row to docs/benchmarks.md and commits it: date, commit,
-tests, and the seconds of `lab up` from a wiped state, of `lab up` when everything runs, and of an unchanged
-`pulumi preview`. The run uses this machine's lab, which is empty at the end.
+tests, and the seconds of `lab up` from a wiped state, of `lab up` when everything runs, and of an unchanged `pulumi
+preview`. The run uses this machine's lab, which is empty at the end.
 """
 
 import datetime as dt

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 def listening(
     command: Sequence[str], listen: Callable[[Iterable[str]], None], *, stdin: str = ""
 ) -> Generator[subprocess.Popen[str]]:
-    """Run the command in the repository's root with `stdin` as its input; send it SIGTERM at the end of the block.
+    """Run the command in the repository's root with `told` on its stdin; send it SIGTERM at the end of the block.
 
     `listen` gets its lines in a thread. After the block it has received the last line, and `returncode` is set.
     """

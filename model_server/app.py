@@ -37,13 +37,13 @@ LOG = logging.getLogger("serving")
 Scope: TypeAlias = Mapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
-# A body over the limit is still read this many times the limit, so that its sender can read the 413.
+# Multiple of the size limit up to which a body is read and discarded, so that its client can read the 413.
 DISCARD_FACTOR = 4
-# A thread that is with one request for this many deadlines will not come back.
+# A worker that spends this many deadlines on one batch counts as hanging.
 STUCK_DEADLINES = 2
-# Of the deadline. Who would wait longer is refused at once: a queue as long as the deadline makes every answer late.
+# Share of the deadline that a request may wait. More would be refused later anyway, because of the deadline.
 QUEUE_SHARE = 0.5
-LOG_EVERY = 1  # second: under overload refusals are counted, and told together
+LOG_EVERY = 1  # seconds; refusals in between are counted in one log line
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 HEADERS = frozenset({b"content-encoding", b"content-type", b"traceparent", b"x-request-id"})
 
@@ -72,7 +72,7 @@ def create() -> "Server":
         tracing = cast("_Tracing", import_module("model_server.telemetry.tracing").tracing(settings))
         server.watchers.append(tracing.watch)
         server.at_stop.append(tracing.close)
-    # What is here stays for good: no collection need look at it again.
+    # Objects created so far stay forever, so the garbage collector skips them.
     gc.freeze()
     gc.enable()
     server.metrics.load_seconds = seconds = perf_counter() - start
@@ -92,13 +92,13 @@ def warm(model: Model, settings: ServerSettings) -> None:
     request = Request(content_type=responses.JSON, body=example.read_bytes(), request_id="warm")
     left: list[Request] = []
     for _ in chain(score(model, left.append, [request]), score_by_mlflow(model, left)):
-        said = request.response
-        if not said or said.status == 200:
+        response = request.response
+        if not response or response.status == 200:
             continue
-        fault = f"{settings.title} fails on its own input example: {said.body.decode()}"
+        fault = f"{settings.title} fails on its own input example: {response.body.decode()}"
         if settings.example == "require":
             raise ServingError(
-                f"{fault}; serve another version, or set example: warn if the model is meant to refuse it", final=True
+                f"{fault}; serve another version, or set example: warn if the model may refuse it", final=True
             )
         LOG.warning("%s", fault)
 
@@ -184,7 +184,7 @@ class Server:
     def start(self) -> None:
         """Start the workers, which deliver their responses to the running event loop."""
         self._loop, settings = asyncio.get_running_loop(), self.settings
-        # Apart, so that a request which MLflow's own functions answer, and their import, hold up no other.
+        # Separate workers, so that MLflow's slower functions, and their import, delay no other request.
         self._fallback_workers = Workers(settings.threads, partial(score_by_mlflow, self._model), self._deliver)
         self._workers = Workers(
             settings.threads,
@@ -248,7 +248,7 @@ class Server:
         self._workers.put(request)
         try:
             return await waiting
-        except asyncio.CancelledError:  # the time to finish is over
+        except asyncio.CancelledError:  # the time for a graceful stop is over
             return self._refuse(request, responses.shutting_down())
         finally:
             alarm.cancel()
@@ -296,7 +296,7 @@ class Server:
     def _refuse(self, request: Request, response: Response) -> Response:
         self.metrics.refused(response.status)
         if self.watchers:
-            # Not the call itself, which a thread may be at work on still.
+            # A copy, because a worker may still change the request.
             self._notify([replace(request, response=response, predicted=0, finished=perf_counter(), future=None)])
         if not self._refused and self._loop:
             self._loop.call_later(LOG_EVERY, self._log_refusals)
@@ -311,7 +311,9 @@ class Server:
     def _health(self) -> Response:
         """Return 503 when all workers hang, because then only a restart helps."""
         if any(workers.stuck(STUCK_DEADLINES * self.settings.deadline_seconds) for workers in self._all_workers()):
-            return responses.error_response(503, "TEMPORARILY_UNAVAILABLE", "All prediction threads hang.")
+            return responses.error_response(
+                503, "TEMPORARILY_UNAVAILABLE", "All prediction threads hang; restart the server."
+            )
         return Response(status=200, body=b"\n")
 
     def _no_page(self, path: str) -> Response:
@@ -321,10 +323,10 @@ class Server:
             return Response(status=405, body=b'{"detail":"Method Not Allowed"}', headers=(allowed,))
         return Response(status=404, body=b'{"detail":"Not Found"}')
 
-    def _request_id(self, given: bytes | None) -> bytes:
+    def _request_id(self, header: bytes | None) -> bytes:
         """Return the client's request ID if it is valid in a header and a log line, else a new ID."""
-        if given and REQUEST_ID.fullmatch(given):
-            return given
+        if header and REQUEST_ID.fullmatch(header):
+            return header
         return f"{self._prefix}-{next(self._ids):x}".encode()
 
     async def _send(self, response: Response, request_id: bytes, send: Send) -> None:
@@ -335,7 +337,7 @@ class Server:
             (b"x-request-id", request_id),
             *response.headers,
         ]
-        # What is left of a body that was not read to its end must not be taken for the next request.
+        # The rest of a body that was not read completely must not be parsed as the next request.
         if self.draining or response.closes:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})

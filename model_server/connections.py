@@ -51,7 +51,7 @@ class Connection(HttpToolsProtocol):
     @property
     def busy(self) -> bool:
         """Return whether a request has no complete response yet."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # as uvicorn leaves it until the first request
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
         return cycle is not None and not cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -64,7 +64,7 @@ class Connection(HttpToolsProtocol):
             if idle:
                 min(idle, key=lambda one: one.idle_since).transport.close()
             else:
-                self._refuse(503, f"{MOST_CONNECTIONS} connections are in use.")
+                self._refuse(503, f"All {MOST_CONNECTIONS} connections are in use; try again later.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""
@@ -81,15 +81,15 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._unfinished > HEAD_BYTES:
-            self._refuse(431, f"The headers are over {HEAD_BYTES} bytes.")
+            self._refuse(431, f"The headers exceed {HEAD_BYTES} bytes; send fewer or shorter headers.")
         elif not self.busy and not self._head_timer:
-            late = f"The headers did not come within {HEAD_SECONDS} seconds."
+            late = f"The headers were not complete within {HEAD_SECONDS} seconds; send them at once."
             self._head_timer = self.loop.call_later(HEAD_SECONDS, partial(self._refuse, 408, late))
 
     def on_headers_complete(self) -> None:
         """Cancel the header timer and start the request."""
         if self._offers_upgrade:
-            return  # it begins again without the offer
+            return  # the request is parsed again without the offer
         self._unfinished = 0
         if self._head_timer:
             self._head_timer.cancel()

@@ -42,9 +42,9 @@ def crash_message(title: str, termination_log: Path) -> Generator[None]:
     """
     _write(
         termination_log,
-        f"{title}: the process died without a word. Exit code 139, 134 or 136: native code of the model crashed, the "
-        "log says where after 'Fatal Python error'; serve another version. 137: it was killed, most often because its "
-        "memory was full; give it more.",
+        f"{title}: the process died without a message. Exit code 139, 134 or 136: native code in the model crashed; "
+        "the log shows where, after 'Fatal Python error'; serve another version. 137: the process was killed, most "
+        "often because it exceeded its memory limit; raise the limit.",
     )
     try:
         yield
@@ -53,7 +53,7 @@ def crash_message(title: str, termination_log: Path) -> Generator[None]:
 
 
 def _write(termination_log: Path, text: str) -> None:
-    # The kubelet makes the file; where it is missing, nobody reads it.
+    # The kubelet creates the file. Without it, nothing would read the message.
     if termination_log.exists():
         with contextlib.suppress(OSError):
             termination_log.write_text(text)

@@ -45,4 +45,4 @@ def configure() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # start and stop are told in our own words
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the server logs start and stop itself

@@ -33,54 +33,54 @@ def internal_error(error: BaseException) -> Response:
 def unwritable(error: Exception) -> Response:
     """Return 500 for a prediction that cannot be written as JSON."""
     fault = f"{type(error).__name__}: {error}"[:300]
-    sentence = "The model's answer cannot be written as JSON"
+    sentence = "The prediction cannot be written as JSON"
     return error_response(
-        500, "INTERNAL_ERROR", f"{sentence} ({fault}); its predict must return numbers, texts or a table."
+        500, "INTERNAL_ERROR", f"{sentence} ({fault}); the model must return numbers, strings or a table."
     )
 
 
 def compressed(coding: str) -> Response:
     """Return 415 for a body with a Content-Encoding; the server decompresses nothing."""
     response = error_response(
-        415, "INVALID_PARAMETER_VALUE", f"Content-Encoding {coding!r} is not read; send the body as it is."
+        415, "INVALID_PARAMETER_VALUE", f"Content-Encoding {coding!r} is not supported; send the body uncompressed."
     )
     return replace(response, headers=((b"accept-encoding", b"identity"),))
 
 
 def ambiguous(kinds: Sequence[bytes]) -> Response:
     """Return 400 for a request with several content types."""
-    said = ", ".join(repr(kind.decode("latin-1")) for kind in kinds)
-    return error_response(400, "BAD_REQUEST", f"There are {len(kinds)} Content-Type headers, {said}; send one.")
+    listed = ", ".join(repr(kind.decode("latin-1")) for kind in kinds)
+    return error_response(400, "BAD_REQUEST", f"The request has {len(kinds)} Content-Type headers, {listed}; send one.")
 
 
 def too_large(limit: int) -> Response:
     """Return 413 for a body over the limit, in bytes."""
-    message = f"The body is over {limit} bytes; send fewer rows at a time."
+    message = f"The body exceeds {limit} bytes; send fewer rows in one request."
     return Response(status=413, body=_error("REQUEST_TOO_LARGE", message), closes=True)
 
 
 def too_slow(seconds: float) -> Response:
     """Return 408 for a client that did not send its body within this many seconds."""
-    message = f"The body did not come within {seconds:g} seconds."
+    message = f"The body did not arrive within {seconds:g} seconds; send it at once."
     return Response(status=408, body=_error("REQUEST_TIMEOUT", message), closes=True)
 
 
 def too_many(waiting: int, seconds: int) -> Response:
     """Return 429 for a request that would wait too long. `seconds` is the value of Retry-After."""
-    body = _error("RESOURCE_EXHAUSTED", f"{waiting} requests wait already; try again in {seconds} s.")
+    body = _error("RESOURCE_EXHAUSTED", f"{waiting} requests are queued; try again in {seconds} s.")
     return Response(status=429, body=body, headers=((b"retry-after", str(seconds).encode()),))
 
 
 def shutting_down() -> Response:
     """Return 503 for a request that arrives after the order to stop."""
-    body = _error("TEMPORARILY_UNAVAILABLE", "This server stops; try again in a second, on another connection.")
+    body = _error("TEMPORARILY_UNAVAILABLE", "The server is stopping; try again in a second, on another connection.")
     return Response(status=503, body=body, headers=((b"retry-after", b"1"),), closes=True)
 
 
 def too_late(seconds: float) -> Response:
     """Return 504 for a request without a prediction after this many seconds."""
     return error_response(
-        504, "DEADLINE_EXCEEDED", f"No prediction within {seconds:g} seconds; send fewer rows, or try again."
+        504, "DEADLINE_EXCEEDED", f"There was no prediction within {seconds:g} seconds; send fewer rows, or try again."
     )
 
 

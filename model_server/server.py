@@ -24,18 +24,18 @@ from model_server.failure import ServingError, crash_message, report_failure
 from model_server.settings import ServerSettings, Termination
 
 LOG = logging.getLogger("serving")
-# Longer than the 60 s after which load balancers give up an idle connection: the side that sends closes it, so no
-# request meets a connection that is being closed.
+# Longer than the 60 s after which load balancers close an idle connection. So the side that sends requests closes it,
+# and no request arrives on a connection that the server is closing.
 KEEP_ALIVE_SECONDS = 75
 
 
 def main() -> int:
     """Run the server until it is told to stop. Return the exit code."""
     logs.configure()
-    # Imports make many objects and free few: a start without collections takes a seventh less. app.py enables them.
+    # Imports create many objects and free few, so garbage collection only delays the start. app.py enables it again.
     gc.disable()
-    # As process 1 a signal without a handler is ignored. uvicorn puts its own in place while it serves, and raises the
-    # signal again at the end: this handler then makes it exit code 0.
+    # Process 1 ignores a signal without a handler. uvicorn installs its own handler while it serves, and raises the
+    # signal again at the end; this handler then exits with 0.
     signal.signal(signal.SIGTERM, _exit)
     try:
         settings = ServerSettings.load()
@@ -43,7 +43,7 @@ def main() -> int:
         faulthandler.enable(all_threads=False)
         listening, dying = _bind(settings.host, settings.port), crash_message(settings.title, settings.termination_log)
         with listening as listener, dying:
-            # By name: the module imports numpy, which must not happen before `prepare_process`.
+            # Imported by name, because the module imports numpy, which must happen after `prepare_process`.
             config = uvicorn.Config(
                 "model_server.app:create",
                 factory=True,
@@ -73,7 +73,7 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ServingError(
-            f"cannot listen on {host}:{port}: {error.strerror}; stop what holds it, or set PORT"
+            f"cannot listen on {host}:{port}: {error.strerror}; stop the process that uses it, or set PORT"
         ) from error
     return listener
 

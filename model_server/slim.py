@@ -14,15 +14,15 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-# The libraries' own tests, and what numpy tests its loops with; the descriptions of 400 AWS services that nothing here
-# calls; Arrow's RPC; what compiling against a library takes; example data; files of matrices, and fits of curves.
+# Unused parts: tests, Arrow's RPC, C headers, example data, matrix files, curve fitting.
 UNUSED = (
     "**/tests", "numpy/_core/_simd.*", "pyarrow/*flight*", "pyarrow/include",
     "scipy/io/_fast_matrix_market/_fmm_core.*", "scipy/odr", "sklearn/datasets/data", "sklearn/datasets/images",
 )  # fmt: skip
+# botocore describes 400 AWS services; the server needs these.
 AWS_DATA, AWS_SERVICES = "botocore/data/*/", frozenset({"s3", "sts"})
 SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx", ".tp"})
-# What a server may come to, whichever flavour its model has and whatever body it meets.
+# Modules that a server may import, for any supported model flavour and request body.
 IMPORTED = (
     "boto3.s3.inject", "httptools", "lightgbm", "mlflow.lightgbm", "mlflow.pyfunc.scoring_server", "mlflow.sklearn",
     "mlflow.xgboost", "msgspec", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
@@ -32,7 +32,7 @@ IMPORTED = (
     "sklearn.tree", "uvicorn.lifespan.on", "uvicorn.loops.uvloop", "uvicorn.protocols.http.httptools_impl", "uvloop",
     "xgboost", "yaml",
 )  # fmt: skip
-# Offsets in the header of a 64-bit ELF file: first its table of segments, last the sections' three fields.
+# Offsets in the header of a 64-bit ELF file: segment table, its entry size and count, section table, its fields.
 SEGMENTS, SEGMENT_SIZES, SECTIONS, SECTION_COUNTS = 32, 54, 40, 58
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None) or ""
         if file.startswith(f"{site}{os.sep}") and file.endswith(".py"):
-            # Nobody changes a file of an image: a start need not look whether somebody did.
+            # Files in an image never change, so Python need not compare the bytecode with its source at each start.
             py_compile.compile(file, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
@@ -71,9 +71,9 @@ def loaded(library: bytes) -> bytes:
         return library
     (start,) = struct.unpack_from("<Q", library, SEGMENTS)
     size, count = struct.unpack_from("<HH", library, SEGMENT_SIZES)
-    # Of each segment, at 8 bytes its place in the file, and at 32 its size there.
-    places = range(start, start + size * count, size)
-    end = max(sum(struct.unpack_from("<Q16xQ", library, place + 8)) for place in places)
+    # Each entry holds the segment's offset in the file at byte 8, and its size in the file at byte 32.
+    positions = range(start, start + size * count, size)
+    end = max(sum(struct.unpack_from("<Q16xQ", library, position + 8)) for position in positions)
     shorter = bytearray(library[: max(end, start + size * count)])
     struct.pack_into("<Q", shorter, SECTIONS, 0)
     struct.pack_into("<HHH", shorter, SECTION_COUNTS, 0, 0, 0)

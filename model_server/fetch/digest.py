@@ -5,7 +5,7 @@ from pathlib import Path
 
 MODEL_DIGEST = "model_digest"
 """Tag of the version that holds the digest."""
-NOTE = b"registered_model_meta"  # written beside the files of a version by whoever loads it with MLflow
+NOTE = b"registered_model_meta"  # MLflow writes it beside a version's files when it loads them
 
 
 def digest_of(folder: Path) -> str:

@@ -42,10 +42,10 @@ class ModelCache:
             shutil.copytree(kept, target)
             if digest_of(target) == digest:
                 return True
-            LOG.warning("what the node keeps as %s are other files: it is removed", digest)
+            LOG.warning("the cached version %s has another digest; it is removed from the cache", digest)
             self._remove(kept)
         except OSError as error:
-            LOG.warning("what the node keeps as %s cannot be read: %s", digest, root_cause(error))
+            LOG.warning("the cached version %s cannot be read: %s", digest, root_cause(error))
         shutil.rmtree(target, ignore_errors=True)
         return False
 
@@ -54,7 +54,12 @@ class ModelCache:
         part = self.folder / f"{UNFINISHED}{uuid4().hex}"
         try:
             if (size := _size(source)) > self.most_bytes:
-                LOG.info("%s takes %d bytes, and the node keeps %d: it is not kept", digest, size, self.most_bytes)
+                LOG.info(
+                    "version %s is not cached: it has %d bytes, and the cache is limited to %d",
+                    digest,
+                    size,
+                    self.most_bytes,
+                )
                 return
             self._make_room(size)
             shutil.copytree(source, part)
@@ -62,8 +67,8 @@ class ModelCache:
             part.rename(self.folder / digest)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else another pod was first
-                LOG.warning("the node does not keep %s: %s", digest, root_cause(error))
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # otherwise another pod was faster
+                LOG.warning("version %s cannot be cached: %s", digest, root_cause(error))
 
     def _make_room(self, size: int) -> None:
         folders = sorted(self.folder.iterdir(), key=_last_used)

@@ -12,8 +12,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-TIMEOUT_SECONDS = 10  # until an answer is given up
-PAGE_SIZE = {"model-versions": 10_000, "registered-models": 1000}  # that MLflow lists at once
+TIMEOUT_SECONDS = 10
+PAGE_SIZE = {"model-versions": 10_000, "registered-models": 1000}  # MLflow's limits
 
 
 class RegistryError(Exception):
@@ -65,7 +65,7 @@ class Registry:
         except HTTPError as error:
             raise _refusal(error) from None
         except ValueError:
-            raise RegistryError(f"what answers at {self._url} is no MLflow server") from None
+            raise RegistryError(f"the server at {self._url} is not an MLflow server") from None
         return cast("dict[str, Any]", body)
 
 

@@ -24,7 +24,7 @@ from model_server.settings import FetchSettings, Termination
 
 LOG = logging.getLogger("serving")
 Result = TypeVar("Result")
-PARALLEL_FILES = 8  # files, of which a large one comes in several streams
+PARALLEL_FILES = 8  # large files are also split into several streams
 
 
 def main() -> int:
@@ -48,12 +48,12 @@ def fetch(settings: FetchSettings) -> None:
         return
     source, digest = _locate(settings)
     if not digest:
-        LOG.warning("%s has no tag %s: its files are served unverified", settings.title, MODEL_DIGEST)
+        LOG.warning("%s has no tag %s: its files cannot be verified", settings.title, MODEL_DIGEST)
     start = time.monotonic()
     cache, part = settings.model_cache, settings.version_dir.with_suffix(".part")
     if cache and digest and cache.take(digest, part):
         part.rename(settings.version_dir)
-        LOG.info("%s is in %s, from what the node keeps", settings.title, settings.version_dir)
+        LOG.info("%s is in %s, copied from the node's cache", settings.title, settings.version_dir)
         return
     size = _retry(lambda: _download(settings, source, digest, part), f"the artifact store at {source}", settings)
     part.rename(settings.version_dir)
@@ -85,7 +85,7 @@ def _what_exists(registry: Registry, settings: FetchSettings) -> str:
     return f"there is no model {settings.model} in the registry; models that exist: {models}"
 
 
-def _retry(action: Callable[[], Result], whom: str, settings: FetchSettings) -> Result:
+def _retry(action: Callable[[], Result], server: str, settings: FetchSettings) -> Result:
     """Call the action until it succeeds, or until the time for retries is over."""
     deadline = time.monotonic() + settings.mlflow_patience_seconds
     pause = 1.0
@@ -101,10 +101,10 @@ def _retry(action: Callable[[], Result], whom: str, settings: FetchSettings) -> 
         left = deadline - time.monotonic()
         if left <= 0:
             raise ServingError(
-                f"{whom} did not give {settings.title} within {settings.mlflow_patience_seconds:.0f} s: {fault}; "
-                "check that it runs and that this pod may reach it"
+                f"{server} did not provide {settings.title} within {settings.mlflow_patience_seconds:.0f} s: {fault}; "
+                "check that it runs and that this pod can reach it"
             )
-        LOG.warning("%s: %s; trying for %.0f more seconds", whom, fault, left)
+        LOG.warning("%s: %s; retrying for %.0f more seconds", server, fault, left)
         time.sleep(min(pause, left))
         pause = min(2 * pause, 5)
 
@@ -113,7 +113,7 @@ def _download(settings: FetchSettings, source: str, digest: str | None, part: Pa
     """Download the version to `part` and verify it. Return its size in bytes."""
     where = urlsplit(source)
     if where.scheme != "s3":
-        fault = f"has its files at {source}, and they are fetched from s3:// alone"
+        fault = f"has its files at {source}, but only s3:// is supported"
         raise ServingError(f"{settings.title} {fault}; register it with an artifact store in S3", final=True)
     store, prefix = bucket.client(), f"{where.path.strip('/')}/"
     listed = _files(store, where.netloc, prefix)
@@ -121,7 +121,9 @@ def _download(settings: FetchSettings, source: str, digest: str | None, part: Pa
         fault = "its files were deleted or never written"
         raise ServingError(f"{settings.title} has no model at {source}: {fault}; serve another version", final=True)
     if outside := [path for path in listed if ".." in PurePosixPath(path).parts or path.startswith("/")]:
-        raise ServingError(f"{settings.title} has files out of its folder: {', '.join(outside)}", final=True)
+        raise ServingError(
+            f"{settings.title} has files outside its folder: {', '.join(outside)}; serve another version", final=True
+        )
     shutil.rmtree(part, ignore_errors=True)
 
     def get(path: str) -> None:
@@ -131,13 +133,15 @@ def _download(settings: FetchSettings, source: str, digest: str | None, part: Pa
     with ThreadPoolExecutor(PARALLEL_FILES) as threads:
         list(threads.map(get, listed))
     if wrong := [path for path, size in listed.items() if (part / path).stat().st_size != size]:
-        raise ServingError(f"{settings.title} came incomplete from {source}: {', '.join(wrong)}; try again")
+        raise ServingError(
+            f"the download of {settings.title} from {source} is incomplete: {', '.join(wrong)}; try again"
+        )
     if digest and (found := digest_of(part)) != digest:
         shutil.rmtree(part)
         raise ServingError(
-            f"{settings.title} is not what was registered: the files at {source} have the digest {found}, and the "
-            f"version's tag {MODEL_DIGEST} says {digest}; somebody changed one of them; serve another version, or "
-            "train this one anew",
+            f"{settings.title} is not what was registered: the files at {source} have the digest {found}, but the "
+            f"version's tag {MODEL_DIGEST} is {digest}; serve another version, or "
+            "train this one again",
             final=True,
         )
     return sum(listed.values())
@@ -147,5 +151,5 @@ def _files(store: bucket.Client, name: str, prefix: str) -> Mapping[str, int]:
     """Return the size of each file in the folder of the bucket, by its path in the folder."""
     pages = store.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
     found = (entry for page in pages for entry in page.get("Contents", []))
-    # A key that ends with a slash is what consoles show as an empty folder.
+    # A key that ends with a slash stands for an empty folder in S3 consoles.
     return {entry["Key"].removeprefix(prefix): entry["Size"] for entry in found if not entry["Key"].endswith("/")}

@@ -20,8 +20,8 @@ from model_server.predict.types import EXACT, TYPES
 
 Row: TypeAlias = tuple[Any, ...]
 """One value for each column, in the order of the signature: float or None, int, bool or str."""
-ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name; the decoder finds keys by their bytes, and JSON escapes these
-ORDERS = 64  # decoders kept for other orders of the columns; a client has one
+ESCAPED = re.compile(r'["\\\x00-\x1f]')  # JSON escapes these in names, but the decoder compares the bytes of keys
+ORDERS = 64  # cached decoders for other column orders; each client uses one order
 INDEX = Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)]
 
 
@@ -39,7 +39,7 @@ class BodyDecoder:
 
     def __init__(self, signature: Signature, *, values_only: bool) -> None:
         self._takes_index = values_only
-        # A params schema may refuse them.
+        # A params schema may reject the params.
         self._takes_params = values_only and not signature.has_params
         self._signature = signature
         self._names = signature.names
@@ -72,13 +72,13 @@ class BodyDecoder:
                 return None
             known = (
                 _rows_decoder([self._signature.columns[self._names.index(name)] for name in order]),
-                # At least two names, or the order could not differ: itemgetter gives tuples.
+                # There are at least two names, because the order differs, so itemgetter returns tuples.
                 itemgetter(*(order.index(name) for name in self._names)),
             )
             if len(self._orders) < ORDERS:
                 self._orders[order] = known
-        decoder, places = known
-        return list(map(places, decoder.decode(form.data)))
+        decoder, positions = known
+        return list(map(positions, decoder.decode(form.data)))
 
 
 def body_decoder(signature: Signature | None, *, values_only: bool) -> BodyDecoder | None:
@@ -114,9 +114,11 @@ def _request_type(signature: Signature) -> type[msgspec.Struct]:
 
 def _struct(title: str, fields: Sequence[tuple[str, Any]]) -> type[msgspec.Struct]:
     """Return a struct with these JSON keys. A key may contain any character."""
-    places = {f"at_{place}": name for place, (name, _) in enumerate(fields)}
+    positions = {f"at_{position}": name for position, (name, _) in enumerate(fields)}
     of_type = [kind for _, kind in fields]
-    return msgspec.defstruct(title, list(zip(places, of_type, strict=True)), rename=places, forbid_unknown_fields=True)
+    return msgspec.defstruct(
+        title, list(zip(positions, of_type, strict=True)), rename=positions, forbid_unknown_fields=True
+    )
 
 
 def _row(columns: Sequence[Column]) -> GenericAlias:

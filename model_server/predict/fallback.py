@@ -30,7 +30,7 @@ from model_server.responses import TEXT, Response, error_response, internal_erro
 LOG = logging.getLogger("serving")
 
 __all__ = ["VERSION", "encode", "load", "model_failed", "rows", "score", "unchecked", "wrap"]
-WAY_OUT = 'GET /schema says what the model takes; send for example {"dataframe_records": [{"column": value, ...}]}.'
+WAY_OUT = 'GET /schema describes the request; send for example {"dataframe_records": [{"column": value, ...}]}.'
 
 
 class _Invocation(Protocol):
@@ -66,7 +66,7 @@ class _Wrapped:
         self._predict = cast("Any", predict)
 
     def predict(self, data: object, params: dict[str, Any] | None = None) -> object:
-        del params  # scikit-learn takes none
+        del params  # scikit-learn has none
         return self._predict(data)
 
 
@@ -79,8 +79,7 @@ def unchecked(model: PyFuncModel) -> object:
     """Return the model's predict function without the checks of its signature, for tables that need none.
 
     MLflow has no public name for it. The result is the whole `predict` if the model needs more than the table: params,
-    a
-    type hint from the example, or schemas of dependencies.
+    a type hint from the example, or schemas of dependencies.
     """
     untyped = cast("Any", model)
     stored: dict[str, Any] = untyped.metadata.to_dict()
@@ -111,7 +110,7 @@ def score(model: PyFuncModel, content_type: str | None, body: bytes) -> Response
     schema = cast("_Metadata", model.metadata).get_input_schema()
     observed = _ObservedModel(model)
     try:
-        said = MLFLOW.invocations(body, content_type.lower(), cast("Any", observed), schema)
+        result = MLFLOW.invocations(body, content_type.lower(), cast("Any", observed), schema)
     except MlflowException as error:
         return _refusal(error)
     except Exception as error:
@@ -119,9 +118,9 @@ def score(model: PyFuncModel, content_type: str | None, body: bytes) -> Response
             LOG.exception("request failed", extra={"about": {"status": 500}})
             return unwritable(error)
         return _unread(error)
-    if said.status != 200:
-        return _unsupported(plainly(said.response), said.status)
-    return Response(status=said.status, body=said.response.encode(), media_type=said.mimetype)
+    if result.status != 200:
+        return _unsupported(plainly(result.response), result.status)
+    return Response(status=result.status, body=result.response.encode(), media_type=result.mimetype)
 
 
 class _ObservedModel:
@@ -131,9 +130,9 @@ class _ObservedModel:
         self.metadata, self.predicted, self._model = cast("object", model.metadata), False, model
 
     def predict(self, data: object, params: dict[str, Any] | None = None) -> object:
-        said: object = cast("Any", self._model).predict(data, params=params)
+        prediction: object = cast("Any", self._model).predict(data, params=params)
         self.predicted = True
-        return said
+        return prediction
 
 
 def model_failed(table: object, error: BaseException | None) -> Response:
@@ -154,7 +153,7 @@ def plainly(message: str) -> str:
     """Return MLflow's message with the reason first, and without the data that it quotes."""
     if "Failed to enforce schema of data" in message:
         reason = message.rpartition("'. Error: ")[2].strip()
-        return f"{reason} GET /schema says what the model takes."
+        return f"{reason} GET /schema describes the request."
     return message.replace(MLFLOW.SCORING_PROTOCOL_CHANGE_INFO, WAY_OUT)
 
 
@@ -195,7 +194,7 @@ def rows(model: PyFuncModel, content_type: str, body: bytes, names: Sequence[str
         array = cast("np.ndarray[Any, Any]", data)
         data = pd.DataFrame(array, columns=list(names)) if array.ndim == 2 and array.shape[1] == len(names) else None
     if isinstance(data, pd.DataFrame):
-        data.columns = [str(name) for name in data.columns]  # a signature may name columns by numbers
+        data.columns = [str(name) for name in data.columns]  # the signature may have numbers as column names
     if not isinstance(data, pd.DataFrame) or not set(names) & set(data.columns):
         return None
     values = data.reindex(columns=list(names)).astype(object)
@@ -209,10 +208,10 @@ def _unsupported(sentence: str, status: int) -> Response:
 
 def _refusal(error: MlflowException) -> Response:
     """Return MLflow's error response without the stack trace."""
-    said = cast("dict[str, Any]", json.loads(error.serialize_as_json()))
-    said.pop("stack_trace", None)
-    said["message"] = plainly(said["message"])
+    body = cast("dict[str, Any]", json.loads(error.serialize_as_json()))
+    body.pop("stack_trace", None)
+    body["message"] = plainly(body["message"])
     status = error.get_http_status_code()
     about = {"status": status, "cause": error.error_code, "exception": place_of(error)}
     LOG.log(logging.ERROR if status >= 500 else logging.WARNING, "request refused", extra={"about": about})
-    return Response(status=status, body=json.dumps(said).encode())
+    return Response(status=status, body=json.dumps(body).encode())

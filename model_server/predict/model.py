@@ -24,10 +24,10 @@ from model_server.responses import Response
 
 LOG = logging.getLogger("serving")
 EXAMPLE = "serving_input_example.json"
-# By what loads it, the flavour that says how one object was saved.
+# MLflow loader module to the flavour that describes how the object was saved.
 FLAVORS = {"mlflow.sklearn": "sklearn", "mlflow.lightgbm": "lightgbm", "mlflow.xgboost": "xgboost"}
 METHODS = frozenset({"predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba"})
-# Packages whose estimators, and functions, look at nothing but the values of a table.
+# Packages whose estimators and functions use only the values of a table, not its index.
 VALUE_ONLY = frozenset({
     "_codecs", "builtins", "collections", "copyreg", "lightgbm", "numpy", "scipy", "sklearn", "xgboost"
 })  # fmt: skip
@@ -66,8 +66,7 @@ class Model:
     """A loaded model and its predictors, the fastest first. MLflow's own functions are always there as the fallback.
 
     The predictors take rows that `decoder` has read. Each returns the predictions that MLflow would return, or raises.
-    With
-    `batched`, the first predictor takes the rows of many requests in one call.
+    With `batched`, the first predictor takes the rows of many requests in one call.
     """
 
     decoder: BodyDecoder | None
@@ -126,7 +125,7 @@ def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
     """
     if not (folder / "MLmodel").is_file():
         raise ServingError(
-            f"{folder} holds no model; run `python -m model_server.fetch` first, with the same MODEL_DIR"
+            f"there is no model in {folder}; run `python -m model_server.fetch` first, with the same MODEL_DIR"
         )
     try:
         metadata = cast("dict[str, Any]", yaml.safe_load((folder / "MLmodel").read_text()))
@@ -135,8 +134,8 @@ def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
         )
     except Exception as error:
         raise ServingError(
-            f"{title} cannot be loaded: {_line(error)}; serve another version, or an image with the packages that "
-            f"{folder / 'requirements.txt'} names"
+            f"{title} cannot be loaded: {_line(error)}; serve another version, or use an image with the packages in "
+            f"{folder / 'requirements.txt'}"
         ) from error
 
 
@@ -185,7 +184,7 @@ def _deserialize(folder: Path, flavor: Mapping[str, Any]) -> tuple[object, bool]
         plain = {name.partition(".")[0] for name in trusted} <= VALUE_ONLY
         return importlib.import_module("skops.io").load(file, trusted=trusted), plain
     with file.open("rb") as content:
-        unpickler = _Unpickler(content)  # reads what cloudpickle wrote, too
+        unpickler = _Unpickler(content)  # also reads the output of cloudpickle
         estimator = cast("object", unpickler.load())
     return estimator, unpickler.packages <= VALUE_ONLY
 
@@ -196,11 +195,11 @@ def _load_estimator(folder: Path, metadata: Mapping[str, Any]) -> Model:
     estimator, plain = _deserialize(folder, metadata["flavors"][FLAVORS[function["loader_module"]]])
     name: str = function.get("predict_fn", "predict")
     if not plain and name != "predict":
-        return _load_pyfunc(folder, metadata)  # MLflow gives params to such a function, if it takes them
+        return _load_pyfunc(folder, metadata)  # MLflow passes params to such a function
     predict_in_one_thread(estimator)
     method = predict_function(estimator, name)
     signature = read_signature(metadata)
-    # Code of others may look at a table's index, which only MLflow's own functions keep.
+    # Other code may use the index of a table, which only MLflow's own functions keep.
     decoder = body_decoder(signature, values_only=plain)
     predictors: list[Rows] = []
     if signature and decoder:
@@ -229,7 +228,7 @@ def _fast_predictors(estimator: object, name: str, signature: Signature) -> list
     try:
         apart = [(fast_predictor(estimator, one, signature), one) for one in names]
     except Exception:
-        LOG.debug("the model is not taken apart", exc_info=True)
+        LOG.debug("the model has no fast predictor", exc_info=True)
         return []
     fast = [(rows, frame_predictor(predict_function(estimator, one), signature)) for rows, one in apart if rows]
     return fast if apart[0][0] else []
@@ -258,8 +257,8 @@ def _load_pyfunc(folder: Path, metadata: Mapping[str, Any]) -> Model:
 def _raw_model(pyfunc: _Pyfunc) -> object:
     try:
         return pyfunc.get_raw_model()
-    except Exception:  # not every flavour has something underneath
-        LOG.debug("the model shows nothing underneath", exc_info=True)
+    except Exception:  # not every flavour has a raw model
+        LOG.debug("the model has no raw model", exc_info=True)
         return None
 
 
@@ -274,15 +273,14 @@ def predict_in_one_thread(estimator: object) -> None:
             if parameter == "n_jobs":
                 _set_threads(parameters[owner] if owner else estimator)
     except Exception:
-        LOG.warning("the model decides on its threads itself", exc_info=True)
+        LOG.warning("the number of threads of the model cannot be set", exc_info=True)
 
 
 def _set_threads(estimator: object) -> None:
     """Make the estimator predict in one thread.
 
     `set_params` does not work here: a fitted CatBoost refuses it, and a fitted XGBoost writes all its parameters into
-    the
-    booster again, which may then fail to predict (several labels, `base_score` and dart).
+    the booster again, which may then fail to predict (several labels, `base_score` and dart).
     """
     cast("Any", estimator).n_jobs = 1
     if booster := getattr(estimator, "get_booster", None):

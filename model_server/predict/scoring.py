@@ -110,7 +110,7 @@ def _is_json(content_type: str | None) -> bool:
 def _score_together(model: Model, fall_back: FallBack, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
     if _predict(model.predictors[0], requests):
         yield requests
-    else:  # one of them is to blame
+    else:  # one of the requests made the batch fail
         yield from _score_separately(model, fall_back, requests)
 
 
@@ -130,10 +130,10 @@ def _predict(predictor: Rows, requests: Sequence[Request]) -> bool:
             zip(requests, predictor([row for request in requests for row in request.rows or ()], sizes), strict=True)
         )
     except ModelError as error:
-        requests[0].model_error = error  # a way that raises this takes one request at a time
+        requests[0].model_error = error  # a predictor that raises this gets one request at a time
         return False
     except Exception:
-        LOG.debug("left to a slower way", exc_info=True)
+        LOG.debug("left to a slower predictor", exc_info=True)
         return False
     for request, predictions in answers:
         request.predicted = perf_counter()

@@ -79,5 +79,5 @@ def _tensor(entry: Mapping[str, Any], *, has_params: bool) -> Signature | None:
     kind, shape = DTYPES.get(spec["dtype"]), spec["shape"]
     if entry.get("name") or kind not in {"double", "long"} or len(shape) != 2 or shape[0] != -1 or shape[1] < 1:
         return None
-    columns = [Column(name=str(place), kind=kind) for place in range(shape[1])]
+    columns = [Column(name=str(position), kind=kind) for position in range(shape[1])]
     return Signature(columns=columns, named=False, has_params=has_params)

@@ -13,9 +13,9 @@ from model_server.responses import internal_error
 LOG = logging.getLogger("serving")
 Score: TypeAlias = Callable[[Sequence[Request]], Iterator[Sequence[Request]]]
 Deliver: TypeAlias = Callable[[Sequence[Request]], None]
-BATCH_BYTES = 1 << 20  # nobody waits for more than this to be read along with a request
+BATCH_BYTES = 1 << 20  # bytes of bodies after which a batch takes no more requests
 
-EWMA_WEIGHT = 0.2  # what the last batch weighs among those before it
+EWMA_WEIGHT = 0.2  # weight of the last batch in the moving average of the time per request
 
 
 class Workers:
@@ -28,7 +28,7 @@ class Workers:
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._score, self._deliver, self._most, self._patience = score, deliver, most, patience
         self._busy_since: dict[int, float | None] = dict.fromkeys(range(count))
-        self._seconds_per_request = 0.0  # seconds of a thread for a request, the last ones counting most
+        self._seconds_per_request = 0.0  # moving average
         for number in range(count):
             threading.Thread(target=self._run, args=(number,), name=f"predict-{number}", daemon=True).start()
 
@@ -50,21 +50,20 @@ class Workers:
             self._queue.put(None)
 
     def stuck(self, seconds: float) -> bool:
-        """Return whether every worker has been busy with one batch for longer than this many seconds."""
+        """Return whether every worker has been busy without a response for longer than this many seconds."""
         before = perf_counter() - seconds
         return all(since is not None and since < before for since in self._busy_since.values())
 
     def _run(self, number: int) -> None:
-        goes_on = self._run_once(number, counts=False)
-        while goes_on:
-            goes_on = self._run_once(number)
+        running = self._run_once(number, counts=False)
+        while running:
+            running = self._run_once(number)
 
     def _run_once(self, number: int, *, counts: bool = True) -> bool:
         """Take a batch from the queue and score it. Return False when the worker must end.
 
         This is a separate function so that no request stays in memory while the worker waits. A worker's first batch
-        does not
-        count for the expected wait, because it may import modules that only such requests need.
+        does not count for the expected wait, because it may import modules that only such requests need.
         """
         first = self._queue.get()
         if first is None:
@@ -75,7 +74,7 @@ class Workers:
             for answered in self._score(batch):
                 self._deliver(answered)
                 self._busy_since[number] = perf_counter()
-        except BaseException as error:  # a model may call exit, and extensions panic; the thread is needed still
+        except BaseException as error:  # a model may call exit, and an extension may panic; the worker must go on
             LOG.exception("request failed", extra={"about": {"status": 500}})
             lost = [request for request in batch if request.response is None]
             for request in lost:
@@ -94,12 +93,14 @@ class Workers:
         for _ in range(self._most - 1):
             if size > BATCH_BYTES:
                 return
-            left = deadline - perf_counter()
+            remaining = deadline - perf_counter()
             try:
-                request = self._queue.get(timeout=left) if self._patience and left > 0 else self._queue.get_nowait()
+                request = (
+                    self._queue.get(timeout=remaining) if self._patience and remaining > 0 else self._queue.get_nowait()
+                )
             except Empty:
                 return
-            if request is None:  # the order to end, for the next turn
+            if request is None:  # the order to end; the next call of _run_once takes it
                 self._queue.put(None)
                 return
             size += len(request.body)

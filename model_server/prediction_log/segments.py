@@ -1,7 +1,7 @@
 """Segment files, which pass the prediction log from the server to the container that uploads it.
 
-A file holds lines of JSON, and each line is complete or absent. A segment is called `.open` while one process writes
-it and holds its lock, and `.segment` afterwards. Its name is unique, and begins with the UTC hour of its records.
+A file holds lines of JSON, and each line is complete or absent. A segment is called `.open` while one process writes it
+and holds its lock, and `.segment` afterwards. Its name is unique, and begins with the UTC hour of its records.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ class Segment:
         self.file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
         try:
-            # Locked before anybody finds it: a file without a lock belongs to a process that is dead.
+            # Locked before it gets its final name, because an open segment without a lock belongs to a dead process.
             fcntl.flock(self.file, fcntl.LOCK_EX)
             self.write(ENCODER.encode(header) + b"\n")
             new.rename(self.path)
@@ -84,7 +84,7 @@ class Segment:
         """Write all of the lines to the file, or none."""
         written = 0
         try:
-            # A disk that fills up takes a part; the next write is refused.
+            # A full disk accepts a part of the lines, and refuses the next write.
             while written < len(lines):
                 written += os.write(self.file, lines[written:])
         except OSError:
@@ -144,5 +144,5 @@ def spooled(folder: Path) -> int:
 def _sizes(folder: Path) -> Iterator[int]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # shipped meanwhile
+            with contextlib.suppress(FileNotFoundError):  # uploaded and deleted meanwhile
                 yield entry.stat().st_size

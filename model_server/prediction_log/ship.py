@@ -22,8 +22,8 @@ from model_server.settings import ShipSettings, Termination
 
 LOG = logging.getLogger("serving")
 ORDERS = {signal.SIGTERM, signal.SIGINT}
-PERIOD = 1.0  # seconds between looks into the folder
-LONGEST_PAUSE = 30.0  # seconds that a store which does not answer is left alone
+PERIOD = 1.0  # seconds between two reads of the folder
+LONGEST_PAUSE = 30.0  # seconds between retries while the store does not respond
 PREFIX = "predictions"
 """Prefix of the log in the bucket. The serving role may write nowhere else."""
 
@@ -31,7 +31,7 @@ PREFIX = "predictions"
 def main() -> int:
     """Upload segments until told to stop. Return the exit code."""
     logs.configure()
-    # Asked for with sigtimedwait. As process 1, a signal that is neither blocked nor handled would be ignored.
+    # `run` waits for these signals with sigtimedwait. Process 1 would ignore a signal that is not blocked or handled.
     signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
     try:
         settings = ShipSettings.load()
@@ -49,7 +49,7 @@ def run(shipper: "Shipper", drain_seconds: float) -> int:
     while not shipper.ship() and time.monotonic() < deadline:
         time.sleep(min(PERIOD, max(0, deadline - time.monotonic())))
     if left := segments.closed(shipper.folder):
-        LOG.error("%s files of the prediction log are lost: the store did not take them in time", len(left))
+        LOG.error("%s segments of the prediction log are lost: the store did not accept them in time", len(left))
     return 1 if left else 0
 
 
@@ -68,7 +68,11 @@ class Shipper:
                 if body is not None:
                     self._store.put_object(Bucket=self._settings.artifact_bucket, Key=self.key(segment), Body=body)
             except bucket.errors() as error:
-                LOG.warning("the prediction log waits, in %s: %s", self.folder, " ".join(str(error).split())[:300])
+                LOG.warning(
+                    "the prediction log cannot be uploaded and stays in %s: %s",
+                    self.folder,
+                    " ".join(str(error).split())[:300],
+                )
                 return False
             segment.unlink(missing_ok=True)
         return True
@@ -81,17 +85,19 @@ class Shipper:
 
     def _table(self, segment: Path) -> bytes | None:
         """Return the segment as Parquet, or None if it is empty, or unreadable and therefore renamed."""
-        # Not before there is something to ship: the import takes memory, and CPU time from a server that starts.
+        # Imported with the first segment, because the import takes memory, and CPU time from a starting server.
         as_parquet = cast("Callable[..., bytes]", import_module("model_server.prediction_log.tables").as_parquet)
         of = {"model": self._settings.model, "version": str(self._settings.model_version)}
         try:
             content = segments.read(segment)
             if content.torn:
-                LOG.warning("%s lines of the prediction log were torn by a process that died", content.torn)
+                LOG.warning(
+                    "%s lines of the prediction log are incomplete, because their process was killed", content.torn
+                )
             return as_parquet(content, of) if content.records else None
         except Exception:
             segment.rename(segment.with_suffix(segments.UNREADABLE))
-            LOG.exception("a file of the prediction log cannot be read; it stays in %s", self.folder)
+            LOG.exception("a segment of the prediction log cannot be read; it stays in %s", self.folder)
             return None
 
     @cached_property

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from model_server.predict.types import TYPES, Kind
 from model_server.prediction_log.segments import Content, Field, Record
 
-# pyarrow carries no types.
+# pyarrow has no type annotations.
 pa, parquet = (cast("Any", import_module(name)) for name in ("pyarrow", "pyarrow.parquet"))
 KINDS: Mapping[type, Kind] = {bool: "boolean", int: "long", float: "double", str: "string"}
 WRONG = (pa.ArrowException, TypeError, ValueError, OverflowError)
@@ -32,7 +32,7 @@ class _Rows:
     """The table, column by column. `request` and `response` hold what does not fit a typed column."""
 
     ids: list[str] = field(default_factory=list[str])
-    places: list[int] = field(default_factory=list[int])
+    positions: list[int] = field(default_factory=list[int])
     times: list[int] = field(default_factory=list[int])
     latencies: list[float] = field(default_factory=list[float])
     inputs: list[Sequence[Any] | None] = field(default_factory=list[Sequence[Any] | None])
@@ -48,17 +48,17 @@ def as_parquet(content: Content, metadata: Mapping[str, str]) -> bytes:
         _add(rows, record)
     columns: dict[str, Any] = {
         "request_id": pa.array(rows.ids, pa.string()),
-        "row": pa.array(rows.places, pa.int32()),
+        "row": pa.array(rows.positions, pa.int32()),
         "at": pa.array(rows.times, pa.timestamp("us", tz="UTC")),
         "latency_ms": pa.array(rows.latencies, pa.float64()),
     }
-    for place, one in enumerate(content.header.inputs):
-        values = [None if row is None else row[place] for row in rows.inputs]
+    for position, one in enumerate(content.header.inputs):
+        values = [None if row is None else row[position] for row in rows.inputs]
         columns[f"input_{one.name}"] = _column(values, one, rows.inputs, rows.request)
     outputs = content.header.outputs or [_guess(rows.outputs)]
-    for place, one in enumerate(outputs):
-        values = [_output(said, one.name, place, len(outputs)) for said in rows.outputs]
-        title = f"prediction_{one.name or place}" if len(outputs) > 1 else "prediction"
+    for position, one in enumerate(outputs):
+        values = [_output(prediction, one.name, position, len(outputs)) for prediction in rows.outputs]
+        title = f"prediction_{one.name or position}" if len(outputs) > 1 else "prediction"
         columns[title] = _column(values, one, rows.outputs, rows.response)
     columns["request"] = pa.array(rows.request, pa.string())
     columns["answer"] = pa.array(rows.response, pa.string())
@@ -68,20 +68,20 @@ def as_parquet(content: Content, metadata: Mapping[str, str]) -> bytes:
 
 
 def _add(rows: _Rows, record: Record) -> None:
-    said = json.loads(record.response)
-    predictions = cast("dict[str, Any]", said).get("predictions", said) if isinstance(said, dict) else said
-    each = cast("list[Any]", predictions) if isinstance(predictions, list) else None
-    asked = record.rows or [None] * (len(each) if each else 1)
-    fits = each is not None and len(each) == len(asked)
-    nothing = [None] * (len(asked) - 1)
-    rows.ids += [record.request_id] * len(asked)
-    rows.places += range(len(asked))
-    rows.times += [record.at] * len(asked)
-    rows.latencies += [record.latency_ms] * len(asked)
-    rows.inputs += asked
-    rows.outputs += each if each and fits else [None, *nothing]
-    rows.request += [record.body, *nothing]
-    rows.response += [None if fits else record.response, *nothing]
+    body = json.loads(record.response)
+    predictions = cast("dict[str, Any]", body).get("predictions", body) if isinstance(body, dict) else body
+    by_row = cast("list[Any]", predictions) if isinstance(predictions, list) else None
+    inputs = record.rows or [None] * (len(by_row) if by_row else 1)
+    fits = by_row is not None and len(by_row) == len(inputs)
+    padding = [None] * (len(inputs) - 1)
+    rows.ids += [record.request_id] * len(inputs)
+    rows.positions += range(len(inputs))
+    rows.times += [record.at] * len(inputs)
+    rows.latencies += [record.latency_ms] * len(inputs)
+    rows.inputs += inputs
+    rows.outputs += by_row if by_row and fits else [None, *padding]
+    rows.request += [record.body, *padding]
+    rows.response += [None if fits else record.response, *padding]
 
 
 def _guess(values: Sequence[object]) -> Field:
@@ -95,15 +95,15 @@ def _guess(values: Sequence[object]) -> Field:
     return Field(name="", kind=KINDS.get(found.pop(), "other") if len(found) == 1 else "other", many=many)
 
 
-def _output(said: object, name: str, place: int, of: int) -> object:
+def _output(prediction: object, name: str, position: int, of: int) -> object:
     """Return one of the named outputs for a row, or the whole prediction if there is only one output."""
-    if isinstance(said, dict):
-        values = cast("dict[str, object]", said)
+    if isinstance(prediction, dict):
+        values = cast("dict[str, object]", prediction)
         return values.get(name, None if of > 1 else values)
     if of == 1:
-        return said
-    values = cast("list[object]", said) if isinstance(said, list) else []
-    return values[place] if len(values) == of else None
+        return prediction
+    values = cast("list[object]", prediction) if isinstance(prediction, list) else []
+    return values[position] if len(values) == of else None
 
 
 def _column(values: list[Any], of: Field, whole: Sequence[Any], elsewhere: list[str | None]) -> _Array:
@@ -117,12 +117,12 @@ def _column(values: list[Any], of: Field, whole: Sequence[Any], elsewhere: list[
         return pa.array([_plain(value, of.kind) for value in values], kind)
     except WRONG:
         fitting: list[Any] = []
-        for place, value in enumerate(values):
+        for position, value in enumerate(values):
             try:
                 fitting.append(pa.scalar(_plain(value, of.kind), kind))
             except WRONG:
                 fitting.append(pa.scalar(None, kind))
-                elsewhere[place] = elsewhere[place] or json.dumps(whole[place])
+                elsewhere[position] = elsewhere[position] or json.dumps(whole[position])
         return pa.array([one.as_py() for one in fitting], kind)
 
 

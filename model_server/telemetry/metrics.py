@@ -16,15 +16,15 @@ from model_server.predict.decoding import Row
 from model_server.predict.scoring import Request
 from model_server.predict.signature import Signature
 
-# From a single row on an idle CPU to what a caller would still wait for, in seconds.
+# Seconds, from one row on an idle CPU to the longest time that a client waits.
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STAGE_SECONDS = (0.00005, 0.0001, 0.00025, *SECONDS)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
-# Shares in tenths, and magnitudes beyond them.
+# Probabilities in tenths, then orders of magnitude.
 VALUES = (-1e6, -1e4, -100, -10, -1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 10, 100, 1e4, 1e6)
 STAGES = ("queue", "parse", "predict", "serialise")
-MOST_LABELS = 100  # features and predicted values that get a series of their own; the rest share one
+MOST_LABELS = 100  # features, and predicted values, with their own series; the others share one
 OTHER = "other"
 CLASSES = frozenset({str, int, bool})
 
@@ -85,10 +85,10 @@ class Metrics(Collector):
         self._values = Tally(VALUES)
         self._classes: Counter[str] = Counter()
         names = signature.names if signature else []
-        self._features = [name if place < MOST_LABELS else OTHER for place, name in enumerate(names)]
+        self._features = [name if position < MOST_LABELS else OTHER for position, name in enumerate(names)]
         self._missing: Counter[str] = Counter()
         self._outside: Counter[str] = Counter()
-        self._ranges = [(place, *ranges[name]) for place, name in enumerate(names) if ranges and name in ranges]
+        self._ranges = [(position, *ranges[name]) for position, name in enumerate(names) if ranges and name in ranges]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -109,8 +109,8 @@ class Metrics(Collector):
         self._codes[request.response.status] += 1
         self._seconds.add(request.finished - request.arrived)
         times = (request.arrived, request.started, request.parsed, request.predicted, request.finished)
-        for place, stage in enumerate(self._stages.values()):
-            stage.add(times[place + 1] - times[place])
+        for position, stage in enumerate(self._stages.values()):
+            stage.add(times[position + 1] - times[position])
         self._received.add(len(request.body))
         self._sent.add(len(request.response.body))
         if request.rows:
@@ -121,10 +121,10 @@ class Metrics(Collector):
     def _read(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if None in row:
-                self._missing.update(self._features[place] for place, value in enumerate(row) if value is None)
-            for place, least, largest in self._ranges:
-                if row[place] is not None and not least <= row[place] <= largest:
-                    self._outside[self._features[place]] += 1
+                self._missing.update(self._features[position] for position, value in enumerate(row) if value is None)
+            for position, least, largest in self._ranges:
+                if row[position] is not None and not least <= row[position] <= largest:
+                    self._outside[self._features[position]] += 1
 
     def _predicted(self, predictions: object) -> None:
         if not isinstance(predictions, list) or not predictions:

@@ -29,8 +29,8 @@ LOG = logging.getLogger("serving")
 OTEL_LOG = logging.getLogger("opentelemetry")
 QUEUE_SPANS = 2048
 """Number of spans kept in memory; a request has up to five."""
-SEND_EVERY = 1  # second
-SEND_SECONDS = 5  # that one batch is tried
+SEND_EVERY = 1  # seconds
+SEND_SECONDS = 5  # timeout for one batch
 CLOSING_SECONDS = 2
 LOG_EVERY = 60  # seconds
 
@@ -72,7 +72,7 @@ class Tracing:
         """Queue the request's spans, if its trace is sampled."""
         if request.response is None:
             return
-        # Where a thread failed, a stage that was never reached has no time.
+        # If a worker failed, the stages that it did not reach have no time.
         times = accumulate((request.arrived, request.started, request.parsed, request.predicted, request.finished), max)
         origin = time_ns() - int(perf_counter() * 1e9)
         stages = [origin + int(seconds * 1e9) for seconds in times]
@@ -106,12 +106,12 @@ class Tracing:
 
     def close(self) -> None:
         """Send the queued spans, within CLOSING_SECONDS."""
-        # In a thread, for the library gives a collector that hangs 30 seconds.
+        # In a thread, because the library waits 30 seconds for a collector that does not respond.
         closing = threading.Thread(target=self._provider.shutdown, name="tracing-close", daemon=True)
         closing.start()
         closing.join(CLOSING_SECONDS)
         if closing.is_alive():
-            LOG.warning("the last traces were not sent: the collector does not answer")
+            LOG.warning("the last traces were not sent: the collector does not respond")
 
 
 class _LimitedHandler(logging.Handler):

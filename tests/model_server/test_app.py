@@ -148,7 +148,7 @@ def test_a_body_at_the_limit_is_read(server: app.Server, example: bytes) -> None
 
 
 class Slow:
-    """A model that answers when it is told to. `asked` counts the requests that it is with."""
+    """A model that answers when it is told to. `asked` counts the requests that it is processing."""
 
     def __init__(self) -> None:
         self.go_on, self.asked = threading.Event(), threading.Semaphore(0)
@@ -166,7 +166,7 @@ class Slow:
 
 @pytest.fixture
 def slow(server: app.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    """What the server has for a model; two requests at a time keep both threads busy."""
+    """Replace the server's model by a slow one; two requests keep both threads busy."""
     model = Slow()
     monkeypatch.setattr(app, "score", model.score)
     del server
@@ -179,7 +179,7 @@ def settings(server: app.Server, **changes: object) -> None:
 
 
 async def busy(client: httpx.AsyncClient, slow: Slow, more: int) -> list[asyncio.Task[httpx.Response]]:
-    """Both threads are with a request, and `more` wait."""
+    """Wait until both threads process a request and `more` requests are queued."""
     asked: list[asyncio.Task[httpx.Response]] = []
     for number in range(2 + more):
         asked.append(asyncio.create_task(client.post("/invocations", content=str(number), headers=JSON)))
@@ -190,7 +190,7 @@ async def busy(client: httpx.AsyncClient, slow: Slow, more: int) -> list[asyncio
 
 
 def test_a_slow_prediction_holds_up_neither_the_loop_nor_more_than_its_thread(server: app.Server, slow: Slow) -> None:
-    """Of five requests two are predicted at once, three wait, and other pages answer meanwhile."""
+    """Of five requests two are predicted at once, three wait, and other pages respond meanwhile."""
 
     async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float, list[httpx.Response]]:
         waiting = await busy(client, slow, 3)
@@ -236,7 +236,7 @@ def asks(client: httpx.AsyncClient, count: int) -> list[asyncio.Task[httpx.Respo
 
 
 class Paced:
-    """A model that takes `seconds` for a request, by a clock of each thread, and waits at a gate."""
+    """A model that takes `seconds` for a request, by a simulated clock of each thread, and waits at a gate."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds, self.gate, self.asked = 1.0, threading.Event(), threading.Semaphore(0)
@@ -249,7 +249,7 @@ class Paced:
         return self.clocks.get(threading.get_ident(), 0)
 
     async def takes_two(self, client: httpx.AsyncClient) -> list[asyncio.Task[httpx.Response]]:
-        """Each thread is with a request, at the gate."""
+        """Send two requests, and wait until each thread waits at the gate with one."""
         self.gate.clear()
         self.asked = threading.Semaphore(0)
         taken = asks(client, 2)
@@ -413,7 +413,7 @@ def test_a_model_without_its_files_cannot_start(
 ) -> None:
     del server
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
-    with pytest.raises(ServingError, match=r"holds no model; run `python -m serving\.fetch` first"):
+    with pytest.raises(ServingError, match=r"there is no model in .*; run `python -m model_server\.fetch` first"):
         app.create()
 
 

@@ -1,4 +1,4 @@
-"""The environment of the serving image, made here as the Dockerfile makes it."""
+"""Environment of the serving image, built here as in the Dockerfile."""
 
 import ctypes
 import json
@@ -39,7 +39,7 @@ print(json.dumps(said))
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """A copy of an extension module that has symbols."""
+    """Return a copy of an extension module that has symbols."""
     name = f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
     return Path(shutil.copy(Path(sysconfig.get_path("platlib")) / "msgspec" / name, tmp_path / name))
 

@@ -18,7 +18,7 @@ REGRESSIONS = frozenset({"LGBMRanker", "LGBMRegressor"})
 BOOSTER = "lightgbm.basic.Booster"
 LIGHTGBM = frozenset({"lightgbm.basic", "lightgbm.sklearn"})
 XGBOOST = frozenset({"xgboost.core", "xgboost.sklearn"})
-SHOWN = 20  # trees of a model that are read for their thresholds
+SHOWN = 20  # trees whose thresholds are read
 CATEGORY = "c"
 """XGBoost's type for a feature that was a categorical pandas column."""
 
@@ -109,7 +109,7 @@ def thresholds(model: object) -> list[tuple[int, float]]:
 
 
 def _xgboost(model: object, method: str) -> Boosted | None:
-    # scikit-learn's interface to XGBoost does more than its booster: labels, the best iteration.
+    # XGBoost's scikit-learn interface does more than its booster: labels, the best iteration.
     booster = cast("Any", _booster(model))
     if CATEGORY in (booster.feature_types or ()) or not hasattr(model, method):
         return None
@@ -126,7 +126,7 @@ def _lightgbm(model: object, method: str) -> Boosted | None:
     def predict(matrix: Matrix) -> Matrix:
         return decide(booster.predict(matrix, num_threads=1))
 
-    # LightGBM goes by the place of a column, and not by its name.
+    # LightGBM uses the position of a column, not its name.
     return Boosted(width=booster.num_feature(), names=None, predict=predict)
 
 

@@ -25,7 +25,7 @@ Sizes: TypeAlias = Sequence[int]
 Encode: TypeAlias = Callable[[Sequence[Row]], Matrix]
 Step: TypeAlias = Callable[[Matrix], Matrix]
 Decide: TypeAlias = Callable[[Matrix, Sizes], Matrix]
-# By name, since importing a part of scikit-learn that the model does not need takes time and memory.
+# Compared by name, because importing unneeded parts of scikit-learn takes time and memory.
 FORESTS = frozenset({"ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor"})
 TREES = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
 REGRESSIONS = frozenset({"ElasticNet", "Lasso", "LinearRegression", "Ridge"})
@@ -78,8 +78,7 @@ def _as_dense(steps: Sequence[object], final: object, signature: Signature) -> b
 
     To XGBoost, a zero that a sparse matrix omits is a missing value. StandardScaler multiplies a sparse matrix where it
     divides a dense one. Integers that no step converts to floats are float32 to LightGBM when they come as an array,
-    and
-    a linear model adds them up in another order.
+    and a linear model adds them up in another order.
     """
     mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
     module = type(final).__module__.partition(".")[0]
@@ -123,7 +122,7 @@ def _numbers(signature: Signature, first: object) -> Encode | None:
     def encode(rows: Sequence[Row]) -> Matrix:
         try:
             flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(rows) * width)
-        except TypeError:  # something is missing
+        except TypeError:  # a value is missing
             return np.array(rows, dtype=np.float64)
         return flat.reshape(len(rows), width)
 
@@ -133,22 +132,22 @@ def _numbers(signature: Signature, first: object) -> Encode | None:
 def _columns(transformer: object, signature: Signature) -> Encode | None:
     """Return an encoder that does the work of a ColumnTransformer, with a dense matrix as its result."""
     parts: list[tuple[list[int], Callable[[list[Row]], Matrix]]] = []
-    at = {name: place for place, name in enumerate(signature.names)}
+    at = {name: position for position, name in enumerate(signature.names)}
     for _, fitted, chosen in cast("list[tuple[str, object, Any]]", cast("Any", transformer).transformers_):
         if fitted == "drop":
             continue
         if not isinstance(chosen, (list, tuple)) or not chosen or not set(cast("list[object]", chosen)) <= at.keys():
             return None
-        places = [at[name] for name in cast("list[str]", chosen)]
-        kinds = {signature.columns[place].kind for place in places}
+        positions = [at[name] for name in cast("list[str]", chosen)]
+        kinds = {signature.columns[position].kind for position in positions}
         part = _categories(fitted) if kinds == {"string"} else _filled(fitted) if kinds <= WHOLE_FLOATS else None
         if part is None:
             return None
-        parts.append((places, part))
+        parts.append((positions, part))
 
     def encode(rows: Sequence[Row]) -> Matrix:
         columns = list(zip(*rows, strict=True))
-        return np.hstack([part([columns[place] for place in places]) for places, part in parts])
+        return np.hstack([part([columns[position] for position in positions]) for positions, part in parts])
 
     return encode if parts else None
 
@@ -185,12 +184,17 @@ def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]
     encoder = cast("Any", fitted)
     refuses: bool = encoder.handle_unknown == "error"
     unknown = np.nan if refuses else float(encoder.unknown_value)
-    places = [{word: float(place) for place, word in enumerate(known)} for known in categories]
+    positions = [{word: float(position) for position, word in enumerate(known)} for known in categories]
 
     def encode(columns: list[Row]) -> Matrix:
-        if refuses and not all(place.keys() >= set(column) for column, place in zip(columns, places, strict=True)):
-            raise UnsureError("an unknown word")
-        found = [[place.get(word, unknown) for word in column] for column, place in zip(columns, places, strict=True)]
+        if refuses and not all(
+            position.keys() >= set(column) for column, position in zip(columns, positions, strict=True)
+        ):
+            raise UnsureError("an unknown category")
+        found = [
+            [position.get(word, unknown) for word in column]
+            for column, position in zip(columns, positions, strict=True)
+        ]
         return np.array(found).T
 
     return encode
@@ -202,19 +206,19 @@ def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]
     refuses: bool = encoder.handle_unknown == "error"
     starts = list(accumulate(map(len, categories), initial=0))
     width = starts.pop()
-    places: list[Mapping[object, int]] = [
-        {word: start + place for place, word in enumerate(known)}
+    positions: list[Mapping[object, int]] = [
+        {word: start + position for position, word in enumerate(known)}
         for start, known in zip(starts, categories, strict=True)
     ]
 
     def encode(columns: list[Row]) -> Matrix:
-        # One column more, for words that are not known.
+        # One more column, for unknown strings.
         matrix = np.zeros((len(columns[0]), width + 1))
         rows = np.arange(len(matrix))
-        for column, place in zip(columns, places, strict=True):
-            found = [place.get(word, width) for word in column]
+        for column, position in zip(columns, positions, strict=True):
+            found = [position.get(word, width) for word in column]
             if refuses and width in found:
-                raise UnsureError("an unknown word")
+                raise UnsureError("an unknown category")
             matrix[rows, found] = 1
         return matrix[:, :width]
 
@@ -229,7 +233,7 @@ def _transform(step: object) -> Step | None:
         return _scaled(fitted.mean_ if fitted.with_mean else None, fitted.scale_ if fitted.with_std else None)
     if kind == "SimpleImputer":
         fill = np.asarray(fitted.statistics_)
-        # A column without any value to go by is left out, or not: that is scikit-learn's to say.
+        # scikit-learn decides whether a column that had no value in training is dropped.
         if fill.dtype.kind != "f" or np.isnan(fill).any() or getattr(step, "_fill_dtype", None) != np.float64:
             return None
         return lambda matrix: _fill(matrix, fill)
@@ -288,7 +292,7 @@ def _linear(final: object, method: str, *, named: bool) -> Decide | None:
         compute = _logistic(final, method)
     if compute is None:
         return None
-    # A table is laid out by columns, an array by rows.
+    # A table is stored by columns, an array by rows.
     lay_out = np.asfortranarray if named else np.ascontiguousarray
 
     def decide(matrix: Matrix, sizes: Sizes) -> Matrix:
@@ -334,5 +338,5 @@ def _softmax(scores: Matrix) -> Matrix:
 def _finite(matrix: Matrix) -> Matrix:
     """Return the matrix, or raise UnsureError if it has a value that is not finite."""
     if not np.isfinite(matrix).all():
-        raise UnsureError("a number is missing, or too large")
+        raise UnsureError("a number is missing or too large")
     return matrix

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
 MOST_FEATURES = 1 << 16
-# A node is one whole number, since fetching from memory is what takes time: from the top its feature, the place of its
-# left child, and its threshold in 32 bits. A value to compare it with has the same feature at the top, and no place.
-# Node less value leaves the place above the thresholds' difference, and one less where the value is the larger: there
-# stands the right child. Without sign and threshold so many bits are left for feature and place.
+# Memory access takes most of the time, so a node is one integer: from the top its feature, the index of its left child,
+# and its threshold in 32 bits. The value to compare has the same feature at the top and the index 0. Node minus value
+# leaves the left child's index in the bits above 32, or one less if the value is larger: the index of the right child.
+# Without the sign and the threshold, 31 bits remain for feature and index.
 BITS = 31
-# As an array, like others below: of a plain number one would be made at each use.
-PLACE_AT = np.array(32)
-# Rows at a time: their places in all trees stay in the CPU's cache.
+# An array, like others below, because NumPy would convert a plain number at each use.
+POSITION_AT = np.array(32)
+# Rows evaluated at once, so that their positions in all trees fit into the CPU's cache.
 CHUNK = 128
-# From here on, at every third level, those who have reached their leaf are left out; with fewer it would not pay.
+# From level LEVEL, every STEP levels, rows that have reached their leaf are left out if more than MANY remain.
 LEVEL, STEP, MANY = 9, 3, 4096
 
 
@@ -57,7 +57,7 @@ class Forest:
     def _mean(self, matrix: NDArray[np.float32]) -> Matrix:
         parts = [walk(matrix) for walk in self._walks]
         leaves = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        # Over the first of several axes numpy adds in order, as scikit-learn does; a single column it adds in pairs.
+        # NumPy adds over the first of several axes in order, as scikit-learn does, but adds a single column in pairs.
         total: Matrix = leaves.sum(axis=0) if leaves[0].size > 1 else leaves.cumsum(axis=0)[-1]
         total /= self._count
         return total
@@ -70,12 +70,12 @@ def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
         OverflowError: one tree has more nodes.
     """
     start, nodes = 0, 0
-    for place, tree in enumerate(trees):
+    for position, tree in enumerate(trees):
         if len(tree.feature) > most:
-            raise OverflowError(f"a tree of {len(tree.feature)} nodes; {most} can be told apart")
+            raise OverflowError(f"a tree has {len(tree.feature)} nodes; the limit is {most}")
         if nodes + len(tree.feature) > most:
-            yield trees[start:place]
-            start, nodes = place, 0
+            yield trees[start:position]
+            start, nodes = position, 0
         nodes += len(tree.feature)
     yield trees[start:]
 
@@ -83,7 +83,7 @@ def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
 class _Walk:
     """A group of trees that is evaluated one level at a time."""
 
-    def __init__(self, trees: Sequence[Tree], place_bits: int) -> None:
+    def __init__(self, trees: Sequence[Tree], position_bits: int) -> None:
         self._depth = max(tree.max_depth for tree in trees)
         self._trees = len(trees)
         starts = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
@@ -92,15 +92,15 @@ class _Walk:
             for side in ([tree.children_left for tree in trees], [tree.children_right for tree in trees])
         )
         order = _by_level(starts, left, right)
-        place = np.empty_like(order)
-        place[order] = here = np.arange(len(order))
-        # A leaf is its own left child and has an infinite threshold: who is there stays there.
+        position = np.empty_like(order)
+        position[order] = here = np.arange(len(order))
+        # A leaf is its own left child and has an infinite threshold, so a row stays in its leaf.
         inner = left[order] >= 0
-        left = np.where(inner, place[left[order]], here)
+        left = np.where(inner, position[left[order]], here)
         feature = np.where(inner, np.concatenate([tree.feature for tree in trees])[order], 0)
         threshold = np.where(inner, np.concatenate([tree.threshold for tree in trees])[order], np.inf)
-        self._places, self._feature_at = np.array((1 << place_bits) - 1), np.array(place_bits + 32)
-        self._node = (feature << self._feature_at) | (left << PLACE_AT) | _ordered(_rounded_down(threshold))
+        self._positions, self._feature_at = np.array((1 << position_bits) - 1), np.array(position_bits + 32)
+        self._node = (feature << self._feature_at) | (left << POSITION_AT) | _ordered(_rounded_down(threshold))
         self._value = np.concatenate([tree.value[:, 0, :] for tree in trees])[order]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
@@ -113,18 +113,18 @@ class _Walk:
         node, value = np.empty_like(at), np.empty_like(at)
         left_out: list[tuple[Matrix, Matrix]] = []
         for level in range(self._depth):
-            # mode="wrap" spares a copy of the result; no index is ever outside.
+            # mode="wrap" avoids a copy of the result; every index is valid.
             self._node.take(at, out=node, mode="wrap")
             if level >= LEVEL and level % STEP == 0 and len(at) > MANY:
-                inner = np.flatnonzero(((node >> PLACE_AT) & self._places) != at)
+                inner = np.flatnonzero(((node >> POSITION_AT) & self._positions) != at)
                 left_out.append((at, inner))
                 at, row, node = at.take(inner), row.take(inner), node.take(inner)
                 value = value[: len(at)]
-            place = np.right_shift(node, self._feature_at, out=at)
-            place += row
-            values.take(place, out=value, mode="wrap")
+            position = np.right_shift(node, self._feature_at, out=at)
+            position += row
+            values.take(position, out=value, mode="wrap")
             np.subtract(node, value, out=value)
-            np.right_shift(value, PLACE_AT, out=at)
+            np.right_shift(value, POSITION_AT, out=at)
         for before, inner in reversed(left_out):
             before[inner] = at
             at = before

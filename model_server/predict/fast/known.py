@@ -59,7 +59,7 @@ LIGHTGBM = _rules(
     num_threads other_rate path_smooth pos_bagging_fraction scale_pos_weight seed skip_drop top_rate
     tweedie_variance_power alpha use_missing verbose verbosity zero_as_missing
     """,
-    # A function of the user's own takes the place of the trees' link.
+    # A user-defined objective replaces the link function.
     objective=lambda value: not callable(value),
 )
 XGBOOST = _rules(
@@ -71,14 +71,14 @@ XGBOOST = _rules(
     reg_lambda sampling_method scale_pos_weight subsample tree_method use_label_encoder validate_parameters verbosity
     """,
     booster=_one_of(None, "gbtree", "dart"),
-    # Not "c", which means that words of a table were numbered.
+    # Not "c", which means that the model encodes categories.
     feature_types=lambda value: set(value or ()) <= {"float", "i", "int", "q"},
     missing=_is_nan,
 )
 ARGUMENTS: Mapping[tuple[str, str], Mapping[str, Rule]] = {
     ("sklearn", "Pipeline"): _rules("steps memory verbose", transform_input=_nothing),
     ("sklearn", "ColumnTransformer"): _rules(
-        # Whether the result is sparse was decided in training: `sparse_output_`.
+        # Training decided whether the result is sparse: `sparse_output_`.
         "transformers remainder sparse_threshold n_jobs verbose verbose_feature_names_out force_int_remainder_cols",
         transformer_weights=_nothing,
     ),
@@ -129,7 +129,7 @@ def known(estimator: object) -> str:
     """Return the name of the estimator's class if the class and all its arguments are listed, else an empty string."""
     kind = type(estimator)
     rules = ARGUMENTS.get((kind.__module__.partition(".")[0], kind.__name__))
-    # A method that was set on the object itself takes the place of the class's own.
+    # A method set on the object itself replaces the method of its class.
     changed = any(callable(getattr(kind, name, None)) for name in getattr(estimator, "__dict__", ()))
     output = cast("dict[str, object]", getattr(estimator, "_sklearn_output_config", {}))
     if rules is None or changed or set(output.values()) - {None, "default"}:

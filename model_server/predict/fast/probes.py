@@ -19,16 +19,16 @@ from model_server.predict.signature import Column, Signature
 from model_server.predict.types import TYPES
 
 LOG = logging.getLogger("serving")
-ROWS = 64  # half of them of usual values alone
-LEAST = 16  # of them must have been answered by the quick way, and alike
-SHARE = 200  # thresholds of a model that are looked at
+ROWS = 64  # generated rows; half of them have only usual values
+LEAST = 16  # rows that the fast predictor must accept
+SHARE = 200  # limit of sampled thresholds
 
 
 @dataclass(kw_only=True)
 class _Feature:
     """A numeric column inside the model, and the input column behind it: input = value * scale + shift."""
 
-    place: int
+    position: int
     scale: float = 1
     shift: float = 0
 
@@ -42,13 +42,13 @@ class _Values:
 
     def add(self, feature: _Feature, value: float) -> None:
         """Add the input at which the feature has this value, and the numbers next to it."""
-        found, kind = value * feature.scale + feature.shift, self.signature.columns[feature.place].kind
+        found, kind = value * feature.scale + feature.shift, self.signature.columns[feature.position].kind
         if not isfinite(found) or kind not in {"double", "long", "integer"}:
             return
         near = (found, nextafter(found, inf), nextafter(found, -inf))
         most = 2**31 - 2 if kind == "integer" else 2**53 - 1
         whole = max(min(floor(found), most), -most)
-        self.by_column[feature.place] += near if kind == "double" else (whole, whole + 1)
+        self.by_column[feature.position] += near if kind == "double" else (whole, whole + 1)
 
 
 def probes(
@@ -63,10 +63,10 @@ def probes(
     try:
         _collect(estimator, values, rng)
     except Exception:
-        LOG.debug("the model does not show what it knows", exc_info=True)
-    for place, column in enumerate(signature.columns):
+        LOG.debug("the values that the model knows cannot be read", exc_info=True)
+    for position, column in enumerate(signature.columns):
         for number in ranges.get(column.name, ()):
-            values.add(_Feature(place=place), number)
+            values.add(_Feature(position=position), number)
     return [*example, *(_row(signature.columns, values.by_column, rng, odd=number % 2 == 1) for number in range(ROWS))]
 
 
@@ -75,40 +75,40 @@ def _row(columns: Sequence[Column], values: Sequence[Sequence[Any]], rng: random
     strange = rng.randrange(len(columns)) if odd else -1
     return tuple(
         rng.choice(TYPES[column.kind].odd)
-        if place == strange
+        if position == strange
         else rng.choice(known_here if known_here and rng.random() < 0.9 else TYPES[column.kind].usual)
-        for place, (column, known_here) in enumerate(zip(columns, values, strict=True))
+        for position, (column, known_here) in enumerate(zip(columns, values, strict=True))
     )
 
 
 def _collect(estimator: object, values: _Values, rng: random.Random) -> None:
     """Add the values that the estimator knows."""
     *steps, final = steps_of(estimator)
-    features: list[_Feature | None] = [_Feature(place=place) for place in range(len(values.signature.columns))]
+    features: list[_Feature | None] = [_Feature(position=position) for position in range(len(values.signature.columns))]
     for step in steps:
         if known(step) == "ColumnTransformer":
             features = list(_columns(step, values))
         else:
             features = _through(step, features, values)
-    for place, threshold in _thresholds(final, rng):
-        feature = features[place]
+    for position, threshold in _thresholds(final, rng):
+        feature = features[position]
         if feature:
             values.add(feature, threshold)
 
 
 def _columns(transformer: object, values: _Values) -> Iterator[_Feature | None]:
     """Yield the features that the transformer outputs; None for those that are not numbers of the input."""
-    at = {name: place for place, name in enumerate(values.signature.names)}
+    at = {name: position for position, name in enumerate(values.signature.names)}
     for _, fitted, chosen in cast("list[tuple[str, object, list[str]]]", cast("Any", transformer).transformers_):
         if fitted == "drop":
             continue
-        places = [at[name] for name in chosen]
+        positions = [at[name] for name in chosen]
         if hasattr(fitted, "categories_"):
-            for place, words in zip(places, cast("Any", fitted).categories_, strict=True):
-                values.by_column[place] += list(words)
-                yield from [None] * (len(words) if known(fitted) == "OneHotEncoder" else 1)
+            for position, categories in zip(positions, cast("Any", fitted).categories_, strict=True):
+                values.by_column[position] += list(categories)
+                yield from [None] * (len(categories) if known(fitted) == "OneHotEncoder" else 1)
         else:
-            features: list[_Feature | None] = [_Feature(place=place) for place in places]
+            features: list[_Feature | None] = [_Feature(position=position) for position in positions]
             for step in steps_of(fitted):
                 features = _through(step, features, values)
             yield from features
@@ -119,14 +119,14 @@ def _through(step: object, features: Sequence[_Feature | None], values: _Values)
     if known(step) != "StandardScaler":
         return list(features)
     fitted, after = cast("Any", step), list[_Feature | None]()
-    for place, feature in enumerate(features):
-        mean = float(fitted.mean_[place]) if fitted.with_mean else 0.0
-        scale = float(fitted.scale_[place]) if fitted.with_std else 1.0
+    for position, feature in enumerate(features):
+        mean = float(fitted.mean_[position]) if fitted.with_mean else 0.0
+        scale = float(fitted.scale_[position]) if fitted.with_std else 1.0
         if feature is None:
             after.append(None)
             continue
         after.append(
-            _Feature(place=feature.place, scale=scale * feature.scale, shift=mean * feature.scale + feature.shift)
+            _Feature(position=feature.position, scale=scale * feature.scale, shift=mean * feature.scale + feature.shift)
         )
         for distance in (-2, -1, -0.3, 0.3, 1, 2):
             values.add(feature, mean + distance * scale)
@@ -159,10 +159,10 @@ def agree(predictors: Sequence[tuple[Rows, Rows]], rows: Sequence[Row]) -> bool:
     try:
         distinct = [_distinct(fast, reference, rows) > 1 for fast, reference in predictors]
     except Exception:
-        LOG.warning("a quicker way is not taken", exc_info=True)
+        LOG.warning("the fast predictor is not used", exc_info=True)
         return False
     if not any(distinct):
-        LOG.warning("a quicker way is not taken: the model gives one answer to all rows that it was tried with")
+        LOG.warning("the fast predictor is not used: the model returns one prediction for all test rows")
     return any(distinct)
 
 
@@ -174,20 +174,20 @@ def _distinct(fast: Rows, reference: Rows, rows: Sequence[Row]) -> int:
     """
     accepted = [row for row in rows if _accepts(fast, row)]
     if len(accepted) < LEAST:
-        raise ValueError(f"it answers {len(accepted)} of {len(rows)} rows")
+        raise ValueError(f"it accepts {len(accepted)} of {len(rows)} rows")
     predictions = list[Any]()
     for sizes in ([1] * 6, [2, 3], [len(accepted)], [len(accepted) - 7, 7]):
         some = accepted[: sum(sizes)]
         predictions = fast(some, sizes)
         if repr(predictions) != repr(reference(some, sizes)):
-            raise ValueError("its answers are others")
+            raise ValueError("its predictions differ")
     return len({repr(answer) for part in predictions for answer in part})
 
 
 def _accepts(fast: Callable[[Sequence[Row], Sequence[int]], object], row: Row) -> bool:
     try:
         fast([row], [1])
-    except Exception:  # as in a request: another way is asked then
-        LOG.debug("the quick way refuses a row", exc_info=True)
+    except Exception:  # as for a request, which then goes to the reference
+        LOG.debug("the fast predictor refuses a row", exc_info=True)
         return False
     return True

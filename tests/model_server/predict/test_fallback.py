@@ -1,4 +1,4 @@
-"""What is left to MLflow: every refusal, and every body that is not plain."""
+"""Requests that MLflow's functions answer: every error, and every body that is not plain."""
 
 import json
 import logging
@@ -50,7 +50,7 @@ def message(loaded: Model, body: str) -> str:
 def test_a_refusal_by_the_schema_begins_with_the_column(loaded: Model) -> None:
     said = message(loaded, '{"dataframe_records": [{"tenure": 3}]}')
     assert re.match(r"Model is missing inputs \['", said)
-    assert said.endswith("GET /schema says what the model takes.")
+    assert said.endswith("GET /schema describes the request.")
     assert "Failed to" not in said
 
 

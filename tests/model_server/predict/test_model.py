@@ -23,7 +23,7 @@ def test_a_model_predicts_in_one_thread() -> None:
 
 
 class Stubborn:
-    """Cannot be set any more, as CatBoost's models once they are fitted."""
+    """A model whose parameters cannot be set, as a fitted CatBoost model."""
 
     def __init__(self, **arguments: object) -> None:
         self.arguments = arguments
@@ -63,11 +63,11 @@ def test_a_quick_way_that_gives_other_answers_is_not_taken(
     monkeypatch.setattr(model, "fast_predictor", wrong)
     caplog.set_level(logging.WARNING, "serving")
     assert not model.load(tmp_path / "line", "line").batched
-    assert "a quicker way is not taken" in caplog.text
+    assert "the fast predictor is not used" in caplog.text
 
 
 def test_a_scikit_learn_model_that_is_asked_plainly_needs_neither_mlflow_nor_opentelemetry(tmp_path: Path) -> None:
-    """Both take long to import, and memory."""
+    """Both imports cost time and memory."""
     save_sklearn(tmp_path / "line", lines.LinearRegression())
     body = json.dumps({"inputs": [dict.fromkeys("abcd", 1)]}).encode()
     code = f"""

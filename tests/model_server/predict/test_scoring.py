@@ -1,4 +1,4 @@
-"""The same requests to MLflow's own scoring server and to ours, and that batches change no answer."""
+"""Our server gives the same responses as MLflow's scoring server, in batches too."""
 
 import asyncio
 import json
@@ -59,14 +59,14 @@ def theirs(folder: Path, sent: Sequence[Payload]) -> list[httpx.Response]:
 
 
 def ours(loaded: Model, sent: Sequence[Payload]) -> list[Response]:
-    """All at once."""
+    """Return the responses to the requests in one batch."""
     requests = [Request(content_type=one.content_type, body=one.body, request_id="x") for one in sent]
     answered(loaded, requests)
     return [cast("Response", request.response) for request in requests]
 
 
 def answered(loaded: Model, requests: Sequence[Request]) -> list[Request]:
-    """In the order in which they are done."""
+    """Return the requests in the order in which they are answered."""
     left: list[Request] = []
     groups = chain(score(loaded, left.append, requests), score_by_mlflow(loaded, left))
     return list(chain.from_iterable(groups))
@@ -134,9 +134,9 @@ def differences(folder: Path, loaded: Model, sent: Sequence[Payload]) -> list[ob
 
 
 def same(response: Response, said: httpx.Response) -> bool:
-    """Status, kind and body are MLflow's, but for stack traces, and words that are made plainer.
+    """Return whether status, content type and body equal MLflow's, apart from stack traces and plainer messages.
 
-    Its crashes are refusals of ours.
+    Where MLflow's server crashes, ours must return an error.
     """
     if said.status_code == 500 and said.text == "Internal Server Error":
         return response.status == 400
@@ -196,7 +196,7 @@ def test_the_churn_model_needs_no_table(loaded: Model) -> None:
 
 
 def test_one_request_with_a_gap_does_not_slow_down_those_beside_it(zoo: dict[str, Path]) -> None:
-    """A regression refuses a gap, and what is left to MLflow comes last."""
+    """A regression refuses missing values, and requests for the fallback come last."""
     loaded = model.load(zoo["probabilities of a regression"], "regression")
     bodies = [json.dumps({"inputs": [{"a": a, "b": 1, "c": 2, "d": 3}]}).encode() for a in (1.5, None, 2.5)]
     requests = [Request(content_type="application/json", body=body, request_id="x") for body in bodies]

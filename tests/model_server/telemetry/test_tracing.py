@@ -1,4 +1,4 @@
-"""What an OpenTelemetry collector gets to know, and what it costs when there is none."""
+"""Spans that an OpenTelemetry collector receives, and the cost when the collector does not respond."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ OF = {"model": MODEL, "version": "1", "role": "primary"}
 
 @dataclass
 class Collector:
-    """Takes OTLP over HTTP. `resources` are what the spans are of, `bodies` what came."""
+    """Receives OTLP over HTTP. `resources` are the resources of the spans, `bodies` the received bodies."""
 
     url: str
     spans: list[Span] = field(default_factory=list[Span])
@@ -47,7 +47,7 @@ class Collector:
             self.spans += [span for scope in resource.scope_spans for span in scope.spans]
 
     def one(self) -> tuple[Span, list[Span]]:
-        """The span of the one call, and those inside in the order of time."""
+        """Return the span of the only request, and the spans inside it in order of time."""
         (whole,) = [span for span in self.spans if span.name == WHOLE]
         inside = [span for span in self.spans if span is not whole]
         return whole, sorted(inside, key=lambda span: STAGES.index(span.name))
@@ -71,13 +71,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def attributes(labels: Any) -> dict[str, object]:
-    """Of a span or a resource."""
+    """Return the attributes of a span or a resource."""
     return {entry.key: getattr(entry.value, entry.value.WhichOneof("value")) for entry in labels.attributes}
 
 
 @pytest.fixture(autouse=True)
 def library_logs() -> Iterator[None]:
-    """Each test has a process's logs to itself."""
+    """Restore the library's logger after each test."""
     yield
     tracing.OTEL_LOG.handlers, tracing.OTEL_LOG.propagate = [], True
 
@@ -95,7 +95,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def hanging() -> Iterator[str]:
-    """A collector that takes connections and says nothing."""
+    """Return the URL of a collector that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -108,7 +108,7 @@ class Endpoint:
     example: bytes
 
     def asked(self, *headers: dict[str, str], body: bytes | None = None, **environment: object) -> list[int]:
-        """The statuses of requests with these headers."""
+        """Return the statuses of requests with these headers."""
         for name, value in environment.items():
             self.patch.setenv(name, str(value))
         return asyncio.run(self._conversation(headers, self.example if body is None else body))

@@ -1,4 +1,4 @@
-"""Boosted trees, logged in each way that MLflow has, answer plain rows as `mlflow.pyfunc` answers the table."""
+"""Boosted trees in every format of MLflow predict plain rows as `mlflow.pyfunc` predicts the table."""
 
 import random
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ XGBOOST: Mapping[str, Any] = {"n_estimators": 25, "random_state": 1, "max_depth"
 
 
 def fitted(name: str) -> tuple[Any, dict[str, str]]:
-    """The model and the kinds of its columns."""
+    """Return the fitted model and the kinds of its columns."""
     values, labels = table(400, 3 if "three" in name else 2)
     if name.startswith("xgboost"):
         return by_xgboost(name, values, labels), dict(COLUMNS)
@@ -73,7 +73,7 @@ def fitted(name: str) -> tuple[Any, dict[str, str]]:
 
 
 def by_xgboost(name: str, values: pd.DataFrame, labels: Any) -> Any:
-    """With a patience that stops it before its last tree, where it is a single classifier."""
+    """Fit the model named in the test; a single classifier stops early, before its last tree."""
     if "booster" in name:
         objective = (
             {"objective": "multi:softprob", "num_class": 3} if "three" in name else {"objective": "reg:logistic"}
@@ -140,7 +140,7 @@ def test_a_booster_that_learned_from_words_of_a_table_is_left_to_pyfunc() -> Non
 
 
 def test_a_model_with_more_parameters_than_its_class_has_is_left_to_pyfunc() -> None:
-    """They may change a prediction, as `pred_early_stop` does."""
+    """Such parameters may change a prediction, as `pred_early_stop` does."""
     values, labels = table(200)
     assert boosted(lightgbm.LGBMClassifier(**SETTINGS).fit(values, labels), "predict")
     hasty = lightgbm.LGBMClassifier(**SETTINGS, pred_early_stop=True).fit(values, labels)

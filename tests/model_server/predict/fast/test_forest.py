@@ -11,7 +11,7 @@ from tests.model_server.zoo import ensembles, table
 
 
 def grown(**more: object) -> tuple[Any, "np.ndarray[Any, Any]"]:
-    """Fitted trees, and rows as they take them, some of them on a threshold."""
+    """Return fitted trees, and float32 rows, some of them exactly on a threshold."""
     values, labels = table(400)
     matrix = values.to_numpy(dtype=np.float32)
     trees = [tree.tree_ for tree in ensembles.RandomForestClassifier(30, random_state=1, **more).fit(matrix, labels)]

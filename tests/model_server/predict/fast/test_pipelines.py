@@ -1,10 +1,10 @@
-"""Random models: each is answered as MLflow answers, bit for bit, whether the fast path takes it or not.
+"""Random models: our response equals MLflow's, bit for bit, with and without the fast path.
 
-The seed is fixed. For a fresh one, and for another number of models:
+The seed is fixed. To use another seed, and another number of models:
 
     PIPELINES_SEED=$RANDOM PIPELINES=1000 pytest tests/model_server/predict/fast/test_pipelines.py --all
 
-A failure names the seed and the model's number; `PIPELINES_SEED` with the same seed makes the same models.
+A failure shows the seed and the model's number; the same `PIPELINES_SEED` makes the same models.
 """
 
 import json
@@ -35,7 +35,7 @@ def body(made: Made, rows: list[tuple[Any, ...]]) -> bytes:
 
 
 def by_mlflow(folder: Path, bodies: list[bytes]) -> list[str | int]:
-    """Each answer's body, or the status of a refusal."""
+    """Return the body of each response, or the status of an error."""
     pyfunc = cast("Any", fallback.load(folder))
     schema, said = pyfunc.metadata.get_input_schema(), list[str | int]()
     for content in bodies:
@@ -60,7 +60,7 @@ def ours(loaded: model.Model, bodies: list[bytes]) -> list[str | int]:
 
 
 def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """How many models were made and how many the fast path took, in all and with an example; and the wrong ones."""
+    """Return the counts of models and of fast predictors, in total and with an example, and the wrong predictions."""
     found, wrong = Counter[str](), list[str]()
     for number in range(count):
         place, kind = folder / str(number), "with an example" if number % 2 else "without one"
