@@ -37,22 +37,22 @@ class Answer:
 class Load:
     """Sends requests at a fixed rate, over as many keep-alive connections as needed, in rotation.
 
-    `heard` is called with each answer, its headers and its body. `pace` is called before each request and returns a
+    `on_answer` is called with each answer, its headers and its body. `pace` is called before each request and returns a
     factor for the rate.
     """
 
     port: int
     request: bytes
     host: str = "127.0.0.1"
-    heard: Callable[[Answer, bytes, bytes], None] | None = None
+    on_answer: Callable[[Answer, bytes, bytes], None] | None = None
     pace: Callable[[], float] = lambda: 1.0
     answers: list[Answer] = field(default_factory=list[Answer])
     connections: int = 0
     _idle: deque["_Connection"] = field(default_factory=deque["_Connection"])
     _opening: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
-    _landed: asyncio.Event = field(default_factory=asyncio.Event)
-    _flying: int = 0
-    _ends: bool = False
+    _all_answered: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_flight: int = 0
+    _finishing: bool = False
     _stopped: bool = False
     _start: float = 0
 
@@ -64,7 +64,7 @@ class Load:
             while due < end and not self._stopped:
                 if (early := due - perf_counter()) > 0:
                     await asyncio.sleep(early)
-                self._flying += 1
+                self._in_flight += 1
                 if self._idle:
                     self._idle.popleft().send(due)
                 else:
@@ -72,10 +72,10 @@ class Load:
                     self._opening.add(opening)
                     opening.add_done_callback(self._opening.discard)
                 due += 1 / (rate * self.pace())
-        self._ends = True
-        if self._flying:
+        self._finishing = True
+        if self._in_flight:
             async with asyncio.timeout(PATIENCE):
-                await self._landed.wait()
+                await self._all_answered.wait()
 
     def stop(self) -> None:
         """Send no more requests; `run` returns when those in progress are answered."""
@@ -95,13 +95,13 @@ class Load:
         self, due: float, status: int, connection: "_Connection | None" = None, head: bytes = b"", body: bytes = b""
     ) -> None:
         """Record the answer to the request that was due then, and reuse its connection if it stays open."""
-        self._flying -= 1
-        if self._ends and not self._flying:
-            self._landed.set()
+        self._in_flight -= 1
+        if self._finishing and not self._in_flight:
+            self._all_answered.set()
         answer = Answer(due - self._start, status, perf_counter() - due)
         self.answers.append(answer)
-        if self.heard:
-            self.heard(answer, head, body)
+        if self.on_answer:
+            self.on_answer(answer, head, body)
         if connection:
             self._idle.append(connection)
 

@@ -18,7 +18,7 @@ from bench.arrivals import Answer
 from bench.serving import Figures, body, cpu_seconds, judge, load, our_server, table
 
 ROWS = 100
-CALM = 0.7  # share of the capacity
+STEADY = 0.7  # share of the capacity
 TIMES = 3
 BEFORE, AFTER = 10, 10  # seconds at this rate
 RECOVERY = 2  # seconds for the recovery
@@ -36,9 +36,9 @@ def main() -> None:
         peak = load(served.url, served.group, (ROWS, 16), 5, served.folder)
         os.sched_setaffinity(0, {1})
         sent = arrivals.Load(served.port, arrivals.post(body(ROWS)))
-        calm, over = CALM * peak.rate, TIMES * peak.rate
+        steady, over = STEADY * peak.rate, TIMES * peak.rate
         before = cpu_seconds(served.group)
-        arrivals.run(sent, [(calm, BEFORE), (over, options.seconds), (calm, AFTER)])
+        arrivals.run(sent, [(steady, BEFORE), (over, options.seconds), (steady, AFTER)])
         used = cpu_seconds(served.group) - before
     sys.exit(show(sent.answers, peak, used, options.seconds))
 
@@ -51,17 +51,17 @@ def show(answers: Sequence[Answer], peak: Figures, used: float, seconds: float) 
     recovered = arrivals.part(answers, end + RECOVERY, end + AFTER)
     goodput = sum(answer.status == 200 for answer in during) / seconds
     refused = arrivals.milliseconds(during, 99, 429)
-    calm, again = (arrivals.milliseconds(some, 50) for some in (before, recovered))
+    steady, again = (arrivals.milliseconds(some, 50) for some in (before, recovered))
     limits = {
         f"goodput is above {GOODPUT:.0%} of the capacity": goodput > GOODPUT * capacity,
         f"99 % of the refusals arrive within {REFUSED_MS} ms": 0 < refused <= REFUSED_MS,
         "all other requests are refused with 429": {answer.status for answer in during} <= {200, 429},
         f"{RECOVERY} s later, every request is answered, with at most {SLOWER} times the median latency": (
-            {answer.status for answer in recovered} == {200} and again <= SLOWER * calm
+            {answer.status for answer in recovered} == {200} and again <= SLOWER * steady
         ),
     }
     print(f"\nCapacity: {capacity:,.0f} requests/s.\n")
-    parts = {f"{CALM:.0%} of capacity": before, f"{TIMES} times": during, f"{CALM:.0%} again": recovered}
+    parts = {f"{STEADY:.0%} of capacity": before, f"{TIMES} times": during, f"{STEADY:.0%} again": recovered}
     print(table(["load", "answers", "200, median", "200, p99", "429, p99"], [_line(*one) for one in parts.items()]))
     answered = sum(answer.status == 200 for answer in answers)
     print(f"\nGoodput under {TIMES} times the capacity: {goodput:,.0f}/s, {goodput / capacity:.0%} of it.", end=" ")

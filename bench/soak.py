@@ -26,8 +26,8 @@ from bench import arrivals
 from bench.metronome import metronome
 from bench.serving import Served, body, cpu_used, judge, load, megabytes, our_server, process, table
 
-CALM = 0.7  # share of the capacity
-EVERY = 2  # seconds between two looks at the process
+STEADY = 0.7  # share of the capacity
+EVERY = 2  # seconds between two samples
 PACE = 1  # seconds over which the core's speed is averaged for the load
 WARM = 10  # first seconds, which do not count
 CAPACITY_SECONDS = 30
@@ -38,7 +38,7 @@ TITLES = ["", "speed", "answers", "median", "p99", "CPU", "memory", "other files
 
 
 @dataclass(frozen=True)
-class Look:
+class Sample:
     """State of the server at one moment."""
 
     at: float
@@ -48,13 +48,13 @@ class Look:
     files: int
     """Open files, without the connections of the load."""
     used: float
-    """Share of its core that the server used since the previous look."""
+    """Share of its core that the server used since the previous sample."""
     speed: float
     """Speed of the core relative to the beginning."""
 
 
 @dataclass(frozen=True)
-class Calm:
+class SteadyLoad:
     """A load that the server can take for long."""
 
     rows: int
@@ -64,13 +64,13 @@ class Calm:
     pace: Callable[[], float]
     """Function that returns the present factor for the rate."""
 
-    def of(self, served: Served) -> arrivals.Load:
+    def load_for(self, served: Served) -> arrivals.Load:
         """Return the load for that server."""
         return arrivals.Load(served.port, arrivals.post(body(self.rows)), pace=self.pace)
 
-    def bear(self, served: Served, seconds: float) -> Sequence[arrivals.Answer]:
+    def run(self, served: Served, seconds: float) -> Sequence[arrivals.Answer]:
         """Run the load for this many seconds. Return the answers."""
-        sent = self.of(served)
+        sent = self.load_for(served)
         arrivals.run(sent, [(self.rate, seconds)])
         return sent.answers
 
@@ -88,22 +88,22 @@ def main() -> None:
         capacity = load(old.url, old.group, (options.rows, 16), CAPACITY_SECONDS, old.folder).rate
         speed = beats.speed(CAPACITY_SECONDS)
         os.sched_setaffinity(0, {1})
-        calm = Calm(options.rows, CALM * capacity, lambda: beats.speed(PACE) / speed)
-        sent = calm.of(old)
-        with watching(old.group, sent) as looks:
-            arrivals.run(sent, [(calm.rate, WARM + seconds)])
-        print(f"\n{CALM:.0%} of {capacity:,.0f} requests/s for {options.minutes:g} min.\n")
-        kept = show(sent.answers, looks, seconds)
+        steady = SteadyLoad(options.rows, STEADY * capacity, lambda: beats.speed(PACE) / speed)
+        sent = steady.load_for(old)
+        with sampling(old.group, sent) as samples:
+            arrivals.run(sent, [(steady.rate, WARM + seconds)])
+        print(f"\n{STEADY:.0%} of {capacity:,.0f} requests/s for {options.minutes:g} min.\n")
+        kept = show(sent.answers, samples, seconds)
         with our_server(options.model) as new:
-            calm.bear(new, WARM)
-            kept &= compare([(calm.bear(old, TURN_SECONDS), calm.bear(new, TURN_SECONDS)) for _ in range(TURNS)])
+            steady.run(new, WARM)
+            kept &= compare([(steady.run(old, TURN_SECONDS), steady.run(new, TURN_SECONDS)) for _ in range(TURNS)])
     sys.exit(0 if kept else 1)
 
 
 @contextmanager
-def watching(pid: int, sent: arrivals.Load) -> Generator[list[Look]]:
-    """Look at our server, a single process, every EVERY seconds while the block runs."""
-    looks, done = list[Look](), threading.Event()
+def sampling(pid: int, sent: arrivals.Load) -> Generator[list[Sample]]:
+    """Sample our server, a single process, every EVERY seconds while the block runs."""
+    samples, done = list[Sample](), threading.Event()
 
     def watch() -> None:
         start = before = perf_counter()
@@ -112,25 +112,25 @@ def watching(pid: int, sent: arrivals.Load) -> Generator[list[Look]]:
             files = len(list(Path(f"/proc/{pid}/fd").iterdir())) - sent.connections
             now, fields = perf_counter(), process(pid)
             share = (cpu_used(fields) - used) / (now - before)
-            looks.append(Look(now - start, megabytes(fields), files, share, sent.pace()))
+            samples.append(Sample(now - start, megabytes(fields), files, share, sent.pace()))
             before, used = now, cpu_used(fields)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield looks
+        yield samples
     finally:
         done.set()
         watcher.join()
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Period:
     """A period: the answers to the requests that were due in it, and the state of the server."""
 
     name: str
     answers: Sequence[arrivals.Answer]
-    looks: Sequence[Look]
+    samples: Sequence[Sample]
 
     @property
     def refused(self) -> bool:
@@ -140,11 +140,11 @@ class Stretch:
     @property
     def files(self) -> int:
         """Return the maximum of open files."""
-        return max(look.files for look in self.looks)
+        return max(sample.files for sample in self.samples)
 
     def mean(self, what: str) -> float:
-        """Return the mean of this field over all looks."""
-        return fmean(getattr(look, what) for look in self.looks)
+        """Return the mean of this field over all samples."""
+        return fmean(getattr(sample, what) for sample in self.samples)
 
     def line(self) -> list[str]:
         """Return the cells for a table with TITLES."""
@@ -153,20 +153,22 @@ class Stretch:
         return [self.name, f"{self.mean('speed'):.2f}", arrivals.statuses(self.answers), *times, *held]
 
 
-def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], seconds: float) -> bool:
+def show(answers: Sequence[arrivals.Answer], samples: Sequence[Sample], seconds: float) -> bool:
     """Print the periods. Return whether all limits were kept."""
 
-    def stretch(name: str, start: float, end: float) -> Stretch:
+    def period(name: str, start: float, end: float) -> Period:
         start, end = WARM + start, WARM + end
-        return Stretch(name, arrivals.part(answers, start, end), [look for look in looks if start <= look.at < end])
+        return Period(
+            name, arrivals.part(answers, start, end), [sample for sample in samples if start <= sample.at < end]
+        )
 
     third = seconds / 3
-    thirds = [stretch(f"{name} third", at * third, (at + 1) * third) for at, name in enumerate(THIRDS)]
+    thirds = [period(f"{name} third", at * third, (at + 1) * third) for at, name in enumerate(THIRDS)]
     first, _, last = thirds
     print(table(TITLES, [some.line() for some in thirds]))
-    minutes = (stretch(f"minute {at + 1}", at * 60, (at + 1) * 60) for at in range(math.ceil(seconds / 60)))
-    if spells := [some.line() for some in minutes if some.refused]:
-        print(f"\n{table(TITLES, spells)}")
+    minutes = (period(f"minute {at + 1}", at * 60, (at + 1) * 60) for at in range(math.ceil(seconds / 60)))
+    if refused_minutes := [some.line() for some in minutes if some.refused]:
+        print(f"\n{table(TITLES, refused_minutes)}")
     return judge({
         "every request is answered": not any(some.refused for some in thirds),
         f"memory stays within {MEMORY - 1:.0%}": last.mean("memory") <= MEMORY * first.mean("memory"),
