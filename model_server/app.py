@@ -41,7 +41,7 @@ Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 DISCARD_FACTOR = 4
 # A worker that spends this many deadlines on one batch counts as hanging.
 STUCK_DEADLINES = 2
-# Share of the deadline that a request may wait. More would be refused later anyway, because of the deadline.
+# Share of the deadline that a request may wait. A queue as long as the deadline would make every response late.
 QUEUE_SHARE = 0.5
 LOG_EVERY = 1  # seconds; refusals in between are counted in one log line
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -90,8 +90,8 @@ def warm(model: Model, settings: ServerSettings) -> None:
     if not example.is_file():
         return
     request = Request(content_type=responses.JSON, body=example.read_bytes(), request_id="warm")
-    left: list[Request] = []
-    for _ in chain(score(model, left.append, [request]), score_by_mlflow(model, left)):
+    unscored: list[Request] = []
+    for _ in chain(score(model, unscored.append, [request]), score_by_mlflow(model, unscored)):
         response = request.response
         if not response or response.status == 200:
             continue
@@ -157,12 +157,10 @@ class Server:
                     trace=head.get(b"traceparent", b"").decode("latin-1"),
                 )
                 header_error = _header_error(fields) if b"content-encoding" in head or len(head) < len(fields) else None
-                refused = responses.shutting_down() if shutting_down else None
-                response = (
-                    self._refuse(request, refused)
-                    if refused
-                    else await self._invocation(request, receive, header_error)
-                )
+                if shutting_down:
+                    response = self._refuse(request, responses.shutting_down())
+                else:
+                    response = await self._invocation(request, receive, header_error)
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
@@ -209,7 +207,7 @@ class Server:
         return sum(workers.queued() for workers in self._all_workers())
 
     def drain(self) -> None:
-        """From now on, send `Connection: close` with each response, so that clients reconnect to another server."""
+        """Send `Connection: close` with each response from now on, so that clients reconnect to another server."""
         self.draining = True
         LOG.info("draining %s", self.settings.title)
 
@@ -243,15 +241,15 @@ class Server:
             raise RuntimeError("the server was not started")
         if full := self._full(self._workers):
             return self._refuse(request, full)
-        request.future = waiting = self._loop.create_future()
-        alarm = self._loop.call_later(self.settings.deadline_seconds, self._time_out, request)
+        request.future = future = self._loop.create_future()
+        timer = self._loop.call_later(self.settings.deadline_seconds, self._time_out, request)
         self._workers.put(request)
         try:
-            return await waiting
+            return await future
         except asyncio.CancelledError:  # the time for a graceful stop is over
             return self._refuse(request, responses.shutting_down())
         finally:
-            alarm.cancel()
+            timer.cancel()
 
     def _full(self, workers: Workers) -> Response | None:
         """Return the 429 response if these workers would start a new request too late, else None."""

@@ -67,7 +67,7 @@ class FetchSettings(Settings):
     """Settings of the init container that downloads the model version."""
 
     mlflow_tracking_uri: Url = Field(
-        description="the MLflow server that knows the model", examples=["http://mlflow.mlops-platform:5000"]
+        description="the URL of the MLflow server", examples=["http://mlflow.mlops-platform:5000"]
     )
     mlflow_patience_seconds: float = Field(
         20, ge=0, le=600, description="seconds for retries while MLflow or the store does not respond", examples=["20"]

@@ -54,12 +54,7 @@ class ModelCache:
         part = self.folder / f"{UNFINISHED}{uuid4().hex}"
         try:
             if (size := _size(source)) > self.most_bytes:
-                LOG.info(
-                    "version %s is not cached: it has %d bytes, and the cache is limited to %d",
-                    digest,
-                    size,
-                    self.most_bytes,
-                )
+                LOG.info("version %s is not cached: %d bytes exceed the limit of %d", digest, size, self.most_bytes)
                 return
             self._make_room(size)
             shutil.copytree(source, part)

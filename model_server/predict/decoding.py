@@ -38,21 +38,21 @@ class BodyDecoder:
     """
 
     def __init__(self, signature: Signature, *, values_only: bool) -> None:
-        self._takes_index = values_only
+        self._accepts_index = values_only
         # A params schema may reject the params.
-        self._takes_params = values_only and not signature.has_params
+        self._accepts_params = values_only and not signature.has_params
         self._signature = signature
         self._names = signature.names
-        self._request_type: Decoder[Any] = Decoder(_request_type(signature))
+        self._request_decoder: Decoder[Any] = Decoder(_request_type(signature))
         self._ordered = _rows_decoder(signature.columns)
         self._orders: dict[tuple[str, ...], tuple[Decoder[list[Row]], itemgetter[Any]]] = {}
 
     def rows(self, body: bytes) -> list[Row] | None:
         """Return the rows of a plain body, at least one, or None for any other body, invalid JSON included."""
         try:
-            *values, params = astuple(self._request_type.decode(body))
+            *values, params = astuple(self._request_decoder.decode(body))
             forms = [form for form in values if form is not UNSET]
-            if len(forms) != 1 or (params is not UNSET and not self._takes_params):
+            if len(forms) != 1 or (params is not UNSET and not self._accepts_params):
                 return None
             return (self._split(forms[0]) if isinstance(forms[0], _Split) else _tuples(forms[0])) or None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -62,7 +62,7 @@ class BodyDecoder:
         rows = self._ordered.decode(form.data) if form.columns == self._names else self._reordered(form)
         if rows is None or form.index is UNSET:
             return rows
-        return rows if self._takes_index and len(form.index) == len(rows) else None
+        return rows if self._accepts_index and len(form.index) == len(rows) else None
 
     def _reordered(self, form: _Split) -> list[Row] | None:
         order = tuple(form.columns)

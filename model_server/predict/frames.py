@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from model_server.predict.decoding import Row
-from model_server.predict.fast.estimators import Rows, Sizes
+from model_server.predict.fast.estimators import Predictor, Sizes
 from model_server.predict.signature import Signature
 from model_server.predict.types import TYPES
 
@@ -21,7 +21,7 @@ class ModelError(Exception):
         self.table = table
 
 
-def frame_predictor(predict: Callable[[Any], object], signature: Signature) -> Rows:
+def frame_predictor(predict: Callable[[Any], object], signature: Signature) -> Predictor:
     """Return a predictor that calls the model's function once for each request, with a table or an array.
 
     The predictor raises ModelError if the model raises an exception.
@@ -58,10 +58,10 @@ def _array(rows: Sequence[Row], signature: Signature) -> np.ndarray[Any, Any]:
     return np.array(rows, dtype=TYPES[signature.columns[0].kind].dtypes[0])
 
 
-def _plain(predict_all: object) -> object:
+def _plain(prediction: object) -> object:
     """Convert a prediction to lists and dictionaries, as MLflow does."""
-    if isinstance(predict_all, np.ndarray):
-        return cast("Any", predict_all).tolist()
-    if isinstance(predict_all, pd.Series):
-        predict_all = pd.DataFrame(cast("Any", predict_all))
-    return cast("Any", predict_all).to_dict(orient="records") if isinstance(predict_all, pd.DataFrame) else predict_all
+    if isinstance(prediction, np.ndarray):
+        return cast("Any", prediction).tolist()
+    if isinstance(prediction, pd.Series):
+        prediction = pd.DataFrame(cast("Any", prediction))
+    return cast("Any", prediction).to_dict(orient="records") if isinstance(prediction, pd.DataFrame) else prediction

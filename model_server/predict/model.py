@@ -16,7 +16,7 @@ import yaml
 from model_server.failure import ServingError
 from model_server.predict.decoding import BodyDecoder, Row, body_decoder
 from model_server.predict.fast.boosted import has_native_format, load_native, predict_function
-from model_server.predict.fast.estimators import Rows, fast_predictor
+from model_server.predict.fast.estimators import Predictor, fast_predictor
 from model_server.predict.fast.probes import agree, probes
 from model_server.predict.frames import ModelError, frame_predictor
 from model_server.predict.signature import Signature, read_signature
@@ -70,7 +70,7 @@ class Model:
     """
 
     decoder: BodyDecoder | None
-    predictors: Sequence[Rows]
+    predictors: Sequence[Predictor]
     batched: bool
     signature: Signature | None
     metadata: Mapping[str, Any]
@@ -129,9 +129,8 @@ def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
         )
     try:
         metadata = cast("dict[str, Any]", yaml.safe_load((folder / "MLmodel").read_text()))
-        return (
-            _load_estimator(folder, metadata) if pickles and _is_estimator(metadata) else _load_pyfunc(folder, metadata)
-        )
+        load_model = _load_estimator if pickles and _is_estimator(metadata) else _load_pyfunc
+        return load_model(folder, metadata)
     except Exception as error:
         raise ServingError(
             f"{title} cannot be loaded: {_line(error)}; serve another version, or use an image with the packages in "
@@ -201,7 +200,7 @@ def _load_estimator(folder: Path, metadata: Mapping[str, Any]) -> Model:
     signature = read_signature(metadata)
     # Other code may use the index of a table, which only MLflow's own functions keep.
     decoder = body_decoder(signature, values_only=plain)
-    predictors: list[Rows] = []
+    predictors: list[Predictor] = []
     if signature and decoder:
         predictors = [frame_predictor(method, signature)]
         example = folder / EXAMPLE
@@ -219,19 +218,19 @@ def _load_estimator(folder: Path, metadata: Mapping[str, Any]) -> Model:
     )
 
 
-def _fast_predictors(estimator: object, name: str, signature: Signature) -> list[tuple[Rows, Rows]]:
+def _fast_predictors(estimator: object, name: str, signature: Signature) -> list[tuple[Predictor, Predictor]]:
     """Return the fast predictor, if there is one, together with the reference that it must agree with.
 
     For a classifier, the pair for its probabilities is added, because equal labels alone prove little.
     """
     names = ["predict", "predict_proba"] if name == "predict" and hasattr(estimator, "predict_proba") else [name]
     try:
-        apart = [(fast_predictor(estimator, one, signature), one) for one in names]
+        built = [(fast_predictor(estimator, one, signature), one) for one in names]
     except Exception:
         LOG.debug("the model has no fast predictor", exc_info=True)
         return []
-    fast = [(rows, frame_predictor(predict_function(estimator, one), signature)) for rows, one in apart if rows]
-    return fast if apart[0][0] else []
+    fast = [(rows, frame_predictor(predict_function(estimator, one), signature)) for rows, one in built if rows]
+    return fast if built[0][0] else []
 
 
 def _load_pyfunc(folder: Path, metadata: Mapping[str, Any]) -> Model:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from model_server.logs import REQUEST, place_of
 from model_server.predict.decoding import Row
-from model_server.predict.fast.estimators import Rows
+from model_server.predict.fast.estimators import Predictor
 from model_server.predict.frames import ModelError
 from model_server.predict.model import Model, mlflow_protocol
 from model_server.responses import JSON, Response, unwritable
@@ -83,9 +83,8 @@ def score(model: Model, fall_back: FallBack, requests: Sequence[Request]) -> Ite
         else:
             plain.append(request)
     if plain:
-        yield from (
-            _score_together(model, fall_back, plain) if model.batched else _score_separately(model, fall_back, plain)
-        )
+        score_plain = _score_together if model.batched else _score_separately
+        yield from score_plain(model, fall_back, plain)
 
 
 def score_by_mlflow(model: Model, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
@@ -122,20 +121,19 @@ def _score_separately(model: Model, fall_back: FallBack, requests: Sequence[Requ
             fall_back(request)
 
 
-def _predict(predictor: Rows, requests: Sequence[Request]) -> bool:
+def _predict(predictor: Predictor, requests: Sequence[Request]) -> bool:
     """Predict the requests in one call and set their responses. Return whether that succeeded."""
     sizes = [len(request.rows or ()) for request in requests]
     try:
-        answers = list(
-            zip(requests, predictor([row for request in requests for row in request.rows or ()], sizes), strict=True)
-        )
+        rows = [row for request in requests for row in request.rows or ()]
+        results = list(zip(requests, predictor(rows, sizes), strict=True))
     except ModelError as error:
         requests[0].model_error = error  # a predictor that raises this gets one request at a time
         return False
     except Exception:
         LOG.debug("left to a slower predictor", exc_info=True)
         return False
-    for request, predictions in answers:
+    for request, predictions in results:
         request.predicted = perf_counter()
         request.predictions, request.response = predictions, _prediction_response(predictions)
         request.finished = perf_counter()

@@ -15,7 +15,7 @@ EXACT = 2**53  # every whole number up to this one is exact as a float64
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnType:
-    """One MLflow type. The fields with defaults say how the server decodes it; without them, only MLflow does."""
+    """One MLflow type. Types without the optional fields are decoded by MLflow only."""
 
     json_schema: Mapping[str, Any]
     """JSON Schema of one value in a request."""
@@ -88,8 +88,8 @@ TYPES: Mapping[Kind, ColumnType] = {
     "binary": ColumnType(json_schema={"type": "string", "contentEncoding": "base64"}, arrow="binary"),
     "other": ColumnType(json_schema={}, arrow="string"),
 }
-WHOLE = frozenset(kind for kind, of_kind in TYPES.items() if of_kind.whole)
-DTYPES: Mapping[str, Kind] = {dtype: kind for kind, of_kind in TYPES.items() for dtype in of_kind.dtypes}
+WHOLE = frozenset(kind for kind, column_type in TYPES.items() if column_type.whole)
+DTYPES: Mapping[str, Kind] = {dtype: kind for kind, column_type in TYPES.items() for dtype in column_type.dtypes}
 
 
 def kind_of(name: object) -> Kind:

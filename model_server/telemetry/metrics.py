@@ -142,26 +142,28 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the current metric families."""
-        yield self._counter("requests", "Answers of /invocations", self._codes, "code")
-        yield self._histogram("request_seconds", "From request to answer", {"": self._seconds})
-        yield self._histogram("stage_seconds", "Where a request's time went", self._stages, "stage")
+        yield self._counter("requests", "Responses of /invocations", self._codes, "code")
+        yield self._histogram("request_seconds", "Time from request to response", {"": self._seconds})
+        yield self._histogram("stage_seconds", "Time in each stage of a request", self._stages, "stage")
         yield self._histogram("batch_requests", "Requests predicted together", {"": self._batch})
         yield self._histogram("request_rows", "Rows of a request", {"": self._rows})
-        yield self._histogram("request_bytes", "Size of a request's body", {"": self._received})
-        yield self._histogram("response_bytes", "Size of an answer's body", {"": self._sent})
+        yield self._histogram("request_bytes", "Size of a request body in bytes", {"": self._received})
+        yield self._histogram("response_bytes", "Size of a response body in bytes", {"": self._sent})
         yield self._histogram("prediction_value", "Predicted numbers", {"": self._values})
         yield self._counter("predictions", "Predicted classes", self._classes, "value")
-        yield self._counter("input_missing", "Values that were missing", self._missing, "feature")
-        yield self._counter("input_out_of_range", "Numbers not seen in training", self._outside, "feature")
-        yield self._gauge("requests_in_flight", "Not answered yet", self.in_flight)
-        yield self._gauge("queue_length", "Waiting for a prediction thread", self.queue_length())
-        yield self._gauge("model_load_seconds", "From disk to the first prediction", self.load_seconds)
+        yield self._counter("input_missing", "Missing values", self._missing, "feature")
+        yield self._counter("input_out_of_range", "Numbers outside the range in training", self._outside, "feature")
+        yield self._gauge("requests_in_flight", "Requests without a response", self.in_flight)
+        yield self._gauge("queue_length", "Requests that wait for a worker", self.queue_length())
+        yield self._gauge("model_load_seconds", "Time to load and warm up the model", self.load_seconds)
 
         if log := self.prediction_log:
             written = {"": log.written}
-            yield self._counter("prediction_log_written", "Requests that are in the prediction log", written, "")
-            yield self._counter("prediction_log_dropped", "Requests that did not fit", dict(log.dropped), "reason")
-            yield self._gauge("prediction_log_spool_bytes", "Not shipped yet", log.spool_bytes)
+            yield self._counter("prediction_log_written", "Requests in the prediction log", written, "")
+            yield self._counter(
+                "prediction_log_dropped", "Requests dropped from the prediction log", dict(log.dropped), "reason"
+            )
+            yield self._gauge("prediction_log_spool_bytes", "Bytes that wait for their upload", log.spool_bytes)
 
     def text(self) -> bytes:
         """Return all metrics as text for a scraper."""

@@ -60,10 +60,10 @@ def has_native_format(kind: str) -> bool:
 def load_native(kind: str, file: object) -> object:
     """Load a model of class `kind` from a file in the library's own format."""
     module, _, name = kind.rpartition(".")
-    made = getattr(importlib.import_module(module), name)
+    model_class = getattr(importlib.import_module(module), name)
     if kind == BOOSTER:
-        return made(model_file=file)
-    model = made()
+        return model_class(model_file=file)
+    model = model_class()
     model.load_model(file)
     return model
 

@@ -36,15 +36,15 @@ class UnsureError(ValueError):
     """The rows need scikit-learn's own code, which may refuse them."""
 
 
-class Rows(Protocol):
-    """Predictor for whole batches: takes the rows of all requests, and the number of rows of each request."""
+class Predictor(Protocol):
+    """Function that predicts whole batches. It takes all rows, and the number of rows of each request."""
 
     def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
         """Return the predictions for each request, one for each of its rows."""
         ...
 
 
-def fast_predictor(estimator: object, method: str, signature: Signature) -> Rows | None:
+def fast_predictor(estimator: object, method: str, signature: Signature) -> Predictor | None:
     """Return the estimator's `method` as a predictor, or None if a part of the estimator is not listed here."""
     *steps, final = steps_of(estimator)
     mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from model_server.predict.decoding import Row
 from model_server.predict.fast.boosted import SHOWN, boosted, thresholds
-from model_server.predict.fast.estimators import FORESTS, TREES, Rows, steps_of
+from model_server.predict.fast.estimators import FORESTS, TREES, Predictor, steps_of
 from model_server.predict.fast.known import known
 from model_server.predict.signature import Column, Signature
 from model_server.predict.types import TYPES
@@ -149,7 +149,7 @@ def _thresholds(final: object, rng: random.Random) -> Sequence[tuple[int, float]
     return rng.sample(pairs, SHARE) if len(pairs) > SHARE else pairs
 
 
-def agree(predictors: Sequence[tuple[Rows, Rows]], rows: Sequence[Row]) -> bool:
+def agree(predictors: Sequence[tuple[Predictor, Predictor]], rows: Sequence[Row]) -> bool:
     """Return whether each fast predictor gives exactly the predictions of its reference.
 
     Rows that the fast predictor refuses do not count, because the reference predicts those. At least LEAST rows must
@@ -166,7 +166,7 @@ def agree(predictors: Sequence[tuple[Rows, Rows]], rows: Sequence[Row]) -> bool:
     return any(distinct)
 
 
-def _distinct(fast: Rows, reference: Rows, rows: Sequence[Row]) -> int:
+def _distinct(fast: Predictor, reference: Predictor, rows: Sequence[Row]) -> int:
     """Return the number of distinct predictions, which both predictors share.
 
     Raises:
@@ -181,7 +181,7 @@ def _distinct(fast: Rows, reference: Rows, rows: Sequence[Row]) -> int:
         predictions = fast(some, sizes)
         if repr(predictions) != repr(reference(some, sizes)):
             raise ValueError("its predictions differ")
-    return len({repr(answer) for part in predictions for answer in part})
+    return len({repr(prediction) for part in predictions for prediction in part})
 
 
 def _accepts(fast: Callable[[Sequence[Row], Sequence[int]], object], row: Row) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from model_server.failure import ServingError
 from model_server.predict import model
 from model_server.predict.decoding import Row
-from model_server.predict.fast.estimators import Rows, Sizes
+from model_server.predict.fast.estimators import Predictor, Sizes
 from model_server.predict.signature import Signature
 from tests.model_server.zoo import ensembles, lines, pipelines, save_sklearn, scalers
 
@@ -51,7 +51,7 @@ def test_a_quick_way_that_gives_other_answers_is_not_taken(
     assert model.load(tmp_path / "line", "line").batched
     nearly = model.fast_predictor
 
-    def wrong(estimator: object, method: str, signature: Signature) -> Rows:
+    def wrong(estimator: object, method: str, signature: Signature) -> Predictor:
         right = nearly(estimator, method, signature)
         assert right
 

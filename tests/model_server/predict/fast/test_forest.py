@@ -43,7 +43,7 @@ def test_a_forest_that_one_number_cannot_tell_apart_is_walked_in_parts_of_whole_
     nodes = max(tree.node_count for tree in trees)
     enough = nodes.bit_length() + 2  # two for four features
     assert np.array_equal(Forest(trees, bits=enough)(matrix), one_by_one(trees, matrix))
-    with pytest.raises(OverflowError, match=r"a tree of \d+ nodes"):
+    with pytest.raises(OverflowError, match=r"a tree has \d+ nodes"):
         Forest(trees, bits=enough - 1)
 
 
