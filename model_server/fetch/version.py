@@ -67,14 +67,14 @@ def _locate(settings: FetchSettings) -> tuple[str, str | None]:
     """Return the URI of the version's files and their digest, if there is one, from the registry."""
     registry = Registry(settings.mlflow_tracking_uri)
 
-    def ask() -> tuple[str, str | None]:
+    def look_up() -> tuple[str, str | None]:
         try:
             source, tags = registry.version(settings.model, settings.model_version)
         except UnknownError as error:
             raise ServingError(_what_exists(registry, settings), final=True) from error
         return source, tags.get(MODEL_DIGEST)
 
-    return _retry(ask, f"MLflow at {settings.mlflow_tracking_uri}", settings)
+    return _retry(look_up, f"MLflow at {settings.mlflow_tracking_uri}", settings)
 
 
 def _what_exists(registry: Registry, settings: FetchSettings) -> str:
@@ -98,14 +98,14 @@ def _retry(action: Callable[[], Result], server: str, settings: FetchSettings) -
                 raise ServingError(
                     f"no space left in {settings.model_dir} for {settings.title}; give the volume a larger size limit"
                 ) from error
-        left = deadline - time.monotonic()
-        if left <= 0:
+        seconds_left = deadline - time.monotonic()
+        if seconds_left <= 0:
             raise ServingError(
                 f"{server} did not provide {settings.title} within {settings.mlflow_patience_seconds:.0f} s: {fault}; "
                 "check that it runs and that this pod can reach it"
             )
-        LOG.warning("%s: %s; retrying for %.0f more seconds", server, fault, left)
-        time.sleep(min(pause, left))
+        LOG.warning("%s: %s; retrying for %.0f more seconds", server, fault, seconds_left)
+        time.sleep(min(pause, seconds_left))
         pause = min(2 * pause, 5)
 
 

@@ -161,7 +161,11 @@ def _unread(error: Exception) -> Response:
     """Return 400 for a body that no parser can read, and 500 for a defect."""
     if isinstance(error, RecursionError | ValueError):
         LOG.warning("request refused", extra={"about": {"status": 400, "exception": place_of(error)}})
-        return error_response(400, "BAD_REQUEST", f"The body cannot be read: {type(error).__name__}.")
+        return error_response(
+            400,
+            "BAD_REQUEST",
+            f"The body cannot be parsed ({type(error).__name__}); send JSON with less nesting and shorter numbers.",
+        )
     LOG.error("request failed", extra={"about": {"status": 500}}, exc_info=error)
     return internal_error(error)
 

@@ -125,8 +125,8 @@ def read(segment: Path) -> Content:
 
 def closed(folder: Path) -> list[Path]:
     """Return the segments to upload, the oldest first, including those whose writer has died."""
-    for left in folder.glob(f"*{OPEN}"):
-        _adopt(left)
+    for orphan in folder.glob(f"*{OPEN}"):
+        _adopt(orphan)
     return sorted(folder.glob(f"*{CLOSED}"))
 
 

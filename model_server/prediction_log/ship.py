@@ -21,7 +21,7 @@ from model_server.prediction_log import segments
 from model_server.settings import ShipSettings, Termination
 
 LOG = logging.getLogger("serving")
-ORDERS = {signal.SIGTERM, signal.SIGINT}
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 PERIOD = 1.0  # seconds between two reads of the folder
 LONGEST_PAUSE = 30.0  # seconds between retries while the store does not respond
 PREFIX = "predictions"
@@ -32,7 +32,7 @@ def main() -> int:
     """Upload segments until told to stop. Return the exit code."""
     logs.configure()
     # `run` waits for these signals with sigtimedwait. Process 1 would ignore a signal that is not blocked or handled.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         settings = ShipSettings.load()
         return run(Shipper(settings), settings.prediction_log_drain_seconds)
@@ -43,14 +43,14 @@ def main() -> int:
 def run(shipper: "Shipper", drain_seconds: float) -> int:
     """Upload segments every PERIOD, less often while the store does not respond. Return the exit code."""
     pause = PERIOD
-    while not signal.sigtimedwait(ORDERS, pause):
+    while not signal.sigtimedwait(STOP_SIGNALS, pause):
         pause = PERIOD if shipper.ship() else min(2 * pause, LONGEST_PAUSE)
     deadline = time.monotonic() + drain_seconds
     while not shipper.ship() and time.monotonic() < deadline:
         time.sleep(min(PERIOD, max(0, deadline - time.monotonic())))
-    if left := segments.closed(shipper.folder):
-        LOG.error("%s segments of the prediction log are lost: the store did not accept them in time", len(left))
-    return 1 if left else 0
+    if unshipped := segments.closed(shipper.folder):
+        LOG.error("%s segments of the prediction log are lost: the store did not accept them in time", len(unshipped))
+    return 1 if unshipped else 0
 
 
 class Shipper:
