@@ -216,7 +216,7 @@ def test_a_stop_without_a_store_ends_in_time_and_says_what_is_lost(
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "1 files of the prediction log are lost" in said.splitlines()[-1]
+    assert "1 segments of the prediction log are lost" in said.splitlines()[-1]
 
 
 @pytest.mark.long
