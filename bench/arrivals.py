@@ -1,7 +1,7 @@
-"""A load with a fixed arrival rate: a request is sent when it is due, whatever became of those before it.
+"""Load generator with a fixed arrival rate: it sends each request when it is due, even if earlier ones are unanswered.
 
-A server that falls behind so meets what real clients would send it, and its answers count from the moment when they
-were due, not from when a tired client got round to asking.
+A server that falls behind gets the load that real clients would send. Latency counts from the time when a request was
+due, not from the time when a delayed client sent it.
 """
 
 import asyncio
@@ -17,51 +17,54 @@ from typing import cast
 import uvloop
 
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-CUT = 0  # the status of a request whose connection ended without an answer
-PATIENCE = 60  # seconds for the last answers
+CUT = 0  # status of a request whose connection ended without a response
+PATIENCE = 60  # seconds to wait for the last responses
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Seconds since the load began when the request was due, its status, and seconds until the answer was there."""
+    """Outcome of one request."""
 
     due: float
+    """Seconds from the start of the load to the time when the request was due."""
     status: int
+    """HTTP status, or CUT."""
     took: float
+    """Seconds from the due time to the response."""
 
 
 @dataclass
 class Load:
-    """Requests at a fixed rate, on as many kept connections as are needed, each taken in its turn.
+    """Sends requests at a fixed rate, over as many keep-alive connections as needed, in rotation.
 
-    Who listens by `heard` gets every answer with what was read of it: the head, and the body. The rate is so many times
-    the phase's as `pace` says, which is asked before each request.
+    `on_answer` is called with each answer, its headers and its body. `pace` is called before each request and returns a
+    factor for the rate.
     """
 
     port: int
     request: bytes
     host: str = "127.0.0.1"
-    heard: Callable[[Answer, bytes, bytes], None] | None = None
+    on_answer: Callable[[Answer, bytes, bytes], None] | None = None
     pace: Callable[[], float] = lambda: 1.0
     answers: list[Answer] = field(default_factory=list[Answer])
     connections: int = 0
     _idle: deque["_Connection"] = field(default_factory=deque["_Connection"])
     _opening: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
-    _landed: asyncio.Event = field(default_factory=asyncio.Event)
-    _flying: int = 0
-    _ends: bool = False
+    _all_answered: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_flight: int = 0
+    _finishing: bool = False
     _stopped: bool = False
     _start: float = 0
 
     async def run(self, phases: Sequence[tuple[float, float]]) -> None:
-        """All requests of the phases, each (requests per second, seconds), are answered, or were cut."""
+        """Send the requests of all phases, each (requests per second, seconds), and wait for the responses."""
         self._start = due = perf_counter()
         for rate, seconds in phases:
             end = due + seconds
             while due < end and not self._stopped:
                 if (early := due - perf_counter()) > 0:
                     await asyncio.sleep(early)
-                self._flying += 1
+                self._in_flight += 1
                 if self._idle:
                     self._idle.popleft().send(due)
                 else:
@@ -69,13 +72,13 @@ class Load:
                     self._opening.add(opening)
                     opening.add_done_callback(self._opening.discard)
                 due += 1 / (rate * self.pace())
-        self._ends = True
-        if self._flying:
+        self._finishing = True
+        if self._in_flight:
             async with asyncio.timeout(PATIENCE):
-                await self._landed.wait()
+                await self._all_answered.wait()
 
     def stop(self) -> None:
-        """No more requests: `run` returns when those on their way are answered."""
+        """Send no more requests; `run` returns when those in progress are answered."""
         self._stopped = True
 
     async def _open(self, due: float) -> None:
@@ -91,19 +94,19 @@ class Load:
     def answered(
         self, due: float, status: int, connection: "_Connection | None" = None, head: bytes = b"", body: bytes = b""
     ) -> None:
-        """The request that was due then has its answer; the connection, if it is kept, may take another."""
-        self._flying -= 1
-        if self._ends and not self._flying:
-            self._landed.set()
+        """Record the answer to the request that was due then, and reuse its connection if it stays open."""
+        self._in_flight -= 1
+        if self._finishing and not self._in_flight:
+            self._all_answered.set()
         answer = Answer(due - self._start, status, perf_counter() - due)
         self.answers.append(answer)
-        if self.heard:
-            self.heard(answer, head, body)
+        if self.on_answer:
+            self.on_answer(answer, head, body)
         if connection:
             self._idle.append(connection)
 
     def lost(self, connection: "_Connection") -> None:
-        """The connection takes no more requests."""
+        """Remove the connection."""
         self.connections -= 1
         if connection in self._idle:
             self._idle.remove(connection)
@@ -116,11 +119,11 @@ class _Connection(asyncio.Protocol):
         self._read = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's has no base class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport has no base class
         self._load.connections += 1
 
     def send(self, due: float) -> None:
-        """The request that is due is on its way."""
+        """Send the request that is due."""
         self._due = due
         self._transport.write(self._load.request)
 
@@ -142,13 +145,13 @@ class _Connection(asyncio.Protocol):
 
 
 def post(body: str) -> bytes:
-    """A request to /invocations, as it goes over the wire."""
+    """Return the bytes of a POST request to /invocations."""
     head = f"POST /invocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n{body}".encode()
 
 
 def run(load: Load, phases: Sequence[tuple[float, float]]) -> None:
-    """The load, to its end, without garbage collection, which would walk through all answers and hold up the load."""
+    """Run the load without garbage collection, which would scan all answers and delay the load."""
     gc.disable()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -158,17 +161,17 @@ def run(load: Load, phases: Sequence[tuple[float, float]]) -> None:
 
 
 def part(answers: Sequence[Answer], start: float, end: float) -> list[Answer]:
-    """Those that were due from `start` to `end`, in seconds since the load began."""
+    """Return the answers that were due from `start` to `end`, in seconds since the load began."""
     return [answer for answer in answers if start <= answer.due < end]
 
 
 def milliseconds(answers: Sequence[Answer], percent: int, status: int = 200) -> float:
-    """That percentile of the time until the answers with the status; 0 when there are none."""
+    """Return this percentile of the latency of answers with the status, or 0 if there are none."""
     took = sorted(answer.took for answer in answers if answer.status == status)
     return 1e3 * (statistics.quantiles(took, n=100, method="inclusive")[percent - 1] if len(took) > 1 else sum(took))
 
 
 def statuses(answers: Sequence[Answer]) -> str:
-    """How many answers of each status, in words."""
+    """Return the number of answers with each status, as text."""
     counts = sorted(Counter(answer.status for answer in answers).items())
     return ", ".join(f"{count:,} x {status or 'cut'}" for status, count in counts)

@@ -1,12 +1,12 @@
-"""Our model server as it is here against the one of another checkout, in turns, on one machine.
+"""Compares our model server with that of another checkout, in alternating turns on one machine.
 
     git worktree add ../before COMMIT
     python -m bench.compare ../before
 
-Both servers run on core 0 all the time and are asked one after the other by wrk on core 1; the order changes with each
-turn. Each turn gives one ratio of requests per second, here to there, and one of the CPU milliseconds of a request,
-which other work on the machine changes least. What is printed are medians, and the means of these ratios (of their
-logarithms) with their 95 % intervals. Exits with 1 when an interval reaches below 0.9. The table is Markdown.
+Both servers stay up on core 0; wrk on core 1 loads them one after the other, in changing order. Each turn gives two
+ratios of this checkout to the other: requests per second, and CPU milliseconds for each request, which other work on
+the machine affects least. The Markdown table shows medians, and geometric mean ratios with their 95 % intervals. The
+exit code is 1 if an interval reaches below 0.9.
 """
 
 import argparse
@@ -21,16 +21,16 @@ from bench.serving import MODELS, ROOT, Figures, commands, free_port, judge, loa
 
 LEAST = 0.9
 CONNECTIONS = 16
-STUDENT = 2.05  # of Student's distribution for 30 turns, 95 %, both sides
+STUDENT = 2.05  # two-sided 95 % quantile of Student's distribution for 30 turns
 
 
 def main() -> None:
-    """Prints a line for each model and each number of rows."""
+    """Print one line for each model and each number of rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", type=Path, help="the other checkout's folder")
-    parser.add_argument("--turns", type=int, default=30, help="of each server (default: 30)")
-    parser.add_argument("--seconds", type=int, default=1, help="of a turn (default: 1)")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 100], help="of a request (default: 1 100)")
+    parser.add_argument("other", type=Path, help="folder of the other checkout")
+    parser.add_argument("--turns", type=int, default=30, help="turns of each server (default: 30)")
+    parser.add_argument("--seconds", type=int, default=1, help="seconds of a turn (default: 1)")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 100], help="rows of a request (default: 1 100)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["logistic", "forest", "xgboost"])
     options = parser.parse_args()
     lines: list[list[str]] = []
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def measured(model: str, folder: Path, options: argparse.Namespace) -> dict[int, list[tuple[Figures, Figures]]]:
-    """For each number of rows, the figures of each turn: there, and here."""
+    """Return, for each number of rows, the figures of each turn: the other checkout's, then this one's."""
     ports = [free_port(), free_port()]
     urls = [f"http://127.0.0.1:{port}/invocations" for port in ports]
     (command, env), (command_here, env_here) = (
@@ -72,24 +72,23 @@ def measured(model: str, folder: Path, options: argparse.Namespace) -> dict[int,
             turns: list[tuple[Figures, Figures]] = []
             while len(turns) < options.turns:
                 order = (0, 1) if len(turns) % 2 else (1, 0)
-                said = {at: load(urls[at], groups[at], case, options.seconds, folder) for at in order}
-                if all(
-                    figures.rate and figures.cpu for figures in said.values()
-                ):  # a machine that is too busy lets none through
-                    turns.append((said[0], said[1]))
+                figures = {at: load(urls[at], groups[at], case, options.seconds, folder) for at in order}
+                # A turn without requests, on a busy machine, does not count.
+                if all(one.rate and one.cpu for one in figures.values()):
+                    turns.append((figures[0], figures[1]))
             found[rows] = turns
             print(f"{model}, {rows}: done", file=sys.stderr)
     return found
 
 
 def interval(logarithms: Sequence[float]) -> tuple[float, float, float]:
-    """The mean ratio, and the ends of its 95 % interval."""
+    """Return the geometric mean ratio, and the ends of its 95 % interval."""
     middle, half = fmean(logarithms), STUDENT * stdev(logarithms) / math.sqrt(len(logarithms))
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 
 def shown(turns: Sequence[Figures]) -> str:
-    """Medians of a server's turns."""
+    """Return the medians of a server's turns as text."""
     rate, cpu = (median(getattr(turn, kind) for turn in turns) for kind in ("rate", "cpu"))
     return f"{rate:,.0f} requests/s, CPU {cpu:.3f} ms"
 

@@ -1,8 +1,8 @@
-"""Runs the whole end-to-end suite with the tests that are too long for CI, and keeps the result.
+"""Runs the whole end-to-end suite, with the tests that are too long for CI, and records the result.
 
-Everything starts from a wiped lab with warm caches. Each run adds one row to docs/benchmarks.md and commits it: date,
-commit, tests, and the seconds of `lab up` from a wiped state, of `lab up` when all runs, and of an unchanged
-`pulumi preview`. The run takes this machine's lab over, which is empty at the end.
+It starts from a wiped lab with warm caches. Each run adds one row to docs/benchmarks.md and commits it: date, commit,
+tests, and the seconds of `lab up` from a wiped state, of `lab up` when everything runs, and of an unchanged `pulumi
+preview`. The run uses this machine's lab, which is empty at the end.
 """
 
 import datetime as dt
@@ -38,10 +38,12 @@ def tests(*arguments: str) -> tuple[int, int]:
 
 
 def commit() -> str:
-    """Return the short name of the commit that is checked out; fail when files differ from it."""
+    """Return the short hash of the checked-out commit; exit with a message if files differ from it."""
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, check=True, capture_output=True, text=True)
     if changed.stdout.strip():
-        sys.exit(f"the checkout differs from its commit, so no result can be kept for it:\n{changed.stdout}")
+        sys.exit(
+            f"the checkout has uncommitted changes, so its result cannot be recorded; commit them:\n{changed.stdout}"
+        )
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
     return head.stdout.strip()
 
@@ -54,7 +56,7 @@ def main() -> None:
     up = seconds(LAB, "up")
     again = seconds(LAB, "up")
     preview = seconds(LAB, "pulumi", "preview", "--stack", "local", "--non-interactive")
-    # Other random models than CI's, and the same ones for whoever runs this on the same day.
+    # Other random models than in CI, but the same ones for all runs on one day.
     os.environ["PIPELINES_SEED"] = f"{dt.datetime.now(dt.UTC):%Y%m%d}"
     long = ("--ignore=tests/e2e", "-m", "long", "-n", "2", "--dist", "loadfile", "--all")
     long_passed, long_failed = tests("tests", *long)

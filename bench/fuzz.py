@@ -1,8 +1,8 @@
-"""Nonsense for our model server, half of the time from schemathesis, half of it byte by byte over raw sockets.
+"""Sends invalid requests to our model server: half of the time with schemathesis, half as bytes over raw sockets.
 
-schemathesis reads the server's own /openapi.json and sends what fits it and what nearly does. The other half breaks
-good requests, heads and bodies, at random places; a case that is answered wrongly is printed with its number, and
-`--case NUMBER` sends it alone. Ends with 1 when a limit is missed. The tables are Markdown.
+schemathesis reads the server's /openapi.json and sends requests that match it or almost match it. The other half
+changes valid requests, headers and bodies, at random positions. A case with a wrong response is printed with its
+number, and `--case NUMBER` prints its bytes. The exit code is 1 if a limit is missed. The tables are Markdown.
 
 Run it as `python -m bench.fuzz`.
 """
@@ -26,14 +26,14 @@ from pathlib import Path
 from bench.serving import PEERS, answers, body, judge, our_server, resident, table
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-DOCUMENTED = {503, 504}  # of the 5xx
+DOCUMENTED = {503, 504}  # 5xx statuses that are no fault
 SENDERS = 8
-LISTEN = 0.3  # seconds for an answer to what may not be a whole request
+LISTEN = 0.3  # seconds to wait for a response to a request that may be incomplete
 MEMORY = 1.05
-WARM = 20_000  # cases after which the process has met everything once
-SETTLE = 30  # seconds that the memory may take to come back
+WARM = 20_000  # cases before the memory is measured
+SETTLE = 30  # seconds for the memory to go back
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: fuzz\r\nContent-Type: application/json\r\nX-Request-Id: a\r\n"
-INVITED = b"HTTP/1.1 100 Continue\r\n\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINES = (
     b"Content-Length: 5",
     b"Content-Length: -1",
@@ -79,7 +79,7 @@ BODIES = (
 
 
 class Fuzzer:
-    """Sends cases until time is up. `codes` counts the answers, `faults` says what was wrong with which case."""
+    """Sends cases until the time is over. `codes` counts the responses; `faults` describes the wrong ones."""
 
     def __init__(self, port: int) -> None:
         self.codes: Counter[str] = Counter()
@@ -88,40 +88,40 @@ class Fuzzer:
         self._lock = threading.Lock()
 
     def run(self, numbers: Sequence[int], until: float) -> None:
-        """Sends the cases with these numbers, as far as time allows."""
+        """Send the cases with these numbers, until the time is over."""
         for number in numbers:
             if time.monotonic() > until:
                 return
-            said = self.send(case(number))
-            code = said.removeprefix(INVITED)[9:12].decode("latin-1") or "no answer"
+            response = self.send(case(number))
+            code = response.removeprefix(INTERIM)[9:12].decode("latin-1") or "no answer"
             with self._lock:
                 self.codes[code] += 1
-                if said and not said.startswith(b"HTTP/1.1 "):
-                    self.faults.append(f"case {number}: no HTTP: {said[:60]!r}")
+                if response and not response.startswith(b"HTTP/1.1 "):
+                    self.faults.append(f"case {number}: no HTTP: {response[:60]!r}")
                 elif code.startswith("5") and int(code) not in DOCUMENTED:
-                    self.faults.append(f"case {number}: {code}: {said[-200:]!r}")
+                    self.faults.append(f"case {number}: {code}: {response[-200:]!r}")
 
     def send(self, request: bytes) -> bytes:
-        """What the server says to it; nothing when it waits for more, or hangs up."""
-        said = b""
+        """Return the server's response, which is empty if it waits for more data or closes the connection."""
+        response = b""
         with (
             contextlib.suppress(OSError),
             socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection,
         ):
             connection.sendall(request)
             connection.settimeout(LISTEN)
-            while not complete(said) and (part := connection.recv(65536)):
-                said += part
-        return said
+            while not complete(response) and (part := connection.recv(65536)):
+                response += part
+        return response
 
 
-def complete(said: bytes) -> bool:
-    """Whether a whole answer is there, after what only invites the body."""
-    return b"\r\n\r\n" in said.removeprefix(INVITED)
+def complete(response: bytes) -> bool:
+    """Return whether the response is complete, not counting an interim 100 response."""
+    return b"\r\n\r\n" in response.removeprefix(INTERIM)
 
 
 def case(number: int) -> bytes:
-    """A good request with some things wrong with it."""
+    """Return a valid request with some random faults."""
     rng = random.Random(number)
     content = rng.choice(BODIES)
     for _ in range(rng.choice((0, 0, 1, 1, 2, 5))):
@@ -139,35 +139,35 @@ def case(number: int) -> bytes:
 
 
 def chunked(content: bytes, rng: random.Random) -> bytes:
-    """The content in chunks, the last of which may be missing or wrong."""
+    """Return the content in chunks, the last of which may be missing or invalid."""
     cut = rng.randrange(len(content) + 1)
     parts = [content[:cut], content[cut:]]
-    said = b"".join(b"%x%s\r\n%s\r\n" % (len(part), rng.choice((b"", b";x=y")), part) for part in parts if part)
-    return said + rng.choice(
+    response = b"".join(b"%x%s\r\n%s\r\n" % (len(part), rng.choice((b"", b";x=y")), part) for part in parts if part)
+    return response + rng.choice(
         (b"0\r\n\r\n", b"0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n", b"", b"-1\r\n\r\n", b"ffffffffffffffffff\r\n")
     )
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:
-    """One byte is another."""
+    """Replace one byte."""
     at = rng.randrange(len(data)) if data else 0
     return data[:at] + rng.randbytes(1) + data[at + 1 :]
 
 
 def cut(data: bytes, rng: random.Random) -> bytes:
-    """A part is missing."""
+    """Remove a part."""
     start, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
     return data[:start] + data[end:]
 
 
 def double(data: bytes, rng: random.Random) -> bytes:
-    """A part comes again."""
+    """Repeat a part."""
     start, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
     return data[:end] + data[start:]
 
 
 def insert(data: bytes, rng: random.Random) -> bytes:
-    """Something stands in between."""
+    """Insert a random token."""
     at = rng.randrange(len(data) + 1)
     return data[:at] + rng.choice(TOKENS) + data[at:]
 
@@ -176,12 +176,14 @@ BREAKS: Sequence[Callable[[bytes, random.Random], bytes]] = (flip, cut, double, 
 
 
 def main() -> None:
-    """Prints what was answered."""
+    """Print the responses by status, and the limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="in all (default: 10)")
-    parser.add_argument("--seed", type=int, default=1, help="other numbers send other cases (default: 1)")
-    parser.add_argument("--case", type=int, help="print one case, and nothing else")
-    parser.add_argument("--venv", type=Path, default=Path.home() / ".cache" / "mlops-bench", help="for schemathesis")
+    parser.add_argument("--minutes", type=float, default=10, help="minutes in total (default: 10)")
+    parser.add_argument("--seed", type=int, default=1, help="each seed gives other cases (default: 1)")
+    parser.add_argument("--case", type=int, help="print one case and exit")
+    parser.add_argument(
+        "--venv", type=Path, default=Path.home() / ".cache" / "mlops-bench", help="virtual environment for schemathesis"
+    )
     options = parser.parse_args()
     if options.case is not None:
         sys.exit(repr(case(options.case)))
@@ -196,14 +198,14 @@ def main() -> None:
         after = settled(served.group, before)
         alive = answers(served.url)
         strange = [line for line in served.log.read_text().splitlines() if not line.startswith("{")]
-    sys.exit(show(fuzzer, before, after, {"schemathesis finds nothing": fits, "the server predicts": alive}, strange))
+    sys.exit(show(fuzzer, before, after, {"schemathesis finds no fault": fits, "the server predicts": alive}, strange))
 
 
 def schemathesis(venv: Path) -> Path:
-    """The program, installed beside the peers at the version of their lock."""
+    """Install schemathesis in the version of the peers' lock; return the path of its program."""
     python = venv / "bin" / "python"
     if not shutil.which("uv"):
-        sys.exit("uv not found; it comes with `make .venv/.ready`")
+        sys.exit("uv is not installed; run `make .venv/.ready`")
     if not python.exists():
         subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(venv)], check=True)
     lock = ["--constraint", str(PEERS / "requirements.lock"), "schemathesis"]
@@ -212,7 +214,7 @@ def schemathesis(venv: Path) -> Path:
 
 
 def send(fuzzer: Fuzzer, numbers: range, seconds: float) -> None:
-    """Cases go out side by side for so long."""
+    """Send cases from several threads for this many seconds."""
     until = time.monotonic() + seconds
     threads = [threading.Thread(target=fuzzer.run, args=(numbers[at::SENDERS], until)) for at in range(SENDERS)]
     for thread in threads:
@@ -222,7 +224,7 @@ def send(fuzzer: Fuzzer, numbers: range, seconds: float) -> None:
 
 
 def by_schema(tool: Path, url: str, options: argparse.Namespace, folder: Path) -> bool:
-    """Whether schemathesis found nothing to say; else it is printed."""
+    """Run schemathesis. Return whether it found no fault; if it did, print its output."""
     time_up = ["--max-time", str(max(1, int(options.minutes * 30))), "--phases", "examples,coverage,fuzzing"]
     ask = [
         str(tool),
@@ -243,7 +245,7 @@ def by_schema(tool: Path, url: str, options: argparse.Namespace, folder: Path) -
 
 
 def settled(group: int, before: float) -> float:
-    """MB in memory once it came back, or when it had time to."""
+    """Return the MB in memory once it is near `before`, or after SETTLE seconds."""
     deadline = time.monotonic() + SETTLE
     while resident(group) > MEMORY * before and time.monotonic() < deadline:
         time.sleep(1)
@@ -251,13 +253,13 @@ def settled(group: int, before: float) -> float:
 
 
 def show(fuzzer: Fuzzer, before: float, after: float, found: dict[str, bool], strange: Sequence[str]) -> int:
-    """Prints what became of the cases. Returns the exit code."""
+    """Print the outcome of the cases. Return the exit code."""
     for fault in [*fuzzer.faults[:20], *strange[:20]]:
         print(fault, file=sys.stderr)
     limits = {
         f"of the 5xx, only {', '.join(map(str, sorted(DOCUMENTED)))}": not fuzzer.faults,
         **found,
-        "every line of its log is JSON": not strange,
+        "every line of the log is JSON": not strange,
         f"memory is back within {MEMORY - 1:.0%}": after <= MEMORY * before,
     }
     print(f"\n{fuzzer.codes.total():,} broken requests, byte by byte.\n")

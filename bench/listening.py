@@ -1,4 +1,4 @@
-"""Another process, whose lines are heard as they come."""
+"""Runs another process and reads its output line by line."""
 
 import subprocess
 import threading
@@ -11,18 +11,18 @@ ROOT = Path(__file__).parent.parent
 
 @contextmanager
 def listening(
-    command: Sequence[str], listen: Callable[[Iterable[str]], None], *, told: str = ""
+    command: Sequence[str], listen: Callable[[Iterable[str]], None], *, stdin: str = ""
 ) -> Generator[subprocess.Popen[str]]:
-    """The process runs in the repository's root, is told that on its stdin, and gets SIGTERM at the end of the block.
+    """Run the command in the repository's root with `told` on its stdin; send it SIGTERM at the end of the block.
 
-    `listen` gets its lines, in a thread; afterwards it has had the last of them, and `returncode` is known.
+    `listen` gets its lines in a thread. After the block it has received the last line, and `returncode` is set.
     """
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         if process.stdin is None or process.stdout is None:
-            raise RuntimeError("Popen was asked for both")
-        process.stdin.write(told)
+            raise RuntimeError("Popen returned no pipes")
+        process.stdin.write(stdin)
         process.stdin.close()
         listener = threading.Thread(target=listen, args=(process.stdout,))
         listener.start()

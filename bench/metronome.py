@@ -1,7 +1,7 @@
-"""How fast a core is at the moment: the same small piece of work, again and again, beside whatever else runs there.
+"""Measures how fast a CPU core is at the moment: a process repeats the same small piece of work on it.
 
-A virtual machine's core is up to twice as fast or as slow as a minute before, and nothing of it is in the machine's own
-figures: others use the other half of the physical core. What is measured over minutes needs to know.
+The core of a virtual machine can be twice as fast or as slow as a minute ago, because other guests use the other half
+of the physical core. The machine's own figures do not show this, so benchmarks that run for minutes must measure it.
 """
 
 import sys
@@ -15,28 +15,28 @@ from time import perf_counter, sleep, thread_time
 from bench.listening import listening
 
 EVERY = 0.05  # seconds between two beats
-STEPS = 20_000  # a millisecond, so a fiftieth of the core
+STEPS = 20_000  # about a millisecond of work, a fiftieth of the core
 
 
 class Metronome:
-    """Beats as they come: when, by `perf_counter`, and the CPU seconds that the work took."""
+    """Collects beats: the time of each, by `perf_counter`, and the CPU seconds of its work."""
 
     def __init__(self) -> None:
         self._beats: deque[tuple[float, float]] = deque(maxlen=round(60 / EVERY))
 
     def listen(self, lines: Iterable[str]) -> None:
-        """Until the last line."""
+        """Read beats until the last line."""
         self._beats.extend((perf_counter(), float(line)) for line in lines)
 
     def speed(self, seconds: float) -> float:
-        """Pieces of work in a CPU second, the mean of the last so many seconds; they are at most 60."""
+        """Return the pieces of work in a CPU second, the mean of the last `seconds`, which are at most 60."""
         since = perf_counter() - seconds
         return 1 / fmean(took for _, took in takewhile(lambda beat: beat[0] >= since, reversed(list(self._beats))))
 
 
 @contextmanager
 def metronome(core: int) -> Generator[Metronome]:
-    """One that beats on the core, as a process of its own, for as long as the block runs."""
+    """Run a metronome on the core, as a separate process, while the block runs."""
     beats = Metronome()
     command = ["taskset", "-c", str(core), sys.executable, "-u", "-m", __name__]
     with listening(command, beats.listen):
@@ -44,7 +44,7 @@ def metronome(core: int) -> Generator[Metronome]:
 
 
 def beat() -> None:
-    """Prints the CPU seconds of each beat, without end."""
+    """Print the CPU seconds of each beat, forever."""
     while True:
         start, total = thread_time(), 0
         for step in range(STEPS):

@@ -1,9 +1,9 @@
-"""How long `pulumi preview` takes, by number of endpoints, against a flat program with the same resources.
+"""Measures `pulumi preview` by number of endpoints, against a flat program with the same resources.
 
-Both run in the same engine with the same plugin and without a cluster, because the programs are compared: one after the
-other, in turns. The flat program declares a provider and exactly the resources that a preview of ours planned, one call
-each, without components and settings. Prints a table of medians of the wall time and of the CPU time of the engine, the
-plugins and the program together. Ends with 1 if the flat program plans other resources than ours.
+Both programs run in turns in the same engine, with the same plugin and without a cluster. The flat program declares a
+provider and exactly the resources that our preview planned, one call each, without components and settings. The table
+shows medians of the wall time, and of the CPU time of engine, plugins and program together. The exit code is 1 if the
+flat program plans other resources than ours.
 """
 
 import argparse
@@ -59,7 +59,7 @@ for item in json.loads(Path(__file__).with_name("plan.json").read_text()):
     cls = getattr(import_module(item["module"]), item["class"])
     cls(item["name"], **item["inputs"], opts=pulumi.ResourceOptions(provider=cluster))
 '''
-OUR_ENGINE_WORDS = ("pulumi:pulumi:Stack", "pulumi:providers:", "mlops:index:")
+NO_PROVIDER_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:", "mlops:index:")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Project:
     env: Mapping[str, str]
 
     def pulumi(self, *arguments: str) -> str:
-        """What a command of the engine prints; ends the benchmark with its last words when it fails."""
+        """Return the output of a pulumi command; exit with the end of its output if it fails."""
         done = subprocess.run(
             [str(paths.binaries() / "pulumi"), *arguments, "--non-interactive", *self.arguments],
             cwd=self.folder, env=dict(self.env), capture_output=True, text=True, check=False,
@@ -81,29 +81,29 @@ class Project:
         return done.stdout
 
     def plan(self) -> list[dict[str, Any]]:
-        """The resources of a provider that a preview would make."""
+        """Return the states of the provider's resources in a preview."""
         steps = json.loads(self.pulumi("preview", "--json"))["steps"]
         states = [step["newState"] for step in steps]
-        return [state for state in states if not state["type"].startswith(OUR_ENGINE_WORDS)]
+        return [state for state in states if not state["type"].startswith(NO_PROVIDER_TYPES)]
 
     def seconds(self) -> tuple[float, float]:
-        """Wall time and CPU time of one preview."""
+        """Return wall time and CPU time of one preview, in seconds."""
         began, spent = time.perf_counter(), _cpu_seconds()
         self.pulumi("preview")
         return time.perf_counter() - began, _cpu_seconds() - spent
 
 
 def _cpu_seconds() -> float:
-    """CPU time of all descendants of this process that have ended."""
+    """Return the CPU time of all ended descendants of this process."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """The lab's, with a home and a backend of its own, and a cluster that nobody reaches."""
+    """Return the lab's environment with its own home and backend, and a cluster that does not exist."""
     backend, home, kubeconfig = scratch / "backend", scratch / "home", scratch / "kubeconfig"
     backend.mkdir()
-    place = home / "plugins" / plugin_folder().name  # a folder of its own: the engine ignores one that is a link
+    place = home / "plugins" / plugin_folder().name  # a real folder, because the engine ignores a link
     place.mkdir(parents=True)
     (place / PLUGIN).symlink_to(folder(PLUGIN_BUILD) / PLUGIN)
     kubeconfig.write_text(yaml.safe_dump(NO_CLUSTER))
@@ -118,7 +118,7 @@ def environment(scratch: Path) -> dict[str, str]:
 
 
 def ours(scratch: Path, env: Mapping[str, str], endpoints: int) -> Project:
-    """The repository's own program with a stack file of `endpoints` endpoints."""
+    """Return the repository's own program, with a stack file of `endpoints` endpoints."""
     folder = scratch / f"ours-{endpoints}"
     folder.mkdir()
     (folder / "Pulumi.yaml").write_text(
@@ -145,7 +145,7 @@ def ours(scratch: Path, env: Mapping[str, str], endpoints: int) -> Project:
 
 
 def flat(scratch: Path, env: Mapping[str, str], endpoints: int, plan: list[dict[str, Any]]) -> Project:
-    """A program without components that declares what stands in `plan`."""
+    """Return a program without components that declares the resources of `plan`."""
     folder = scratch / f"flat-{endpoints}"
     folder.mkdir()
     (folder / "Pulumi.yaml").write_text(f"name: flat-{endpoints}\nruntime: python\n")
@@ -173,14 +173,14 @@ def _snake(name: str) -> str:
 
 
 def measure(scratch: Path, env: Mapping[str, str], endpoints: int, repetitions: int) -> Iterator[str]:
-    """One row of the table; both programs previewed in turn."""
+    """Yield the cells of one row of the table; preview both programs in turns."""
     program = ours(scratch, env, endpoints)
     planned = program.plan()
     peer = flat(scratch, env, endpoints, planned)
     counts = [Counter(state["type"] for state in plan) for plan in (planned, peer.plan())]
     if counts[0] != counts[1]:
         sys.exit(
-            f"the flat program plans other resources: {counts[0] - counts[1]} missing, {counts[1] - counts[0]} more"
+            f"the flat program plans other resources: missing {counts[0] - counts[1]}, extra {counts[1] - counts[0]}"
         )
     turns = [(program.seconds(), peer.seconds()) for _ in range(repetitions)]
     yield from (str(endpoints), str(len(planned)))
@@ -190,10 +190,10 @@ def measure(scratch: Path, env: Mapping[str, str], endpoints: int, repetitions: 
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoints", type=int, nargs="+", default=[1, 10, 100, 500], metavar="N")
-    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="the median of so many (default: 3)")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="previews for each median (default: 3)")
     options = parser.parse_args()
     columns = [f"{column} ({clock})" for clock in ("wall", "CPU") for column in ("ours, s", "flat, s", "ratio")]
     table = Table("endpoints", "resources", *columns, title="pulumi preview")

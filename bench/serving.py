@@ -1,9 +1,8 @@
-"""Requests per second of our model server against its peers, in one run on one machine.
+"""Measures requests per second of our model server and its peers, on one machine.
 
-Each server gets one core and wrk, the load generator, another. A server is alone while it is measured; peers take
-turns, and what is printed are medians over the repetitions, with the ratio to `mlflow models serve` (uvloop and
-httptools are installed). Closed loop: each connection sends its next request when it has its answer. The tables are
-Markdown.
+Each server has one core, and wrk, the load generator, another. Only one server runs at a time; the servers take turns.
+The Markdown tables show medians over the repetitions, with the ratio to `mlflow models serve` (with uvloop and
+httptools). The loop is closed: each connection sends its next request when it has its response.
 """
 
 import argparse
@@ -30,9 +29,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "serving_peers"
 CASES = [(1, 1), (1, 16), (100, 1), (100, 16)]  # rows, connections
-PATIENCE = 180  # seconds until a server answers
+PATIENCE = 180  # seconds to wait for a server
 MODELS = ("logistic", "forest", "lightgbm", "xgboost", "pyfunc")
-PEERLESS = {"lightgbm", "xgboost", "pyfunc"}  # the peers' environment has neither of the two, nor MLflow
+PEERLESS = {"lightgbm", "xgboost", "pyfunc"}  # the peers' environment has no LightGBM, XGBoost or MLflow
 MAKE_MODELS = """
 import sys
 import mlflow
@@ -77,23 +76,23 @@ wrk.body = %s
 
 
 class NoAnswerError(Exception):
-    """A server did not come up."""
+    """A server did not start."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One run of wrk: requests per second, milliseconds that 99 % of them stayed under, CPU milliseconds of each.
-
-    The last is the server's own: what else runs on the machine hardly changes it.
-    """
+    """Results of one run of wrk."""
 
     rate: float
+    """Requests per second."""
     p99: float
+    """99th percentile of the latency in milliseconds."""
     cpu: float
+    """CPU milliseconds of the server for each request. Other work on the machine hardly affects it."""
 
 
 def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """How each server is started for the model, and with what environment; a peer that cannot serve it is left out."""
+    """Return command and environment of each server for the model, without the peers that cannot serve it."""
     folder = models / model / "1"
     here = Path(sys.executable).parent
     ours = {"MODEL": model, "MODEL_VERSION": "1", "MODEL_DIR": str(models), "HOST": "127.0.0.1", "PORT": str(port)}
@@ -102,7 +101,7 @@ def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tup
         "BENCH_MODEL": str(folder),
         "PYTHONPATH": str(PEERS),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # its many processes share a core
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # Ray's many processes share one core
         "BENTOML_DO_NOT_TRACK": "1",
     }
     known: dict[str, tuple[list[str], dict[str, str]]] = {
@@ -121,7 +120,7 @@ def commands(model: str, models: Path, port: int, python: Path) -> dict[str, tup
 
 
 def make_models(folder: Path) -> None:
-    """Version 1 of each of the models is in the folder."""
+    """Create version 1 of each model in the folder."""
     made = subprocess.run([sys.executable, "-c", MAKE_MODELS, str(folder)], capture_output=True, text=True, check=False)
     if made.returncode:
         sys.exit(made.stderr[-3000:])
@@ -129,10 +128,10 @@ def make_models(folder: Path) -> None:
 
 @contextlib.contextmanager
 def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path) -> Generator[tuple[float, int]]:
-    """The server on core 0, from its first 200 on. Gives the seconds until then, and its process group.
+    """Run the server on core 0. Yield the seconds until its first 200, and its process group.
 
     Raises:
-        NoAnswerError: there is no first 200.
+        NoAnswerError: the server does not answer.
     """
     start = time.perf_counter()
     with log.open("w") as lines:
@@ -151,7 +150,7 @@ def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Nothing of its group is left, the children that it did not end included."""
+    """Stop the process and all processes of its group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -162,39 +161,43 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether the server predicts one row."""
+    """Return whether the server predicts one row."""
     request = urllib.request.Request(url, body(1).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as said:
-            return "predictions" in json.loads(said.read())
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return "predictions" in json.loads(response.read())
     except (urllib.error.URLError, OSError, ValueError):
         return False
 
 
 def body(rows: int) -> str:
-    """A request of that many rows."""
+    """Return the body of a request with that many rows."""
     data = [[(row * 7 + column * 13) % 97 / 31 - 1.5 for column in range(4)] for row in range(rows)]
     return json.dumps({"dataframe_split": {"columns": list("abcd"), "data": data}})
 
 
 @dataclass(frozen=True)
 class Served:
-    """Our server of one of the models: its port, where it predicts, its process group, and a folder with its log."""
+    """Our server with one model."""
 
     port: int
+    """Port of the server."""
     url: str
+    """URL of its predictions."""
     group: int
+    """Its process group."""
     folder: Path
+    """Temporary folder with its log."""
 
     @property
     def log(self) -> Path:
-        """What it wrote."""
+        """Return the path of its log."""
         return self.folder / "server.log"
 
 
 @contextlib.contextmanager
 def our_server(model: str) -> Generator[Served]:
-    """Our server alone with the model, on core 0, from its first 200 on; the folder is gone afterwards."""
+    """Run our server with the model on core 0, in a temporary folder, while the block runs."""
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()
         make_models(folder / "models")
@@ -205,7 +208,7 @@ def our_server(model: str) -> Generator[Served]:
 
 
 def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Path) -> Figures:
-    """One run of wrk on core 1."""
+    """Run wrk once on core 1."""
     rows, connections = case
     script = scratch / "post.lua"
     script.write_text(LUA % json.dumps(body(rows)))
@@ -213,17 +216,17 @@ def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Pat
     before = cpu_seconds(group)
     done = subprocess.run(["taskset", "-c", "1", "wrk", *options], capture_output=True, text=True, check=True)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        sys.exit(f"wrk met errors at {url}:\n{done.stdout}")
+        sys.exit(f"wrk reported errors at {url}:\n{done.stdout}")
     rate, p99 = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout), re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)
     count = re.search(r"(\d+) requests in", done.stdout)
     if not rate or not p99 or not count:
-        sys.exit(f"wrk said something else:\n{done.stdout}")
+        sys.exit(f"the output of wrk has an unknown format:\n{done.stdout}")
     cpu = (cpu_seconds(group) - before) / max(int(count[1]), 1) * 1e3
     return Figures(float(rate[1]), float(p99[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[p99[2]], cpu)
 
 
 def processes(root: int) -> Iterator[list[str]]:
-    """The fields of this process, and of all that came from it."""
+    """Yield the fields of this process and of all its descendants."""
     known: dict[int, list[str]] = {}
     for pid in (int(folder.name) for folder in Path("/proc").glob("[0-9]*")):
         with contextlib.suppress(OSError):
@@ -237,69 +240,75 @@ def processes(root: int) -> Iterator[list[str]]:
 
 
 def process(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name."""
+    """Return the fields of /proc/PID/stat after the name."""
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 
 
 def resident(root: int) -> float:
-    """MB that the processes hold, shared pages counted in each."""
+    """Return the MB in memory of the processes; pages that they share count for each."""
     return sum(map(megabytes, processes(root)))
 
 
 def megabytes(fields: Sequence[str]) -> float:
-    """MB that the process holds."""
+    """Return the MB in memory of a process."""
     return int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def cpu_seconds(root: int) -> float:
-    """What the processes have used so far, user and system."""
+    """Return the CPU seconds of the processes so far, user and system."""
     return sum(map(cpu_used, processes(root)))
 
 
 def cpu_used(fields: Sequence[str]) -> float:
-    """CPU seconds that the process has used so far, user and system."""
+    """Return the CPU seconds of a process so far, user and system."""
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
-    """A port that nobody has."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     shown = [titles, ["---"] * len(titles), *lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in shown)
 
 
 def judge(limits: dict[str, bool]) -> bool:
-    """Prints which limits were kept. Returns whether all were."""
+    """Print which limits were kept. Return whether all were."""
     print()
     print(table(["limit", "kept"], [[limit, "yes" if kept else "NO"] for limit, kept in limits.items()]))
     return all(limits.values())
 
 
 def main() -> None:
-    """Prints a table for each model, and what could not be measured."""
+    """Print one table for each model; report what could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=2, help="of each run of wrk (default: 2)")
-    parser.add_argument("--repetitions", type=int, default=3, help="the median of so many (default: 3)")
-    parser.add_argument("--minutes", type=float, default=18, help="after so long no repetition is begun (default: 18)")
-    parser.add_argument("--quick", action="store_true", help="1 second, 1 repetition, of the peers ONNX Runtime alone")
+    parser.add_argument("--seconds", type=int, default=2, help="seconds of each run of wrk (default: 2)")
+    parser.add_argument("--repetitions", type=int, default=3, help="runs for each median (default: 3)")
+    parser.add_argument(
+        "--minutes", type=float, default=18, help="minutes after which no repetition starts (default: 18)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="1 second, 1 repetition, and ONNX Runtime as the only peer"
+    )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--peers", nargs="*", help="besides mlflow and ours (default: all)")
-    parser.add_argument("--venv", type=Path, default=Path.home() / ".cache" / "mlops-bench", help="of the peers")
+    parser.add_argument("--peers", nargs="*", help="servers beside mlflow and ours (default: all)")
+    parser.add_argument(
+        "--venv", type=Path, default=Path.home() / ".cache" / "mlops-bench", help="virtual environment of the peers"
+    )
     options, begun = parser.parse_args(), time.perf_counter()
     if options.quick:
         options.seconds, options.repetitions, options.peers = 1, 1, ["ONNX Runtime"]
     if missing := [tool for tool in ("wrk", "taskset", "uv") if not shutil.which(tool)]:
         sys.exit(
-            f"{', '.join(missing)} not found; apt-get install wrk util-linux, and uv comes with `make .venv/.ready`"
+            f"{', '.join(missing)} not found; run `apt-get install wrk util-linux`; `make .venv/.ready` installs uv"
         )
     if os.cpu_count() == 1:
-        sys.exit("one core is not enough: the server and the load would share it")
+        sys.exit("this machine has one core, but the server and the load need one each; use a larger machine")
     python = options.venv / "bin" / "python"
     if options.peers != []:
         if not python.exists():
@@ -317,19 +326,19 @@ def main() -> None:
 
 
 def names_of(model: str, options: argparse.Namespace) -> list[str]:
-    """The servers that are measured with the model."""
+    """Return the names of the servers to measure with the model."""
     known = commands(model, Path(), 0, Path())
     return [n for n in known if n in {"mlflow", "ours"} or options.peers is None or n in options.peers]
 
 
 def measure(model: str, models: Path, python: Path, options: argparse.Namespace, until: float) -> None:
-    """All servers with one model; a peer that does not come up is left out."""
+    """Measure all servers with one model; leave out a peer that does not start."""
     rates: defaultdict[tuple[str, int, int], list[Figures]] = defaultdict(list)
     starts: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     names = names_of(model, options)
     for repetition in range(options.repetitions):
         if repetition and time.perf_counter() > until:
-            print(f"{model}: {repetition} repetitions, for time is up", file=sys.stderr)
+            print(f"{model}: {repetition} repetitions, because the time is over", file=sys.stderr)
             break
         for name in list(names):
             port = free_port()
@@ -356,7 +365,7 @@ def show(
     rates: Mapping[tuple[str, int, int], Sequence[Figures]],
     starts: Mapping[str, Sequence[tuple[float, float]]],
 ) -> None:
-    """A line for each server."""
+    """Print one line for each server."""
     lines: list[list[str]] = []
     for name in names:
         line = [name]

@@ -1,12 +1,11 @@
-"""Our model server at 70 % of its capacity for long: memory and open files stay as they were, and age costs no speed.
+"""Loads our model server with 70 % of its capacity for long, and checks that it gets neither larger nor slower.
 
-The server has one core, the load another. Requests arrive at a rate that is 70 % of what the server can take at the
-moment: its capacity in the beginning, times how fast its core is now compared with then ("speed", `bench.metronome`).
-Memory and files are compared between the first third of the time and the last. Latency is not: the core is another one
-from minute to minute. Afterwards the old server and one that was just started have the same load in turns, many short
-times. Other guests of the host make a turn slower and never faster, so that each server's lower quartile over its turns
-is compared, of the median as of the 99th percentile. Ends with 1 when a limit is missed. Minutes in which requests were
-refused are shown. The tables are Markdown.
+The server has one core, the load generator another. The load is 70 % of the server's current capacity: the capacity
+measured first, times the present speed of its core relative to that time (`bench.metronome`). Memory and open files are
+compared between the first and the last third. Latency is not, because the core's speed changes from minute to minute.
+Instead the old server and a new one then get the same load in many short turns. Other guests of the host can only make
+a turn slower, so the comparison uses each server's lower quartile over its turns, of the median and of the 99th
+percentile. The exit code is 1 if a limit is missed. Minutes with refused requests are shown. The tables are Markdown.
 
 Run it as `python -m bench.soak`.
 """
@@ -27,56 +26,61 @@ from bench import arrivals
 from bench.metronome import metronome
 from bench.serving import Served, body, cpu_used, judge, load, megabytes, our_server, process, table
 
-CALM = 0.7  # of the capacity
-EVERY = 2  # seconds between two looks at the process
-PACE = 1  # the load follows the core's speed in the last so many seconds
-WARM = 10  # seconds that do not count
+STEADY = 0.7  # share of the capacity
+EVERY = 2  # seconds between two samples
+PACE = 1  # seconds over which the core's speed is averaged for the load
+WARM = 10  # first seconds, which do not count
 CAPACITY_SECONDS = 30
-TURNS, TURN_SECONDS = 30, 4  # of the old server and the new one
+TURNS, TURN_SECONDS = 30, 4  # turns of each server, the old and the new
 MEMORY, MEDIAN, TAIL = 1.05, 1.1, 1.25
 THIRDS = ("first", "second", "last")
 TITLES = ["", "speed", "answers", "median", "p99", "CPU", "memory", "other files"]
 
 
 @dataclass(frozen=True)
-class Look:
-    """Seconds since the load began, MB in memory, files open beside the connections of the load.
-
-    `used` is the server's share of its core since the look before, `speed` the core's, compared with the beginning.
-    """
+class Sample:
+    """State of the server at one moment."""
 
     at: float
+    """Seconds since the load began."""
     memory: float
+    """MB in memory."""
     files: int
+    """Open files, without the connections of the load."""
     used: float
+    """Share of its core that the server used since the previous sample."""
     speed: float
+    """Speed of the core relative to the beginning."""
 
 
 @dataclass(frozen=True)
-class Calm:
-    """The load that servers bear for long: requests of so many rows, so many a second, times `pace` at the moment."""
+class SteadyLoad:
+    """A load that the server can take for long."""
 
     rows: int
+    """Rows of each request."""
     rate: float
+    """Requests per second."""
     pace: Callable[[], float]
+    """Function that returns the present factor for the rate."""
 
-    def of(self, served: Served) -> arrivals.Load:
-        """For that server."""
+    def load_for(self, served: Served) -> arrivals.Load:
+        """Return the load for that server."""
         return arrivals.Load(served.port, arrivals.post(body(self.rows)), pace=self.pace)
 
-    def bear(self, served: Served, seconds: float) -> Sequence[arrivals.Answer]:
-        """The server's answers."""
-        sent = self.of(served)
+    def run(self, served: Served, seconds: float) -> Sequence[arrivals.Answer]:
+        """Run the load for this many seconds. Return the answers."""
+        sent = self.load_for(served)
         arrivals.run(sent, [(self.rate, seconds)])
         return sent.answers
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=15, help="of load (default: 15)")
+    parser.add_argument("--minutes", type=float, default=15, help="minutes of load (default: 15)")
     parser.add_argument("--model", choices=["logistic", "forest", "pyfunc"], default="forest")
-    parser.add_argument("--rows", type=int, default=100, help="of a request (default: 100)")
+    parser.add_argument("--rows", type=int, default=100, help="rows of a request (default: 100)")
     options = parser.parse_args()
     seconds = options.minutes * 60
     with our_server(options.model) as old, metronome(0) as beats:
@@ -84,22 +88,22 @@ def main() -> None:
         capacity = load(old.url, old.group, (options.rows, 16), CAPACITY_SECONDS, old.folder).rate
         speed = beats.speed(CAPACITY_SECONDS)
         os.sched_setaffinity(0, {1})
-        calm = Calm(options.rows, CALM * capacity, lambda: beats.speed(PACE) / speed)
-        sent = calm.of(old)
-        with watching(old.group, sent) as looks:
-            arrivals.run(sent, [(calm.rate, WARM + seconds)])
-        print(f"\n{CALM:.0%} of {capacity:,.0f} requests/s for {options.minutes:g} min.\n")
-        kept = show(sent.answers, looks, seconds)
+        steady = SteadyLoad(options.rows, STEADY * capacity, lambda: beats.speed(PACE) / speed)
+        sent = steady.load_for(old)
+        with sampling(old.group, sent) as samples:
+            arrivals.run(sent, [(steady.rate, WARM + seconds)])
+        print(f"\n{STEADY:.0%} of {capacity:,.0f} requests/s for {options.minutes:g} min.\n")
+        kept = show(sent.answers, samples, seconds)
         with our_server(options.model) as new:
-            calm.bear(new, WARM)
-            kept &= compare([(calm.bear(old, TURN_SECONDS), calm.bear(new, TURN_SECONDS)) for _ in range(TURNS)])
+            steady.run(new, WARM)
+            kept &= compare([(steady.run(old, TURN_SECONDS), steady.run(new, TURN_SECONDS)) for _ in range(TURNS)])
     sys.exit(0 if kept else 1)
 
 
 @contextmanager
-def watching(pid: int, sent: arrivals.Load) -> Generator[list[Look]]:
-    """Looks at our server, a single process, for as long as the block runs. A longer look would hold up the load."""
-    looks, done = list[Look](), threading.Event()
+def sampling(pid: int, sent: arrivals.Load) -> Generator[list[Sample]]:
+    """Sample our server, a single process, every EVERY seconds while the block runs."""
+    samples, done = list[Sample](), threading.Event()
 
     def watch() -> None:
         start = before = perf_counter()
@@ -108,61 +112,63 @@ def watching(pid: int, sent: arrivals.Load) -> Generator[list[Look]]:
             files = len(list(Path(f"/proc/{pid}/fd").iterdir())) - sent.connections
             now, fields = perf_counter(), process(pid)
             share = (cpu_used(fields) - used) / (now - before)
-            looks.append(Look(now - start, megabytes(fields), files, share, sent.pace()))
+            samples.append(Sample(now - start, megabytes(fields), files, share, sent.pace()))
             before, used = now, cpu_used(fields)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield looks
+        yield samples
     finally:
         done.set()
         watcher.join()
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Some of the time: what came of the requests that were due in it, and how the server was meanwhile."""
+class Period:
+    """A period: the answers to the requests that were due in it, and the state of the server."""
 
     name: str
     answers: Sequence[arrivals.Answer]
-    looks: Sequence[Look]
+    samples: Sequence[Sample]
 
     @property
     def refused(self) -> bool:
-        """Whether a request had another answer than 200, or none."""
+        """Return whether a request had another status than 200, or no response."""
         return any(answer.status != 200 for answer in self.answers)
 
     @property
     def files(self) -> int:
-        """The most that were open."""
-        return max(look.files for look in self.looks)
+        """Return the maximum of open files."""
+        return max(sample.files for sample in self.samples)
 
     def mean(self, what: str) -> float:
-        """Of all looks."""
-        return fmean(getattr(look, what) for look in self.looks)
+        """Return the mean of this field over all samples."""
+        return fmean(getattr(sample, what) for sample in self.samples)
 
     def line(self) -> list[str]:
-        """Of a table with TITLES."""
+        """Return the cells for a table with TITLES."""
         times = [f"{arrivals.milliseconds(self.answers, percent):.1f} ms" for percent in (50, 99)]
         held = [f"{self.mean('used'):.0%}", f"{self.mean('memory'):.1f} MB", str(self.files)]
         return [self.name, f"{self.mean('speed'):.2f}", arrivals.statuses(self.answers), *times, *held]
 
 
-def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], seconds: float) -> bool:
-    """Prints how the time went. Returns whether all limits were kept."""
+def show(answers: Sequence[arrivals.Answer], samples: Sequence[Sample], seconds: float) -> bool:
+    """Print the periods. Return whether all limits were kept."""
 
-    def stretch(name: str, start: float, end: float) -> Stretch:
+    def period(name: str, start: float, end: float) -> Period:
         start, end = WARM + start, WARM + end
-        return Stretch(name, arrivals.part(answers, start, end), [look for look in looks if start <= look.at < end])
+        return Period(
+            name, arrivals.part(answers, start, end), [sample for sample in samples if start <= sample.at < end]
+        )
 
     third = seconds / 3
-    thirds = [stretch(f"{name} third", at * third, (at + 1) * third) for at, name in enumerate(THIRDS)]
+    thirds = [period(f"{name} third", at * third, (at + 1) * third) for at, name in enumerate(THIRDS)]
     first, _, last = thirds
     print(table(TITLES, [some.line() for some in thirds]))
-    minutes = (stretch(f"minute {at + 1}", at * 60, (at + 1) * 60) for at in range(math.ceil(seconds / 60)))
-    if spells := [some.line() for some in minutes if some.refused]:
-        print(f"\n{table(TITLES, spells)}")
+    minutes = (period(f"minute {at + 1}", at * 60, (at + 1) * 60) for at in range(math.ceil(seconds / 60)))
+    if refused_minutes := [some.line() for some in minutes if some.refused]:
+        print(f"\n{table(TITLES, refused_minutes)}")
     return judge({
         "every request is answered": not any(some.refused for some in thirds),
         f"memory stays within {MEMORY - 1:.0%}": last.mean("memory") <= MEMORY * first.mean("memory"),
@@ -171,7 +177,7 @@ def show(answers: Sequence[arrivals.Answer], looks: Sequence[Look], seconds: flo
 
 
 def compare(turns: Sequence[tuple[Sequence[arrivals.Answer], Sequence[arrivals.Answer]]]) -> bool:
-    """Prints the times of an old server's answers and a new one's. Returns whether the old is as fast."""
+    """Print the latencies of the old server and a new one. Return whether the old one is as fast."""
 
     def times(percent: int) -> list[float]:
         took = [[arrivals.milliseconds(answers, percent) for answers in server] for server in zip(*turns, strict=True)]

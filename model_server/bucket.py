@@ -1,4 +1,4 @@
-"""The way to an S3 bucket, as everything in this room goes it."""
+"""S3 client for the model server's containers."""
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -10,25 +10,25 @@ class _Paginator(Protocol):
 
 
 class Client(Protocol):
-    """boto3 carries no types; this is all of its client that is used here."""
+    """The methods of boto3's S3 client that this package uses. boto3 has no type annotations."""
 
     def get_paginator(self, operation_name: str) -> _Paginator:
-        """Of an operation that answers in pages."""
+        """Return a paginator for an operation that returns its result in pages."""
         ...
 
     def download_file(self, bucket: str, key: str, filename: str) -> None:
-        """The object is in the file."""
+        """Download the object to the file."""
         ...
 
     def put_object(self, **what: object) -> object:
-        """The body is in the bucket, under the key."""
+        """Upload the body under the key."""
         ...
 
 
 def client() -> Client:
-    """One that tries once: pauses between tries belong to whoever asks, with a line for each.
+    """Return an S3 client that tries each request once; the callers retry, and log each retry.
 
-    Imported here: who has nothing to fetch or to ship needs neither the memory nor the time.
+    boto3 is imported here, because it costs memory and time that a process without S3 access does not need.
     """
     config = import_module("botocore.config").Config(
         connect_timeout=5,
@@ -40,6 +40,6 @@ def client() -> Client:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What a client raises when the store does not do what it was asked for."""
+    """Return the exception types that a client raises when a request fails."""
     theirs = import_module("botocore.exceptions")
     return (theirs.BotoCoreError, theirs.ClientError, import_module("boto3.exceptions").Boto3Error, OSError)

@@ -1,8 +1,8 @@
-"""A client's connection, as far as uvicorn leaves open what a client may do with it.
+"""HTTP connections with limits on time, header size and number, on top of uvicorn's.
 
-uvicorn waits for ever for a request that never ends, keeps as much of its head as comes, and holds an answer until it
-is taken; when it is told to stop it cuts connections on which a request may be on its way; and it loses the body of a
-request that offers another protocol. Here each of these has an end.
+uvicorn alone waits forever for an incomplete request, buffers headers of any size, keeps a response until the client
+reads it, cuts connections on shutdown while a request may be arriving, and loses the body of a request with an Upgrade
+header. This module limits or corrects each of these.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 HEAD_SECONDS = 10
-"""Within which a request line and its headers have come, once their first byte has."""
+"""Seconds from the first byte of a request until its headers must be complete."""
 HEAD_BYTES = 64 * 1024
-"""Most bytes that may come without making a head, or a part of a body, complete."""
+"""Bytes that a client may send without completing the headers or a part of the body."""
 LINGER_SECONDS = 2
-"""How long a stopping server still listens on idle connections: longer than a request travels in a data centre."""
-MOST = 1000
-"""Connections at once: within the 1,024 files of a usual limit. One more, and the longest idle one is closed for it."""
+"""Seconds for which a stopping server still reads idle connections, so that a request already sent gets a response."""
+MOST_CONNECTIONS = 1000
+"""Open connections at once, below the usual limit of 1,024 files. One more closes the longest idle connection."""
 OFFERS = frozenset({b"upgrade", b"http2-settings"})
-"""Headers of an offer to go on in another protocol. Nothing here follows one, so RFC 9110 (7.8) ignores them."""
+"""Headers that offer an upgrade to another protocol. The server supports none, so it ignores them (RFC 9110, 7.8)."""
 _Timer: TypeAlias = asyncio.TimerHandle
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection.
+    """The connection of one client.
 
-    A request that comes after the order to stop finds `leaving` in the state of its scope.
+    When the server shuts down, it sets the key `shutting_down` in the state of each later request's scope.
     """
 
     def __init__(
@@ -46,50 +46,50 @@ class Connection(HttpToolsProtocol):
         self.idle_since: float = self.loop.time()
         self._unfinished = 0
         self._head_timer: _Timer | None = None
-        self._stalled: _Timer | None = None
+        self._write_timer: _Timer | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether a request waits for its answer."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # as uvicorn leaves it until the first request
+        """Return whether a request has no complete response yet."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
         return cycle is not None and not cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """The connection counts; what never says a word is closed like one that has nothing more to say."""
+        """Start the idle timer, and close the longest idle connection if there are too many."""
         super().connection_made(transport)
         self._wait_for_more()
-        if len(self.connections) > MOST:
+        if len(self.connections) > MOST_CONNECTIONS:
             others = cast("set[Connection]", self.connections) - {self}
             idle = [one for one in others if not one.busy]
             if idle:
                 min(idle, key=lambda one: one.idle_since).transport.close()
             else:
-                self._refuse(503, f"{MOST} connections are in use.")
+                self._refuse(503, f"All {MOST_CONNECTIONS} connections are in use; try again later.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing waits for it any more."""
+        """Cancel the timers."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        for timer in (self._head_timer, self._stalled):
+        for timer in (self._head_timer, self._write_timer):
             if timer:
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Heads that do not end are refused, by their size or by the time that they take."""
+        """Parse the data; refuse headers that are too large or arrive too slowly."""
         self._unfinished += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._unfinished > HEAD_BYTES:
-            self._refuse(431, f"The headers are over {HEAD_BYTES} bytes.")
+            self._refuse(431, f"The headers exceed {HEAD_BYTES} bytes; send fewer or shorter headers.")
         elif not self.busy and not self._head_timer:
-            late = f"The headers did not come within {HEAD_SECONDS} seconds."
+            late = f"The headers were not complete within {HEAD_SECONDS} seconds; send them at once."
             self._head_timer = self.loop.call_later(HEAD_SECONDS, partial(self._refuse, 408, late))
 
     def on_headers_complete(self) -> None:
-        """A request begins."""
-        if self._offered:
-            return  # it begins again without the offer
+        """Cancel the header timer and start the request."""
+        if self._offers_upgrade:
+            return  # the request is parsed again without the offer
         self._unfinished = 0
         if self._head_timer:
             self._head_timer.cancel()
@@ -97,85 +97,85 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of its body is there."""
+        """Pass on a part of the body."""
         self._unfinished = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of it is there."""
-        if self._offered:
+        """Finish the request's body."""
+        if self._offers_upgrade:
             return
         self._unfinished = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The connection is idle, or takes what was sent ahead."""
+        """Mark the connection as idle, or start the next pipelined request."""
         super().on_response_complete()
         self.idle_since = self.loop.time()
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
-            self._give_time()
+            self._limit_writing()
 
     def pause_writing(self) -> None:
-        """The client does not take its answer: it has as long as an idle connection has."""
+        """Limit how long a client may leave a response unread, to the keep-alive time."""
         super().pause_writing()
-        self._give_time()
+        self._limit_writing()
 
     def resume_writing(self) -> None:
-        """It took it."""
+        """Cancel the time limit for an unread response."""
         super().resume_writing()
-        if self._stalled:
-            self._stalled.cancel()
-            self._stalled = None
+        if self._write_timer:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """The connection closes; an answer that was never taken is dropped."""
+        """Close the connection, and drop a response that the client has not read."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.transport.abort()
 
     @property
-    def _offered(self) -> bool:
-        """Whether the request offers another protocol. CONNECT is no offer: what follows it is no HTTP."""
+    def _offers_upgrade(self) -> bool:
+        """Return whether the request offers another protocol. CONNECT is no offer: it ends HTTP on the connection."""
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
-    def start_again(self, rest: bytes) -> None:
-        """Reads the request whose headers are here as if it had offered nothing; its body, or a part of it, is `rest`.
+    def parse_again(self, rest: bytes) -> None:
+        """Parse the request again without its upgrade offer. `rest` is the part of the body received so far.
 
-        The parser stops for good at an offer, so that another one goes on.
+        The parser stops for good at an upgrade offer, so a new parser replaces it.
         """
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         for name, value in self.headers:
-            said = value
+            kept = value
             if name == b"connection":
-                said = b",".join(token for token in value.split(b",") if token.strip().lower() not in OFFERS)
-            if name not in OFFERS and (said or not value):
-                lines.append(b"%s: %s" % (name, said))
+                kept = b",".join(token for token in value.split(b",") if token.strip().lower() not in OFFERS)
+            if name not in OFFERS and (kept or not value):
+                lines.append(b"%s: %s" % (name, kept))
         self.parser = _Parser(self)
         self.parser.feed_data(b"\r\n".join([*lines, b"", rest]))
 
     def shutdown(self) -> None:
-        """A request in work is answered; an idle connection is listened to a little longer.
+        """Let a request in progress finish; keep an idle connection open for LINGER_SECONDS.
 
-        Called for each connection when the server is told to stop.
+        uvicorn calls this for each connection when the server is told to stop.
         """
-        self.app_state["leaving"] = True
+        self.app_state["shutting_down"] = True
         if self.busy:
             super().shutdown()
         else:
-            self.loop.call_later(LINGER_SECONDS, self._leave)
+            self.loop.call_later(LINGER_SECONDS, self._close_if_idle)
 
-    def _leave(self) -> None:
+    def _close_if_idle(self) -> None:
         if not self.busy:
             self.transport.close()
 
     def _wait_for_more(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
-    def _give_time(self) -> None:
-        self._stalled = self._stalled or self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+    def _limit_writing(self) -> None:
+        self._write_timer = self._write_timer or self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
     def _refuse(self, status: int, sentence: str) -> None:
-        """Said where nothing else is about to be said; then the connection closes."""
+        """Send an error response unless another response is in progress, then close the connection."""
         if self.transport.is_closing():
             return
         if not self.busy:
@@ -185,17 +185,17 @@ class Connection(HttpToolsProtocol):
 
 
 class _Parser(HttpRequestParser):
-    """A parser of requests that hands those with an offer of another protocol back to their connection."""
+    """HTTP request parser that returns requests with an upgrade offer to their connection."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._connection = connection
 
     def feed_data(self, data: "bytes | bytearray | memoryview[int] | array[int]") -> None:
-        """Parses what came."""
+        """Parse the data."""
         try:
             super().feed_data(data)
         except HttpParserUpgrade as offer:
             if self.get_method() == b"CONNECT":
                 raise
-            self._connection.start_again(bytes(data)[cast("int", offer.args[0]) :])
+            self._connection.parse_again(bytes(data)[cast("int", offer.args[0]) :])

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use."""
+"""Number of CPUs that this process may use."""
 
 import math
 import os
@@ -8,7 +8,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cpu_limit(cgroups: Path = CGROUPS) -> int:
-    """The container's CPU limit, rounded up; without a limit, the CPUs that the scheduler may give. At least 1."""
+    """Return the container's CPU limit, rounded up, or the number of available CPUs if that is lower. At least 1."""
     available = len(os.sched_getaffinity(0))
     quota, period = _version_2(cgroups / "cpu.max") or _version_1(cgroups / "cpu") or (0, 1)
     return max(1, min(available, math.ceil(quota / period))) if quota > 0 else available

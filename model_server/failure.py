@@ -1,4 +1,4 @@
-"""How a container of this room ends when it cannot do its work: one sentence, where people look for it."""
+"""Exit codes and termination messages of the model server's containers."""
 
 import contextlib
 import logging
@@ -9,42 +9,42 @@ LOG = logging.getLogger("serving")
 
 
 class ServingError(Exception):
-    """The process cannot go on. The message is a sentence for the user."""
+    """The process cannot continue. The message is a sentence for the user; `final` means that a restart cannot help."""
 
     def __init__(self, sentence: str, *, final: bool = False) -> None:
         super().__init__(sentence)
         self.final = final
 
 
-def leave(error: ServingError, termination_log: Path) -> int:
-    """The sentence is in the log and in the container's termination message.
+def report_failure(error: ServingError, termination_log: Path) -> int:
+    """Write the error to the log and to the container's termination message.
 
     Returns:
-        The exit code: 2 when another start would end the same way, else 1.
+        The exit code: 2 when a restart would fail in the same way, else 1.
     """
     LOG.error("%s", error)
     _write(termination_log, str(error))
     return 2 if error.final else 1
 
 
-def fault_of(error: BaseException) -> str:
-    """The innermost reason: `Connection refused`, not what five layers made of it."""
+def root_cause(error: BaseException) -> str:
+    """Return the message of the innermost exception, for example `Connection refused`."""
     while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
     return " ".join(str(error).split())[:300]
 
 
 @contextlib.contextmanager
-def unexplained(title: str, termination_log: Path) -> Generator[None]:
-    """Inside, the termination message is what a process that dies without a word cannot say any more.
+def crash_message(title: str, termination_log: Path) -> Generator[None]:
+    """Keep a termination message for a crash while the block runs; it explains the exit codes of a killed process.
 
-    Afterwards it is empty, and Kubernetes takes the end of the log.
+    The message is empty afterwards, so that Kubernetes shows the end of the log.
     """
     _write(
         termination_log,
-        f"{title}: the process died without a word. Exit code 139, 134 or 136: native code of the model crashed, the "
-        "log says where after 'Fatal Python error'; serve another version. 137: it was killed, most often because its "
-        "memory was full; give it more.",
+        f"{title}: the process died without a message. Exit code 139, 134 or 136: native code in the model crashed; "
+        "the log shows where, after 'Fatal Python error'; serve another version. 137: the process was killed, most "
+        "often because it exceeded its memory limit; raise the limit.",
     )
     try:
         yield
@@ -52,8 +52,8 @@ def unexplained(title: str, termination_log: Path) -> Generator[None]:
         _write(termination_log, "")
 
 
-def _write(termination_log: Path, said: str) -> None:
-    # The kubelet makes the file; where it is missing, nobody reads it.
+def _write(termination_log: Path, text: str) -> None:
+    # The kubelet creates the file. Without it, nothing would read the message.
     if termination_log.exists():
         with contextlib.suppress(OSError):
-            termination_log.write_text(said)
+            termination_log.write_text(text)

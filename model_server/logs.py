@@ -1,4 +1,4 @@
-"""Logs as JSON, a line an event: one for an error, none for a success, and never a payload."""
+"""JSON logs on standard output, one line for each event. Payloads are never logged, and successful requests neither."""
 
 import json
 import logging
@@ -9,14 +9,17 @@ from contextvars import ContextVar
 from pathlib import Path
 
 REQUEST: ContextVar[dict[str, str] | None] = ContextVar("REQUEST", default=None)
-"""What every line about the request in work carries: its id, and its trace where it came with one."""
+"""Fields of every log line about the current request: its ID, and its trace ID if it has one."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time (UTC), level, message, and what `extra={"about": {...}}` adds."""
+    """Formats a record as one line of JSON: time (UTC), level, message, and the fields of `extra={"about": {...}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line. An exception is its type and place: its message may hold what a client sent."""
+        """Return the line.
+
+        It holds an exception's type and place only, since its message may quote the client's data.
+        """
         line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{record.msecs:03.0f}Z",
             "level": record.levelname.lower(),
@@ -29,17 +32,17 @@ class JsonFormatter(logging.Formatter):
 
 
 def place_of(error: BaseException) -> str:
-    """Type, file and line of an error, without its message."""
+    """Return type, file and line of an error, without its message."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return type(error).__name__ + where
 
 
 def configure() -> None:
-    """Every log line of this process, warnings of Python included, is JSON on standard output."""
+    """Write all log lines of this process, Python warnings included, to standard output as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # start and stop are told in our own words
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the server logs start and stop itself

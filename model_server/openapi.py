@@ -1,4 +1,4 @@
-"""What the server answers to, as OpenAPI 3.1: for clients, their generators and fuzzers."""
+"""OpenAPI 3.1 document of the model server."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,39 +6,39 @@ from typing import Any
 from model_server.responses import JSON
 
 REFUSALS: Mapping[int, str] = {
-    400: "The body cannot be read, or does not fit the model's signature.",
-    408: "The body did not come in time.",
+    400: "The body cannot be parsed, or does not match the model's signature.",
+    408: "The body did not arrive in time.",
     413: "The body is too large.",
-    429: "Too many requests wait already; try again after Retry-After.",
-    500: "The model, or the server, failed on this request.",
-    503: "The server is about to stop; try again, on another connection, after Retry-After.",
-    504: "No prediction within the deadline.",
+    429: "Too many requests are queued; try again after Retry-After.",
+    500: "The model or the server failed on this request.",
+    503: "The server is stopping; try again on another connection, after Retry-After.",
+    504: "There was no prediction within the deadline.",
 }
 ERROR: Mapping[str, Any] = {
     "type": "object",
     "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
     "required": ["error_code", "message"],
 }
-# What MLflow's own words are, and those of the HTTP parser.
+# Errors of MLflow and of the HTTP parser are plain text.
 TEXT: Mapping[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
-SUMMARY = "Predictions, in MLflow's scoring protocol."
+SUMMARY = "Returns predictions, in MLflow's scoring protocol."
 PAGES: Mapping[str, tuple[str, str]] = {
-    "/ping": ("Whether it answers.", JSON),
-    "/health": ("Whether it answers.", JSON),
-    "/version": ("The release of MLflow whose protocol it speaks; the model's version is in X-Model-Version.", JSON),
-    "/metrics": ("Figures for Prometheus.", "text/plain"),
-    "/schema": ("JSON Schema of a request's body.", "application/schema+json"),
+    "/ping": ("Whether the server can predict.", JSON),
+    "/health": ("Whether the server can predict.", JSON),
+    "/version": ("The MLflow release of the scoring protocol; the model's version is in X-Model-Version.", JSON),
+    "/metrics": ("Metrics for Prometheus.", "text/plain"),
+    "/schema": ("JSON Schema of a request body.", "application/schema+json"),
     "/openapi.json": ("This document.", JSON),
 }
 PATHS: Mapping[str, str] = {
     "/invocations": f"POST: {SUMMARY}",
-    **{path: f"GET: {said}" for path, (said, _) in PAGES.items()},
+    **{path: f"GET: {text}" for path, (text, _) in PAGES.items()},
 }
-"""What each path answers, for the page at `/`."""
+"""One line about each path, for the page at `/`."""
 
 
 def document(title: str, version: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The document of a server whose requests have the JSON Schema `body`."""
+    """Return the OpenAPI document of a server whose request bodies have the JSON Schema `body`."""
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
@@ -53,8 +53,8 @@ def _invocations(body: Mapping[str, Any]) -> Mapping[str, Any]:
         "required": ["predictions"],
     }
     refusals = {
-        str(status): {"description": said, "content": {JSON: {"schema": ERROR}, **TEXT}}
-        for status, said in REFUSALS.items()
+        str(status): {"description": text, "content": {JSON: {"schema": ERROR}, **TEXT}}
+        for status, text in REFUSALS.items()
     }
     return {
         "operationId": "predict",
@@ -64,16 +64,19 @@ def _invocations(body: Mapping[str, Any]) -> Mapping[str, Any]:
             "content": {JSON: {"schema": body}, "text/csv": {"schema": {"type": "string"}}},
         },
         "responses": {
-            "200": {"description": "Predictions, one a row.", "content": {JSON: {"schema": predictions}}},
-            "415": {"description": "No content type, one that is not known, or a compressed body.", "content": TEXT},
+            "200": {"description": "One prediction for each row.", "content": {JSON: {"schema": predictions}}},
+            "415": {
+                "description": "The content type is missing or unknown, or the body is compressed.",
+                "content": TEXT,
+            },
             **refusals,
         },
     }
 
 
 def _page(path: str) -> Mapping[str, Any]:
-    said, media_type = PAGES[path]
-    answers: dict[str, Any] = {"200": {"description": said, "content": {media_type: {}}}}
+    text, media_type = PAGES[path]
+    answers: dict[str, Any] = {"200": {"description": text, "content": {media_type: {}}}}
     if path in {"/ping", "/health"}:
         answers["503"] = {"description": "All prediction threads hang.", "content": {JSON: {"schema": ERROR}}}
-    return {"get": {"operationId": path.strip("/").split(".")[0], "summary": said, "responses": answers}}
+    return {"get": {"operationId": path.strip("/").split(".")[0], "summary": text, "responses": answers}}

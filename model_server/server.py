@@ -1,12 +1,11 @@
-"""Serves the model in MODEL_DIR: `python -m model_server.server`.
+"""Entry point of the model server: `python -m model_server.server` serves the model in MODEL_DIR.
 
-The port opens when the model has been loaded and has answered its input example.
+The server opens its port when the model is loaded and has predicted its input example.
 
-A rollout loses no request when it gives two orders, with time in between. SIGUSR1 starts draining: requests are
-answered as before, for proxies still send them, and each answer carries `Connection: close`, so that clients go
-elsewhere of themselves. SIGTERM: no new connection; what is in flight is answered; a request that still comes on a kept
-connection gets 503 with Retry-After, at once, rather than a connection that is cut under it; idle connections are
-closed after `connections.LINGER_SECONDS`; exit code 0.
+A rollout loses no request if the pod gets two signals with a pause between them. SIGUSR1 starts draining: the server
+answers requests as before, and adds `Connection: close` to each response so that clients move to other pods. SIGTERM
+stops it: the server accepts no new connection and finishes the requests in progress. It answers a late request on an
+open connection with 503 and Retry-After, closes idle connections after `connections.LINGER_SECONDS`, and exits with 0.
 """
 
 import faulthandler
@@ -21,30 +20,30 @@ import uvicorn
 
 from model_server import logs
 from model_server.connections import Connection
-from model_server.failure import ServingError, leave, unexplained
+from model_server.failure import ServingError, crash_message, report_failure
 from model_server.settings import ServerSettings, Termination
 
 LOG = logging.getLogger("serving")
-# Longer than the 60 s after which load balancers give up an idle connection: the side that sends closes it, so no
-# request meets a connection that is being closed.
+# Longer than the 60 s after which load balancers close an idle connection. So the side that sends requests closes it,
+# and no request arrives on a connection that the server is closing.
 KEEP_ALIVE_SECONDS = 75
 
 
 def main() -> int:
-    """Runs until it is told to stop. Returns the exit code."""
+    """Run the server until it is told to stop. Return the exit code."""
     logs.configure()
-    # Imports make many objects and free few: a start without collections takes a seventh less. app.py enables them.
+    # Imports create many objects and free few, so garbage collection only delays the start. app.py enables it again.
     gc.disable()
-    # As process 1 a signal without a handler is ignored. uvicorn puts its own in place while it serves, and raises the
-    # signal again at the end: this handler then makes it exit code 0.
+    # Process 1 ignores a signal without a handler. uvicorn installs its own handler while it serves, and raises the
+    # signal again at the end; this handler then exits with 0.
     signal.signal(signal.SIGTERM, _exit)
     try:
         settings = ServerSettings.load()
         settings.prepare_process()
         faulthandler.enable(all_threads=False)
-        listening, dying = _bind(settings.host, settings.port), unexplained(settings.title, settings.termination_log)
+        listening, dying = _bind(settings.host, settings.port), crash_message(settings.title, settings.termination_log)
         with listening as listener, dying:
-            # By name: the module imports numpy, which must not happen before `prepare_process`.
+            # Imported by name, because the module imports numpy, which must happen after `prepare_process`.
             config = uvicorn.Config(
                 "model_server.app:create",
                 factory=True,
@@ -60,12 +59,12 @@ def main() -> int:
             )
             uvicorn.Server(config).run(sockets=[listener])
     except ServingError as error:
-        return leave(error, Termination().termination_log)
+        return report_failure(error, Termination().termination_log)
     return 0
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A socket that holds the port and does not listen yet."""
+    """Return a socket that is bound to the port and does not listen yet."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -74,7 +73,7 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ServingError(
-            f"cannot listen on {host}:{port}: {error.strerror}; stop what holds it, or set PORT"
+            f"cannot listen on {host}:{port}: {error.strerror}; stop the process that uses it, or set PORT"
         ) from error
     return listener
 

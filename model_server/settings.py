@@ -1,4 +1,4 @@
-"""What the container's environment asks for: the only reader, and writer, of it in this room."""
+"""Settings from the container's environment. Only this module reads or writes the environment of the model server."""
 
 import os
 from pathlib import Path
@@ -17,42 +17,45 @@ THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "N
 
 
 class Termination(BaseSettings):
-    """Where to leave the last words. Apart from the rest: they are needed when the rest is wrong."""
+    """Path of the termination message.
+
+    It is read separately, because it is needed when the other settings are invalid.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, protected_namespaces=())
 
     termination_log: Path = Field(
         default=Path("/dev/termination-log"),
-        description="where Kubernetes reads why a container failed",
+        description="the file in which Kubernetes finds the reason for a container's failure",
         examples=["/tmp/why"],
     )
 
 
 class Settings(Termination):
-    """What fetching and serving share. Every field is an environment variable of the same name in upper case."""
+    """Settings that all containers share. Each field is an environment variable with the same name in upper case."""
 
     model: Text = Field(description="the registered model's name", examples=["churn-predictor"])
     model_version: int = Field(
         ge=1, description="the version's number in the registry, 1 or more; no alias and no 'latest'", examples=["3"]
     )
-    model_dir: Path = Field(Path("/model"), description="folder that holds the version", examples=["/model"])
+    model_dir: Path = Field(Path("/model"), description="the folder that holds the versions", examples=["/model"])
 
     @property
     def version_dir(self) -> Path:
-        """Where the files of the version lie; it exists when all of them do."""
+        """Return the folder of the version's files. It exists only when all files are in it."""
         return self.model_dir / self.model / str(self.model_version)
 
     @property
     def title(self) -> str:
-        """The version in words."""
+        """Return the model and version as text, for messages."""
         return f"{self.model} version {self.model_version}"
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process.
+        """Return the settings of this process.
 
         Raises:
-            ServingError: with all problems in one line.
+            ServingError: settings are missing or invalid; the message lists all of them.
         """
         try:
             return cls.model_validate({})
@@ -61,125 +64,138 @@ class Settings(Termination):
 
 
 class FetchSettings(Settings):
-    """Settings of the init container."""
+    """Settings of the init container that downloads the model version."""
 
     mlflow_tracking_uri: Url = Field(
-        description="the MLflow server that knows the model", examples=["http://mlflow.mlops-platform:5000"]
+        description="the URL of the MLflow server", examples=["http://mlflow.mlops-platform:5000"]
     )
     mlflow_patience_seconds: float = Field(
-        20, ge=0, le=600, description="how long to wait for an MLflow or a store that does not answer", examples=["20"]
+        20, ge=0, le=600, description="seconds for retries while MLflow or the store does not respond", examples=["20"]
     )
     model_cache_dir: Path | None = Field(
         None,
-        description="folder of the node that keeps versions for other pods; without it none does",
+        description="the node's folder for cached versions; without it there is no cache",
         examples=["/cache"],
     )
     model_cache_bytes: int = Field(
-        10 << 30, ge=1, description="most bytes that the node keeps", examples=["10737418240"]
+        10 << 30, ge=1, description="the size limit of the cache in bytes", examples=["10737418240"]
     )
 
     @property
     def model_cache(self) -> ModelCache | None:
-        """What the node keeps, if it does."""
+        """Return the node's model cache, or None if there is none."""
         return ModelCache(self.model_cache_dir, self.model_cache_bytes) if self.model_cache_dir else None
 
 
 class ServerSettings(Settings):
-    """Settings of the server."""
+    """Settings of the model server."""
 
-    host: Text = Field("0.0.0.0", description="address to listen on", examples=["127.0.0.1"])
-    port: int = Field(8080, ge=1, le=65535, description="port to listen on", examples=["8080"])
-    role: Text = Field("primary", description="what its answers are for, a label of every metric", examples=["shadow"])
+    host: Text = Field("0.0.0.0", description="the address to listen on", examples=["127.0.0.1"])
+    port: int = Field(8080, ge=1, le=65535, description="the port to listen on", examples=["8080"])
+    role: Text = Field("primary", description="the role of this server, a label of every metric", examples=["shadow"])
     threads: int = Field(
-        default_factory=cpu_limit, ge=1, le=256, description="predictions at the same time", examples=["2"]
+        default_factory=cpu_limit, ge=1, le=256, description="the number of worker threads", examples=["2"]
     )
-    max_batch: int = Field(32, ge=1, le=4096, description="most requests that are predicted together", examples=["32"])
+    max_batch: int = Field(32, ge=1, le=4096, description="the limit of requests in one batch", examples=["32"])
     max_wait_ms: float = Field(
         0,
         ge=0,
         le=1000,
-        description="how long a request waits for others to be predicted with, in milliseconds; 0 takes what is there",
+        description="milliseconds for which a worker waits for more requests; 0 takes only those already queued",
         examples=["2"],
     )
     max_queue: int = Field(
-        256, ge=1, le=100_000, description="requests that may wait for a prediction; more are refused", examples=["256"]
+        256, ge=1, le=100_000, description="the limit of queued requests; more are refused with 429", examples=["256"]
     )
     deadline_seconds: float = Field(
-        30, gt=0, le=3600, description="how long a request may take before it is given up", examples=["30"]
+        30, gt=0, le=3600, description="seconds until a request without a response gets 504", examples=["30"]
     )
     example: Literal["require", "warn"] = Field(
         "require",
-        description="what to do when the model refuses its own input example: 'require' ends the start, 'warn' serves",
+        description="what to do if the model fails on its own input example: 'require' fails, 'warn' logs it",
         examples=["warn"],
     )
     mlflow_allow_pickle_deserialization: bool = Field(
-        default=True, description="whether a model may hold pickled objects, which run code", examples=["true"]
+        default=True, description="whether a model may contain pickled objects, which run code", examples=["true"]
     )
     max_request_bytes: int = Field(
-        10 * 1024 * 1024, ge=1, description="largest body of a request, in bytes", examples=["10485760"]
+        10 * 1024 * 1024, ge=1, description="the size limit of a request body in bytes", examples=["10485760"]
     )
     drain_seconds: int = Field(
-        30, ge=0, le=3600, description="how long a stopping server waits for requests in flight", examples=["30"]
+        30,
+        ge=0,
+        le=3600,
+        description="seconds for which a stopping server waits for requests in progress",
+        examples=["30"],
     )
     prediction_log_dir: Path | None = Field(
-        None, description="folder for the prediction log; without it there is none", examples=["/predictions"]
+        None, description="the folder of the prediction log; without it there is no log", examples=["/predictions"]
     )
     prediction_log_sample: float = Field(
-        1.0, ge=0, le=1, description="which share of the requests is logged", examples=["0.1"]
+        1.0, ge=0, le=1, description="the share of requests that are logged, from 0 to 1", examples=["0.1"]
     )
     prediction_log_redact: Json[tuple[str, ...]] = Field(
         (),
         validate_default=False,
-        description="a JSON list of columns that are never written",
+        description="a JSON list of columns that are never logged",
         examples=['["name", "email"]'],
     )
     prediction_log_spool_bytes: int = Field(
-        256 << 20, ge=1 << 16, description="most bytes that wait on disk to be shipped", examples=["268435456"]
+        256 << 20,
+        ge=1 << 16,
+        description="the limit of bytes that wait on disk for their upload",
+        examples=["268435456"],
     )
     prediction_log_segment_bytes: int = Field(
-        4 << 20, ge=1, description="a file of the log of this size is closed, and can be shipped", examples=["4194304"]
+        4 << 20, ge=1, description="the size in bytes at which a segment is closed for its upload", examples=["4194304"]
     )
-    prediction_log_segment_seconds: float = Field(60, gt=0, description="and so is one of this age", examples=["60"])
+    prediction_log_segment_seconds: float = Field(
+        60, gt=0, description="the age in seconds at which a segment is closed for its upload", examples=["60"]
+    )
     otel_exporter_otlp_endpoint: Url | None = Field(
         None,
-        description="where an OpenTelemetry collector takes OTLP over HTTP; without it there are no traces",
+        description="the URL of an OpenTelemetry collector for OTLP over HTTP; without it there are no traces",
         examples=["http://collector.observability:4318"],
     )
     otel_traces_sampler_arg: float = Field(
-        1.0, ge=0, le=1, description="which share of the requests without a traceparent is traced", examples=["0.1"]
+        1.0,
+        ge=0,
+        le=1,
+        description="the share of requests without a traceparent that are traced, from 0 to 1",
+        examples=["0.1"],
     )
 
     @property
     def labels(self) -> dict[str, str]:
-        """What its metrics and its traces carry."""
+        """Return the labels of all metrics and traces."""
         return {"model": self.model, "version": str(self.model_version), "role": self.role}
 
     def prepare_process(self) -> None:
-        """Numerical libraries take as many threads as there are predictions at a time: not the machine's CPUs.
+        """Set the environment variables of the libraries, among them the size of their thread pools.
 
-        They read this once, when they are loaded: call it before anything imports numpy.
+        The libraries read them when they are loaded, so call this before anything imports numpy.
         """
         for variable in THREAD_POOLS:
             os.environ.setdefault(variable, str(self.threads))
-        # Under this name MLflow enforces a signature as `mlflow models serve` does.
+        # With this variable MLflow checks signatures as `mlflow models serve` does.
         os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
-        # Its warnings repeat, in its own format, what the answer and our line say.
+        # MLflow's warnings repeat the response and our own log line in another format.
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "true"
-        # The spans that MLflow makes of a model's own functions hold what was asked and what was answered.
+        # MLflow's spans of a model's own functions would contain inputs and predictions.
         os.environ["MLFLOW_ENABLE_OTLP_EXPORTER"] = "false"
 
 
 class ShipSettings(Settings):
-    """Settings of the container that ships the prediction log. Libraries read where the bucket is, and the keys."""
+    """Settings of the container that uploads the prediction log. The AWS variables are read by boto3 itself."""
 
-    prediction_log_dir: Path = Field(description="folder of the prediction log", examples=["/predictions"])
-    artifact_bucket: Text = Field(description="the bucket that it goes to", examples=["mlops-artifacts"])
+    prediction_log_dir: Path = Field(description="the folder of the prediction log", examples=["/predictions"])
+    artifact_bucket: Text = Field(description="the bucket for the prediction log", examples=["mlops-artifacts"])
     pod_name: Text = Field(
-        description="the pod's name, a part of each object's", examples=["churn-predictor-5d9f-x7k2p"]
+        description="the pod's name, which is part of each object's key", examples=["churn-predictor-5d9f-x7k2p"]
     )
     prediction_log_drain_seconds: float = Field(
-        10, ge=0, le=600, description="how long a stopping pod goes on shipping", examples=["10"]
+        10, ge=0, le=600, description="seconds for which a stopping container goes on uploading", examples=["10"]
     )
 
 

@@ -1,7 +1,7 @@
-"""Takes out of the image's virtual environment what no server needs: `/app/venv/bin/python slim.py`, at its build.
+"""Removes files that no server needs from the image's virtual environment: `/app/venv/bin/python slim.py`.
 
-What is left is imported afterwards, so that a build that took too much fails; only what was imported gets bytecode. It
-needs nothing but the standard library.
+Afterwards it imports every package that a server may need, so that the build fails if too much is gone. Only the
+imported modules get bytecode. This file needs the standard library alone, and runs while the image is built.
 """
 
 import importlib
@@ -14,15 +14,15 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-# The libraries' own tests, and what numpy tests its loops with; the descriptions of 400 AWS services that nothing here
-# calls; Arrow's RPC; what compiling against a library takes; example data; files of matrices, and fits of curves.
+# Unused parts: tests, Arrow's RPC, C headers, example data, matrix files, curve fitting.
 UNUSED = (
     "**/tests", "numpy/_core/_simd.*", "pyarrow/*flight*", "pyarrow/include",
     "scipy/io/_fast_matrix_market/_fmm_core.*", "scipy/odr", "sklearn/datasets/data", "sklearn/datasets/images",
 )  # fmt: skip
+# botocore describes 400 AWS services; the server needs these.
 AWS_DATA, AWS_SERVICES = "botocore/data/*/", frozenset({"s3", "sts"})
 SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx", ".tp"})
-# What a server may come to, whichever flavour its model has and whatever body it meets.
+# Modules that a server may import, for any supported model flavour and request body.
 IMPORTED = (
     "boto3.s3.inject", "httptools", "lightgbm", "mlflow.lightgbm", "mlflow.pyfunc.scoring_server", "mlflow.sklearn",
     "mlflow.xgboost", "msgspec", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
@@ -32,12 +32,12 @@ IMPORTED = (
     "sklearn.tree", "uvicorn.lifespan.on", "uvicorn.loops.uvloop", "uvicorn.protocols.http.httptools_impl", "uvloop",
     "xgboost", "yaml",
 )  # fmt: skip
-# Offsets in the header of a 64-bit ELF file: first its table of segments, last the sections' three fields.
+# Offsets in the header of a 64-bit ELF file: segment table, its entry size and count, section table, its fields.
 SEGMENTS, SEGMENT_SIZES, SECTIONS, SECTION_COUNTS = 32, 54, 40, 58
 
 
 def main() -> None:
-    """The environment that runs this is small, and complete."""
+    """Shrink the virtual environment of this interpreter, and check that it still works."""
     site = Path(sysconfig.get_path("platlib"))
     for path in unused(site):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -50,12 +50,12 @@ def main() -> None:
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None) or ""
         if file.startswith(f"{site}{os.sep}") and file.endswith(".py"):
-            # Nobody changes a file of an image: a start need not look whether somebody did.
+            # Files in an image never change, so Python need not compare the bytecode with its source at each start.
             py_compile.compile(file, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
 def unused(site: Path) -> Iterator[Path]:
-    """Folders and files, none of them within another."""
+    """Return the folders and files to delete, none of them inside another."""
     folders = [path for pattern in UNUSED for path in site.glob(pattern)]
     folders += [path for path in site.glob(AWS_DATA) if path.name not in AWS_SERVICES]
     outer = {path for path in folders if not any(above in folders for above in path.parents)}
@@ -66,14 +66,14 @@ def unused(site: Path) -> Iterator[Path]:
 
 
 def loaded(library: bytes) -> bytes:
-    """The part of an ELF file that is loaded: without symbols for debuggers, which stand behind it."""
+    """Return the part of an ELF file that is loaded into memory, without the debug symbols after it."""
     if library[:5] != b"\x7fELF\x02":
         return library
     (start,) = struct.unpack_from("<Q", library, SEGMENTS)
     size, count = struct.unpack_from("<HH", library, SEGMENT_SIZES)
-    # Of each segment, at 8 bytes its place in the file, and at 32 its size there.
-    places = range(start, start + size * count, size)
-    end = max(sum(struct.unpack_from("<Q16xQ", library, place + 8)) for place in places)
+    # Each entry holds the segment's offset in the file at byte 8, and its size in the file at byte 32.
+    positions = range(start, start + size * count, size)
+    end = max(sum(struct.unpack_from("<Q16xQ", library, position + 8)) for position in positions)
     shorter = bytearray(library[: max(end, start + size * count)])
     struct.pack_into("<Q", shorter, SECTIONS, 0)
     struct.pack_into("<HHH", shorter, SECTION_COUNTS, 0, 0, 0)
@@ -81,7 +81,7 @@ def loaded(library: bytes) -> bytes:
 
 
 def link_twins(libraries: list[Path]) -> None:
-    """Of files side by side with the same content one is left, and links to it: a wheel holds no links."""
+    """Replace copies of the same library in one folder with symbolic links, which a wheel cannot contain."""
     known: dict[tuple[Path, bytes], Path] = {}
     for library in libraries:
         first = known.setdefault((library.parent, library.read_bytes()), library)

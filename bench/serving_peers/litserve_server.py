@@ -1,4 +1,4 @@
-"""LitServe: `python litserve_server.py PORT`."""
+"""LitServe server: `python litserve_server.py PORT`."""
 
 import sys
 from typing import Any, cast
@@ -9,7 +9,7 @@ from table import array, load
 
 
 class Model(litserve.LitAPI):
-    """One worker, one model."""
+    """API with one worker and one model."""
 
     def setup(self, device: str) -> None:
         del device

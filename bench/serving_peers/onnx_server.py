@@ -1,4 +1,7 @@
-"""ONNX Runtime behind a bare ASGI handler: `python onnx_server.py PORT`. The limit: no checks, float32, one thread."""
+"""ONNX Runtime behind a bare ASGI handler: `python onnx_server.py PORT`.
+
+An upper bound: no checks, float32, one thread.
+"""
 
 import json
 import sys
@@ -21,7 +24,7 @@ HEADERS = [(b"content-type", b"application/json")]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """POST of a table."""
+    """Return predictions for a table."""
     if scope["type"] != "http":
         return
     body, more = b"", True

@@ -1,4 +1,4 @@
-"""Ray Serve: `python ray_server.py PORT`."""
+"""Ray Serve server: `python ray_server.py PORT`."""
 
 import signal
 import sys
@@ -11,7 +11,7 @@ from table import array, load
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=64)
 class Model:
-    """One replica, one model."""
+    """Deployment with one replica and one model."""
 
     def __init__(self) -> None:
         self.model = load()

@@ -1,4 +1,4 @@
-"""What every peer does with a body: MLflow's `dataframe_split` into an array, and the model that it goes to."""
+"""Request decoding and model loading that all peers share."""
 
 import os
 import pickle
@@ -11,10 +11,10 @@ FOLDER = Path(os.environ["BENCH_MODEL"])
 
 
 def load() -> Any:
-    """The estimator that MLflow saved."""
+    """Return the estimator that MLflow saved."""
     return pickle.loads((FOLDER / "model.pkl").read_bytes())
 
 
 def array(body: Any) -> "np.ndarray[Any, Any]":
-    """The rows of a body."""
+    """Return the rows of a `dataframe_split` body."""
     return np.array(body["dataframe_split"]["data"], dtype=np.float64)

@@ -1,8 +1,8 @@
-"""What a node keeps of the versions that its pods have fetched: a folder that they share, each version by its digest.
+"""Cache of model versions on a node, shared by its pods: one folder for each version, named after its digest.
 
-Nothing there is believed: a copy is served when it has the digest that the registry has of the version, so whoever
-writes there may keep a pod from starting, and cannot change what it serves. And nothing there is needed: what cannot be
-read or kept is a line in the log, and the version comes from the store.
+A pod verifies the digest of a cached copy before it serves it. So a pod that writes wrong files can only make another
+pod download the version again. The cache is optional: if it cannot be read or written, the pod logs one line and
+downloads the version from the artifact store.
 """
 
 import errno
@@ -16,23 +16,23 @@ from pathlib import Path
 from uuid import uuid4
 
 from contract.digest import folder_digest
-from model_server.failure import fault_of
+from model_server.failure import root_cause
 
 LOG = logging.getLogger("serving")
 UNFINISHED = ".part-"
 ABANDONED_SECONDS = 3600
-"""A copy that is older and not whole was left by a pod that ended in the middle."""
+"""Age in seconds at which an incomplete copy counts as left behind by a killed pod."""
 
 
 @dataclass(frozen=True)
 class ModelCache:
-    """At most `most_bytes` in `folder`, of which those go first that were not taken for the longest time."""
+    """A cache of at most `most_bytes` in `folder`. The least recently used versions are removed first."""
 
     folder: Path
     most_bytes: int
 
     def take(self, digest: str, target: Path) -> bool:
-        """Whether the version with this digest is in `target` now; if not, nothing is."""
+        """Copy the version with this digest to `target`. Return False, and leave no target, if that fails."""
         kept = self.folder / digest
         shutil.rmtree(target, ignore_errors=True)
         try:
@@ -42,19 +42,19 @@ class ModelCache:
             shutil.copytree(kept, target)
             if folder_digest(target) == digest:
                 return True
-            LOG.warning("what the node keeps as %s are other files: it is removed", digest)
+            LOG.warning("the cached version %s has another digest; it is removed from the cache", digest)
             self._remove(kept)
         except OSError as error:
-            LOG.warning("what the node keeps as %s cannot be read: %s", digest, fault_of(error))
+            LOG.warning("the cached version %s cannot be read: %s", digest, root_cause(error))
         shutil.rmtree(target, ignore_errors=True)
         return False
 
     def keep(self, digest: str, source: Path) -> None:
-        """The node keeps a copy of `source`, if there is room for it; pods that do so at a time do not disturb."""
+        """Add a copy of `source` to the cache if it fits. Several pods may do so at once."""
         part = self.folder / f"{UNFINISHED}{uuid4().hex}"
         try:
             if (size := _size(source)) > self.most_bytes:
-                LOG.info("%s takes %d bytes, and the node keeps %d: it is not kept", digest, size, self.most_bytes)
+                LOG.info("version %s is not cached: %d bytes exceed the limit of %d", digest, size, self.most_bytes)
                 return
             self._make_room(size)
             shutil.copytree(source, part)
@@ -62,29 +62,29 @@ class ModelCache:
             part.rename(self.folder / digest)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else another pod was first
-                LOG.warning("the node does not keep %s: %s", digest, fault_of(error))
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # otherwise another pod was faster
+                LOG.warning("version %s cannot be cached: %s", digest, root_cause(error))
 
     def _make_room(self, size: int) -> None:
-        folders = sorted(self.folder.iterdir(), key=_last_taken)
+        folders = sorted(self.folder.iterdir(), key=_last_used)
         sizes = {folder: _size(folder) for folder in folders}
         for folder in folders:
             whole = not folder.name.startswith(UNFINISHED)
             too_much = sum(sizes.values()) + size > self.most_bytes
-            if (whole and too_much) or (not whole and _last_taken(folder) < time.time() - ABANDONED_SECONDS):
+            if (whole and too_much) or (not whole and _last_used(folder) < time.time() - ABANDONED_SECONDS):
                 self._remove(folder)
                 del sizes[folder]
 
     def _remove(self, folder: Path) -> None:
-        """In one step for whoever is about to take it; another pod may be faster."""
+        """Remove the folder: rename it first, so that no pod copies a half-deleted version."""
         gone = self.folder / f"{UNFINISHED}{uuid4().hex}"
         with suppress(FileNotFoundError):
             folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def _last_taken(folder: Path) -> float:
-    """In seconds since the epoch; 0 of what has vanished."""
+def _last_used(folder: Path) -> float:
+    """Return the time of the last use, in seconds since 1970, or 0 if the folder is gone."""
     try:
         return folder.stat().st_mtime
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def _last_taken(folder: Path) -> float:
 
 
 def _size(folder: Path) -> int:
-    """In bytes; of what vanishes meanwhile, nothing."""
+    """Return the size in bytes, without files that are deleted meanwhile."""
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:

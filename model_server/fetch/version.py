@@ -1,9 +1,9 @@
-"""Puts one version of a registered model into MODEL_DIR: `python -m model_server.fetch`, before the server starts.
+"""Downloads one version of a registered model to MODEL_DIR: `python -m model_server.fetch`, before the server starts.
 
-The folder MODEL_DIR/VERSION appears when all files are in it and have the digest that the registry has of them, and not
-before; one that is there is taken as it is. With MODEL_CACHE_DIR the files come from there where they can. Exit code 0:
-it is there. 2: the version does not exist, has no files, or others than were registered. 1: MLflow or the artifact
-store did not answer.
+The folder MODEL_DIR/MODEL/VERSION appears only when all files are in it and match the digest in the registry. If it
+exists already, it is used as it is. With MODEL_CACHE_DIR, the files come from that cache if they are in it. Exit codes:
+0: the version is there. 1: MLflow or the artifact store did not respond. 2: the version does not exist, has no files,
+or its files are not those that were registered.
 """
 
 import errno
@@ -19,44 +19,44 @@ from urllib.parse import urlsplit
 from contract.digest import folder_digest
 from contract.tags import MODEL_DIGEST
 from model_server import bucket, logs
-from model_server.failure import ServingError, fault_of, leave
+from model_server.failure import ServingError, report_failure, root_cause
 from model_server.fetch.registry import Registry, RegistryError, UnknownError
 from model_server.settings import FetchSettings, Termination
 
 LOG = logging.getLogger("serving")
 Result = TypeVar("Result")
-AT_ONCE = 8  # files, of which a large one comes in several streams
+PARALLEL_FILES = 8  # large files are also split into several streams
 
 
 def main() -> int:
-    """Fetches the version that the environment names and returns the exit code."""
+    """Download the version that the environment names. Return the exit code."""
     logs.configure()
     try:
         fetch(FetchSettings.load())
     except ServingError as error:
-        return leave(error, Termination().termination_log)
+        return report_failure(error, Termination().termination_log)
     return 0
 
 
 def fetch(settings: FetchSettings) -> None:
-    """The version's folder is complete.
+    """Download the version, unless its folder exists.
 
     Raises:
-        ServingError: the version does not exist, or a server did not answer in time.
+        ServingError: the version does not exist, or a server did not respond in time.
     """
     if settings.version_dir.exists():
         LOG.info("%s is already in %s", settings.title, settings.version_dir)
         return
     source, digest = _locate(settings)
     if not digest:
-        LOG.warning("%s has no tag %s: its files are served unverified", settings.title, MODEL_DIGEST)
+        LOG.warning("%s has no tag %s: its files cannot be verified", settings.title, MODEL_DIGEST)
     start = time.monotonic()
     cache, part = settings.model_cache, settings.version_dir.with_suffix(".part")
     if cache and digest and cache.take(digest, part):
         part.rename(settings.version_dir)
-        LOG.info("%s is in %s, from what the node keeps", settings.title, settings.version_dir)
+        LOG.info("%s is in %s, copied from the node's cache", settings.title, settings.version_dir)
         return
-    size = _patiently(lambda: _download(settings, source, digest, part), f"the artifact store at {source}", settings)
+    size = _retry(lambda: _download(settings, source, digest, part), f"the artifact store at {source}", settings)
     part.rename(settings.version_dir)
     seconds = time.monotonic() - start
     LOG.info("%s, %.1f MB, is in %s after %.1f s", settings.title, size / 1e6, settings.version_dir, seconds)
@@ -65,17 +65,17 @@ def fetch(settings: FetchSettings) -> None:
 
 
 def _locate(settings: FetchSettings) -> tuple[str, str | None]:
-    """Where the files of the version lie, and their digest if there is one, as the registry says."""
+    """Return the URI of the version's files and their digest, if there is one, from the registry."""
     registry = Registry(settings.mlflow_tracking_uri)
 
-    def ask() -> tuple[str, str | None]:
+    def look_up() -> tuple[str, str | None]:
         try:
             source, tags = registry.version(settings.model, settings.model_version)
         except UnknownError as error:
             raise ServingError(_what_exists(registry, settings), final=True) from error
         return source, tags.get(MODEL_DIGEST)
 
-    return _patiently(ask, f"MLflow at {settings.mlflow_tracking_uri}", settings)
+    return _retry(look_up, f"MLflow at {settings.mlflow_tracking_uri}", settings)
 
 
 def _what_exists(registry: Registry, settings: FetchSettings) -> str:
@@ -86,67 +86,71 @@ def _what_exists(registry: Registry, settings: FetchSettings) -> str:
     return f"there is no model {settings.model} in the registry; models that exist: {models}"
 
 
-def _patiently(action: Callable[[], Result], whom: str, settings: FetchSettings) -> Result:
-    """The action's result, tried again until patience is out."""
+def _retry(action: Callable[[], Result], server: str, settings: FetchSettings) -> Result:
+    """Call the action until it succeeds, or until the time for retries is over."""
     deadline = time.monotonic() + settings.mlflow_patience_seconds
     pause = 1.0
     while True:
         try:
             return action()
         except (RegistryError, *bucket.errors()) as error:
-            fault = fault_of(error)
+            fault = root_cause(error)
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise ServingError(
                     f"no space left in {settings.model_dir} for {settings.title}; give the volume a larger size limit"
                 ) from error
-        left = deadline - time.monotonic()
-        if left <= 0:
+        seconds_left = deadline - time.monotonic()
+        if seconds_left <= 0:
             raise ServingError(
-                f"{whom} did not give {settings.title} within {settings.mlflow_patience_seconds:.0f} s: {fault}; "
-                "check that it runs and that this pod may reach it"
+                f"{server} did not provide {settings.title} within {settings.mlflow_patience_seconds:.0f} s: {fault}; "
+                "check that it runs and that this pod can reach it"
             )
-        LOG.warning("%s: %s; trying for %.0f more seconds", whom, fault, left)
-        time.sleep(min(pause, left))
+        LOG.warning("%s: %s; retrying for %.0f more seconds", server, fault, seconds_left)
+        time.sleep(min(pause, seconds_left))
         pause = min(2 * pause, 5)
 
 
 def _download(settings: FetchSettings, source: str, digest: str | None, part: Path) -> int:
-    """The version is in `part`, complete and as registered. Returns its size in bytes."""
+    """Download the version to `part` and verify it. Return its size in bytes."""
     where = urlsplit(source)
     if where.scheme != "s3":
-        fault = f"has its files at {source}, and they are fetched from s3:// alone"
+        fault = f"has its files at {source}, but only s3:// is supported"
         raise ServingError(f"{settings.title} {fault}; register it with an artifact store in S3", final=True)
     store, prefix = bucket.client(), f"{where.path.strip('/')}/"
-    promised = _files(store, where.netloc, prefix)
-    if "MLmodel" not in promised:
+    listed = _files(store, where.netloc, prefix)
+    if "MLmodel" not in listed:
         fault = "its files were deleted or never written"
         raise ServingError(f"{settings.title} has no model at {source}: {fault}; serve another version", final=True)
-    if outside := [path for path in promised if ".." in PurePosixPath(path).parts or path.startswith("/")]:
-        raise ServingError(f"{settings.title} has files out of its folder: {', '.join(outside)}", final=True)
+    if outside := [path for path in listed if ".." in PurePosixPath(path).parts or path.startswith("/")]:
+        raise ServingError(
+            f"{settings.title} has files outside its folder: {', '.join(outside)}; serve another version", final=True
+        )
     shutil.rmtree(part, ignore_errors=True)
 
     def get(path: str) -> None:
         (part / path).parent.mkdir(parents=True, exist_ok=True)
         store.download_file(where.netloc, prefix + path, str(part / path))
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(get, promised))
-    if wrong := [path for path, size in promised.items() if (part / path).stat().st_size != size]:
-        raise ServingError(f"{settings.title} came incomplete from {source}: {', '.join(wrong)}; try again")
+    with ThreadPoolExecutor(PARALLEL_FILES) as threads:
+        list(threads.map(get, listed))
+    if wrong := [path for path, size in listed.items() if (part / path).stat().st_size != size]:
+        raise ServingError(
+            f"the download of {settings.title} from {source} is incomplete: {', '.join(wrong)}; try again"
+        )
     if digest and (found := folder_digest(part)) != digest:
         shutil.rmtree(part)
         raise ServingError(
-            f"{settings.title} is not what was registered: the files at {source} have the digest {found}, and the "
-            f"version's tag {MODEL_DIGEST} says {digest}; somebody changed one of them; serve another version, or "
-            "train this one anew",
+            f"{settings.title} is not what was registered: the files at {source} have the digest {found}, but the "
+            f"version's tag {MODEL_DIGEST} is {digest}; serve another version, or "
+            "train this one again",
             final=True,
         )
-    return sum(promised.values())
+    return sum(listed.values())
 
 
 def _files(store: bucket.Client, name: str, prefix: str) -> Mapping[str, int]:
-    """The sizes of all files in the folder of the bucket, by their paths in it."""
+    """Return the size of each file in the folder of the bucket, by its path in the folder."""
     pages = store.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
     found = (entry for page in pages for entry in page.get("Contents", []))
-    # A key that ends with a slash is what consoles show as an empty folder.
+    # A key that ends with a slash stands for an empty folder in S3 consoles.
     return {entry["Key"].removeprefix(prefix): entry["Size"] for entry in found if not entry["Key"].endswith("/")}

@@ -1,7 +1,7 @@
-"""JSON bodies into rows, for the plain ones: whatever is unusual is left to MLflow's own functions.
+"""Decodes plain JSON bodies into rows. All other bodies go to MLflow's own functions.
 
-A body is plain when every value already has the type of its column, every column is there and no other, and nothing
-else stands in it. For those MLflow's casting changes nothing, so its many steps can be left out.
+A body is plain when it holds exactly the columns of the signature, every value already has its column's type, and there
+is nothing else in it. MLflow's casting would not change such a body, so the server skips it.
 """
 
 import re
@@ -15,52 +15,44 @@ from msgspec import UNSET, UnsetType
 from msgspec.json import Decoder
 from msgspec.structs import astuple
 
-from model_server.predict.signature import Column, Kind, Signature
+from model_server.predict.signature import Column, Signature
+from model_server.predict.types import EXACT, TYPES
 
 Row: TypeAlias = tuple[Any, ...]
 """One value for each column, in the order of the signature: float or None, int, bool or str."""
-EXACT = 2**53  # up to here a whole number is the same as a float64
-TYPES: dict[Kind, Any] = {
-    "double": float | None,
-    "float": float | None,
-    "long": Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)],
-    "integer": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
-    "boolean": bool,
-    "string": str,
-}
-ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a name; the decoder finds keys by their bytes, and JSON escapes these
-ORDERS = 64  # decoders kept for other orders of the columns; a client has one
-LABEL = Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)]
+ESCAPED = re.compile(r'["\\\x00-\x1f]')  # JSON escapes these in names, but the decoder compares the bytes of keys
+ORDERS = 64  # cached decoders for other column orders; each client uses one order
+INDEX = Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)]
 
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
     data: msgspec.Raw
     columns: list[str]
-    index: list[LABEL] | UnsetType = UNSET
+    index: list[INDEX] | UnsetType = UNSET
 
 
-class Forms:
-    """Reads the JSON forms of MLflow's scoring protocol for one signature.
+class BodyDecoder:
+    """Decodes the JSON forms of MLflow's scoring protocol for one signature.
 
-    A body with params or with an index is plain only with `rows_alone`: for a model that sees neither.
+    With `values_only`, a body with params or an index is plain too, because the model ignores both.
     """
 
-    def __init__(self, signature: Signature, *, rows_alone: bool) -> None:
-        self._takes_index = rows_alone
-        # A params schema may refuse them.
-        self._takes_params = rows_alone and not signature.has_params
+    def __init__(self, signature: Signature, *, values_only: bool) -> None:
+        self._accepts_index = values_only
+        # A params schema may reject the params.
+        self._accepts_params = values_only and not signature.has_params
         self._signature = signature
         self._names = signature.names
-        self._request: Decoder[Any] = Decoder(_request(signature))
+        self._request_decoder: Decoder[Any] = Decoder(_request_type(signature))
         self._ordered = _rows_decoder(signature.columns)
         self._orders: dict[tuple[str, ...], tuple[Decoder[list[Row]], itemgetter[Any]]] = {}
 
     def rows(self, body: bytes) -> list[Row] | None:
-        """The rows of a plain body, at least one; None for any other body, a broken one included."""
+        """Return the rows of a plain body, at least one, or None for any other body, invalid JSON included."""
         try:
-            *given, params = astuple(self._request.decode(body))
-            forms = [form for form in given if form is not UNSET]
-            if len(forms) != 1 or (params is not UNSET and not self._takes_params):
+            *values, params = astuple(self._request_decoder.decode(body))
+            forms = [form for form in values if form is not UNSET]
+            if len(forms) != 1 or (params is not UNSET and not self._accepts_params):
                 return None
             return (self._split(forms[0]) if isinstance(forms[0], _Split) else _tuples(forms[0])) or None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -70,7 +62,7 @@ class Forms:
         rows = self._ordered.decode(form.data) if form.columns == self._names else self._reordered(form)
         if rows is None or form.index is UNSET:
             return rows
-        return rows if self._takes_index and len(form.index) == len(rows) else None
+        return rows if self._accepts_index and len(form.index) == len(rows) else None
 
     def _reordered(self, form: _Split) -> list[Row] | None:
         order = tuple(form.columns)
@@ -80,30 +72,30 @@ class Forms:
                 return None
             known = (
                 _rows_decoder([self._signature.columns[self._names.index(name)] for name in order]),
-                # At least two names, or the order could not differ: itemgetter gives tuples.
+                # There are at least two names, because the order differs, so itemgetter returns tuples.
                 itemgetter(*(order.index(name) for name in self._names)),
             )
             if len(self._orders) < ORDERS:
                 self._orders[order] = known
-        decoder, places = known
-        return list(map(places, decoder.decode(form.data)))
+        decoder, positions = known
+        return list(map(positions, decoder.decode(form.data)))
 
 
-def forms_of(signature: Signature | None, *, rows_alone: bool) -> Forms | None:
-    """A reader for the signature, or None where MLflow's casting may change any body."""
+def body_decoder(signature: Signature | None, *, values_only: bool) -> BodyDecoder | None:
+    """Return a decoder for the signature, or None if MLflow's casting may change any body."""
     if signature is None or signature.numbered or any(map(ESCAPED.search, signature.names)):
         return None
-    if not all(column.required and column.kind in TYPES for column in signature.columns):
+    if not all(column.required and TYPES[column.kind].decoded for column in signature.columns):
         return None
-    return Forms(signature, rows_alone=rows_alone)
+    return BodyDecoder(signature, values_only=values_only)
 
 
-def _request(signature: Signature) -> type[msgspec.Struct]:
-    """All forms, then the params; of a bare array of numbers only the forms that are one."""
+def _request_type(signature: Signature) -> type[msgspec.Struct]:
+    """Return a struct with all forms and the params. A tensor signature has only the forms that are arrays."""
     if signature.named:
-        record = _struct("Record", [(one.name, TYPES[one.kind]) for one in signature.columns])
+        record = _struct("Record", [(one.name, TYPES[one.kind].decoded) for one in signature.columns])
         lists = _struct(
-            "Lists", [(column.name, GenericAlias(list, TYPES[column.kind])) for column in signature.columns]
+            "Lists", [(column.name, GenericAlias(list, TYPES[column.kind].decoded)) for column in signature.columns]
         )
         records = GenericAlias(list, record)
         inputs = cast("Any", records) | lists
@@ -121,14 +113,16 @@ def _request(signature: Signature) -> type[msgspec.Struct]:
 
 
 def _struct(title: str, fields: Sequence[tuple[str, Any]]) -> type[msgspec.Struct]:
-    """A struct with these keys in JSON, whatever characters they are made of."""
-    places = {f"at_{place}": name for place, (name, _) in enumerate(fields)}
+    """Return a struct with these JSON keys. A key may contain any character."""
+    positions = {f"at_{position}": name for position, (name, _) in enumerate(fields)}
     of_type = [kind for _, kind in fields]
-    return msgspec.defstruct(title, list(zip(places, of_type, strict=True)), rename=places, forbid_unknown_fields=True)
+    return msgspec.defstruct(
+        title, list(zip(positions, of_type, strict=True)), rename=positions, forbid_unknown_fields=True
+    )
 
 
 def _row(columns: Sequence[Column]) -> GenericAlias:
-    return GenericAlias(tuple, tuple(TYPES[column.kind] for column in columns))
+    return GenericAlias(tuple, tuple(TYPES[column.kind].decoded for column in columns))
 
 
 def _rows_decoder(columns: Sequence[Column]) -> Decoder[list[Row]]:

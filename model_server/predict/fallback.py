@@ -1,10 +1,9 @@
-"""MLflow's scoring protocol by MLflow's own functions: any model, any body, and the words of every refusal.
+"""MLflow's scoring protocol through MLflow's own functions, for every model, every body and every error message.
 
-Importing this takes seconds, so a server that does without it does not. Some things differ from MLflow's server on
-purpose: a missing content type is 415 and not a crash, content types are compared without regard to case, and no stack
-trace is sent to a client. A body that no JSON parser can follow (nested too deeply, a number of thousands of digits) is
-400 and not 500. A refusal by the schema tells its reason without the data and the schema before it, and no answer
-advises MLflow 1.
+Importing this module takes seconds, so the server imports it only when a request needs it. The responses differ from
+MLflow's server on purpose: a missing content type is 415 and not a crash, the case of content types does not matter,
+clients get no stack trace, and a body that no parser can read (nested too deeply, a number of thousands of digits) is
+400 and not 500. A schema error gives its reason without the data and the schema, and no message recommends MLflow 1.
 """
 
 import inspect
@@ -26,12 +25,12 @@ from mlflow.utils.proto_json_utils import NumpyEncoder
 from mlflow.version import VERSION
 
 from model_server.logs import place_of
-from model_server.responses import TEXT, Answer, failed, refusal, unwritable
+from model_server.responses import TEXT, Response, error_response, internal_error, unwritable
 
 LOG = logging.getLogger("serving")
 
-__all__ = ["VERSION", "encode", "failed_on", "load", "rows", "score", "unchecked", "wrap"]
-WAY_OUT = 'GET /schema says what the model takes; send for example {"dataframe_records": [{"column": value, ...}]}.'
+__all__ = ["VERSION", "encode", "load", "model_failed", "rows", "score", "unchecked", "wrap"]
+WAY_OUT = 'GET /schema describes the request; send for example {"dataframe_records": [{"column": value, ...}]}.'
 
 
 class _Invocation(Protocol):
@@ -41,7 +40,7 @@ class _Invocation(Protocol):
 
 
 class _ScoringServer(Protocol):
-    """`mlflow.pyfunc.scoring_server` carries no types; this is all of it that is used here."""
+    """The parts of `mlflow.pyfunc.scoring_server` that this module uses. It has no type annotations."""
 
     CONTENT_TYPES: list[str]
     SCORING_PROTOCOL_CHANGE_INFO: str
@@ -61,26 +60,26 @@ MLFLOW = cast("_ScoringServer", scoring_server)
 
 
 class _Wrapped:
-    """A model that is loaded already, as MLflow's wrappers of flavours have it."""
+    """A model that is already in memory, in the shape of MLflow's flavour wrappers."""
 
     def __init__(self, predict: object) -> None:
         self._predict = cast("Any", predict)
 
     def predict(self, data: object, params: dict[str, Any] | None = None) -> object:
-        del params  # scikit-learn takes none
+        del params  # scikit-learn has none
         return self._predict(data)
 
 
 def load(folder: Path) -> PyFuncModel:
-    """The model in the folder, of any flavour."""
+    """Return the model in the folder, of any flavour."""
     return mlflow.pyfunc.load_model(str(folder))
 
 
 def unchecked(model: PyFuncModel) -> object:
-    """The model's function without the enforcement of its signature, for tables that need none.
+    """Return the model's predict function without the checks of its signature, for tables that need none.
 
-    MLflow has no public name for it. Where more than the table counts (params, a type taken from the example, schemas
-    of dependencies), it is the whole `predict`.
+    MLflow has no public name for it. The result is the whole `predict` if the model needs more than the table: params,
+    a type hint from the example, or schemas of dependencies.
     """
     untyped = cast("Any", model)
     stored: dict[str, Any] = untyped.metadata.to_dict()
@@ -94,50 +93,50 @@ def unchecked(model: PyFuncModel) -> object:
 
 
 def wrap(folder: Path, predict: object) -> PyFuncModel:
-    """The model in the folder, around a function of it that is in memory already."""
+    """Return the model in the folder around a predict function that is already in memory."""
     return PyFuncModel(model_meta=cast("_Models", Model).load(str(folder)), model_impl=_Wrapped(predict))
 
 
 def encode(value: object) -> object:
-    """What the `json` module cannot write, as MLflow writes it."""
+    """Convert a value that the `json` module cannot write, as MLflow does."""
     return cast("Any", NumpyEncoder()).default(value)
 
 
-def score(model: PyFuncModel, content_type: str | None, body: bytes) -> Answer:
-    """The answer to one POST /invocations. Never raises; what went wrong is one line in the log."""
+def score(model: PyFuncModel, content_type: str | None, body: bytes) -> Response:
+    """Return the response to one POST /invocations. It never raises; an error is one line in the log."""
     if content_type is None:
         sentence = f"This predictor needs a content type, one of {MLFLOW.CONTENT_TYPES}. Got none."
         return _unsupported(sentence, 415)
     schema = cast("_Metadata", model.metadata).get_input_schema()
-    asked = _Asked(model)
+    observed = _ObservedModel(model)
     try:
-        said = MLFLOW.invocations(body, content_type.lower(), cast("Any", asked), schema)
+        result = MLFLOW.invocations(body, content_type.lower(), cast("Any", observed), schema)
     except MlflowException as error:
         return _refusal(error)
     except Exception as error:
-        if asked.answered:
+        if observed.predicted:
             LOG.exception("request failed", extra={"about": {"status": 500}})
             return unwritable(error)
         return _unread(error)
-    if said.status != 200:
-        return _unsupported(plainly(said.response), said.status)
-    return Answer(status=said.status, body=said.response.encode(), media_type=said.mimetype)
+    if result.status != 200:
+        return _unsupported(plainly(result.response), result.status)
+    return Response(status=result.status, body=result.response.encode(), media_type=result.mimetype)
 
 
-class _Asked:
-    """A model that notes whether it has answered: what fails afterwards is the writing of its answer."""
+class _ObservedModel:
+    """A model that notes whether it has predicted. A later failure then comes from writing the prediction."""
 
     def __init__(self, model: PyFuncModel) -> None:
-        self.metadata, self.answered, self._model = cast("object", model.metadata), False, model
+        self.metadata, self.predicted, self._model = cast("object", model.metadata), False, model
 
     def predict(self, data: object, params: dict[str, Any] | None = None) -> object:
-        said: object = cast("Any", self._model).predict(data, params=params)
-        self.answered = True
-        return said
+        prediction: object = cast("Any", self._model).predict(data, params=params)
+        self.predicted = True
+        return prediction
 
 
-def failed_on(table: object, error: BaseException | None) -> Answer:
-    """MLflow's answer where the model, asked about the table, raised the exception."""
+def model_failed(table: object, error: BaseException | None) -> Response:
+    """Return MLflow's response for a model that raised this error when it predicted the table."""
     if isinstance(error, MlflowException):
         error.message = f"Failed to predict data '{table}'. \nError: {error.message}"
         return _refusal(error)
@@ -151,24 +150,28 @@ def failed_on(table: object, error: BaseException | None) -> Answer:
 
 
 def plainly(message: str) -> str:
-    """MLflow's words, the reason first and alone."""
+    """Return MLflow's message with the reason first, and without the data that it quotes."""
     if "Failed to enforce schema of data" in message:
         reason = message.rpartition("'. Error: ")[2].strip()
-        return f"{reason} GET /schema says what the model takes."
+        return f"{reason} GET /schema describes the request."
     return message.replace(MLFLOW.SCORING_PROTOCOL_CHANGE_INFO, WAY_OUT)
 
 
-def _unread(error: Exception) -> Answer:
-    """To a body that no parser can follow, and to a defect."""
+def _unread(error: Exception) -> Response:
+    """Return 400 for a body that no parser can read, and 500 for a defect."""
     if isinstance(error, RecursionError | ValueError):
         LOG.warning("request refused", extra={"about": {"status": 400, "exception": place_of(error)}})
-        return refusal(400, "BAD_REQUEST", f"The body cannot be read: {type(error).__name__}.")
+        return error_response(
+            400,
+            "BAD_REQUEST",
+            f"The body cannot be parsed ({type(error).__name__}); send JSON with less nesting and shorter numbers.",
+        )
     LOG.error("request failed", extra={"about": {"status": 500}}, exc_info=error)
-    return failed(error)
+    return internal_error(error)
 
 
 class _Reader:
-    """A model that keeps what MLflow has read for it."""
+    """A model that keeps the data which MLflow decoded for it, and predicts nothing."""
 
     def __init__(self, metadata: object) -> None:
         self.metadata, self.data = metadata, None
@@ -180,9 +183,10 @@ class _Reader:
 
 
 def rows(model: PyFuncModel, content_type: str, body: bytes, names: Sequence[str]) -> list[tuple[Any, ...]] | None:
-    """The columns of these names in a body that `score` has answered, a missing value as None; else None.
+    """Return the named columns of a body that `score` has answered, or None if the body is no table.
 
-    A column that is not there is missing in every row. MLflow reads the body as it did; the model is not asked.
+    Missing values are None. A column that the body does not contain is None in every row. MLflow decodes the body
+    again; the model is not called.
     """
     reader = _Reader(model.metadata)
     schema = cast("_Metadata", model.metadata).get_input_schema()
@@ -194,24 +198,24 @@ def rows(model: PyFuncModel, content_type: str, body: bytes, names: Sequence[str
         array = cast("np.ndarray[Any, Any]", data)
         data = pd.DataFrame(array, columns=list(names)) if array.ndim == 2 and array.shape[1] == len(names) else None
     if isinstance(data, pd.DataFrame):
-        data.columns = [str(name) for name in data.columns]  # a signature may name columns by numbers
+        data.columns = [str(name) for name in data.columns]  # the signature may have numbers as column names
     if not isinstance(data, pd.DataFrame) or not set(names) & set(data.columns):
         return None
     values = data.reindex(columns=list(names)).astype(object)
     return list(values.where(values.notna(), None).itertuples(index=False, name=None))
 
 
-def _unsupported(sentence: str, status: int) -> Answer:
+def _unsupported(sentence: str, status: int) -> Response:
     LOG.warning("request refused", extra={"about": {"status": status, "cause": "content type"}})
-    return Answer(status=status, body=sentence.encode(), media_type=TEXT)
+    return Response(status=status, body=sentence.encode(), media_type=TEXT)
 
 
-def _refusal(error: MlflowException) -> Answer:
-    """MLflow's words, without the stack trace."""
-    said = cast("dict[str, Any]", json.loads(error.serialize_as_json()))
-    said.pop("stack_trace", None)
-    said["message"] = plainly(said["message"])
+def _refusal(error: MlflowException) -> Response:
+    """Return MLflow's error response without the stack trace."""
+    body = cast("dict[str, Any]", json.loads(error.serialize_as_json()))
+    body.pop("stack_trace", None)
+    body["message"] = plainly(body["message"])
     status = error.get_http_status_code()
     about = {"status": status, "cause": error.error_code, "exception": place_of(error)}
     LOG.log(logging.ERROR if status >= 500 else logging.WARNING, "request refused", extra={"about": about})
-    return Answer(status=status, body=json.dumps(said).encode())
+    return Response(status=status, body=json.dumps(body).encode())

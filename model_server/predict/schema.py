@@ -1,22 +1,10 @@
-"""What a request looks like, as JSON Schema (2020-12), for clients and their generators."""
+"""JSON Schema (2020-12) of requests, for clients and code generators."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model_server.predict.signature import Kind, Signature
-
-TYPES: Mapping[Kind, Mapping[str, Any]] = {
-    "double": {"type": ["number", "null"]},
-    "float": {"type": ["number", "null"]},
-    "long": {"type": "integer"},
-    "integer": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
-    "boolean": {"type": "boolean"},
-    "string": {"type": ["string", "null"]},
-    "datetime": {"type": "string", "format": "date-time"},
-    "binary": {"type": "string", "contentEncoding": "base64"},
-    "other": {},
-}
-
+from model_server.predict.signature import Signature
+from model_server.predict.types import TYPES, Kind
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -24,9 +12,9 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 def request_schema(
     signature: Signature | None, title: str, outputs: Sequence[tuple[str, Kind, bool]] = ()
 ) -> Mapping[str, Any]:
-    """A schema of the JSON bodies of POST /invocations; for a model that names no columns, the forms alone.
+    """Return a schema of the JSON bodies of POST /invocations. Without a signature it names only the forms.
 
-    Its definition `prediction` is what the model says it gives for one row, as `read_outputs` has it.
+    The definition `prediction` describes the prediction for one row; `outputs` are those of `read_outputs`.
     """
     forms = _forms(signature) if signature else {form: dict[str, Any]() for form in FORMS}
     return {
@@ -40,22 +28,22 @@ def request_schema(
 
 
 def _prediction(outputs: Sequence[tuple[str, Kind, bool]]) -> Mapping[str, Any]:
-    """Anything, where it does not say or may mean a value as well as a record of one."""
-    values = {name: {"type": "array", "items": TYPES[kind]} if many else TYPES[kind] for name, kind, many in outputs}
+    """Return the schema of a prediction; it allows anything if the outputs are unknown or ambiguous."""
+    values = {name: _list(TYPES[kind].json_schema) if many else TYPES[kind].json_schema for name, kind, many in outputs}
     if len(outputs) == 1:
         return values.get("", {})
     return {"type": "object", "properties": values, "required": list(values)} if all(values) and values else {}
 
 
 def _forms(signature: Signature) -> dict[str, Any]:
-    values = {column.name: TYPES[column.kind] for column in signature.columns}
+    values = {column.name: TYPES[column.kind].json_schema for column in signature.columns}
     if not signature.named:
-        rows = {"type": "array", "items": _tuple(list(values.values()))}
+        rows = _list(_tuple(list(values.values())))
         return {"instances": rows, "inputs": rows}
     required = [column.name for column in signature.columns if column.required]
     record = {"type": "object", "properties": values, "required": required}
-    records = {"type": "array", "items": record}
-    lists = {name: {"type": "array", "items": value} for name, value in values.items()}
+    records = _list(record)
+    lists = {name: _list(value) for name, value in values.items()}
     split = {
         "type": "object",
         "properties": {
@@ -72,6 +60,10 @@ def _forms(signature: Signature) -> dict[str, Any]:
         "instances": records,
         "inputs": {"oneOf": [records, {"type": "object", "properties": lists, "required": required}]},
     }
+
+
+def _list(items: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "array", "items": items}
 
 
 def _tuple(items: list[Mapping[str, Any]]) -> Mapping[str, Any]:

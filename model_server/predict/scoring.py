@@ -1,4 +1,4 @@
-"""Requests into answers, many at a time."""
+"""Turns requests into responses, several at a time."""
 
 import json
 import logging
@@ -12,125 +12,142 @@ from typing import Any, TypeAlias
 
 from model_server.logs import REQUEST, place_of
 from model_server.predict.decoding import Row
-from model_server.predict.fast.estimators import Rows
-from model_server.predict.frames import FailedError
+from model_server.predict.fast.estimators import Predictor
+from model_server.predict.frames import ModelError
 from model_server.predict.model import Model, mlflow_protocol
-from model_server.responses import JSON, Answer, unwritable
+from model_server.responses import JSON, Response, unwritable
 
 LOG = logging.getLogger("serving")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(kw_only=True, slots=True)
-class Call:
-    """One POST /invocations on its way. Times are `perf_counter` seconds, in the order of the fields."""
+class Request:
+    """One POST /invocations in progress.
+
+    Times are `perf_counter` seconds, in the order of the fields; 0 means not yet.
+    """
 
     content_type: str | None
+    """Content-Type header, or None if there is none."""
     body: bytes
+    """The body as received."""
     request_id: str
+    """ID from the X-Request-Id header, or a generated one."""
     trace: str = ""
-    """W3C's traceparent, as it came."""
+    """W3C `traceparent` header as received, or empty."""
     arrived: float = field(default_factory=perf_counter)
+    """Time when the headers were complete."""
     started: float = 0
+    """Time when a worker took the request."""
     parsed: float = 0
+    """Time when the body was decoded."""
     predicted: float = 0
+    """Time when the prediction was ready."""
     finished: float = 0
+    """Time when the response was ready."""
     rows: list[Row] | None = None
-    """The rows, when the body was a plain one."""
+    """Rows of a plain body, else None."""
     predictions: Any = None
-    """What the model said about them."""
-    failed: FailedError | None = None
-    """What the model raised, so that it need not be asked again."""
-    answer: Answer | None = None
-    waiting: Future[Answer] | None = None
-    """Whoever waits for the answer; done when it is too late for one."""
+    """Predictions for the rows."""
+    model_error: ModelError | None = None
+    """Exception of the model, so that the fallback does not call the model again."""
+    response: Response | None = None
+    """The response, as soon as there is one."""
+    future: Future[Response] | None = None
+    """Future that the event loop waits for. It is done if the deadline has passed."""
 
     @property
     def names(self) -> dict[str, str]:
-        """What a log line calls it."""
+        """Return the fields that identify the request in a log line."""
         trace = {"trace_id": self.trace.split("-")[1]} if TRACEPARENT.fullmatch(self.trace) else {}
         return {"request_id": self.request_id, **trace}
 
 
-Leave: TypeAlias = Callable[[Call], None]
+FallBack: TypeAlias = Callable[[Request], None]
 
 
-def score(model: Model, leave: Leave, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    """Answers the calls with a plain body, and leaves the others; what is done together comes together."""
-    plain: list[Call] = []
-    for call in calls:
-        call.started = perf_counter()
-        if model.forms and _is_json(call.content_type):
-            call.rows = model.forms.rows(call.body)
-        call.parsed = perf_counter()
-        if call.rows is None:
-            leave(call)
+def score(model: Model, fall_back: FallBack, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """Score the plain requests of a batch in one call if possible, and pass the others to the fallback.
+
+    Yields the requests that have a response now, in groups that were predicted together.
+    """
+    plain: list[Request] = []
+    for request in requests:
+        request.started = perf_counter()
+        if model.decoder and _is_json(request.content_type):
+            request.rows = model.decoder.rows(request.body)
+        request.parsed = perf_counter()
+        if request.rows is None:
+            fall_back(request)
         else:
-            plain.append(call)
+            plain.append(request)
     if plain:
-        yield from _together(model, leave, plain) if model.together else _apart(model, leave, plain)
+        score_plain = _score_together if model.batched else _score_separately
+        yield from score_plain(model, fall_back, plain)
 
 
-def score_slowly(model: Model, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    """Answers the calls that were left, each by MLflow's own functions: bodies that are not plain, and refusals."""
-    for call in calls:
-        call.rows = None
-        known = REQUEST.set(call.names)
-        call.answer = model.left_to_mlflow(call.content_type, call.body, call.failed)
-        call.failed = None
+def score_by_mlflow(model: Model, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """Score each request with MLflow's own functions. They handle bodies that are not plain, and errors."""
+    for request in requests:
+        request.rows = None
+        known = REQUEST.set(request.names)
+        request.response = model.respond_by_mlflow(request.content_type, request.body, request.model_error)
+        request.model_error = None
         REQUEST.reset(known)
-        call.predicted = call.finished = perf_counter()
-        yield [call]
+        request.predicted = request.finished = perf_counter()
+        yield [request]
 
 
 @lru_cache(maxsize=64)
 def _is_json(content_type: str | None) -> bool:
-    """Whether MLflow would read it as JSON."""
+    """Return whether MLflow would read the content type as JSON."""
     kind, *parameters = [part.strip() for part in (content_type or "").lower().split(";")]
     return kind == JSON and set(parameters) <= {"charset=utf-8"}
 
 
-def _together(model: Model, leave: Leave, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    if _predict(model.ways[0], calls):
-        yield calls
-    else:  # one of them is to blame
-        yield from _apart(model, leave, calls)
+def _score_together(model: Model, fall_back: FallBack, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    if _predict(model.predictors[0], requests):
+        yield requests
+    else:  # one of the requests made the batch fail
+        yield from _score_separately(model, fall_back, requests)
 
 
-def _apart(model: Model, leave: Leave, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    for call in calls:
-        if any(_predict(way, [call]) for way in model.ways):
-            yield [call]
+def _score_separately(model: Model, fall_back: FallBack, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    for request in requests:
+        if any(_predict(predictor, [request]) for predictor in model.predictors):
+            yield [request]
         else:
-            leave(call)
+            fall_back(request)
 
 
-def _predict(way: Rows, calls: Sequence[Call]) -> bool:
-    """Whether the calls are answered."""
-    sizes = [len(call.rows or ()) for call in calls]
+def _predict(predictor: Predictor, requests: Sequence[Request]) -> bool:
+    """Predict the requests in one call and set their responses. Return whether that succeeded."""
+    sizes = [len(request.rows or ()) for request in requests]
     try:
-        answers = list(zip(calls, way([row for call in calls for row in call.rows or ()], sizes), strict=True))
-    except FailedError as error:
-        calls[0].failed = error  # a way that raises this takes one request at a time
+        rows = [row for request in requests for row in request.rows or ()]
+        results = list(zip(requests, predictor(rows, sizes), strict=True))
+    except ModelError as error:
+        requests[0].model_error = error  # a predictor that raises this gets one request at a time
         return False
     except Exception:
-        LOG.debug("left to a slower way", exc_info=True)
+        LOG.debug("left to a slower predictor", exc_info=True)
         return False
-    for call, predictions in answers:
-        call.predicted = perf_counter()
-        call.predictions, call.answer = predictions, _written(predictions)
-        call.finished = perf_counter()
+    for request, predictions in results:
+        request.predicted = perf_counter()
+        request.predictions, request.response = predictions, _prediction_response(predictions)
+        request.finished = perf_counter()
     return True
 
 
-def _written(predictions: object) -> Answer:
+def _prediction_response(predictions: object) -> Response:
     try:
-        return Answer(status=200, body=json.dumps({"predictions": predictions}, default=mlflow_encode).encode())
+        return Response(status=200, body=json.dumps({"predictions": predictions}, default=mlflow_encode).encode())
     except Exception as error:
         LOG.exception("request failed", extra={"about": {"status": 500, "exception": place_of(error)}})
         return unwritable(error)
 
 
 def mlflow_encode(value: object) -> object:
-    """What the `json` module cannot write, as MLflow writes it."""
+    """Convert a value that the `json` module cannot write, as MLflow does."""
     return mlflow_protocol().encode(value)

@@ -1,20 +1,16 @@
-"""What a model says it takes, read from its MLmodel file without MLflow, which takes seconds to import."""
+"""Reads a model's signature from its MLmodel file without MLflow, which takes seconds to import."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-Kind = Literal["double", "float", "long", "integer", "boolean", "string", "datetime", "binary", "other"]
-KINDS: Mapping[str, Kind] = {
-    kind: kind for kind in ("double", "float", "long", "integer", "boolean", "string", "datetime", "binary")
-}
-NUMBERS = frozenset({"double", "float", "long", "integer"})
+from model_server.predict.types import DTYPES, Kind, kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One input. `kind` is MLflow's type; "other" is an array, an object, a map or anything."""
+    """One input column. `kind` is its MLflow type; "other" is an array, an object, a map or any type."""
 
     name: str
     kind: Kind
@@ -23,24 +19,25 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """The columns of a table, in order; `named` unless the model was fitted on a bare array of numbers."""
+    """The input columns, in order. `named` is False if the model takes a two-dimensional array of numbers."""
 
     columns: Sequence[Column]
     named: bool = True
     numbered: bool = False
-    """Columns are called by numbers; only MLflow's own functions find them in a body."""
+    """Columns have numbers as names. Only MLflow's own functions find such columns in a body."""
     has_params: bool = False
+    """The signature has a schema for params."""
 
     @property
     def names(self) -> list[str]:
-        """In the order of the signature."""
+        """Return the column names in the order of the signature."""
         return [column.name for column in self.columns]
 
 
 def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
-    """The signature in an MLmodel file, or None where there is none that is a table.
+    """Return the signature in an MLmodel file, or None if there is none or it describes no table.
 
-    A tensor counts as a table when it has two dimensions, any number of rows and no name.
+    A tensor counts as a table if it has two dimensions, any number of rows and no name.
     """
     stored = mlmodel.get("signature")
     if not stored or not stored.get("inputs") or mlmodel.get("is_signature_from_type_hint"):
@@ -54,34 +51,23 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
     ):
         return None
     columns = [
-        Column(name=str(entry["name"]), kind=KINDS.get(entry["type"], "other"), required=entry.get("required", True))
+        Column(name=str(entry["name"]), kind=kind_of(entry["type"]), required=entry.get("required", True))
         for entry in inputs
     ]
     numbered = not all(isinstance(entry["name"], str) for entry in inputs)
     return Signature(columns=columns, numbered=numbered, has_params=has_params)
 
 
-DTYPES: Mapping[str, Kind] = {
-    "float64": "double",
-    "float32": "float",
-    "int64": "long",
-    "int32": "integer",
-    "bool": "boolean",
-    "str": "string",
-    "object": "string",
-}
-
-
 def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
-    """What the model says it gives for a row: name (empty where it has none), kind, and whether a list of them.
+    """Return name (may be empty), kind, and whether it is a list, of each output for one row.
 
-    Empty where it does not say, or says something else than a value or a list for each row.
+    The result is empty if the model declares no outputs, or outputs other than a value or a list for each row.
     """
     stored = cast("dict[str, Any]", mlmodel.get("signature") or {}).get("outputs")
     found: list[tuple[str, Kind, bool]] = []
     for entry in cast("list[dict[str, Any]]", json.loads(stored) if stored else []):
         spec = entry.get("tensor-spec", {"dtype": "", "shape": [-1]})
-        kind = DTYPES.get(spec["dtype"], "other") if entry["type"] == "tensor" else KINDS.get(entry["type"], "other")
+        kind = DTYPES.get(spec["dtype"], "other") if entry["type"] == "tensor" else kind_of(entry["type"])
         if len(spec["shape"]) not in {1, 2}:
             return []
         found.append((str(entry.get("name", "")), kind, len(spec["shape"]) == 2))
@@ -90,8 +76,8 @@ def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
 
 def _tensor(entry: Mapping[str, Any], *, has_params: bool) -> Signature | None:
     spec = entry["tensor-spec"]
-    kind = {"float64": "double", "int64": "long"}.get(spec["dtype"])
-    if entry.get("name") or kind is None or len(spec["shape"]) != 2 or spec["shape"][0] != -1 or spec["shape"][1] < 1:
+    kind, shape = DTYPES.get(spec["dtype"]), spec["shape"]
+    if entry.get("name") or kind not in {"double", "long"} or len(shape) != 2 or shape[0] != -1 or shape[1] < 1:
         return None
-    columns = [Column(name=str(place), kind=KINDS[kind]) for place in range(spec["shape"][1])]
+    columns = [Column(name=str(position), kind=kind) for position in range(shape[1])]
     return Signature(columns=columns, named=False, has_params=has_params)

@@ -1,4 +1,4 @@
-"""Requests that wait for a prediction, and the threads that make it."""
+"""Queue of requests, and the worker threads that predict them."""
 
 import logging
 import threading
@@ -7,95 +7,101 @@ from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TypeAlias
 
-from model_server.predict.scoring import Call
-from model_server.responses import failed
+from model_server.predict.scoring import Request
+from model_server.responses import internal_error
 
 LOG = logging.getLogger("serving")
-Score: TypeAlias = Callable[[Sequence[Call]], Iterator[Sequence[Call]]]
-Deliver: TypeAlias = Callable[[Sequence[Call]], None]
-BATCH_BYTES = 1 << 20  # nobody waits for more than this to be read along with a request
+Score: TypeAlias = Callable[[Sequence[Request]], Iterator[Sequence[Request]]]
+Deliver: TypeAlias = Callable[[Sequence[Request]], None]
+BATCH_BYTES = 1 << 20  # bytes of bodies after which a batch takes no more requests
 
-NEWS = 0.2  # what the last batch weighs among those before it
+EWMA_WEIGHT = 0.2  # weight of the last batch in the moving average of the time per request
 
 
-class Threads:
-    """Threads that take what waits, in order, `most` requests at once; with `patience` they wait so long for more."""
+class Workers:
+    """Worker threads with one queue. Each takes up to `most` requests at once, in order of arrival.
+
+    With `patience`, a worker waits up to this many seconds for more requests before it starts.
+    """
 
     def __init__(self, count: int, score: Score, deliver: Deliver, *, most: int = 1, patience: float = 0) -> None:
-        self._waiting: SimpleQueue[Call | None] = SimpleQueue()
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._score, self._deliver, self._most, self._patience = score, deliver, most, patience
-        self._since: dict[int, float | None] = dict.fromkeys(range(count))
-        self._pace = 0.0  # seconds of a thread for a request, the last ones counting most
+        self._busy_since: dict[int, float | None] = dict.fromkeys(range(count))
+        self._seconds_per_request = 0.0  # moving average
         for number in range(count):
             threading.Thread(target=self._run, args=(number,), name=f"predict-{number}", daemon=True).start()
 
-    def waiting(self) -> int:
-        """How many requests wait for a thread."""
-        return self._waiting.qsize()
+    def queued(self) -> int:
+        """Return the number of requests that wait for a worker."""
+        return self._queue.qsize()
 
-    def wait(self) -> float:
-        """Seconds that a request which comes now would wait, if those before it take as long as the last ones took."""
-        return self._waiting.qsize() * self._pace / len(self._since)
+    def expected_wait(self) -> float:
+        """Return the seconds that a new request would wait, if requests take as long as the last ones did."""
+        return self._queue.qsize() * self._seconds_per_request / len(self._busy_since)
 
-    def put(self, call: Call) -> None:
-        """The call is worked on when those before it have been taken."""
-        self._waiting.put(call)
+    def put(self, request: Request) -> None:
+        """Queue the request."""
+        self._queue.put(request)
 
     def stop(self) -> None:
-        """What waits is worked on still; then the threads end. They are not waited for."""
-        for _ in self._since:
-            self._waiting.put(None)
+        """Tell the workers to end when the queue is empty, and return at once."""
+        for _ in self._busy_since:
+            self._queue.put(None)
 
     def stuck(self, seconds: float) -> bool:
-        """Whether each thread has been with one and the same request for longer than that."""
+        """Return whether every worker has been busy without a response for longer than this many seconds."""
         before = perf_counter() - seconds
-        return all(since is not None and since < before for since in self._since.values())
+        return all(since is not None and since < before for since in self._busy_since.values())
 
     def _run(self, number: int) -> None:
-        goes_on = self._turn(number, counts=False)
-        while goes_on:
-            goes_on = self._turn(number)
+        running = self._run_once(number, counts=False)
+        while running:
+            running = self._run_once(number)
 
-    def _turn(self, number: int, *, counts: bool = True) -> bool:
-        """What waits is answered. A function of its own: while it waits for more, nothing of it is kept in memory.
+    def _run_once(self, number: int, *, counts: bool = True) -> bool:
+        """Take a batch from the queue and score it. Return False when the worker must end.
 
-        A thread's first turn does not count for the pace: it may import what only such requests need.
+        This is a separate function so that no request stays in memory while the worker waits. A worker's first batch
+        does not count for the expected wait, because it may import modules that only such requests need.
         """
-        first = self._waiting.get()
+        first = self._queue.get()
         if first is None:
             return False
-        self._since[number] = start = perf_counter()
-        batch = [call for call in self._take(first) if not (call.waiting and call.waiting.done())]
+        self._busy_since[number] = start = perf_counter()
+        batch = [request for request in self._take(first) if not (request.future and request.future.done())]
         try:
             for answered in self._score(batch):
                 self._deliver(answered)
-                self._since[number] = perf_counter()
-        except BaseException as error:  # a model may call exit, and extensions panic; the thread is needed still
+                self._busy_since[number] = perf_counter()
+        except BaseException as error:  # a model may call exit, and an extension may panic; the worker must go on
             LOG.exception("request failed", extra={"about": {"status": 500}})
-            lost = [call for call in batch if call.answer is None]
-            for call in lost:
-                call.answer = failed(error)
-                call.parsed = call.predicted = call.finished = perf_counter()
+            lost = [request for request in batch if request.response is None]
+            for request in lost:
+                request.response = internal_error(error)
+                request.parsed = request.predicted = request.finished = perf_counter()
             self._deliver(lost)
-        self._since[number] = None
+        self._busy_since[number] = None
         if batch and counts:
             took = (perf_counter() - start) / len(batch)
-            self._pace += (took - self._pace) * NEWS
+            self._seconds_per_request += (took - self._seconds_per_request) * EWMA_WEIGHT
         return True
 
-    def _take(self, first: Call) -> Iterator[Call]:
+    def _take(self, first: Request) -> Iterator[Request]:
         yield first
         size, deadline = len(first.body), perf_counter() + self._patience
         for _ in range(self._most - 1):
             if size > BATCH_BYTES:
                 return
-            left = deadline - perf_counter()
+            remaining = deadline - perf_counter()
             try:
-                call = self._waiting.get(timeout=left) if self._patience and left > 0 else self._waiting.get_nowait()
+                request = (
+                    self._queue.get(timeout=remaining) if self._patience and remaining > 0 else self._queue.get_nowait()
+                )
             except Empty:
                 return
-            if call is None:  # the order to end, for the next turn
-                self._waiting.put(None)
+            if request is None:  # the order to end; the next call of _run_once takes it
+                self._queue.put(None)
                 return
-            size += len(call.body)
-            yield call
+            size += len(request.body)
+            yield request

@@ -1,7 +1,7 @@
-"""Writes a sample of requests and responses to segment files, beside the request path.
+"""Writes a sample of requests and responses to segment files, outside the request path.
 
-On the event loop a request costs a hash and an append; one thread does the rest. ship.py uploads the segments. What
-does not fit into memory or onto the disk is counted and dropped, so that no request waits for the log.
+On the event loop, a request costs one hash and one append; a thread does the rest, and ship.py uploads the segments.
+Records that exceed the limits of memory or disk are counted and dropped, so no request waits for the log.
 """
 
 import json
@@ -18,64 +18,68 @@ from zlib import crc32
 from model_server.failure import ServingError
 from model_server.predict.decoding import Row
 from model_server.predict.model import Model
-from model_server.predict.scoring import Call
+from model_server.predict.scoring import Request
 from model_server.predict.signature import read_outputs
 from model_server.prediction_log import segments
 from model_server.prediction_log.segments import ENCODER, HOUR, Field, Header, Record, Segment
 from model_server.settings import ServerSettings
 
 LOG = logging.getLogger("serving")
-PERIOD = 0.25  # seconds that a record may wait in memory
-# Encoded in one go, while other threads wait.
+PERIOD = 0.25  # seconds between two writes
+# Limits of one write; other threads wait while its records are encoded.
 CHUNK, CHUNK_BYTES = 128, 256 << 10
-QUEUE_BYTES = 16 << 20  # of bodies that may wait in memory
-OVERHEAD = 256  # bytes that a call takes in memory beside them, about
+QUEUE_BYTES = 16 << 20  # limit for requests and responses in memory
+OVERHEAD = 256  # approximate bytes of a request in memory beside its bodies
 CLOSING_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bytes in memory, bytes on disk, and when a segment is closed."""
+    """Limits of the prediction log."""
 
     queue_bytes: int
+    """Bytes of requests and responses that may wait in memory."""
     spool_bytes: int
+    """Bytes of all segment files on disk."""
     segment_bytes: int
+    """Size in bytes at which a segment is closed."""
     segment_seconds: float
+    """Age in seconds at which a segment is closed."""
 
 
 class PredictionLog:
-    """Writes the calls that it is shown. `written` and `dropped` count requests, the latter by reason."""
+    """Writes requests to segments. `written` and `dropped` count requests; `dropped` counts by reason."""
 
     def __init__(self, folder: Path, header: Header, limits: Limits, *, sample: float, record: "Recorder") -> None:
         self.written, self.dropped = 0, Counter[str]()
         self.spool_bytes = segments.spooled(folder)
         self._folder, self._header, self._limits, self._record = folder, header, limits, record
         self._below = round(sample * 2**32)
-        self._waiting: deque[tuple[int, Call]] = deque()
-        # Each is written by one thread alone; their difference is what waits.
-        self._put = self._taken = 0
+        self._queue: deque[tuple[int, Request]] = deque()
+        # Bytes queued and bytes taken. Each is written by one thread only; their difference is the queue's size.
+        self._bytes_put = self._bytes_taken = 0
         self._segment: Segment | None = None
         self._number = 0
         self._wake, self._closing = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def watch(self, call: Call) -> None:
-        """The call is on its way to the disk, if it was predicted and belongs to the sample."""
-        answer = call.answer
-        # By its name, so that a request that is sent again is chosen again.
-        if answer is None or answer.status != 200 or crc32(call.request_id.encode()) >= self._below:
+    def watch(self, request: Request) -> None:
+        """Queue the request for the log, if it was predicted and belongs to the sample."""
+        response = request.response
+        # The ID decides, so that a retry of the same request gets the same decision.
+        if response is None or response.status != 200 or crc32(request.request_id.encode()) >= self._below:
             return
-        size = _size(call)
-        waiting = self._put - self._taken
-        if waiting and waiting + size > self._limits.queue_bytes:
+        size = _size(request)
+        queued_bytes = self._bytes_put - self._bytes_taken
+        if queued_bytes and queued_bytes + size > self._limits.queue_bytes:
             self.dropped["queue"] += 1
             return
-        self._put += size
-        self._waiting.append((time_ns() // 1000, call))
+        self._bytes_put += size
+        self._queue.append((time_ns() // 1000, request))
 
     def close(self) -> None:
-        """What was watched is in closed segments, unless the disk takes longer than CLOSING_SECONDS."""
+        """Write the queued requests and close the segment, within CLOSING_SECONDS."""
         self._closing = True
         self._wake.set()
         self._thread.join(CLOSING_SECONDS)
@@ -85,69 +89,69 @@ class PredictionLog:
             self._wake.wait(PERIOD)
             self._drain()
         self._drain()
-        self._seal()
+        self._close_segment()
 
     def _drain(self) -> None:
-        self._measure()
-        while self._waiting:
+        self._read_spool_size()
+        while self._queue:
             self._write(*self._chunk())
         if self._segment and monotonic() - self._segment.born >= self._limits.segment_seconds:
-            self._seal()
+            self._close_segment()
 
     def _chunk(self) -> tuple[list[bytes], int]:
-        """Lines of some of what waits, and the one hour that all of it is of."""
-        hour, lines, end = self._waiting[0][0] // HOUR, list[bytes](), self._taken + CHUNK_BYTES
+        """Return lines of some queued requests, and the one hour in which all of them finished."""
+        hour, lines, end = self._queue[0][0] // HOUR, list[bytes](), self._bytes_taken + CHUNK_BYTES
         for _ in range(CHUNK):
-            if self._taken >= end or not self._waiting or self._waiting[0][0] // HOUR != hour:
+            if self._bytes_taken >= end or not self._queue or self._queue[0][0] // HOUR != hour:
                 break
-            at, call = self._waiting.popleft()
-            self._taken += _size(call)
+            at, request = self._queue.popleft()
+            self._bytes_taken += _size(request)
             try:
-                lines.append(ENCODER.encode(self._record(at, call)) + b"\n")
+                lines.append(ENCODER.encode(self._record(at, request)) + b"\n")
             except Exception:
-                LOG.exception("a prediction is not logged", extra={"about": call.names})
+                LOG.exception("a request could not be written to the prediction log", extra={"about": request.names})
                 self.dropped["error"] += 1
         return lines, hour
 
     def _write(self, lines: Sequence[bytes], hour: int) -> None:
         text = b"".join(lines)
         if self.spool_bytes + len(text) > self._limits.spool_bytes:
-            self._lose(len(lines), f"{self._folder} is at its limit of {self._limits.spool_bytes} bytes")
+            self._drop(len(lines), f"{self._folder} has reached its limit of {self._limits.spool_bytes} bytes")
             return
         try:
             self._segment_of(hour).write(text)
         except OSError as error:
-            self._lose(len(lines), error.strerror or str(error))
+            self._drop(len(lines), error.strerror or str(error))
             return
         self.written += len(lines)
         self.spool_bytes += len(text)
         if self._segment and self._segment.size >= self._limits.segment_bytes:
-            self._seal()
+            self._close_segment()
 
-    def _lose(self, count: int, why: str) -> None:
-        """One line in the log for the first; the metric tells the rest."""
+    def _drop(self, count: int, why: str) -> None:
+        """Count dropped requests, and log the first drop."""
         if not self.dropped["disk"]:
-            LOG.error("predictions are not logged: %s", why)
+            LOG.error("the prediction log drops records: %s", why)
         self.dropped["disk"] += count
 
     def _segment_of(self, hour: int) -> Segment:
         if self._segment and self._segment.hour != hour:
-            self._seal()
+            self._close_segment()
         if self._segment is None:
             self._number += 1
             self._segment = Segment(self._folder, self._number, hour, self._header)
         return self._segment
 
-    def _seal(self) -> None:
+    def _close_segment(self) -> None:
         if self._segment:
             try:
                 self._segment.close()
             except OSError:
-                LOG.exception("a part of the prediction log cannot be closed")
+                LOG.exception("a segment of the prediction log cannot be closed")
             self._segment = None
 
-    def _measure(self) -> None:
-        """What was shipped makes room."""
+    def _read_spool_size(self) -> None:
+        """Read the size of the folder, which shrinks when segments are uploaded."""
         try:
             self.spool_bytes = segments.spooled(self._folder)
         except OSError:
@@ -156,35 +160,36 @@ class PredictionLog:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorder:
-    """Makes a record of a call, without the values of the redacted columns."""
+    """Makes log records of requests, without the values of redacted columns."""
 
-    places: Sequence[int] | None
-    """Of the columns that are kept; None: all."""
+    positions: Sequence[int] | None
+    """Indexes of the columns to keep; None keeps all."""
     redact: frozenset[str]
+    """Names of the columns and outputs to leave out."""
     read: Callable[[str | None, bytes], Sequence[Row] | None]
-    """The rows of a body that is not plain."""
+    """Function that reads the rows of a body that is not plain."""
 
-    def __call__(self, at: int, call: Call) -> Record:
-        """The record; `at` is in microseconds since 1970."""
-        rows: Any = call.rows if call.rows is not None else self.read(call.content_type, call.body)
+    def __call__(self, at: int, request: Request) -> Record:
+        """Return the record. `at` is in microseconds since 1970."""
+        rows: Any = request.rows if request.rows is not None else self.read(request.content_type, request.body)
         text = None
         if rows is None and not self.redact:
-            text = call.body.decode(errors="replace")
-        elif rows is not None and self.places is not None:
-            rows = [[row[place] for place in self.places] for row in rows]
-        answer = (call.answer.body if call.answer else b"").decode()
+            text = request.body.decode(errors="replace")
+        elif rows is not None and self.positions is not None:
+            rows = [[row[position] for position in self.positions] for row in rows]
+        response = (request.response.body if request.response else b"").decode()
         return Record(
-            request_id=call.request_id,
+            request_id=request.request_id,
             at=at,
-            latency_ms=round((call.finished - call.arrived) * 1000, 3),
+            latency_ms=round((request.finished - request.arrived) * 1000, 3),
             rows=rows,
             body=text,
-            answer=self._without_redacted(answer) if self.redact else answer,
+            response=self._without_redacted(response) if self.redact else response,
         )
 
-    def _without_redacted(self, answer: str) -> str:
-        said = json.loads(answer)
-        predictions = cast("dict[str, Any]", said).get("predictions") if isinstance(said, dict) else said
+    def _without_redacted(self, response: str) -> str:
+        body = json.loads(response)
+        predictions = cast("dict[str, Any]", body).get("predictions") if isinstance(body, dict) else body
         if isinstance(predictions, list):
             predictions = [self._part(one) for one in cast("list[Any]", predictions)]
         return json.dumps({"predictions": self._part(predictions)})
@@ -196,10 +201,10 @@ class Recorder:
 
 
 def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | None:
-    """The log that the environment asks for, if it asks for one.
+    """Return the prediction log, or None if the settings disable it.
 
     Raises:
-        ServingError: it cannot be written, or a column that must not be in it does not exist.
+        ServingError: the folder is not writable, or a column to redact does not exist.
     """
     folder, redact = settings.prediction_log_dir, frozenset(settings.prediction_log_redact)
     if folder is None or settings.prediction_log_sample == 0:
@@ -210,10 +215,10 @@ def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | No
     outputs = [Field(name=name, kind=kind, many=many) for name, kind, many in read_outputs(model.metadata)]
     names = {field.name for field in (*inputs, *outputs)}
     if names and redact - names:
-        # A name that was mistyped would show what it was meant to hide.
+        # A mistyped name would log the column that it should hide.
         raise ServingError(
-            f"PREDICTION_LOG_REDACT names {', '.join(sorted(redact - names))}, which {settings.title} neither takes "
-            f"nor gives; it has {', '.join(sorted(names))}; correct the name or take it out",
+            f"PREDICTION_LOG_REDACT names {', '.join(sorted(redact - names))}, which are neither inputs nor outputs of "
+            f"{settings.title}; its columns are {', '.join(sorted(names))}; correct the name or remove it",
             final=True,
         )
     try:
@@ -222,9 +227,9 @@ def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | No
         (folder / "probe").unlink()
     except OSError as error:
         raise ServingError(
-            f"PREDICTION_LOG_DIR {folder} cannot be written: {error.strerror}; name a folder that can"
+            f"PREDICTION_LOG_DIR={folder} is not writable: {error.strerror}; set it to a writable folder"
         ) from error
-    kept = [place for place, field in enumerate(inputs) if field.name not in redact]
+    kept = [position for position, field in enumerate(inputs) if field.name not in redact]
     names_of_all = [field.name for field in inputs]
     return PredictionLog(
         folder,
@@ -240,12 +245,12 @@ def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | No
         ),
         sample=settings.prediction_log_sample,
         record=Recorder(
-            places=kept if redact else None,
+            positions=kept if redact else None,
             redact=redact,
             read=lambda content_type, body: model.rows_by_mlflow(content_type, body, names_of_all),
         ),
     )
 
 
-def _size(call: Call) -> int:
-    return len(call.body) + (len(call.answer.body) if call.answer else 0) + OVERHEAD
+def _size(request: Request) -> int:
+    return len(request.body) + (len(request.response.body) if request.response else 0) + OVERHEAD

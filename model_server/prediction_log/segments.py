@@ -1,7 +1,7 @@
-"""The files between the server and the container that ships them: lines of JSON, each whole or not there.
+"""Segment files, which pass the prediction log from the server to the container that uploads it.
 
-A segment is written under `.open` by the one process that holds its lock, and is `.segment` from the moment when nobody
-writes to it any more. Its name is unique, for ever, and begins with the UTC hour of everything in it.
+A file holds lines of JSON, and each line is complete or absent. A segment is called `.open` while one process writes it
+and holds its lock, and `.segment` afterwards. Its name is unique, and begins with the UTC hour of its records.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from typing import Any
 
 import msgspec
 
-from model_server.predict.signature import Kind
+from model_server.predict.types import Kind
 
 OPEN, CLOSED, UNREADABLE = ".open", ".segment", ".unreadable"
 HOUR = 3_600_000_000  # in microseconds
 
 
 class Field(msgspec.Struct, array_like=True):
-    """A column of the table. With `many` its values are lists of that kind."""
+    """A column of the table. With `many`, its values are lists of that kind."""
 
     name: str
     kind: Kind
@@ -30,7 +30,7 @@ class Field(msgspec.Struct, array_like=True):
 
 
 class Header(msgspec.Struct):
-    """The first line: what the lists in the other lines mean. No outputs: the model does not say."""
+    """The first line of a segment, which names the values in the lines after it. `outputs` is empty if unknown."""
 
     inputs: list[Field]
     outputs: list[Field]
@@ -40,15 +40,17 @@ class Record(msgspec.Struct, array_like=True):
     """One answered request."""
 
     request_id: str
+    """The request's ID."""
     at: int
-    """When it was answered, in microseconds since 1970 (UTC)."""
+    """Time of the response, in microseconds since 1970 (UTC)."""
     latency_ms: float
+    """Milliseconds from the request to the response."""
     rows: list[list[Any]] | None
-    """Its rows in the order of the header's inputs; None where it is no table of these."""
+    """Rows in the order of the header's inputs; None if the body is no table of these columns."""
     body: str | None
-    """What came instead of such a table, as text."""
-    answer: str
-    """The body that was answered."""
+    """The body as text, if it is no such table."""
+    response: str
+    """Body of the response."""
 
 
 ENCODER = msgspec.json.Encoder(enc_hook=str)
@@ -56,7 +58,10 @@ HEADER, RECORD = msgspec.json.Decoder(Header), msgspec.json.Decoder(Record)
 
 
 class Segment:
-    """A file that is being written to. OSError from any method leaves whole lines alone in it."""
+    """A segment that is being written.
+
+    Each method may raise OSError, and then leaves only complete lines in the file.
+    """
 
     def __init__(self, folder: Path, number: int, hour: int, header: Header) -> None:
         self.hour, self.born = hour, monotonic()
@@ -65,7 +70,7 @@ class Segment:
         self.file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
         try:
-            # Locked before anybody finds it: a file without a lock belongs to a process that is dead.
+            # Locked before it gets its final name, because an open segment without a lock belongs to a dead process.
             fcntl.flock(self.file, fcntl.LOCK_EX)
             self.write(ENCODER.encode(header) + b"\n")
             new.rename(self.path)
@@ -76,10 +81,10 @@ class Segment:
             raise
 
     def write(self, lines: bytes) -> None:
-        """The lines are out of this process, all or none of them."""
+        """Write all of the lines to the file, or none."""
         written = 0
         try:
-            # A disk that fills up takes a part; the next write is refused.
+            # A full disk accepts a part of the lines, and refuses the next write.
             while written < len(lines):
                 written += os.write(self.file, lines[written:])
         except OSError:
@@ -89,14 +94,14 @@ class Segment:
         self.size += written
 
     def close(self) -> None:
-        """It can be shipped."""
+        """Close the segment, so that it can be uploaded."""
         self.path.rename(self.path.with_suffix(CLOSED))
         os.close(self.file)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a segment holds; `torn` counts the lines that a dying process left unfinished."""
+    """Content of a segment. `torn` counts the lines that a killed process left incomplete."""
 
     header: Header
     records: Sequence[Record]
@@ -104,10 +109,10 @@ class Content:
 
 
 def read(segment: Path) -> Content:
-    """All of it up to the tear, if it has one.
+    """Read the segment without its incomplete lines.
 
     Raises:
-        ValueError: it is no segment.
+        ValueError: the file is no segment.
     """
     first, *lines, rest = segment.read_bytes().split(b"\n")
     records: list[Record] = []
@@ -119,9 +124,9 @@ def read(segment: Path) -> Content:
 
 
 def closed(folder: Path) -> list[Path]:
-    """What can be shipped, the oldest first; segments whose writer died are among it."""
-    for left in folder.glob(f"*{OPEN}"):
-        _adopt(left)
+    """Return the segments to upload, the oldest first, including those whose writer has died."""
+    for orphan in folder.glob(f"*{OPEN}"):
+        _adopt(orphan)
     return sorted(folder.glob(f"*{CLOSED}"))
 
 
@@ -132,12 +137,12 @@ def _adopt(segment: Path) -> None:
 
 
 def spooled(folder: Path) -> int:
-    """Bytes of all files in it."""
+    """Return the size of all files in the folder in bytes."""
     return sum(_sizes(folder))
 
 
 def _sizes(folder: Path) -> Iterator[int]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # shipped meanwhile
+            with contextlib.suppress(FileNotFoundError):  # uploaded and deleted meanwhile
                 yield entry.stat().st_size

@@ -1,8 +1,8 @@
-"""A segment of the prediction log as one Parquet table, a row for each row that was asked about.
+"""Converts a segment of the prediction log to a Parquet table with one row for each predicted row.
 
 Columns: request_id, row, at, latency_ms; `input_<name>` for each column of the model's signature; `prediction`, or
-`prediction_<name>` where there are several; `request` and `answer`, JSON or text, where these columns could not hold
-what came or what was said. A column has the type that the signature gives it in every file, whatever came.
+`prediction_<name>` if there are several; `request` and `answer`, which hold JSON or text that does not fit the typed
+columns. The signature sets the type of each column, so it is the same in every file.
 """
 
 import json
@@ -14,24 +14,11 @@ from importlib import import_module
 from itertools import chain
 from typing import Any, Protocol, cast
 
-from model_server.predict.signature import Kind
+from model_server.predict.types import TYPES, Kind
 from model_server.prediction_log.segments import Content, Field, Record
 
-# pyarrow carries no types.
+# pyarrow has no type annotations.
 pa, parquet = (cast("Any", import_module(name)) for name in ("pyarrow", "pyarrow.parquet"))
-TYPES: Mapping[Kind, Any] = {
-    "double": pa.float64(),
-    "float": pa.float32(),
-    "long": pa.int64(),
-    "integer": pa.int32(),
-    "boolean": pa.bool_(),
-    "string": pa.string(),
-    "datetime": pa.timestamp("us"),
-    "binary": pa.binary(),
-    "other": pa.string(),
-}
-
-
 KINDS: Mapping[type, Kind] = {bool: "boolean", int: "long", float: "double", str: "string"}
 WRONG = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
@@ -42,63 +29,63 @@ class _Array(Protocol):
 
 @dataclass
 class _Rows:
-    """The table, column by column. `request` and `answer` are what no typed column holds."""
+    """The table, column by column. `request` and `response` hold what does not fit a typed column."""
 
     ids: list[str] = field(default_factory=list[str])
-    places: list[int] = field(default_factory=list[int])
+    positions: list[int] = field(default_factory=list[int])
     times: list[int] = field(default_factory=list[int])
     latencies: list[float] = field(default_factory=list[float])
     inputs: list[Sequence[Any] | None] = field(default_factory=list[Sequence[Any] | None])
     outputs: list[Any] = field(default_factory=list[Any])
     request: list[str | None] = field(default_factory=list[str | None])
-    answer: list[str | None] = field(default_factory=list[str | None])
+    response: list[str | None] = field(default_factory=list[str | None])
 
 
 def as_parquet(content: Content, metadata: Mapping[str, str]) -> bytes:
-    """The same bytes for the same segment; `metadata` are written into the file beside the schema."""
+    """Return the Parquet file; equal segments give equal bytes. `metadata` is stored beside the schema."""
     rows = _Rows()
     for record in content.records:
         _add(rows, record)
     columns: dict[str, Any] = {
         "request_id": pa.array(rows.ids, pa.string()),
-        "row": pa.array(rows.places, pa.int32()),
+        "row": pa.array(rows.positions, pa.int32()),
         "at": pa.array(rows.times, pa.timestamp("us", tz="UTC")),
         "latency_ms": pa.array(rows.latencies, pa.float64()),
     }
-    for place, one in enumerate(content.header.inputs):
-        values = [None if row is None else row[place] for row in rows.inputs]
+    for position, one in enumerate(content.header.inputs):
+        values = [None if row is None else row[position] for row in rows.inputs]
         columns[f"input_{one.name}"] = _column(values, one, rows.inputs, rows.request)
     outputs = content.header.outputs or [_guess(rows.outputs)]
-    for place, one in enumerate(outputs):
-        values = [_output(said, one.name, place, len(outputs)) for said in rows.outputs]
-        title = f"prediction_{one.name or place}" if len(outputs) > 1 else "prediction"
-        columns[title] = _column(values, one, rows.outputs, rows.answer)
+    for position, one in enumerate(outputs):
+        values = [_output(prediction, one.name, position, len(outputs)) for prediction in rows.outputs]
+        title = f"prediction_{one.name or position}" if len(outputs) > 1 else "prediction"
+        columns[title] = _column(values, one, rows.outputs, rows.response)
     columns["request"] = pa.array(rows.request, pa.string())
-    columns["answer"] = pa.array(rows.answer, pa.string())
+    columns["answer"] = pa.array(rows.response, pa.string())
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns).replace_schema_metadata(dict(metadata)), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
 
 
 def _add(rows: _Rows, record: Record) -> None:
-    said = json.loads(record.answer)
-    predictions = cast("dict[str, Any]", said).get("predictions", said) if isinstance(said, dict) else said
-    each = cast("list[Any]", predictions) if isinstance(predictions, list) else None
-    asked = record.rows or [None] * (len(each) if each else 1)
-    fits = each is not None and len(each) == len(asked)
-    nothing = [None] * (len(asked) - 1)
-    rows.ids += [record.request_id] * len(asked)
-    rows.places += range(len(asked))
-    rows.times += [record.at] * len(asked)
-    rows.latencies += [record.latency_ms] * len(asked)
-    rows.inputs += asked
-    rows.outputs += each if each and fits else [None, *nothing]
-    rows.request += [record.body, *nothing]
-    rows.answer += [None if fits else record.answer, *nothing]
+    body = json.loads(record.response)
+    predictions = cast("dict[str, Any]", body).get("predictions", body) if isinstance(body, dict) else body
+    by_row = cast("list[Any]", predictions) if isinstance(predictions, list) else None
+    inputs = record.rows or [None] * (len(by_row) if by_row else 1)
+    fits = by_row is not None and len(by_row) == len(inputs)
+    padding = [None] * (len(inputs) - 1)
+    rows.ids += [record.request_id] * len(inputs)
+    rows.positions += range(len(inputs))
+    rows.times += [record.at] * len(inputs)
+    rows.latencies += [record.latency_ms] * len(inputs)
+    rows.inputs += inputs
+    rows.outputs += by_row if by_row and fits else [None, *padding]
+    rows.request += [record.body, *padding]
+    rows.response += [None if fits else record.response, *padding]
 
 
 def _guess(values: Sequence[object]) -> Field:
-    """The type of a prediction, where the model does not say it: that of all values alike, else text."""
+    """Guess the type of a prediction that the model does not declare: the common type of all values, else text."""
     some = [value for value in values if value is not None]
     lists = [cast("list[object]", value) for value in some if isinstance(value, list)]
     many = bool(lists) and len(lists) == len(some)
@@ -108,35 +95,39 @@ def _guess(values: Sequence[object]) -> Field:
     return Field(name="", kind=KINDS.get(found.pop(), "other") if len(found) == 1 else "other", many=many)
 
 
-def _output(said: object, name: str, place: int, of: int) -> object:
-    """One of the named values that were said about a row; all of it where there is but one."""
-    if isinstance(said, dict):
-        values = cast("dict[str, object]", said)
+def _output(prediction: object, name: str, position: int, of: int) -> object:
+    """Return one of the named outputs for a row, or the whole prediction if there is only one output."""
+    if isinstance(prediction, dict):
+        values = cast("dict[str, object]", prediction)
         return values.get(name, None if of > 1 else values)
     if of == 1:
-        return said
-    values = cast("list[object]", said) if isinstance(said, list) else []
-    return values[place] if len(values) == of else None
+        return prediction
+    values = cast("list[object]", prediction) if isinstance(prediction, list) else []
+    return values[position] if len(values) == of else None
 
 
 def _column(values: list[Any], of: Field, whole: Sequence[Any], elsewhere: list[str | None]) -> _Array:
-    """The values with their type; what has another is missing here, and its row is kept whole `elsewhere`."""
-    kind = pa.list_(TYPES[of.kind]) if of.many else TYPES[of.kind]
+    """Return the values with their column's type.
+
+    A value of another type becomes null, and its row goes to `elsewhere`.
+    """
+    one = pa.type_for_alias(TYPES[of.kind].arrow)
+    kind = pa.list_(one) if of.many else one
     try:
         return pa.array([_plain(value, of.kind) for value in values], kind)
     except WRONG:
         fitting: list[Any] = []
-        for place, value in enumerate(values):
+        for position, value in enumerate(values):
             try:
                 fitting.append(pa.scalar(_plain(value, of.kind), kind))
             except WRONG:
                 fitting.append(pa.scalar(None, kind))
-                elsewhere[place] = elsewhere[place] or json.dumps(whole[place])
+                elsewhere[position] = elsewhere[position] or json.dumps(whole[position])
         return pa.array([one.as_py() for one in fitting], kind)
 
 
 def _plain(value: object, kind: Kind) -> object:
-    """A value out of JSON as Arrow takes it."""
+    """Convert a JSON value to the Python value that Arrow expects."""
     if value is None:
         return None
     if kind == "datetime":

@@ -1,6 +1,6 @@
-"""What `/metrics` shows, in Prometheus' text format.
+"""Metrics of the model server in Prometheus' text format.
 
-Only the event loop writes here, so nothing is locked; figures are made into Prometheus' when it asks.
+Only the event loop updates them, so they need no lock. Prometheus' objects are created when it scrapes.
 """
 
 from bisect import bisect_left
@@ -13,24 +13,24 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from model_server.predict.decoding import Row
-from model_server.predict.scoring import Call
+from model_server.predict.scoring import Request
 from model_server.predict.signature import Signature
 
-# From a single row on an idle CPU to what a caller would still wait for, in seconds.
+# Seconds, from one row on an idle CPU to the longest time that a client waits.
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STAGE_SECONDS = (0.00005, 0.0001, 0.00025, *SECONDS)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
-# Shares in tenths, and magnitudes beyond them.
+# Probabilities in tenths, then orders of magnitude.
 VALUES = (-1e6, -1e4, -100, -10, -1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 10, 100, 1e4, 1e6)
 STAGES = ("queue", "parse", "predict", "serialise")
-MOST_LABELS = 100  # features and predicted values that get a series of their own; the rest share one
+MOST_LABELS = 100  # features, and predicted values, with their own series; the others share one
 OTHER = "other"
 CLASSES = frozenset({str, int, bool})
 
 
 class Tally:
-    """A histogram."""
+    """Counts of a histogram."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
@@ -38,12 +38,12 @@ class Tally:
         self.sum = 0.0
 
     def add(self, value: float) -> None:
-        """One more value."""
+        """Add one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus has it: how many values are not above each bound."""
+        """Return, as Prometheus does, the number of values at or below each bound."""
         total, shown = 0, list[tuple[str, float]]()
         for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
             total += count
@@ -52,7 +52,7 @@ class Tally:
 
 
 class Logged(Protocol):
-    """The figures of a prediction log; `dropped` is by reason."""
+    """Counters of a prediction log. `dropped` counts by reason."""
 
     written: int
     dropped: Counter[str]
@@ -60,14 +60,15 @@ class Logged(Protocol):
 
 
 class Metrics(Collector):
-    """The figures of one model version. Times are seconds.
+    """Metrics of one model version. Times are in seconds.
 
-    `ranges` are the least and the largest value of each numeric feature in training, where the model says so.
+    `labels` are those of every metric. `ranges` are the least and the largest value of each numeric feature in
+    training.
     """
 
     def __init__(
         self,
-        of: Mapping[str, str],
+        labels: Mapping[str, str],
         signature: Signature | None = None,
         ranges: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
@@ -75,55 +76,55 @@ class Metrics(Collector):
         self.load_seconds = 0.0
         self.queue_length: Callable[[], int] = lambda: 0
         self.prediction_log: Logged | None = None
-        self._of = dict(of)
+        self._labels = dict(labels)
         self._codes: Counter[int] = Counter()
         self._seconds = Tally(SECONDS)
         self._stages = {stage: Tally(STAGE_SECONDS) for stage in STAGES}
         self._batch, self._rows = Tally(COUNTS), Tally(COUNTS)
         self._received, self._sent = Tally(BYTES), Tally(BYTES)
         self._values = Tally(VALUES)
-        self._labels: Counter[str] = Counter()
+        self._classes: Counter[str] = Counter()
         names = signature.names if signature else []
-        self._features = [name if place < MOST_LABELS else OTHER for place, name in enumerate(names)]
+        self._features = [name if position < MOST_LABELS else OTHER for position, name in enumerate(names)]
         self._missing: Counter[str] = Counter()
         self._outside: Counter[str] = Counter()
-        self._ranges = [(place, *ranges[name]) for place, name in enumerate(names) if ranges and name in ranges]
+        self._ranges = [(position, *ranges[name]) for position, name in enumerate(names) if ranges and name in ranges]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
 
     def refused(self, code: int) -> None:
-        """A request that never got to a prediction was answered with this status code."""
+        """Count a request that was answered with this status code without a prediction."""
         self._codes[code] += 1
 
-    def answered(self, calls: Sequence[Call]) -> None:
-        """These were answered together."""
-        self._batch.add(len(calls))
-        for call in calls:
-            self._answered(call)
+    def answered(self, requests: Sequence[Request]) -> None:
+        """Count requests that were answered together."""
+        self._batch.add(len(requests))
+        for request in requests:
+            self._answered(request)
 
-    def _answered(self, call: Call) -> None:
-        if call.answer is None:
+    def _answered(self, request: Request) -> None:
+        if request.response is None:
             return
-        self._codes[call.answer.status] += 1
-        self._seconds.add(call.finished - call.arrived)
-        times = (call.arrived, call.started, call.parsed, call.predicted, call.finished)
-        for place, stage in enumerate(self._stages.values()):
-            stage.add(times[place + 1] - times[place])
-        self._received.add(len(call.body))
-        self._sent.add(len(call.answer.body))
-        if call.rows:
-            self._rows.add(len(call.rows))
-            self._read(call.rows)
-            self._predicted(call.predictions)
+        self._codes[request.response.status] += 1
+        self._seconds.add(request.finished - request.arrived)
+        times = (request.arrived, request.started, request.parsed, request.predicted, request.finished)
+        for position, stage in enumerate(self._stages.values()):
+            stage.add(times[position + 1] - times[position])
+        self._received.add(len(request.body))
+        self._sent.add(len(request.response.body))
+        if request.rows:
+            self._rows.add(len(request.rows))
+            self._read(request.rows)
+            self._predicted(request.predictions)
 
     def _read(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if None in row:
-                self._missing.update(self._features[place] for place, value in enumerate(row) if value is None)
-            for place, least, largest in self._ranges:
-                if row[place] is not None and not least <= row[place] <= largest:
-                    self._outside[self._features[place]] += 1
+                self._missing.update(self._features[position] for position, value in enumerate(row) if value is None)
+            for position, least, largest in self._ranges:
+                if row[position] is not None and not least <= row[position] <= largest:
+                    self._outside[self._features[position]] += 1
 
     def _predicted(self, predictions: object) -> None:
         if not isinstance(predictions, list) or not predictions:
@@ -136,52 +137,56 @@ class Metrics(Collector):
         elif all(map(CLASSES.__contains__, map(type, values))):
             for value, count in Counter(values).items():
                 label = str(value)
-                known = label in self._labels or len(self._labels) < MOST_LABELS
-                self._labels[label if known else OTHER] += count
+                known = label in self._classes or len(self._classes) < MOST_LABELS
+                self._classes[label if known else OTHER] += count
 
     def collect(self) -> Iterator[Metric]:
-        """The families of this moment."""
-        yield self._counter("requests", "Answers of /invocations", self._codes, "code")
-        yield self._histogram("request_seconds", "From request to answer", {"": self._seconds})
-        yield self._histogram("stage_seconds", "Where a request's time went", self._stages, "stage")
+        """Yield the current metric families."""
+        yield self._counter("requests", "Responses of /invocations", self._codes, "code")
+        yield self._histogram("request_seconds", "Time from request to response", {"": self._seconds})
+        yield self._histogram("stage_seconds", "Time in each stage of a request", self._stages, "stage")
         yield self._histogram("batch_requests", "Requests predicted together", {"": self._batch})
         yield self._histogram("request_rows", "Rows of a request", {"": self._rows})
-        yield self._histogram("request_bytes", "Size of a request's body", {"": self._received})
-        yield self._histogram("response_bytes", "Size of an answer's body", {"": self._sent})
+        yield self._histogram("request_bytes", "Size of a request body in bytes", {"": self._received})
+        yield self._histogram("response_bytes", "Size of a response body in bytes", {"": self._sent})
         yield self._histogram("prediction_value", "Predicted numbers", {"": self._values})
-        yield self._counter("predictions", "Predicted classes", self._labels, "value")
-        yield self._counter("input_missing", "Values that were missing", self._missing, "feature")
-        yield self._counter("input_out_of_range", "Numbers not seen in training", self._outside, "feature")
-        yield self._gauge("requests_in_flight", "Not answered yet", self.in_flight)
-        yield self._gauge("queue_length", "Waiting for a prediction thread", self.queue_length())
-        yield self._gauge("model_load_seconds", "From disk to the first prediction", self.load_seconds)
+        yield self._counter("predictions", "Predicted classes", self._classes, "value")
+        yield self._counter("input_missing", "Missing values", self._missing, "feature")
+        yield self._counter("input_out_of_range", "Numbers outside the range in training", self._outside, "feature")
+        yield self._gauge("requests_in_flight", "Requests without a response", self.in_flight)
+        yield self._gauge("queue_length", "Requests that wait for a worker", self.queue_length())
+        yield self._gauge("model_load_seconds", "Time to load and warm up the model", self.load_seconds)
 
         if log := self.prediction_log:
             written = {"": log.written}
-            yield self._counter("prediction_log_written", "Requests that are in the prediction log", written, "")
-            yield self._counter("prediction_log_dropped", "Requests that did not fit", dict(log.dropped), "reason")
-            yield self._gauge("prediction_log_spool_bytes", "Not shipped yet", log.spool_bytes)
+            yield self._counter("prediction_log_written", "Requests in the prediction log", written, "")
+            yield self._counter(
+                "prediction_log_dropped", "Requests dropped from the prediction log", dict(log.dropped), "reason"
+            )
+            yield self._gauge("prediction_log_spool_bytes", "Bytes that wait for their upload", log.spool_bytes)
 
     def text(self) -> bytes:
-        """All of it, for a scraper."""
+        """Return all metrics as text for a scraper."""
         return generate_latest(self._registry)
 
     def _gauge(self, name: str, help_text: str, value: float) -> Metric:
-        family = GaugeMetricFamily(f"serving_{name}", help_text, labels=list(self._of))
-        family.add_metric(list(self._of.values()), value)
+        family = GaugeMetricFamily(f"serving_{name}", help_text, labels=list(self._labels))
+        family.add_metric(list(self._labels.values()), value)
         return family
 
     def _counter(self, name: str, help_text: str, counts: Mapping[Any, int], label: str) -> Metric:
-        family = CounterMetricFamily(f"serving_{name}", help_text, labels=[*self._of, label] if label else [*self._of])
+        family = CounterMetricFamily(
+            f"serving_{name}", help_text, labels=[*self._labels, label] if label else [*self._labels]
+        )
         for key, count in counts.items():
-            family.add_metric([*self._of.values(), str(key)] if label else [*self._of.values()], count)
+            family.add_metric([*self._labels.values(), str(key)] if label else [*self._labels.values()], count)
         return family
 
     def _histogram(self, name: str, help_text: str, tallies: Mapping[str, Tally], label: str = "") -> Metric:
         family = HistogramMetricFamily(
-            f"serving_{name}", help_text, labels=[*self._of, label] if label else [*self._of]
+            f"serving_{name}", help_text, labels=[*self._labels, label] if label else [*self._labels]
         )
         for key, tally in tallies.items():
-            labels = [*self._of.values(), key] if label else [*self._of.values()]
+            labels = [*self._labels.values(), key] if label else [*self._labels.values()]
             family.add_metric(labels, tally.cumulative(), tally.sum)
         return family

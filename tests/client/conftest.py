@@ -185,7 +185,7 @@ def write(file: Path, *lines: str, header: str = "a,b,c,d") -> Path:
 
 def expected(forest: Model, rows: Sequence[Sequence[Any]]) -> list[Any]:
     """What the model says of the rows when asked directly."""
-    (answers,) = forest.ways[0]([tuple(row) for row in rows], [len(rows)])
+    (answers,) = forest.predictors[0]([tuple(row) for row in rows], [len(rows)])
     return list(answers)
 
 

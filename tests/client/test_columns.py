@@ -9,7 +9,8 @@ import pytest
 from client import columns
 from client.errors import InputError
 from model_server.predict.schema import request_schema
-from model_server.predict.signature import Column, Kind, Signature
+from model_server.predict.signature import Column, Signature
+from model_server.predict.types import Kind
 
 
 def of(kind: Kind) -> columns.Column:

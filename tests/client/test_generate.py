@@ -13,7 +13,8 @@ import pytest
 from client import columns, generate
 from model_server.predict.model import Model
 from model_server.predict.schema import request_schema
-from model_server.predict.signature import Column, Kind, Signature
+from model_server.predict.signature import Column, Signature
+from model_server.predict.types import Kind
 from tests.client.conftest import Endpoint, expected
 from tests.command import Command
 

@@ -75,7 +75,7 @@ def load(url: str, body: object, *, per_second: int = 100) -> Generator[Answers]
     """
     answers, where = Answers(), urlsplit(url)
     command = [sys.executable, "-m", __name__, where.hostname or "", str(where.port), str(per_second)]
-    with listening(command, answers.read, told=json.dumps(body)) as process:
+    with listening(command, answers.read, stdin=json.dumps(body)) as process:
         yield answers
     if process.returncode:
         raise RuntimeError(f"the load ended with {process.returncode}")

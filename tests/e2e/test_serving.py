@@ -250,15 +250,15 @@ def keeping(serving: Platform) -> Iterator[Platform]:
 
 def test_a_pod_starts_from_what_its_node_keeps_while_the_store_is_away(keeping: Platform) -> None:
     with store_away(keeping):
-        assert "from what the node keeps" in said_by_fetch(keeping, one_made_anew(keeping))
+        assert "copied from the node's cache" in said_by_fetch(keeping, one_made_anew(keeping))
         assert keeping.predict(CUSTOMERS).status_code == 200
 
 
 def test_a_model_that_was_changed_on_the_node_is_not_served_and_comes_from_the_store(keeping: Platform) -> None:
     for file in (layout.node() / "lib" / "mlops" / "models").rglob("MLmodel"):
         file.write_text("another\n")
-    assert "are other files: it is removed" in said_by_fetch(keeping, one_made_anew(keeping))
-    assert "from what the node keeps" in said_by_fetch(keeping, one_made_anew(keeping))
+    assert "has another digest; it is removed from the cache" in said_by_fetch(keeping, one_made_anew(keeping))
+    assert "copied from the node's cache" in said_by_fetch(keeping, one_made_anew(keeping))
 
 
 def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_have_been(serving: Platform) -> None:

@@ -1,4 +1,4 @@
-"""The shared registry, and what serving makes of it."""
+"""Fixtures of the shared registry and of the models loaded from it."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ __all__ = ["registry"]
 
 @pytest.fixture(scope="session")
 def models(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MODEL_DIR with version 1 of the churn model in it."""
+    """Return a MODEL_DIR with version 1 of the churn model."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(registry.files(1), folder / MODEL / "1")
     return folder
@@ -23,7 +23,7 @@ def models(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def loaded(models: Path) -> Iterator[Model]:
-    """Version 1, loaded, under the name by which MLflow's own server enforces signatures."""
+    """Load version 1, with the variable that makes MLflow check signatures as its own server does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
         yield model.load(models / MODEL / "1", f"{MODEL} version 1")

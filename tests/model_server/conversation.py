@@ -1,4 +1,4 @@
-"""A client and a server in one process, without a socket between them."""
+"""HTTP client and server in one process, without a socket."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def talk(server: app.Server, conversation: Callable[[httpx.AsyncClient], Awaitable[Result]]) -> Result:
-    """What comes of the conversation, from the server's start to its stop."""
+    """Run the conversation between the server's start and stop. Return its result."""
 
     async def run() -> Result:
         server.start()

@@ -1,4 +1,4 @@
-"""Bodies for POST /invocations: good ones in every form, and ones that are broken in many ways."""
+"""Bodies for POST /invocations: valid ones in every form, and invalid ones of many kinds."""
 
 import json
 import random
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model_server.predict.signature import Kind, Signature
+from model_server.predict.signature import Signature
+from model_server.predict.types import Kind
 
 NUMBERS = (0, 1, -1, 0.5, -2.25, 3.0, 1e-7, 123456.789, 1e300, 2**40, 7)
 WHOLE = (0, 1, -1, 7, 42, -300, 2**31 - 1)
@@ -26,14 +27,14 @@ STRANGE: Sequence[Any] = (
 
 @dataclass(frozen=True)
 class Payload:
-    """What is sent, and as what."""
+    """A request body and its content type."""
 
     body: bytes
     content_type: str = "application/json"
 
 
 def payloads(signature: Signature, count: int, seed: int) -> Iterator[Payload]:
-    """As many, the same for the same seed; about half of them are good."""
+    """Yield `count` bodies, about half of them valid. The same seed gives the same bodies."""
     rng = random.Random(seed)
     for _ in range(count):
         names, rows = signature.names, _rows(signature, rng)

@@ -1,4 +1,4 @@
-"""Random models, fitted: every class that the fast path takes apart, with every argument that it looks at."""
+"""Random fitted models of every class that has a fast predictor, with every argument that it checks."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ Rows = list[tuple[Any, ...]]
 
 @dataclass
 class Made:
-    """A model, saved; `requests` are rows to ask it about."""
+    """A saved model; `requests` are rows to send to it."""
 
     title: str
     flavor: str
@@ -44,7 +44,7 @@ class Made:
 
 
 class Maker:
-    """Makes one model, the same for the same seed."""
+    """Makes one model. The same seed gives the same model."""
 
     def __init__(self, seed: str) -> None:
         self.rng, self.numbers = random.Random(seed), np.random.default_rng(list(seed.encode()))
@@ -55,11 +55,11 @@ class Maker:
         return self.rng.random() < share
 
     def some(self, **choices: Sequence[Any]) -> dict[str, Any]:
-        """Some of the arguments, each with one of its values; the others keep their defaults."""
+        """Return some of the arguments, each with one of its values; the others keep their defaults."""
         return {name: self.rng.choice(values) for name, values in choices.items() if self.chance(self.share)}
 
     def save(self, folder: Path) -> Made:
-        """A fitted model is in the folder, as MLflow saves it."""
+        """Fit a model, and save it in the folder with MLflow."""
         named = self.chance(0.85)
         numbers = [f"n{place}" for place in range(self.rng.randint(1, 5))]
         words = [f"w{place}" for place in range(self.rng.randint(1, 3))] if named and self.chance(0.6) else []
@@ -103,7 +103,7 @@ class Maker:
         return {name: self.rng.choice(("double", "double", "long", "integer")) for name in names}
 
     def table(self, kinds: Mapping[str, str], rows: int) -> pd.DataFrame:
-        """Numbers around different means, and words of few or many kinds; the words stay the same for a model."""
+        """Return numbers around different means, and string columns with few or many categories."""
         table: dict[str, Any] = {}
         for name, kind in kinds.items():
             scale = 10 ** (len(name + kind) % 4) * (1 + int(name[1:]))
@@ -167,7 +167,7 @@ class Maker:
         return pipelines.make_pipeline(self.step(), self.step()) if self.chance(0.3) else self.step()
 
     def step(self) -> Any:
-        """One that keeps the columns of a matrix."""
+        """Return a step that keeps the columns of a matrix."""
         choice = self.rng.choice(("scale", "scale", "fill", "fill", "same", *(["other"] if self.share > 0.1 else [])))
         if choice == "scale":
             return encoders.StandardScaler(**self.some(with_mean=[True, False], with_std=[True, False], copy=[False]))

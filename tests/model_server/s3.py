@@ -1,4 +1,4 @@
-"""A bucket in memory that speaks as much of S3 as its users here take."""
+"""In-memory S3 server with the operations that the tests need."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -14,9 +14,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word", "AWS_REGION
 
 @dataclass
 class Bucket:
-    """`objects` by key. While `down`, requests are answered 503; `before_answer` runs when an object is there.
+    """Content of the only bucket: `objects` by key.
 
-    It lists `listed` objects at once, with their sizes, but for those in `sizes`.
+    While `down` is set, requests get 503. `before_answer` runs after an object is stored. A listing has pages of
+    `listed` objects, and gives their sizes, or those in `sizes`.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -29,7 +30,7 @@ class Bucket:
 
     @property
     def environment(self) -> dict[str, str]:
-        """How a client finds it."""
+        """Return the environment variables that lead a client to this server."""
         return {
             **KEYS,
             "ARTIFACT_BUCKET": "bucket",
@@ -100,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def bucket() -> Generator[Bucket]:
-    """An empty one, for as long as the block runs."""
+    """Run a server with an empty bucket while the block runs."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.bucket = Bucket(port=server.server_port)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

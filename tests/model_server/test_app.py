@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from model_server import app
 from model_server.failure import ServingError
 from model_server.predict.model import Model
-from model_server.predict.scoring import Call
-from model_server.responses import Answer
+from model_server.predict.scoring import Request
+from model_server.responses import Response
 from model_server.settings import ServerSettings
 from tests.model_server.conversation import talk
 from tests.registry import MODEL
@@ -148,25 +148,25 @@ def test_a_body_at_the_limit_is_read(server: app.Server, example: bytes) -> None
 
 
 class Slow:
-    """A model that answers when it is told to. `asked` counts the requests that it is with."""
+    """A model that answers when it is told to. `asked` counts the requests that it is processing."""
 
     def __init__(self) -> None:
         self.go_on, self.asked = threading.Event(), threading.Semaphore(0)
         self.together: list[int] = []
 
-    def score(self, _: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    def score(self, _: Model, leave: object, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
         del leave
-        self.together.append(len(calls))
+        self.together.append(len(requests))
         self.asked.release()
         self.go_on.wait(10)
-        for call in calls:
-            call.answer = Answer(status=200, body=call.body)
-        yield calls
+        for request in requests:
+            request.response = Response(status=200, body=request.body)
+        yield requests
 
 
 @pytest.fixture
 def slow(server: app.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    """What the server has for a model; two requests at a time keep both threads busy."""
+    """Replace the server's model by a slow one; two requests keep both threads busy."""
     model = Slow()
     monkeypatch.setattr(app, "score", model.score)
     del server
@@ -179,7 +179,7 @@ def settings(server: app.Server, **changes: object) -> None:
 
 
 async def busy(client: httpx.AsyncClient, slow: Slow, more: int) -> list[asyncio.Task[httpx.Response]]:
-    """Both threads are with a request, and `more` wait."""
+    """Wait until both threads process a request and `more` requests are queued."""
     asked: list[asyncio.Task[httpx.Response]] = []
     for number in range(2 + more):
         asked.append(asyncio.create_task(client.post("/invocations", content=str(number), headers=JSON)))
@@ -190,7 +190,7 @@ async def busy(client: httpx.AsyncClient, slow: Slow, more: int) -> list[asyncio
 
 
 def test_a_slow_prediction_holds_up_neither_the_loop_nor_more_than_its_thread(server: app.Server, slow: Slow) -> None:
-    """Of five requests two are predicted at once, three wait, and other pages answer meanwhile."""
+    """Of five requests two are predicted at once, three wait, and other pages respond meanwhile."""
 
     async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float, list[httpx.Response]]:
         waiting = await busy(client, slow, 3)
@@ -236,7 +236,7 @@ def asks(client: httpx.AsyncClient, count: int) -> list[asyncio.Task[httpx.Respo
 
 
 class Paced:
-    """A model that takes `seconds` for a request, by a clock of each thread, and waits at a gate."""
+    """A model that takes `seconds` for a request, by a simulated clock of each thread, and waits at a gate."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds, self.gate, self.asked = 1.0, threading.Event(), threading.Semaphore(0)
@@ -249,7 +249,7 @@ class Paced:
         return self.clocks.get(threading.get_ident(), 0)
 
     async def takes_two(self, client: httpx.AsyncClient) -> list[asyncio.Task[httpx.Response]]:
-        """Each thread is with a request, at the gate."""
+        """Send two requests, and wait until each thread waits at the gate with one."""
         self.gate.clear()
         self.asked = threading.Semaphore(0)
         taken = asks(client, 2)
@@ -257,14 +257,14 @@ class Paced:
             await asyncio.to_thread(self.asked.acquire, timeout=10)
         return taken
 
-    def score(self, _: Model, leave: object, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    def score(self, _: Model, leave: object, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
         del leave
         self.asked.release()
         self.gate.wait(10)
         self.clocks[threading.get_ident()] = self.now() + self.seconds
-        for call in calls:
-            call.answer = Answer(status=200, body=call.body)
-        yield calls
+        for request in requests:
+            request.response = Response(status=200, body=request.body)
+        yield requests
 
 
 def test_a_queue_is_as_long_as_half_the_deadline_at_the_models_pace_and_refuses_the_rest_at_once(
@@ -284,7 +284,7 @@ def test_a_queue_is_as_long_as_half_the_deadline_at_the_models_pace_and_refuses_
     settings(server, deadline_seconds=9.5, max_batch=1)
     said = talk(server, conversation)
     # Two threads take two requests a second: the tenth that waits is taken after 4.5 s, another one would be after 5.
-    assert [answer.status_code for answer in said] == [200] * (2 + 10) + [429] * 20
+    assert [response.status_code for response in said] == [200] * (2 + 10) + [429] * 20
     assert said[-1].headers["retry-after"] == "5"
 
 
@@ -299,7 +299,7 @@ def test_a_first_request_that_imports_at_length_gets_no_other_refused(
         model.gate.set()
         await asyncio.gather(*first)
         model.seconds = 0.001
-        return {answer.status_code for answer in await asyncio.gather(*asks(client, 50))}
+        return {response.status_code for response in await asyncio.gather(*asks(client, 50))}
 
     settings(server, deadline_seconds=9.5, max_batch=1)
     assert talk(server, conversation) == {200}
@@ -413,7 +413,7 @@ def test_a_model_without_its_files_cannot_start(
 ) -> None:
     del server
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
-    with pytest.raises(ServingError, match=r"holds no model; run `python -m model_server\.fetch` first"):
+    with pytest.raises(ServingError, match=r"there is no model in .*; run `python -m model_server\.fetch` first"):
         app.create()
 
 

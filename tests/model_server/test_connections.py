@@ -1,4 +1,4 @@
-"""What a client may do with a connection, against the real protocol in this process."""
+"""Connections with valid and invalid data, against the real protocol class in this process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -20,7 +20,7 @@ Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class House:
-    """A server whose every request waits for `go`, and is told `leaving` if it is."""
+    """A server whose requests wait for `go`. It responds `leaving` if the request came during shutdown."""
 
     def __init__(self) -> None:
         self.state, self.app_state, self.port = ServerState(), dict[str, object](), 0
@@ -40,7 +40,7 @@ class House:
             await self.echo(scope, receive, send)
             return
         await self.go.wait()
-        said = b"leaving" if "leaving" in scope["state"] else self.answer
+        said = b"leaving" if "shutting_down" in scope["state"] else self.answer
         head = [(b"content-length", str(len(said)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": said})
@@ -51,7 +51,7 @@ class House:
         receive: Callable[[], Awaitable[Mapping[str, Any]]],
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """Answers with the body, and the names of the headers before it."""
+        """Respond with the body, after the names of the headers."""
         body, more = b"", True
         while more:
             message = await receive()
@@ -189,7 +189,7 @@ def test_an_answer_that_nobody_takes_is_dropped(more: bytes) -> None:
 
 
 def test_one_connection_too_many_is_made_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 2)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 2)
 
     async def scene() -> None:
         async with opened() as house:

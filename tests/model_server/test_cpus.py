@@ -10,7 +10,7 @@ CPUS = 8
 
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scheduler may give the process eight CPUs."""
+    """Let the scheduler offer eight CPUs to the process."""
 
     def eight(_process: int) -> set[int]:
         return set(range(CPUS))

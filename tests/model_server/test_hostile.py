@@ -1,4 +1,4 @@
-"""What a client may do wrong, or on purpose, against the real process: it is told so, and the server goes on."""
+"""Invalid and malicious requests against the real process: each gets an error, and the server goes on."""
 
 import gzip
 import http.client
@@ -55,7 +55,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Version 1 of a model, in a MODEL_DIR."""
+    """Return a MODEL_DIR with version 1 of a model."""
     version = tmp_path_factory.mktemp("models") / "tree" / "1"
     return save_sklearn(version, trees.DecisionTreeClassifier(max_depth=3, random_state=1))
 
@@ -93,7 +93,7 @@ def server(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _goes_on(server: Server) -> Iterator[None]:
-    """Whatever a test does, the next request is answered."""
+    """After each test, check that the server answers a request."""
     yield
     assert server.post(GOOD)[0] == 200
 

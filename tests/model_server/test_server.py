@@ -1,4 +1,4 @@
-"""The real process: how it starts, how it stops, and that a rollout loses nothing on the way."""
+"""The real process: its start, its stop, and a rollout that loses no request."""
 
 import http.client
 import json
@@ -57,7 +57,7 @@ class _Pyfunc(Protocol):
 
 @pytest.fixture(scope="module")
 def sleepers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MODEL_DIR with versions 1 and 2 of a model that sleeps."""
+    """Return a MODEL_DIR with versions 1 and 2 of a model that sleeps."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "sleeper.py").write_text(SLEEPER)
     for version in ("1", "2"):
@@ -73,14 +73,14 @@ def sleepers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Process:
-    """A server of ours. `log` holds its lines so far."""
+    """A server process. `log` holds its lines so far."""
 
     popen: subprocess.Popen[str]
     port: int
     log: list[str] = field(default_factory=list[str])
 
     def ask(self, seconds: float = 0) -> tuple[int, str]:
-        """Status and version of the answer to one request on a connection of its own."""
+        """Return status and version of the response to one request on a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.request("POST", "/invocations", payload(seconds), JSON)
         answer = connection.getresponse()
@@ -149,7 +149,7 @@ def read(process: Process) -> None:
 
 @pytest.fixture
 def servers(sleepers: Path) -> Iterator[Callable[..., Process]]:
-    """Starts servers; what a test leaves running is killed."""
+    """Start servers; kill those that still run after the test."""
     started: list[Process] = []
 
     def begin(**more: str) -> Process:
@@ -163,7 +163,7 @@ def servers(sleepers: Path) -> Iterator[Callable[..., Process]]:
 
 
 class Client:
-    """Asks again and again, on one connection for as long as the server keeps it; then at the address of the moment."""
+    """Sends requests one after the other, on one connection as long as the server keeps it open."""
 
     def __init__(self, address: Callable[[], int]) -> None:
         self.answers: list[tuple[int, str]] = []
@@ -201,7 +201,7 @@ class Client:
 def test_a_rollout_under_load_loses_no_request_and_every_answer_names_its_version(
     servers: Callable[..., Process],
 ) -> None:
-    """As in a cluster: preStop sends SIGUSR1, new connections go elsewhere, and SIGTERM comes last."""
+    """As in a cluster, preStop sends SIGUSR1, new connections go to another pod, and SIGTERM comes last."""
     starting = servers(version="1"), servers(version="2")
     old, new = (server.ready() for server in starting)
     current = old
@@ -232,7 +232,7 @@ def test_a_rollout_under_load_loses_no_request_and_every_answer_names_its_versio
 
 
 def stopped_amid(server: Process, *, seconds: float) -> tuple[int | None, list[tuple[int, str]]]:
-    """The exit code of a server that is told to stop while a request of so many seconds is in work, and the answer."""
+    """Stop a server during a request of this many seconds. Return its exit code and the response."""
     answers: list[tuple[int, str]] = []
     asking = threading.Thread(target=lambda: answers.append(server.ask(seconds=seconds)))
     asking.start()
@@ -277,7 +277,9 @@ def test_a_model_that_crashes_the_process_leaves_word_of_it(servers: Callable[..
     assert server.popen.wait(PATIENCE) == -signal.SIGSEGV
     until(lambda: any(line == "Fatal Python error: Segmentation fault" for line in server.log))
     assert (
-        (tmp_path / "why").read_text().startswith("sleeper version 1: the process died without a word. Exit code 139")
+        (tmp_path / "why")
+        .read_text()
+        .startswith("sleeper version 1: the process died without a message. Exit code 139")
     )
 
 
@@ -312,7 +314,7 @@ def test_an_order_to_stop_while_the_model_loads_ends_the_process_well(servers: C
 
 
 def holds(port: int) -> bool:
-    """Somebody has the port, whether or not it listens yet."""
+    """Return whether a process has bound the port, even if it does not listen yet."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -329,7 +331,7 @@ def test_a_port_that_is_taken_is_told_at_once(servers: Callable[..., Process], t
         port = cast("tuple[str, int]", taken.getsockname())[1]
         server = servers(port=str(port), TERMINATION_LOG=str(tmp_path / "why"))
         assert server.popen.wait(PATIENCE) == 1
-    said = f"cannot listen on 127.0.0.1:{port}: Address already in use; stop what holds it, or set PORT"
+    said = f"cannot listen on 127.0.0.1:{port}: Address already in use; stop the process that uses it, or set PORT"
     assert (tmp_path / "why").read_text() == said
 
 

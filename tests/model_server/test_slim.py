@@ -1,4 +1,4 @@
-"""The environment of the serving image, made here as the Dockerfile makes it."""
+"""Environment of the serving image, built here as in the Dockerfile."""
 
 import ctypes
 import json
@@ -22,24 +22,24 @@ import json, sys
 from pathlib import Path
 from itertools import chain
 from model_server.predict import model
-from model_server.predict.scoring import Call, score, score_slowly
+from model_server.predict.scoring import Request, score, score_by_mlflow
 
 folder = Path(sys.argv[1])
 loaded = model.load(folder / "model", "forest")
 bodies = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 said = []
 for kind, content_type in bodies.items():
-    call = Call(content_type=content_type, body=(folder / f"rows.{kind}").read_bytes(), request_id="x")
+    request = Request(content_type=content_type, body=(folder / f"rows.{kind}").read_bytes(), request_id="x")
     left = []
-    list(chain(score(loaded, left.append, [call]), score_slowly(loaded, left)))
-    said.append([call.answer.status, call.answer.body.decode()])
+    list(chain(score(loaded, left.append, [request]), score_by_mlflow(loaded, left)))
+    said.append([request.response.status, request.response.body.decode()])
 print(json.dumps(said))
 """
 
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """A copy of an extension module that has symbols."""
+    """Return a copy of an extension module that has symbols."""
     name = f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
     return Path(shutil.copy(Path(sysconfig.get_path("platlib")) / "msgspec" / name, tmp_path / name))
 

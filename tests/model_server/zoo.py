@@ -1,4 +1,4 @@
-"""Models of several kinds, saved as MLflow saves them."""
+"""Models of several kinds, saved with MLflow."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -41,7 +41,7 @@ class Flavor(Protocol):
 
 
 def table(rows: int, classes: int = 2) -> tuple[pd.DataFrame, "np.ndarray[Any, Any]"]:
-    """A table with the columns above and a label for each row that depends on all of them."""
+    """Return a table with the columns above, and a label for each row that depends on all of them."""
     rng = np.random.default_rng(rows)
     values = pd.DataFrame(
         {
@@ -56,12 +56,12 @@ def table(rows: int, classes: int = 2) -> tuple[pd.DataFrame, "np.ndarray[Any, A
 
 
 def signature(columns: Mapping[str, str] = COLUMNS) -> ModelSignature:
-    """A signature with these columns, all required."""
+    """Return a signature with these columns, all required."""
     return ModelSignature(Schema([ColSpec(kind, name) for name, kind in columns.items()]))
 
 
 def save_sklearn(folder: Path, estimator: object, *, method: str = "predict", tensor: bool = False) -> Path:
-    """The estimator, fitted on a table (or, as a `tensor`, on its bare numbers), is in the folder."""
+    """Fit the estimator on a table (or, as a `tensor`, on an array) and save it in the folder."""
     values, labels = table(300, 3 if "three" in folder.name else 2)
     given: Any = values.to_numpy(dtype=np.float64) if tensor else values
     cast("Any", estimator).fit(given, labels)
@@ -78,7 +78,7 @@ def save_sklearn(folder: Path, estimator: object, *, method: str = "predict", te
 
 
 def save_echo(folder: Path, *, params: bool = False) -> Path:
-    """A model that answers with what it was given."""
+    """Save a model that returns its input."""
     folder.parent.mkdir(exist_ok=True)
     code = folder.parent / "echo.py"
     code.write_text(ECHO)

@@ -1,4 +1,4 @@
-"""Boosted trees on bare numbers: what LightGBM's and XGBoost's own `predict` gives for a table, without the table."""
+"""Fast prediction for LightGBM and XGBoost models, with their own predict functions but without a pandas table."""
 
 import importlib
 import json
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from model_server.predict.fast.known import known
 
 Matrix: TypeAlias = NDArray[Any]
-Answer: TypeAlias = Callable[[Matrix], Matrix]
+Predict: TypeAlias = Callable[[Matrix], Matrix]
 REGRESSIONS = frozenset({"LGBMRanker", "LGBMRegressor"})
 BOOSTER = "lightgbm.basic.Booster"
 LIGHTGBM = frozenset({"lightgbm.basic", "lightgbm.sklearn"})
 XGBOOST = frozenset({"xgboost.core", "xgboost.sklearn"})
-SHOWN = 20  # trees of a model that are read for their thresholds
-WORDS = "c"
-"""XGBoost's type of a feature that was a pandas column of words."""
+SHOWN = 20  # trees whose thresholds are read
+CATEGORY = "c"
+"""XGBoost's type for a feature that was a categorical pandas column."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boosted:
-    """A model that takes `width` numbers in a row, those of the columns with these `names` if they have any.
+    """A boosted model that takes `width` numbers for each row, in columns called `names` if these are not None.
 
-    `answer` takes a float64 matrix and answers each row by itself, in one thread; NaN is a missing number.
+    `predict` takes a float64 matrix and predicts each row independently, in one thread. NaN is a missing value.
     """
 
     width: int
     names: Sequence[str] | None
-    answer: Answer
+    predict: Predict
 
 
 class _Booster(Protocol):
@@ -43,7 +43,7 @@ class _Booster(Protocol):
 
 
 def boosted(model: object, method: str) -> Boosted | None:
-    """The model's `method`; None for other models, and where words of a table are numbers to the model."""
+    """Return the model's `method`, or None for other models and for models that encode categories themselves."""
     if not known(model):
         return None
     module = type(model).__module__
@@ -52,26 +52,26 @@ def boosted(model: object, method: str) -> Boosted | None:
     return _xgboost(model, method) if module in XGBOOST else None
 
 
-def saves_itself(kind: str) -> bool:
-    """Whether MLflow leaves it to a model of this class to write its file, and pickles nothing."""
+def has_native_format(kind: str) -> bool:
+    """Return whether MLflow saves a model of this class in the library's own file format, without pickle."""
     return kind == BOOSTER or kind.rpartition(".")[0] in XGBOOST
 
 
-def restored(kind: str, file: object) -> object:
-    """The model in the file that it wrote itself, of the class that was saved."""
+def load_native(kind: str, file: object) -> object:
+    """Load a model of class `kind` from a file in the library's own format."""
     module, _, name = kind.rpartition(".")
-    made = getattr(importlib.import_module(module), name)
+    model_class = getattr(importlib.import_module(module), name)
     if kind == BOOSTER:
-        return made(model_file=file)
-    model = made()
+        return model_class(model_file=file)
+    model = model_class()
     model.load_model(file)
     return model
 
 
-def predicting(model: object, method: str, *, by_name: bool = True) -> Callable[[Any], object]:
-    """The model's `method`, for a table, or for a matrix if its columns need not be found `by_name`.
+def predict_function(model: object, method: str, *, by_name: bool = True) -> Callable[[Any], object]:
+    """Return the model's `method` for a table, or for a matrix if its columns need not match `by_name`.
 
-    XGBoost's plain boosters take neither by themselves.
+    XGBoost's plain boosters accept only a DMatrix, so the function converts its argument.
     """
     if type(model).__module__ in XGBOOST and type(model).__name__ == "Booster":
         xgboost = importlib.import_module("xgboost")
@@ -80,7 +80,7 @@ def predicting(model: object, method: str, *, by_name: bool = True) -> Callable[
 
 
 def _booster(model: object) -> object:
-    """The trees of a model of LightGBM's or XGBoost's, which may be these trees themselves."""
+    """Return the booster of a LightGBM or XGBoost model, which may be the booster itself."""
     if type(model).__name__ == "Booster":
         return model
     fitted = cast("Any", model)
@@ -88,7 +88,7 @@ def _booster(model: object) -> object:
 
 
 def thresholds(model: object) -> list[tuple[int, float]]:
-    """Features of the first trees, by their places, each with a number at which an answer changes."""
+    """Return split thresholds of the first trees, each with the index of its feature."""
     booster = cast("Any", _booster(model))
     if type(model).__module__ in LIGHTGBM:
         shown = booster.model_to_string(num_iteration=SHOWN)
@@ -109,13 +109,13 @@ def thresholds(model: object) -> list[tuple[int, float]]:
 
 
 def _xgboost(model: object, method: str) -> Boosted | None:
-    # scikit-learn's interface to XGBoost does more than its booster: labels, the best iteration.
+    # XGBoost's scikit-learn interface does more than its booster: labels, the best iteration.
     booster = cast("Any", _booster(model))
-    if WORDS in (booster.feature_types or ()) or not hasattr(model, method):
+    if CATEGORY in (booster.feature_types or ()) or not hasattr(model, method):
         return None
     booster.set_param({"nthread": 1})
-    answer = cast("Answer", predicting(model, method, by_name=False))
-    return Boosted(width=booster.num_features(), names=booster.feature_names, answer=answer)
+    predict = cast("Predict", predict_function(model, method, by_name=False))
+    return Boosted(width=booster.num_features(), names=booster.feature_names, predict=predict)
 
 
 def _lightgbm(model: object, method: str) -> Boosted | None:
@@ -123,28 +123,28 @@ def _lightgbm(model: object, method: str) -> Boosted | None:
     if booster.pandas_categorical or decide is None:
         return None
 
-    def answer(matrix: Matrix) -> Matrix:
+    def predict(matrix: Matrix) -> Matrix:
         return decide(booster.predict(matrix, num_threads=1))
 
-    # LightGBM goes by the place of a column, and not by its name.
-    return Boosted(width=booster.num_feature(), names=None, answer=answer)
+    # LightGBM uses the position of a column, not its name.
+    return Boosted(width=booster.num_feature(), names=None, predict=predict)
 
 
-def _decide(model: object, method: str) -> Answer | None:
+def _decide(model: object, method: str) -> Predict | None:
     kind = type(model).__name__
     if kind == "Booster" or kind in REGRESSIONS:
-        return _as_said if method == "predict" else None
+        return _unchanged if method == "predict" else None
     if kind != "LGBMClassifier":
         return None
     classes: Matrix = cast("Any", model).classes_
-    shares = _both if len(classes) == 2 else _as_said
+    shares = _both if len(classes) == 2 else _unchanged
     if method == "predict":
-        return lambda said: classes.take(shares(said).argmax(axis=1))
+        return lambda scores: classes.take(shares(scores).argmax(axis=1))
     return shares if method == "predict_proba" else None
 
 
-def _as_said(said: Matrix) -> Matrix:
-    return said
+def _unchanged(scores: Matrix) -> Matrix:
+    return scores
 
 
 def _both(positive: Matrix) -> Matrix:

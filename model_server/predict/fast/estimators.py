@@ -1,8 +1,8 @@
-"""Fitted scikit-learn estimators as a few array operations, with the same answers to the last bit.
+"""Fast prediction for fitted scikit-learn estimators: a few array operations with exactly equal results.
 
-Only what is listed here is taken apart; everything else stays with scikit-learn. A step is listed when its result for a
-row does not depend on the other rows; where the last bit might, as in a product of matrices, each request is computed
-by itself, on an array that lies in memory as scikit-learn's own would.
+Only the estimators listed here are rebuilt; scikit-learn handles all others. A step is listed if its result for a row
+does not depend on other rows. Where the last bit may depend on them, as in a matrix product, each request is computed
+separately, on an array with the memory layout that scikit-learn would use.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,34 +18,34 @@ from model_server.predict.fast.boosted import boosted
 from model_server.predict.fast.forest import MOST_FEATURES, Forest, Tree
 from model_server.predict.fast.known import known
 from model_server.predict.signature import Signature
+from model_server.predict.types import WHOLE
 
 Matrix: TypeAlias = NDArray[Any]
 Sizes: TypeAlias = Sequence[int]
 Encode: TypeAlias = Callable[[Sequence[Row]], Matrix]
 Step: TypeAlias = Callable[[Matrix], Matrix]
 Decide: TypeAlias = Callable[[Matrix, Sizes], Matrix]
-# By name, since importing a part of scikit-learn that the model does not need takes time and memory.
+# Compared by name, because importing unneeded parts of scikit-learn takes time and memory.
 FORESTS = frozenset({"ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor"})
 TREES = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
 REGRESSIONS = frozenset({"ElasticNet", "Lasso", "LinearRegression", "Ridge"})
-WHOLE = frozenset({"long", "integer"})
 WHOLE_FLOATS = WHOLE | {"double"}
 
 
 class UnsureError(ValueError):
-    """These rows are better left to scikit-learn, which may refuse them."""
+    """The rows need scikit-learn's own code, which may refuse them."""
 
 
-class Rows(Protocol):
-    """Answers whole batches: the rows of all requests, and how many belong to each."""
+class Predictor(Protocol):
+    """Function that predicts whole batches. It takes all rows, and the number of rows of each request."""
 
     def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
-        """The answers to each request, one for each of its rows."""
+        """Return the predictions for each request, one for each of its rows."""
         ...
 
 
-def taken_apart(estimator: object, method: str, signature: Signature) -> Rows | None:
-    """The estimator's `method` as a function of rows, or None when a part of it is not listed here."""
+def fast_predictor(estimator: object, method: str, signature: Signature) -> Predictor | None:
+    """Return the estimator's `method` as a predictor, or None if a part of the estimator is not listed here."""
     *steps, final = steps_of(estimator)
     mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
     encode = _columns(steps[0], signature) if mixed else _numbers(signature, steps[0] if steps else final)
@@ -56,29 +56,29 @@ def taken_apart(estimator: object, method: str, signature: Signature) -> Rows | 
         return None
     listed = [transform for transform in transforms if transform]
 
-    def answer(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+    def predict(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
         matrix = encode(rows)
         for transform in listed:
             matrix = transform(matrix)
         values: list[Any] = decide(matrix, sizes).tolist()
         return [values[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
 
-    return answer
+    return predict
 
 
 def steps_of(estimator: object) -> list[Any]:
-    """The steps of a pipeline; any other estimator is its own only step."""
+    """Return the steps of a pipeline, or a list of the estimator alone."""
     if known(estimator) != "Pipeline":
         return [estimator]
     return [step for _, step in cast("list[tuple[str, object]]", cast("Any", estimator).steps) if step != "passthrough"]
 
 
 def _as_dense(steps: Sequence[object], final: object, signature: Signature) -> bool:
-    """Whether the last step would answer the same to a dense matrix of float64 as to what scikit-learn hands to it.
+    """Return whether the last step gives the same result for a dense float64 matrix as for scikit-learn's own input.
 
-    To XGBoost, a zero that a sparse matrix leaves out is a missing value. StandardScaler multiplies a sparse matrix
-    where it divides a dense one. Whole numbers that no step has made floats are float32 to LightGBM when they come as
-    an array, and a linear model adds them up in another order.
+    To XGBoost, a zero that a sparse matrix omits is a missing value. StandardScaler multiplies a sparse matrix where it
+    divides a dense one. Integers that no step converts to floats are float32 to LightGBM when they come as an array,
+    and a linear model adds them up in another order.
     """
     mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
     module = type(final).__module__.partition(".")[0]
@@ -107,7 +107,7 @@ def _makes_floats(fitted: object) -> bool:
 
 
 def _numbers(signature: Signature, first: object) -> Encode | None:
-    """A matrix of float64 from a table that holds numbers alone."""
+    """Return an encoder to a float64 matrix, for a table that holds only numbers."""
     if not known(first):
         return None
     trees = boosted(first, "predict")
@@ -122,7 +122,7 @@ def _numbers(signature: Signature, first: object) -> Encode | None:
     def encode(rows: Sequence[Row]) -> Matrix:
         try:
             flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(rows) * width)
-        except TypeError:  # something is missing
+        except TypeError:  # a value is missing
             return np.array(rows, dtype=np.float64)
         return flat.reshape(len(rows), width)
 
@@ -130,30 +130,30 @@ def _numbers(signature: Signature, first: object) -> Encode | None:
 
 
 def _columns(transformer: object, signature: Signature) -> Encode | None:
-    """What a ColumnTransformer makes of a table, as a dense matrix."""
+    """Return an encoder that does the work of a ColumnTransformer, with a dense matrix as its result."""
     parts: list[tuple[list[int], Callable[[list[Row]], Matrix]]] = []
-    at = {name: place for place, name in enumerate(signature.names)}
+    at = {name: position for position, name in enumerate(signature.names)}
     for _, fitted, chosen in cast("list[tuple[str, object, Any]]", cast("Any", transformer).transformers_):
         if fitted == "drop":
             continue
         if not isinstance(chosen, (list, tuple)) or not chosen or not set(cast("list[object]", chosen)) <= at.keys():
             return None
-        places = [at[name] for name in cast("list[str]", chosen)]
-        kinds = {signature.columns[place].kind for place in places}
+        positions = [at[name] for name in cast("list[str]", chosen)]
+        kinds = {signature.columns[position].kind for position in positions}
         part = _categories(fitted) if kinds == {"string"} else _filled(fitted) if kinds <= WHOLE_FLOATS else None
         if part is None:
             return None
-        parts.append((places, part))
+        parts.append((positions, part))
 
     def encode(rows: Sequence[Row]) -> Matrix:
         columns = list(zip(*rows, strict=True))
-        return np.hstack([part([columns[place] for place in places]) for places, part in parts])
+        return np.hstack([part([columns[position] for position in positions]) for positions, part in parts])
 
     return encode if parts else None
 
 
 def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
-    """Numeric columns, after one step or a pipeline of them."""
+    """Return a function for numeric columns, which apply one step or a pipeline of steps."""
     steps = [_transform(step) for step in steps_of(fitted)]
     if None in steps:
         return None
@@ -168,7 +168,7 @@ def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
 
 
 def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
-    """Words as numbers."""
+    """Return a function that encodes string columns as numbers."""
     encoder, kind = cast("Any", fitted), known(fitted)
     if kind not in {"OneHotEncoder", "OrdinalEncoder"}:
         return None
@@ -180,40 +180,45 @@ def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
 
 
 def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
-    """The place of each word among those known."""
+    """Return a function that encodes each string as its index among the known categories."""
     encoder = cast("Any", fitted)
     refuses: bool = encoder.handle_unknown == "error"
     unknown = np.nan if refuses else float(encoder.unknown_value)
-    places = [{word: float(place) for place, word in enumerate(known)} for known in categories]
+    positions = [{word: float(position) for position, word in enumerate(known)} for known in categories]
 
     def encode(columns: list[Row]) -> Matrix:
-        if refuses and not all(place.keys() >= set(column) for column, place in zip(columns, places, strict=True)):
-            raise UnsureError("an unknown word")
-        found = [[place.get(word, unknown) for word in column] for column, place in zip(columns, places, strict=True)]
+        if refuses and not all(
+            position.keys() >= set(column) for column, position in zip(columns, positions, strict=True)
+        ):
+            raise UnsureError("an unknown category")
+        found = [
+            [position.get(word, unknown) for word in column]
+            for column, position in zip(columns, positions, strict=True)
+        ]
         return np.array(found).T
 
     return encode
 
 
 def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
-    """Zeros and a one for each word; an unknown one is all zeros."""
+    """Return a function that encodes each string as zeros with a single one; an unknown string is all zeros."""
     encoder = cast("Any", fitted)
     refuses: bool = encoder.handle_unknown == "error"
     starts = list(accumulate(map(len, categories), initial=0))
     width = starts.pop()
-    places: list[Mapping[object, int]] = [
-        {word: start + place for place, word in enumerate(known)}
+    positions: list[Mapping[object, int]] = [
+        {word: start + position for position, word in enumerate(known)}
         for start, known in zip(starts, categories, strict=True)
     ]
 
     def encode(columns: list[Row]) -> Matrix:
-        # One column more, for words that are not known.
+        # One more column, for unknown strings.
         matrix = np.zeros((len(columns[0]), width + 1))
         rows = np.arange(len(matrix))
-        for column, place in zip(columns, places, strict=True):
-            found = [place.get(word, width) for word in column]
+        for column, position in zip(columns, positions, strict=True):
+            found = [position.get(word, width) for word in column]
             if refuses and width in found:
-                raise UnsureError("an unknown word")
+                raise UnsureError("an unknown category")
             matrix[rows, found] = 1
         return matrix[:, :width]
 
@@ -228,7 +233,7 @@ def _transform(step: object) -> Step | None:
         return _scaled(fitted.mean_ if fitted.with_mean else None, fitted.scale_ if fitted.with_std else None)
     if kind == "SimpleImputer":
         fill = np.asarray(fitted.statistics_)
-        # A column without any value to go by is left out, or not: that is scikit-learn's to say.
+        # scikit-learn decides whether a column that had no value in training is dropped.
         if fill.dtype.kind != "f" or np.isnan(fill).any() or getattr(step, "_fill_dtype", None) != np.float64:
             return None
         return lambda matrix: _fill(matrix, fill)
@@ -277,17 +282,17 @@ def _trees(final: object, method: str) -> Decide | None:
 
 def _boosted(final: object, method: str) -> Decide | None:
     trees = boosted(final, method)
-    return (lambda matrix, _: trees.answer(matrix)) if trees else None
+    return (lambda matrix, _: trees.predict(matrix)) if trees else None
 
 
 def _linear(final: object, method: str, *, named: bool) -> Decide | None:
-    """A product for each request: in which order it is added up depends on how many rows there are."""
+    """Return a function that computes each request separately; its number of rows changes the order of additions."""
     compute = _regression(final) if method == "predict" else None
     if known(final) == "LogisticRegression" and _dense(final):
         compute = _logistic(final, method)
     if compute is None:
         return None
-    # A table is laid out by columns, an array by rows.
+    # A table is stored by columns, an array by rows.
     lay_out = np.asfortranarray if named else np.ascontiguousarray
 
     def decide(matrix: Matrix, sizes: Sizes) -> Matrix:
@@ -331,7 +336,7 @@ def _softmax(scores: Matrix) -> Matrix:
 
 
 def _finite(matrix: Matrix) -> Matrix:
-    """The matrix, for estimators that refuse what is not a number."""
+    """Return the matrix, or raise UnsureError if it has a value that is not finite."""
     if not np.isfinite(matrix).all():
-        raise UnsureError("a number is missing, or too large")
+        raise UnsureError("a number is missing or too large")
     return matrix

@@ -1,4 +1,4 @@
-"""Many trees walked at once: all trees, all rows, a level at a time."""
+"""Evaluates many decision trees at once: all trees and all rows, one level at a time."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[Any]
 MOST_FEATURES = 1 << 16
-# A node is one whole number, since fetching from memory is what takes time: from the top its feature, the place of its
-# left child, and its threshold in 32 bits. A value to compare it with has the same feature at the top, and no place.
-# Node less value leaves the place above the thresholds' difference, and one less where the value is the larger: there
-# stands the right child. Without sign and threshold so many bits are left for feature and place.
+# Memory access takes most of the time, so a node is one integer: from the top its feature, the index of its left child,
+# and its threshold in 32 bits. The value to compare has the same feature at the top and the index 0. Node minus value
+# leaves the left child's index in the bits above 32, or one less if the value is larger: the index of the right child.
+# Without the sign and the threshold, 31 bits remain for feature and index.
 BITS = 31
-# As an array, like others below: of a plain number one would be made at each use.
-PLACE_AT = np.array(32)
-# Rows at a time: their places in all trees stay in the CPU's cache.
+# An array, like others below, because NumPy would convert a plain number at each use.
+POSITION_AT = np.array(32)
+# Rows evaluated at once, so that their positions in all trees fit into the CPU's cache.
 CHUNK = 128
-# From here on, at every third level, those who have reached their leaf are left out; with fewer it would not pay.
+# From level LEVEL, every STEP levels, rows that have reached their leaf are left out if more than MANY remain.
 LEVEL, STEP, MANY = 9, 3, 4096
 
 
 class Tree(Protocol):
-    """A fitted scikit-learn tree: arrays with an entry for each node; a leaf has no children (-1)."""
+    """A fitted scikit-learn tree: arrays with one entry for each node. A leaf has no children (-1)."""
 
     children_left: NDArray[np.int64]
     children_right: NDArray[np.int64]
@@ -33,9 +33,9 @@ class Tree(Protocol):
 
 
 class Forest:
-    """The mean of the trees' values, the same to the last bit as adding them up one by one.
+    """Mean of the trees' values, equal to the last bit to adding them up one by one.
 
-    As many trees as `bits` can tell the nodes of apart are walked at once.
+    Trees are evaluated together as long as `bits` are enough to number all their nodes.
 
     Raises:
         OverflowError: a tree has too many nodes.
@@ -47,43 +47,43 @@ class Forest:
         self._walks = [_Walk(group, BITS - feature_bits) for group in _groups(trees, 1 << (bits - feature_bits))]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
-        """For each row the mean over trees of the leaf it falls into.
+        """Return for each row the mean of its leaf values over all trees.
 
         Args:
-            matrix: rows by features, without NaN, as trees compare them: float32.
+            matrix: rows by features, float32 as trees compare them, without NaN.
         """
         return np.concatenate([self._mean(matrix[at : at + CHUNK]) for at in range(0, len(matrix), CHUNK)])
 
     def _mean(self, matrix: NDArray[np.float32]) -> Matrix:
         parts = [walk(matrix) for walk in self._walks]
         leaves = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        # Over the first of several axes numpy adds in order, as scikit-learn does; a single column it adds in pairs.
+        # NumPy adds over the first of several axes in order, as scikit-learn does, but adds a single column in pairs.
         total: Matrix = leaves.sum(axis=0) if leaves[0].size > 1 else leaves.cumsum(axis=0)[-1]
         total /= self._count
         return total
 
 
 def _groups(trees: Sequence[Tree], most: int) -> Iterator[Sequence[Tree]]:
-    """The trees in order, with at most so many nodes in each group.
+    """Yield the trees in order, in groups of at most `most` nodes.
 
     Raises:
-        OverflowError: one of them has more.
+        OverflowError: one tree has more nodes.
     """
     start, nodes = 0, 0
-    for place, tree in enumerate(trees):
+    for position, tree in enumerate(trees):
         if len(tree.feature) > most:
-            raise OverflowError(f"a tree of {len(tree.feature)} nodes; {most} can be told apart")
+            raise OverflowError(f"a tree has {len(tree.feature)} nodes; the limit is {most}")
         if nodes + len(tree.feature) > most:
-            yield trees[start:place]
-            start, nodes = place, 0
+            yield trees[start:position]
+            start, nodes = position, 0
         nodes += len(tree.feature)
     yield trees[start:]
 
 
 class _Walk:
-    """Some trees, walked a level at a time."""
+    """A group of trees that is evaluated one level at a time."""
 
-    def __init__(self, trees: Sequence[Tree], place_bits: int) -> None:
+    def __init__(self, trees: Sequence[Tree], position_bits: int) -> None:
         self._depth = max(tree.max_depth for tree in trees)
         self._trees = len(trees)
         starts = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
@@ -92,19 +92,19 @@ class _Walk:
             for side in ([tree.children_left for tree in trees], [tree.children_right for tree in trees])
         )
         order = _by_level(starts, left, right)
-        place = np.empty_like(order)
-        place[order] = here = np.arange(len(order))
-        # A leaf is its own left child and has an infinite threshold: who is there stays there.
+        position = np.empty_like(order)
+        position[order] = here = np.arange(len(order))
+        # A leaf is its own left child and has an infinite threshold, so a row stays in its leaf.
         inner = left[order] >= 0
-        left = np.where(inner, place[left[order]], here)
+        left = np.where(inner, position[left[order]], here)
         feature = np.where(inner, np.concatenate([tree.feature for tree in trees])[order], 0)
         threshold = np.where(inner, np.concatenate([tree.threshold for tree in trees])[order], np.inf)
-        self._places, self._feature_at = np.array((1 << place_bits) - 1), np.array(place_bits + 32)
-        self._node = (feature << self._feature_at) | (left << PLACE_AT) | _ordered(_rounded_down(threshold))
+        self._positions, self._feature_at = np.array((1 << position_bits) - 1), np.array(position_bits + 32)
+        self._node = (feature << self._feature_at) | (left << POSITION_AT) | _ordered(_rounded_down(threshold))
         self._value = np.concatenate([tree.value[:, 0, :] for tree in trees])[order]
 
     def __call__(self, matrix: NDArray[np.float32]) -> Matrix:
-        """For each tree and each row the value of the leaf."""
+        """Return the leaf value for each tree and each row."""
         rows, features = matrix.shape
         tops: Matrix = np.arange(features, dtype=np.int64) << self._feature_at
         values: Matrix = (tops | _ordered(matrix)).ravel()
@@ -113,18 +113,18 @@ class _Walk:
         node, value = np.empty_like(at), np.empty_like(at)
         left_out: list[tuple[Matrix, Matrix]] = []
         for level in range(self._depth):
-            # mode="wrap" spares a copy of the result; no index is ever outside.
+            # mode="wrap" avoids a copy of the result; every index is valid.
             self._node.take(at, out=node, mode="wrap")
             if level >= LEVEL and level % STEP == 0 and len(at) > MANY:
-                inner = np.flatnonzero(((node >> PLACE_AT) & self._places) != at)
+                inner = np.flatnonzero(((node >> POSITION_AT) & self._positions) != at)
                 left_out.append((at, inner))
                 at, row, node = at.take(inner), row.take(inner), node.take(inner)
                 value = value[: len(at)]
-            place = np.right_shift(node, self._feature_at, out=at)
-            place += row
-            values.take(place, out=value, mode="wrap")
+            position = np.right_shift(node, self._feature_at, out=at)
+            position += row
+            values.take(position, out=value, mode="wrap")
             np.subtract(node, value, out=value)
-            np.right_shift(value, PLACE_AT, out=at)
+            np.right_shift(value, POSITION_AT, out=at)
         for before, inner in reversed(left_out):
             before[inner] = at
             at = before
@@ -132,13 +132,13 @@ class _Walk:
 
 
 def _ordered(numbers: NDArray[np.float32]) -> Matrix:
-    """Whole numbers from 0 to 2**32 - 1 in the same order."""
+    """Convert the numbers to integers from 0 to 2**32 - 1 with the same order."""
     bits = (numbers + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + (1 << 31)
 
 
 def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
-    """All nodes, the roots first, then their children, and so on; a left child stands right behind its sibling."""
+    """Return all nodes: the roots first, then their children, and so on. A left child follows its right sibling."""
     levels = [roots]
     while len(level := levels[-1]):
         inner = level[left[level] >= 0]
@@ -147,7 +147,7 @@ def _by_level(roots: Matrix, left: Matrix, right: Matrix) -> Matrix:
 
 
 def _rounded_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 that is not above: for a float32 `x`, `x <= threshold` stays as it is."""
+    """Return the largest float32 that is not above each threshold, so that `x <= threshold` keeps its result."""
     nearest = threshold.astype(np.float32)
     below = np.nextafter(nearest, np.float32(-np.inf))
     return cast("NDArray[np.float32]", np.where(nearest > threshold, below, nearest))

@@ -1,7 +1,7 @@
-"""Estimators that are taken apart: their classes, and the value of every argument that changes an answer.
+"""Estimators that have a fast predictor: their classes, and the allowed values of every argument.
 
-A class, an argument or a value that is not listed here is refused, and the model is asked by its own `predict`. A new
-release of a library that adds an argument is therefore refused until somebody has looked at the argument.
+A class, an argument or a value that is not listed here has no fast predictor; the server calls its own `predict`. So an
+argument that a new library release adds disables the fast predictor until somebody has checked the argument.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def _anything(_: object) -> bool:
 
 
 def _nothing(value: object) -> bool:
-    """None, False, or an empty collection."""
+    """Return True for None, False and empty collections."""
     return not value
 
 
@@ -31,7 +31,7 @@ def _one_of(*allowed: object) -> Rule:
 
 
 def _rules(free: str, **rules: Rule) -> Mapping[str, Rule]:
-    """The rules of a class; the arguments in `free` act on training alone, or on what is stored after it."""
+    """Return the rules of a class. Arguments in `free` matter only in training, or act through stored values."""
     return dict.fromkeys(free.split(), _anything) | rules
 
 
@@ -59,7 +59,7 @@ LIGHTGBM = _rules(
     num_threads other_rate path_smooth pos_bagging_fraction scale_pos_weight seed skip_drop top_rate
     tweedie_variance_power alpha use_missing verbose verbosity zero_as_missing
     """,
-    # A function of the user's own takes the place of the trees' link.
+    # A user-defined objective replaces the link function.
     objective=lambda value: not callable(value),
 )
 XGBOOST = _rules(
@@ -71,14 +71,14 @@ XGBOOST = _rules(
     reg_lambda sampling_method scale_pos_weight subsample tree_method use_label_encoder validate_parameters verbosity
     """,
     booster=_one_of(None, "gbtree", "dart"),
-    # Not "c", which means that words of a table were numbered.
+    # Not "c", which means that the model encodes categories.
     feature_types=lambda value: set(value or ()) <= {"float", "i", "int", "q"},
     missing=_is_nan,
 )
 ARGUMENTS: Mapping[tuple[str, str], Mapping[str, Rule]] = {
     ("sklearn", "Pipeline"): _rules("steps memory verbose", transform_input=_nothing),
     ("sklearn", "ColumnTransformer"): _rules(
-        # Whether the result is sparse was decided in training: `sparse_output_`.
+        # Training decided whether the result is sparse: `sparse_output_`.
         "transformers remainder sparse_threshold n_jobs verbose verbose_feature_names_out force_int_remainder_cols",
         transformer_weights=_nothing,
     ),
@@ -126,10 +126,10 @@ ARGUMENTS: Mapping[tuple[str, str], Mapping[str, Rule]] = {
 
 
 def known(estimator: object) -> str:
-    """The name of the estimator's class if it is listed with all its arguments, else an empty string."""
+    """Return the name of the estimator's class if the class and all its arguments are listed, else an empty string."""
     kind = type(estimator)
     rules = ARGUMENTS.get((kind.__module__.partition(".")[0], kind.__name__))
-    # A method that was set on the object itself takes the place of the class's own.
+    # A method set on the object itself replaces the method of its class.
     changed = any(callable(getattr(kind, name, None)) for name in getattr(estimator, "__dict__", ()))
     output = cast("dict[str, object]", getattr(estimator, "_sklearn_output_config", {}))
     if rules is None or changed or set(output.values()) - {None, "default"}:

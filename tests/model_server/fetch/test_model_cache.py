@@ -1,4 +1,4 @@
-"""What a node keeps of the versions that its pods have fetched."""
+"""Cache of model versions that a node's pods share."""
 
 import os
 import time
@@ -21,7 +21,7 @@ def cache(tmp_path: Path) -> ModelCache:
 
 
 def version(tmp_path: Path, name: str, kib: int) -> tuple[str, Path]:
-    """The files of a version and their digest."""
+    """Return the folder of a version, and its digest."""
     folder = tmp_path / name
     (folder / "data").mkdir(parents=True)
     (folder / "MLmodel").write_text(name)

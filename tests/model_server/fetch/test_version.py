@@ -23,7 +23,7 @@ Fetching = Callable[..., tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def stored(registry: Registry) -> dict[str, bytes]:
-    """The files of both versions, as they lie in a bucket."""
+    """Return the files of both versions, as objects of a bucket."""
     return {
         f"models/{version}/{path.relative_to(folder)}": path.read_bytes()
         for version in (1, 2)
@@ -42,7 +42,7 @@ def store(stored: dict[str, bytes]) -> Iterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def server(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real MLflow server whose versions have their files in the bucket."""
+    """Run a real MLflow server whose versions have their files in the bucket."""
     made = Server(tmp_path_factory.mktemp("mlflow"))
     made.start()
     client = MlflowClient(made.uri)
@@ -62,7 +62,7 @@ def fetching(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Fetching:
-    """Fetches in this process; gives the exit code and the last message of the log."""
+    """Fetch in this process. Return the exit code and the last message of the log."""
     for name in FetchSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     (tmp_path / "why").touch()
@@ -89,7 +89,7 @@ def fetching(
 
 @pytest.fixture
 def registered(server: Server, tmp_path: Path) -> Callable[[str], str]:
-    """A model of the test's own whose one version has its files there; gives its name."""
+    """Register one version with its files at this URI, as a new model. Return the model's name."""
 
     def register(source: str) -> str:
         client, name = MlflowClient(server.uri), f"own-{tmp_path.name}"
@@ -158,7 +158,7 @@ def test_a_name_of_any_letters_is_asked_for_as_it_is(fetching: Fetching, name: s
 def test_an_mlflow_that_does_not_answer_is_told_in_time(fetching: Fetching) -> None:
     code, said = fetching(mlflow_tracking_uri="http://127.0.0.1:9")
     assert code == 1
-    assert said.startswith(f"MLflow at http://127.0.0.1:9 did not give {MODEL} version 1 within 0 s: ")
+    assert said.startswith(f"MLflow at http://127.0.0.1:9 did not provide {MODEL} version 1 within 0 s: ")
     assert "Connection refused" in said
 
 
@@ -174,9 +174,9 @@ def test_a_store_that_is_down_is_told_in_time_and_is_asked_again(
     store.down = True
     code, said = fetching(mlflow_patience_seconds=2)
     assert code == 1
-    assert said.startswith(f"the artifact store at s3://bucket/models/1 did not give {MODEL} version 1 within 2 s: ")
+    assert said.startswith(f"the artifact store at s3://bucket/models/1 did not provide {MODEL} version 1 within 2 s: ")
     assert "503" in said
-    assert "trying for 2 more seconds" in (tmp_path / "log").read_text()
+    assert "retrying for 2 more seconds" in (tmp_path / "log").read_text()
 
 
 def test_a_version_without_its_files_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
@@ -188,13 +188,13 @@ def test_a_version_without_its_files_is_told(fetching: Fetching, registered: Cal
 def test_a_version_outside_of_s3_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
     code, said = fetching(model=registered("gs://bucket/models/1"))
     assert code == 2
-    assert "has its files at gs://bucket/models/1, and they are fetched from s3:// alone" in said
+    assert "has its files at gs://bucket/models/1, but only s3:// is supported" in said
 
 
 def test_no_file_is_put_outside_of_the_versions_folder(fetching: Fetching, store: Bucket, tmp_path: Path) -> None:
     store.objects["models/1/../../../escaped"] = b"!"
     code, said = fetching()
-    assert (code, "files out of its folder: ../../../escaped" in said) == (2, True)
+    assert (code, "files outside its folder: ../../../escaped" in said) == (2, True)
     assert not list(tmp_path.rglob("escaped"))
 
 
@@ -202,7 +202,7 @@ def test_a_file_that_came_short_is_not_served(fetching: Fetching, store: Bucket,
     store.sizes["models/1/model.skops"] = 10
     code, said = fetching()
     assert code == 1
-    assert "came incomplete" in said
+    assert "is incomplete" in said
     assert "model.skops" in said
     assert not (tmp_path / "models" / MODEL / "1").exists()
 
@@ -214,7 +214,7 @@ def test_files_that_are_not_those_that_were_registered_are_not_served(
     code, said = fetching()
     assert code == 2
     assert said.startswith(f"{MODEL} version 1 is not what was registered: the files at ")
-    assert said.endswith("serve another version, or train this one anew")
+    assert said.endswith("serve another version, or train this one again")
     assert len(set(re.findall(r"\b[0-9a-f]{64}\b", said))) == 2
     assert not list((tmp_path / "models" / MODEL).iterdir())
 
@@ -225,7 +225,7 @@ def test_what_one_pod_has_fetched_the_next_one_has_without_the_store(
     assert fetching(model_cache_dir=kept(tmp_path), model_dir=tmp_path / "first")[0] == 0
     store.down = True
     code, said = fetching(model_cache_dir=kept(tmp_path))
-    assert (code, said.endswith("from what the node keeps")) == (0, True)
+    assert (code, said.endswith("copied from the node's cache")) == (0, True)
     assert folder_digest(tmp_path / "models" / MODEL / "1") == folder_digest(registry.files(1))
 
 
@@ -251,11 +251,11 @@ def test_a_version_without_a_digest_is_not_kept(
 
 def test_a_node_that_keeps_nothing_costs_a_warning(fetching: Fetching, tmp_path: Path) -> None:
     assert fetching(model_cache_dir=tmp_path / "nowhere")[0] == 0
-    assert "the node does not keep" in (tmp_path / "log").read_text()
+    assert "cannot be cached" in (tmp_path / "log").read_text()
 
 
 def kept(tmp_path: Path) -> Path:
-    """A folder that the pods of a node share."""
+    """Return a folder that the pods of a node share."""
     folder = tmp_path / "node"
     folder.mkdir(exist_ok=True)
     return folder
@@ -268,7 +268,7 @@ def test_a_version_without_a_digest_is_served_with_a_warning(
     code, said = fetching(model=name)
     assert code == 0
     assert said.startswith(f"{name} version 1, ")
-    warned = f"{name} version 1 has no tag model_digest: its files are served unverified"
+    warned = f"{name} version 1 has no tag model_digest: its files cannot be verified"
     assert warned in (tmp_path / "log").read_text()
 
 

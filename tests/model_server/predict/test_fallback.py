@@ -1,4 +1,4 @@
-"""What is left to MLflow: every refusal, and every body that is not plain."""
+"""Requests that MLflow's functions answer: every error, and every body that is not plain."""
 
 import json
 import logging
@@ -12,14 +12,14 @@ from tests.registry import MODEL
 
 
 def test_a_request_without_a_content_type_is_told_which_there_are(loaded: Model) -> None:
-    said = loaded.left_to_mlflow(None, b"{}")
+    said = loaded.respond_by_mlflow(None, b"{}")
     assert said.status == 415
     assert b"application/json" in said.body
 
 
 def test_the_case_of_a_content_type_does_not_matter(loaded: Model, models: Path) -> None:
     body = (models / MODEL / "1" / "serving_input_example.json").read_bytes()
-    assert loaded.left_to_mlflow("Application/JSON; Charset=UTF-8", body).status == 200
+    assert loaded.respond_by_mlflow("Application/JSON; Charset=UTF-8", body).status == 200
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_refusal_is_one_line_in_the_log_without_the_payload(
     loaded: Model, caplog: pytest.LogCaptureFixture, content_type: str, body: bytes
 ) -> None:
     caplog.set_level(logging.INFO, "serving")
-    said = loaded.left_to_mlflow(content_type, body)
+    said = loaded.respond_by_mlflow(content_type, body)
     ours = [record for record in caplog.records if record.name == "serving"]
     assert said.status >= 400
     assert len(ours) == 1
@@ -44,13 +44,13 @@ def test_a_refusal_is_one_line_in_the_log_without_the_payload(
 
 
 def message(loaded: Model, body: str) -> str:
-    return str(json.loads(loaded.left_to_mlflow("application/json", body.encode()).body)["message"])
+    return str(json.loads(loaded.respond_by_mlflow("application/json", body.encode()).body)["message"])
 
 
 def test_a_refusal_by_the_schema_begins_with_the_column(loaded: Model) -> None:
     said = message(loaded, '{"dataframe_records": [{"tenure": 3}]}')
     assert re.match(r"Model is missing inputs \['", said)
-    assert said.endswith("GET /schema says what the model takes.")
+    assert said.endswith("GET /schema describes the request.")
     assert "Failed to" not in said
 
 
@@ -63,6 +63,6 @@ def test_a_body_without_a_form_is_shown_one_and_not_sent_back_to_mlflow_1(loaded
 
 
 def test_a_parameter_of_the_content_type_is_not_blamed_on_mlflow_1(loaded: Model) -> None:
-    said = loaded.left_to_mlflow("application/json; format=split", b"{}")
+    said = loaded.respond_by_mlflow("application/json; format=split", b"{}")
     assert said.status == 415
     assert b"1.30.0" not in said.body

@@ -11,7 +11,7 @@ import pytest
 from model_server.failure import ServingError
 from model_server.predict import model
 from model_server.predict.decoding import Row
-from model_server.predict.fast.estimators import Rows, Sizes
+from model_server.predict.fast.estimators import Predictor, Sizes
 from model_server.predict.signature import Signature
 from tests.model_server.zoo import ensembles, lines, pipelines, save_sklearn, scalers
 
@@ -23,7 +23,7 @@ def test_a_model_predicts_in_one_thread() -> None:
 
 
 class Stubborn:
-    """Cannot be set any more, as CatBoost's models once they are fitted."""
+    """A model whose parameters cannot be set, as a fitted CatBoost model."""
 
     def __init__(self, **arguments: object) -> None:
         self.arguments = arguments
@@ -48,26 +48,26 @@ def test_a_quick_way_that_gives_other_answers_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_sklearn(tmp_path / "line", lines.LinearRegression())
-    assert model.load(tmp_path / "line", "line").together
-    nearly = model.taken_apart
+    assert model.load(tmp_path / "line", "line").batched
+    nearly = model.fast_predictor
 
-    def wrong(estimator: object, method: str, signature: Signature) -> Rows:
+    def wrong(estimator: object, method: str, signature: Signature) -> Predictor:
         right = nearly(estimator, method, signature)
         assert right
 
-        def answer(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        def response(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
             return [[value * (1 + 1e-15) for value in part] for part in right(rows, sizes)]
 
-        return answer
+        return response
 
-    monkeypatch.setattr(model, "taken_apart", wrong)
+    monkeypatch.setattr(model, "fast_predictor", wrong)
     caplog.set_level(logging.WARNING, "serving")
-    assert not model.load(tmp_path / "line", "line").together
-    assert "a quicker way is not taken" in caplog.text
+    assert not model.load(tmp_path / "line", "line").batched
+    assert "the fast predictor is not used" in caplog.text
 
 
 def test_a_scikit_learn_model_that_is_asked_plainly_needs_neither_mlflow_nor_opentelemetry(tmp_path: Path) -> None:
-    """Both take long to import, and memory."""
+    """Both imports cost time and memory."""
     save_sklearn(tmp_path / "line", lines.LinearRegression())
     body = json.dumps({"inputs": [dict.fromkeys("abcd", 1)]}).encode()
     code = f"""
@@ -76,11 +76,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from model_server import app
 from model_server.predict import model
-from model_server.predict.scoring import Call, score
+from model_server.predict.scoring import Request, score
 loaded = model.load(Path({str(tmp_path / "line")!r}), "line")
-call = Call(content_type="application/json", body={body!r}, request_id="x")
-assert [list(group) for group in score(loaded, print, [call])] == [[call]]
-assert call.answer.status == 200
+request = Request(content_type="application/json", body={body!r}, request_id="x")
+assert [list(group) for group in score(loaded, print, [request])] == [[request]]
+assert request.response.status == 200
 assert not {"mlflow", "opentelemetry"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""Models that do not do what models do: the request is told, and the next one is answered."""
+"""Models that fail in unusual ways: the request gets an error, and the server answers the next one."""
 
 import asyncio
 import json
@@ -144,7 +144,7 @@ def test_an_answer_that_cannot_be_written_is_the_models_fault(
 ) -> None:
     said = talk(server, lambda client: client.post("/invocations", json={"instances": [{"what": what}], **more}))
     assert said.status_code == 500
-    assert said.json()["message"].startswith("The model's answer cannot be written as JSON (")
+    assert said.json()["message"].startswith("The prediction cannot be written as JSON (")
 
 
 def test_what_is_not_a_number_is_written_as_mlflow_writes_it(server: app.Server) -> None:

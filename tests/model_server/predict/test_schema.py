@@ -1,7 +1,8 @@
 from typing import Any
 
 from model_server.predict.schema import request_schema
-from model_server.predict.signature import Column, Kind, Signature
+from model_server.predict.signature import Column, Signature
+from model_server.predict.types import Kind
 
 
 def test_a_record_needs_the_columns_that_the_model_requires() -> None:

@@ -1,4 +1,4 @@
-"""The same requests to MLflow's own scoring server and to ours, and that batches change no answer."""
+"""Our server gives the same responses as MLflow's scoring server, in batches too."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from starlette.types import ASGIApp
 from model_server.predict import model
 from model_server.predict.fallback import load, plainly
 from model_server.predict.model import Model
-from model_server.predict.scoring import Call, score, score_slowly
-from model_server.responses import Answer
+from model_server.predict.scoring import Request, score, score_by_mlflow
+from model_server.responses import Response
 from tests.model_server.payloads import Payload, payloads
 from tests.model_server.zoo import QUICK, ZOO
 from tests.registry import MODEL
@@ -58,17 +58,17 @@ def theirs(folder: Path, sent: Sequence[Payload]) -> list[httpx.Response]:
     return asyncio.run(send())
 
 
-def ours(loaded: Model, sent: Sequence[Payload]) -> list[Answer]:
-    """All at once."""
-    calls = [Call(content_type=one.content_type, body=one.body, request_id="x") for one in sent]
-    answered(loaded, calls)
-    return [cast("Answer", call.answer) for call in calls]
+def ours(loaded: Model, sent: Sequence[Payload]) -> list[Response]:
+    """Return the responses to the requests in one batch."""
+    requests = [Request(content_type=one.content_type, body=one.body, request_id="x") for one in sent]
+    answered(loaded, requests)
+    return [cast("Response", request.response) for request in requests]
 
 
-def answered(loaded: Model, calls: Sequence[Call]) -> list[Call]:
-    """In the order in which they are done."""
-    left: list[Call] = []
-    groups = chain(score(loaded, left.append, calls), score_slowly(loaded, left))
+def answered(loaded: Model, requests: Sequence[Request]) -> list[Request]:
+    """Return the requests in the order in which they are answered."""
+    left: list[Request] = []
+    groups = chain(score(loaded, left.append, requests), score_by_mlflow(loaded, left))
     return list(chain.from_iterable(groups))
 
 
@@ -127,29 +127,29 @@ def documented_forms(rows: pd.DataFrame) -> dict[str, tuple[str | bytes, str]]:
 
 def differences(folder: Path, loaded: Model, sent: Sequence[Payload]) -> list[object]:
     return [
-        (one.body[:300], answer, said.status_code, said.text)
-        for one, answer, said in zip(sent, ours(loaded, sent), theirs(folder, sent), strict=True)
-        if not same(answer, said)
+        (one.body[:300], response, said.status_code, said.text)
+        for one, response, said in zip(sent, ours(loaded, sent), theirs(folder, sent), strict=True)
+        if not same(response, said)
     ]
 
 
-def same(answer: Answer, said: httpx.Response) -> bool:
-    """Status, kind and body are MLflow's, but for stack traces, and words that are made plainer.
+def same(response: Response, said: httpx.Response) -> bool:
+    """Return whether status, content type and body equal MLflow's, apart from stack traces and plainer messages.
 
-    Its crashes are refusals of ours.
+    Where MLflow's server crashes, ours must return an error.
     """
     if said.status_code == 500 and said.text == "Internal Server Error":
-        return answer.status == 400
-    alike = (answer.status, answer.media_type.split(";")[0]) == (
+        return response.status == 400
+    alike = (response.status, response.media_type.split(";")[0]) == (
         said.status_code,
         said.headers["content-type"].split(";")[0],
     )
-    if said.status_code == 200 or answer.media_type.startswith("text"):
-        return alike and answer.body.decode() == plainly(said.text)
+    if said.status_code == 200 or response.media_type.startswith("text"):
+        return alike and response.body.decode() == plainly(said.text)
     body = said.json()
     body.pop("stack_trace", None)
     body["message"] = plainly(body["message"])
-    return alike and json.loads(answer.body) == body
+    return alike and json.loads(response.body) == body
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -182,8 +182,8 @@ def test_in_whatever_batch_a_request_comes_its_answer_is_scikit_learns_to_the_la
     name: str, zoo: dict[str, Path]
 ) -> None:
     loaded = model.load(zoo[name], name)
-    assert loaded.together
-    quick, sure = loaded.ways
+    assert loaded.batched
+    quick, sure = loaded.predictors
     rng = random.Random(name)
     for _ in range(5):
         sizes = [rng.choice((1, 1, 2, 3, 70)) for _ in range(rng.randint(1, 9))]
@@ -192,15 +192,15 @@ def test_in_whatever_batch_a_request_comes_its_answer_is_scikit_learns_to_the_la
 
 
 def test_the_churn_model_needs_no_table(loaded: Model) -> None:
-    assert loaded.together
+    assert loaded.batched
 
 
 def test_one_request_with_a_gap_does_not_slow_down_those_beside_it(zoo: dict[str, Path]) -> None:
-    """A regression refuses a gap, and what is left to MLflow comes last."""
+    """A regression refuses missing values, and requests for the fallback come last."""
     loaded = model.load(zoo["probabilities of a regression"], "regression")
     bodies = [json.dumps({"inputs": [{"a": a, "b": 1, "c": 2, "d": 3}]}).encode() for a in (1.5, None, 2.5)]
-    calls = [Call(content_type="application/json", body=body, request_id="x") for body in bodies]
-    order = [calls.index(call) for call in answered(loaded, calls)]
-    assert [call.answer.status for call in calls if call.answer] == [200, 400, 200]
+    requests = [Request(content_type="application/json", body=body, request_id="x") for body in bodies]
+    order = [requests.index(request) for request in answered(loaded, requests)]
+    assert [request.response.status for request in requests if request.response] == [200, 400, 200]
     assert order == [0, 2, 1]
-    assert [call.rows is None for call in calls] == [False, True, False]
+    assert [request.rows is None for request in requests] == [False, True, False]

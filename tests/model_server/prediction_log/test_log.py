@@ -1,4 +1,4 @@
-"""What is asked and answered comes to the bucket once, as it was; and no request ever waits for it."""
+"""Requests and responses reach the bucket once and unchanged, and no request waits for the log."""
 
 import asyncio
 import io
@@ -67,7 +67,7 @@ def ask(*bodies: object, headers: Mapping[str, str] = JSON, server: app.Server |
 
 
 def shipped(store: Bucket) -> pd.DataFrame:
-    """All that is in the bucket, after one look of the shipper."""
+    """Upload the closed segments; return all rows in the bucket."""
     assert Shipper(ShipSettings.load()).ship()
     parts = [pd.read_parquet(io.BytesIO(body)) for body in store.objects.values()]
     return pd.concat(parts).sort_values(["request_id", "row"], ignore_index=True) if parts else pd.DataFrame()
@@ -93,7 +93,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def rows_of(example: Mapping[str, Any], count: int) -> Mapping[str, Any]:
-    """A request of so many rows, no two alike."""
+    """Return a request of this many rows, all different."""
     split = example["dataframe_split"]
     place = split["columns"].index("monthly_charges")
     data = [[*split["data"][0][:place], 20 + number / 8, *split["data"][0][place + 1 :]] for number in range(count)]
@@ -131,7 +131,7 @@ def test_objects_lie_by_model_version_and_hour(store: Bucket, example: Mapping[s
 
 
 def test_what_another_form_says_is_logged_as_the_same_rows(store: Bucket, example: Mapping[str, Any]) -> None:
-    """Bodies that MLflow's own functions answer: other forms, and CSV with a gap."""
+    """MLflow's own functions answer these bodies: other forms, and CSV with a missing value."""
     split = rows_of(example, 2)["dataframe_split"]
     gap = split["columns"].index("total_charges")
     lines = [",".join(split["columns"])]
@@ -153,7 +153,7 @@ def test_a_refusal_is_no_prediction(store: Bucket, example: Mapping[str, Any]) -
 def test_the_sample_is_chosen_by_the_requests_name(
     store: Bucket, example: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So a request that is sent again is logged again, or again not."""
+    """A retry with the same ID is logged exactly if the first try was."""
     monkeypatch.setenv("PREDICTION_LOG_SAMPLE", "0.25")
 
     async def conversation(client: httpx.AsyncClient) -> None:
@@ -189,7 +189,9 @@ def test_redacted_columns_are_nowhere(
 
 def test_a_redacted_column_that_does_not_exist_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREDICTION_LOG_REDACT", '["contrakt"]')
-    with pytest.raises(ServingError, match=f"names contrakt, which {MODEL} version 1 neither takes nor gives") as told:
+    with pytest.raises(
+        ServingError, match=f"names contrakt, which are neither inputs nor outputs of {MODEL} version 1"
+    ) as told:
         app.create()
     assert told.value.final
     assert "contract" in str(told.value)
@@ -273,7 +275,7 @@ def test_without_a_folder_there_is_no_log(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a model of another kind is served from."""
+    """Return a MODEL_DIR with a model of another kind."""
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
     return tmp_path / "models" / MODEL / "1"
 

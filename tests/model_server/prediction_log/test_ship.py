@@ -1,4 +1,4 @@
-"""What the server left in the folder is in the bucket, once, whatever dies on the way."""
+"""Each segment in the folder reaches the bucket once, even if processes are killed."""
 
 import http.client
 import io
@@ -47,11 +47,11 @@ def spool(store: Bucket, tmp_path: Path) -> Path:
 
 def record(name: str, tenure: object = 3, answer: str = '{"predictions": [0.25]}', body: str | None = None) -> Record:
     rows = None if body else [[tenure]]
-    return Record(request_id=name, at=HOUR * 490_000, latency_ms=1.5, rows=rows, body=body, answer=answer)
+    return Record(request_id=name, at=HOUR * 490_000, latency_ms=1.5, rows=rows, body=body, response=answer)
 
 
 def segment(spool: Path, *records: Record, number: int = 1, header: Header = HEADER) -> Segment:
-    """One that is still open."""
+    """Return an open segment with these records."""
     made = Segment(spool, number, 490_000, header)
     made.write(ENCODER.encode_lines(records))
     return made
@@ -99,7 +99,7 @@ def test_what_a_dead_server_left_is_shipped_up_to_the_tear(
     with caplog.at_level(logging.WARNING):
         assert shipper().ship()
     assert found(store).request_id.tolist() == ["whole"]
-    assert "1 lines of the prediction log were torn" in caplog.text
+    assert "1 lines of the prediction log are incomplete" in caplog.text
 
 
 def test_a_file_that_is_no_segment_holds_up_no_other(store: Bucket, spool: Path) -> None:
@@ -147,7 +147,7 @@ def test_predictions_of_a_model_that_names_no_type_have_that_of_their_values(
 
 @pytest.fixture
 def shipping(store: Bucket) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts the container's process; what a test leaves running is killed."""
+    """Start the container's process; kill it after the test."""
     del store
     started: list[subprocess.Popen[str]] = []
 
@@ -197,7 +197,7 @@ def test_the_order_to_stop_ships_what_lies_there(
     store.down = True
     process = shipping()
     assert process.stdout
-    assert "the prediction log waits" in process.stdout.readline()
+    assert "the prediction log cannot be uploaded" in process.stdout.readline()
     store.down = False
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
@@ -212,11 +212,11 @@ def test_a_stop_without_a_store_ends_in_time_and_says_what_is_lost(
     store.down = True
     process = shipping(PREDICTION_LOG_DRAIN_SECONDS="1")
     assert process.stdout
-    assert "the prediction log waits" in process.stdout.readline()
+    assert "the prediction log cannot be uploaded" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "1 files of the prediction log are lost" in said.splitlines()[-1]
+    assert "1 segments of the prediction log are lost" in said.splitlines()[-1]
 
 
 @pytest.mark.long
@@ -255,7 +255,7 @@ def test_a_killed_server_loses_no_more_than_it_had_in_memory(store: Bucket, spoo
 
 
 def ask(process: Process, body: bytes) -> Mapping[str, Any]:
-    """What was predicted, by the request's name."""
+    """Return the predictions by request ID."""
     connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
     connection.request("POST", "/invocations", body, {"content-type": "application/json"})
     answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""What an OpenTelemetry collector gets to know, and what it costs when there is none."""
+"""Spans that an OpenTelemetry collector receives, and the cost when the collector does not respond."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from model_server import app
 from model_server.predict.model import Model
-from model_server.predict.scoring import Call, score
-from model_server.responses import Answer, failed
+from model_server.predict.scoring import Request, score
+from model_server.responses import Response, internal_error
 from model_server.telemetry import tracing
 from tests.registry import MODEL
 
@@ -33,7 +33,7 @@ OF = {"model": MODEL, "version": "1", "role": "primary"}
 
 @dataclass
 class Collector:
-    """Takes OTLP over HTTP. `resources` are what the spans are of, `bodies` what came."""
+    """Receives OTLP over HTTP. `resources` are the resources of the spans, `bodies` the received bodies."""
 
     url: str
     spans: list[Span] = field(default_factory=list[Span])
@@ -47,7 +47,7 @@ class Collector:
             self.spans += [span for scope in resource.scope_spans for span in scope.spans]
 
     def one(self) -> tuple[Span, list[Span]]:
-        """The span of the one call, and those inside in the order of time."""
+        """Return the span of the only request, and the spans inside it in order of time."""
         (whole,) = [span for span in self.spans if span.name == WHOLE]
         inside = [span for span in self.spans if span is not whole]
         return whole, sorted(inside, key=lambda span: STAGES.index(span.name))
@@ -70,16 +70,16 @@ class _Handler(BaseHTTPRequestHandler):
         del code, size  # silent
 
 
-def attributes(of: Any) -> dict[str, object]:
-    """Of a span or a resource."""
-    return {entry.key: getattr(entry.value, entry.value.WhichOneof("value")) for entry in of.attributes}
+def attributes(labels: Any) -> dict[str, object]:
+    """Return the attributes of a span or a resource."""
+    return {entry.key: getattr(entry.value, entry.value.WhichOneof("value")) for entry in labels.attributes}
 
 
 @pytest.fixture(autouse=True)
 def library_logs() -> Iterator[None]:
-    """Each test has a process's logs to itself."""
+    """Restore the library's logger after each test."""
     yield
-    tracing.THEIRS.handlers, tracing.THEIRS.propagate = [], True
+    tracing.OTEL_LOG.handlers, tracing.OTEL_LOG.propagate = [], True
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def hanging() -> Iterator[str]:
-    """A collector that takes connections and says nothing."""
+    """Return the URL of a collector that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -108,7 +108,7 @@ class Endpoint:
     example: bytes
 
     def asked(self, *headers: dict[str, str], body: bytes | None = None, **environment: object) -> list[int]:
-        """The statuses of requests with these headers."""
+        """Return the statuses of requests with these headers."""
         for name, value in environment.items():
             self.patch.setenv(name, str(value))
         return asyncio.run(self._conversation(headers, self.example if body is None else body))
@@ -120,7 +120,7 @@ class Endpoint:
         async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
             said = [await client.post("/invocations", content=body, headers=JSON | each) for each in headers]
         server.stop()
-        return [answer.status_code for answer in said]
+        return [response.status_code for response in said]
 
 
 @pytest.fixture
@@ -195,10 +195,10 @@ def test_a_refused_body_has_its_status_and_none_of_its_words(endpoint: Endpoint,
 
 
 def test_a_call_that_the_server_failed_on_is_marked_and_its_stages_are_in_order(collector: Collector) -> None:
-    traces = tracing.Tracing(collector.url, sample=1, of=OF)
-    answer = failed(ValueError())
+    traces = tracing.Tracing(collector.url, sample=1, labels=OF)
+    response = internal_error(ValueError())
     times = dict.fromkeys(("arrived", "parsed", "predicted", "finished"), perf_counter())
-    traces.watch(Call(content_type=None, body=b"", request_id="x", answer=answer, **times))
+    traces.watch(Request(content_type=None, body=b"", request_id="x", response=response, **times))
     traces.close()
     whole, stages = collector.one()
     assert whole.status.code == Status.STATUS_CODE_ERROR
@@ -216,7 +216,7 @@ def test_a_request_that_is_refused_is_one_span_with_its_status_and_its_time(
 ) -> None:
     refused = threading.Event()
 
-    def slowly(*arguments: Any) -> Iterator[Sequence[Call]]:
+    def slowly(*arguments: Any) -> Iterator[Sequence[Request]]:
         refused.wait(10)
         yield from score(*arguments)
 
@@ -252,12 +252,12 @@ def test_a_collector_that_hangs_holds_up_no_call_and_the_stop_for_no_longer_than
 ) -> None:
     monkeypatch.setattr(tracing, "CLOSING_SECONDS", 0.1)
     monkeypatch.setattr(tracing, "QUEUE_SPANS", 600)
-    traces = tracing.Tracing(hanging, sample=1, of=OF)
+    traces = tracing.Tracing(hanging, sample=1, labels=OF)
     start = perf_counter()
     for _ in range(500):
-        answer = Answer(status=200, body=b"")
+        response = Response(status=200, body=b"")
         times = dict.fromkeys(("predicted", "finished"), perf_counter())
-        traces.watch(Call(content_type=None, body=b"", request_id="x", answer=answer, **times))
+        traces.watch(Request(content_type=None, body=b"", request_id="x", response=response, **times))
     watched = perf_counter()
     traces.close()
     closed = perf_counter()

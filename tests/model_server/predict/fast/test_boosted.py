@@ -1,4 +1,4 @@
-"""Boosted trees, logged in each way that MLflow has, answer plain rows as `mlflow.pyfunc` answers the table."""
+"""Boosted trees in every format of MLflow predict plain rows as `mlflow.pyfunc` predicts the table."""
 
 import random
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_server.failure import fault_of
+from model_server.failure import root_cause
 from model_server.predict import model
 from model_server.predict.decoding import Row
 from model_server.predict.fallback import load
 from model_server.predict.fast.boosted import boosted
-from model_server.predict.frames import FailedError
+from model_server.predict.frames import ModelError
 from tests.model_server.zoo import COLUMNS, Flavor, signature, table
 
 compose, encoders, pipelines = (
@@ -52,7 +52,7 @@ XGBOOST: Mapping[str, Any] = {"n_estimators": 25, "random_state": 1, "max_depth"
 
 
 def fitted(name: str) -> tuple[Any, dict[str, str]]:
-    """The model and the kinds of its columns."""
+    """Return the fitted model and the kinds of its columns."""
     values, labels = table(400, 3 if "three" in name else 2)
     if name.startswith("xgboost"):
         return by_xgboost(name, values, labels), dict(COLUMNS)
@@ -73,7 +73,7 @@ def fitted(name: str) -> tuple[Any, dict[str, str]]:
 
 
 def by_xgboost(name: str, values: pd.DataFrame, labels: Any) -> Any:
-    """With a patience that stops it before its last tree, where it is a single classifier."""
+    """Fit the model named in the test; a single classifier stops early, before its last tree."""
     if "booster" in name:
         objective = (
             {"objective": "multi:softprob", "num_class": 3} if "three" in name else {"objective": "reg:logistic"}
@@ -117,8 +117,8 @@ def rows_of(kinds: Mapping[str, str], count: int, rng: random.Random, most: floa
 @pytest.mark.parametrize("name", MODELS)
 def test_plain_rows_are_answered_without_a_table_as_pyfunc_answers_the_table(name: str, tmp_path: Path) -> None:
     loaded = model.load(save(tmp_path / "model", name), name)
-    assert loaded.together
-    quick = loaded.ways[0]
+    assert loaded.batched
+    quick = loaded.predictors[0]
     assert loaded.signature
     columns = loaded.signature.columns
     pyfunc, rng = cast("Any", load(tmp_path / "model")), random.Random(name)
@@ -140,7 +140,7 @@ def test_a_booster_that_learned_from_words_of_a_table_is_left_to_pyfunc() -> Non
 
 
 def test_a_model_with_more_parameters_than_its_class_has_is_left_to_pyfunc() -> None:
-    """They may change a prediction, as `pred_early_stop` does."""
+    """Such parameters may change a prediction, as `pred_early_stop` does."""
     values, labels = table(200)
     assert boosted(lightgbm.LGBMClassifier(**SETTINGS).fit(values, labels), "predict")
     hasty = lightgbm.LGBMClassifier(**SETTINGS, pred_early_stop=True).fit(values, labels)
@@ -149,11 +149,11 @@ def test_a_model_with_more_parameters_than_its_class_has_is_left_to_pyfunc() -> 
 
 def test_a_number_that_a_booster_of_xgboost_refuses_is_refused_without_a_table_too(tmp_path: Path) -> None:
     loaded = model.load(save(tmp_path / "model", "xgboost's booster"), "xgboost's booster")
-    assert len(loaded.ways) == 2
-    for way in loaded.ways:
-        with pytest.raises((FailedError, ValueError, xgboost.core.XGBoostError)) as refused:
+    assert len(loaded.predictors) == 2
+    for way in loaded.predictors:
+        with pytest.raises((ModelError, ValueError, xgboost.core.XGBoostError)) as refused:
             way([(1e300, 1, 1.0, 1)], [1])
-        assert "`inf` or a value too large" in fault_of(refused.value)
+        assert "`inf` or a value too large" in root_cause(refused.value)
 
 
 def test_xgboost_with_several_labels_and_a_score_of_its_own_still_predicts() -> None:
@@ -170,7 +170,7 @@ def test_xgboost_is_not_asked_about_columns_in_another_order_than_it_learned(tmp
     cast("Flavor", mlflow_xgboost).save_model(
         fitted_otherwise, str(tmp_path), signature=signature(COLUMNS), pip_requirements=[]
     )
-    assert not model.load(tmp_path, "otherwise").together
+    assert not model.load(tmp_path, "otherwise").batched
 
 
 def test_xgboost_that_learned_from_words_of_a_table_is_left_to_pyfunc() -> None:

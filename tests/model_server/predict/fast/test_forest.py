@@ -11,7 +11,7 @@ from tests.model_server.zoo import ensembles, table
 
 
 def grown(**more: object) -> tuple[Any, "np.ndarray[Any, Any]"]:
-    """Fitted trees, and rows as they take them, some of them on a threshold."""
+    """Return fitted trees, and float32 rows, some of them exactly on a threshold."""
     values, labels = table(400)
     matrix = values.to_numpy(dtype=np.float32)
     trees = [tree.tree_ for tree in ensembles.RandomForestClassifier(30, random_state=1, **more).fit(matrix, labels)]
@@ -43,7 +43,7 @@ def test_a_forest_that_one_number_cannot_tell_apart_is_walked_in_parts_of_whole_
     nodes = max(tree.node_count for tree in trees)
     enough = nodes.bit_length() + 2  # two for four features
     assert np.array_equal(Forest(trees, bits=enough)(matrix), one_by_one(trees, matrix))
-    with pytest.raises(OverflowError, match=r"a tree of \d+ nodes"):
+    with pytest.raises(OverflowError, match=r"a tree has \d+ nodes"):
         Forest(trees, bits=enough - 1)
 
 

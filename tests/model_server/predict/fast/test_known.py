@@ -1,4 +1,4 @@
-"""What the fast path must not take, and what a flavour's own wrapper does beyond `predict`."""
+"""Models that must have no fast predictor, and what MLflow's flavour wrappers do beyond `predict`."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from model_server.predict.fallback import MLFLOW, load
 from model_server.predict.fast import probes
 from model_server.predict.fast.estimators import Sizes, UnsureError
 from model_server.predict.fast.known import known
-from model_server.predict.scoring import Call, score, score_slowly
+from model_server.predict.scoring import Request, score, score_by_mlflow
 from tests.model_server.pipelines import compose, encoders, impute, lightgbm, lines, pipelines, trees, xgboost
 from tests.model_server.zoo import Flavor
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Place:
-    """An estimator of the user's own that looks at the index of its table."""
+    """A user-defined estimator that uses the index of its table."""
 
     def fit(self, *_: object) -> "Place":
         return self
@@ -49,15 +49,15 @@ def save(folder: Path, estimator: object, kinds: dict[str, str], **more: Any) ->
 
 
 def both(folder: Path, body: object) -> tuple[str, str]:
-    """MLflow's answer to the body, and ours."""
+    """Return MLflow's response to the body, and ours."""
     pyfunc = cast("Any", load(folder))
     sent = json.dumps(body).encode()
     right = MLFLOW.invocations(sent, "application/json", pyfunc, pyfunc.metadata.get_input_schema()).response
-    call, left = Call(content_type="application/json", body=sent, request_id="x"), list[Call]()
+    request, left = Request(content_type="application/json", body=sent, request_id="x"), list[Request]()
     loaded = model.load(folder, "a model")
-    assert list(chain(score(loaded, left.append, [call]), score_slowly(loaded, left)))
-    assert call.answer
-    return right, call.answer.body.decode()
+    assert list(chain(score(loaded, left.append, [request]), score_by_mlflow(loaded, left)))
+    assert request.response
+    return right, request.response.body.decode()
 
 
 def split(columns: list[str], *rows: list[Any], **more: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_a_method_that_was_set_on_the_object_is_not_passed_by() -> None:
 
 
 def of_ones_own(*_: object) -> None:
-    """A function in the place of a setting."""
+    """A user-defined function in place of a setting."""
 
 
 NUMBERS: Any = [("n", "passthrough", ["a"])]
@@ -234,7 +234,7 @@ def test_the_ranges_of_other_features_are_kept() -> None:
 
 def test_a_way_that_answers_no_row_is_not_taken_for_one_that_agrees() -> None:
     def unsure(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
-        raise UnsureError(f"an unknown word in {len(rows)} rows of {len(sizes)} requests")
+        raise UnsureError(f"an unknown category in {len(rows)} rows of {len(sizes)} requests")
 
     def same(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
         return [[rows[0][0] * 0] * size for size in sizes]

@@ -1,10 +1,10 @@
-"""Random models: each is answered as MLflow answers, bit for bit, whether the fast path takes it or not.
+"""Random models: our response equals MLflow's, bit for bit, with and without the fast path.
 
-The seed is fixed. For a fresh one, and for another number of models:
+The seed is fixed. To use another seed, and another number of models:
 
     PIPELINES_SEED=$RANDOM PIPELINES=1000 pytest tests/model_server/predict/fast/test_pipelines.py --all
 
-A failure names the seed and the model's number; `PIPELINES_SEED` with the same seed makes the same models.
+A failure shows the seed and the model's number; the same `PIPELINES_SEED` makes the same models.
 """
 
 import json
@@ -20,7 +20,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from model_server.predict import fallback, model
-from model_server.predict.scoring import Call, score, score_slowly
+from model_server.predict.scoring import Request, score, score_by_mlflow
 from tests.model_server.pipelines import Made, Maker, lightgbm
 
 SEED = os.environ.get("PIPELINES_SEED", "14")
@@ -35,7 +35,7 @@ def body(made: Made, rows: list[tuple[Any, ...]]) -> bytes:
 
 
 def by_mlflow(folder: Path, bodies: list[bytes]) -> list[str | int]:
-    """Each answer's body, or the status of a refusal."""
+    """Return the body of each response, or the status of an error."""
     pyfunc = cast("Any", fallback.load(folder))
     schema, said = pyfunc.metadata.get_input_schema(), list[str | int]()
     for content in bodies:
@@ -47,16 +47,20 @@ def by_mlflow(folder: Path, bodies: list[bytes]) -> list[str | int]:
 
 
 def ours(loaded: model.Model, bodies: list[bytes]) -> list[str | int]:
-    calls = [Call(content_type="application/json", body=content, request_id="x") for content in bodies]
-    left: list[Call] = []
-    for _ in chain(score(loaded, left.append, calls), score_slowly(loaded, left)):
+    requests = [Request(content_type="application/json", body=content, request_id="x") for content in bodies]
+    left: list[Request] = []
+    for _ in chain(score(loaded, left.append, requests), score_by_mlflow(loaded, left)):
         pass
-    answers = [call.answer for call in calls]
-    return [answer.body.decode() if answer and answer.status == 200 else answer.status for answer in answers if answer]
+    answers = [request.response for request in requests]
+    return [
+        response.body.decode() if response and response.status == 200 else response.status
+        for response in answers
+        if response
+    ]
 
 
 def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """How many models were made and how many the fast path took, in all and with an example; and the wrong ones."""
+    """Return the counts of models and of fast predictors, in total and with an example, and the wrong predictions."""
     found, wrong = Counter[str](), list[str]()
     for number in range(count):
         place, kind = folder / str(number), "with an example" if number % 2 else "without one"
@@ -68,10 +72,10 @@ def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]
         if number % 2:
             (place / model.EXAMPLE).write_bytes(bodies[0])
         loaded = model.load(place, "a random model")
-        found.update([f"models {kind}", *([f"on the fast path {kind}"] if loaded.together else [])])
+        found.update([f"models {kind}", *([f"on the fast path {kind}"] if loaded.batched else [])])
         if (said := ours(loaded, bodies)) != (right := by_mlflow(place, bodies)):
             differs = [pair for pair in zip(bodies, right, said, strict=True) if pair[1] != pair[2]]
-            wrong.append(f"seed {seed}, model {number}, fast={loaded.together}: {made.title}\n{differs[0]}")
+            wrong.append(f"seed {seed}, model {number}, fast={loaded.batched}: {made.title}\n{differs[0]}")
         shutil.rmtree(place)
     return found, wrong
 
