@@ -76,7 +76,7 @@ def runs(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Show runs of this training job only.", show_default=False)
     ] = None,
-    last: Annotated[int, typer.Option(min=1, help="Number of runs to show.")] = 20,
+    last: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of runs to show.")] = 20,
     context: Context = None,
     json: Json = False,
 ) -> None:
