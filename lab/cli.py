@@ -158,15 +158,23 @@ def env(
             print(f"export {name}={shlex.quote(value)}")
 
 
-@app.command(add_help_option=False)
+@app.command(
+    add_help_option=False,
+    options_metavar="[ARGUMENT]...",
+    epilog=examples("mlops lab kubectl get pods --all-namespaces", "mlops lab kubectl logs --help"),
+)
 def kubectl() -> None:
-    """Run kubectl on the lab's cluster, with all arguments."""
+    """Run kubectl on the lab's cluster; it gets all arguments."""
     become("kubectl", [])
 
 
-@app.command(add_help_option=False)
+@app.command(
+    add_help_option=False,
+    options_metavar="[ARGUMENT]...",
+    epilog=examples("mlops lab pulumi preview", "mlops lab pulumi up"),
+)
 def pulumi() -> None:
-    """Run Pulumi with the lab's state, with all arguments."""
+    """Run Pulumi with the lab's state; it gets all arguments."""
     become("pulumi", [])
 
 
