@@ -6,7 +6,7 @@ from typing import Any
 
 from lab.errors import LabError
 from runs.cluster import Cluster
-from runs.tracking import Tracking, reached
+from runs.tracking import Tracking, connected
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Version:
 
 def newest_version(cluster: Cluster, model: str) -> int | None:
     """The highest version of `model`; None before the first."""
-    with reached(cluster) as tracking:
+    with connected(cluster) as tracking:
         found = _get(tracking, "model-versions/search", filter=f"name='{model}'").get("model_versions", [])
     return max((int(entry["version"]) for entry in found), default=None)
 
 
 def version(cluster: Cluster, model: str, number: int) -> Version:
     """That version of `model`; LabError when the registry has none such."""
-    with reached(cluster) as tracking:
+    with connected(cluster) as tracking:
         entry = _get(tracking, "model-versions/get", name=model, version=str(number))["model_version"]
         run = _get(tracking, "runs/get", run_id=entry["run_id"])["run"]
     return Version(number, {metric["key"]: float(metric["value"]) for metric in run["data"].get("metrics", [])})

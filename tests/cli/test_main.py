@@ -83,9 +83,9 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["runs", "--last", "none"], "mlops: Invalid value for '--last'"),
         (["runs", "--last", "0"], "mlops: Invalid value for '--last'"),
         (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION' (see mlops validate --help)"),
-        (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, and --con"),
+        (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, but --con"),
         (["train", "churn", "--model", "mine"], "mlops: --model and --tracking-uri need --data"),
-        (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees is no value of a parameter; write NAME=value"),
+        (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees does not set a parameter; write NAME=value"),
         (["train", "chrn", "--data", "a.csv"], "mlops: there is no project chrn; there are churn, churn_boosted; is"),
     ],
 )
@@ -104,9 +104,9 @@ def test_without_a_command_the_help_is_shown_and_nothing_succeeds(empty: Mapping
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["runs"], "there is no cluster to talk to: this machine has no lab, and neither --context nor KUBECONFIG"),
+        (["runs"], "no cluster is known: this machine has no lab, and neither --context nor KUBECONFIG"),
         (["train", "churn"], "write --context NAME, or start the lab with `mlops lab up`"),
-        (["predict", "churn-predictor", "rows.csv"], "there is no cluster to talk to"),
+        (["predict", "churn-predictor", "rows.csv"], "no cluster is known"),
         (["models"], "start it with: lab up; or write --tracking-uri URI"),
         (["rollback", "churn-predictor"], "start it with: lab up; or write --tracking-uri URI"),
     ],

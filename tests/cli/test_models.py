@@ -95,7 +95,7 @@ def test_a_promotion_that_is_half_done_is_told(shown: str, capsys: pytest.Captur
         lines = table(shown, capsys, NAME)
     finally:
         client.delete_registered_model_tag(NAME, claim.key)
-    assert " ".join(lines[-2]).startswith(f"half done: {NAME}: ada began 0 s ago, on there, to bring version 2 to")
+    assert " ".join(lines[-2]).startswith(f"unfinished: {NAME}: ada began 0 s ago, on there, to bring version 2 to")
 
 
 FOREIGN = ["Bob's model", "both ' and \"", "[red]EU[bold] model", "a and b = 'c'", "100% `x`; --", "two\nlines"]

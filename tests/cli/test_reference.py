@@ -43,6 +43,9 @@ def test_a_section_has_usage_arguments_options_defaults_and_examples() -> None:
     text = section("mlops promote")
     assert "mlops promote [OPTIONS] {MODEL} {VERSION} {STAGE}" in text
     assert "| `STAGE <none\\|staging\\|production\\|archived>` | Stage to move to. | required |" in text
-    assert "| `--by NAME` | Who asks, which the registry keeps. | the user of this machine |" in text
+    assert (
+        "| `--by NAME` | Name of the person who makes the change, for the registry. | the user of this machine |"
+        in text
+    )
     assert "$ mlops promote churn-predictor 4 production --dry-run" in text
     assert "| `--in-flight NUMBER` | Largest number of requests at a time. `1<=x<=64` | 4 |" in section("mlops predict")

@@ -114,7 +114,7 @@ def record(*types: str, pending: Sequence[Mapping[str, Any]] = ()) -> None:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setenv("LAB_STATE", str(tmp_path))
-    monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 0.001)
+    monkeypatch.setattr(follow, "SECONDS_BETWEEN_POLLS", 0.001)
 
     @contextmanager
     def forwarded(*_: object) -> Generator[str]:

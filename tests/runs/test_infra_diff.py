@@ -61,7 +61,7 @@ def test_json_has_the_values_as_they_are(pulumi: Path, mlops: Command) -> None:
 
 def test_a_cluster_as_the_stack_says_ends_with_0(pulumi: Path, mlops: Command) -> None:
     (pulumi / "preview").write_text(json.dumps({"steps": steps(80)}))
-    assert mlops("infra-diff") == (0, "the cluster is as the stack says\n")
+    assert mlops("infra-diff") == (0, "no differences: the cluster is as the stack says\n")
 
 
 def test_a_preview_that_fails_is_said_in_the_engines_words(pulumi: Path, mlops: Command) -> None:

@@ -59,7 +59,7 @@ def test_a_version_that_is_refused_ends_with_3_and_the_reason(world: World, mlop
     world.log(f"{LOOKING}-a", WORSE)
     code, said = mlops("validate", "churn-predictor", "3")
     assert code == 3
-    assert f"{WORSE}; it stays registered, and no promotion takes it" in said.splitlines()[-1]
+    assert f"{WORSE}; the version stays registered but cannot be promoted" in said.splitlines()[-1]
 
 
 def test_a_program_reads_a_refusal_as_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +96,7 @@ def test_a_stack_that_knows_no_validation_yet_says_what_to_do(world: World, mlop
     world.scenes([CHURN])
     code, said = mlops("validate", "churn-predictor", "3")
     assert (code, world.all_created) == (2, [])
-    assert said == "mlops: there is no CronJob churn-validation; the stack is older than this checkout: run pulumi up\n"
+    assert said == "mlops: there is no CronJob churn-validation: an older checkout deployed the stack; run pulumi up\n"
 
 
 def test_a_validation_can_be_followed_again_and_is_no_training_run(world: World, mlops: Command) -> None:
@@ -202,5 +202,5 @@ def test_a_run_whose_version_is_not_known_says_that_it_is_not_validated_unless_n
 ) -> None:
     world.scenes([CHURN, LOOK], [CHURN, LOOK, TRAINED])
     code, said = mlops("train", "churn", *words)
-    assert (code, "not validated: MLflow does not tell which version" in said) == (0, not words)
+    assert (code, "not validated: the registered version is unknown" in said) == (0, not words)
     assert len(world.all_created) == 1
