@@ -2,7 +2,7 @@
 
 
 class RunsError(Exception):
-    """A command on a cluster failed. The message is one line for a person; the command exits with FAILED."""
+    """A command on a cluster failed. The message is one line for a person; exit code FAILED."""
 
 
 class RefusedError(RunsError):

@@ -20,7 +20,7 @@ class FakeCommands(Commands):
         self.ran: list[str] = []
 
     @override
-    def answer(self, command: Sequence[str], **_: object) -> str:
+    def output(self, command: Sequence[str], **_: object) -> str:
         line = " ".join(command)
         self.ran.append(line)
         said = next((said for part, said in self.answers.items() if part in line), "")
@@ -31,7 +31,7 @@ class FakeCommands(Commands):
     @override
     def watch(self, command: Sequence[str], *, log: Path, **_: object) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(self.answer(command))
+        log.write_text(self.output(command))
 
     @override
     def stop(self) -> None:

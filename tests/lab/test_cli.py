@@ -76,7 +76,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(folders: Mapping[str
 
 
 def test_status_without_a_lab_says_how_to_make_one(folders: Mapping[str, str]) -> None:
-    assert lab(folders, "status").stdout == "there is no cluster; make one with: lab up\n"
+    assert lab(folders, "status").stdout == "there is no cluster; start one with: lab up\n"
 
 
 def test_a_program_reads_that_there_is_no_lab(folders: Mapping[str, str]) -> None:

@@ -126,7 +126,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     def predict(_: str, customer: Mapping[str, Any]) -> Prediction:
         world.asked.append("predict")
-        return Prediction(customer=customer, answer="No", model_version=world.served)
+        return Prediction(customer=customer, value="No", model_version=world.served)
 
     def version(_: Cluster, __: str, number: int) -> Version:
         return Version(number, {"accuracy": 0.8})
@@ -185,7 +185,7 @@ def test_from_whatever_an_earlier_run_deployed_it_goes_on_to_a_prediction(
     record(*recorded)
     served = lab_up.up()
     assert world.asked == [*asked, *AVAILABLE, "predict"]
-    assert (served.version.number, served.prediction.answer) == (1, "No")
+    assert (served.version.number, served.prediction.value) == (1, "No")
 
 
 def test_no_version_is_chosen_before_the_training_has_ended(world: World, lab_up: Flow) -> None:
@@ -260,8 +260,8 @@ def test_a_living_engine_is_waited_for_by_the_user(world: World, lab_up: Flow, m
     def runs(process: int) -> bool:
         return process == 17
 
-    monkeypatch.setattr("lab.recovery._runs", runs)
-    with pytest.raises(LabError, match=r"process 17\) is at work on stack local: wait"):
+    monkeypatch.setattr("lab.recovery._is_running", runs)
+    with pytest.raises(LabError, match=r"process 17\) is using stack local: wait"):
         lab_up.up()
     assert file.exists()
     assert not world.asked

@@ -60,7 +60,7 @@ def test_one_in_the_labs_folder_is_used_and_one_on_path_is_named_as_unused(machi
     said = found()
     assert said
     assert f"{SDK}: the official one, in {plugin_folder()}" in said
-    assert f"{other} is of another version and is not used" in said
+    assert f"{other} has another version and is not used" in said
     assert engine_environment()["PULUMI_IGNORE_AMBIENT_PLUGINS"] == "true"
 
 

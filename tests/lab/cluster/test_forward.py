@@ -95,7 +95,7 @@ def test_a_taken_port_for_mlflow_names_port_holder_and_way_out() -> None:
     port = forward.TRACKING_PORT
     with listening(port), pytest.raises(LabError) as refused:
         forward.choose_tracking_port()
-    assert str(refused.value).startswith(f"port {port} of 127.0.0.1 is for MLflow, but py")
+    assert str(refused.value).startswith(f"port {port} of 127.0.0.1 is needed for MLflow, but py")
     assert f"lab up --mlflow-port {port + 1}" in str(refused.value)
 
 

@@ -34,19 +34,19 @@ def test_on_another_system_two_sentences_name_the_way_out(monkeypatch: pytest.Mo
         operate.check_machine()
     assert str(refused.value) == (
         "The lab's own cluster needs Linux, and this is darwin. "
-        "Use a cluster that you have: lab up --context NAME --registry URL"
+        "Use another cluster: lab up --context NAME --registry HOST/PATH"
     )
 
 
 def test_without_root_the_way_out_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(LabError, match=r"needs root, for .*\. Use a cluster that you have: lab up --context NAME"):
+    with pytest.raises(LabError, match=r"needs root, for .*\. Use another cluster: lab up --context NAME"):
         operate.check_machine()
 
 
 def test_a_state_folder_that_the_node_would_hide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_STATE", "/var/lib/mlops-lab")
-    with pytest.raises(LabError, match=r"must not be in /var/lib: .*set LAB_STATE and LAB_CACHE to folders elsewhere"):
+    with pytest.raises(LabError, match=r"must not be in /var/lib, .*set LAB_STATE and LAB_CACHE to folders elsewhere"):
         node.prepare()
 
 
@@ -82,7 +82,7 @@ def test_without_a_wipe_the_state_stays(state: Path) -> None:
 @pytest.mark.usefixtures("no_node")
 def test_what_could_not_be_removed_is_named(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "leftovers", lambda: ["mount /stuck"])
-    with pytest.raises(LabError, match=r"would not let go of: mount /stuck; try it again"):
+    with pytest.raises(LabError, match=r"these could not be removed: mount /stuck; run the command again"):
         operate.down(wipe=True)
     assert (state / "cluster").exists()
 

@@ -98,9 +98,9 @@ def test_a_truncated_command_is_built_again(module: Build) -> None:
 def test_what_is_counted_before_a_build_is_what_is_compiled(module: Build) -> None:
     # Its own text, so that Go's cache cannot have it from an earlier run; what is linked counts every time.
     (module.module / "words" / "words.go").write_text(WORDS.format(f'"{module.module}"'))
-    before = build.look([module])
+    before = build.inspect([module])
     build.make([module], lambda _: None)
-    assert (before.stale, build.look([module]).stale) == (2, 1)
+    assert (before.stale, build.inspect([module]).stale) == (2, 1)
     assert before.packages > before.stale
 
 

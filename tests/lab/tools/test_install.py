@@ -68,7 +68,9 @@ def test_what_is_on_path_is_linked_and_nothing_is_built(system: Path) -> None:
 
 @pytest.mark.usefixtures("system")
 def test_an_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(LabError, match=r"^helm: no such tool; the lab knows addons, cluster, cni, .*versitygw$"):
+    with pytest.raises(
+        LabError, match=r"^helm: there is no such tool; write one of addons, cluster, cni, .*versitygw$"
+    ):
         install.install(Console(quiet=True), ["helm"])
 
 
@@ -85,8 +87,8 @@ def test_a_disk_with_too_little_room_is_refused_in_one_sentence() -> None:
     with pytest.raises(LabError) as refused:
         install.check_disk(both, {Path("/small"): 2**30, Path("/large"): 2**40})
     assert str(refused.value) == (
-        "/small has 1.0 GiB free: building pulumi, versitygw needs 2.4 GiB; "
-        "free some space, or point LAB_CACHE, GOCACHE and GOMODCACHE to a larger disk"
+        "/small has 1.0 GiB free, but building pulumi, versitygw needs 2.4 GiB; "
+        "free some space, or set LAB_CACHE, GOCACHE and GOMODCACHE to folders on a larger disk"
     )
 
 
