@@ -146,8 +146,8 @@ class Flow:
         newest = registry.newest_version(self.cluster, MODEL)
         if newest is None:
             raise LabError(
-                f"No version of {MODEL} is registered: add a training run with `model: {MODEL}` on a node pool without GPUs"
-                f" to {self.stack.file.name}."
+                f"No version of {MODEL} is registered: add a training run with `model: {MODEL}` on a node pool without"
+                f" GPUs to {self.stack.file.name}."
             )
         written = self.stack.config().get("endpoints", {}).get(MODEL, {}).get("version")
         if written is None or written > newest:

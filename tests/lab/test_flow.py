@@ -231,7 +231,7 @@ def test_a_training_that_fails_ends_with_the_last_words_of_its_pod(world: World,
 def test_without_any_training_of_the_model_it_says_what_is_missing(world: World, lab_up: Flow) -> None:
     world.newest = None
     record(TRAINING_JOB)
-    with pytest.raises(LabError, match=f"Nothing registered {MODEL}"):
+    with pytest.raises(LabError, match=f"No version of {MODEL} is registered"):
         lab_up.up()
 
 
