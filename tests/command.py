@@ -11,7 +11,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def mlops(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line; gives the exit code and what was printed to stdout and then to stderr."""
+    """Return a function that runs a command line, and returns the exit code and the text of stdout, then stderr."""
 
     def command(*words: object) -> tuple[int, str]:
         capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The command line: help, completion, wrong words, and how each kind of end looks."""
+"""The command line: help, completion, wrong arguments, and messages and exit codes of each kind of error."""
 
 import os
 import re
@@ -25,7 +25,7 @@ HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Mapping[str, str]:
-    """The environment of a machine without a lab, a kubeconfig or an MLflow."""
+    """Return the environment of a machine without a lab, a kubeconfig or an MLflow."""
     return {
         "HOME": str(tmp_path),
         "LAB_STATE": str(tmp_path / "state"),

@@ -1,4 +1,4 @@
-"""`mlops promote` and `mlops rollback`: what is printed, and how it ends."""
+"""`mlops promote` and `mlops rollback`: output and exit codes."""
 
 import pytest
 

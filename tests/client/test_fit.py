@@ -1,4 +1,4 @@
-"""Files that do not fit are refused in whole, with place, value, rule and way out, before a row is sent."""
+"""Files that do not fit are refused before a row is sent; the message has place, value, rule and what to write."""
 
 import csv
 import shlex

@@ -1,4 +1,4 @@
-"""The client that is written for a model: one file, which a type checker and a linter have nothing to say about."""
+"""The generated client of a model: one file without errors of a type checker or a linter."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""A file in, a file out, whatever the endpoint and the network do on the way."""
+"""`mlops predict`: the result is right, whatever endpoint and network do meanwhile."""
 
 import contextlib
 import csv
@@ -124,7 +124,7 @@ def test_an_address_where_nobody_is_costs_one_line(mlops: Command, rows: Path, o
         (signal.SIGKILL, (-9, "")),
         (
             signal.SIGINT,
-            (130, "mlops: stopped; 150 of 250 rows are predicted and kept in {out}.part; run the same "),
+            (130, "mlops: stopped; 150 of 250 rows are predicted and kept in {out}.part; run the same command "),
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_killed_or_stopped_client_goes_on_after_the_last_whole_request(
         process.send_signal(order)
         _, said = process.communicate(timeout=20)
         code, says = ends
-        assert (process.returncode, said.partition("goes on")[0]) == (code, says.format(out=out))
+        assert (process.returncode, said.partition("again to continue")[0]) == (code, says.format(out=out))
     _, *before = [json.loads(line) for line in part.read_text().splitlines()]
     with part.open("a") as cut:
         cut.write('["3","half of a li')

@@ -1,4 +1,4 @@
-"""Programs that are not run: each command is written down, and answered by the first rule that knows it."""
+"""Fake programs: each command line is recorded, and its output comes from the first matching rule."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ Answer = str | LabError | Callable[[Sequence[str]], str]
 
 
 class FakeCommands(Commands):
-    """`answers` maps a part of a command line to what it prints, or to the error it ends with."""
+    """Fake of `Commands`. `answers` maps a part of a command line to its output or its error."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The command line: what a person types, and what is said when it cannot be done."""
+"""The command line of the lab: arguments and error messages."""
 
 import errno
 import json

@@ -1,6 +1,6 @@
-"""What `lab up` asks of the engine, the cluster and the registry, and in which order, for each state that it finds.
+"""`lab up`: its calls to engine, cluster and registry, and their order, for each state of the lab.
 
-Engine, cluster and registry do nothing: they give the answers that a test wrote down, and keep what they are asked.
+Engine, cluster and registry are fakes that return prepared values and record the calls.
 """
 
 import io
@@ -50,7 +50,7 @@ NEVER_END = [run("on-gpu", "on-gpu-1", "Pending"), run("other", "other-1", "Pend
 
 @dataclass(kw_only=True)
 class World:
-    """Answers, and in `asked` what was asked for. The run of `churn` is as in `looks`, in turn; the last stays."""
+    """Prepared values, and the recorded calls in `asked`. `looks` has the run of `churn` for each poll; the last stays."""
 
     looks: list[Run] = field(default_factory=lambda: [TRAINED])
     newest: int | None = 1
@@ -75,7 +75,7 @@ class World:
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedStack(Stack):
-    """The stack's file and the engine, as far as the flow asks them."""
+    """Fake of the stack file and the engine."""
 
     world: World
 
@@ -101,7 +101,7 @@ class PlayedStack(Stack):
 
 
 def record(*types: str, pending: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write what the engine has on record, where the real one writes it; a TrainingJob has its Job."""
+    """Write the engine's record of a stack with components of these types; a TrainingJob has its Job."""
     job = [{"type": "Job", "urn": "urn:job", "id": f"{names.TRAINING}/{JOB}"}] if TRAINING_JOB in types else []
     resources = [*({"type": kind, "urn": f"urn:{kind}"} for kind in types), *job]
     file = paths.pulumi_backend() / ".pulumi" / "stacks" / "mlops" / "local.json"

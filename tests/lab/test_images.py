@@ -1,4 +1,4 @@
-"""When an image is built, what its name stands for, and what is thrown away."""
+"""Images: when one is built, how its name changes, and which are removed."""
 
 import io
 import json

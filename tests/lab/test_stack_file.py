@@ -1,4 +1,4 @@
-"""Pulumi.local.yaml through the real engine: what the lab manages in it, and what it leaves to its owner."""
+"""Pulumi.local.yaml with the real engine: the keys that the lab writes, and the user's keys, which it keeps."""
 
 import shutil
 import signal
@@ -23,7 +23,7 @@ MakeStack = Callable[[str], Stack]
 
 @pytest.fixture
 def make_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStack:
-    """A clone by name, with a program that declares nothing; all clones use one lab."""
+    """Return a function that creates a clone with an empty program; all clones use one lab."""
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
 

@@ -1,4 +1,4 @@
-"""What `lab up` writes into the stack's file, and what it refuses before anything is deployed."""
+"""`lab up`: the settings that it writes to the stack file, and the errors before a deployment."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command that reports drift, with a `pulumi` that answers what the engine answered once (tests/engine)."""
+"""`mlops infra-diff`, with a fake `pulumi` that prints recorded output of the engine (tests/engine)."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def service(port: int) -> dict[str, Any]:
 
 
 def steps(port: int) -> list[dict[str, Any]]:
-    """A preview of the Service, whose port in the cluster is this."""
+    """Return the steps of a preview of a Service with this port in the cluster."""
     plan = {"op": "update" if port != 80 else "same", "urn": URN, "oldState": state(service(port))}
     return [{"op": "refresh", "urn": URN, "oldState": state(service(80))}, {**plan, "newState": state(service(80))}]
 
 
 @pytest.fixture
 def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `pulumi` that prints the file `preview` beside it, writes down its arguments, and ends with `code`."""
+    """Return a fake `pulumi` that prints the file `preview`, records its arguments, and exits with `code`."""
     program = tmp_path / "pulumi"
     program.write_text('#!/bin/sh\ncd "${0%/*}"; echo "$@" > asked; cat preview; exit "$(cat code)"\n')
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""`mlops runs`: the last runs, with what came of them."""
+"""`mlops runs`: the last runs and their results."""
 
 import json
 import os

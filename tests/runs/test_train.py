@@ -1,4 +1,4 @@
-"""`mlops train`: what is made, what is said while it runs, and how it ends."""
+"""`mlops train`: the created Job, the output during the run, and the exit code."""
 
 import json
 import os
@@ -31,7 +31,7 @@ POD = f"{JOB}-aaaaa"
 
 
 def still_there(world: World) -> list[str]:
-    """Programs of the world that outlive the command."""
+    """Return the pids of fake programs that still run after the command."""
     environments = Path("/proc").glob("[0-9]*/environ")
     return [str(each) for each in environments if f"WORLD={world.folder}".encode() in _read(each)]
 

@@ -1,4 +1,4 @@
-"""`mlops validate`, also as a part of `mlops train`: a Job in the cluster says whether a version may go forward."""
+"""`mlops validate`, also as part of `mlops train`: a Job in the cluster decides whether a version may be promoted."""
 
 import json
 from typing import Any
@@ -110,7 +110,7 @@ def test_a_validation_can_be_followed_again_and_is_no_training_run(world: World,
 
 @pytest.fixture
 def registered(registry: Registry) -> int:
-    """A version that the run JOB registered, as a run's own code does."""
+    """Register a version in the same way as the run JOB does."""
     mlflow.set_tracking_uri(registry.uri)
     client = MlflowClient(registry.uri)
     experiment = client.get_experiment_by_name(MODEL) or client.get_experiment(client.create_experiment(MODEL))
@@ -130,7 +130,11 @@ TRAINED = job(CHURN, status=complete())
     [
         ([PASSED, look("Succeeded", **ended(0))], 0, f"{LOOKING} is done"),
         ([REFUSED, look("Failed", **ended(3, WORSE))], 3, "stays registered"),
-        ([REFUSED, look("Failed", **ended(1, "MLflow went away"))], 1, "not validated; try again with: mlops validate"),
+        (
+            [REFUSED, look("Failed", **ended(1, "MLflow went away"))],
+            1,
+            "not validated; validate it again with: mlops validate",
+        ),
     ],
 )
 def test_what_a_run_registers_is_validated_at_once(

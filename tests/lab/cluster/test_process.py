@@ -1,4 +1,4 @@
-"""Detached processes: found again, never confused with others, restarted when they should be."""
+"""Processes of the cluster: found again, not confused with others, restarted after a change."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def started(name: str) -> Record:
-    """What runs under the name, as soon as it can be told by its command: a moment passes until the kernel shows it."""
+    """Return the process of this name once the kernel shows its command line."""
     found = process.running(name)
     assert found
     until(lambda: b"sleep" in Path(f"/proc/{found.pid}/cmdline").read_bytes())

@@ -1,4 +1,4 @@
-"""Building: what changes the address in the cache, what a build leaves, what it says when it fails."""
+"""Builds: inputs that change the folder, files of a build, and error messages."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ def hello(folder: Path) -> Build:
 
 @pytest.fixture(autouse=True)
 def fresh_go() -> Iterator[None]:
-    """What is known of Go must not be known from another test's PATH."""
+    """Clear the cached Go command, because another test may have set PATH."""
     build.go.cache_clear()
     yield
     build.go.cache_clear()

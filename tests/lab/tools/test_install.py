@@ -1,4 +1,4 @@
-"""Where tools come from: the system when it has them, else the cache; and what is said when neither can be."""
+"""Source of each tool: the system, else the cache; and the errors if neither has it."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def put(folder: Path, command: str, says: str = "") -> None:
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder on PATH."""
+    """Return the only folder on PATH."""
     monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "system"))
     (tmp_path / "system").mkdir()
