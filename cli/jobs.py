@@ -110,7 +110,7 @@ class _Commands:
                     results |= gone
                     past |= {each.name: each for each in history.of_tracking(gone) if name in (None, each.training)}
         except ClusterError as error:
-            self._print(f"metrics and older runs are missing, because MLflow cannot be reached: {error}", "yellow")
+            self._print(f"metrics and older runs are missing, because MLflow did not return them: {error}", "yellow")
         trainings, events = {each.name for each in stack}, self.cluster.events_of_jobs()
         past |= {each.name: each for each in history.of_events(events, trainings, known | past.keys())}
         return sorted((*present, *past.values()), key=lambda run: run.started)[-last:], results
@@ -119,8 +119,8 @@ class _Commands:
         """Validate the version that a run registered. Return None, and print the reason, if nothing is validated."""
         if result is None:
             self._print(
-                "not validated: the registered version is unknown, because MLflow cannot be reached; the schedule of "
-                "the training job validates it, or start it with: mlops validate MODEL VERSION",
+                "not validated: MLflow did not return the version that the run registered; the schedule of the "
+                "training job validates it, or start it with: mlops validate MODEL VERSION",
                 "yellow",
             )
             return None
@@ -177,7 +177,7 @@ class _Commands:
             with tracking.connected(self.cluster) as mlflow:
                 result = mlflow.results(run.experiment, {run.name}).get(run.name)
         except ClusterError as error:
-            self._print(f"the run's result is unknown, because MLflow cannot be reached: {error}")
+            self._print(f"MLflow did not return the result of the run: {error}")
             return run, None
         if result:
             self._print(f"run      {training.tracking_ui}{result.page}")

@@ -50,7 +50,7 @@ NEVER_END = [run("on-gpu", "on-gpu-1", "Pending"), run("other", "other-1", "Pend
 
 @dataclass(kw_only=True)
 class World:
-    """Prepared values, and the recorded calls in `asked`. `looks` has the run of `churn` for each poll; the last stays."""
+    """Prepared values, and recorded calls in `asked`. `looks` has the run of `churn` for each poll; the last stays."""
 
     looks: list[Run] = field(default_factory=lambda: [TRAINED])
     newest: int | None = 1

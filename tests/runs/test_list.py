@@ -36,7 +36,7 @@ def test_runs_are_listed_the_latest_last_with_state_and_time(world: World, mlops
     assert row(said, "churn-wait").startswith("churn-wait churn runs Waiting")
     assert said.splitlines()[-1].startswith("churn-late")
     assert (
-        "metrics and older runs are missing, because MLflow cannot be reached: Service mlflow cannot be reached "
+        "metrics and older runs are missing, because MLflow did not return them: Service mlflow cannot be reached "
         "through kubectl" in said
     )
 
