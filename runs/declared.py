@@ -115,7 +115,7 @@ class Validation:
 
     @property
     def enabled(self) -> bool:
-        """Whether each new version is validated; otherwise only on request."""
+        """True if each new version is validated, False if only on request."""
         return not self.template["spec"].get("suspend", False)
 
     def job(self, version: int) -> Object:

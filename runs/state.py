@@ -37,7 +37,7 @@ class Pod:
 
     @property
     def has_started(self) -> bool:
-        """Whether the container has started, so that there is a log."""
+        """True if the container has started, so that it has a log."""
         return "running" in self._state or "terminated" in self._state
 
     @property
@@ -106,7 +106,7 @@ class Run:
 
     @property
     def is_validation(self) -> bool:
-        """Whether the run validates a version, instead of training one."""
+        """True if the run validates a version, False if it trains one."""
         return names.VALIDATIONS.items() <= self.job["metadata"]["labels"].items()
 
     @property
@@ -146,7 +146,7 @@ class Run:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the Job is complete or has failed for good."""
+        """True if the Job is complete or has finally failed."""
         return bool(self._condition("Complete") or self._condition("Failed"))
 
     @property

@@ -43,7 +43,7 @@ class Record:
 
     @property
     def alive(self) -> bool:
-        """Whether this process still runs."""
+        """True if this process still runs."""
         return self.boot == boot_id() and start_time(self.pid) == self.started
 
 
