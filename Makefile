@@ -1,50 +1,51 @@
-# Few targets; `mlops --help` has the rest. On a new machine: make up
+# Few targets; `mlops --help` lists the other commands. On a new machine: make up
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 LOCKED := training/requirements.in model_server/requirements.in images/mlflow/requirements.in
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-help:  ## this list
+help:  ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .venv/.ready: pyproject.toml requirements.lock lab/bootstrap.sh
 	@lab/bootstrap.sh
 	@touch $@
 
-up: .venv/.ready  ## a fresh machine to a served prediction
+up: .venv/.ready  ## set up this machine: cluster, platform, training, a served prediction
 	@lab up
 
-down: .venv/.ready  ## stop the lab; its state stays (lab down --wipe drops it)
+down: .venv/.ready  ## stop the lab; its state stays (`lab down --wipe` deletes it)
 	@lab down
 
 test: .venv/.ready  ## unit and engine tests (no cluster)
 	@lab tools --only engine
-	@pytest tests --ignore tests/e2e -m "not long" -n 3 --dist loadfile --no-loadscope-reorder  # engine runs are made once a module, and first
+	@pytest tests --ignore tests/e2e -m "not long" -n 3 --dist loadfile --no-loadscope-reorder  # the engine runs of a module start first, and once
 
-e2e: .venv/.ready  ## the long tests, then the whole path on the real cluster; takes over the lab's platform
+e2e: .venv/.ready  ## the long tests, then tests on the lab's cluster, whose platform they replace
 	@pytest tests --ignore tests/e2e -m long -n 2 --dist loadfile
 	@lab up --cluster-only
 	@pytest tests/e2e
 
-e2e-all: .venv/.ready  ## e2e and what is too long for CI, from a committed checkout; adds its result to docs/benchmarks.md
+e2e-all: .venv/.ready  ## all tests, also those too long for CI; needs a committed checkout, adds a row to docs/benchmarks.md
 	@lab tools
 	@python -m bench.end_to_end
 
-# The other end of pyproject's range; the lock has the lower one.
+# Newest version in the range of pyproject.toml; the lock has the oldest.
 NEWEST_SDK := 4.34.2
 NEWEST := .venv/newest-sdk/pulumi_kubernetes-$(NEWEST_SDK).dist-info
 
 $(NEWEST): | .venv/.ready
 	@uv pip install --quiet --no-config --no-deps --target $(@D) pulumi-kubernetes==$(NEWEST_SDK)
 
-check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), schemas, links of the docs
+check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), generated files, links of the docs
 	@ruff format --check .
 	@ruff check .
 	@pyright
 	@pyright --project typings/newest_sdk.json
 	@python -m infra.config.schema --check
 	@python -m training.parameter_schema --check
+	@python -m cli.reference --check
 	@$(BUILD_DOCS)
 
 # Without the variable, the theme prints a notice about MkDocs 2.0, which the lock keeps out.
@@ -54,23 +55,24 @@ docs: .venv/.ready  ## build the docs site into site/; a broken link is an error
 	@$(BUILD_DOCS)
 	@echo "the docs site is built: open site/index.html"
 
-schema: .venv/.ready  ## write the JSON Schemas of stack files and project parameters, and the stack file's reference page
+schema: .venv/.ready  ## write the JSON Schemas, and the reference pages of stack file and command line
 	@python -m infra.config.schema
 	@python -m training.parameter_schema
+	@python -m cli.reference
 
-bench: .venv/.ready  ## preview time against a flat program
+bench: .venv/.ready  ## time of a preview, against a program without components
 	@lab tools --only engine --only kubernetes-plugin
 	@python bench/preview.py
 
-bench-serving: .venv/.ready  ## the model server against its peers, on a quiet machine: [QUICK=1]
+bench-serving: .venv/.ready  ## the model server against others, on a machine with no other load: [QUICK=1]
 	@python bench/serving.py $(if $(QUICK),--quick)
 
-lock: .venv/.ready  ## resolve requirements.lock again (hashes, no registry address)
+lock: .venv/.ready  ## write requirements.lock again (hashes, no registry address)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
 
-# Targets of former releases, for one more release: each calls the command that replaces it. It reads the names of the
-# variables on make's command line here, and their values, which make exports, from the environment: none is shell code.
+# Targets of former releases, kept for one more release; each calls the command that replaces it. MAKE_GIVEN has the names
+# of the variables on make's command line. Their values come from the environment, so the shell does not read them as code.
 FORMER = status train follow runs predict client validate promote rollback reproduce models
 $(FORMER): export MAKE_GIVEN = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 $(FORMER): .venv/.ready

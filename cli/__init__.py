@@ -1,1 +1,1 @@
-"""The command `mlops`: everything that a person does with the platform, over `runs`, `client`, `training` and `lab`."""
+"""The command `mlops`. Its functions are in `runs`, `client`, `training` and `lab`."""

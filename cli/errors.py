@@ -7,7 +7,7 @@ from contract.exit_codes import ExitCode
 
 
 class CommandError(Exception):
-    """A command cannot go on: one line for a person, or one line for each problem, and the exit code."""
+    """A command failed. The message is one line for a person; `code` is the exit code."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.BAD_INPUT) -> None:
         super().__init__(message)
@@ -18,16 +18,14 @@ class CommandError(Exception):
 def registry_errors() -> Generator[None]:
     """Turn errors of the model registry, MLflow and the artifact store into CommandError.
 
-    A defect of our own code keeps its traceback.
+    Other exceptions are defects and keep their traceback.
     """
     from training import ending
 
     try:
         yield
     except KeyboardInterrupt:
-        raise CommandError(
-            "interrupted; run the same command again and it goes on from here", ExitCode.INTERRUPTED
-        ) from None
+        raise CommandError("interrupted; run the same command again to continue", ExitCode.INTERRUPTED) from None
     except Exception as error:
         code, sentence = ending.explain(error)
         if not sentence:

@@ -1,6 +1,6 @@
-"""Targets of make and programs (`runs`, `client`, `train`) of former releases, kept for one release.
+"""Make targets and programs (`runs`, `client`, `train`) of former releases, kept for one release.
 
-Each prints one line on stderr that names the new command, and calls it.
+Each prints the new command on stderr and runs it.
 """
 
 import os
@@ -15,19 +15,21 @@ from cli import main as mlops
 from contract.exit_codes import ExitCode
 
 GIVEN = "MAKE_GIVEN"
-"""Environment variable in which the Makefile names the variables of make's command line; make exports their values."""
+"""Environment variable with the names of the variables on make's command line; make exports their values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Successor:
-    """Command that replaces a target of make, and what the target's variables are in it."""
+    """Command that replaces a make target."""
 
     command: Sequence[str]
     positional: Sequence[str] = ()
+    """Variables whose values become arguments, in their order."""
     options: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables whose values become options, with the names of the options."""
 
     def words(self, given: Mapping[str, str]) -> list[str]:
-        """Return the words of the new command line."""
+        """Return the new command line for the given variables."""
         positional = [given[name] for name in self.positional if given.get(name)]
         return [
             *self.command,
@@ -56,18 +58,18 @@ TARGETS: Mapping[str, Successor] = {
 
 
 def target(name: str) -> int:
-    """Run what `make NAME` did, and return the exit code."""
+    """Run the command that replaces `make NAME`, and return the exit code."""
     given = {word: os.environ.get(word, "") for word in os.environ.get(GIVEN, "").split()}
     words = _train(given) if name == "train" else TARGETS[name].words(given)
     return _successor(f"make {name}", words)
 
 
 def _train(given: dict[str, str]) -> list[str]:
-    """Return the words of `mlops train`; each variable that is not one of the target's own is a parameter."""
+    """Return the command line of `mlops train`. Each variable that the target does not use itself is a parameter."""
     name, context = given.pop("NAME", ""), given.pop("CONTEXT", "")
     dry_run, validate = given.pop("DRY_RUN", ""), given.pop("VALIDATE", "")
     if validate not in {"", "0", "1"}:
-        print(f"VALIDATE={validate}: must be 0 or 1, and is 1 by default; write VALIDATE=0", file=sys.stderr)
+        print(f"VALIDATE={validate}: must be 0 or 1; write VALIDATE=0 to skip the validation", file=sys.stderr)
         sys.exit(ExitCode.BAD_INPUT)
     options = [
         *([f"--context={context}"] if context else []),
@@ -85,7 +87,7 @@ def runs() -> None:
 
 
 def client() -> None:
-    """Entry point of the former program `client`, where the result was the third argument of `predict`."""
+    """Entry point of the former program `client`, whose `predict` had the result as third argument."""
     _use_kubeconfig()
     parser = ArgumentParser(prog="client", allow_abbrev=False)
     parser.add_argument("command", choices=["predict", "generate"])
@@ -102,7 +104,7 @@ def client() -> None:
 
 
 def train() -> None:
-    """Entry point of the former program `train`, which trained on this machine."""
+    """Entry point of the former program `train`, for training on this machine."""
     words = [
         f"--tracking-uri{word.removeprefix('--mlflow')}" if word.startswith("--mlflow") else word
         for word in sys.argv[1:]
@@ -111,13 +113,13 @@ def train() -> None:
 
 
 def _use_kubeconfig() -> None:
-    """Talk to kubectl's own cluster, and not to the lab's: the former programs knew nothing of the lab."""
+    """Use kubectl's default kubeconfig instead of the lab's, as the former programs did."""
     os.environ.setdefault("KUBECONFIG", str(Path.home() / ".kube" / "config"))
 
 
 def _successor(former: str, words: Sequence[str]) -> int:
     new = shlex.join(["mlops", *words])
-    print(f"`{former}` is now `{new}`; the old name goes away with the next release", file=sys.stderr)
+    print(f"`{former}` is now `{new}`; the next release removes the old name", file=sys.stderr)
     return mlops.start(words)
 
 

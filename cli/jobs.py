@@ -1,4 +1,4 @@
-"""Training runs and validations as Jobs of a cluster: started, followed to their end, and listed."""
+"""Functions behind `mlops train`, `validate`, `follow` and `runs`: Jobs of a cluster."""
 
 import getpass
 import json as jsons
@@ -25,11 +25,11 @@ from runs.state import Run, all_runs, all_validations
 from runs.table import duration, metrics, show
 from runs.values import pairs
 
-VERDICTS = {ExitCode.DONE: "passed", ExitCode.REFUSED: "refused"}
+VALIDATION_STATUS = {ExitCode.DONE: "passed", ExitCode.REFUSED: "refused"}
 
 
 def train(name: str, words: Sequence[str], context: str | None, *, dry_run: bool, validates: bool, json: bool) -> int:
-    """Start a run of a training job, follow it, validate what it registered, and return the exit code."""
+    """Start a run of a training job, follow it, validate the registered version, and return the exit code."""
     return _Commands(target.cluster(context), json=json).train(name, pairs(words), dry_run=dry_run, validates=validates)
 
 
@@ -44,7 +44,7 @@ def follow(job: str, context: str | None) -> int:
 
 
 def show_runs(context: str | None, name: str | None, last: int, *, json: bool) -> None:
-    """Print the last runs; those whose Jobs are gone as far as MLflow and the cluster's events know them."""
+    """Print the last runs, with those whose Jobs are gone if MLflow or the cluster's events know them."""
     commands = _Commands(target.cluster(context), json=json)
     runs, results = commands.runs(name, last)
     if json:
@@ -57,7 +57,7 @@ def show_runs(context: str | None, name: str | None, last: int, *, json: bool) -
 
 @dataclass(frozen=True)
 class _Commands:
-    """Commands on one cluster. With `json`, stdout gets the result alone, and all other text goes to stderr."""
+    """Commands on one cluster. With `json`, only the result goes to stdout, and all other text to stderr."""
 
     cluster: Cluster
     json: bool
@@ -87,40 +87,40 @@ class _Commands:
         return run.exit_code
 
     def follow(self, job: str) -> int:
-        found = {run.name: run for look in (all_runs, all_validations) for run in look(self.cluster)}
+        found = {run.name: run for find in (all_runs, all_validations) for run in find(self.cluster)}
         if job not in found:
-            raise RefusedError(f"there is no run {job}; `mlops runs` lists those that exist")
+            raise RefusedError(f"there is no run {job} in the cluster; write one that `mlops runs` lists")
         training = declared.find(self.cluster, found[job].training)
         if found[job].is_validation:
             return self._follow_validation(training, job).exit_code
         return self._follow_training(training, job)[0].exit_code
 
     def runs(self, name: str | None, last: int) -> tuple[Sequence[Run | Past], Mapping[str, tracking.Result]]:
-        """Return the last runs, and what MLflow knows of them by the Job's name."""
-        there = all_runs(self.cluster, name)
+        """Return the last runs, and their results in MLflow by the Job's name."""
+        present = all_runs(self.cluster, name)
         stack = [each for each in declared.all_of(self.cluster) if name in (None, each.name)]
         results: dict[str, tracking.Result] = {}
         past: dict[str, Past] = {}
-        known = {run.name for run in there}
+        known = {run.name for run in present}
         try:
-            with tracking.reached(self.cluster) as mlflow:
-                for experiment in {run.experiment for run in there} | {each.experiment for each in stack}:
-                    results |= mlflow.results(experiment, {run.name for run in there[-last:]})
+            with tracking.connected(self.cluster) as mlflow:
+                for experiment in {run.experiment for run in present} | {each.experiment for each in stack}:
+                    results |= mlflow.results(experiment, {run.name for run in present[-last:]})
                     gone = mlflow.others(experiment, known, last)
                     results |= gone
                     past |= {each.name: each for each in history.of_tracking(gone) if name in (None, each.training)}
         except ClusterError as error:
-            self._say(f"without metrics, and without runs that the cluster has forgotten: {error}", "yellow")
+            self._print(f"metrics and older runs are missing, because MLflow did not return them: {error}", "yellow")
         trainings, events = {each.name for each in stack}, self.cluster.events_of_jobs()
         past |= {each.name: each for each in history.of_events(events, trainings, known | past.keys())}
-        return sorted((*there, *past.values()), key=lambda run: run.started)[-last:], results
+        return sorted((*present, *past.values()), key=lambda run: run.started)[-last:], results
 
     def _validate_new(self, training: Declared, result: tracking.Result | None) -> Run | None:
-        """Validate what a run registered. None, with a line that says why, where no validation takes place."""
+        """Validate the version that a run registered. Return None, and print the reason, if nothing is validated."""
         if result is None:
-            self._say(
-                "not validated: MLflow does not tell which version the run registered; the schedule of the training "
-                "job validates it, or `mlops validate MODEL VERSION`",
+            self._print(
+                "not validated: MLflow did not return the version that the run registered; the schedule of the "
+                "training job validates it, or start it with: mlops validate MODEL VERSION",
                 "yellow",
             )
             return None
@@ -129,11 +129,13 @@ class _Commands:
         again = f"mlops validate {shlex.quote(result.model)} {result.version}{self._in_context}"
         template = declared.validation(self.cluster, training)
         if not template.enabled:
-            self._say(f"not validated: validation is not enabled for {training.name}; start it with: {again}", "yellow")
+            self._print(
+                f"not validated: validation is not enabled for {training.name}; start it with: {again}", "yellow"
+            )
             return None
         run = self._follow_validation(training, self._create(template.job(result.version)))
-        if run.exit_code not in VERDICTS:
-            self._say(f"the version is registered, and not validated; try again with: {again}", "yellow")
+        if run.exit_code not in VALIDATION_STATUS:
+            self._print(f"the version is registered but not validated; validate it again with: {again}", "yellow")
         return run
 
     def _trained_by(self, model: str, version: int) -> Declared:
@@ -141,12 +143,12 @@ class _Commands:
         first, *more = declared.of_model(self.cluster, model)
         if not more:
             return first
-        with tracking.reached(self.cluster) as mlflow:
+        with tracking.connected(self.cluster) as mlflow:
             name = mlflow.training_job(model, version)
         return next((each for each in more if each.name == name), first)
 
     def _create(self, manifest: Object) -> str:
-        """Make the Job and return its name."""
+        """Create the Job and return its name."""
         return self.cluster.create(manifest)["metadata"]["name"]
 
     def _follow_validation(self, training: Declared, job: str) -> Run:
@@ -154,51 +156,53 @@ class _Commands:
         run = self._follow(job, what, lambda: all_validations(self.cluster, training.name))
         took = duration(run.duration(datetime.now(UTC)))
         if run.exit_code == ExitCode.DONE:
-            self._say(f"{run.name} is done after {took}", "green")
+            self._print(f"{run.name} is done after {took}", "green")
         elif run.exit_code == ExitCode.REFUSED:
-            self._say(f"{run.name} took {took}: {run.reason}; it stays registered, and no promotion takes it", "red")
+            self._print(
+                f"{run.name} took {took}: {run.reason}; the version stays registered but cannot be promoted", "red"
+            )
         else:
-            self._say(f"{run.name} failed after {took}: {run.reason}", "red")
+            self._print(f"{run.name} failed after {took}: {run.reason}", "red")
         return run
 
     def _follow_training(self, training: Declared, job: str) -> tuple[Run, tracking.Result | None]:
-        """Follow the run, print how it ended, and return it with what MLflow knows of it."""
+        """Follow the run, print its result, and return it with its result in MLflow."""
         run = self._follow(job, f"a run of {training.name}", lambda: all_runs(self.cluster, training.name))
         took = duration(run.duration(datetime.now(UTC)))
         if run.status == "Failed":
-            self._say(f"{run.name} failed after {took}: {run.reason}", "red")
+            self._print(f"{run.name} failed after {took}: {run.reason}", "red")
         else:
-            self._say(f"{run.name} succeeded after {took}", "green")
+            self._print(f"{run.name} succeeded after {took}", "green")
         try:
-            with tracking.reached(self.cluster) as mlflow:
+            with tracking.connected(self.cluster) as mlflow:
                 result = mlflow.results(run.experiment, {run.name}).get(run.name)
         except ClusterError as error:
-            self._say(f"MLflow cannot be asked about the run: {error}")
+            self._print(f"MLflow did not return the result of the run: {error}")
             return run, None
         if result:
-            self._say(f"run      {training.tracking_ui}{result.page}")
+            self._print(f"run      {training.tracking_ui}{result.page}")
             if result.metrics:
-                self._say(f"metrics  {metrics(result.metrics)}")
+                self._print(f"metrics  {metrics(result.metrics)}")
             if result.version:
-                self._say(f"version  {result.model} {result.version}")
+                self._print(f"version  {result.model} {result.version}")
         return run, result
 
     def _follow(self, job: str, what: str, runs: Callable[[], Sequence[Run]]) -> Run:
-        self._console.print(Text.assemble((job, "bold"), f", {what}; Ctrl-C leaves it alone"))
+        self._console.print(Text.assemble((job, "bold"), f", {what}; Ctrl-C does not stop it"))
         follower = Follower(
             cluster=self.cluster,
             runs=runs,
             job=job,
-            note=lambda line: self._say(line, "dim"),
-            log=self._say,
+            note=lambda line: self._print(line, "dim"),
+            log=self._print,
         )
         again = f"mlops follow {job}{self._in_context}"
         try:
             return follower.until_the_end()
         except KeyboardInterrupt:
-            raise CommandError(f"{job} goes on; follow it again with: {again}", ExitCode.INTERRUPTED) from None
+            raise CommandError(f"{job} continues; follow it again with: {again}", ExitCode.INTERRUPTED) from None
         except ClusterError as error:
-            raise RunsError(f"{error}; {job} goes on, if it can; follow it again with: {again}") from error
+            raise RunsError(f"{error}; {job} may still run; follow it again with: {again}") from error
 
     @property
     def _in_context(self) -> str:
@@ -208,21 +212,21 @@ class _Commands:
     def _console(self) -> Console:
         return Console(highlight=False, soft_wrap=True, stderr=self.json)
 
-    def _say(self, line: str, color: str | None = None) -> None:
+    def _print(self, line: str, color: str | None = None) -> None:
         self._console.print(line, style=color, markup=False)
 
 
 def _row(run: Run | Past, result: tracking.Result | None) -> dict[str, object]:
     """Return a run as `--json` prints it. Times are ISO 8601 in UTC, durations are seconds."""
-    here = run if isinstance(run, Run) else None
+    current = run if isinstance(run, Run) else None
     took = run.duration(datetime.now(UTC)) if isinstance(run, Run) else run.duration
     return {
         "run": run.name,
         "training": run.training,
-        "made_by": here and here.made_by,
-        "given": dict(here.given) if here else {},
+        "made_by": current and current.made_by,
+        "given": dict(current.given) if current else {},
         "status": run.status,
-        "reason": here.reason if here and here.status == "Failed" else None,
+        "reason": current.reason if current and current.status == "Failed" else None,
         "started": run.started.isoformat(timespec="seconds"),
         "seconds": took and took.total_seconds(),
         "metrics": dict(result.metrics) if result else {},
@@ -235,7 +239,7 @@ def _validation(run: Run) -> dict[str, object]:
     """Return a validation as `--json` prints it."""
     return {
         "run": run.name,
-        "status": VERDICTS.get(ExitCode(run.exit_code), "failed"),
+        "status": VALIDATION_STATUS.get(ExitCode(run.exit_code), "failed"),
         "reason": run.reason if run.exit_code else None,
         "seconds": run.duration(datetime.now(UTC)).total_seconds(),
     }
@@ -250,7 +254,7 @@ def _print_manifest(manifest: Object) -> None:
 
 
 def _requester() -> str | None:
-    """Return the user who runs this command; None where the machine does not know."""
+    """Return the name of the user of this machine; None if it is unknown."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

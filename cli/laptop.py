@@ -22,11 +22,11 @@ def train(name: str, words: Sequence[str], data: str, *, model: str | None, uri:
     """Train a model project on this machine and return the exit code.
 
     Args:
-        name: the model project.
-        words: its parameters, as NAME=VALUE.
+        name: name of the model project.
+        words: parameters of the project, as NAME=VALUE.
         data: address of the table.
-        model: name to register under; None is the project's own.
-        uri: address of MLflow; None is MLFLOW_TRACKING_URI, or mlflow.db in the current folder without it.
+        model: name of the model in the registry; None is the project's own.
+        uri: address of MLflow; None means MLFLOW_TRACKING_URI, or without it mlflow.db in the current folder.
         json: print the result as JSON to stdout, and the log to stderr.
     """
     parameters = pairs(words)
@@ -58,12 +58,12 @@ def train(name: str, words: Sequence[str], data: str, *, model: str | None, uri:
 
 
 def _commit() -> dict[str, str]:
-    """Return the commit of the code, with `-dirty` if the code was changed since; nothing where there is no git."""
+    """Return the commit of the code, with `-dirty` if the code differs from it; empty without git."""
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
             cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {GIT_COMMIT: said.stdout.strip()}
+    return {GIT_COMMIT: done.stdout.strip()}

@@ -29,8 +29,8 @@ CODES: Mapping[type[Exception], ExitCode] = {
     EndpointError: ExitCode.FAILED,
     LabError: ExitCode.FAILED,
 }
-"""Exit codes of the errors whose message is for the user; the first class that fits decides."""
-TOLD = (CommandError, *CODES)
+"""Exit codes of the errors whose message is for the user; the first class that matches is used."""
+USER_ERRORS = (CommandError, *CODES)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(lab.app, name="lab")
@@ -50,9 +50,9 @@ app.add_typer(lab.app, name="lab")
     )
 )
 def root() -> None:
-    """Train, validate, promote and ask models, on the lab's cluster or on any other one.
+    """Train, validate and promote models, and predict with them, in the lab or in another cluster.
 
-    Commands talk to the lab on this machine. --context or KUBECONFIG names another cluster, --tracking-uri or
+    Commands use the lab on this machine. --context or KUBECONFIG names another cluster, --tracking-uri or
     MLFLOW_TRACKING_URI another MLflow.
     """
 
@@ -115,7 +115,7 @@ app.command(
 
 
 class _UsageError(Protocol):
-    """Error of typer about a command line. Its class is not public."""
+    """Error of typer about a command line; typer's own class is private."""
 
     ctx: typer.Context | None
     exit_code: int
@@ -124,19 +124,19 @@ class _UsageError(Protocol):
 
 
 def run(words: Sequence[str], *, program: str = "mlops") -> int:
-    """Run a command line and return the exit code. An error is one line on stderr, or one for each problem."""
+    """Run a command line and return the exit code. An error prints one line on stderr, or one for each problem."""
     try:
         return _run(words, program)
     except typer.TyperException as error:
         code, message = _wrong_usage(program, cast("_UsageError", error))
-    except TOLD as error:
+    except USER_ERRORS as error:
         code = error.code if isinstance(error, CommandError) else _code(error)
         message = f"\n{program}: ".join(str(error).splitlines()) if isinstance(error, InputError) else str(error)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        code, message = ExitCode.FAILED, f"the disk is full{where}; make room and try again"
+        code, message = ExitCode.FAILED, f"the disk is full{where}; free some space and run the command again"
     except KeyboardInterrupt:
         code, message = ExitCode.INTERRUPTED, "interrupted"
     print(message if message.startswith("Usage: ") else f"{program}: {message}", file=sys.stderr)
@@ -148,15 +148,15 @@ def _run(words: Sequence[str], program: str) -> int:
     if lab_words[:1] in (["kubectl"], ["pulumi"]):
         lab.become(lab_words[0], lab_words[1:])
     command = get_command(lab.app if program == "lab" else app)
-    ended: object = command.main(args=list(words), prog_name=program, standalone_mode=False)
-    if ended == ExitCode.INTERRUPTED:  # typer returns this code in place of a KeyboardInterrupt
+    result: object = command.main(args=list(words), prog_name=program, standalone_mode=False)
+    if result == ExitCode.INTERRUPTED:  # typer returns this code after a KeyboardInterrupt
         raise KeyboardInterrupt
-    return ended if isinstance(ended, int) else ExitCode.DONE
+    return result if isinstance(result, int) else ExitCode.DONE
 
 
 def _wrong_usage(program: str, error: _UsageError) -> tuple[int, str]:
     message = error.format_message()
-    if message.startswith("Usage: "):  # no command is given, and the message is the whole help
+    if message.startswith("Usage: "):  # without a command, the message is the help
         return error.exit_code, message
     help_of = error.ctx.command_path if error.ctx else program
     return error.exit_code, f"{' '.join(message.split()).rstrip('.')} (see {help_of} --help)"
@@ -168,12 +168,12 @@ def _code(error: Exception) -> ExitCode:
 
 def start(words: Sequence[str], *, program: str = "mlops") -> int:
     """Run a command line as the program of this process, and return the exit code."""
-    # A script that starts a program in the background makes it ignore Ctrl-C.
+    # Programs that a script starts in the background ignore Ctrl-C by default.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     outlive_the_reader()
     return run(words, program=program)
 
 
 def main() -> None:
-    """Entry point of `mlops` and of `lab`, told apart by the name of the program."""
+    """Entry point of `mlops` and of `lab`; the name of the program decides."""
     sys.exit(start(sys.argv[1:], program="lab" if Path(sys.argv[0]).name == "lab" else "mlops"))

@@ -1,4 +1,4 @@
-"""The table of the model registry: stages, metrics and validation of each version, and the stacks that serve it."""
+"""Function behind `mlops models`: stage, metrics and validation of each version, and the stacks that serve it."""
 
 import json as jsons
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,16 +31,16 @@ HEADINGS = (
     "model", "version", "stage", "aliases", *METRICS, "validation", "trained (UTC)", "commit", "served",
 )  # fmt: skip
 SPARE = ("commit", "accuracy", "f1", "trained (UTC)", "validation", "aliases")
-"""What a narrow terminal leaves out, in this order."""
+"""Columns that are left out on a narrow terminal, in this order."""
 WIDE = 1000
 ENDPOINTS = "mlops:endpoints"
 Served = Mapping[tuple[str, int], Sequence[str]]
-"""The stacks that serve a version of a model."""
+"""Names of the stacks that serve a version of a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A version as the table shows it."""
+    """Row of the table: one version of a model."""
 
     model: str
     version: int
@@ -59,7 +59,7 @@ def show(uri: str, models: Sequence[str], served: Sequence[str], *, json: bool) 
     Args:
         uri: address of MLflow.
         models: names in the registry.
-        served: which stack serves what, each `MODEL=VERSION@STACK` or `FILE@STACK`.
+        served: versions that stacks serve, each `MODEL=VERSION@STACK` or `FILE@STACK`.
         json: print JSON instead of a table.
     """
     by_version = _served(served)
@@ -73,7 +73,7 @@ def show(uri: str, models: Sequence[str], served: Sequence[str], *, json: bool) 
 
 
 def rows(client: Client, names: Sequence[str], served: Served) -> list[Row]:
-    """Every version of the models, or of all models when none is named; the newest of each model first.
+    """Return the versions of the models, or of all models if none is named; the newest version of each model first.
 
     Raises:
         UnknownError: there is no such model.
@@ -116,12 +116,12 @@ def _print_all(client: Client, names: Sequence[str], found: Sequence[Row]) -> No
         print(f"no version yet: {', '.join(without)}")
     for name in sorted(shown):
         for claim in claims.standing(client, name):
-            print(f"half done: {name}: {claim}; the next promotion finishes it")
+            print(f"unfinished: {name}: {claim}; the next promotion finishes it")
     print(f"{len(found)} versions of {len(shown)} models")
 
 
 def _print(found: Sequence[Row]) -> None:
-    """Print the table, on a terminal without the columns that do not fit; a file or a pipe gets all of them."""
+    """Print the table. On a terminal, columns that do not fit are left out; a file or a pipe gets all of them."""
     console = Console(highlight=False)
     table, left_out = _table(found, ()), 0
     if not console.is_terminal:
@@ -138,7 +138,7 @@ def _print(found: Sequence[Row]) -> None:
 
 
 def _table(found: Sequence[Row], left_out: Sequence[str]) -> Table:
-    """No cell is markup: a model of somebody else may be called `[red]`."""
+    """Return the table with cells as Text, so that a model called `[red]` is not read as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     shown = [heading for heading in HEADINGS if heading not in left_out]
     for heading in shown:
@@ -171,10 +171,10 @@ class _Endpoint(BaseModel):
     version: int
 
 
-def _served(told: Sequence[str]) -> Served:
-    """What --served says, each `MODEL=VERSION@STACK` or `FILE@STACK`."""
+def _served(words: Sequence[str]) -> Served:
+    """Return the versions in the values of --served, each `MODEL=VERSION@STACK` or `FILE@STACK`."""
     served: dict[tuple[str, int], list[str]] = {}
-    for word in told:
+    for word in words:
         what, _, stack = word.rpartition("@")
         model, _, number = what.partition("=")
         if what and number.isdecimal():
@@ -186,14 +186,14 @@ def _served(told: Sequence[str]) -> Served:
 
 
 def _endpoints(file: str, word: str) -> Mapping[str, _Endpoint]:
-    """Return the endpoints of a stack file, or of a JSON file that holds them alone."""
+    """Return the endpoints of a stack file, or of a JSON file that has only endpoints."""
     form = "write MODEL=VERSION@STACK, or FILE@STACK with a stack file or a JSON object of endpoints"
     try:
         content: Any = yaml.safe_load(Path(file).read_text())
-        # `pulumi config get --json` wraps what is asked for; a stack file holds more.
+        # `pulumi config get --json` puts the value under objectValue; a stack file has it under config.
         endpoints = content["config"].get(ENDPOINTS, {}) if "config" in content else content.get("objectValue", content)
         return TypeAdapter(dict[str, _Endpoint]).validate_python(endpoints)
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError, ValidationError) as error:
         raise CommandError(
-            f"--served {word!r} is not understood ({mlflow_logging.reason(error)[:120]}); {form}"
+            f"--served {word!r} cannot be read ({mlflow_logging.reason(error)[:120]}); {form}"
         ) from error

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments of several commands."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ Url = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Address of the endpoint. Default: kubectl leads to it in the cluster.",
+        help="Address of the endpoint. Default: a port-forward of kubectl to the endpoint in the cluster.",
         show_default=False,
     ),
 ]

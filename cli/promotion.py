@@ -1,4 +1,4 @@
-"""Promotions and rollbacks: what was asked for is carried out, and each step is printed."""
+"""Functions behind `mlops promote` and `mlops rollback`; they print each step."""
 
 import getpass
 import os
@@ -27,16 +27,18 @@ def promote(
     copy_to: str | None,
     dry_run: bool,
 ) -> None:
-    """Bring the version to the stage, in the registry at the URI or, copied, in the one at `copy_to`."""
+    """Move the version to the stage, or copy it to the MLflow at `copy_to` and move the copy."""
     request = _request(model, version, Stage(stage), why=why, by=by, commit=commit)
     if copy_to == uri:
-        raise CommandError(f"--copy-to {copy_to} is the registry that has the version; give the address of another one")
+        raise CommandError(
+            f"--copy-to {copy_to} is the MLflow that has the version already; write the address of another one"
+        )
     with registry_errors():
         client = _client(uri, request)
         if not copy_to:
             _carry_out(client, request, dry_run=dry_run)
         elif dry_run:
-            print(f"{model} version {version} would be copied to {copy_to}, to {stage} there")
+            print(f"{model} version {version} would be copied to {copy_to}, and the copy moved to {stage}")
         else:
             number = copies.copy(client, uri, copy_to, model, version)
             print(f"{model} version {version} is version {number} at {copy_to}")
@@ -59,7 +61,7 @@ def _request(model: str, version: int | None, stage: Stage, *, why: str, by: str
 
 
 def _client(uri: str, request: Request) -> Client:
-    """Return a client of the registry, which has the model and the version."""
+    """Return a client of the registry, after a check that the model and the version exist."""
     ending.fail_fast()
     client = versions.connect(uri)
     versions.standing(client, request.model, request.version)
@@ -76,7 +78,7 @@ def _carry_out(client: Client, request: Request, *, dry_run: bool) -> None:
     for line in lines:
         print(line)
     if dry_run:
-        print(f"{request.model}: {request} would take {len(lines)} steps; nothing was done")
+        print(f"{request.model}: {request} would take {len(lines)} steps; nothing was changed")
     else:
         print(_conclusion(client, request))
 
@@ -86,13 +88,13 @@ def _conclusion(client: Client, request: Request) -> str:
     champion = f"@{CHAMPION} is version {now.champion}" if now.champion else f"there is no @{CHAMPION}"
     if request.version is None:
         return f"{request.model}: {champion} again"
-    back = now.aliases.get(PREVIOUS)
-    way_back = f"; `mlops rollback {shlex.quote(request.model)}` makes version {back} the champion" if back else ""
-    return f"{request.model} version {request.version} stands at {now.stage}; {champion}{way_back}"
+    previous = now.aliases.get(PREVIOUS)
+    undo = f"; `mlops rollback {shlex.quote(request.model)}` makes version {previous} the champion" if previous else ""
+    return f"{request.model} version {request.version} is at stage {now.stage}; {champion}{undo}"
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return f"user {os.getuid()}"  # a container's user has no name
+        return f"user {os.getuid()}"  # the user of a container has no name

@@ -1,6 +1,6 @@
 """Commands about the model registry: models, promote, rollback, reproduce.
 
-Each finds its MLflow first, and then imports what takes seconds.
+Each command determines the address of MLflow first, and then makes the slow imports.
 """
 
 from typing import Annotated, Literal
@@ -11,14 +11,20 @@ from cli import target
 from cli.options import DryRun, Json, Model, TrackingUri, Version
 
 StageName = Literal["none", "staging", "production", "archived"]
-Why = Annotated[str, typer.Option(metavar="TEXT", help="Reason, which the registry keeps.", show_default=False)]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="Reason, for the registry.", show_default=False)]
 By = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Who asks, which the registry keeps.", show_default="the user of this machine"),
+    typer.Option(
+        metavar="NAME",
+        help="Name of the person who makes the change, for the registry.",
+        show_default="the user of this machine",
+    ),
 ]
 Commit = Annotated[
     str | None,
-    typer.Option(metavar="SHA", help="Commit, which the registry keeps.", show_default="the commit of the checkout"),
+    typer.Option(
+        metavar="SHA", help="Git commit of the change, for the registry.", show_default="the commit of the checkout"
+    ),
 ]
 
 
@@ -32,8 +38,8 @@ def models(
         list[str] | None,
         typer.Option(
             metavar="WHAT@STACK",
-            help="What a stack serves: MODEL=VERSION@STACK, or the path of a stack file or of a JSON file of endpoints "
-            "as FILE@STACK. May be repeated. Default with the lab's MLflow: Pulumi.local.yaml@local.",
+            help="Versions that a stack serves: MODEL=VERSION@STACK, or FILE@STACK with a stack file or a JSON file of "
+            "endpoints. May be repeated. Default with the lab's MLflow: Pulumi.local.yaml@local.",
             show_default=False,
         ),
     ] = None,
@@ -60,16 +66,18 @@ def promote(
     commit: Commit = None,
     copy_to: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Copy the version to this MLflow, and promote it there.", show_default=False),
+        typer.Option(
+            metavar="URI", help="Copy the version to this MLflow, and promote the copy there.", show_default=False
+        ),
     ] = None,
     tracking_uri: TrackingUri = None,
     dry_run: DryRun = False,
 ) -> None:
     """Move a version to another stage.
 
-    Staging (alias @challenger) takes a version that passed its validation. Production (alias @champion) takes a version
-    from staging that passed its validation against the present champion. The next promotion finishes one that was
-    killed.
+    A version comes to staging (alias @challenger) if it passed its validation. It comes from staging to production
+    (alias @champion) if it passed its validation against the present champion. If a promotion is killed, the next one
+    finishes it.
     """
     uri = target.tracking(tracking_uri)
     from cli import promotion
@@ -98,13 +106,13 @@ def reproduce(
     version: Version,
     *,
     dataset: Annotated[
-        str, typer.Option(metavar="URI", help="Where the data is now, if it was moved.", show_default=False)
+        str, typer.Option(metavar="URI", help="New address of the training data, if it was moved.", show_default=False)
     ] = "",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Train a version again, and compare the two.
+    """Train a version again, and compare the two models.
 
-    The command takes the recorded commit, data and parameters. Run it in a checkout with git. Nothing is registered.
+    The command uses the recorded commit, data and parameters, so run it in a git checkout. It registers nothing.
     """
     uri = target.tracking(tracking_uri)
     from cli import reproduction

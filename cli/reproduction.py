@@ -1,4 +1,4 @@
-"""A version trained again: its recipe, the comparison of the two models, and the answer."""
+"""Function behind `mlops reproduce`: train a version again and compare the two models."""
 
 import json
 import logging
@@ -33,7 +33,9 @@ def _reproduce(uri: str, model: str, number: int, dataset: str) -> None:
         text = value if isinstance(value, str) else json.dumps(value)
         console.print(f"{name:10} {text}", markup=False, soft_wrap=True)
     if recipe.commit.endswith("-dirty"):
-        console.print("note: it was trained with changes that no commit holds; the commit itself is trained again")
+        console.print(
+            "note: the version was trained with uncommitted changes; the commit without them is trained again"
+        )
     again.check_data(recipe)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "recorded").mkdir()
@@ -46,7 +48,7 @@ def _reproduce(uri: str, model: str, number: int, dataset: str) -> None:
     if not found.is_same:
         raise RefusedError(
             f"{title} is not reproduced: {found.other_labels} of {found.rows} labels differ, probabilities by up to "
-            f"{found.largest:.2g}; look at the packages and the commit noted above"
+            f"{found.largest:.2g}; compare the packages and the commit in the notes above"
         )
     print(f"{title} is reproduced: metrics and all {found.rows} predictions are the same")
 

@@ -1,4 +1,4 @@
-"""Commands about training runs: train, runs, follow, validate. Each imports what it needs when it runs."""
+"""Commands about training runs: train, runs, follow, validate. Each command imports what it needs when it runs."""
 
 from typing import Annotated
 
@@ -8,7 +8,10 @@ from cli.errors import CommandError
 from cli.options import Context, DryRun, Json, Model, Version
 
 Values = Annotated[
-    list[str] | None, typer.Argument(metavar="PARAMETER=VALUE", help="Parameters of the run.", show_default=False)
+    list[str] | None,
+    typer.Argument(
+        metavar="PARAMETER=VALUE", help="Values of parameters that differ from the stack file.", show_default=False
+    ),
 ]
 
 
@@ -17,7 +20,7 @@ def train(
         str,
         typer.Argument(
             metavar="NAME",
-            help="A training job, a key of mlops:training; with --data a model project.",
+            help="Training job, a key of mlops:training; with --data, a model project.",
             show_default=False,
         ),
     ],
@@ -27,13 +30,15 @@ def train(
         str | None,
         typer.Option(
             metavar="URI",
-            help="Train on this machine, from this table: a path or s3://BUCKET/KEY in CSV or Parquet.",
+            help="Train on this machine with this table: a path or s3://BUCKET/KEY, in CSV or Parquet.",
             show_default=False,
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --data: name to register under.", show_default="the project's"),
+        typer.Option(
+            metavar="NAME", help="With --data: name of the model in the registry.", show_default="the project's"
+        ),
     ] = None,
     tracking_uri: Annotated[
         str | None,
@@ -45,27 +50,29 @@ def train(
     ] = None,
     context: Context = None,
     dry_run: DryRun = False,
-    validate: Annotated[bool, typer.Option(help="Validate the registered version at once.")] = True,
+    validate: Annotated[bool, typer.Option(help="Validate the registered version after the run.")] = True,
     json: Json = False,
 ) -> None:
     """Train a model, register it as a version, and validate it.
 
-    In the cluster, a Job runs the training job of the stack file with the given values changed. The command shows the
-    log until the Job ends, and then validates the registered version.
+    In the cluster, a Job runs the training job of the stack file with the given values. The command prints the log
+    until the Job ends, and then validates the registered version.
 
     With --data, the model project is trained on this machine and not validated.
     """
     if data is not None:
         if context or dry_run or not validate:
             raise CommandError(
-                "--data trains on this machine, and --context, --dry-run and --no-validate are for a cluster; "
-                "leave out one or the other"
+                "--data trains on this machine, but --context, --dry-run and --no-validate are for a cluster; "
+                "leave out --data or the others"
             )
         from cli import laptop
 
         raise typer.Exit(laptop.train(name, values or (), data, model=model, uri=tracking_uri, json=json))
     if model or tracking_uri:
-        raise CommandError("--model and --tracking-uri need --data; in a cluster the stack file declares both")
+        raise CommandError(
+            "--model and --tracking-uri need --data, because the stack file declares both for a cluster; add --data URI"
+        )
     from cli import jobs
 
     raise typer.Exit(jobs.train(name, values or (), context, dry_run=dry_run, validates=validate, json=json))
@@ -76,13 +83,13 @@ def runs(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Show runs of this training job only.", show_default=False)
     ] = None,
-    last: Annotated[int, typer.Option(min=1, help="Number of runs to show.")] = 20,
+    last: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of runs to show.")] = 20,
     context: Context = None,
     json: Json = False,
 ) -> None:
     """List the last training runs, with status, metrics and version.
 
-    Runs whose Jobs are gone are listed too, with what MLflow and the events of the cluster know of them.
+    The list includes runs whose Jobs are gone, as far as MLflow and the events of the cluster know them.
     """
     from cli import jobs
 
@@ -91,12 +98,15 @@ def runs(
 
 def follow(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Name of the run, as `mlops runs` shows it.", show_default=False)
+        str, typer.Argument(metavar="RUN", help="Name of the run, as `mlops runs` lists it.", show_default=False)
     ],
     *,
     context: Context = None,
 ) -> None:
-    """Follow a run from the start of its log to its end. Ctrl-C leaves the run alone."""
+    """Follow a run from the start of its log to its end.
+
+    Ctrl-C ends the command and does not stop the run.
+    """
     from cli import jobs
 
     raise typer.Exit(jobs.follow(run, context))
@@ -107,7 +117,7 @@ def validate(
 ) -> None:
     """Check in the cluster whether a version may be promoted.
 
-    A Job of the training job that made the version compares it with the champion, and records the result.
+    A Job in the cluster compares the version with the champion, and records the result in the registry.
     """
     from cli import jobs
 

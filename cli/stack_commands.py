@@ -29,7 +29,8 @@ def infra_diff(
 ) -> None:
     """Show what differs between the stack and its cluster.
 
-    The report names who changed each field. Exit code 3 says that something differs. In the lab, use `mlops lab drift`.
+    The report names who changed each field. Exit code 3 says that something differs. For the lab's stack, use
+    `mlops lab drift`.
     """
     from runs.drift import PREVIEW
     from runs.infra_diff import report

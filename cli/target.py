@@ -1,8 +1,8 @@
-"""The only place that decides which cluster, MLflow and endpoint a command talks to.
+"""Choice of the cluster, MLflow and endpoint that a command uses. Only this module decides it.
 
 - Cluster: `--context`, else the kubeconfig in KUBECONFIG, else the lab's cluster.
 - MLflow: `--tracking-uri`, else MLFLOW_TRACKING_URI, else the lab's MLflow with the keys of the lab's artifact store.
-- Endpoint: `--url`, else through kubectl in the cluster above.
+- Endpoint: `--url`, else a port-forward of kubectl in the cluster above.
 """
 
 import os
@@ -19,19 +19,19 @@ from lab.recovery import STACK
 from runs.cluster import Cluster
 
 if TYPE_CHECKING:
-    from client.endpoint import Way
+    from client.endpoint import Route
 
 
 def cluster(context: str | None) -> Cluster:
-    """Return the cluster. CommandError if it is the lab's and this machine has no lab."""
+    """Return the cluster. CommandError if none is named and this machine has no lab."""
     path = [os.environ.get("PATH", "")]
     own = [str(Path(sys.prefix) / "bin"), str(paths.binaries())]
     if context or os.environ.get("KUBECONFIG"):
         return Cluster(context=context, environment={**os.environ, "PATH": os.pathsep.join([*path, *own])})
     if not paths.kubeconfig().exists():
         raise CommandError(
-            "there is no cluster to talk to: this machine has no lab, and neither --context nor KUBECONFIG names "
-            "another cluster; write --context NAME, or start the lab with `mlops lab up`",
+            "no cluster is known: this machine has no lab, and neither --context nor KUBECONFIG names another cluster; "
+            "write --context NAME, or start the lab with `mlops lab up`",
             ExitCode.FAILED,
         )
     lab = {"PATH": os.pathsep.join([*own, *path]), "KUBECONFIG": str(paths.kubeconfig())}
@@ -39,15 +39,15 @@ def cluster(context: str | None) -> Cluster:
 
 
 def served(uri: str | None) -> Sequence[str]:
-    """Return the default of --served: the stack file of the lab, if this --tracking-uri leads to the lab's MLflow."""
+    """Return the default of --served: the stack file of the lab, if MLflow is the lab's."""
     file = paths.CHECKOUT / f"Pulumi.{STACK}.yaml"
     return [f"{file}@{STACK}"] if _is_lab_tracking(uri) and file.exists() else []
 
 
 def tracking(uri: str | None) -> str:
-    """Return the address of MLflow. CommandError if it is the lab's, and the lab does not run.
+    """Return the address of MLflow. CommandError if it is the lab's and the lab does not run.
 
-    For the lab's MLflow, the environment of this process gets the address and the keys of the lab's artifact store.
+    For the lab's MLflow, this sets the address and the keys of the lab's artifact store in the environment.
     """
     if _is_lab_tracking(uri):
         from lab import stores
@@ -65,8 +65,8 @@ def _is_lab_tracking(uri: str | None) -> bool:
 
 
 @contextmanager
-def endpoint(name: str, url: str | None, context: str | None) -> Generator["Way"]:
-    """Reach the endpoint for as long as the block runs."""
+def endpoint(name: str, url: str | None, context: str | None) -> Generator["Route"]:
+    """Yield a route to the endpoint, which is open while the block runs."""
     from client.endpoint import Direct
     from client.tunnel import Tunnel
 
@@ -74,13 +74,13 @@ def endpoint(name: str, url: str | None, context: str | None) -> Generator["Way"
         yield Direct(address(url))
         return
     if not name:
-        raise CommandError("the name of the endpoint is empty; write one, as under mlops:endpoints")
+        raise CommandError("the name of the endpoint is empty; write a key of mlops:endpoints")
     with Tunnel(cluster(context), name) as tunnel:
         yield tunnel
 
 
 def address(url: str) -> str:
-    """Return the URL without the path of a request. CommandError if it is not a URL."""
+    """Return the URL without the path of requests. CommandError if it is not a URL."""
     if not url.startswith(("http://", "https://")):
-        raise CommandError(f"--url {url} is not an address; write one such as http://localhost:8080")
+        raise CommandError(f"--url {url} is not a URL; write one such as http://localhost:8080")
     return url.rstrip("/").removesuffix("/invocations")

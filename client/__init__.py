@@ -1,1 +1,1 @@
-"""Asks a served model about the rows of a file, and writes typed clients of it. Needs an address or a kubeconfig."""
+"""Client of endpoints: predict the rows of a file, and write typed clients. It needs a URL or a kubeconfig."""

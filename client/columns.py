@@ -1,4 +1,4 @@
-"""What a model takes, as the endpoint's /schema says, and values of a file in the types of JSON."""
+"""Columns that a model takes, from the endpoint's /schema, and JSON values of the cells of a file."""
 
 import base64
 import json
@@ -20,78 +20,81 @@ Kept = TypeVar("Kept")
 Read: TypeAlias = Callable[[object], Json]
 Kind = Literal["number", "integer", "boolean", "text", "time", "bytes", "anything"]
 MISSING = frozenset({"", " ", "NA", "N/A", "NaN", "nan", "NULL", "null"})
-"""Cells without a value; the same as when the model was trained."""
+"""Cells that count as missing values, in a CSV file as in training."""
 WORDS = {"true": True, "false": False}
 TRUTH = {**WORDS, "1": True, "0": False}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 FLOATS = {"halffloat": np.float16, "float": np.float32}
-"""Types that are shorter than Python's float, as Arrow names them."""
+"""Arrow's names of the types with fewer bits than Python's float."""
 INT64 = 2**63 - 1
 MUST: Mapping[Kind, str] = {
     "number": "must be a number; write it as in 29.85",
     "integer": "must be a whole number; write it as in 12",
     "boolean": "must be true or false; write one of them, or 1 or 0",
-    "text": "must be a text, a number or a date; write a truth value as the text that the model learned from",
+    "text": "must be a text, a number or a date; write a truth value as the text in the training data",
     "time": "must be a time; write it as in 2026-03-01T12:00:00",
     "bytes": "must be bytes in base64; encode them",
-    "anything": "must be JSON, as this column is no single value; write it as in [1, 2]",
+    "anything": "must be JSON, because the column has no simple type; write it as in [1, 2]",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """`nullable`: a row may be without a value. `required`: a table may not be without the column."""
+    """Column that a model takes."""
 
     name: str
     kind: Kind
     nullable: bool
+    """Whether a row may have no value."""
     required: bool
+    """Whether a table must have the column."""
     most: int = INT64
+    """Largest value of a whole number; the smallest is -most - 1."""
 
     @property
     def must(self) -> str:
-        """The rule and the way out."""
+        """Rule for a value, and what to write."""
         if self.kind == "integer" and self.most < INT64:
             return f"must be a whole number from {-self.most - 1} to {self.most}; write it as in 12"
         return MUST[self.kind] + (", or leave the cell empty" if self.nullable else "")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Takes:
-    """`title` is the model with its version; a table that is not `named` is known by the order of its columns.
-
-    `gives` is what it says of its predictions: the fields of a record, or one without a name; None where it says
-    nothing. With `gives_lists` a prediction is a list of it.
-    """
+class ModelSchema:
+    """Columns that a model takes, and the form of its predictions."""
 
     title: str
+    """Model and version."""
     columns: Sequence[Column]
     named: bool
-    gives: Sequence[Column] | None = None
-    gives_lists: bool = False
+    """Whether columns are matched by name; otherwise by their order."""
+    predicts: Sequence[Column] | None = None
+    """Fields of a prediction, or one column without a name; None if the signature does not say it."""
+    predicts_lists: bool = False
+    """Whether a prediction is a list of values."""
 
 
-def read(schema: Mapping[str, Any]) -> Takes:
-    """What /schema says of the rows.
+def read(schema: Mapping[str, Any]) -> ModelSchema:
+    """Return the columns in a response of /schema.
 
     Raises:
-        InputError: it says nothing, as of a model that was logged without a signature.
+        InputError: there are none, because the model was logged without a signature.
     """
     title, forms = str(schema.get("title", "the model")), schema.get("properties", {})
-    gives, lists = _prediction(schema.get("$defs", {}).get("prediction", {}))
+    predicts, lists = _prediction(schema.get("$defs", {}).get("prediction", {}))
     items: Mapping[str, Any] = forms.get("instances", {}).get("items", {})
     if "prefixItems" in items:
         columns = [_column(str(place), each, required=True) for place, each in enumerate(items["prefixItems"])]
-        return Takes(title=title, columns=columns, named=False, gives=gives, gives_lists=lists)
+        return ModelSchema(title=title, columns=columns, named=False, predicts=predicts, predicts_lists=lists)
     properties: Mapping[str, Any] = items.get("properties", {})
     if not properties:
         raise InputError(
             f"{title} does not say which columns it takes, so no file can be checked; "
-            "log the model with a signature (mlflow.models.infer_signature), or ask it with curl"
+            "log the model with a signature (mlflow.models.infer_signature), or send requests with curl"
         )
     required = set(items.get("required", ()))
     columns = [_column(name, each, required=name in required) for name, each in properties.items()]
-    return Takes(title=title, columns=columns, named=True, gives=gives, gives_lists=lists)
+    return ModelSchema(title=title, columns=columns, named=True, predicts=predicts, predicts_lists=lists)
 
 
 def _prediction(schema: Mapping[str, Any]) -> tuple[Sequence[Column] | None, bool]:
@@ -124,17 +127,17 @@ def _kind(kinds: Sequence[str], schema: Mapping[str, Any]) -> Kind:
 
 
 def reader(column: Column, *, text: bool, stored: pa.DataType | None = None) -> Read:
-    """Makes the JSON value of a cell: of the text in a CSV file, or of the object in a typed one.
+    """Return a function that converts a cell into a JSON value: a text of a CSV file, or an object of a typed file.
 
-    It accepts the values that training accepts (training/data/columns.py). `stored` is the type that a typed file has
-    for the column. It raises ValueError, TypeError or OverflowError for a value that breaks `column.must`.
+    It accepts the values that training accepts (training/data/columns.py). `stored` is the column's type in a typed
+    file. The function raises ValueError, TypeError or OverflowError for a value that breaks `column.must`.
     """
     of_kind = (_OF_TEXT if text else _OF_OBJECT)[column.kind]
     missing, nullable = MISSING if text else (None,), column.nullable
     if column.kind in {"number", "integer"}:
         of_kind, missing = _of_number(of_kind), (None,)
     if column.kind == "text" and str(stored) in FLOATS:
-        of_kind = _shorter(FLOATS[str(stored)])
+        of_kind = _short_floats(FLOATS[str(stored)])
 
     def value(cell: object) -> Json:
         found = None if cell in missing else of_kind(cell)
@@ -152,7 +155,7 @@ def reader(column: Column, *, text: bool, stored: pa.DataType | None = None) -> 
 
 
 def _of_number(of_kind: Read) -> Read:
-    """Reads a cell that may be a text with blanks around it, a truth value, or missing in any of its spellings."""
+    """Return a reader of numbers for cells that may be padded texts, truth values or missing in any spelling."""
 
     def value(cell: object) -> Json:
         if isinstance(cell, str):
@@ -171,7 +174,7 @@ def _number(cell: object) -> float:
     if not isinstance(cell, str | int | float | Decimal):
         raise TypeError(cell)
     number = float(cell)
-    # Python reads 1_000 as a number, and nothing else does.
+    # float() accepts 1_000, which training refuses.
     if not math.isfinite(number) or (isinstance(cell, str) and not NUMBER.fullmatch(cell)):
         raise ValueError(cell)
     return number
@@ -179,8 +182,8 @@ def _number(cell: object) -> float:
 
 def _integer(cell: object) -> int:
     if isinstance(cell, str | Decimal) and abs(_number(cell)) <= 2 * INT64:
-        cell = Decimal(cell)  # to the last digit, which a float loses above 2^53
-    # 12.0 is how a table with gaps writes 12.
+        cell = Decimal(cell)  # exact; a float loses digits above 2^53
+    # A table with missing values writes 12 as 12.0.
     if not isinstance(cell, int | float | Decimal) or cell != int(cell):
         raise ValueError(cell)
     return int(cell)
@@ -197,7 +200,10 @@ def _text(cell: object) -> str:
 
 
 def _word(cell: object) -> str | None:
-    """A value of a typed file as a CSV of the same table has it; a truth value has two spellings there."""
+    """Return a value of a typed file as a CSV file of the same table has it.
+
+    A truth value is refused, because CSV files have two spellings of it.
+    """
     if isinstance(cell, bool) or not isinstance(cell, str | int | float | Decimal | date | bytes):
         raise TypeError(cell)
     if isinstance(cell, bytes):
@@ -205,8 +211,8 @@ def _word(cell: object) -> str | None:
     return None if isinstance(cell, float) and math.isnan(cell) else str(cell)
 
 
-def _shorter(kind: type[np.floating[Any]]) -> Read:
-    """Words of numbers that were stored in fewer bits: 0.1, and not 0.10000000149011612."""
+def _short_floats(kind: type[np.floating[Any]]) -> Read:
+    """Return a reader of short floats as texts: 0.1 instead of 0.10000000149011612."""
 
     def value(cell: object) -> str | None:
         return None if math.isnan(number := _only(float, cell)) else str(kind(number))
@@ -235,14 +241,14 @@ def _only(kind: type[Kept], cell: object) -> Kept:
 
 
 def plain(value: object) -> Json:
-    """What JSON has no type for, as it takes it: times in ISO 8601, bytes in base64, all else as text."""
+    """Return a value that JSON has no type for: a time in ISO 8601, bytes in base64, anything else as text."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 def as_json(value: object) -> Json:
-    """An object of a typed file as it is sent."""
+    """Return an object of a typed file as a JSON value."""
     return json.loads(json.dumps(value, default=plain))
 
 

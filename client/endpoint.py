@@ -1,4 +1,4 @@
-"""One endpoint, asked with patience: a prediction changes nothing, so whatever failed may be asked again."""
+"""Client of one endpoint. It retries failed requests; a prediction changes nothing, so that is safe."""
 
 import random
 import time
@@ -16,39 +16,41 @@ from pydantic import BaseModel, ValidationError
 from client.columns import Json
 from client.errors import EndpointError, InputError
 
-AGAIN = frozenset({429, 502, 503, 504})
-"""Statuses that go away with time."""
-PARTED = frozenset({400, 413, 422, 500, 504})
-"""Statuses that fewer rows may not meet, and that in the end tell which row is to blame."""
+RETRIED = frozenset({429, 502, 503, 504})
+"""Statuses after which the same request may succeed later."""
+SPLIT = frozenset({400, 413, 422, 500, 504})
+"""Statuses after which the rows are sent again in two halves, which finds the row with the error."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
+"""Seconds between tries."""
 TIMEOUT = httpx.Timeout(60, connect=10)
-"""Seconds; the server gives a request up after 30."""
+"""Timeouts in seconds; the server ends a request after 30 s."""
 JSON = {"content-type": "application/json"}
 
 
-class Way(Protocol):
-    """How to get there."""
+class Route(Protocol):
+    """Route to an endpoint."""
 
     address: str
+    """URL of the endpoint, without a path."""
 
     def renew(self, failed: str) -> None:
-        """Another way, if the address is still the one that failed."""
+        """Replace the address if it is still the one that failed."""
         ...
 
 
 @dataclass
 class Direct:
-    """A URL, which is the same whatever happens."""
+    """Route with a fixed URL."""
 
     address: str
 
     def renew(self, failed: str) -> None:
-        """There is no other."""
+        """Do nothing: there is no other address."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What stands before and after the rows in a body."""
+    """Text before and after the rows in a request's body."""
 
     before: str
     after: str
@@ -56,111 +58,115 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`text` is what is sent of it; `place` says where it stands in the file."""
+    """Row of a file, as JSON."""
 
     place: str
+    """Place in the file, such as `line 3`."""
     text: str
+    """JSON that is sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """One prediction a row, and what the answer said of itself."""
+class Predictions:
+    """Response of the endpoint, with one prediction for each row."""
 
     predictions: Sequence[Json]
     model_version: str
     request_id: str
 
 
-class _Said(BaseModel):
+class _Body(BaseModel):
     predictions: list[Json]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """`patience`, in seconds, is how long one request is tried again; `name` is what people call the endpoint."""
+    """Endpoint that is reached through a route."""
 
     http: httpx.AsyncClient
-    way: Way
+    route: Route
     name: str
+    """Name or URL of the endpoint, for messages."""
     patience: float
+    """Seconds for which one failed request is retried."""
 
     async def schema(self) -> Mapping[str, Any]:
-        """What it says at /schema."""
-        answer = await self._patiently(lambda address: self.http.get(f"{address}/schema", timeout=TIMEOUT))
+        """Return the response of /schema, as decoded JSON."""
+        response = await self._retried(lambda address: self.http.get(f"{address}/schema", timeout=TIMEOUT))
         try:
-            if answer.is_success:
-                return answer.json()
+            if response.is_success:
+                return response.json()
         except ValueError:
             pass
         raise EndpointError(
-            f"{self.name} does not tell what it takes: GET /schema answers {_said(answer)}; "
-            "check that the address is that of an endpoint, without a path"
+            f"{self.name} does not say which columns it takes: GET /schema responds {_summary(response)}; "
+            "write the address of an endpoint, without a path"
         )
 
-    async def predict(self, form: Form, rows: Sequence[Row]) -> Sequence[Answered]:
-        """The answers about the rows, in order; several where one request would have been too much.
+    async def predict(self, form: Form, rows: Sequence[Row]) -> Sequence[Predictions]:
+        """Return the responses for the rows, in order. There are several if the rows had to be split.
 
         Raises:
-            InputError: it refuses a row.
-            EndpointError: it does not answer as it should.
+            InputError: the endpoint refuses a row.
+            EndpointError: the endpoint cannot be reached, or its response is wrong.
         """
         body = f"{form.before}{','.join(row.text for row in rows)}{form.after}".encode()
-        answer = await self._patiently(
+        response = await self._retried(
             lambda address: self.http.post(f"{address}/invocations", content=body, headers=JSON, timeout=TIMEOUT),
             at_once=frozenset({504}) if len(rows) > 1 else frozenset(),
         )
-        if answer.status_code in PARTED and len(rows) > 1:
+        if response.status_code in SPLIT and len(rows) > 1:
             half = len(rows) // 2
             return [*await self.predict(form, rows[:half]), *await self.predict(form, rows[half:])]
-        if not answer.is_success:
-            if answer.status_code in PARTED - {500, 504}:
-                raise InputError(f"{rows[0].place} is refused by {self.name}: {_said(answer)}")
-            raise EndpointError(f"{self.name} failed at {rows[0].place}: {_said(answer)}")
-        return [self._answered(answer, len(rows))]
+        if not response.is_success:
+            if response.status_code in SPLIT - {500, 504}:
+                raise InputError(f"{rows[0].place} is refused by {self.name}: {_summary(response)}")
+            raise EndpointError(f"{self.name} failed at {rows[0].place}: {_summary(response)}")
+        return [self._decoded(response, len(rows))]
 
-    def _answered(self, answer: httpx.Response, rows: int) -> Answered:
+    def _decoded(self, response: httpx.Response, rows: int) -> Predictions:
         try:
-            predictions = _Said.model_validate_json(answer.content).predictions
+            predictions = _Body.model_validate_json(response.content).predictions
         except ValidationError:
             predictions = None
         if predictions is None or len(predictions) != rows:
             raise EndpointError(
-                f"{self.name} did not answer {rows} rows with {rows} predictions, but with {_said(answer)}; "
-                "the model must give one for each row"
+                f"{self.name} must respond to {rows} rows with {rows} predictions, but responded {_summary(response)}; "
+                "correct the model's predict"
             )
-        return Answered(
+        return Predictions(
             predictions=predictions,
-            model_version=answer.headers.get("x-model-version", ""),
-            request_id=answer.headers.get("x-request-id", ""),
+            model_version=response.headers.get("x-model-version", ""),
+            request_id=response.headers.get("x-request-id", ""),
         )
 
-    async def _patiently(self, ask: Callable[[str], Any], *, at_once: frozenset[int] = frozenset()) -> httpx.Response:
-        """The first answer that another try would not change, or one whose status is in `at_once`."""
+    async def _retried(self, send: Callable[[str], Any], *, at_once: frozenset[int] = frozenset()) -> httpx.Response:
+        """Return the first response whose status is not retried, or is in `at_once`."""
         deadline = time.monotonic() + self.patience
         for attempt in count():
-            address, told = self.way.address, 0.0
+            address, requested_pause = self.route.address, 0.0
             try:
-                answer: httpx.Response = await ask(address)
+                response: httpx.Response = await send(address)
             except (httpx.TransportError, httpx.TooManyRedirects) as error:
                 fault = str(error) or type(error).__name__
-                self.way.renew(address)
+                self.route.renew(address)
             else:
-                if answer.status_code not in AGAIN - at_once:
-                    return answer
-                fault, told = _said(answer), _retry_after(answer)
-            pause = max(told, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))
+                if response.status_code not in RETRIED - at_once:
+                    return response
+                fault, requested_pause = _summary(response), _retry_after(response)
+            pause = max(requested_pause, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))
             if time.monotonic() + pause > deadline:
                 raise EndpointError(
-                    f"{self.name} did not answer within {self.patience:g} s at {address}: {fault}; "
-                    "run the same command again when it does, and it goes on from here"
+                    f"{self.name} did not respond within {self.patience:g} s at {address}: {fault}; "
+                    "run the same command again later, and it continues from here"
                 )
             await sleep(pause)
         raise AssertionError
 
 
-def _retry_after(answer: httpx.Response) -> float:
-    """Seconds that the answer asks to wait; 0 where it does not."""
-    written = answer.headers.get("retry-after", "")
+def _retry_after(response: httpx.Response) -> float:
+    """Return the seconds in the header Retry-After; 0 if there are none."""
+    written = response.headers.get("retry-after", "")
     if written.isdecimal():
         return float(written)
     try:
@@ -169,5 +175,5 @@ def _retry_after(answer: httpx.Response) -> float:
         return 0.0
 
 
-def _said(answer: httpx.Response) -> str:
-    return f"{answer.status_code} {' '.join(answer.text.split())[:300]}".strip()
+def _summary(response: httpx.Response) -> str:
+    return f"{response.status_code} {' '.join(response.text.split())[:300]}".strip()

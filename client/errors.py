@@ -1,9 +1,9 @@
-"""What is said when it cannot go on."""
+"""Errors of commands on an endpoint."""
 
 
 class EndpointError(Exception):
-    """One line for a person: what the endpoint or the way to it did, and the way out. The command exits with FAILED."""
+    """The endpoint cannot be reached, or its response is wrong. One line as message; exit code FAILED."""
 
 
 class InputError(Exception):
-    """One line, or one for each problem, about what was given. The command exits with BAD_INPUT."""
+    """The file or an option is wrong. One line as message for each problem; exit code BAD_INPUT."""

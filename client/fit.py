@@ -1,4 +1,4 @@
-"""Whether a file fits a model: everything that is wrong with it is found before anything is sent."""
+"""Check of a file against the columns that a model takes. All errors are found before a request is sent."""
 
 import csv
 import difflib
@@ -8,45 +8,48 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from client.columns import Column, Read, Takes, plain, reader
+from client.columns import Column, ModelSchema, Read, plain, reader
 from client.endpoint import Form, Row
 from client.errors import InputError
 from client.tables import Table
 
 SHOWN = 5
-"""Problems that are told one by one."""
+"""Largest number of problems that are listed."""
 WRONG = (ValueError, TypeError, OverflowError)
+"""Errors that a reader of cells raises for a value of the wrong type."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A table beside what the model takes: the columns that are sent, and at which place of a row each stands."""
+    """Table whose columns fit a model."""
 
     table: Table
-    takes: Takes
+    model: ModelSchema
     sent: Sequence[Column]
+    """Columns that are sent."""
     places: Sequence[int]
+    """Index in a row of each column that is sent."""
 
     @property
     def form(self) -> Form:
-        """What is around the rows of a request."""
-        if not self.takes.named:
+        """Text of a request before and after its rows."""
+        if not self.model.named:
             return Form(before='{"instances":[', after="]}")
         columns = json.dumps([column.name for column in self.sent])
         return Form(before=f'{{"dataframe_split":{{"columns":{columns},"data":[', after="]}}")
 
     def requests(self) -> Iterator[Row]:
-        """Each row as it is sent."""
+        """Yield each row as JSON."""
         readers = self._readers()
         for number, cells in self.table.rows():
             values = [read(cells[place]) for read, place in readers]
             yield Row(place=f"{self.table.counted} {number}", text=json.dumps(values, default=plain))
 
     def count(self) -> int:
-        """How many rows there are.
+        """Check all values and return the number of rows.
 
         Raises:
-            InputError: some do not fit; with the first of them, one a line.
+            InputError: values have the wrong type; the first problems are listed, one on a line.
         """
         readers, rows = self._readers(), 0
         problems, shown = 0, list[str]()
@@ -63,7 +66,7 @@ class Fit:
             more = [f"... and {problems - SHOWN:,} more"] if problems > SHOWN else []
             raise InputError("\n".join([*shown, *more, "nothing was sent"]))
         if not rows:
-            raise InputError(f"{self.table.path} has a header and no rows; there is nothing to predict")
+            raise InputError(f"{self.table.path} has a header but no rows; write at least one row")
         return rows
 
     def _readers(self) -> Sequence[tuple[Read, int]]:
@@ -78,60 +81,60 @@ class Fit:
             try:
                 read(cells[place])
             except WRONG:
-                name = column.name if self.takes.named else self.table.names[place]
-                found = "is empty" if cells[place] in ("", None) else f"is {_short(cells[place])}"
+                name = column.name if self.model.named else self.table.names[place]
+                found = "is empty" if cells[place] in ("", None) else f"is {_shortened(cells[place])}"
                 yield (
                     f"{self.table.path}: {self.table.counted} {number}, column {name} {found}: {column.must} "
-                    f"(that is what {self.takes.title} takes)"
+                    f"(required by {self.model.title})"
                 )
 
 
-def fit(table: Table, takes: Takes, keep: Sequence[str]) -> Fit:
-    """The table and the model, if the table's columns are those of the model and those to keep.
+def fit(table: Table, model: ModelSchema, keep: Sequence[str]) -> Fit:
+    """Return the table with the model's columns. Each column must be one that the model takes or one to keep.
 
     Raises:
-        InputError: with every column that is missing or too much.
+        InputError: columns are missing or unknown; all of them are listed.
     """
-    there = list(table.names)
-    keep = [name if name in there else name.strip() for name in keep if name.strip() or name in there]
-    kept = [name for name in there if name in keep]
-    if not takes.named:
-        places = [place for place, name in enumerate(there) if name not in kept]
-        if len(places) != len(takes.columns):
+    present = list(table.names)
+    keep = [name if name in present else name.strip() for name in keep if name.strip() or name in present]
+    kept = [name for name in present if name in keep]
+    if not model.named:
+        places = [place for place, name in enumerate(present) if name not in kept]
+        if len(places) != len(model.columns):
             raise InputError(
-                f"{table.path} has {len(places)} columns, and {takes.title} takes {len(takes.columns)}, known by their "
-                "order alone; take out those that are too many, or keep them unsent with --keep NAME,..."
+                f"{table.path} has {len(places)} columns, and {model.title} takes {len(model.columns)}, matched by "
+                "their order; remove the surplus columns, or name those that are not sent in --keep NAME,..."
             )
-        return Fit(table=table, takes=takes, sent=takes.columns, places=places)
-    sent = [column for column in takes.columns if column.name in there]
-    known = {column.name for column in takes.columns}
-    surplus = [name for name in there if name not in known and name not in kept]
-    missing = [column.name for column in takes.columns if column.required and column.name not in there]
+        return Fit(table=table, model=model, sent=model.columns, places=places)
+    sent = [column for column in model.columns if column.name in present]
+    known = {column.name for column in model.columns}
+    surplus = [name for name in present if name not in known and name not in kept]
+    missing = [column.name for column in model.columns if column.required and column.name not in present]
     problems = [
-        f"{table.path} has no column {name} to keep; it has {_shown(there)}" for name in keep if name not in there
+        f"{table.path} has no column {name} to keep; it has {_shown(present)}" for name in keep if name not in present
     ]
     if missing:
-        problems.append(f"{table.path} has no column {_listed(missing, surplus)}, which {takes.title} needs; add it")
+        problems.append(f"{table.path} has no column {_listed(missing, surplus)}, which {model.title} needs; add it")
     if surplus:
         problems.append(
-            f"{table.path} has a column {_shown(surplus)} that {takes.title} does not take; take it out, or keep it "
-            f"beside the predictions, unsent, with {_keeping([*kept, *surplus])}"
+            f"{table.path} has a column {_shown(surplus)} that {model.title} does not take; remove it, or copy it "
+            f"to the result without sending it: {_keeping([*kept, *surplus])}"
         )
     if problems:
         raise InputError("\n".join([*problems, "nothing was sent"]))
-    return Fit(table=table, takes=takes, sent=sent, places=[there.index(column.name) for column in sent])
+    return Fit(table=table, model=model, sent=sent, places=[present.index(column.name) for column in sent])
 
 
 def names_in(keep: str) -> Sequence[str]:
-    """The names of a line of CSV; InputError for what is none."""
+    """Return the names in one line of CSV. InputError if it is not one."""
     if not keep:
         return []
     try:
         ((*names,),) = csv.reader([keep], strict=True)
     except (csv.Error, ValueError) as error:
         raise InputError(
-            f"--keep {keep} is no line of CSV ({error}); write commas between names, and a name that holds a comma or "
-            "a double quote in double quotes, with its own double quotes doubled"
+            f"--keep {keep} is not a line of CSV ({error}); write commas between names, put a name with a comma or a "
+            "double quote in double quotes, and double its own double quotes"
         ) from None
     return names
 
@@ -144,13 +147,13 @@ def _keeping(names: Sequence[str]) -> str:
 
 
 def _shown(names: Sequence[str]) -> str:
-    """The names with commas between them; one that would be misread is in quotes."""
+    """Return the names with commas between them; a name that could be misread is in quotes."""
     plain_ones = [name == name.strip() and name.isprintable() and "," not in name and bool(name) for name in names]
     return ", ".join(name if is_plain else repr(name) for name, is_plain in zip(names, plain_ones, strict=True))
 
 
 def _listed(missing: Sequence[str], surplus: Sequence[str]) -> str:
-    """Each with the column of the file that may be meant."""
+    """Return the missing columns, each with the surplus column that it resembles."""
     lower: Mapping[str, str] = {name.lower().strip(): name for name in surplus}
     words: list[str] = []
     for name in missing:
@@ -159,5 +162,5 @@ def _listed(missing: Sequence[str], surplus: Sequence[str]) -> str:
     return ", ".join(words)
 
 
-def _short(cell: object) -> str:
+def _shortened(cell: object) -> str:
     return json.dumps(cell, ensure_ascii=False, default=plain)[:80]

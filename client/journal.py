@@ -1,7 +1,7 @@
-"""What has been answered so far, in a file beside the result: a line for each answer, so that a second try goes on.
+"""Journal of predictions in a file beside the result, one line for each response, so that a second run continues.
 
-The first line says what the answers are about; where it is another, they are of no use and the file starts again. A
-last line that was cut short is dropped.
+The first line identifies input file, endpoint and kept columns. If it differs, the journal starts again. An incomplete
+last line is dropped.
 """
 
 import fcntl
@@ -14,44 +14,47 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from client.columns import Json
-from client.endpoint import Answered
+from client.endpoint import Predictions
 from client.errors import InputError
 
 Layout: TypeAlias = int | tuple[str, ...] | None
-"""What one prediction is: so many values in a list, values by name, or one value."""
+"""Layout of one prediction: the length of a list, the names of a record, or None for one value."""
 
 
 @dataclass(kw_only=True)
 class Journal:
-    """`rows` have their answer. `versions` is how many rows each version answered, in the order of appearance."""
+    """Predictions that were received so far."""
 
     file: IO[str]
     rows: int = 0
+    """Number of predicted rows."""
     versions: dict[str, int] = field(default_factory=dict[str, int])
+    """Number of rows that each version predicted, in the order of appearance."""
     layouts: set[Layout] = field(default_factory=set[Layout])
+    """Layouts of the predictions."""
 
-    def add(self, answered: Answered) -> None:
-        """One more answer; it is in the file when this returns."""
-        line = [answered.model_version, answered.request_id, answered.predictions]
+    def add(self, predicted: Predictions) -> None:
+        """Add the predictions of one response, and write them to the file."""
+        line = [predicted.model_version, predicted.request_id, predicted.predictions]
         self.file.write(json.dumps(line, separators=(",", ":")) + "\n")
         self.file.flush()
-        self._count(answered)
+        self._count(predicted)
 
-    def _count(self, answered: Answered) -> None:
-        rows = len(answered.predictions)
+    def _count(self, predicted: Predictions) -> None:
+        rows = len(predicted.predictions)
         self.rows += rows
-        self.versions[answered.model_version] = self.versions.get(answered.model_version, 0) + rows
-        self.layouts |= {layout(prediction) for prediction in answered.predictions}
+        self.versions[predicted.model_version] = self.versions.get(predicted.model_version, 0) + rows
+        self.layouts |= {layout(prediction) for prediction in predicted.predictions}
 
-    def answers(self) -> Iterator[Answered]:
-        """All of them, in order."""
+    def entries(self) -> Iterator[Predictions]:
+        """Yield the predictions of all responses, in order."""
         self.file.seek(0)
         next(self.file)
         for line in self.file:
-            yield _answered(line)
+            yield _decoded(line)
 
     def read_back(self) -> int:
-        """Where the last whole line ends, in bytes."""
+        """Count the predictions of an earlier run, and return the end of the last complete line in bytes."""
         end = 0
         with open(self.file.fileno(), "rb", closefd=False) as raw:
             raw.seek(0)
@@ -59,17 +62,17 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break
                 if number:
-                    self._count(_answered(line))
+                    self._count(_decoded(line))
                 end += len(line)
         return end
 
 
 @contextmanager
 def journal(path: Path, about: Mapping[str, object]) -> Generator[Journal]:
-    """The journal at the path, with what it holds of an earlier try.
+    """Open the journal at the path, with the predictions of an earlier run.
 
     Raises:
-        InputError: another process writes it.
+        InputError: another process has the journal open.
     """
     path.touch()
     with path.open("r+", encoding="utf-8") as file:
@@ -77,31 +80,31 @@ def journal(path: Path, about: Mapping[str, object]) -> Generator[Journal]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"{path} is being written by another client; wait for it, or name another file with --out"
+                f"{path} is being written by another `mlops predict`; wait for it, or write another file with --out"
             ) from None
-        made, head = Journal(file=file), json.dumps(about, sort_keys=True) + "\n"
-        end = made.read_back() if file.readline() == head else 0
+        opened, head = Journal(file=file), json.dumps(about, sort_keys=True) + "\n"
+        end = opened.read_back() if file.readline() == head else 0
         file.truncate(end)
         file.seek(0, os.SEEK_END)
         if not end:
             file.write(head)
-        yield made
+        yield opened
 
 
 def layout(prediction: Json) -> Layout:
-    """The shape of one prediction."""
+    """Return the layout of one prediction."""
     if isinstance(prediction, dict):
         return tuple(prediction)
     return len(prediction) if isinstance(prediction, list) else None
 
 
-def _answered(line: str | bytes) -> Answered:
+def _decoded(line: str | bytes) -> Predictions:
     version, request_id, predictions = json.loads(line)
-    return Answered(model_version=version, request_id=request_id, predictions=predictions)
+    return Predictions(model_version=version, request_id=request_id, predictions=predictions)
 
 
 def columns(layouts: set[Layout]) -> Sequence[str]:
-    """The columns of predictions: one, unless all have the same names or the same length."""
+    """Return the names of the prediction columns: one, unless all predictions have the same names or length."""
     only = next(iter(layouts)) if len(layouts) == 1 else None
     if only is None:
         return ["prediction"]

@@ -1,4 +1,4 @@
-"""A file of rows into a file of predictions."""
+"""Predict the rows of a file and write them to another file."""
 
 import asyncio
 from collections import deque
@@ -10,100 +10,108 @@ from pathlib import Path
 import httpx
 
 from client import columns, result, tables
-from client.endpoint import Answered, Endpoint, Row, Way
+from client.endpoint import Endpoint, Predictions, Route, Row
 from client.errors import InputError
 from client.fit import Fit, fit
 from client.journal import Journal, journal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What is asked for. A request has at most `rows` rows and, unless one row alone is larger, at most `octets` bytes.
-
-    `in_flight` requests are on their way at a time.
-    """
+class PredictOptions:
+    """Options of one prediction of a file."""
 
     file: Path
+    """Table of rows to predict."""
     out: Path
+    """File to write."""
     keep: Sequence[str] = ()
+    """Columns that are copied to the result and not sent."""
     rows: int = 1000
+    """Largest number of rows in one request."""
     octets: int = 1024 * 1024
+    """Largest size of one request in bytes; a single larger row is sent alone."""
     in_flight: int = 4
+    """Largest number of requests at a time."""
     patience: float = 120
+    """Seconds for which one failed request is retried."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """`resumed` rows had been answered before; `versions` is how many rows each version answered, in order."""
+    """Summary of a finished prediction."""
 
     rows: int
     resumed: int
+    """Number of rows that an earlier run had predicted."""
     model: str
     versions: dict[str, int]
+    """Number of rows that each version predicted, in the order of appearance."""
 
 
 Watch = Callable[[int, int], None]
-"""Is told how many rows have their answer, of how many."""
+"""Called with the number of predicted rows and the number of all rows."""
 
 
-def predict(order: Order, way: Way, name: str, watch: Watch) -> Done:
-    """The result is there when this returns.
+def predict(options: PredictOptions, route: Route, name: str, watch: Watch) -> Done:
+    """Write the rows of the file with their predictions.
 
     Raises:
-        InputError: the file or the order is wrong; unless a row is named as refused, nothing was sent.
-        EndpointError: the endpoint did not answer; what it did answer is kept, and the same call goes on from there.
+        InputError: the file or an option is wrong, or the model refuses a row.
+        EndpointError: the endpoint cannot be reached. The journal keeps the predictions, and the same call continues.
     """
-    return asyncio.run(_predict(order, way, name, watch))
+    return asyncio.run(_predict(options, route, name, watch))
 
 
-async def _predict(order: Order, way: Way, name: str, watch: Watch) -> Done:
-    table = tables.opened(order.file)
+async def _predict(options: PredictOptions, route: Route, name: str, watch: Watch) -> Done:
+    table = tables.opened(options.file)
     result.check_names(table)
-    limits = httpx.Limits(max_connections=order.in_flight, max_keepalive_connections=order.in_flight)
+    limits = httpx.Limits(max_connections=options.in_flight, max_keepalive_connections=options.in_flight)
     async with httpx.AsyncClient(limits=limits) as http:
-        endpoint = Endpoint(http=http, way=way, name=name, patience=order.patience)
-        takes = columns.read(await endpoint.schema())
-        fitting = fit(table, takes, order.keep)
-        about = {"file": tables.digest(order.file), "endpoint": name, "keep": list(order.keep)}
+        endpoint = Endpoint(http=http, route=route, name=name, patience=options.patience)
+        model = columns.read(await endpoint.schema())
+        fitting = fit(table, model, options.keep)
+        about = {"file": tables.digest(options.file), "endpoint": name, "keep": list(options.keep)}
         rows = fitting.count()
-        with journal(order.out.with_name(f"{order.out.name}.part"), about) as kept:
+        with journal(options.out.with_name(f"{options.out.name}.part"), about) as kept:
             resumed = kept.rows
             if resumed > rows:
-                raise InputError(f"{order.out}.part has more answers than {order.file} has rows; delete it")
+                raise InputError(f"{options.out}.part has more predictions than {options.file} has rows; delete it")
             watch(resumed, rows)
-            await _send(order, endpoint, fitting, kept, lambda answered: watch(answered, rows))
-            result.write(fitting, kept, order.out)
-    order.out.with_name(f"{order.out.name}.part").unlink()
-    return Done(rows=rows, resumed=resumed, model=takes.title.partition(" version ")[0], versions=kept.versions)
+            await _send(options, endpoint, fitting, kept, lambda predicted: watch(predicted, rows))
+            result.write(fitting, kept, options.out)
+    options.out.with_name(f"{options.out.name}.part").unlink()
+    return Done(rows=rows, resumed=resumed, model=model.title.partition(" version ")[0], versions=kept.versions)
 
 
-async def _send(order: Order, endpoint: Endpoint, fitting: Fit, kept: Journal, watch: Callable[[int], None]) -> None:
-    """Every row that has no answer yet has one, in order."""
-    flying: deque[asyncio.Task[Sequence[Answered]]] = deque()
+async def _send(
+    options: PredictOptions, endpoint: Endpoint, fitting: Fit, kept: Journal, watch: Callable[[int], None]
+) -> None:
+    """Send the rows that have no prediction yet, and add the predictions to the journal in order."""
+    open_requests: deque[asyncio.Task[Sequence[Predictions]]] = deque()
 
     async def settle() -> None:
-        for answered in await flying.popleft():
-            kept.add(answered)
+        for predictions in await open_requests.popleft():
+            kept.add(predictions)
         watch(kept.rows)
 
     try:
-        for rows in _requests(islice(fitting.requests(), kept.rows, None), order):
-            if len(flying) == order.in_flight:
+        for rows in _requests(islice(fitting.requests(), kept.rows, None), options):
+            if len(open_requests) == options.in_flight:
                 await settle()
-            flying.append(asyncio.create_task(endpoint.predict(fitting.form, rows)))
-        while flying:
+            open_requests.append(asyncio.create_task(endpoint.predict(fitting.form, rows)))
+        while open_requests:
             await settle()
     finally:
-        for task in flying:
+        for task in open_requests:
             task.cancel()
-        await asyncio.gather(*flying, return_exceptions=True)
+        await asyncio.gather(*open_requests, return_exceptions=True)
 
 
-def _requests(rows: Iterator[Row], order: Order) -> Iterator[Sequence[Row]]:
-    """The rows of one request after another."""
+def _requests(rows: Iterator[Row], options: PredictOptions) -> Iterator[Sequence[Row]]:
+    """Yield the rows of each request."""
     together, octets = list[Row](), 0
     for row in rows:
-        if together and (len(together) == order.rows or octets + len(row.text) > order.octets):
+        if together and (len(together) == options.rows or octets + len(row.text) > options.octets):
             yield together
             together, octets = [], 0
         together.append(row)

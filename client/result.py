@@ -1,4 +1,4 @@
-"""The rows of the file, in their order, each with its prediction and where that came from; CSV or Parquet."""
+"""Writer of the result: the rows of the file in their order with predictions, as CSV or Parquet."""
 
 import csv
 import json
@@ -17,22 +17,25 @@ from client.journal import Journal, columns
 from client.tables import Table
 
 ADDED = ("model_version", "request_id", "request_row")
-"""The request's row is counted from 0; with the request's id it names one prediction of the server's log."""
+"""Added columns. `request_id` and `request_row`, from 0, identify the prediction in the server's prediction log."""
 Joined: TypeAlias = tuple[Sequence[object], tuple[Sequence[Json], str, str, int]]
-"""A row's cells; and its predictions, version, request and place in the request."""
+"""Cells of a row; and its predictions, model version, request id and row in the request."""
 PIECE = 4096
+"""Number of rows that are written at once."""
 TYPES: Mapping[Kind, pa.DataType] = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
 
 
 def check_names(table: Table) -> None:
-    """InputError for a file with a column that the result would have twice."""
+    """Raise InputError if the table has a column with the name of a column of the result."""
     twice = [name for name in table.names if name in ADDED or name == "prediction" or name.startswith("prediction_")]
     if twice:
-        raise InputError(f"{table.path} has a column {', '.join(twice)}, which the result adds; rename it")
+        raise InputError(
+            f"{table.path} has a column {', '.join(twice)}, but the result adds a column of this name; rename it"
+        )
 
 
 def write(fit: Fit, journal: Journal, out: Path) -> None:
-    """The file is there, whole."""
+    """Write the result; the file appears when it is complete."""
     part = out.with_name(f"{out.name}.new")
     if out.suffix == ".parquet":
         _write_parquet(fit, journal, part)
@@ -56,12 +59,16 @@ def _write_parquet(fit: Fit, journal: Journal, file: Path) -> None:
     of_predictions = _types_of_predictions(journal, shown)
     types = [*_types_of_cells(fit), *of_predictions, pa.string(), pa.string(), pa.int32()]
     schema = pa.schema(list(zip([*fit.table.names, *shown, *ADDED], types, strict=True)))
-    told = [_json if kind == pa.string() else _same for kind in of_predictions]
+    converters = [_json if kind == pa.string() else _unchanged for kind in of_predictions]
     typed = _typed(fit)
     with parquet.ParquetWriter(file, schema) as writer:
         for piece in _pieces(_joined(fit, journal, shown)):
             rows = (
-                [*typed(cells), *(tell(value) for tell, value in zip(told, prediction, strict=True)), *added]
+                [
+                    *typed(cells),
+                    *(convert(value) for convert, value in zip(converters, prediction, strict=True)),
+                    *added,
+                ]
                 for cells, (prediction, *added) in piece
             )
             arrays = [pa.array(list(cells), kind) for cells, kind in zip(zip(*rows, strict=True), types, strict=True)]
@@ -69,12 +76,12 @@ def _write_parquet(fit: Fit, journal: Journal, file: Path) -> None:
 
 
 def _joined(fit: Fit, journal: Journal, shown: Sequence[str]) -> Iterator[Joined]:
-    answers = (
-        (_spread(prediction, shown), answered.model_version, answered.request_id, place)
-        for answered in journal.answers()
-        for place, prediction in enumerate(answered.predictions)
+    predictions = (
+        (_spread(prediction, shown), entry.model_version, entry.request_id, place)
+        for entry in journal.entries()
+        for place, prediction in enumerate(entry.predictions)
     )
-    return zip((cells for _, cells in fit.table.rows()), answers, strict=True)
+    return zip((cells for _, cells in fit.table.rows()), predictions, strict=True)
 
 
 def _spread(prediction: Json, shown: Sequence[str]) -> Sequence[Json]:
@@ -84,7 +91,7 @@ def _spread(prediction: Json, shown: Sequence[str]) -> Sequence[Json]:
 
 
 def _text(value: object) -> object:
-    """As a cell of a CSV file."""
+    """Return a value as a cell of a CSV file."""
     if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     return json.dumps(value, default=plain).strip('"')
@@ -94,18 +101,18 @@ def _json(value: Json) -> Json:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _same(value: Json) -> Json:
+def _unchanged(value: Json) -> Json:
     return value
 
 
 def _types_of_cells(fit: Fit) -> Sequence[pa.DataType]:
-    """Those of the file; of a text file what the model takes, and text where it takes nothing."""
+    """Return the types of a typed file; for a text file the types that the model takes, else text."""
     sent = {place: TYPES.get(column.kind, pa.string()) for place, column in zip(fit.places, fit.sent, strict=True)}
     return fit.table.types or [sent.get(place, pa.string()) for place in range(len(fit.table.names))]
 
 
 def _typed(fit: Fit) -> Callable[[Sequence[object]], Sequence[object]]:
-    """Cells in the types of `_types_of_cells`."""
+    """Return a function that converts a row's cells to the types of `_types_of_cells`."""
     if fit.table.types:
         return list
     reads = {
@@ -121,10 +128,10 @@ def _typed(fit: Fit) -> Callable[[Sequence[object]], Sequence[object]]:
 
 
 def _types_of_predictions(journal: Journal, shown: Sequence[str]) -> Sequence[pa.DataType]:
-    """The narrowest that holds every one; text where they differ."""
+    """Return for each column of predictions the narrowest type for all values; text if they have different types."""
     seen = [set[str]() for _ in shown]
-    for answered in journal.answers():
-        for prediction in answered.predictions:
+    for entry in journal.entries():
+        for prediction in entry.predictions:
             for kinds, value in zip(seen, _spread(prediction, shown), strict=True):
                 kinds.add(type(value).__name__)
     return [_narrowest(kinds - {"NoneType"}) for kinds in seen]

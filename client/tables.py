@@ -1,4 +1,4 @@
-"""Files of rows, read as a stream: CSV in UTF-8 with a header, or Parquet."""
+"""Tables in files, read as a stream: CSV in UTF-8 with a header, or Parquet."""
 
 import csv
 import hashlib
@@ -14,44 +14,45 @@ from pyarrow import parquet
 from client.errors import InputError
 
 LONGEST = 10 * 1024 * 1024
-"""Characters of a cell: no request to an endpoint may have more bytes."""
+"""Largest number of characters of a cell; a request to an endpoint may not have more bytes."""
 
 
 class Table(Protocol):
-    """`rows` starts anew each time it is called, and holds no more than a piece of the file in memory."""
+    """Table in a file. Only a part of it is in memory at a time."""
 
     path: Path
     names: list[str]
+    """Names of the columns."""
     types: Sequence[pa.DataType] | None
-    """Of the columns; None where all cells are text."""
+    """Types of the columns; None if all cells are text."""
     counted: str
-    """What the number of a row counts: lines of a text file, or rows."""
+    """Unit of the row numbers: `line` for a text file, else `row`."""
 
     def rows(self) -> Iterator[tuple[int, Sequence[object]]]:
-        """Each with its number in the file."""
+        """Yield each row with its number in the file, from the first row at each call."""
         ...
 
 
 def opened(path: Path) -> Table:
-    """The table in a file.
+    """Open the table in a file.
 
     Raises:
-        InputError: there is none in it.
+        InputError: the file cannot be read, or has no table.
     """
     try:
         with path.open("rb") as file:
             start = file.read(4)
         table = _Parquet(path) if start == b"PAR1" else _Csv(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a CSV or Parquet file") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; write the path of a CSV or Parquet file") from None
     twice = sorted({name for name in table.names if table.names.count(name) > 1})
     if twice:
-        raise InputError(f"{path} has more than one column {', '.join(twice)}; rename all but one, or take them out")
+        raise InputError(f"{path} has more than one column {', '.join(twice)}; rename or remove all but one")
     return table
 
 
 def digest(path: Path) -> str:
-    """Of all bytes of the file."""
+    """Return the SHA-256 of the file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -70,11 +71,11 @@ class _Csv:
         other = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
         if other:
             raise InputError(
-                f"{path} has its columns separated by {other!r}, and commas are what is read; write it with commas"
+                f"{path} separates its columns by {other!r}, but only commas are read; write it with commas"
             )
 
     def rows(self) -> Iterator[tuple[int, Sequence[object]]]:
-        """Each with the line that it starts on."""
+        """Yield each row with the number of its first line."""
         width = len(self.names)
         with self._reader() as reader:
             next(row for row in reader if row)
@@ -84,8 +85,8 @@ class _Csv:
                     yield start, row
                 elif row:
                     raise InputError(
-                        f"{self.path}: line {start} has {len(row)} values, and the header {width} columns; put a value "
-                        "that holds a comma or a line break in double quotes"
+                        f"{self.path}: line {start} has {len(row)} values, but the header has {width} columns; put a "
+                        "value that contains a comma or a line break in double quotes"
                     )
                 start = reader.line_num + 1
 
@@ -102,10 +103,10 @@ class _Csv:
                     "iconv -f WINDOWS-1252 -t UTF-8"
                 ) from None
             except csv.Error as error:
-                fault = f"holds a value of more than {LONGEST:,} characters" if "limit" in str(error) else "is no CSV"
+                fault = f"has a value of more than {LONGEST:,} characters" if "limit" in str(error) else "is not CSV"
                 raise InputError(
-                    f"{self.path}: line {reader.line_num} {fault} ({error}); look there, or some lines before, for a "
-                    "double quote that is not closed or not doubled"
+                    f"{self.path}: line {reader.line_num} {fault} ({error}); look there, or some lines before, "
+                    "for a double quote that is not closed or not doubled"
                 ) from None
 
 
@@ -126,7 +127,7 @@ class _Parquet:
             self.types: Sequence[pa.DataType] | None = file.schema_arrow.types
 
     def rows(self) -> Iterator[tuple[int, Sequence[object]]]:
-        """Each with its number, from 1."""
+        """Yield each row with its number, from 1."""
         with self._file() as file:
             batches = file.iter_batches(batch_size=4096)
             cells = (zip(*(column.to_pylist() for column in batch.columns), strict=True) for batch in batches)
@@ -139,4 +140,4 @@ class _Parquet:
                 yield parquet.ParquetFile(file)
             except (pa.ArrowInvalid, OSError) as error:
                 fault = " ".join(str(error).split())[:200]
-                raise InputError(f"{self.path} is no whole Parquet file: {fault}; write it again") from None
+                raise InputError(f"{self.path} is not a complete Parquet file: {fault}; write it again") from None

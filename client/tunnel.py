@@ -1,4 +1,7 @@
-"""The way to an endpoint through kubectl, dug anew when it breaks: kubectl leads to one pod, and a release ends it."""
+"""Route to an endpoint through `kubectl port-forward`.
+
+kubectl forwards to one pod, and a release ends that pod; a new port-forward then replaces the broken one.
+"""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,28 +14,30 @@ from runs.errors import ClusterError
 
 @dataclass
 class Tunnel:
-    """`address` leads to the Service `endpoint` while the block runs."""
+    """Port-forward to the Service of an endpoint, open while the block runs."""
 
     cluster: Cluster
     endpoint: str
+    """Name of the Service."""
     address: str = ""
-    _open: ExitStack = field(default_factory=ExitStack)
+    """URL of the forwarded port on this machine."""
+    _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
-        self._dig()
+        self._forward()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._stack.close()
 
     def renew(self, failed: str) -> None:
-        """Another tunnel, if the address is still the one that failed; where none can be dug, the old one stays."""
+        """Open another port-forward if the address is still the failed one; if none opens, keep the old address."""
         if failed == self.address:
-            self._open.close()
+            self._stack.close()
             try:
-                self._dig()
+                self._forward()
             except ClusterError:
                 return
 
-    def _dig(self) -> None:
-        self.address = self._open.enter_context(self.cluster.forwarded(names.SERVING, self.endpoint, 80))
+    def _forward(self) -> None:
+        self.address = self._stack.enter_context(self.cluster.forwarded(names.SERVING, self.endpoint, 80))

@@ -1,6 +1,6 @@
-"""What every image of the lab stands on: a small Debian 12 with Python 3.11, made from the machine's own apt sources.
+"""Base of the lab's images: a small Debian 12 with Python 3.11, made from the machine's own apt sources.
 
-It takes the place of `python:3.11-slim-bookworm`, which a machine without an image registry cannot have.
+It replaces `python:3.11-slim-bookworm`, which a machine without access to an image registry cannot pull.
 """
 
 import hashlib
@@ -18,23 +18,23 @@ DOCKERFILE = 'FROM scratch\nADD base.tar /\nCMD ["python3"]\n'
 
 @dataclass(frozen=True, kw_only=True)
 class BaseImage:
-    """`lab.local/base:<hash>`; another suite, package or way of making it is another hash."""
+    """Image `lab.local/base:<hash>`. The hash changes with the suite, the packages and the recipe."""
 
     suite: str = SUITE
     packages: tuple[str, ...] = PACKAGES
 
     @property
     def ref(self) -> str:
-        """The name of the image, known before it is made."""
+        """Name of the image; it does not depend on whether the image exists."""
         recipe = "\n".join([self.suite, *sorted(self.packages), *LEFT_OUT, DOCKERFILE])
         return f"lab.local/base:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
     def make(self, commands: Commands, store: ImageStore, *, log: Path) -> None:
-        """The image is in the store afterwards; takes about two minutes. A half-made one leaves nothing behind."""
+        """Build the image into the store, which takes about two minutes. A failed build leaves nothing behind."""
         with store.scratch("base") as folder:
             tree = folder / "base.tar"
             commands.watch(
-                # A mount namespace of its own: what mmdebstrap mounts goes with it, however it ends.
+                # mmdebstrap's mounts end with this mount namespace, even if it is killed.
                 ["unshare", "--mount", "--propagation", "private",
                  "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(self.packages)}",
                  '--aptopt=Acquire::Languages "none"',
@@ -48,12 +48,12 @@ class BaseImage:
 
 
 def apt_sources(commands: Commands, suite: str) -> list[str]:
-    """The machine's own Debian sources of `suite`, one `deb` line each; none where it runs another release.
+    """Return the machine's own Debian sources of `suite`, one `deb` line each; none on a machine with another release.
 
-    mmdebstrap then takes its default mirror.
+    With none, mmdebstrap uses its default mirror.
     """
     fields = "$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(COMPONENT)"
-    listed = commands.answer(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
+    listed = commands.output(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
     rows = {tuple(line.split("|")) for line in listed.splitlines() if line.count("|") == 3}
     wanted = {suite, f"{suite}-updates", f"{suite}-security"}
     lines = {

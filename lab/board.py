@@ -1,4 +1,4 @@
-"""What is going on, one line each: live on a terminal, plain lines in a log."""
+"""Progress of the lab's work, one line for each piece: live on a terminal, plain lines in a log."""
 
 import threading
 import time
@@ -46,7 +46,7 @@ class Board:
 
     @contextmanager
     def line(self, what: str) -> Generator[Line]:
-        """Show that `what` began, its current step meanwhile, and how it ended and after how long."""
+        """Show the start of a piece of work, its current step, and at the end its result and duration."""
         began, mark = time.monotonic(), "[red]✗[/red]"
         if not self.console.is_terminal:
             self.console.print(escape(f"{what} ..."), highlight=False)
@@ -66,7 +66,7 @@ class Board:
 
 
 def duration(seconds: float) -> str:
-    """`4.2 s`, `58 s`, `3 min 04 s`."""
+    """Return a duration as `4.2 s`, `58 s` or `3 min 04 s`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

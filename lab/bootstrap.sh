@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv with what requirements.lock says. Needs python3 >= 3.11 and, where uv is not on PATH, pip or venv for it.
+# Creates .venv with the packages of requirements.lock. Needs python3 >= 3.11; without uv on PATH, also venv and pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 UV_VERSION=0.13.9
-# `make` puts .venv/bin first, where uv is a link to the one that is looked for here.
+# `make` puts .venv/bin first on PATH; the uv in there is a link to the uv that this script looks for.
 uv=$(PATH=${PATH//$PWD\/.venv\/bin:/} command -v uv || true)
 if [ -z "$uv" ]; then
   home="${XDG_CACHE_HOME:-$HOME/.cache}/mlops-lab/uv-$UV_VERSION"
   if [ ! -x "$home/bin/uv" ]; then
-    echo "getting uv $UV_VERSION"
+    echo "installing uv $UV_VERSION"
     python3 -m venv "$home"
     "$home/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
   fi

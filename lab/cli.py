@@ -1,4 +1,4 @@
-"""Commands of the lab: `mlops lab`, or `lab` for short. Each imports what it needs when it runs."""
+"""Commands of the lab: `mlops lab`, or `lab` for short. Each command imports what it needs when it runs."""
 
 import os
 import shlex
@@ -35,14 +35,22 @@ def root() -> None:
 def up(
     *,
     cluster_only: Annotated[bool, typer.Option(help="Stop when the cluster runs; deploy nothing.")] = False,
-    context: Annotated[str | None, typer.Option(help="Deploy to this context of your kubeconfig instead.")] = None,
-    registry: Annotated[str | None, typer.Option(help="HOST/PATH to push images to, for --context.")] = None,
-    mlflow_port: Annotated[int | None, typer.Option(help="Port of 127.0.0.1 for MLflow; 5000 unless told.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be done; do nothing.")] = False,
+    context: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Deploy to this context of your kubeconfig, not to the lab's own cluster."),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(metavar="HOST/PATH", help="Registry to which images are pushed; needed with --context."),
+    ] = None,
+    mlflow_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port of 127.0.0.1 for MLflow.", show_default="5000")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the steps, and do nothing.")] = False,
 ) -> None:
     """Start the cluster, and deploy the platform up to a served prediction.
 
-    The command goes on from any state: from nothing, after an interruption, or with a broken cluster.
+    The command works from any state: on a new machine, after an interruption, or with a broken cluster.
     """
     from rich.console import Console
 
@@ -63,16 +71,18 @@ def up(
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Ctrl-C becomes a line that says how to go on."""
+    """Turn Ctrl-C into an error that says how to continue."""
     try:
         yield
     except KeyboardInterrupt:
-        raise InterruptedLabError("interrupted; what is done stays done, and `lab up` goes on from here") from None
+        raise InterruptedLabError("interrupted; what is done stays done, and `lab up` continues from here") from None
 
 
 @app.command(epilog=examples("mlops lab down", "mlops lab down --wipe"))
-def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster, stacks, secrets.")] = False) -> None:
-    """Stop the cluster and all that runs in it; its files stay."""
+def down(
+    *, wipe: Annotated[bool, typer.Option(help="Delete the state too: cluster, stacks, secrets.")] = False
+) -> None:
+    """Stop the cluster and everything that runs in it; its files stay."""
     from rich.console import Console
 
     from lab.cluster import operate
@@ -84,7 +94,7 @@ def down(*, wipe: Annotated[bool, typer.Option(help="Drop the state too: cluster
 
 @app.command(epilog=examples("mlops lab status", "mlops lab status --json"))
 def status(*, json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False) -> None:
-    """Show what runs, with how much memory, and where to reach it."""
+    """Show what runs, how much memory it uses, and its addresses."""
     from rich.console import Console
 
     from lab.cluster.status import show
@@ -94,9 +104,12 @@ def status(*, json: Annotated[bool, typer.Option("--json", help="Print JSON for 
 
 @app.command(epilog=examples("mlops lab logs", "mlops lab logs kubelet", "mlops lab logs kubelet --follow"))
 def logs(
-    name: Annotated[str | None, typer.Argument(help="A process; without it, the list of all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="PROCESS", help="Process whose log is shown.", show_default="a list of all logs"),
+    ] = None,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the process writes.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines as the process writes them.")] = False,
 ) -> None:
     """Show the log of a process of the cluster, or the list of all logs."""
     if name is None:
@@ -106,13 +119,18 @@ def logs(
     path = paths.logs() / f"{name}.log"
     if not path.exists():
         known = ", ".join(sorted(found.stem for found in paths.logs().glob("*.log"))) or "none yet"
-        raise LabError(f"{name}: there is no such log; there are {known}")
+        raise LabError(f"there is no log of a process {name}; write one of: {known}")
     arguments = ["tail", "-n", "200", *(["-F"] if follow else []), str(path)]
     os.execvp(arguments[0], arguments)
 
 
 @app.command(epilog=examples("mlops lab tools", "mlops lab tools --only engine"))
-def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a group; may be repeated.")] = None) -> None:
+def tools(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Build or group of builds to install; may be repeated.", show_default="all"),
+    ] = None,
+) -> None:
     """Find, install or build the programs that the lab runs."""
     from rich.console import Console
 
@@ -126,7 +144,10 @@ def tools(only: Annotated[list[str] | None, typer.Option(help="A module or a gro
 
 @app.command(epilog=examples('eval "$(mlops lab env)"', 'eval "$(mlops lab env --stores)"'))
 def env(
-    *, stores: Annotated[bool, typer.Option(help="Where MLflow and the artifact store are, with its keys.")] = False
+    *,
+    stores: Annotated[
+        bool, typer.Option(help="Print addresses of MLflow and the artifact store, and the store's keys.")
+    ] = False,
 ) -> None:
     """Print the lab's environment for a shell."""
     from lab import stores as lab_stores
@@ -137,21 +158,35 @@ def env(
             print(f"export {name}={shlex.quote(value)}")
 
 
-@app.command(add_help_option=False)
+@app.command(
+    add_help_option=False,
+    options_metavar="[ARGUMENT]...",
+    epilog=examples("mlops lab kubectl get pods --all-namespaces", "mlops lab kubectl logs --help"),
+)
 def kubectl() -> None:
-    """Run kubectl on the lab's cluster, with all arguments."""
+    """Run kubectl on the lab's cluster; it gets all arguments."""
     become("kubectl", [])
 
 
-@app.command(add_help_option=False)
+@app.command(
+    add_help_option=False,
+    options_metavar="[ARGUMENT]...",
+    epilog=examples("mlops lab pulumi preview", "mlops lab pulumi up"),
+)
 def pulumi() -> None:
-    """Run Pulumi with the lab's state, with all arguments."""
+    """Run Pulumi with the lab's state; it gets all arguments."""
     become("pulumi", [])
 
 
 @app.command(epilog=examples("mlops lab drift", "mlops lab drift --json"))
-def drift(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full.")] = False) -> None:
-    """Show what differs between the stack and the cluster, and who changed it. Exit code 3: something differs."""
+def drift(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with values in full length.")] = False
+) -> None:
+    """Show what differs between the stack and the lab's cluster.
+
+    The report names who changed each field. Exit code 3 says that something differs. For other stacks, use
+    `mlops infra-diff`.
+    """
     from lab.engine import engine_environment
     from lab.recovery import STACK, engine_arguments
     from runs import infra_diff

@@ -1,4 +1,4 @@
-"""Other programs, run and watched."""
+"""Programs that the lab runs, with their output and errors."""
 
 import contextlib
 import os
@@ -11,25 +11,26 @@ from pathlib import Path
 from lab.errors import LabError
 
 LAST_LINES = 12
+"""Number of output lines that an error message shows."""
 
 
 class Commands:
-    """Runs programs. A long one is a process group of its own, and an interrupted lab passes its SIGINT on to it."""
+    """Runs programs. A long one has its own process group, and gets SIGINT when the lab is interrupted."""
 
     def __init__(self) -> None:
         self._watched = set[subprocess.Popen[str]]()
 
-    def answer(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-        """Return what a short command writes to its standard output; LabError with its last lines when it fails."""
+    def output(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+        """Return the standard output of a short command. LabError with its last lines if it fails."""
         try:
             done = subprocess.run(
                 command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )
         except FileNotFoundError as missing:
-            raise LabError(f"{command[0]} is not installed.") from missing
+            raise LabError(f"{command[0]} is not installed, and the lab needs it; install it.") from missing
         if done.returncode:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-LAST_LINES:]
-            raise LabError(f"`{' '.join(command)}` ended with {done.returncode}:\n" + "\n".join(said))
+            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-LAST_LINES:]
+            raise LabError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n" + "\n".join(lines))
         return done.stdout
 
     def watch(
@@ -40,7 +41,7 @@ class Commands:
         line: Callable[[str], None] = lambda _: None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Run a long command: each line goes to `log` and to `line`; LabError with the last lines when it fails."""
+        """Run a long command, and pass each line to `log` and to `line`. LabError with the last lines if it fails."""
         log.parent.mkdir(parents=True, exist_ok=True)
         last = deque[str](maxlen=LAST_LINES)
         try:
@@ -49,7 +50,7 @@ class Commands:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         except FileNotFoundError as missing:
-            raise LabError(f"{command[0]} is not installed.") from missing
+            raise LabError(f"{command[0]} is not installed, and the lab needs it; install it.") from missing
         with log.open("w", buffering=1) as file, process:
             self._watched.add(process)
             try:
@@ -64,7 +65,10 @@ class Commands:
             finally:
                 self._watched.discard(process)
         if status:
-            raise LabError(f"It ended with {status}. The last lines (all of them are in {log}):\n" + "\n".join(last))
+            raise LabError(
+                f"The command failed with exit code {status}. Its last lines (all lines are in {log}):\n"
+                + "\n".join(last)
+            )
 
     def stop(self) -> None:
         """Interrupt every command that another thread watches."""
@@ -73,7 +77,7 @@ class Commands:
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Wait until an interrupted program has tidied up; a second Ctrl-C kills it."""
+    """Interrupt a program and wait for its end; a second Ctrl-C kills it."""
     _signal(process, signal.SIGINT)
     try:
         process.wait()

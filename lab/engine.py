@@ -1,4 +1,4 @@
-"""The environment in which a Pulumi engine finds its tools, its state and the cluster."""
+"""Environment of the lab's Pulumi engine: its tools, its state and the cluster."""
 
 import os
 import secrets
@@ -9,14 +9,14 @@ from pathlib import Path
 from lab import paths
 
 NOT_PASSED_ON = frozenset({"PULUMI_CONFIG_PASSPHRASE", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME"})
-"""Variables of the caller that would lead the engine astray, or make each of its programs compile the SDK again."""
+"""Caller's variables that the engine does not get: they change its secrets or its Python, or slow each start."""
 
 
 def engine_environment() -> dict[str, str]:
-    """Return the caller's environment, made fit for `pulumi`, `kubectl` and programs that call them.
+    """Return the environment for `pulumi`, `kubectl` and programs that call them.
 
-    Folders and passphrase exist afterwards. Downloads of plugins are off: the engine would wait for minutes for an
-    address that this machine may not reach.
+    Its folders and the passphrase are created. The engine does not download plugins, because it would wait for minutes
+    for an address that this machine may not reach.
     """
     for folder in (paths.pulumi_home(), paths.pulumi_backend(), paths.binaries()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,15 +26,15 @@ def engine_environment() -> dict[str, str]:
         "VIRTUAL_ENV": sys.prefix,
         "KUBECONFIG": str(paths.kubeconfig()),
         "PULUMI_HOME": str(paths.pulumi_home()),
-        # Without files of attributes beside the stacks: a killed engine leaves an empty one, and no stack can be read.
+        # metadata=skip writes no attribute files: a killed engine leaves an empty one, and then no stack can be read.
         "PULUMI_BACKEND_URL": f"file://{paths.pulumi_backend()}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase()),
         "PULUMI_PYTHON_CMD": str(paths.CHECKOUT / "lab" / "policy-python"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
-        # The stack file wins over an edit by hand (ADR 0018); plugin 4.25 knows no argument of the provider for it.
+        # The stack file wins over an edit by hand (ADR 0018); plugin 4.25 has no provider argument for it.
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        # A plugin of any version on PATH would win over the one that the lab has put in place.
+        # The engine would prefer a plugin on PATH, whatever its version, to the lab's.
         **({"PULUMI_IGNORE_AMBIENT_PLUGINS": "true"} if plugin_folder().exists() else {}),
     }
 
@@ -45,7 +45,7 @@ def plugin_folder() -> Path:
 
 
 def _passphrase() -> Path:
-    """Written once, readable by its owner alone; losing it loses the secrets of every local stack."""
+    """Return the passphrase file, which is created once. Without it, the secrets of local stacks cannot be read."""
     path = paths.passphrase()
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,9 +1,9 @@
-"""What the lab says when it cannot go on."""
+"""Errors of the lab."""
 
 
 class LabError(Exception):
-    """One line for a person: value, rule, reason, way out. The command prints it and exits with FAILED."""
+    """The lab cannot continue. The message says what is wrong, why, and what to do; the command exits with FAILED."""
 
 
 class InterruptedLabError(LabError):
-    """The user pressed Ctrl-C. The command prints the line and exits with INTERRUPTED."""
+    """The user pressed Ctrl-C. The command exits with INTERRUPTED."""

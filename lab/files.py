@@ -1,12 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files."""
 
 from pathlib import Path
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """The file holds `content` afterwards, and only its owner can read it. A file that holds it already is not touched.
+    """Write a file that only its owner can read. A file with the same content is not touched.
 
-    An interruption leaves the old file or the new one, never a part.
+    An interruption leaves the old file or the new one, never a part of it.
     """
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and path.read_bytes() == data:

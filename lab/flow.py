@@ -1,4 +1,4 @@
-"""From an empty cluster to a served prediction. Every step finds out what is left to do, so that any run goes on."""
+"""Steps from an empty cluster to a served prediction. Each step does only what is missing, so a new run continues."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -29,52 +29,56 @@ class Prediction:
     """One response of the endpoint."""
 
     customer: Mapping[str, Any]
-    answer: Any
+    """The row that was sent."""
+    value: Any
+    """The prediction for the row."""
     model_version: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """The version that serves, the newest that is registered, and one prediction."""
+    """Result of `lab up`: the served version and one of its predictions."""
 
     version: Version
+    """The version that is served."""
     newest: int
+    """The newest registered version."""
     prediction: Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """The stack of one checkout, brought onto one cluster."""
+    """Deployment of one checkout's stack to one cluster."""
 
     board: Board
     stack: Stack
     cluster: Cluster
     kubectl: Callable[..., str]
-    """Runs kubectl on that cluster and returns its output."""
+    """Run kubectl on the cluster and return its output."""
     logs: Path
     wait_for_images: Callable[[], object]
-    """Returns once the cluster has the images of training and serving; the platform itself can come up before."""
+    """Wait until the cluster has the training and serving images. The platform itself starts without them."""
 
     def up(self) -> Served:
-        """The platform runs, the model is trained, registered and served, and one prediction came back.
+        """Deploy the platform, train and serve the model, and return one prediction.
 
-        The dataset lies in a bucket that the platform itself makes, and a served version comes from a training that the
-        platform runs: so the very first time there are three updates, each taking in what the one before made possible.
+        The first run has three updates, because each needs the result of the one before: the platform creates the
+        bucket of the dataset, and a training run registers the version that is served.
         """
         recover(self.stack.refresh, self.kubectl)
-        there = {resource["type"] for resource in checkpoint().get("resources", [])}
-        if TRAINING_JOB not in there:
+        deployed = {resource["type"] for resource in checkpoint().get("resources", [])}
+        if TRAINING_JOB not in deployed:
             self._deploy("platform without training and serving", without=[TRAINING_JOB, MODEL_ENDPOINT])
             self._put_dataset()
         self.wait_for_images()
-        if MODEL_ENDPOINT not in there:
+        if MODEL_ENDPOINT not in deployed:
             self._deploy("platform with training", without=[MODEL_ENDPOINT], replace=self._failed_jobs())
             self._wait_for_training()
             self._serve_newest()
         self._deploy("platform", replace=self._failed_jobs())
         self._wait_for_training()
         self._wait_for_pods()
-        return self._ask()
+        return self._predict()
 
     def _deploy(self, what: str, *, without: Sequence[str] = (), replace: Sequence[str] = ()) -> None:
         with self.board.line(f"pulumi up: {what}") as line:
@@ -83,7 +87,7 @@ class Flow:
             line.result = self.stack.up(exclude=exclude, replace=replace, log=log, line=line.at)
 
     def _wait_for_pods(self) -> None:
-        """Every Deployment is available: the engine waits only for those that it changes."""
+        """Wait until every Deployment is available. The engine waits only for those that it changes."""
         for namespace in (names.PLATFORM, names.SERVING):
             where = ("--namespace", namespace)
             try:
@@ -91,19 +95,19 @@ class Flow:
             except LabError as error:
                 pods = self.kubectl("get", "pods", *where)
                 raise LabError(
-                    f"Not everything in {namespace} came to run within 3 minutes;"
-                    f" `lab kubectl describe pods -n {namespace}` says why.\n{pods.rstrip()}"
+                    f"Some Deployments in {namespace} are not available after 3 minutes;"
+                    f" `lab kubectl describe pods -n {namespace}` shows the reason.\n{pods.rstrip()}"
                 ) from error
 
     def _put_dataset(self) -> None:
         config = self.stack.config()
         access, secret = (config[f"artifact_store_{name}_key"] for name in ("access", "secret"))
         line = self.board.line(f"dataset {DATASET}")
-        with line as told, self.cluster.forwarded(names.PLATFORM, "s3", 7070) as address:
-            told.result = "put" if dataset.put(address, access, secret, DATASET) else "is there"
+        with line as shown, self.cluster.forwarded(names.PLATFORM, "s3", 7070) as address:
+            shown.result = "uploaded" if dataset.put(address, access, secret, DATASET) else "exists already"
 
     def _trainings(self) -> list[Run]:
-        """The model's training runs that end: a Job on the lab's simulated GPU node never does."""
+        """Return the model's training runs, without those on the simulated GPU node, which never end."""
         config = self.stack.config()
         pools = config["foundation"]["node_pools"]
         declared: Mapping[str, Mapping[str, str]] = config.get("training", {})
@@ -115,13 +119,13 @@ class Flow:
         return [run for run in all_runs(self.cluster) if run.made_by == "pulumi" and run.training in ending]
 
     def _wait_for_training(self) -> None:
-        """Every Job of the model is complete. LabError with the reason of one that failed."""
+        """Wait until every training run of the model is complete. LabError with the reason if one failed."""
         for found in self._trainings():
             run = found if found.has_ended else self._follow(found)
             if run.status == "Failed":
                 raise LabError(
-                    f"Training failed: {run.reason}\n`lab kubectl logs -n {names.TRAINING} job/{run.name}` has the"
-                    " whole log; `make up` tries again."
+                    f"Training failed: {run.reason}\n`lab kubectl logs -n {names.TRAINING} job/{run.name}` prints"
+                    " the whole log; `make up` tries again."
                 )
 
     def _follow(self, run: Run) -> Run:
@@ -131,51 +135,51 @@ class Flow:
             ).until_the_end()
 
     def _failed_jobs(self) -> list[str]:
-        """URNs of Jobs that gave up; the engine by itself sees nothing to do about them."""
+        """Return the URNs of failed Jobs, which the engine replaces only if they are named."""
         failed = {f"{names.TRAINING}/{run.name}" for run in self._trainings() if run.status == "Failed"}
         if failed:
             self._put_dataset()
         return [resource["urn"] for resource in checkpoint().get("resources", []) if resource.get("id") in failed]
 
     def _serve_newest(self) -> None:
-        """The stack's file names a version that the registry has."""
+        """Write the newest version into the stack file, unless the file has one that the registry knows."""
         newest = registry.newest_version(self.cluster, MODEL)
         if newest is None:
             raise LabError(
-                f"Nothing registered {MODEL}: {self.stack.file.name} needs a training run with `model: {MODEL}`"
-                " on a node pool without GPUs."
+                f"No version of {MODEL} is registered: add a training run with `model: {MODEL}` on a node pool without"
+                f" GPUs to {self.stack.file.name}."
             )
-        told = self.stack.config().get("endpoints", {}).get(MODEL, {}).get("version")
-        if told is None or told > newest:
-            self.stack.set({f"endpoints.{MODEL}.version": newest, **_a_small_endpoint(told)})
+        written = self.stack.config().get("endpoints", {}).get(MODEL, {}).get("version")
+        if written is None or written > newest:
+            self.stack.set({f"endpoints.{MODEL}.version": newest, **_a_small_endpoint(written)})
 
-    def _ask(self) -> Served:
+    def _predict(self) -> Served:
         with self.board.line("one prediction") as line:
             with self.cluster.forwarded(names.SERVING, MODEL, 80) as address:
                 prediction = predict(address, dataset.customers(1)[0])
             newest = registry.newest_version(self.cluster, MODEL) or prediction.model_version
             version = registry.version(self.cluster, MODEL, prediction.model_version)
-            line.result = json.dumps(prediction.answer)
+            line.result = json.dumps(prediction.value)
         return Served(version=version, newest=newest, prediction=prediction)
 
 
 def predict(address: str, customer: Mapping[str, Any]) -> Prediction:
-    """Return what the endpoint at `address` predicts for one customer."""
+    """Return the prediction of the endpoint at `address` for one customer."""
     url = f"{address}/invocations"
     try:
         response = httpx.post(url, json={"dataframe_records": [customer]}, timeout=60)
     except httpx.HTTPError as error:
-        raise LabError(f"The endpoint does not answer at {url}: {error}.") from error
+        raise LabError(f"The endpoint does not respond at {url}: {error}.") from error
     if response.is_error:
         raise LabError(
-            f"The endpoint answered {response.status_code} to a customer of its own dataset: {response.text[:300]}"
+            f"The endpoint responded {response.status_code} to a row of its own dataset: {response.text[:300]}"
         )
     [predicted] = response.json()["predictions"]
-    return Prediction(customer=customer, answer=predicted, model_version=int(response.headers["X-Model-Version"]))
+    return Prediction(customer=customer, value=predicted, model_version=int(response.headers["X-Model-Version"]))
 
 
-def _a_small_endpoint(told: object) -> Mapping[str, object]:
-    """Replicas that fit two cores, and a log of every prediction, for an endpoint that is new in the file."""
+def _a_small_endpoint(written: object) -> Mapping[str, object]:
+    """Return settings for an endpoint that is new in the file: replicas that fit two cores, and a prediction log."""
     endpoint = f"endpoints.{MODEL}"
     fresh = {f"{endpoint}.replicas.min": 1, f"{endpoint}.replicas.max": 2, f"{endpoint}.prediction_log.sample": 1}
-    return {} if told else fresh
+    return {} if written else fresh

@@ -15,7 +15,7 @@ HASH_LENGTH = 12
 
 
 def content_hash(dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> str:
-    """12 hex digits that change with anything that `dockerfile` takes in: itself, its files, its build arguments."""
+    """Return 12 hexadecimal digits, a hash of the Dockerfile, the files that it copies, and the build arguments."""
     digest = hashlib.sha256(dockerfile.read_bytes())
     for name, value in sorted(arguments.items()):
         digest.update(f"\0{name}={value}".encode())
@@ -26,22 +26,24 @@ def content_hash(dockerfile: Path, context: Path, arguments: Mapping[str, str]) 
 
 
 def copied_files(dockerfile: Path, context: Path) -> list[Path]:
-    """Every file of `context` that a COPY or ADD of `dockerfile` brings in, except what .dockerignore keeps out."""
+    """Return each file of `context` that a COPY or ADD of the Dockerfile copies, without those in .dockerignore."""
     rules = context / ".dockerignore"
-    # A pattern without `**` is relative to the context here, and to any folder in git: a slash makes it so in both.
+    # A pattern of .dockerignore is relative to the context, one of .gitignore to any folder; add a leading slash.
     lines = re.sub(r"(?m)^(!?)/?(?=[^!#/*]|\*(?!\*))", r"\1/", rules.read_text() if rules.exists() else "")
     ignored = GitIgnoreSpec.from_lines(lines.splitlines())
     found = set[Path]()
     for source in _copy_sources(dockerfile):
         roots = sorted(context.glob(source.strip("/")))
         if not roots:
-            raise LabError(f"{dockerfile.relative_to(context)}: COPY {source}: there is no such file in {context}.")
+            raise LabError(
+                f"{dockerfile.relative_to(context)}: COPY {source}: there is no such file in {context}; correct it."
+            )
         found |= {file for root in roots for file in (root, *root.rglob("*")) if file.is_file()}
     return sorted(file for file in found if not ignored.match_file(file.relative_to(context)))
 
 
 def _copy_sources(dockerfile: Path) -> Iterator[str]:
-    """The paths that COPY and ADD take from the context; not those of another stage."""
+    """Yield the paths that COPY and ADD read from the context, not those from other stages."""
     instructions = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", dockerfile.read_text()))
     for words in map(shlex.split, instructions.splitlines()):
         if len(words) > 2 and words[0].upper() in {"COPY", "ADD"} and not any(w.startswith("--from") for w in words):

@@ -1,4 +1,4 @@
-"""buildah's image store, inside the lab's cache: nothing of the machine's own containers is read or changed."""
+"""buildah's image store in the lab's cache, separate from the machine's own containers."""
 
 import fcntl
 import json
@@ -18,26 +18,27 @@ from lab.commands import Commands
 from lab.errors import LabError
 
 LAYERS_KEPT = timedelta(days=7)
+"""Age up to which layers are kept that no image uses."""
 
 
 @dataclass(frozen=True)
 class ImageStore:
-    """The images that were built on this machine."""
+    """Store of the images that were built on this machine."""
 
     root: Path
     commands: Commands
 
     @cached_property
     def driver(self) -> str:
-        """`overlay` where the kernel lets it be mounted on this disk, else `vfs`, which copies every layer whole."""
+        """Storage driver: `overlay` if this disk supports it, else `vfs`, which copies every layer completely."""
         try:
-            self.commands.answer(self._command("overlay", "info"), env=self.environment())
+            self.commands.output(self._command("overlay", "info"), env=self.environment())
         except LabError:
             return "vfs"
         return "overlay"
 
     def buildah(self, *arguments: str) -> list[str]:
-        """The command line for buildah on this store; mounts that it makes are private and end with it."""
+        """Return a command line of buildah for this store. Its mounts are private and end with it."""
         return self._command(self.driver, *arguments)
 
     def _command(self, driver: str, *arguments: str) -> list[str]:
@@ -45,42 +46,42 @@ class ImageStore:
                 "--runroot", str(self.root / "run"), "--storage-driver", driver, *arguments]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        """The caller's, with large temporary files beside the store and not in /tmp, which may be memory."""
+        """Return the environment of buildah: temporary files go beside the store, because /tmp may be in memory."""
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         return {**os.environ, "TMPDIR": str(folder), "BUILDAH_ISOLATION": "chroot"}
 
     @contextmanager
     def alone(self) -> Generator[None]:
-        """One builder at a time; what an interrupted one left (working containers, scratch files) is removed first."""
+        """Lock the store for one builder, and remove the working containers and files of interrupted ones."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             shutil.rmtree(self.root / "tmp", ignore_errors=True)
-            self._ask("rm", "--all")
+            self._run("rm", "--all")
             yield
 
     @contextmanager
     def scratch(self, name: str) -> Generator[Path]:
-        """A folder for large files, gone afterwards."""
+        """Yield a temporary folder for large files."""
         with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self.environment()["TMPDIR"]) as folder:
             yield Path(folder)
 
     def refs(self) -> set[str]:
-        """Every tagged image."""
+        """Return the names of all tagged images."""
         return {name for image in self._images() for name in image.get("names") or ()}
 
     def remove(self, refs: set[str]) -> None:
-        """Untags `refs`, and drops layers that no image of the last week was built from."""
+        """Remove these tags, and unused layers that are older than `LAYERS_KEPT`."""
         if refs:
-            self._ask("rmi", *sorted(refs))
+            self._run("rmi", *sorted(refs))
         oldest = time.time() - LAYERS_KEPT.total_seconds()
         for image in self._images("--all", "--filter", "dangling=true"):
             if image["created"] < oldest:
-                self._ask("rmi", image["id"])
+                self._run("rmi", image["id"])
 
     def _images(self, *arguments: str) -> list[dict[str, Any]]:
-        return json.loads(self._ask("images", "--json", *arguments) or "null") or []
+        return json.loads(self._run("images", "--json", *arguments) or "null") or []
 
-    def _ask(self, *arguments: str) -> str:
-        return self.commands.answer(self.buildah(*arguments), env=self.environment())
+    def _run(self, *arguments: str) -> str:
+        return self.commands.output(self.buildah(*arguments), env=self.environment())

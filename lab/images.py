@@ -1,4 +1,4 @@
-"""The images of this checkout: built from its Dockerfiles, named after their content, brought to the cluster."""
+"""Images of this checkout: built from its Dockerfiles, named by a hash of their inputs, loaded into the cluster."""
 
 import hashlib
 import os
@@ -19,12 +19,13 @@ from lab.image_inputs import HASH_LENGTH, content_hash
 from lab.image_store import ImageStore
 
 GIB_FOR_A_BUILD = 3
-"""What one image takes while it is built: its layers, those of its build stage, and the copy that is loaded."""
+"""Disk in GiB for one build: layers, layers of the build stage, and the copy that is loaded into the node."""
 
 VERSIONS_KEPT = 2
+"""Number of versions of each image that are kept."""
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 MACHINE_FILES = (CA_BUNDLE, Path("/etc/pip.conf"), Path("/etc/uv/uv.toml"))
-"""What tells a build step where packages come from and whom to trust on this machine; lent to it, never copied."""
+"""Package sources and certificate authorities of this machine. Build steps see them; no image contains them."""
 
 GATEWAY_DOCKERFILE = "FROM scratch\nCOPY versitygw /app/versitygw\n"
 STEP = re.compile(r"STEP (\d+/\d+: .*)")
@@ -32,15 +33,15 @@ STEP = re.compile(r"STEP (\d+/\d+: .*)")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One image: `name` is its repository, `setting` the path in the stack's configuration that holds its reference.
-
-    `late` ones are needed only when the platform runs: to train and to serve.
-    """
+    """Image that the lab builds."""
 
     name: str
+    """Name of its repository."""
     dockerfile: str
     setting: str
+    """Path of its reference in the stack file."""
     late: bool = False
+    """Whether it is needed only after the platform runs, to train or to serve."""
 
 
 RECIPES = (
@@ -54,7 +55,7 @@ RECIPES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Builds, loads, pushes and prunes the images of `checkout`; `gateway` is the S3 gateway's static binary."""
+    """Builds, loads, pushes and removes the images of a checkout."""
 
     checkout: Path
     store: ImageStore
@@ -62,10 +63,11 @@ class Images:
     board: Board
     logs: Path
     gateway: Path
+    """Static binary of the S3 gateway."""
     base: BaseImage = field(default_factory=BaseImage)
 
     def refs(self) -> dict[Recipe, str]:
-        """The reference of each image as the checkout is now, built or not: `lab.local/<name>:<content hash>`."""
+        """Return the reference of each image, built or not: `lab.local/<name>:<hash of its inputs>`."""
         return {
             recipe: f"lab.local/{recipe.name}:"
             + content_hash(self.checkout / recipe.dockerfile, self.checkout, self._arguments(recipe))
@@ -73,49 +75,52 @@ class Images:
         }
 
     def build(self) -> dict[Recipe, str]:
-        """Every image of the checkout is in the store; those that already are there are left alone."""
+        """Build the images that are not in the store, and return the references of all."""
         refs = self.refs()
         if set(refs.values()) <= self.store.refs():
             return refs
         with self.store.alone():
-            there = self.store.refs()
-            missing = {recipe: ref for recipe, ref in refs.items() if ref not in there}
-            if not missing:  # another `lab up` built them while this one waited
+            present = self.store.refs()
+            missing = {recipe: ref for recipe, ref in refs.items() if ref not in present}
+            if not missing:  # another `lab up` built them meanwhile
                 return refs
             self._need_disk(len(missing))
-            self._build_foundations(missing, there)
-            self._side_by_side([partial(self._build_one, recipe, ref) for recipe, ref in missing.items()])
+            self._build_foundations(missing, present)
+            self._in_parallel([partial(self._build_one, recipe, ref) for recipe, ref in missing.items()])
         return refs
 
     def load(self, refs: Sequence[str], ctr: Sequence[str]) -> None:
-        """The node's containerd has `refs`; `ctr` is the command line that speaks to it, namespace included."""
-        there = set(self.commands.answer([*ctr, "images", "ls", "--quiet"]).split())
-        self._side_by_side([partial(self._load_one, ref, ctr) for ref in refs if ref not in there])
+        """Load the images that the node's containerd lacks. `ctr` is the command line of its client."""
+        present = set(self.commands.output([*ctr, "images", "ls", "--quiet"]).split())
+        self._in_parallel([partial(self._load_one, ref, ctr) for ref in refs if ref not in present])
 
     def push(self, refs: Mapping[Recipe, str], registry: str) -> dict[Recipe, str]:
-        """The images lie in `registry` (HOST/PATH); returns `HOST/PATH/<name>@sha256:...`, which nobody can move.
+        """Push the images to `registry` (HOST/PATH), and return their references by digest.
 
-        Credentials are those that `buildah login` or `docker login` left on this machine.
+        Credentials come from `buildah login` or `docker login`.
         """
         return {recipe: self._push_one(recipe, ref, f"docker://{registry.rstrip('/')}") for recipe, ref in refs.items()}
 
     def prune(self, used: Sequence[str], ctr: Sequence[str] | None) -> None:
-        """The two versions of each image that were used last stay, in the store and on the node; `used` are in use."""
-        remembered = self.store.root / "used"
-        lines = remembered.read_text().split() if remembered.exists() else []
+        """Remove all but the last used versions of each image from the store and the node.
+
+        `used` are the references in use; `ctr` is the command line of the node's client, or None.
+        """
+        history_file = self.store.root / "used"
+        lines = history_file.read_text().split() if history_file.exists() else []
         history = [*dict.fromkeys([*used, *lines])]
         kept = [ref for name in dict.fromkeys(map(_repository, history)) for ref in _newest(history, name)]
         if kept == lines:
             return
         self.store.root.mkdir(parents=True, exist_ok=True)
-        remembered.write_text("\n".join(kept))
+        history_file.write_text("\n".join(kept))
         prefixes = tuple(f"lab.local/{recipe.name}:" for recipe in RECIPES)
         self.store.remove({ref for ref in self.store.refs() if ref.startswith(prefixes) and ref not in kept})
         if ctr is not None:
-            loaded = self.commands.answer([*ctr, "images", "ls", "--quiet"]).split()
+            loaded = self.commands.output([*ctr, "images", "ls", "--quiet"]).split()
             stale = [ref for ref in loaded if ref.startswith(prefixes) and ref not in kept]
             if stale:
-                self.commands.answer([*ctr, "images", "rm", *stale])
+                self.commands.output([*ctr, "images", "rm", *stale])
 
     def _arguments(self, recipe: Recipe) -> dict[str, str]:
         gateway = {"GATEWAY": self._gateway_ref()} if recipe.name == "s3-gateway" else {}
@@ -125,14 +130,14 @@ class Images:
         try:
             return f"lab.local/versitygw:{hashlib.sha256(self.gateway.read_bytes()).hexdigest()[:HASH_LENGTH]}"
         except FileNotFoundError as missing:
-            raise LabError(f"The S3 gateway {self.gateway} is not built; `lab tools` builds it.") from missing
+            raise LabError(f"The S3 gateway {self.gateway} is missing; build it with `lab tools`.") from missing
 
-    def _build_foundations(self, missing: Mapping[Recipe, str], there: set[str]) -> None:
-        if missing and self.base.ref not in there:
+    def _build_foundations(self, missing: Mapping[Recipe, str], present: set[str]) -> None:
+        if missing and self.base.ref not in present:
             with self.board.line("image base"):
                 self.base.make(self.commands, self.store, log=self.logs / "image-base.log")
         gateway = self._gateway_ref()
-        if any(recipe.name == "s3-gateway" for recipe in missing) and gateway not in there:
+        if any(recipe.name == "s3-gateway" for recipe in missing) and gateway not in present:
             with self.store.scratch("gateway") as folder:
                 shutil.copy(self.gateway, folder / "versitygw")
                 (folder / "Dockerfile").write_text(GATEWAY_DOCKERFILE)
@@ -140,10 +145,10 @@ class Images:
 
     def _build_one(self, recipe: Recipe, ref: str) -> None:
         arguments = [f"--build-arg={name}={value}" for name, value in self._arguments(recipe).items()]
-        lent = [f"--volume={file.resolve()}:{file}:ro" for file in MACHINE_FILES if file.exists()]
+        volumes = [f"--volume={file.resolve()}:{file}:ro" for file in MACHINE_FILES if file.exists()]
         with self.board.line(f"image {recipe.name}") as progress:
             self._buildah(
-                "bud", "--layers", "--pull-never", "--tag", ref, *arguments, *lent,
+                "bud", "--layers", "--pull-never", "--tag", ref, *arguments, *volumes,
                 "--file", str(self.checkout / recipe.dockerfile), str(self.checkout),
                 log=recipe.name, line=lambda text: progress.at(step[1]) if (step := STEP.search(text)) else None,
             )  # fmt: skip
@@ -159,8 +164,8 @@ class Images:
                 env=self.store.environment(),
             )
 
-    def _side_by_side(self, works: Sequence[Callable[[], None]]) -> None:
-        """Does `works`, as many at a time as there are processors; the first that fails stops the others."""
+    def _in_parallel(self, works: Sequence[Callable[[], None]]) -> None:
+        """Run the works, as many at a time as there are processors. The first failure stops the others."""
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             try:
                 for work in as_completed([pool.submit(work) for work in works]):
@@ -182,14 +187,16 @@ class Images:
         try:
             self.commands.watch(self.store.buildah(*arguments), log=file, line=line, env=self.store.environment())
         except LabError as error:
-            raise LabError(f"Image {log} could not be made: mend what the log names, then try again. {error}") from None
+            raise LabError(
+                f"Building or pushing image {log} failed; correct what its log names and try again. {error}"
+            ) from None
 
     def _need_disk(self, builds: int) -> None:
         needed, free = builds * GIB_FOR_A_BUILD, shutil.disk_usage(self.store.root).free >> 30
         if free < needed:
             raise LabError(
-                f"{builds} images need about {needed} GiB of disk while they are built and {self.store.root} has"
-                f" {free} GiB free: make room, or put the cache on another disk with LAB_CACHE."
+                f"Building {builds} images needs about {needed} GiB of disk, but {self.store.root} has {free} GiB free:"
+                " free some space, or set LAB_CACHE to a folder on another disk."
             )
 
 

@@ -1,4 +1,4 @@
-"""The official Kubernetes plugin, put where the lab's engine looks for it."""
+"""Installation of the official Kubernetes plugin for the lab's engine."""
 
 import os
 import shutil
@@ -24,25 +24,25 @@ COMMAND = "pulumi-resource-kubernetes"
 DOWNLOADS_FROM = ("get.pulumi.com", 443)
 CONNECT_SECONDS = 2
 DOWNLOAD_SECONDS = 300
-ANSWER_SECONDS = 20
+RESPONSE_SECONDS = 20
 FORMER_MODULE = b"lab.providers.kubernetes"
-"""In the script that releases before this plugin put into its place."""
+"""Text in the script that earlier releases installed instead of the plugin."""
 NO_ENGINE = "127.0.0.1:1"
-"""Address of the engine that a plugin gets when it is asked for nothing but its version."""
+"""Address of an engine for a plugin that only returns its version."""
 
 
 def find(console: Console, environment: Mapping[str, str]) -> str | None:
-    """Put a plugin that is there, or can be downloaded, in place; None when the lab has to build one.
+    """Find or download a plugin, and return a sentence that says which one. None if the lab has to build it.
 
-    The sentence that is returned says which plugin the engine uses. In this order: the plugin in the lab's folder, one
-    on PATH, one in the user's ~/.pulumi, a download. Each counts only if it runs and has the version of the Python SDK.
+    The order is: the lab's folder, PATH, the user's ~/.pulumi, a download. A plugin is used only if it runs and has the
+    version of the Python SDK.
 
     Args:
-        console: where builds are shown, in case the engine has to be built for the download.
-        environment: the engine's own.
+        console: console for the build of the engine, which a download may need.
+        environment: environment of the engine.
 
     Raises:
-        LabError: the SDK has another version than the lab can build, and nothing can be downloaded.
+        LabError: the lab cannot build the SDK's version, and no plugin was found or downloaded.
     """
     wanted, ours = version("pulumi-kubernetes"), plugin_folder()
     _retire_scripts(ours)
@@ -62,25 +62,25 @@ def find(console: Console, environment: Mapping[str, str]) -> str | None:
         return None
     else:
         raise LabError(
-            f"the Python SDK pulumi-kubernetes is {wanted}, no plugin of that version is here or can be downloaded, and"
-            f" the lab builds {KUBERNETES_PLUGIN}: install the SDK of that version (requirements.lock has it)"
+            f"no Kubernetes plugin {wanted} was found or can be downloaded, and the lab builds only version"
+            f" {KUBERNETES_PLUGIN}: install that version of the Python SDK pulumi-kubernetes, as in requirements.lock"
         )
     return _sentence(where, unused=on_path)
 
 
 def use_built() -> str:
-    """Put the plugin that the lab has built in place; return the sentence that says so."""
+    """Use the plugin that the lab has built, and return a sentence that says so."""
     _link(plugin_folder(), folder(PLUGIN_BUILD))
     return _sentence("built by the lab")
 
 
 def _sentence(where: str, *, unused: str | None = None) -> str:
-    other = f"; {unused} is of another version and is not used" if unused else ""
+    other = f"; {unused} has another version and is not used" if unused else ""
     return f"kubernetes plugin {version('pulumi-kubernetes')}: the official one, {where}{other}"
 
 
 def plugin_version(plugin: Path) -> str | None:
-    """Ask a plugin for its version; None for a file that is missing, truncated or does not answer."""
+    """Return the version of a plugin. None if the file is missing or truncated, or the plugin does not respond."""
     try:
         process = subprocess.Popen([plugin, NO_ENGINE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     except OSError:
@@ -91,9 +91,9 @@ def plugin_version(plugin: Path) -> str | None:
             if not port:
                 return None
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                stub: Any = provider_pb2_grpc.ResourceProviderStub(channel)  # its types are not known to a checker
-                answer: plugin_pb2.PluginInfo = stub.GetPluginInfo(Empty(), timeout=ANSWER_SECONDS, wait_for_ready=True)
-                return answer.version.removeprefix("v")
+                stub: Any = provider_pb2_grpc.ResourceProviderStub(channel)  # not typed
+                info: plugin_pb2.PluginInfo = stub.GetPluginInfo(Empty(), timeout=RESPONSE_SECONDS, wait_for_ready=True)
+                return info.version.removeprefix("v")
         except grpc.RpcError:
             return None
         finally:
@@ -101,9 +101,9 @@ def plugin_version(plugin: Path) -> str | None:
 
 
 def _retire_scripts(ours: Path) -> None:
-    """Lead the folders that former releases filled with a script of theirs to the official plugin.
+    """Replace the scripts of earlier releases by links to the official plugin.
 
-    The state names the version of that time, and the engine asks for it until the next update.
+    The state has the version of such a script, and the engine starts it until the next update.
     """
     for former in ours.parent.glob("resource-kubernetes-v*"):
         script = former / COMMAND
@@ -112,7 +112,7 @@ def _retire_scripts(ours: Path) -> None:
 
 
 def _link(at: Path, target: Path) -> None:
-    """A folder with a link to the plugin of `target`. The engine ignores a folder that is itself a link."""
+    """Create a folder with a link to the plugin in `target`. The engine ignores a folder that is a link itself."""
     _remove(at)
     at.mkdir(parents=True)
     (at / COMMAND).symlink_to(target / COMMAND)

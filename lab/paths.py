@@ -1,6 +1,6 @@
-"""Where the lab keeps things, outside the checkout.
+"""Folders and files of the lab, outside the checkout.
 
-The cache can be made again by waiting (built tools, base images); the state cannot (cluster, stacks, secrets, logs).
+The cache can be created again (built tools, base images). The state cannot (cluster, stacks, secrets, logs).
 """
 
 import os
@@ -10,82 +10,82 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def cache() -> Path:
-    """`$LAB_CACHE`, else `mlops-lab` in the XDG cache folder."""
+    """Return the cache folder: `$LAB_CACHE`, else `mlops-lab` in the XDG cache folder."""
     return _folder("LAB_CACHE", "XDG_CACHE_HOME", ".cache")
 
 
 def state() -> Path:
-    """`$LAB_STATE`, else `mlops-lab` in the XDG state folder."""
+    """Return the state folder: `$LAB_STATE`, else `mlops-lab` in the XDG state folder."""
     return _folder("LAB_STATE", "XDG_STATE_HOME", ".local/state")
 
 
 def _folder(own: str, xdg: str, fallback: str) -> Path:
-    if told := os.environ.get(own):
-        return Path(told).resolve()
+    if path := os.environ.get(own):
+        return Path(path).resolve()
     return (Path(os.environ.get(xdg) or Path.home() / fallback) / "mlops-lab").resolve()
 
 
 def tools() -> Path:
-    """One folder `<name>-<hash>` for each Go module that was built."""
+    """Return the folder of built tools, with one folder `<name>-<hash>` for each build."""
     return cache() / "tools"
 
 
 def binaries() -> Path:
-    """A link to each tool, wherever it came from; stands on PATH before the system's folders."""
+    """Return the folder with a link to each tool. It comes before the system's folders on PATH."""
     return cache() / "bin"
 
 
 def kubeconfig() -> Path:
-    """The administrator's access to the lab's cluster, certificates embedded."""
+    """Return the administrator's kubeconfig for the lab's cluster, with embedded certificates."""
     return state() / "kubeconfig"
 
 
 def logs() -> Path:
-    """`<process>.log` for each process of the cluster."""
+    """Return the folder of the logs, `<process>.log` for each process of the cluster."""
     return state() / "logs"
 
 
 def pulumi_home() -> Path:
-    """The engine's own folder: plugins, credentials, workspaces."""
+    """Return the engine's folder: plugins, credentials, workspaces."""
     return state() / "pulumi-home"
 
 
 def pulumi_backend() -> Path:
-    """The file backend: state of every stack deployed from this machine."""
+    """Return the folder of Pulumi's file backend, with the state of every stack of this machine."""
     return state() / "pulumi"
 
 
 def passphrase() -> Path:
-    """The file with the passphrase that encrypts the secrets of local stacks."""
+    """Return the file with the passphrase for the secrets of local stacks."""
     return state() / "passphrase"
 
 
 def cluster() -> Path:
-    """Certificates, etcd, the node's folders and pid files."""
+    """Return the folder of the cluster: certificates, etcd, the node's folders, pid files."""
     return state() / "cluster"
 
 
 def ports() -> Path:
-    """The port of 127.0.0.1 that each Service has for good."""
+    """Return the file with the port of 127.0.0.1 that each Service keeps."""
     return state() / "ports.json"
 
 
 def open_ports() -> Path:
-    """The ports that lead to a Service now."""
+    """Return the file with the ports that are forwarded now."""
     return state() / "open.json"
 
 
 def secrets() -> Path:
-    """The passwords of the local stack, made once."""
+    """Return the file with the passwords of the local stack, which are created once."""
     return state() / "secrets.json"
 
 
 def lock() -> Path:
-    """Held by the one `lab up` or `lab down` that works on the cluster."""
+    """Return the lock file of `lab up` and `lab down`."""
     return state() / "lock"
 
 
 def belongings() -> list[Path]:
-    """All of the state; `lab down --wipe` takes these and nothing else."""
+    """Return all files and folders of the state, which `lab down --wipe` deletes."""
     folders = [cluster(), pulumi_home(), pulumi_backend(), logs()]
     return [*folders, passphrase(), secrets(), kubeconfig(), ports(), open_ports(), lock()]

@@ -1,4 +1,4 @@
-"""What `lab up` would do to this machine, found out without doing it."""
+"""Steps that `lab up` would take on this machine, for `lab up --dry-run`."""
 
 from lab import paths
 from lab.cluster import operate
@@ -6,7 +6,7 @@ from lab.tools.install import missing_packages, missing_tools
 
 
 def steps(*, own_cluster: bool) -> list[str]:
-    """In words, in order; the deployment itself is what `lab pulumi preview` tells."""
+    """Return the steps in their order. `lab pulumi preview` shows the deployment itself."""
     packages = missing_packages()
     tools = missing_tools(() if own_cluster else ("engine", "images"))
     processes = operate.plan() if own_cluster else []

@@ -1,4 +1,4 @@
-"""What a killed engine leaves behind: its lock, and operations that it began and never confirmed."""
+"""Recovery after a killed engine: its lock, and operations that it began and did not record as finished."""
 
 import json
 import os
@@ -17,11 +17,11 @@ INPUTS = "__inputs"
 
 
 def recover(refresh: Callable[[], object], kubectl: Callable[..., object]) -> None:
-    """No lock of a dead engine is left and no operation is pending; LabError while another engine holds the stack.
+    """Remove the lock and the pending operations of a killed engine. LabError while another engine uses the stack.
 
-    The cluster may or may not have done what a killed engine had begun, so the stack's record is read from the cluster
-    again. Creations are forgotten, and the next `up` asks for them again: it takes over an object with a fixed name.
-    One that the engine had named itself would be created a second time under another name, so it is deleted.
+    The cluster may have finished a pending operation or not, so the stack's record is refreshed from the cluster.
+    Pending creations are dropped, and the next `up` repeats them: it takes over an object with a fixed name. An object
+    with a generated name would be created twice, so it is deleted here.
     """
     remove_dead_lock()
     complete_record()
@@ -34,7 +34,7 @@ def recover(refresh: Callable[[], object], kubectl: Callable[..., object]) -> No
 
 
 def engine_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments for an engine that a person starts, on a stack that another engine may have left in the middle."""
+    """Return the arguments for an engine that a person starts, with `--refresh` if a killed engine left operations."""
     another = {"--stack", "-s"} & set(arguments) and STACK not in arguments
     if another or arguments[:1] not in (["up"], ["destroy"], ["preview"], ["refresh"]):
         return list(arguments)
@@ -47,15 +47,15 @@ def engine_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def checkpoint() -> dict[str, Any]:
-    """What the engine has on record of the stack; empty when the lab has no such stack, or never deployed it."""
+    """Return the engine's record of the stack; empty if the stack does not exist or was never deployed."""
     return (json.loads(_record().read_text())["checkpoint"].get("latest") if _record().exists() else None) or {}
 
 
 def complete_record() -> None:
-    """Give the record of each Kubernetes object the inputs that the official plugin compares with.
+    """Add the inputs to the record of each Kubernetes object, for the official plugin.
 
-    The plugin of former releases kept no `__inputs` beside the outputs. Without them every object seems to have been
-    declared empty, and the official plugin would replace it, volumes and databases included.
+    The plugin of earlier releases stored no `__inputs` in the outputs. Without them, the official plugin would replace
+    every object, volumes and databases included.
     """
     record: dict[str, Any] = json.loads(_record().read_text()) if _record().exists() else {}
     latest: dict[str, Any] | None = record.get("checkpoint", {}).get("latest")
@@ -76,21 +76,21 @@ def _record() -> Path:
 
 
 def pending_operations() -> list[dict[str, Any]]:
-    """Operations that an engine had begun and not confirmed when it was killed."""
+    """Return the operations that a killed engine had begun and not finished."""
     return checkpoint().get("pending_operations") or []
 
 
 def working_engine() -> int | None:
-    """The process of the engine that works on the stack now."""
+    """Return the pid of the engine that uses the stack now, or None."""
     locks = [json.loads(file.read_text()) for file in _locks()]
     ours = (lock["pid"] for lock in locks if lock["hostname"] == socket.gethostname())
-    return next(filter(_runs, ours), None)
+    return next(filter(_is_running, ours), None)
 
 
 def remove_dead_lock() -> None:
-    """The stack is not locked; LabError while an engine works on it."""
+    """Remove the locks of killed engines. LabError while an engine uses the stack."""
     if engine := working_engine():
-        raise LabError(f"pulumi (process {engine}) is at work on stack {STACK}: wait until it ends, then try again.")
+        raise LabError(f"pulumi (process {engine}) is using stack {STACK}: wait until it ends, then try again.")
     for file in _locks():
         file.unlink(missing_ok=True)
 
@@ -109,7 +109,7 @@ def _delete_auto_named(kubectl: Callable[..., object], inputs: Mapping[str, Any]
     kubectl("delete", kind, metadata["name"], *where, "--ignore-not-found", "--wait=false")
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         command = Path(f"/proc/{process}/comm").read_text()
     except (FileNotFoundError, ProcessLookupError):

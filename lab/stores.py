@@ -1,4 +1,4 @@
-"""Where programs on this machine find the lab's MLflow and its artifact store, and the keys of the store."""
+"""Addresses of the lab's MLflow and artifact store for programs on this machine, and the store's keys."""
 
 import json
 
@@ -7,19 +7,19 @@ from lab.cluster import forward
 from lab.errors import LabError
 
 REGION = "us-east-1"
-"""Of S3 clients, which need one; the gateway takes any."""
+"""Region for S3 clients, which need one; the gateway accepts any."""
 
 
 def environment() -> dict[str, str]:
-    """For clients of MLflow and of S3. Apart from `lab env`, since it takes the place of a user's own keys of AWS.
+    """Return environment variables for clients of MLflow and S3. They replace the user's own AWS keys.
 
-    LabError while the two are not reached through ports of this machine.
+    LabError if no port of this machine is forwarded to them.
     """
     urls = forward.urls()
     tracking, store = urls.get("mlflow"), urls.get("s3")
     if tracking is None or store is None:
         raise LabError(
-            "MLflow and the artifact store of the lab cannot be reached from here now; start it with: lab up"
+            "the lab's MLflow and artifact store cannot be reached, because the lab does not run; start it with: lab up"
         )
     keys = json.loads(paths.secrets().read_text())
     return {

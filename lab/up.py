@@ -1,4 +1,4 @@
-"""`lab up`: tools, a cluster, images, the platform on it, and what to do next."""
+"""Function behind `lab up`: tools, cluster, images, the platform, and the next commands."""
 
 import json
 import os
@@ -37,18 +37,20 @@ SHOWN_METRICS = ("accuracy", "f1", "roc_auc")
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The cluster that is deployed to. `own` is the one that the lab made: its node takes images without a registry."""
+    """Cluster that is deployed to."""
 
     context: str
+    """Context of the kubeconfig."""
     own: bool
+    """Whether it is the lab's own cluster, whose node gets images without a registry."""
 
     def kubectl(self, *arguments: str) -> str:
-        """Output of kubectl on this cluster; LabError with its error message when it fails."""
-        return Commands().answer(["kubectl", "--context", self.context, *arguments])
+        """Run kubectl on the cluster and return its output. LabError with its error message if it fails."""
+        return Commands().output(["kubectl", "--context", self.context, *arguments])
 
 
 def up(console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None) -> None:
-    """From whatever there is to a served prediction, on the lab's own cluster or on that of `context`."""
+    """Deploy up to a served prediction, on the lab's own cluster or on that of `context`."""
     commands, board = Commands(), Board(console)
     users, plugin = os.environ.get("KUBECONFIG"), kubernetes_plugin.find(console, engine_environment())
     tools = ("engine", "images", *(() if plugin else ("kubernetes-plugin",)))
@@ -58,7 +60,7 @@ def up(console: Console, *, context: str | None, registry: str | None, mlflow_po
         install(console, tools)
     console.print(f"[dim]{plugin or kubernetes_plugin.use_built()}", highlight=False)
     os.environ.update(engine_environment())
-    # A passphrase of the user's shell would take the place of the lab's.
+    # A passphrase in the user's shell would replace the lab's.
     os.environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
     target = target_of(context, users) if context else Target(context=layout.NAME, own=True)
     with _images(board, commands, target, registry) as (refs, wait_for_images):
@@ -96,11 +98,11 @@ def _deploy(
 def _images(
     board: Board, commands: Commands, target: Target, registry: str | None
 ) -> Generator[tuple[Mapping[Recipe, str], Callable[[], object]]]:
-    """References that the cluster can pull or has already; of the late ones, once the function has returned."""
+    """Yield references of images that the cluster has or can pull, and a function that waits for the late ones."""
     if not target.own and registry is None:
         raise LabError(
-            f"Context {target.context} is not the lab's own cluster, so its nodes get images from a registry: say which"
-            " with --registry HOST/PATH (`buildah login HOST` first, if it asks who you are)."
+            f"Context {target.context} is not the lab's own cluster, so its nodes pull images from a registry: write"
+            " --registry HOST/PATH (if the registry needs a password, run `buildah login HOST` first)."
         )
     images = Images(
         checkout=paths.CHECKOUT, store=ImageStore(paths.cache() / "buildah", commands), commands=commands, board=board,
@@ -125,31 +127,31 @@ def _images(
 
 
 def _commit(commands: Commands) -> str | None:
-    """The commit of the checkout, marked when the training image holds changes on top; None outside of git."""
+    """Return the commit of the checkout, with `-dirty` if the training image's files changed; None without git."""
     status = ["git", "status", "--porcelain", "--", "training", "requirements.lock"]
     try:
-        head = commands.answer(["git", "rev-parse", "HEAD"], cwd=paths.CHECKOUT).strip()
-        changed = commands.answer(status, cwd=paths.CHECKOUT).strip()
+        head = commands.output(["git", "rev-parse", "HEAD"], cwd=paths.CHECKOUT).strip()
+        changed = commands.output(status, cwd=paths.CHECKOUT).strip()
     except LabError:
         return None
     return f"{head}-dirty" if changed else head
 
 
 def _addresses(target: Target) -> Mapping[str, str]:
-    """Where a browser on this machine finds the Services; in a foreign cluster, once the printed commands run."""
+    """Return the URLs of the Services on this machine. On another cluster, the printed port-forwards must run."""
     return forward.urls() if target.own else {"mlflow": "http://localhost:5000", MODEL: "http://localhost:8080"}
 
 
 def target_of(context: str, kubeconfig: str | None) -> Target:
-    """A cluster of the user's kubeconfig; the lab's own one when that is what the context leads to."""
+    """Return the cluster of a context in the user's kubeconfig; it may be the lab's own."""
     os.environ.pop("KUBECONFIG", None)
     if kubeconfig:
         os.environ["KUBECONFIG"] = kubeconfig
-    known = Commands().answer(["kubectl", "config", "get-contexts", "--output", "name"]).split()
+    known = Commands().output(["kubectl", "config", "get-contexts", "--output", "name"]).split()
     if context not in known:
         raise LabError(
-            f"The kubeconfig has no context {context}; it has {', '.join(sorted(known)) or 'none'}."
-            " The environment variable KUBECONFIG names another file."
+            f"The kubeconfig has no context {context}; write one of {', '.join(sorted(known)) or 'none'},"
+            " or set the environment variable KUBECONFIG to another file."
         )
     foreign = Target(context=context, own=False)
     server = foreign.kubectl("config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}")
@@ -157,31 +159,31 @@ def target_of(context: str, kubeconfig: str | None) -> Target:
 
 
 def check_context(config: Mapping[str, Any], target: Target, *, deployed: bool) -> None:
-    """LabError when the stack is deployed to another cluster: the engine would rebuild everything in this one."""
+    """Raise LabError if the stack is deployed to another cluster, because the engine would create everything again."""
     where = config["foundation"]["context"]
     if deployed and where != target.context:
         raise LabError(
-            f"Stack local is deployed to context {where}, not to {target.context}: go on there with"
-            f" `lab up --context {where}`, or take it down first with `lab pulumi destroy`."
+            f"Stack local is deployed to context {where}, not to {target.context}: use"
+            f" `lab up --context {where}`, or delete the stack first with `lab pulumi destroy`."
         )
 
 
 def check_nodes(config: Mapping[str, Any], cluster: Cluster) -> None:
-    """LabError when no node has the labels of a pool that a training run is for."""
+    """Raise LabError if no node has the labels of a node pool of a training run."""
     for name in {run["node_pool"] for run in config.get("training", {}).values()}:
         labels = config["foundation"]["node_pools"].get(name, {}).get("labels", {})
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         if labels and not cluster.items("nodes", selector):
             raise LabError(
-                f"No node of context {cluster.context} has the labels of node pool {name} ({selector}): give them to"
-                f" one (kubectl label node NAME {selector.replace(',', ' ')}), or write others into Pulumi.local.yaml."
+                f"No node of context {cluster.context} has the labels of node pool {name} ({selector}): label a node"
+                f" (kubectl label node NAME {selector.replace(',', ' ')}), or change the labels in Pulumi.local.yaml."
             )
 
 
 def values(
     config: Mapping[str, Any], target: Target, refs: Mapping[Recipe, str], commit: str | None
 ) -> dict[str, object]:
-    """What the lab manages in the stack's file. The commit goes with the image that was built from it, and stays."""
+    """Return the settings that the lab writes to the stack file. The commit changes only with the training image."""
     managed: dict[str, object] = {recipe.setting: ref for recipe, ref in refs.items()}
     if commit and config.get("images", {}).get("training") != managed["images.training"]:
         managed["images.training_commit"] = commit
@@ -189,7 +191,7 @@ def values(
 
 
 def _allowed(config: Mapping[str, Any], target: Target) -> dict[str, object]:
-    """MLflow answers a browser on this machine at the port that the lab forwards to it."""
+    """Return settings that let MLflow accept a browser's requests at the forwarded port."""
     hosts = config.get("tracking", {}).get("allowed_hosts", [])
     port = forward.tracking_port() if target.own else forward.TRACKING_PORT
     missing = [host for host in (f"localhost:{port}", f"127.0.0.1:{port}") if host not in hosts]
@@ -197,7 +199,7 @@ def _allowed(config: Mapping[str, Any], target: Target) -> dict[str, object]:
 
 
 def show(console: Console, served: Served, addresses: Mapping[str, str]) -> None:
-    """Print what came of it, and where to go from here. Commands stand on one line each, whole, to be copied."""
+    """Print the result and the next commands, each on one line so that it can be copied."""
     number, newest = served.version.number, served.newest
     metrics = served.version.metrics
     table = Table(show_header=False, box=box.SIMPLE, padding=(0, 1))
@@ -205,12 +207,12 @@ def show(console: Console, served: Served, addresses: Mapping[str, str]) -> None
     table.add_row("endpoint", f"{addresses[MODEL]}/invocations")
     table.add_row("model", f"{MODEL} version {number}" + (f" (newest: {newest})" if newest != number else ""))
     table.add_row("measured", ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN_METRICS if name in metrics))
-    table.add_row("predicted", f"{json.dumps(served.prediction.answer)} for the first customer of the dataset")
+    table.add_row("predicted", f"{json.dumps(served.prediction.value)} for the first customer of the dataset")
     console.print(table)
     request = json.dumps({"dataframe_records": [served.prediction.customer]}, separators=(",", ":"))
     other = newest if newest != number else number + 1
     commands = {
-        "Ask it:": f"curl -s {addresses[MODEL]}/invocations -H 'Content-Type: application/json'"
+        "Send a request:": f"curl -s {addresses[MODEL]}/invocations -H 'Content-Type: application/json'"
         f" -d {shlex.quote(request)}",
         "Train the next version: change parameters in Pulumi.local.yaml, then:": "make up",
         "Serve another version:": f"lab pulumi config set --path 'mlops:endpoints.{MODEL}.version' {other}"

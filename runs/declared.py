@@ -1,4 +1,4 @@
-"""Training jobs as the stack file declares them: the CronJobs that Jobs are made from."""
+"""Training jobs that the stack declares, as CronJobs of the cluster; Jobs are created from them."""
 
 import json
 import re
@@ -15,11 +15,9 @@ from runs.errors import RefusedError
 from runs.values import Value, parse
 
 GIVEN = "mlops/given"
-"""Annotation of a Job: the values that it has and its declaration has not, as JSON."""
-
-
+"""Annotation of a Job: the values that differ from the declaration, as JSON."""
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""A name that is a value of a label: in a selector anything else would be more than a name."""
+"""Pattern of a label value. Other characters would change the meaning of a selector."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,73 +25,74 @@ class Declared:
     """One training job of the stack."""
 
     template: Object
-    """The CronJob."""
+    """CronJob of the cluster."""
 
     @property
     def name(self) -> str:
-        """Its key under mlops:training."""
+        """Key under mlops:training."""
         return self.template["metadata"]["name"]
 
     @property
     def tracking_ui(self) -> str:
-        """Where people reach MLflow."""
+        """Address of MLflow for people, as the stack declares it; empty if there is none."""
         return self.template["metadata"].get("annotations", {}).get(names.TRACKING_UI, "")
 
     @cached_property
     def parameters(self) -> Mapping[str, Value]:
-        """The values it has in the stack file, those in Secrets apart."""
+        """Parameters of the stack file, without those that come from Secrets."""
         return json.loads(self._variables.get(names.PARAMETERS, "{}").replace("$$", "$"))
 
     def job(self, given: Mapping[str, str], requester: str | None) -> Object:
-        """A Job as the schedule would make it, with some values changed.
+        """Return a Job as the schedule would create it, with some values changed.
 
         Raises:
-            RefusedError: a value is of an unknown parameter, or of another type than the declared one.
+            RefusedError: a parameter is unknown, or a value has another type than the declared one.
         """
         values: dict[str, Value] = {}
         for name, text in given.items():
-            own = self._named(name)
+            own = self._declared_name(name)
             if own in values:
-                raise RefusedError(f"{own} is given twice; give it once")
+                raise RefusedError(f"{own} is given twice; write it once")
             values[own] = self._checked(own, text)
-        made = _job(self.template, values)
+        job = _job(self.template, values)
         variables = {names.PARAMETERS: _literal({**self.parameters, **values})} if values else {}
         if requester:
             variables[names.REQUESTER] = requester
-        _set(made["spec"], variables)
-        return made
+        _set(job["spec"], variables)
+        return job
 
     @property
     def model(self) -> str:
-        """The registry's name for what it trains."""
+        """Name of the trained model in the registry."""
         return self._variables.get("MODEL", "")
 
-    def _named(self, name: str) -> str:
-        """The parameter's own spelling, where the case alone is another."""
+    def _declared_name(self, name: str) -> str:
+        """Return the declared spelling of a parameter that is written in another case."""
         alike = [own for own in self.parameters if own.lower() == name.lower()]
         return name if name in alike or len(alike) != 1 else alike[0]
 
     @property
     def experiment(self) -> str:
-        """MLflow's, that its runs tell their results to."""
+        """Name of the MLflow experiment of the runs."""
         return self._variables.get("EXPERIMENT", "")
 
     def _checked(self, name: str, text: str) -> Value:
         if f"PARAMETER_{name.upper()}" in self._variables:
             raise RefusedError(
-                f"{name.lower()} of {self.name} stands in a Secret: change it there, where nobody reads it"
+                f"{name.lower()}: {self.name} reads it from a Secret, because a command line is not secret; "
+                "change the Secret"
             )
         if name not in self.parameters:
             known, name = sorted(self.parameters), name.lower()
             close = get_close_matches(name, known, 1)
-            way_out = (
-                f"did you mean {close[0]}?" if close else f"declare it under mlops:training.{self.name}.parameters"
-            )
+            hint = f"did you mean {close[0]}?" if close else f"declare it under mlops:training.{self.name}.parameters"
             raise RefusedError(
-                f"{name}={text}: {self.name} has no parameter {name}, it has {', '.join(known) or 'none'}; {way_out}"
+                f"{name}={text}: {self.name} has no parameter {name}; it has {', '.join(known) or 'none'}; {hint}"
             )
         if name in self._swept:
-            raise RefusedError(f"{name}={text}: {self.name} sweeps {name}, so each point has its own; change the sweep")
+            raise RefusedError(
+                f"{name}={text}: {self.name} sweeps {name}, so each point has its own value; change the sweep"
+            )
         return parse(name, text, self.parameters[name])
 
     @cached_property
@@ -109,68 +108,73 @@ class Declared:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What looks at the versions of one training job."""
+    """CronJob that validates the versions of one training job."""
 
     template: Object
-    """The CronJob."""
+    """CronJob of the cluster."""
 
     @property
     def enabled(self) -> bool:
-        """Each new version is looked at, and not only when somebody asks."""
+        """True if each new version is validated, False if only on request."""
         return not self.template["spec"].get("suspend", False)
 
     def job(self, version: int) -> Object:
-        """A Job as the schedule would make it, that looks at this version and no other."""
-        made = _job(self.template, {"version": version})
-        (container,) = made["spec"]["template"]["spec"]["containers"]
+        """Return a Job as the schedule would create it, for this version only."""
+        job = _job(self.template, {"version": version})
+        (container,) = job["spec"]["template"]["spec"]["containers"]
         container["args"] = [str(version)]
-        return made
+        return job
 
 
 def find(cluster: Cluster, name: str) -> Declared:
-    """The training job of that name. RefusedError if the stack has none."""
+    """Return the training job of that name. RefusedError if the stack has none."""
     found = {each.name: each for each in all_of(cluster)}
     if name in found:
         return found[name]
     close = get_close_matches(name, found, 1)
     hint = f"did you mean {close[0]}?" if close else "declare it under mlops:training and run pulumi up"
-    raise RefusedError(f"there is no training job {name}, there are {', '.join(sorted(found)) or 'none'}; {hint}")
+    raise RefusedError(f"there is no training job {name}; the stack has {', '.join(sorted(found)) or 'none'}; {hint}")
 
 
 def of_model(cluster: Cluster, model: str) -> list[Declared]:
-    """The training jobs of that model. RefusedError if the stack has none."""
+    """Return the training jobs of that model. RefusedError if the stack has none."""
     declared = all_of(cluster)
     if found := [each for each in declared if each.model == model]:
         return found
     known = sorted({each.model for each in declared})
     close = get_close_matches(model, known, 1)
     hint = f"did you mean {close[0]}?" if close else "declare one under mlops:training and run pulumi up"
-    raise RefusedError(f"no training job is of model {model}, there are some of {', '.join(known) or 'none'}; {hint}")
+    raise RefusedError(
+        f"no training job trains model {model}; there are jobs for {', '.join(known) or 'no model'}; {hint}"
+    )
 
 
 def all_of(cluster: Cluster) -> list[Declared]:
-    """Every training job of the stack."""
+    """Return every training job of the stack."""
     return [Declared(template=item) for item in cluster.items("cronjobs", selector(names.TRAINING_JOBS))]
 
 
 def validation(cluster: Cluster, training: Declared) -> Validation:
-    """What looks at the versions of the training job. RefusedError if the stack has none."""
+    """Return the validation of the training job. RefusedError if the stack has none."""
     for item in cluster.items("cronjobs", selector(names.VALIDATIONS, names.validation(training.name))):
         return Validation(template=item)
     raise RefusedError(
-        f"there is no CronJob {names.validation(training.name)}; the stack is older than this checkout: run pulumi up"
+        f"there is no CronJob {names.validation(training.name)}: an older checkout deployed the stack; run pulumi up"
     )
 
 
 def selector(of: Mapping[str, str], instance: str | None = None) -> str:
-    """What belongs to all training jobs, or to all validations; or to one of them."""
+    """Return the label selector for all objects with the labels, or for those of one instance."""
     if instance and not LABEL.fullmatch(instance):
-        raise RefusedError(f"{instance!r} is no name of a training job; write it as under mlops:training")
+        raise RefusedError(
+            f"{instance!r} is not the name of a training job, which has lower-case letters, digits and hyphens only; "
+            "write a key of mlops:training"
+        )
     return names.matching({**of, names.INSTANCE: instance} if instance else of)
 
 
 def _job(template: Object, given: Mapping[str, Value]) -> dict[str, Any]:
-    """A Job of the CronJob, that somebody made with these values of its own."""
+    """Return a Job of the CronJob, with an annotation for the values that somebody gave."""
     meta, declared = template["metadata"], template["spec"]["jobTemplate"]
     owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": meta["name"], "uid": meta["uid"], "controller": True}
     return {
@@ -180,9 +184,9 @@ def _job(template: Object, given: Mapping[str, Value]) -> dict[str, Any]:
             "generateName": f"{meta['name']}-",
             "namespace": meta["namespace"],
             "labels": {**declared["metadata"]["labels"], names.MANAGED_BY: "runs"},
-            # As of kubectl create job --from: what the controller knows such a Job by.
+            # `kubectl create job --from` sets this annotation too; by it the controller knows Jobs that people made.
             "annotations": {"cronjob.kubernetes.io/instantiate": "manual", GIVEN: json.dumps(given)},
-            # It goes when the CronJob goes, and its history is as long as that of scheduled runs.
+            # Kubernetes deletes the Job with its CronJob, and counts it in the CronJob's history.
             "ownerReferences": [owner],
         },
         "spec": deepcopy(dict(declared["spec"])),
@@ -190,7 +194,7 @@ def _job(template: Object, given: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def _literal(values: Mapping[str, Value]) -> str:
-    """JSON as the container shall see it: Kubernetes reads $(NAME) as a variable, and $$ as a dollar."""
+    """Return JSON with `$` escaped: Kubernetes replaces $(NAME) in a value with a variable, and $$ with a dollar."""
     return json.dumps(values, sort_keys=True).replace("$", "$$")
 
 

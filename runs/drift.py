@@ -1,7 +1,7 @@
-"""What differs between a stack and its cluster, and who changed it, from what `pulumi preview --refresh --json` prints.
+"""Find the differences between a stack and its cluster in the output of `pulumi preview --refresh --json`.
 
-The preview shows each resource twice. The step `refresh` holds it as the last update recorded it. The step after that
-has what the refresh read from the cluster as its old state, and what the program declares now as its new one.
+The preview has two steps for each resource. The step `refresh` has the state that the last update recorded. In the step
+after it, the old state is what the refresh read from the cluster, and the new state is what the program declares now.
 """
 
 import json
@@ -13,41 +13,42 @@ from typing import Any, TypeAlias, TypeGuard, cast
 Json: TypeAlias = Any
 Object: TypeAlias = Mapping[str, Json]
 PREVIEW = ("preview", "--refresh", "--json", "--show-sames", "--non-interactive")
-"""Arguments of `pulumi` for what `differences` reads."""
+"""Arguments of `pulumi` that print what `differences` reads."""
 SECRET, ANOTHER = "[secret]", "[another secret]"
-"""Instead of a secret value: what the engine writes, and what is written here where the cluster has another one."""
+"""Texts in place of secret values: the engine writes the first, and this module writes the second for the cluster's."""
 UNKNOWN, NOT_YET = "04da6b54-80e4-46f7-96ec-b56ff0331ba9", "[known after the update]"
-"""Instead of a value that a preview cannot know: what the engine writes, and what is written here."""
+"""Texts in place of a value that a preview cannot know: the engine writes the first, this module the second."""
 PRESENT = "present"
-"""Instead of a value, where the whole object is there or is not."""
+"""Text in place of a value if the whole object is missing on one side."""
 IDENTITIES = ("name", "mountPath", "containerPort", "port", "key", "topologyKey")
-"""Keys that tell the elements of a list apart; the first that all have, each with another value."""
+"""Keys that may identify the elements of a list; the first one that all have, with different values, is used."""
 BY_HAND = "kubectl"
-"""Start of the names under which kubectl changes fields. An update of an object removes what they added to it."""
+"""Start of kubectl's names as a field manager. An update of an object removes fields that only kubectl added."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One field that has another value in the cluster than in the stack; None stands for no value."""
+    """One field whose value in the cluster differs from the stack's; None means no value."""
 
     object: str
     """Kind, namespace and name."""
     field: str
-    """Path in the object; empty where the whole object is meant."""
+    """Path in the object; empty for the whole object."""
     stack: Json
     """Value that the last update recorded."""
     cluster: Json
+    """Value in the cluster now."""
     changed_by: str
-    """Program that set the cluster's value last; empty where Kubernetes does not know it, as of what was removed."""
+    """Program that set the cluster's value last; empty if it is unknown, for example for a removed field."""
     changed_at: str
-    """Time of that in UTC, as in 2026-11-30T09:14:05Z; or empty."""
+    """Time of that change in UTC, such as 2026-11-30T09:14:05Z, or empty."""
     after_up: Json
     """Value after `pulumi up --refresh`."""
 
 
 @dataclass(frozen=True)
 class _Element:
-    """Part of a path: the element of a list, and what the path calls it."""
+    """Part of a path: an element of a list, and its label in the path."""
 
     label: str
     value: object
@@ -65,11 +66,11 @@ class _Found:
 
 
 def differences(preview: Object) -> list[Difference]:
-    """Return what differs in the objects of the cluster, by object and field.
+    """Return the differences in the objects of the cluster, sorted by object and field.
 
-    Fields that only the cluster has count where somebody added them: an element of a list that the stack declares, as a
-    variable of a container, or anything that kubectl set. Fields that the program ignores do not count. Which value of
-    a Secret is another is not known, so a value that only the stack file has changed is among them.
+    A field that only the cluster has is included if somebody added it: an element of a list that the stack declares,
+    such as a variable of a container, or anything that kubectl set. Fields that the program ignores are left out. The
+    preview hides the values of a Secret, so a value that only the stack file changed is included too.
     """
     steps: dict[str, list[Object]] = {}
     for step in preview.get("steps", []):
@@ -130,7 +131,7 @@ def _of_object(steps: Sequence[Object]) -> Iterator[Difference]:
 
 
 def _compared(path: _Path, declared: Json, live: Json, planned: Json) -> Iterator[_Found]:
-    """Yield where the cluster has another value than the declared one, or a further element of a list."""
+    """Yield the fields whose value in the cluster is not the declared one, and further elements of lists."""
     if is_map(declared):
         for key, value in declared.items():
             yield from _compared((*path, key), value, _get(live, key), _get(planned, key))
@@ -143,12 +144,12 @@ def _compared(path: _Path, declared: Json, live: Json, planned: Json) -> Iterato
                 yield from _compared(element, was[label], now[label], then.get(label))
             else:
                 yield _Found(path=element, stack=was.get(label), cluster=now.get(label), planned=then.get(label))
-    elif declared not in (SECRET, live) and (declared or live is not None):  # the server leaves out what is empty
+    elif declared not in (SECRET, live) and (declared or live is not None):  # the API server omits empty values
         yield _Found(path=path, stack=declared, cluster=live, planned=planned)
 
 
 def _added(path: _Path, fields: Object, live: Json, declared: Json) -> Iterator[_Found]:
-    """Yield what the cluster has at these managed fields and the stack does not declare."""
+    """Yield the managed fields that the cluster has and the stack does not declare."""
     identity = _identity(*(each for each in (declared, live) if _is_maps(each)))
     for key, below in fields.items():
         kind, _, name = key.partition(":")
@@ -170,7 +171,7 @@ def _added(path: _Path, fields: Object, live: Json, declared: Json) -> Iterator[
 
 
 def _owns(manager: Object, path: _Path) -> bool:
-    """Whether the manager set the field at the path, or a list or mapping around it as a whole."""
+    """Return True if the manager set the field at the path, or a whole list or mapping that contains it."""
     fields: Object = manager.get("fieldsV1", {})
     for part in path:
         if not fields.keys() - {"."}:
@@ -187,7 +188,7 @@ def _owns(manager: Object, path: _Path) -> bool:
 
 
 def _matches(key: str, element: object) -> bool:
-    """Whether the element is the one that a key of managed fields, as in k:{"name":"server"}, means."""
+    """Return True if a key of managed fields, such as k:{"name":"server"}, identifies the element."""
     return is_map(element) and json.loads(key.removeprefix("k:")).items() <= element.items()
 
 
@@ -199,7 +200,7 @@ def _identity(*lists: Sequence[Object]) -> str:
 
 
 def _labelled(elements: Json, identity: str) -> dict[str, Object]:
-    """Return the elements of a list by what tells them apart; none of what is no such list, or not known yet."""
+    """Return the elements of a list by identity; nothing if the value is not a list of mappings."""
     if not _is_maps(elements):
         return {}
     return {str(each.get(identity, place)): each for place, each in enumerate(elements)}
@@ -230,7 +231,7 @@ def _get(value: Json, key: str) -> Json:
 
 
 def is_map(value: object) -> TypeGuard[Object]:
-    """Whether the value is a JSON object."""
+    """Return True if the value is a JSON object."""
     return isinstance(value, dict)
 
 

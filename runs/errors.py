@@ -1,13 +1,13 @@
-"""What is said when it cannot go on."""
+"""Errors of commands on a cluster."""
 
 
 class RunsError(Exception):
-    """One line for a person: value, rule, reason, way out. The command prints it and exits with FAILED."""
+    """A command on a cluster failed. The message is one line for a person; exit code FAILED."""
 
 
 class RefusedError(RunsError):
-    """What was asked for is wrong, and nothing was made. The command exits with BAD_INPUT."""
+    """A name or value of the command line is wrong. Nothing was created; the command exits with BAD_INPUT."""
 
 
 class ClusterError(RunsError):
-    """The cluster did not answer, or refused; the next try may succeed."""
+    """The cluster or MLflow did not respond, or refused the request. Another try may succeed."""

@@ -1,4 +1,4 @@
-"""A run from the outside, until it ends: what its pods are at, and what they write."""
+"""Follow a run until it ends: print the state of its pods and their logs."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -10,16 +10,19 @@ from runs.cluster import Cluster, last_line
 from runs.errors import ClusterError, RunsError
 from runs.state import Pod, Run
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_POLLS = 1.0
 LAST_LOG_SECONDS = 20.0
-LOOKS_WITHOUT_ANSWER = 60
-LOOKS_AFTER_THE_END = 5
+"""Seconds to wait for the last lines of a log after the run has ended."""
+MOST_FAILED_POLLS = 60
+"""Polls in a row without a response after which the cluster counts as lost."""
+POLLS_AFTER_THE_END = 5
+"""Polls after the end of a run in which broken logs are read again."""
 
 Say = Callable[[str], None]
 
 
 class _Log(threading.Thread):
-    """Tells the lines of one pod from a time on. A daemon, so that Ctrl-C need not wait for the next line."""
+    """Thread that prints the lines of one pod after a time. It is a daemon, so Ctrl-C does not wait for a line."""
 
     def __init__(self, cluster: Cluster, pod: str, say: Say, since: str | None) -> None:
         super().__init__(daemon=True)
@@ -32,37 +35,39 @@ class _Log(threading.Thread):
         with self._process as process:
             for line in process.stdout or ():
                 time, _, text = line.rstrip("\n").partition(" ")
-                if self._since is None or time > self._since:  # the cluster looks at whole seconds
+                if self._since is None or time > self._since:  # --since-time has a resolution of one second
                     self.seen = time
                     self._say(text)
-            said = process.stderr.read() if process.stderr else ""
+            errors = process.stderr.read() if process.stderr else ""
             if process.wait():
-                self.fault = last_line(said)
+                self.fault = last_line(errors)
 
     def stop(self) -> None:
-        """Its program does not outlive this one."""
+        """End the kubectl process of the log."""
         self._process.terminate()
         self._process.wait()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Follower:
-    """Follows the run `job`, which is one of `runs` as long as it is there.
-
-    `note` is told what the cluster does, `log` what the run writes; they are called from several threads.
-    """
+    """Follows one run to its end. `note` and `log` are called from several threads."""
 
     cluster: Cluster
     runs: Callable[[], Sequence[Run]]
+    """Return the runs of the cluster; the followed run is one of them unless it was deleted."""
     job: str
+    """Name of the run's Job."""
     note: Say
+    """Print a line about the state of the run."""
     log: Say
+    """Print a line of the run's log."""
     pause: Callable[[float], object] = threading.Event().wait
-    _words: dict[str, str] = field(default_factory=dict[str, str])
+    """Wait for some seconds between two polls."""
+    _notes: dict[str, str] = field(default_factory=dict[str, str])
     _logs: dict[str, _Log] = field(default_factory=dict[str, _Log])
 
     def until_the_end(self) -> Run:
-        """The run once it has ended and all that it wrote was told. RunsError if it is deleted meanwhile."""
+        """Return the run after it has ended and its logs are complete. RunsError if somebody deletes it."""
         try:
             return self._until_the_end()
         finally:
@@ -70,53 +75,56 @@ class Follower:
                 log.stop()
 
     def _until_the_end(self) -> Run:
-        unanswered, after_the_end = 0, 0
+        failed_polls, after_the_end = 0, 0
         while True:
             try:
-                run = self.look()
+                run = self.poll()
             except ClusterError as error:
-                unanswered += 1
-                self._tell("the cluster", f"does not answer: {error}")
-                if unanswered == LOOKS_WITHOUT_ANSWER:
+                failed_polls += 1
+                self._note_change("the cluster", f"does not respond: {error}")
+                if failed_polls == MOST_FAILED_POLLS:
                     raise
             else:
-                unanswered = 0
+                failed_polls = 0
                 after_the_end += run.has_ended
-                if run.has_ended and (self._all_is_told(run) or after_the_end == LOOKS_AFTER_THE_END):
+                if run.has_ended and (self._logs_are_complete(run) or after_the_end == POLLS_AFTER_THE_END):
                     return run
-            self.pause(SECONDS_BETWEEN_LOOKS)
+            self.pause(SECONDS_BETWEEN_POLLS)
 
-    def look(self) -> Run:
-        """The run as it is; what is new of it is told."""
+    def poll(self) -> Run:
+        """Return the present state of the run, and print what has changed."""
         found = [run for run in self.runs() if run.name == self.job]
         if not found:
-            raise RunsError(f"there is no Job {self.job} any more: somebody deleted it, or its history is over")
+            raise RunsError(
+                f"the Job {self.job} is gone: somebody deleted it, or Kubernetes removed it from the history; "
+                "`mlops runs` lists what is known of it"
+            )
         (run,) = found
         for pod in run.pods:
-            self._tell(pod.name, pod.words)
+            self._note_change(pod.name, pod.summary)
             if pod.has_started:
                 self._keep_log(pod, f"[{pod.index}] " if run.points else "")
         if not run.pods and not run.has_ended:
-            self._tell(run.name, ": ".join(["no pod yet", *self.cluster.warnings(run.name)[-1:]]))
+            self._note_change(run.name, ": ".join(["no pod yet", *self.cluster.warnings(run.name)[-1:]]))
         return run
 
-    def _all_is_told(self, run: Run) -> bool:
-        """Waits for the rest of the logs; False when the connection to one broke."""
+    def _logs_are_complete(self, run: Run) -> bool:
+        """Wait for the last lines of the logs, and return False if the connection to one broke."""
         logs = [self._logs[pod.name] for pod in run.pods if pod.name in self._logs]
         for log in logs:
             log.join(LAST_LOG_SECONDS)
         return not any(log.fault for log in logs)
 
-    def _tell(self, name: str, words: str) -> None:
-        if self._words.get(name) != words:
-            self._words[name] = words
-            self.note(f"{name} {words}")
+    def _note_change(self, name: str, text: str) -> None:
+        if self._notes.get(name) != text:
+            self._notes[name] = text
+            self.note(f"{name} {text}")
 
     def _keep_log(self, pod: Pod, prefix: str) -> None:
-        """Its log is followed, anew after a broken connection."""
+        """Follow the log of a pod; after a broken connection, follow it again."""
         log = self._logs.get(pod.name)
         if log and log.fault:
-            self._tell(f"{pod.name} log", log.fault)
+            self._note_change(f"{pod.name} log", log.fault)
         if log is None or (not log.is_alive() and (log.fault or pod.exit_code is None)):
             log = _Log(self.cluster, pod.name, lambda line: self.log(prefix + line), log.seen if log else None)
             self._logs[pod.name] = log

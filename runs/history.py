@@ -15,10 +15,10 @@ ENDS = {
     "FailedIndexes": "Failed",
     "PodFailurePolicy": "Failed",
 }
-"""What became of a Job, by the reason of an event about it."""
+"""Status of a Job, by the reason of an event about it."""
 STATUS = {"FINISHED": "Succeeded", "FAILED": "Failed", "KILLED": "Failed"}
 GONE = "Gone"
-"""Nothing says how it ended: somebody deleted it while it ran."""
+"""Status if nothing says how the run ended, for example because somebody deleted it while it ran."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class Past:
     status: str
     started: datetime
     duration: timedelta | None
-    """None where nothing says when it ended."""
+    """None if nothing says when it ended."""
 
 
 def of_tracking(results: Mapping[str, Result]) -> Iterator[Past]:
-    """Yield what MLflow knows."""
+    """Yield the runs that MLflow knows."""
     for name, result in results.items():
         yield Past(
             name=name,
@@ -46,11 +46,11 @@ def of_tracking(results: Mapping[str, Result]) -> Iterator[Past]:
 
 
 def of_events(events: Sequence[Object], trainings: Collection[str], known: Collection[str]) -> Iterator[Past]:
-    """Yield what the cluster's events tell of Jobs that are not known: those that never came as far as MLflow.
+    """Yield runs that only the cluster's events know, because they never reached MLflow.
 
     Args:
-        events: about Jobs of any kind.
-        trainings: names of the training jobs; a Job has such a name and a suffix.
+        events: events about Jobs of any kind.
+        trainings: names of the training jobs; a Job's name is such a name with a suffix.
         known: names of Jobs to leave out.
     """
     about = sorted(events, key=lambda event: (event["involvedObject"]["name"], _time(event)))
@@ -58,14 +58,14 @@ def of_events(events: Sequence[Object], trainings: Collection[str], known: Colle
         training, _, _ = name.rpartition("-")
         if name in known or training not in trainings:
             continue
-        told = list(several)
-        ends = [event for event in told if event.get("reason") in ENDS]
+        own = list(several)
+        ends = [event for event in own if event.get("reason") in ENDS]
         yield Past(
             name=name,
             training=training,
             status=ENDS[ends[-1]["reason"]] if ends else GONE,
-            started=_time(told[0]),
-            duration=_time(ends[-1]) - _time(told[0]) if ends else None,
+            started=_time(own[0]),
+            duration=_time(ends[-1]) - _time(own[0]) if ends else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""Report of what differs between a stack and its cluster."""
+"""Report of the differences between a stack and its cluster."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from runs import preview
 from runs.drift import Difference, Json, differences, is_map
 
 LONGEST = 60
-"""Characters of a value that are shown: its start and its end."""
+"""Largest number of characters of a value that are shown: its start and its end."""
 HEADINGS = ("stack", "cluster", "after up --refresh", "changed by (UTC)")
 
 
@@ -24,7 +24,7 @@ def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, s
     """Print the differences that the preview finds, and return the exit code: DONE, or REFUSED if there are some.
 
     Raises:
-        RunsError: the preview failed; the message is the engine's own.
+        RunsError: the preview failed; the message is the engine's.
     """
     found = differences(preview.run(command, environment))
     if as_json:
@@ -37,7 +37,7 @@ def report(command: Sequence[str], *, as_json: bool, environment: Mapping[str, s
 def show(console: Console, found: Sequence[Difference]) -> None:
     """Print a table with two lines for each field: the path, which is long, and the values below it."""
     if not found:
-        console.print("the cluster is as the stack says")
+        console.print("no differences: the cluster is as the stack says")
         return
     console.print(_row(*(Text(heading, "bold") for heading in HEADINGS)))
     for title, several in groupby(found, key=lambda each: each.object):
@@ -47,13 +47,13 @@ def show(console: Console, found: Sequence[Difference]) -> None:
             values = (_shown(value) for value in (each.stack, each.cluster, each.after_up))
             console.print(_row(*map(Text, (*values, _changed(each)))))
     console.print(
-        "\n`pulumi up` compares the stack file with its record and sees none of this; `pulumi up --refresh` gives the "
-        "third column."
+        "\n`pulumi up` compares the stack file with its record and does not see these differences; "
+        "`pulumi up --refresh` sets the values of the third column."
     )
 
 
 def _row(*cells: Text) -> Padding:
-    """Columns of the same width in every row."""
+    """Return a row whose columns are as wide as those of every other row."""
     row = Table.grid(padding=(0, 1), expand=True)
     for _ in cells:
         row.add_column(ratio=1, overflow="fold")

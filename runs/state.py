@@ -1,4 +1,4 @@
-"""What a Job and its pods are at, in words."""
+"""State of a Job and its pods, for people."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from runs.declared import GIVEN, selector
 JOB_NAME = "batch.kubernetes.io/job-name"
 INDEX = "batch.kubernetes.io/job-completion-index"
 FINAL = (ExitCode.BAD_INPUT, ExitCode.REFUSED)
-"""Exit codes of our containers after which another attempt would end in the same way."""
+"""Exit codes of the containers after which Kubernetes does not retry, because another try would end in the same way."""
 
 Status = Literal["Waiting", "Pending", "Running", "Succeeded", "Failed"]
 
@@ -27,33 +27,33 @@ class Pod:
 
     @property
     def name(self) -> str:
-        """In the cluster."""
+        """Name in the cluster."""
         return self.pod["metadata"]["name"]
 
     @property
     def index(self) -> str | None:
-        """Which point of the sweep; None outside of one."""
+        """Index of the sweep's point; None outside a sweep."""
         return self.pod["metadata"].get("labels", {}).get(INDEX)
 
     @property
     def has_started(self) -> bool:
-        """Whether there is, or was, a log."""
+        """True if the container has started, so that it has a log."""
         return "running" in self._state or "terminated" in self._state
 
     @property
     def exit_code(self) -> int | None:
-        """None before the end."""
-        return self._ending.get("exitCode")
+        """Exit code of the container; None before it ends."""
+        return self._terminated.get("exitCode")
 
     @property
-    def words(self) -> str:
-        """Its phase, and the reason where it does not run or did not end well."""
+    def summary(self) -> str:
+        """Phase of the pod, and the reason if it does not run or has failed."""
         phase = self.pod["status"].get("phase", "Pending")
         return ": ".join([phase, *dict.fromkeys(filter(None, self._reasons()))])
 
     def _reasons(self) -> Iterator[str]:
         status = self.pod["status"]
-        ended = self._ending
+        ended = self._terminated
         if (waiting := self._state.get("waiting")) and not ended:
             yield waiting.get("reason", "")
             yield waiting.get("message", "")
@@ -66,14 +66,14 @@ class Pod:
             yield from (each.get("message", "") for each in status.get("conditions", []) if each["status"] == "False")
 
     @property
-    def last_words(self) -> str:
-        """Why its container failed, as the container left it."""
-        message = self._ending.get("message", "")
+    def failure(self) -> str:
+        """Reason of a failure, from the container's termination message; empty if it has none."""
+        message = self._terminated.get("message", "")
         return (message.strip().splitlines() or [""])[-1]
 
     @property
-    def _ending(self) -> dict[str, Any]:
-        """Of the one container, or of what went before it and failed; empty before the end."""
+    def _terminated(self) -> dict[str, Any]:
+        """State of the terminated container, or of an init container that failed; empty before the end."""
         first = [
             status["state"].get("terminated", {}) for status in self.pod["status"].get("initContainerStatuses", [])
         ]
@@ -81,42 +81,42 @@ class Pod:
 
     @property
     def _state(self) -> dict[str, Any]:
-        """Of the one container; empty before there is one."""
+        """State of the container; empty before it exists."""
         statuses = self.pod["status"].get("containerStatuses", [])
         return statuses[0]["state"] if statuses else {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A Job with its pods, in the order in which they were made."""
+    """A Job with its pods, in the order of their creation."""
 
     job: Object
     pods: Sequence[Pod]
 
     @property
     def name(self) -> str:
-        """The Job's."""
+        """Name of the Job."""
         return self.job["metadata"]["name"]
 
     @property
     def training(self) -> str:
-        """The key under mlops:training that it is a run of."""
+        """Training job of the run, a key under mlops:training."""
         instance = self.job["metadata"]["labels"].get(names.INSTANCE, "")
         return instance.removesuffix(names.validation("")) if self.is_validation else instance
 
     @property
     def is_validation(self) -> bool:
-        """It looks at a version, and trains none."""
+        """True if the run validates a version, False if it trains one."""
         return names.VALIDATIONS.items() <= self.job["metadata"]["labels"].items()
 
     @property
     def made_by(self) -> str:
-        """`pulumi`, `cronjob` or `runs`."""
+        """Program that created the Job: `pulumi`, `cronjob` or `runs`."""
         return self.job["metadata"]["labels"].get(names.MANAGED_BY, "")
 
     @property
     def given(self) -> Mapping[str, object]:
-        """What it has and its declaration has not; nothing where somebody else wrote the annotation."""
+        """Values that differ from the declaration; empty if the annotation is not that of `mlops train`."""
         try:
             read: object = json.loads(self.job["metadata"].get("annotations", {}).get(GIVEN, "{}"))
         except ValueError:
@@ -125,20 +125,20 @@ class Run:
 
     @property
     def experiment(self) -> str:
-        """MLflow's, that it tells its results to."""
+        """Name of the run's MLflow experiment."""
         containers = self.job["spec"]["template"]["spec"]["containers"]
         variables = [entry for container in containers for entry in container.get("env", [])]
         return next((entry.get("value", "") for entry in variables if entry["name"] == "EXPERIMENT"), "")
 
     @property
     def points(self) -> int | None:
-        """How many the sweep has; None outside of one."""
+        """Number of points of the sweep; None outside a sweep."""
         spec = self.job["spec"]
         return spec["completions"] if spec.get("completionMode") == "Indexed" else None
 
     @property
     def status(self) -> Status:
-        """Waiting: there is no pod, or none that ended leaves another to come."""
+        """Status of the run. Waiting means that no pod exists, or that the next one is not created yet."""
         if self.has_ended:
             return "Succeeded" if self._condition("Complete") else "Failed"
         phases = {pod.pod["status"].get("phase") for pod in self.pods}
@@ -146,37 +146,37 @@ class Run:
 
     @property
     def has_ended(self) -> bool:
-        """Kubernetes will start nothing more for it."""
+        """True if the Job is complete or has finally failed."""
         return bool(self._condition("Complete") or self._condition("Failed"))
 
     @property
     def reason(self) -> str:
-        """Why it failed, in the words of its last pod that left some, else in those of Kubernetes."""
+        """Reason of the failure: the last termination message of a pod, else the message of Kubernetes."""
         failed, points = self._condition("Failed") or {}, self.job["status"].get("failedIndexes")
-        left = [pod.last_words for pod in self.pods if pod.exit_code and pod.last_words]
-        told = ": ".join(filter(None, [failed.get("reason"), failed.get("message")]))
-        return (f"points {points}: " if points else "") + (left[-1] if left else told or "no reason given")
+        messages = [pod.failure for pod in self.pods if pod.exit_code and pod.failure]
+        of_job = ": ".join(filter(None, [failed.get("reason"), failed.get("message")]))
+        return (f"points {points}: " if points else "") + (messages[-1] if messages else of_job or "no reason given")
 
     @property
     def progress(self) -> str:
-        """The status, and how many points have succeeded where there are several."""
+        """Status, and for a sweep the number of points that succeeded."""
         done = self.job["status"].get("succeeded", 0)
         return f"{self.status} {done}/{self.points}" if self.points else self.status
 
     @property
     def exit_code(self) -> int:
-        """0 when it succeeded; where another try would end the same way, what it ended with; else 1."""
+        """Exit code for a command: 0 for success, the container's code if it is final, else 1."""
         if self.status == "Succeeded":
             return 0
         return next((code for pod in self.pods if (code := pod.exit_code) in FINAL and code), ExitCode.FAILED)
 
     @property
     def started(self) -> datetime:
-        """When Kubernetes took it on; when it was made, where it has not yet."""
+        """Start time of the Job; before that, its creation time."""
         return _time(self.job["status"].get("startTime") or self.job["metadata"]["creationTimestamp"])
 
     def duration(self, now: datetime) -> timedelta:
-        """From its start to its end, or until now."""
+        """Return the time from the start to the end, or until now."""
         ended = self._condition("Failed") or {}
         end = self.job["status"].get("completionTime") or ended.get("lastTransitionTime")
         return (_time(end) if end else now) - self.started
@@ -187,12 +187,12 @@ class Run:
 
 
 def all_runs(cluster: Cluster, training: str | None = None) -> list[Run]:
-    """Every training run that is there, or those of one training job, the latest last."""
+    """Return the training runs in the cluster, or those of one training job, the latest last."""
     return _runs(cluster, selector(names.TRAINING_JOBS, training))
 
 
 def all_validations(cluster: Cluster, training: str | None = None) -> list[Run]:
-    """The same of what looks at their versions."""
+    """Return the validations in the cluster, or those of one training job, the latest last."""
     return _runs(cluster, selector(names.VALIDATIONS, training and names.validation(training)))
 
 

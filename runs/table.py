@@ -16,13 +16,16 @@ SIDE_METRIC = re.compile(r"^cost_|_(low|high)$")
 COLORS = {"Succeeded": "green", "Failed": "red", "Running": "cyan"}
 HEADINGS = ("run", "of", "by", "given", "status", "started (UTC)", "took", "metrics", "version")
 SPARE = ("by", "of", "took", "given", "metrics", "started (UTC)")
-"""What a narrow terminal leaves out, in this order."""
+"""Columns that are left out on a narrow terminal, in this order."""
 WIDE = 1000
 Row = Mapping[str, Text]
 
 
 def show(console: Console, runs: Sequence[Run | Past], results: Mapping[str, Result], now: datetime) -> None:
-    """Print one line a run, on a terminal without the columns that do not fit; `results` by the Job's name."""
+    """Print one line for each run. On a terminal, columns that do not fit are left out.
+
+    `results` has what MLflow knows of each run, by the Job's name.
+    """
     rows = [_row(run, results.get(run.name), now) for run in runs]
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
@@ -37,17 +40,17 @@ def show(console: Console, runs: Sequence[Run | Past], results: Mapping[str, Res
 
 
 def _table(rows: Sequence[Row], left_out: int) -> Table:
-    made = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
     headings = [heading for heading in HEADINGS if heading not in SPARE[:left_out]]
     for heading in headings:
-        made.add_column(heading, no_wrap=heading in {"run", "version", "status"})
+        table.add_column(heading, no_wrap=heading in {"run", "version", "status"})
     for row in rows:
-        made.add_row(*(row[heading] for heading in headings))
-    return made
+        table.add_row(*(row[heading] for heading in headings))
+    return table
 
 
 def _row(run: Run | Past, result: Result | None, now: datetime) -> Row:
-    """The cells; none is markup: a value may be called `[red]`."""
+    """Return the cells as Text, so that a value such as `[red]` is not read as markup."""
     took = run.duration(now) if isinstance(run, Run) else run.duration
     status, color = run.progress if isinstance(run, Run) else run.status, COLORS.get(run.status, "yellow")
     cells = {
@@ -64,11 +67,11 @@ def _row(run: Run | Past, result: Result | None, now: datetime) -> Row:
 
 
 def metrics(values: Mapping[str, float]) -> str:
-    """The measured ones, three places each; the ends of their intervals and the run's cost are left to MLflow."""
+    """Return metrics with three decimal places, without the limits of their intervals and the cost of the run."""
     shown = {name: value for name, value in sorted(values.items()) if not SIDE_METRIC.search(name)}
     return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
 
 def duration(time: timedelta) -> str:
-    """`1:02:03`, or `02:03` under an hour."""
+    """Return a duration as `1:02:03`, or as `02:03` under an hour."""
     return str(timedelta(seconds=round(time.total_seconds()))).removeprefix("0:")

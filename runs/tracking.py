@@ -1,4 +1,4 @@
-"""What MLflow knows of a run: its metrics and the version that it registered."""
+"""Results of runs in MLflow: metrics, and the version that a run registered."""
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,40 +15,44 @@ from runs.errors import ClusterError
 
 PARENT_TAG = "mlflow.parentRunId"
 NEWEST = 200
+"""Largest number of runs that are read of one experiment."""
 HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
-"""The name under which MLflow answers whatever the way to it is; to a name not in its list it says 403."""
+"""Host header of each request. MLflow responds 403 to a name that is not in its list of allowed hosts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What MLflow knows of one run of a Job."""
+    """Result of one run of a Job, as MLflow has it."""
 
     page: str
-    """Path and fragment of the run's page."""
+    """Path and fragment of the run's page in MLflow's web interface."""
     metrics: Mapping[str, float]
     model: str | None
     version: int | None
-    """None where nothing was registered."""
+    """Registered version; None if the run registered none."""
     training: str
-    """The training job's name; empty where nobody said so."""
+    """Name of the training job; empty if MLflow does not know it."""
     status: str
-    """MLflow's own word, as in FINISHED."""
+    """Status in MLflow, such as FINISHED."""
     started: datetime
     ended: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """MLflow at an address of this machine."""
+    """Client of MLflow's REST API."""
 
     http: httpx.Client
 
     def results(self, experiment: str, jobs: Collection[str]) -> Mapping[str, Result]:
-        """By the Job's name: the latest run of each, of a sweep the parent; a Job that told nothing is not there."""
+        """Return the latest run of each of these Jobs by the Job's name; for a sweep, the parent run.
+
+        A Job without a run in MLflow is left out.
+        """
         return self._latest(experiment, lambda job: job in jobs)
 
     def others(self, experiment: str, jobs: Collection[str], last: int) -> Mapping[str, Result]:
-        """The same of the latest Jobs that are none of these: the cluster has forgotten them."""
+        """Return the latest runs of other Jobs, which the cluster no longer has, by the Job's name."""
         return self._latest(experiment, lambda job: job not in jobs, last)
 
     def _latest(self, experiment: str, wanted: Callable[[str], bool], last: int = NEWEST) -> Mapping[str, Result]:
@@ -64,17 +68,17 @@ class Tracking:
         return found
 
     def training_job(self, model: str, version: int) -> str:
-        """The name of the one that made the version; nothing where nobody said so, or there is no such version."""
-        answer = self.http.get("/api/2.0/mlflow/model-versions/get", params={"name": model, "version": version})
-        if answer.status_code == httpx.codes.NOT_FOUND.value:
+        """Return the name of the training job that made the version; empty if it is unknown."""
+        response = self.http.get("/api/2.0/mlflow/model-versions/get", params={"name": model, "version": version})
+        if response.status_code == httpx.codes.NOT_FOUND.value:
             return ""
-        tags: list[dict[str, str]] = _checked(answer)["model_version"].get("tags", [])
+        tags: list[dict[str, str]] = _checked(response)["model_version"].get("tags", [])
         return next((tag["value"] for tag in tags if tag["key"] == TRAINING_JOB), "")
 
     def _result(self, experiment: str, run: Mapping[str, Any], tags: Mapping[str, str]) -> Result:
         info = run["info"]
         best = tags.get(BEST_RUN, "")
-        # The language of filters has no way to write a quote, and a tag is what somebody wrote.
+        # A filter cannot contain a quote, and anybody may have written the tag.
         registered = best if best.isalnum() else info["run_id"]
         versions: list[dict[str, str]] = self._get("model-versions/search", filter=f"run_id='{registered}'").get(
             "model_versions", []
@@ -92,42 +96,42 @@ class Tracking:
         )
 
     def _experiment(self, name: str) -> str | None:
-        answer = self.http.get("/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": name})
+        response = self.http.get("/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": name})
         return (
             None
-            if answer.status_code == httpx.codes.NOT_FOUND.value
-            else _checked(answer)["experiment"]["experiment_id"]
+            if response.status_code == httpx.codes.NOT_FOUND.value
+            else _checked(response)["experiment"]["experiment_id"]
         )
 
     def _runs(self, experiment: str) -> Sequence[Mapping[str, Any]]:
-        """The newest first."""
-        asked = {
+        """Return the runs of an experiment, the newest first."""
+        request = {
             "experiment_ids": [experiment],
             "filter": f"tags.{JOB_NAME} LIKE '%'",
             "order_by": ["attributes.start_time DESC"],
             "max_results": NEWEST,
         }
-        return _checked(self.http.post("/api/2.0/mlflow/runs/search", json=asked)).get("runs", [])
+        return _checked(self.http.post("/api/2.0/mlflow/runs/search", json=request)).get("runs", [])
 
-    def _get(self, what: str, **asked: str) -> Mapping[str, Any]:
-        return _checked(self.http.get(f"/api/2.0/mlflow/{what}", params=asked))
+    def _get(self, what: str, **request: str) -> Mapping[str, Any]:
+        return _checked(self.http.get(f"/api/2.0/mlflow/{what}", params=request))
 
 
 @contextmanager
-def reached(cluster: Cluster) -> Generator[Tracking]:
-    """MLflow of the cluster, for as long as the block runs. ClusterError if it does not answer as it should."""
+def connected(cluster: Cluster) -> Generator[Tracking]:
+    """Yield a client of the cluster's MLflow. ClusterError if MLflow does not respond, or with an error."""
     tunnel = cluster.forwarded(names.PLATFORM, names.TRACKING_SERVICE, names.TRACKING_PORT)
     with tunnel as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=30) as http:
         try:
             yield Tracking(http=http)
         except httpx.HTTPError as error:
-            raise ClusterError(f"MLflow did not answer: {error}") from error
+            raise ClusterError(f"MLflow did not respond: {error}") from error
 
 
-def _checked(answer: httpx.Response) -> Mapping[str, Any]:
-    if answer.is_error:
-        raise ClusterError(f"MLflow answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
-    return answer.json()
+def _checked(response: httpx.Response) -> Mapping[str, Any]:
+    if response.is_error:
+        raise ClusterError(f"MLflow responded {response.status_code}: {' '.join(response.text.split())[:200]}")
+    return response.json()
 
 
 def _time(milliseconds: int) -> datetime:

@@ -1,4 +1,4 @@
-"""Values of parameters as they are written on a command line."""
+"""Values of parameters on a command line."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,20 @@ TRUTH = {"true": True, "false": False}
 
 
 def pairs(words: Sequence[str]) -> Mapping[str, str]:
-    """Return the values of `NAME=value` words by name. RefusedError for another word, or a name that comes twice."""
+    """Return the values of `NAME=value` words by name. RefusedError for another word or a repeated name."""
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
-            raise RefusedError(f"{word} is no value of a parameter; write NAME=value, as in N_ESTIMATORS=300")
+            raise RefusedError(f"{word} does not set a parameter; write NAME=value, such as N_ESTIMATORS=300")
         if name in found:
-            raise RefusedError(f"{name} is given twice, {found[name]} and {value}; give it once")
+            raise RefusedError(f"{name} is given twice, as {found[name]} and as {value}; write it once")
         found[name] = value
     return found
 
 
 def parse(name: str, text: str, declared: Value) -> Value:
-    """The value in the type of the one that the stack file declares. RefusedError if it is none of that type."""
+    """Return the text as a value of the declared value's type. RefusedError if it has another type."""
     match declared:
         case bool():
             value, kind = TRUTH.get(text.lower()), "true or false"
@@ -33,12 +33,15 @@ def parse(name: str, text: str, declared: Value) -> Value:
         case _:
             return text
     if value is None:
-        raise RefusedError(f"{name}={text}: must be {kind}, because the stack file says {declared}; write {kind}")
+        raise RefusedError(f"{name}={text}: must be {kind}, because the stack file declares {declared}; write {kind}")
     return value
 
 
 def _number(text: str) -> float | None:
-    """Whole where it is written so: of a declared 1.0 Pulumi keeps no more than 1, so both are fine for both."""
+    """Return an integer if the text is one, else a float.
+
+    Pulumi stores a declared 1.0 as 1, so the declaration does not tell integers and floats apart.
+    """
     for kind in (int, float):
         try:
             number = kind(text)

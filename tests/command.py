@@ -11,7 +11,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def mlops(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return a function that runs a command line and returns its exit code and its output, stdout before stderr."""
+    """Return a function that runs a command line, and returns the exit code and the text of stdout, then stderr."""
 
     def command(*words: object) -> tuple[int, str]:
         capsys.readouterr()

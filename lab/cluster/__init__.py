@@ -1,1 +1,1 @@
-"""A single-node Kubernetes as plain processes, with a node in network and mount namespaces of its own."""
+"""Kubernetes with one node, as plain processes. The node has its own network and mount namespaces."""

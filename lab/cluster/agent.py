@@ -1,4 +1,4 @@
-"""The lab's own process in the cluster: `python -m lab.cluster.agent STATE`, of the lab with that state folder."""
+"""Agent of the lab: persistent volumes and forwarded ports. It runs as `python -m lab.cluster.agent STATE`."""
 
 import asyncio
 import http.client
@@ -19,28 +19,31 @@ WATCH_SECONDS = 300
 VOLUMES = "/api/v1/persistentvolumes"
 
 
-def ask(method: str, path: str, body: Object | None = None, *, timeout: float = 10) -> Iterator[bytes]:
-    """Lines of the API server's response. An object that exists already, or no longer, is no error."""
-    made = connection(layout.API_SERVER, "agent", timeout)
+def request(method: str, path: str, body: Object | None = None, *, timeout: float = 10) -> Iterator[bytes]:
+    """Send a request to the API server and yield the lines of its response.
+
+    A response that an object exists already, or does not exist, is no error.
+    """
+    opened = connection(layout.API_SERVER, "agent", timeout)
     try:
         headers = {"Content-Type": "application/json"}
-        made.request(method, path, json.dumps(body) if body else None, headers)
-        response = made.getresponse()
+        opened.request(method, path, json.dumps(body) if body else None, headers)
+        response = opened.getresponse()
         if response.status not in {200, 201, 404, 409}:
             raise http.client.HTTPException(f"{method} {path}: {response.read().decode(errors='replace')}")
         yield from iter(response.readline, b"")
     finally:
-        made.close()
+        opened.close()
 
 
 def watch(path: str) -> Iterator[Iterable[Object]]:
-    """All objects at `path`, and all of them again after each change, until the server ends the watch."""
-    [listed] = [json.loads(b"".join(ask("GET", path)))]
+    """Yield all objects at `path` at once and after each change, until the server ends the watch."""
+    [listed] = [json.loads(b"".join(request("GET", path)))]
     found: dict[str, Object] = {each["metadata"]["uid"]: each for each in listed["items"]}
     yield found.values()
     version = f"resourceVersion={listed['metadata']['resourceVersion']}"
     query = f"{path}?watch=1&timeoutSeconds={WATCH_SECONDS}&{version}"
-    for line in ask("GET", query, timeout=2 * WATCH_SECONDS):
+    for line in request("GET", query, timeout=2 * WATCH_SECONDS):
         event = json.loads(line)
         if event["type"] == "ERROR":
             return
@@ -51,23 +54,23 @@ def watch(path: str) -> Iterator[Iterable[Object]]:
 
 
 def follow_claims() -> None:
-    """Gives every claim its volume."""
+    """Create a volume for each claim that waits for one."""
     for claims in watch("/api/v1/persistentvolumeclaims"):
         for volume in map(volume_for, filter(waits_for_volume, claims)):
             (layout.volumes() / volume["metadata"]["name"]).mkdir(parents=True, exist_ok=True)
-            list(ask("POST", VOLUMES, volume))
+            list(request("POST", VOLUMES, volume))
 
 
 def follow_volumes() -> None:
-    """Removes every volume whose claim was deleted, with its folder."""
+    """Delete each volume whose claim was deleted, and its folder."""
     for volumes in watch(VOLUMES):
         for name in [volume["metadata"]["name"] for volume in volumes if is_released(volume)]:
             shutil.rmtree(layout.volumes() / name, ignore_errors=True)
-            list(ask("DELETE", f"{VOLUMES}/{name}"))
+            list(request("DELETE", f"{VOLUMES}/{name}"))
 
 
 def repeat(name: str, work: Callable[[], None]) -> None:
-    """Does the work again whenever it ends: a watch ends every few minutes, and whenever the API server does."""
+    """Repeat the work whenever it ends: a watch ends after some minutes, or when the API server stops."""
     while True:
         try:
             work()
@@ -77,7 +80,7 @@ def repeat(name: str, work: Callable[[], None]) -> None:
 
 
 async def main() -> None:
-    """Never ends by itself."""
+    """Run the agent until it is stopped."""
     loop, forwarder = asyncio.get_running_loop(), Forwarder()
 
     def follow_services() -> None:

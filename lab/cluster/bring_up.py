@@ -1,4 +1,4 @@
-"""`lab up --cluster-only`: imports little, for it is the command that most often has nothing to do."""
+"""Function behind `lab up --cluster-only`. It imports little, because it often has nothing to do."""
 
 from rich.console import Console
 
@@ -9,7 +9,7 @@ from lab.tools.install import install, install_packages
 
 
 def bring_up(console: Console, mlflow_port: int | None, *, tools: tuple[str, ...] = ()) -> None:
-    """The lab's own cluster runs, with `tools` (all, unless told)."""
+    """Start the lab's own cluster, and install `tools` first (default: all)."""
     operate.check_machine()
     install_packages(console)
     install(console, tools)
@@ -17,4 +17,4 @@ def bring_up(console: Console, mlflow_port: int | None, *, tools: tuple[str, ...
     forward.choose_tracking_port(mlflow_port)
     with Board(console).line("cluster") as line:
         started = operate.up(line.at)
-        line.result = f"started {', '.join(started)}" if started else "runs already"
+        line.result = f"started {', '.join(started)}" if started else "was running"

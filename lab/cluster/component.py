@@ -1,6 +1,7 @@
 """Components of the cluster. Each has a file in `components/`: process, certificates, configuration, rights.
 
-`$HOST` and the like stand for a constant of `layout.py`; `$pki`, `$config` and others for a folder of this lab.
+In these files, `$HOST` and other upper-case names are constants of `layout.py`; `$pki`, `$config` and others are
+folders of this lab.
 """
 
 import base64
@@ -24,7 +25,7 @@ from lab.cluster import layout
 
 HERE = Path(__file__).parent
 STORES = ("etcd", "containerd")
-"""Components that hold objects and containers, and need nothing of the cluster."""
+"""Components that store objects and containers, and do not use the API server."""
 APISERVER = "kube-apiserver"
 CLIENTS = (
     "kube-controller-manager",
@@ -37,64 +38,70 @@ CLIENTS = (
     "kwok",
     "agent",
 )
-"""Components that use the API server. They have rights only once the lab's objects are applied."""
+"""Components that use the API server. They have rights only after the lab's objects are applied."""
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A certificate with its key, as `<name>.crt` and `<name>.key` in the folder of keys."""
+    """Certificate with its key, `<name>.crt` and `<name>.key` in the folder of keys."""
 
     name: str
     user: str
-    """Name of the Kubernetes user that its owner is."""
+    """Kubernetes user of the certificate."""
     group: str = layout.NAME
-    """Name of the Kubernetes group of that user."""
+    """Kubernetes group of that user."""
     addresses: Sequence[str] = ()
-    """IP addresses and DNS names at which its owner serves."""
+    """IP addresses and DNS names of a server."""
     authority: str = "ca"
+    """Authority that issues the certificate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """One process of the cluster, as its file describes it."""
+    """Process of the cluster, as its file describes it."""
 
     name: str
+    """Name of the process, and of its program unless `command` is set."""
     flags: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Flags of the program."""
     command: Sequence[str] = ()
-    """Command line, where it is not the program of this name with its flags."""
+    """Command line instead of the program with its flags."""
     in_node: bool = False
     """Whether it runs in the node's namespaces instead of the host's."""
     setup: str = ""
     """Shell script that prepares the node before the process starts. It may run many times."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Further environment variables of the process."""
     probe: str = ""
-    """URL, socket or queue that shows that it works; a process without one works as soon as it runs."""
+    """URL, socket or queue that is ready when the process works; without one, a running process counts as ready."""
     certificates: Sequence[Certificate] = ()
+    """Certificates that the process needs."""
     files: Mapping[str, str | Object] = field(default_factory=dict[str, str | Object])
     """Configuration files, by name in the configuration folder."""
     sources: Sequence[str] = ()
     """Other files that the process reads at its start."""
     user: str = ""
+    """Kubernetes user of the process."""
     rights: Sequence[Object] = ()
-    """RBAC rules that its user has in the whole cluster."""
+    """RBAC rules of that user in the whole cluster."""
     objects: Sequence[Object] = ()
-    """Objects that it needs in the cluster."""
+    """Objects that the process needs in the cluster."""
 
     @property
     def arguments(self) -> list[str]:
-        """The command line, the program first."""
+        """Command line of the process."""
         program = str(paths.binaries() / self.name)
         return list(self.command) or [program, *(f"--{flag}={text(value)}" for flag, value in self.flags.items())]
 
     @property
     def log(self) -> Path:
-        """The process's output. The oldest part of a long log is dropped when the process starts."""
+        """File of the process's output. The oldest part of a long log is removed when the process starts."""
         return paths.logs() / f"{self.name}.log"
 
     def fingerprint(self) -> str:
-        """A digest that changes whenever the process should be restarted."""
+        """Return a hash of everything after whose change the process must be restarted."""
         digest = hashlib.sha256(repr((self.arguments, self.in_node, self.setup, self.environment)).encode())
         digest.update(str(Path(self.arguments[0]).resolve()).encode())
         certificates = sorted({name for each in self.certificates for name in (each.name, each.authority)})
@@ -104,7 +111,7 @@ class Component:
         return digest.hexdigest()
 
     def access(self) -> Sequence[Object]:
-        """The ClusterRole with its rights, and the binding to its user."""
+        """Return the ClusterRole with the process's rights and the binding to its user; nothing without rights."""
         rbac, user = "rbac.authorization.k8s.io", {"metadata": {"name": self.user}}
         role = {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", **user, "rules": self.rights}
         binding = {
@@ -118,7 +125,7 @@ class Component:
 
 
 def load(*names: str) -> list[Component]:
-    """Components by name; all of them, in the order of starting, when none is named."""
+    """Return the named components; without names all of them, in the order of their start."""
     return [_load(name) for name in names or (*STORES, APISERVER, *CLIENTS)]
 
 
@@ -136,27 +143,27 @@ def _load(name: str) -> Component:
         "ca_bundle": base64.b64encode(authority.read_bytes()).decode() if authority.exists() else "",
     }
     described = Template((HERE / "components" / f"{name}.yaml").read_text()).substitute(values)
-    told = yaml.load(described, yaml.CSafeLoader)
-    return Component(**told | {"certificates": [Certificate(**each) for each in told.get("certificates", ())]})
+    content = yaml.load(described, yaml.CSafeLoader)
+    return Component(**content | {"certificates": [Certificate(**each) for each in content.get("certificates", ())]})
 
 
 def text(content: object) -> str:
-    """Text as it is; everything else as JSON."""
+    """Return a text unchanged, and any other value as JSON."""
     return content if isinstance(content, str) else json.dumps(content)
 
 
 def crt(name: str) -> Path:
-    """File of a certificate."""
+    """Return the file of a certificate."""
     return layout.pki() / f"{name}.crt"
 
 
 def key(name: str) -> Path:
-    """File of a certificate's private key."""
+    """Return the file of a certificate's private key."""
     return layout.pki() / f"{name}.key"
 
 
 def connection(url: str, identity: str = "admin", timeout: float = 2) -> http.client.HTTPConnection:
-    """A connection to the host of a URL, with the certificate `identity` where it is one of https."""
+    """Return a connection to the host of a URL, for https with the client certificate `identity`."""
     where = urlsplit(url)
     if where.scheme == "https":
         return http.client.HTTPSConnection(where.netloc, timeout=timeout, context=_tls(crt("ca"), crt(identity)))

@@ -1,7 +1,7 @@
-"""Forwards ports of 127.0.0.1 to Services: MLflow's, the artifact store's, and one for each model endpoint.
+"""Forward ports of 127.0.0.1 to Services: MLflow, the artifact store, and each model endpoint.
 
-A Service keeps its port for good; the numbers are remembered in the lab's state. Connections start in the node's
-network namespace, as those of `kubectl port-forward` do, so no NetworkPolicy refuses them.
+A Service keeps its port; the numbers are in the lab's state. Connections start in the node's network namespace, like
+those of `kubectl port-forward`, so no NetworkPolicy refuses them.
 """
 
 import asyncio
@@ -39,26 +39,26 @@ CLONE_NEWNET = 0x40000000
 
 @dataclass(frozen=True)
 class Target:
-    """Where a forwarded connection ends."""
+    """Address of a Service to which a port is forwarded."""
 
     address: str
     port: int
 
 
 def urls() -> dict[str, str]:
-    """Service name -> URL for a browser on this machine, of the Services that are forwarded now."""
+    """Return the URLs on this machine of the Services that are forwarded now, by Service name."""
     return {name: f"http://localhost:{port}" for name, port in _remembered(paths.open_ports()).items()}
 
 
 def tracking_port() -> int:
-    """The port where MLflow is, or will be."""
+    """Return the port of MLflow."""
     return _remembered(paths.ports()).get(TRACKING, TRACKING_PORT)
 
 
 def choose_tracking_port(port: int | None = None) -> int:
-    """Remembers the port for MLflow: the one given, else the one of last time, else 5000.
+    """Store the port for MLflow: the given one, else the last one, else 5000.
 
-    LabError when another program has it, with its name and a port that is free.
+    LabError if another program uses it, with that program's name and a free port.
     """
     port = port or tracking_port()
     ports = _remembered(paths.ports())
@@ -66,34 +66,34 @@ def choose_tracking_port(port: int | None = None) -> int:
     if not ours and is_taken(port):
         free = next_free(port + 1, taken=ports.values())
         raise LabError(
-            f"port {port} of {HOST} is for MLflow, but {_holder(port)} listens there: end that program, "
-            f"or take another port, such as this free one: lab up --mlflow-port {free}"
+            f"port {port} of {HOST} is needed for MLflow, but {_holder(port)} listens there: end that program, "
+            f"or use another port, such as this free one: lab up --mlflow-port {free}"
         )
     _remember(paths.ports(), {**ports, TRACKING: port})
     return port
 
 
 def plan(services: Iterable[Object], ports: Mapping[str, int]) -> tuple[dict[str, Target], dict[str, int]]:
-    """Targets of the Services that are forwarded, and all ports given so far, also those of Services that are gone."""
+    """Return the targets of the forwarded Services, and the ports of all Services, also of deleted ones."""
     targets = {_key(service): target for service in services if (target := _target(service))}
-    given, first = dict(ports), {TRACKING: TRACKING_PORT, STORE: STORE_PORT}
+    numbers, first = dict(ports), {TRACKING: TRACKING_PORT, STORE: STORE_PORT}
     for key in sorted(targets):
-        if key not in given:
-            given[key] = next_free(first.get(key, FIRST_ENDPOINT_PORT), taken=given.values())
-    return targets, given
+        if key not in numbers:
+            numbers[key] = next_free(first.get(key, FIRST_ENDPOINT_PORT), taken=numbers.values())
+    return targets, numbers
 
 
 def next_free(first: int, taken: Iterable[int]) -> int:
-    """The first port from `first` on that is neither given away nor in use."""
+    """Return the first port, from `first` on, that no Service has and no program uses."""
     refused = set(taken)
     for port in range(first, first + LAST_ENDPOINT_PORT - FIRST_ENDPOINT_PORT):
         if port not in refused and not is_taken(port):
             return port
-    raise LabError(f"no port of {HOST} is free from {first} on: end a program that listens there")
+    raise LabError(f"no port of {HOST} from {first} on is free: end a program that listens there")
 
 
 def is_taken(port: int) -> bool:
-    """Whether a program listens on the port, on 127.0.0.1 or on all addresses."""
+    """Return True if a program listens on the port, on 127.0.0.1 or on all addresses."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -104,25 +104,25 @@ def is_taken(port: int) -> bool:
 
 
 class Forwarder:
-    """Open ports, one for each Service, as the Services come and go."""
+    """Forwarder with one open port for each Service."""
 
     def __init__(self) -> None:
         self.targets: dict[str, Target] = {}
         self.servers: dict[str, asyncio.Server] = {}
         self.opening = asyncio.Lock()
-        # A socket belongs to the network namespace of the thread that makes it.
+        # A socket belongs to the network namespace of the thread that creates it.
         self.node = ThreadPoolExecutor(1, initializer=_enter_node)
 
     async def follow(self, services: Iterable[Object]) -> None:
-        """Exactly these Services are reachable afterwards; connections of those that stay are not touched."""
-        self.targets, given = plan(services, _remembered(paths.ports()))
-        _remember(paths.ports(), given)
+        """Forward ports to exactly these Services, without an effect on connections to those that stay."""
+        self.targets, numbers = plan(services, _remembered(paths.ports()))
+        _remember(paths.ports(), numbers)
         for key in set(self.servers) - set(self.targets):
             self.servers.pop(key).close()
         await self.open_missing()
 
     async def open_missing(self) -> None:
-        """Every Service has its port open, but for one whose port another program holds; that is tried again later."""
+        """Open the ports that are missing. A port that another program uses is tried again later."""
         async with self.opening:
             for key in set(self.targets) - set(self.servers):
                 await self._open(key)
@@ -135,7 +135,7 @@ class Forwarder:
 
         ports = _remembered(paths.ports())
         if key != TRACKING and is_taken(ports[key]):
-            # An endpoint can move; MLflow cannot, for it answers only to the host names and ports that it was told.
+            # An endpoint may get another port. MLflow may not, because it accepts only the hosts in its settings.
             ports[key] = next_free(FIRST_ENDPOINT_PORT, taken=ports.values())
             _remember(paths.ports(), ports)
         with contextlib.suppress(OSError):
@@ -158,25 +158,25 @@ class Forwarder:
 
     async def _connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(self.node, socket.socket)
+        opened = await loop.run_in_executor(self.node, socket.socket)
         try:
-            made.setblocking(False)
-            await loop.sock_connect(made, (target.address, target.port))
-            return await asyncio.open_connection(sock=made)
+            opened.setblocking(False)
+            await loop.sock_connect(opened, (target.address, target.port))
+            return await asyncio.open_connection(sock=opened)
         except BaseException:
-            made.close()
+            opened.close()
             raise
 
 
 def _enter_node() -> None:
-    """Moves the calling thread into the node's network namespace."""
+    """Move the calling thread into the node's network namespace."""
     with layout.network_namespace().open("rb") as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(layout.network_namespace()))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copies until one side ends. The other side is told, and may still send."""
+    """Copy until one side ends. The other side gets the end of the stream, and may still send."""
     with contextlib.suppress(OSError):
         while chunk := await reader.read(CHUNK):
             writer.write(chunk)
@@ -187,7 +187,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _target(service: Object) -> Target | None:
-    """The Service's address; None for one that is not forwarded, or has no address of its own."""
+    """Return the Service's address; None if it is not forwarded or has no address."""
     spec = service["spec"]
     wanted = service["metadata"]["namespace"] == ENDPOINTS or _key(service) in {TRACKING, STORE}
     address = spec.get("clusterIP", "None")
@@ -201,9 +201,9 @@ def _key(service: Object) -> str:
 
 
 def _holder(port: int) -> str:
-    """Name and pid of the program that listens on a port, as far as this user may know."""
-    told = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r'"([^"]+)",pid=(\d+)', told)
+    """Return name and pid of the program that listens on a port, if this user may see them."""
+    output = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r'"([^"]+)",pid=(\d+)', output)
     return f"{found[1]} (pid {found[2]})" if found else "another program"
 
 

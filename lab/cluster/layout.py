@@ -1,7 +1,7 @@
 """Addresses, names and folders of the cluster.
 
-Every process listens on an address of the lab's own link, so the lab takes no port of the host. Only the forwarder
-(`forward.py`) listens on 127.0.0.1. A port that one component alone uses stands in that component's file.
+Each process listens on an address of the lab's own link, so the lab uses no port of the host. Only the forwarder
+(`forward.py`) listens on 127.0.0.1. A port of a single component is in that component's file.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from lab import paths
 
 NAME = os.environ.get("LAB_NAME", "mlops-lab")
-"""Name of the kube context, the link and the cgroup. LAB_NAME changes it, for a second lab in a network namespace."""
+"""Name of the kube context, the link and the cgroup. LAB_NAME sets it, for a second lab in a network namespace."""
 
 HOST = "172.31.77.1"
 NODE = "172.31.77.2"
@@ -31,39 +31,39 @@ POOL_LABEL = "mlops/node-pool"
 PAUSE_IMAGE = "lab.local/pause:1"
 
 SHADOWED = ("/run", "/var/lib", "/var/log")
-"""Folders of the host that the node does not see. It has its own, so nothing of it is left on the host."""
+"""Folders that the node has itself instead of the host's, so that it leaves no files on the host."""
 
 
 def pki() -> Path:
-    """Keys, certificates and tokens."""
+    """Return the folder of keys, certificates and tokens."""
     return paths.cluster() / "pki"
 
 
 def config() -> Path:
-    """Configuration files and kubeconfigs of the components."""
+    """Return the folder of the components' configuration files and kubeconfigs."""
     return paths.cluster() / "config"
 
 
 def pids() -> Path:
-    """`<process>.json`: which process runs, and what it was started from."""
+    """Return the folder of the process records, `<process>.json`."""
     return paths.cluster() / "pids"
 
 
 def node() -> Path:
-    """Folders that the node sees as /var/lib and /var/log."""
+    """Return the folder that has the node's /var/lib and /var/log."""
     return paths.cluster() / "node"
 
 
 def volumes() -> Path:
-    """One folder for each persistent volume. The node sees it as `/var/lib/volumes`."""
+    """Return the folder of the persistent volumes, which the node sees as `/var/lib/volumes`."""
     return node() / "lib" / "volumes"
 
 
 def network_namespace() -> Path:
-    """A file on which the node's network namespace is mounted, which keeps it alive."""
+    """Return the file on which the node's network namespace is mounted; the mount keeps it alive."""
     return paths.cluster() / "namespaces" / "net"
 
 
 def mount_namespace() -> Path:
-    """A file on which the node's mount namespace is mounted, which keeps it alive."""
+    """Return the file on which the node's mount namespace is mounted; the mount keeps it alive."""
     return paths.cluster() / "namespaces" / "mnt"

@@ -1,7 +1,7 @@
-"""The node's own world on this machine: network and mount namespaces, a link to the host, a cgroup.
+"""Isolation of the node on this machine: network and mount namespaces, a link to the host, a cgroup.
 
-Sysctls that the kubelet sets, firewall rules that kube-proxy writes and folders that containerd fills are those of the
-namespaces, not the host's. Mounts keep both namespaces alive, so they outlive every process in them.
+Sysctls of the kubelet, firewall rules of kube-proxy and folders of containerd belong to the namespaces and do not
+change the host. Mounts keep both namespaces alive without a process in them.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ KERNEL_TUNABLES = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
-"""Values that the kubelet would set for the whole machine: it finds files that hold them already."""
+"""Kernel settings that the kubelet would change for the whole machine. It finds files with these values instead."""
 STOP_SECONDS = 12.0
 
 
 def prepare() -> None:
-    """The namespaces, the link with its addresses and routes, and the cgroups exist."""
+    """Create the namespaces, the link with its addresses and routes, and the cgroups, if they are missing."""
     _check_state_folder()
     if not all(map(_pinned, _pins())):
         remove()
@@ -43,17 +43,17 @@ def prepare() -> None:
 
 
 def prefix() -> list[str]:
-    """Beginning of a command line that runs inside the node."""
+    """Return the beginning of a command line that runs inside the node."""
     return ["nsenter", f"--net={layout.network_namespace()}", f"--mount={layout.mount_namespace()}", "--"]
 
 
 def ctr(*arguments: str) -> list[str]:
-    """Command line of containerd's client, in the namespace where the kubelet looks for images."""
+    """Return a command line of containerd's client, in the namespace where the kubelet looks for images."""
     return [*prefix(), str(paths.binaries() / "ctr"), "-n", "k8s.io", *arguments]
 
 
 def remove() -> None:
-    """Nothing of the node is left on this machine but its files: no process, mount, namespace, link, route, cgroup."""
+    """Remove the node's processes, mounts, namespaces, link, routes and cgroups; its files stay."""
     _end_processes()
     for pin in (*_pins(), layout.mount_namespace().parent):
         while pin.exists() and _is_mount(pin):
@@ -64,7 +64,7 @@ def remove() -> None:
 
 
 def leftovers() -> list[str]:
-    """Names of what is left of the node on this machine."""
+    """Return the names of processes, mounts, links and cgroups of the node that still exist."""
     return [
         *(f"process {pid}" for pid in sorted(inhabitants())),
         *(f"mount {pin}" for pin in _pins() if _pinned(pin)),
@@ -74,7 +74,7 @@ def leftovers() -> list[str]:
 
 
 def inhabitants() -> set[int]:
-    """All processes in the node's namespaces or below its cgroup: containerd's shims and every container."""
+    """Return the pids in the node's namespaces or below its cgroup: containerd's shims and every container."""
     found = _contained()
     pins = {pin.stat().st_ino for pin in _pins() if _pinned(pin)}
     for process in Path("/proc").glob("[0-9]*/ns"):
@@ -85,7 +85,7 @@ def inhabitants() -> set[int]:
 
 
 def run(*command: str, check: bool = True) -> str:
-    """Output of a short command. LabError with its error message when it fails."""
+    """Run a short command and return its output. LabError with its error message if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     if check and done.returncode:
         raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.returncode}")
@@ -100,15 +100,15 @@ def _check_state_folder() -> None:
     for hidden in layout.SHADOWED:
         if paths.state().is_relative_to(hidden) or paths.cache().is_relative_to(hidden):
             raise LabError(
-                f"{paths.state()} and {paths.cache()} must not be in {hidden}: the lab's node has a {hidden} "
-                "of its own; set LAB_STATE and LAB_CACHE to folders elsewhere"
+                f"{paths.state()} and {paths.cache()} must not be in {hidden}, because the lab's node has its "
+                f"own {hidden}; set LAB_STATE and LAB_CACHE to folders elsewhere"
             )
 
 
 def _make_namespaces() -> None:
     folder = layout.mount_namespace().parent
     folder.mkdir(parents=True, exist_ok=True)
-    # A mount namespace can only be pinned where mounts do not propagate.
+    # A mount namespace can be mounted only where mounts do not propagate.
     run("mount", "--bind", str(folder), str(folder))
     run("mount", "--make-private", str(folder))
     mounts, network = _pins()
@@ -125,8 +125,8 @@ def _mounts_script() -> str:
         (tunables / name).write_text(f"{value}\n")
     for folder in ("lib/volumes", "log"):
         (layout.node() / folder).mkdir(parents=True, exist_ok=True)
-    # The node asks the cluster for names: an image in no reachable registry is refused at once, not after minutes.
-    # The kubelet's volumes must reach the pods that ask for it (mountPropagation); nothing reaches the host.
+    # The node resolves names in the cluster, so pulling from an unreachable registry fails at once, not after minutes.
+    # The kubelet's mounts propagate to pods with mountPropagation, and not to the host.
     return (
         "\n".join(f"mount --bind '{tunables / name}' /proc/sys/{name}" for name in KERNEL_TUNABLES)
         + f"""
@@ -145,8 +145,8 @@ def _mounts_script() -> str:
 
 
 def _linked() -> bool:
-    told = run("ip", "-4", "route", "show", "dev", layout.NAME, check=False)
-    return layout.PODS in told and layout.SERVICES in told
+    routes = run("ip", "-4", "route", "show", "dev", layout.NAME, check=False)
+    return layout.PODS in routes and layout.SERVICES in routes
 
 
 def _make_link() -> None:
@@ -167,12 +167,12 @@ def _make_link() -> None:
 
 
 def _has_link() -> bool:
-    # Not from /sys/class/net, which shows the network namespace of whoever mounted it.
+    # /sys/class/net may show another network namespace, that of the process which mounted it.
     return layout.NAME in {name for _, name in socket.if_nameindex()}
 
 
 def _remove_link() -> None:
-    """Deletes the link. While its namespace ends, the kernel still shows a link that cannot be found any more."""
+    """Delete the link. The kernel may still list it for a moment while its namespace ends."""
 
     def gone() -> bool:
         if _has_link():
@@ -180,23 +180,23 @@ def _remove_link() -> None:
         return not _has_link()
 
     if not _until(STOP_SECONDS, gone):
-        raise LabError(f"the link {layout.NAME} cannot be deleted; try it by hand: ip link delete {layout.NAME}")
+        raise LabError(f"the network link {layout.NAME} cannot be deleted; run: ip link delete {layout.NAME}")
 
 
 def _check_addresses() -> None:
     for network in (f"{layout.HOST}/{layout.LINK_PREFIX}", layout.PODS, layout.SERVICES):
-        routes = ["ip", "-4", "route", "show", "root", network, "scope"]
-        told = run(*routes, "global", check=False) + run(*routes, "link", check=False)
-        others = [line for line in told.splitlines() if f"dev {layout.NAME}" not in line]
+        command = ["ip", "-4", "route", "show", "root", network, "scope"]
+        routes = run(*command, "global", check=False) + run(*command, "link", check=False)
+        others = [line for line in routes.splitlines() if f"dev {layout.NAME}" not in line]
         if others:
             raise LabError(
-                f"{network} is routed by this machine already ({others[0].strip()}) and the lab needs it for its "
-                "cluster; remove that route, or use a cluster you have: lab up --context NAME"
+                f"this machine has a route for {network} ({others[0].strip()}), which the lab needs for its cluster; "
+                "remove that route, or use another cluster: lab up --context NAME"
             )
 
 
 def _cgroup_roots() -> list[Path]:
-    """The one hierarchy of cgroup v2; with v1 one for each controller, some of them with a second name as a link."""
+    """Return the hierarchy of cgroup v2, or with v1 the hierarchies of all controllers."""
     if (CGROUPS / "cgroup.procs").exists():
         return [CGROUPS]
     return [path for path in sorted(CGROUPS.iterdir()) if not path.is_symlink() and (path / "cgroup.procs").exists()]
@@ -205,7 +205,7 @@ def _cgroup_roots() -> list[Path]:
 def _make_cgroup(cgroup: Path) -> None:
     cgroup.mkdir(exist_ok=True)
     for setting in ("cpuset.cpus", "cpuset.mems"):
-        # In v1 a new cpuset is empty, and nothing can run in it.
+        # A new cpuset of v1 is empty, so no process could run in it.
         if (cgroup / setting).exists() and not (cgroup / setting).read_text().strip():
             (cgroup / setting).write_text((cgroup.parent / setting).read_text())
     if (control := cgroup / "cgroup.subtree_control").exists():
@@ -216,7 +216,7 @@ def _make_cgroup(cgroup: Path) -> None:
 
 
 def _remove_cgroup(cgroup: Path) -> None:
-    """Removes a cgroup. The kernel empties it a moment after its last process has ended."""
+    """Remove a cgroup. The kernel empties it shortly after its last process has ended."""
 
     def gone() -> bool:
         with contextlib.suppress(OSError):
@@ -227,7 +227,7 @@ def _remove_cgroup(cgroup: Path) -> None:
 
 
 def _contained() -> set[int]:
-    """Processes below the node's cgroup."""
+    """Return the pids below the node's cgroup."""
     found = set[int]()
     for group in [group for root in _cgroup_roots() for group in _tree(root / layout.NAME)]:
         with contextlib.suppress(OSError):
@@ -236,12 +236,12 @@ def _contained() -> set[int]:
 
 
 def _tree(cgroup: Path) -> list[Path]:
-    """A cgroup and all below it, the innermost first. One that vanishes meanwhile, as a pod's does, is left out."""
+    """Return a cgroup and all cgroups below it, the innermost first."""
     return [Path(folder) for folder, _, _ in os.walk(cgroup, topdown=False)]
 
 
 def _end_processes() -> None:
-    """Containers get SIGTERM and some seconds, as when a pod is deleted: Postgres shuts down in order."""
+    """End all processes. Containers get SIGTERM first, as in a deleted pod, so that Postgres shuts down cleanly."""
     _signal_all(_contained(), signal.SIGTERM)
     _until(STOP_SECONDS, lambda: not _contained())
     _until(STOP_SECONDS, lambda: not _signal_all(inhabitants(), signal.SIGKILL))
@@ -255,7 +255,7 @@ def _signal_all(pids: Iterable[int], number: signal.Signals) -> list[int]:
 
 
 def _until(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Waits until the condition holds; whether it came to hold in time."""
+    """Wait until the condition is true, and return False if it is not true in time."""
     end = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < end:
         time.sleep(0.05)
@@ -263,7 +263,7 @@ def _until(seconds: float, condition: Callable[[], bool]) -> bool:
 
 
 def _pinned(pin: Path) -> bool:
-    """Whether a namespace is mounted on the file: namespaces live on a file system of the kernel's own."""
+    """Return True if a namespace is mounted on the file: namespaces have a file system of their own."""
     return pin.exists() and pin.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
 
 

@@ -1,4 +1,4 @@
-"""Starts, repairs and stops the cluster."""
+"""Start, repair and stop the cluster."""
 
 import base64
 import fcntl
@@ -25,7 +25,7 @@ NODE_READY_SECONDS = 90
 
 
 def up(say: Say = lambda _: None) -> list[str]:
-    """The cluster runs and its nodes are Ready. Returns the names of the processes that had to be started."""
+    """Bring the cluster up until its nodes are Ready, and return the names of the processes that were started."""
     check_machine()
     paths.cluster().mkdir(parents=True, exist_ok=True)
     with _alone():
@@ -41,7 +41,7 @@ def up(say: Say = lambda _: None) -> list[str]:
 
 
 def configure() -> None:
-    """Certificates and configuration files are as this version of the lab wants them."""
+    """Write the certificates and configuration files of this version of the lab."""
     pki.ensure(certificate for component in load() for certificate in component.certificates)
     for component in load():
         for name, content in component.files.items():
@@ -53,18 +53,18 @@ def configure() -> None:
             }
             content = _kubeconfig({"certificate-authority": str(crt("ca"))}, access)
             write(layout.config() / f"{certificate.name}.kubeconfig", content)
-    # The administrator's certificate is inside, so that the file can be carried elsewhere.
+    # The administrator's certificate is embedded, so the file can be copied to other folders.
     access = {"client-certificate-data": _encoded(crt("admin")), "client-key-data": _encoded(key("admin"))}
     write(paths.kubeconfig(), _kubeconfig({"certificate-authority-data": _encoded(crt("ca"))}, access))
 
 
 def plan() -> list[str]:
-    """Names of the processes that `up` would start; changes nothing."""
+    """Return the names of the processes that `up` would start."""
     return [found.name for found in load() if not process.up_to_date(found)]
 
 
 def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
-    """No process, mount, namespace, link, route or cgroup of the cluster is left; with `wipe`, no state either."""
+    """Remove each process, mount, namespace, link, route and cgroup of the cluster; with `wipe`, the state too."""
     if not paths.cluster().exists():
         return
     check_machine()
@@ -72,7 +72,7 @@ def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
         for found in _order_of_stopping():
             if process.running(found.name):
                 say(f"stopping {found.name}")
-            # The API server lets its clients' watches run on for a minute; there is nobody left to watch.
+            # The API server waits up to a minute for open watches, but its clients have ended.
             process.stop(found, seconds=2 if found.name == APISERVER else process.STOP_SECONDS)
         say("stopping containers")
         node.remove()
@@ -80,35 +80,35 @@ def down(*, wipe: bool = False, say: Say = lambda _: None) -> None:
             process.stop(found)
         paths.open_ports().unlink(missing_ok=True)
         if left := node.leftovers():
-            raise LabError(f"the lab is down, but this machine would not let go of: {', '.join(left)}; try it again")
+            raise LabError(f"the lab is down, but these could not be removed: {', '.join(left)}; run the command again")
     if wipe:
         _wipe()
 
 
 def check_machine() -> None:
-    """LabError where the built-in cluster cannot work."""
+    """Raise LabError if the lab's own cluster cannot run on this machine."""
     why = None
     if sys.platform != "linux":
         why = f"The lab's own cluster needs Linux, and this is {sys.platform}."
     elif os.geteuid() != 0:
         why = "The lab's own cluster needs root, for namespaces, mounts and cgroups."
     elif subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, check=False).returncode:
-        why = "The lab's own cluster needs namespaces, and this machine lets nobody make one."
+        why = "The lab's own cluster needs namespaces, and this machine does not allow them."
     if why:
-        raise LabError(f"{why} Use a cluster that you have: lab up --context NAME --registry URL")
+        raise LabError(f"{why} Use another cluster: lab up --context NAME --registry HOST/PATH")
 
 
-def kubectl(*arguments: str, given: str | None = None) -> str:
-    """Output of kubectl on the lab's cluster, as administrator. LabError with its error message when it fails."""
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as administrator of the lab's cluster and return its output. LabError if it fails."""
     command = [Path(sys.prefix) / "bin" / "kubectl", f"--kubeconfig={paths.kubeconfig()}", *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
 
 
 def _wipe() -> None:
-    """Removes only the lab's own files: LAB_STATE may point to a folder that holds other things too."""
+    """Delete the lab's own files only, because LAB_STATE may be a folder with other files."""
     for path in paths.belongings():
         if path.is_dir():
             shutil.rmtree(path)
@@ -129,21 +129,21 @@ def _bring_up(wave: list[Component], say: Say) -> list[str]:
 
 
 def _order_of_stopping() -> list[Component]:
-    """The kubelet first, because it would restart what is stopped, then the others and the API server; stores last."""
+    """Return the kubelet first, because it would restart stopped pods, then the other clients and the API server."""
     clients = sorted(load(*CLIENTS), key=lambda found: found.name != "kubelet")
     return [*clients, *load(APISERVER)]
 
 
 @contextmanager
 def _alone() -> Generator[None]:
-    """One `lab up` or `lab down` at a time."""
+    """Hold the lock that allows one `lab up` or `lab down` at a time."""
     with paths.lock().open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _load_pause_image(*, afresh: bool) -> None:
-    """The node has the image that holds every pod's namespaces; it is in no registry that could be asked."""
+    """Load the pause image, which holds the namespaces of each pod and is in no registry."""
     binary = (paths.binaries() / "pause").read_bytes()
     digest, marker = hashlib.sha256(binary).hexdigest(), layout.node() / "pause-image"
     if not afresh and marker.exists() and marker.read_text() == digest:
@@ -152,21 +152,21 @@ def _load_pause_image(*, afresh: bool) -> None:
         node.ctr("images", "import", "-"), input=pause_archive(binary), capture_output=True, check=False
     )
     if done.returncode:
-        raise LabError(f"containerd did not take the pause image: {done.stderr.decode(errors='replace').strip()}")
+        raise LabError(f"containerd cannot import the pause image: {done.stderr.decode(errors='replace').strip()}")
     write(marker, digest)
 
 
 def pause_archive(binary: bytes) -> bytes:
-    """A docker-archive of an image that holds one static program."""
+    """Return a docker-archive of an image with one static program."""
     layer = _tar({"pause": binary})
-    made = {
+    config = {
         "architecture": "amd64",
         "os": "linux",
         "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [layout.PAUSE_IMAGE], "Layers": ["layer.tar"]}]
-    files = {"config.json": json.dumps(made).encode(), "manifest.json": json.dumps(manifest).encode()}
+    files = {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
     return _tar({**files, "layer.tar": layer})
 
 
@@ -181,16 +181,16 @@ def _tar(files: dict[str, bytes]) -> bytes:
 
 
 def _apply_objects(*, afresh: bool) -> None:
-    """The components' objects are in the cluster. They are applied after a start, and when this version has others."""
+    """Apply the components' objects after a start, or if this version of the lab has other objects."""
     wanted = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects()})
     digest, marker = hashlib.sha256(wanted.encode()).hexdigest(), paths.cluster() / "applied"
     if afresh or not marker.exists() or marker.read_text() != digest:
-        kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=lab", "--filename=-", given=wanted)
+        kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=lab", "--filename=-", stdin=wanted)
         write(marker, digest)
 
 
 def objects() -> list[Object]:
-    """All objects that the components need in the cluster."""
+    """Return all objects that the components need in the cluster."""
     return [wanted for component in load() for wanted in (*component.access(), *component.objects)]
 
 
@@ -209,9 +209,9 @@ def _wait_for_nodes(say: Say) -> None:
 
 
 def _kubeconfig(cluster: Object, user: Object) -> str:
-    """A kubeconfig with one context, named after the lab."""
+    """Return a kubeconfig with one context, named after the lab."""
     name = layout.NAME
-    told = {
+    content = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": name, "cluster": {"server": layout.API_SERVER, **cluster}}],
@@ -219,7 +219,7 @@ def _kubeconfig(cluster: Object, user: Object) -> str:
         "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-admin"}}],
         "current-context": name,
     }
-    return json.dumps(told, indent=2)
+    return json.dumps(content, indent=2)
 
 
 def _encoded(file: Path) -> str:

@@ -18,10 +18,10 @@ RENEWED_BEFORE = dt.timedelta(days=30)
 
 
 def ensure(certificates: Iterable[Certificate], now: dt.datetime | None = None) -> set[str]:
-    """Every certificate exists and is good for 30 more days. Returns the names of those that were issued.
+    """Issue certificates that are missing or valid for less than 30 days, and return their names.
 
     A new authority issues all its certificates again. The key that signs the tokens of service accounts never changes,
-    because running pods hold such tokens.
+    because running pods have such tokens.
     """
     now = now or dt.datetime.now(dt.UTC)
     layout.pki().mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -38,7 +38,7 @@ def ensure(certificates: Iterable[Certificate], now: dt.datetime | None = None) 
 
 
 def _authority(name: str) -> trustme.CA:
-    """The authority of this name, made once. One without a key identifier, of an older lab, is replaced."""
+    """Return the authority of this name, created once. One without key identifier, of an older lab, is replaced."""
     try:
         found = trustme.CA.from_pem(crt(name).read_bytes(), key(name).read_bytes())
         _read(name).extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
@@ -61,11 +61,11 @@ def _is_good(wanted: Certificate, now: dt.datetime) -> bool:
 
 def _issue(wanted: Certificate, authority: trustme.CA, now: dt.datetime) -> None:
     issued = authority.issue_cert(
-        # Programs in Go refuse a certificate without any name of a server, even that of a client.
+        # Go programs refuse a certificate without a server name, even from a client.
         *(wanted.addresses or (wanted.name,)),
         common_name=wanted.user,
         organization_name=wanted.group,
-        # A clock that is corrected while the lab starts must not make certificates of the future.
+        # If the clock is set back while the lab starts, the certificate must be valid already.
         not_before=now - dt.timedelta(minutes=1),
         not_after=now + VALID,
     )
@@ -73,7 +73,7 @@ def _issue(wanted: Certificate, authority: trustme.CA, now: dt.datetime) -> None
 
 
 def _ensure_token() -> None:
-    """The token of kube-network-policies, which cannot use a certificate: in its folder, and for the API server."""
+    """Create the token of kube-network-policies, which cannot use a certificate, and register it for the API server."""
     access = layout.pki() / "network-policies"
     if not (access / "token").exists():
         write(access / "token", secrets.token_hex(32))
@@ -86,7 +86,7 @@ def _read(name: str) -> x509.Certificate:
 
 
 def _save(name: str, certificate: trustme.Blob, private_key: trustme.Blob) -> None:
-    """An interruption leaves no certificate beside the key of another."""
+    """Write a certificate and its key. An interruption never leaves a certificate with another one's key."""
     crt(name).unlink(missing_ok=True)
     write(key(name), private_key.bytes())
     write(crt(name), certificate.bytes())

@@ -1,4 +1,4 @@
-"""Detached processes that outlive the command that started them, found again by pid and start time."""
+"""Processes of the cluster. They outlive the command that started them, and are found by pid and start time."""
 
 import contextlib
 import http.client
@@ -24,34 +24,37 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 LOG_KEPT = 8 * 2**20
+"""Size in bytes above which a log is shortened when its process starts."""
 _children = list[subprocess.Popen[bytes]]()
-"""Processes that this command started. They outlive it, and Python warns of a running child that is forgotten."""
+"""Processes that this command started, kept because Python warns of a running child that is not referenced."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A process that was started. The pid alone is not enough: the kernel uses every number again."""
+    """Identity of a started process. The pid alone is not enough, because the kernel reuses pids."""
 
     pid: int
     boot: str
+    """Identifier of the machine's boot."""
     started: int
     """Clock ticks after boot, field 22 of /proc/PID/stat."""
     fingerprint: str
+    """Fingerprint of the component at the start."""
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """True if this process still runs."""
         return self.boot == boot_id() and start_time(self.pid) == self.started
 
 
 @cache
 def boot_id() -> str:
-    """Identifier of this boot of the machine."""
+    """Return the identifier of this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot; None when there is none, or only a zombie of it."""
+    """Return the start time of a process in clock ticks after boot; None if it does not exist or is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -61,7 +64,7 @@ def start_time(pid: int) -> int | None:
 
 
 def record(name: str) -> Record | None:
-    """The process that was last started under this name, whether or not it still runs."""
+    """Return the last process that was started under this name, running or not."""
     try:
         return Record(**json.loads(_file(name).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -69,19 +72,19 @@ def record(name: str) -> Record | None:
 
 
 def running(name: str) -> Record | None:
-    """The process of this name, if it runs."""
+    """Return the process of this name if it runs."""
     found = record(name)
     return found if found and found.alive else None
 
 
 def up_to_date(component: Component) -> bool:
-    """Whether the process runs, and as it would be started now."""
+    """Return True if the process runs with the command line and files that it would be started with now."""
     found = running(component.name)
     return found is not None and found.fingerprint == component.fingerprint()
 
 
 def ready(component: Component) -> bool:
-    """Whether the process works: its probe succeeds. Answers within a few seconds."""
+    """Return True if the process runs and its probe succeeds; takes at most a few seconds."""
     kind, _, rest = component.probe.partition(":")
     if (found := running(component.name)) is None or not component.probe:
         return found is not None
@@ -91,18 +94,18 @@ def ready(component: Component) -> bool:
             return any(line.split()[0] == rest for line in queues)
         if kind == "unix":
             with socket.socket(socket.AF_UNIX) as client:
-                # A socket in the node's /run, which the host sees through /proc.
+                # The socket is in the node's /run, which the host sees through /proc.
                 client.connect(f"/proc/{found.pid}/root{rest}")
             return True
-        with contextlib.closing(connection(component.probe)) as made:
-            made.request("GET", urlsplit(component.probe).path)
-            return made.getresponse().status == http.client.OK
+        with contextlib.closing(connection(component.probe)) as opened:
+            opened.request("GET", urlsplit(component.probe).path)
+            return opened.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False
 
 
 def start(component: Component, prefix: Iterable[str] = ()) -> None:
-    """The process runs afterwards, in a session of its own. `prefix` is a command that enters the node's namespaces."""
+    """Start the process in its own session. `prefix` is a command that enters the node's namespaces."""
     component.log.parent.mkdir(parents=True, exist_ok=True)
     _trim(component.log)
     environment = {
@@ -120,7 +123,7 @@ def start(component: Component, prefix: Iterable[str] = ()) -> None:
                 script, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
             )
             if done.returncode:
-                raise LabError(f"the node could not be prepared for {component.name}; {_last_words(component)}")
+                raise LabError(f"preparing the node for {component.name} failed; {_end_of_log(component)}")
         started = subprocess.Popen(
             [*prefix, *component.arguments],
             env=environment,
@@ -131,28 +134,28 @@ def start(component: Component, prefix: Iterable[str] = ()) -> None:
             start_new_session=True,
         )
     _children.append(started)
-    made = Record(started.pid, boot_id(), start_time(started.pid) or 0, component.fingerprint())
-    write(_file(component.name), json.dumps(asdict(made)))
+    identity = Record(started.pid, boot_id(), start_time(started.pid) or 0, component.fingerprint())
+    write(_file(component.name), json.dumps(asdict(identity)))
 
 
 def wait_ready(components: Iterable[Component], seconds: float = READY_SECONDS) -> None:
-    """All of them work afterwards. LabError with the end of its log for the first that died or took too long."""
+    """Wait until all are ready. LabError with the end of the log if one exits or takes too long."""
     waiting, end = list(components), time.monotonic() + seconds
     while waiting:
         waiting = [component for component in waiting if not ready(component)]
         for component in waiting:
             if not running(component.name):
-                raise LabError(f"{component.name} ended as it started; {_last_words(component)}")
+                raise LabError(f"{component.name} exited during its start; {_end_of_log(component)}")
             if time.monotonic() > end:
                 raise LabError(
-                    f"{component.name} runs but is not ready after {seconds:.0f} s; {_last_words(component)}"
+                    f"{component.name} runs but is not ready after {seconds:.0f} s; {_end_of_log(component)}"
                 )
         if waiting:
             time.sleep(0.1)
 
 
 def stop(component: Component, seconds: float = STOP_SECONDS) -> None:
-    """The process does not run afterwards. It is asked to end, and killed after `seconds`."""
+    """Stop the process: SIGTERM, and SIGKILL after `seconds`."""
     for found in filter(None, [running(component.name), *_strays(component)]):
         _signal(found, signal.SIGTERM)
         if not _gone(found, seconds):
@@ -162,7 +165,7 @@ def stop(component: Component, seconds: float = STOP_SECONDS) -> None:
 
 
 def _strays(component: Component) -> Iterator[Record]:
-    """Processes of this lab with the same command and no record: an interruption came between start and record."""
+    """Yield processes of this lab with the same command and no record, left by an interruption during the start."""
     line = b"".join(part.encode() + b"\0" for part in component.arguments)
     ours = f"LAB_STATE={paths.state()}".encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -189,12 +192,12 @@ def _signal(found: Record, number: signal.Signals) -> None:
             os.kill(found.pid, number)
 
 
-def _last_words(component: Component) -> str:
+def _end_of_log(component: Component) -> str:
     lines = component.log.read_text(errors="replace").splitlines()[-8:]
     return "the end of " + "\n  ".join([f"{component.log}:", *lines])
 
 
 def _trim(log: Path) -> None:
-    """Drops the beginning of a log that grew over many restarts."""
+    """Remove the beginning of a log that is too long."""
     if log.exists() and log.stat().st_size > LOG_KEPT:
         log.write_bytes(log.read_bytes()[-LOG_KEPT // 2 :])

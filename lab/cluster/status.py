@@ -1,4 +1,4 @@
-"""What runs of the lab, for a person or a program to read."""
+"""Function behind `lab status`: processes, nodes, addresses and memory."""
 
 import contextlib
 import json as jsons
@@ -18,17 +18,17 @@ from lab.errors import LabError
 def show(console: Console, *, json: bool) -> None:
     """Print processes, nodes, addresses, and the memory of all together, as tables or as JSON."""
     if json:
-        print(jsons.dumps(_seen(), indent=1))
+        print(jsons.dumps(_status(), indent=1))
         return
     if not paths.cluster().exists():
-        console.print("there is no cluster; make one with: lab up", highlight=False)
+        console.print("there is no cluster; start one with: lab up", highlight=False)
         return
     table = Table("process", "pid", "up for", "memory", "state", box=None)
     pids = set[int]()
     for component in load():
         if found := process.running(component.name):
             pids.add(found.pid)
-            state = "works" if process.ready(component) else "[yellow]runs, does not answer"
+            state = "works" if process.ready(component) else "[yellow]runs, not ready"
             size = f"{_memory(found.pid) / 2**20:.0f} MiB"
             table.add_row(component.name, str(found.pid), _age(found.started), size, state)
         else:
@@ -43,8 +43,8 @@ def show(console: Console, *, json: bool) -> None:
     console.print("\n".join([*lines, f"memory of the lab and its pods: {total / 2**30:.2f} GiB"]), highlight=False)
 
 
-def _seen() -> dict[str, object]:
-    """Return processes with pid and state, URLs by Service, and memory in bytes; empty where there is no cluster."""
+def _status() -> dict[str, object]:
+    """Return processes with pid and state, URLs by Service, and memory in bytes; all empty without a cluster."""
     if not paths.cluster().exists():
         return {"processes": [], "services": {}, "memory_bytes": 0}
     processes = [
@@ -59,7 +59,7 @@ def _seen() -> dict[str, object]:
 
 
 def _memory(pid: int) -> int:
-    """Bytes of memory of a process, with its share of what it shares with others."""
+    """Return the memory of a process in bytes, with its share of the memory that it shares."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -1,6 +1,6 @@
-"""Persistent volumes: a folder of the node for each claim of the lab's storage class.
+"""Persistent volumes: one folder of the node for each claim of the lab's storage class.
 
-They are `local` volumes, so the kubelet gives them to a pod's fsGroup, and the scheduler keeps the pod on the node.
+They are `local` volumes: the kubelet sets the pod's fsGroup on them, and the scheduler keeps the pod on the node.
 """
 
 from lab.cluster import layout
@@ -13,7 +13,7 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 
 
 def waits_for_volume(claim: Object) -> bool:
-    """Whether a claim is of the lab's class, its pod is scheduled, and it has no volume yet."""
+    """Return True for a claim of the lab's class whose pod is scheduled and that has no volume."""
     return (
         claim["spec"].get("storageClassName") == STORAGE_CLASS
         and "volumeName" not in claim["spec"]
@@ -22,7 +22,7 @@ def waits_for_volume(claim: Object) -> bool:
 
 
 def is_released(volume: Object) -> bool:
-    """Whether a volume is the lab's, and its claim was deleted."""
+    """Return True for a volume of the lab whose claim was deleted."""
     return (
         volume["metadata"].get("annotations", {}).get(PROVISIONED_BY) == PROVISIONER
         and volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
@@ -31,7 +31,7 @@ def is_released(volume: Object) -> bool:
 
 
 def volume_for(claim: Object) -> Object:
-    """The volume for a claim, bound to it alone. Its name is always the same, so a restart makes no second volume."""
+    """Return the volume for a claim. Its name is derived from the claim, so a restart creates no second volume."""
     metadata, spec = claim["metadata"], claim["spec"]
     name = f"pvc-{metadata['uid']}"
     on_the_node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [layout.CPU_NODE]}

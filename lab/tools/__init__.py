@@ -1,1 +1,1 @@
-"""The programs that the lab runs: found on PATH, installed by apt-get, or built from pinned Go modules."""
+"""Programs that the lab runs: found on PATH, installed by apt-get, or built from pinned Go modules."""

@@ -1,7 +1,7 @@
-"""Builds commands from pinned Go modules into the content-addressed cache.
+"""Build commands from pinned Go modules into the lab's cache.
 
-Same inputs, same folder: a second clone finds it built. A build that is interrupted leaves no folder, and the next one
-goes on from what Go's own cache holds.
+The folder of a build is named by a hash of its inputs, so a second clone uses the same one. An interrupted build leaves
+no folder; the next build continues with Go's own cache.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from lab.tools.catalog import EMBEDDED, PLUGIN_MODULE, TAGS, VERSIONS, Build
 
 OLDEST_GO = (1, 26)
 SIZES = "sizes.json"
-"""File beside the commands: their sizes in bytes, to tell a truncated one."""
+"""File beside the commands with their sizes in bytes, by which a truncated one is recognized."""
 FLAGS = (
     "-mod=readonly",
     "-buildvcs=false",
@@ -30,18 +30,18 @@ FLAGS = (
     f"-tags={TAGS}",
     f"-ldflags=-s -w{''.join(f' -X {name}={value}' for name, value in VERSIONS.items())}",
 )
-"""No path of this machine, no debug tables. Without cgo (see `_environment`) the programs are static."""
+"""Flags of the compiler: no path of this machine, no debug tables. Without cgo (`_environment`) programs are static."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """Builds that are missing: what is known before the compiler starts."""
+    """Builds that are missing, with the size of the work."""
 
     builds: Sequence[Build]
     packages: int
-    """Number of Go packages that they consist of."""
+    """Number of their Go packages."""
     stale: int
-    """Number of those packages that Go's cache does not hold."""
+    """Number of packages that Go's cache does not have."""
 
     @property
     def names(self) -> str:
@@ -61,12 +61,14 @@ def go() -> tuple[str, str]:
         [command, "env", "GOVERSION", "GOOS", "GOARCH"], check=True, capture_output=True, text=True
     ).stdout.split()
     if tuple(int(part) for part in version[0].removeprefix("go").split(".")[:2]) < OLDEST_GO:
-        raise LabError(f"{command} is {version[0]}: the lab's tools need Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer")
+        raise LabError(
+            f"{command} is {version[0]}: the lab's tools need Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer; install that"
+        )
     return command, " ".join(version)
 
 
 def folder(build: Build) -> Path:
-    """Return the folder of the build's commands; its name changes with everything that could change them."""
+    """Return the folder of the build's commands. Its name has a hash of everything that could change them."""
     digest = hashlib.sha256()
     sources = [build.module / "go.mod", build.module / "go.sum", *sorted(build.module.rglob("*.go"))]
     for part in [go()[1], *FLAGS, repr(build.packages), repr(build.aliases), repr(build.files)]:
@@ -77,17 +79,17 @@ def folder(build: Build) -> Path:
 
 
 def is_built(build: Build) -> bool:
-    """Whether the build's folder is there and every command in it has its full size."""
-    made = folder(build)
+    """Return True if the build's folder exists and every command in it has its full size."""
+    built = folder(build)
     try:
-        sizes: dict[str, int] = json.loads((made / SIZES).read_text())
-        return all((made / command).stat().st_size == size for command, size in sizes.items())
+        sizes: dict[str, int] = json.loads((built / SIZES).read_text())
+        return all((built / command).stat().st_size == size for command, size in sizes.items())
     except (FileNotFoundError, ValueError):
         return False
 
 
-def look(builds: Sequence[Build]) -> Pending:
-    """Count packages; fetch the sources that Go's cache lacks."""
+def inspect(builds: Sequence[Build]) -> Pending:
+    """Count the packages of the builds, after downloading sources that Go's cache lacks."""
     stale = list[str]()
     for module, members in _by_module(builds):
         packages = [package for build in members for package in build.packages.values()]
@@ -98,9 +100,9 @@ def look(builds: Sequence[Build]) -> Pending:
 
 
 def make(builds: Sequence[Build], on_package: Callable[[str], None]) -> None:
-    """Build all of `builds`; call `on_package` with the name of each package as it is compiled.
+    """Build all of `builds`, and call `on_package` with the name of each compiled package.
 
-    One run of the compiler for each Go module, so that all processors have work until the end.
+    The compiler runs once for each Go module, which keeps all processors busy.
     """
     paths.tools().mkdir(parents=True, exist_ok=True)
     for module, members in _by_module(builds):
@@ -117,7 +119,7 @@ def _by_module(builds: Sequence[Build]) -> Iterator[tuple[Path, list[Build]]]:
 
 
 def _compile(module: Path, packages: Sequence[str], into: Path) -> Iterator[str]:
-    """Yield each package as it is compiled: of what `go build -v` prints, the lines that are one word."""
+    """Yield each package as it is compiled: `go build -v` prints it as a line of one word."""
     printed = list[str]()
     command = [go()[0], "build", "-v", *FLAGS, *_overlay(module, into), "-o", f"{into}/", *packages]
     with subprocess.Popen(command, cwd=module, env=_environment(), stderr=subprocess.PIPE, text=True) as compiler:
@@ -135,7 +137,7 @@ def _compile(module: Path, packages: Sequence[str], into: Path) -> Iterator[str]
 
 
 def _overlay(module: Path, into: Path) -> list[str]:
-    """Return the flag that shows the compiler the files which our packages embed, where they lie in other modules."""
+    """Return the flag that replaces files which our packages embed by files of other modules."""
     if module != PLUGIN_MODULE:
         return []
     replaced = {str(module / file): str(_source(module, name) / path) for file, (name, path) in EMBEDDED.items()}
@@ -163,12 +165,12 @@ def _complete(build: Build, scratch: Path) -> None:
 
 
 def built_name(package: str) -> str:
-    """Return the file name that `go build` gives to a command: the last part of its path that is no version."""
+    """Return the file name of a command from `go build`: the last part of its path that is not a version."""
     return [part for part in package.split("/") if not (part[0] == "v" and part[1:].isdigit())][-1]
 
 
 def _source(module: Path, name: str) -> Path:
-    """Return the folder of a Go module that `module` requires; fetch it when Go's cache lacks it."""
+    """Return the folder of a Go module that `module` requires, after downloading it if needed."""
     return Path(json.loads(_go(module, "mod", "download", "-json", name))["Dir"])
 
 
@@ -187,13 +189,13 @@ def _go(module: Path, *arguments: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment for Go: GOFLAGS and GOWORK of the user must not change what is built."""
+    """Return the environment for Go, without the user's GOFLAGS and GOWORK, which could change the build."""
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
 def reason(printed: Sequence[str]) -> str:
-    """Return the first line that is not mere progress; Go prints the cause before its consequences."""
+    """Return the first error line, because Go prints the cause before its consequences."""
     errors = [line for line in printed if line and not line.startswith(("go: downloading", "go: added", "#"))]
     if any("no space left on device" in line for line in errors):
-        return "the disk is full; free some space and run it again, it goes on where it stopped"
-    return errors[0] if errors else "go gave no reason; run it again, it goes on where it stopped"
+        return "the disk is full; free some space and run the command again to continue"
+    return errors[0] if errors else "go printed no reason; run the command again to continue"

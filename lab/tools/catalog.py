@@ -1,8 +1,8 @@
-"""Which programs the lab runs, and where each comes from.
+"""Catalog of the programs that the lab runs, with their sources.
 
-Most are packages of one Go module, `module/`: what several of them import has one version and is compiled once. The
-official Kubernetes plugin and the Python language host need older versions of Pulumi's libraries, the add-ons newer
-ones of Kubernetes.
+Most are packages of one Go module, `module/`, so a package that several of them import has one version and is compiled
+once. The official Kubernetes plugin and the Python language host need older versions of Pulumi's libraries, the add-ons
+newer ones of Kubernetes.
 """
 
 import sys
@@ -18,7 +18,7 @@ KUBERNETES_PLUGIN = "4.25.0"
 PLUGIN = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 
 TAGS = "grpcnotrace,no_btrfs,no_devmapper,no_zfs,osusergo"
-"""Build tags for every program: with equal tags they share compiled packages."""
+"""Build tags of every program; with equal tags they share compiled packages."""
 VERSIONS = {
     "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": f"v{PULUMI}",
     f"{PLUGIN}/pkg/version.Version": KUBERNETES_PLUGIN,
@@ -26,23 +26,26 @@ VERSIONS = {
     "k8s.io/component-base/version.gitMajor": "1",
     "k8s.io/component-base/version.gitMinor": "35",
 }
-"""Go variables that the linker sets; a program ignores those of packages that it does not import."""
+"""Go variables that the linker sets. A program ignores those of packages that it does not import."""
 PLUGIN_MODULE = HERE / "kubernetes_plugin"
 EMBEDDED = {
     f"pulumi-resource-kubernetes/{name}": (PLUGIN, f"cmd/pulumi-resource-kubernetes/{name}")
     for name in ("schema.json", "terraform-mapping.json")
 }
-"""File that a package in PLUGIN_MODULE embeds -> (Go module, file in there). The compiler reads them where they lie."""
+"""File that a package in PLUGIN_MODULE embeds -> (Go module, file in there). The compiler reads them in that module."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnPath:
-    """Programs of the system that replace a build: all on PATH, the first one with a version in [minimum, below)."""
+    """Programs of the system that replace a build if all are on PATH and the first one has an allowed version."""
 
     commands: tuple[str, ...]
     version_arguments: tuple[str, ...]
+    """Arguments that make the first program print its version."""
     minimum: tuple[int, ...]
+    """Oldest allowed version."""
     below: tuple[int, ...] = (sys.maxsize,)
+    """First version that is too new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +58,15 @@ class Build:
     packages: dict[str, str]
     """Command -> Go package."""
     aliases: dict[str, str] = field(default_factory=dict[str, str])
-    """Command -> command of this build. The program takes its role from the name it is called by."""
+    """Link -> command of this build. The program takes its role from the name by which it is called."""
     files: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    """Command -> (Go module, script in there)."""
+    """Command -> (Go module, path of a script in it)."""
     instead: OnPath | None = None
+    """Programs of the system that replace the build."""
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """Names of all commands that the build makes."""
+        """Names of all commands of the build."""
         return (*self.packages, *self.aliases, *self.files)
 
 
@@ -84,7 +88,7 @@ ENGINE = Build(
 )
 PYTHON_HOST = Build(
     name="pulumi-python",
-    # sdk v3.68.0 is the last version of the Go module that holds the language host; newer engines speak its protocol.
+    # sdk v3.68.0 is the last version of the Go module with the language host; newer engines support its protocol.
     module=HERE / "python_host",
     packages={"pulumi-language-python": "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python"},
     instead=ENGINE.instead,
@@ -138,7 +142,7 @@ GROUPS = {
     "cluster": ("kube", "addons", "containerd", "cni"),
     "images": ("versitygw",),
 }
-"""What `lab tools --only NAME` accepts besides the name of a build."""
+"""Groups of builds, for `lab tools --only NAME`."""
 
 APT_PACKAGES = {
     "runc": "runc",

@@ -1,4 +1,4 @@
-"""Puts every tool in place, and a link to it into the lab's `bin/`."""
+"""Install the lab's tools, with a link to each in the lab's `bin/`."""
 
 import os
 import re
@@ -12,23 +12,23 @@ from rich.console import Console
 from lab import paths
 from lab.errors import LabError
 from lab.tools import build
-from lab.tools.build import Pending, folder, go, is_built, look
+from lab.tools.build import Pending, folder, go, inspect, is_built
 from lab.tools.catalog import APT_PACKAGES, CATALOG, GROUPS, PLUGIN_BUILD, Build, OnPath
 from lab.tools.progress import Compilation, clock, expected_seconds
 
 LOOKS_BESIDE_ITSELF = frozenset({"pulumi", "pulumi-language-python"})
-"""Look for other commands in the folder where they really lie, so a symbolic link into their own will not do."""
+"""Commands that look for others in their real folder; they get a hard link instead of a symbolic one."""
 PACKAGE_BYTES, BUILD_BYTES = 1.7 * 2**20, 400 * 2**20
-"""Disk that one compiled package takes with its source, and that the binaries of one build take while they are made."""
+"""Disk in bytes for one compiled package with its source, and for the binaries of one build while it runs."""
 
 
 def install(console: Console, names: Iterable[str]) -> None:
-    """Link every command of the named builds or groups in `bin/`; build what is neither on PATH nor in the cache."""
+    """Link the commands of these builds or groups in `bin/`; build those that are neither on PATH nor in the cache."""
     sources = [(each, on_path(each.instead)) for each in chosen_builds(names)]
     if missing := [each for each, found in sources if not found and not is_built(each)]:
         _build(console, missing)
     for each, found in sources:
-        if each is not PLUGIN_BUILD:  # the engine warns of a plugin on PATH; see lab/kubernetes_plugin.py
+        if each is not PLUGIN_BUILD:  # the engine warns of a plugin on PATH (lab/kubernetes_plugin.py)
             _link(found or {command: folder(each) / command for command in each.commands})
 
 
@@ -39,7 +39,7 @@ def install_packages(console: Console) -> None:
         return
     wanted = " ".join(missing)
     if not shutil.which("apt-get"):
-        raise LabError(f"{wanted}: not on PATH, and this system has no apt-get to install them; install them by hand")
+        raise LabError(f"{wanted}: not on PATH, and this system has no apt-get to install them; install them yourself")
     if os.geteuid() != 0:
         raise LabError(f"{wanted}: not on PATH, and only root may install them; run: sudo apt-get install {wanted}")
     console.print(f"installing Debian packages: {wanted}", highlight=False)
@@ -57,18 +57,18 @@ def install_packages(console: Console) -> None:
 
 
 def chosen_builds(names: Iterable[str]) -> list[Build]:
-    """Return the builds that names of builds and groups stand for; all of them for no name."""
+    """Return the builds with these names or in groups with these names; all builds without names."""
     wanted = list(names) or list(CATALOG)
     known = sorted({*CATALOG, *GROUPS})
     for name in wanted:
         if name not in known:
-            raise LabError(f"{name}: no such tool; the lab knows {', '.join(known)}")
+            raise LabError(f"{name}: there is no such tool; write one of {', '.join(known)}")
     chosen = {member for name in wanted for member in GROUPS.get(name, (name,))}
     return [each for each in CATALOG.values() if each.name in chosen]
 
 
 def missing_tools(names: Iterable[str]) -> list[str]:
-    """Return the names of the builds that `install` would make."""
+    """Return the names of the builds that `install` would build."""
     return [each.name for each in chosen_builds(names) if not on_path(each.instead) and not is_built(each)]
 
 
@@ -79,9 +79,9 @@ def missing_packages() -> list[str]:
 
 
 def _build(console: Console, missing: list[Build]) -> None:
-    console.print(f"looking at the sources of {', '.join(each.name for each in missing)}", highlight=False)
-    with console.status("the first time, Go fetches them"):
-        pending = look(missing)
+    console.print(f"counting the packages of {', '.join(each.name for each in missing)}", highlight=False)
+    with console.status("Go downloads them the first time"):
+        pending = inspect(missing)
     size, time = _gib(disk_bytes(pending)), clock(expected_seconds(pending))
     console.print(f"to build: {pending.names}; needs {size} of disk, about {time}", highlight=False)
     check_disk(pending, {path: shutil.disk_usage(path).free for path in _disks()})
@@ -90,24 +90,24 @@ def _build(console: Console, missing: list[Build]) -> None:
 
 
 def disk_bytes(pending: Pending) -> float:
-    """Estimate the disk that the builds take."""
+    """Estimate the disk that the builds need, in bytes."""
     return pending.stale * PACKAGE_BYTES + len(pending.builds) * BUILD_BYTES
 
 
 def check_disk(pending: Pending, free: dict[Path, int]) -> None:
-    """Raise LabError when the folder with least room could not take all builds. `free` is in bytes."""
+    """Raise LabError if a folder has not enough space for the builds. `free` is in bytes."""
     needed = disk_bytes(pending)
     for path, room in free.items():
         if room < needed:
             raise LabError(
-                f"{path} has {_gib(room)} free: building {pending.names} needs {_gib(needed)}; "
-                "free some space, or point LAB_CACHE, GOCACHE and GOMODCACHE to a larger disk"
+                f"{path} has {_gib(room)} free, but building {pending.names} needs {_gib(needed)}; "
+                "free some space, or set LAB_CACHE, GOCACHE and GOMODCACHE to folders on a larger disk"
             )
 
 
 def _disks() -> list[Path]:
-    answer = subprocess.run([go()[0], "env", "GOCACHE", "GOMODCACHE"], check=True, capture_output=True, text=True)
-    folders = [paths.tools(), *map(Path, answer.stdout.split())]
+    done = subprocess.run([go()[0], "env", "GOCACHE", "GOMODCACHE"], check=True, capture_output=True, text=True)
+    folders = [paths.tools(), *map(Path, done.stdout.split())]
     for path in folders:
         path.mkdir(parents=True, exist_ok=True)
     return folders
@@ -118,7 +118,7 @@ def _gib(size: float) -> str:
 
 
 def on_path(instead: OnPath | None) -> dict[str, Path] | None:
-    """Return the system's own commands when all are there and new enough."""
+    """Return the system's own commands if all are installed and new enough, else None."""
     if instead is None:
         return None
     own = str(paths.binaries())
@@ -127,14 +127,14 @@ def on_path(instead: OnPath | None) -> dict[str, Path] | None:
     first = found[instead.commands[0]]
     if first is None or None in found.values():
         return None
-    answer = subprocess.run([first, *instead.version_arguments], capture_output=True, text=True, check=False).stdout
-    if not instead.minimum <= version_of(answer) < instead.below:
+    output = subprocess.run([first, *instead.version_arguments], capture_output=True, text=True, check=False).stdout
+    if not instead.minimum <= version_of(output) < instead.below:
         return None
     return {command: Path(path) for command, path in found.items() if path}
 
 
 def version_of(output: str) -> tuple[int, ...]:
-    """Return the first version in a command's output; empty, thus older than any, when there is none."""
+    """Return the first version in a command's output; without one, an empty tuple, which is older than any."""
     found = re.search(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?", output)
     return tuple(int(part) for part in found.groups() if part) if found else ()
 

@@ -1,4 +1,4 @@
-"""What a person sees while tools are built: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a build: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lab.tools.build import Pending
 
 PLAIN_INTERVAL = 15.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 SECONDS_PER_PACKAGE = 0.23
-"""Seconds that one package takes on 2 cores, of a build with empty caches (`lab tools`, docs/benchmarks.md)."""
+"""Seconds to compile one package on 2 cores, from a build with empty caches (`lab tools`, docs/benchmarks.md)."""
 LINK_SECONDS = 12
-"""Seconds to link what one build holds."""
+"""Seconds to link the programs of one build."""
 
 
 def clock(seconds: float) -> str:
@@ -29,7 +29,7 @@ def expected_seconds(pending: Pending) -> float:
 
 @dataclass
 class Compilation:
-    """The progress of one build, shown on `console` from `with` on until its end."""
+    """Progress of one build, shown while the `with` block runs."""
 
     console: Console
     pending: Pending
@@ -38,7 +38,7 @@ class Compilation:
     printed: float = 0.0
 
     def __post_init__(self) -> None:
-        """Make the bar; it is shown on a terminal alone."""
+        """Create the bar, which is shown only on a terminal."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -50,14 +50,14 @@ class Compilation:
         self.task = self.bar.add_task("building tools", total=self.pending.stale, package="", left="")
 
     def __enter__(self) -> Self:
-        """Show the bar, or say what is built."""
+        """Show the bar, and print what is built."""
         self.bar.start()
         pending = self.pending
         self._print(f"building {pending.names}: {pending.stale} of {pending.packages} packages to compile")
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        """Take the bar away; say how long it took."""
+        """Remove the bar, and print how long the build took."""
         self.bar.stop()
         if failure is None:
             self._print(f"built {self.pending.names} in {clock(time.monotonic() - self.began)}")
@@ -72,7 +72,7 @@ class Compilation:
             self._print(f"building: {self.done}/{self.pending.stale} {package}, {elapsed} so far, {left}")
 
     def seconds_left(self, now: float) -> float:
-        """Estimate the seconds until the end: after a quarter, by the pace of this machine alone."""
+        """Estimate the remaining seconds; after a quarter of the packages, only from this machine's speed."""
         elapsed, share = now - self.began, min(1.0, self.done / max(1, self.pending.stale))
         trust = min(1.0, 4 * share)
         total = (1 - trust) * expected_seconds(self.pending) + (trust * elapsed / share if share else 0)

@@ -1,4 +1,4 @@
-"""The command line and the shared registry, under the names that pytest looks for."""
+"""Fixtures of the command line and of the shared registry."""
 
 from tests.command import mlops
 from tests.registry import registry

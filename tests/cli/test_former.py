@@ -1,4 +1,4 @@
-"""Names of former releases go on working: each names the new command on stderr and calls it."""
+"""Commands of former releases still work: each prints the new command on stderr and runs it."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TELL = "import json, sys; from cli import former, main; main.start = lambda word
 
 
 def made(folder: Path, *words: str) -> tuple[int, list[str], str]:
-    """Exit code of a make target, the words that the new command gets, and what is said on stderr."""
+    """Return the exit code of a make target, the arguments of the new command, and the text on stderr."""
     (folder / "python").write_text(
         f'#!/bin/sh\nexec {sys.executable} -c "{TELL} sys.exit(former.target(sys.argv[3]))" "$@"\n'
     )

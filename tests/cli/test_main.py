@@ -1,4 +1,4 @@
-"""The command line: help, completion, wrong words, and how each kind of end looks."""
+"""The command line: help, completion, wrong arguments, and messages and exit codes of each kind of error."""
 
 import os
 import re
@@ -25,7 +25,7 @@ HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Mapping[str, str]:
-    """The environment of a machine without a lab, a kubeconfig or an MLflow."""
+    """Return the environment of a machine without a lab, a kubeconfig or an MLflow."""
     return {
         "HOME": str(tmp_path),
         "LAB_STATE": str(tmp_path / "state"),
@@ -83,9 +83,9 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["runs", "--last", "none"], "mlops: Invalid value for '--last'"),
         (["runs", "--last", "0"], "mlops: Invalid value for '--last'"),
         (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION' (see mlops validate --help)"),
-        (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, and --con"),
+        (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, but --con"),
         (["train", "churn", "--model", "mine"], "mlops: --model and --tracking-uri need --data"),
-        (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees is no value of a parameter; write NAME=value"),
+        (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees does not set a parameter; write NAME=value"),
         (
             ["train", "chrn", "--data", "a.csv"],
             "mlops: there is no project chrn; projects that exist: churn, churn_boosted; is",
@@ -107,9 +107,9 @@ def test_without_a_command_the_help_is_shown_and_nothing_succeeds(empty: Mapping
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["runs"], "there is no cluster to talk to: this machine has no lab, and neither --context nor KUBECONFIG"),
+        (["runs"], "no cluster is known: this machine has no lab, and neither --context nor KUBECONFIG"),
         (["train", "churn"], "write --context NAME, or start the lab with `mlops lab up`"),
-        (["predict", "churn-predictor", "rows.csv"], "there is no cluster to talk to"),
+        (["predict", "churn-predictor", "rows.csv"], "no cluster is known"),
         (["models"], "start it with: lab up; or write --tracking-uri URI"),
         (["rollback", "churn-predictor"], "start it with: lab up; or write --tracking-uri URI"),
     ],

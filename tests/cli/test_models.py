@@ -23,7 +23,7 @@ NAME = f"shown-{os.getpid()}"
 
 @pytest.fixture(scope="module")
 def shown(registry: Registry) -> str:
-    """A model with a champion, a challenger and a version that was refused; the URI of its registry."""
+    """Return the URI of a registry with a champion, a challenger and a refused version."""
     client = MlflowClient(registry.uri)
     client.create_registered_model(NAME)
     for status, against in (("passed", "none"), ("passed", "1"), ("refused", "1")):
@@ -95,7 +95,7 @@ def test_a_promotion_that_is_half_done_is_told(shown: str, capsys: pytest.Captur
         lines = table(shown, capsys, NAME)
     finally:
         client.delete_registered_model_tag(NAME, claim.key)
-    assert " ".join(lines[-2]).startswith(f"half done: {NAME}: ada began 0 s ago, on there, to move version 2 to")
+    assert " ".join(lines[-2]).startswith(f"unfinished: {NAME}: ada began 0 s ago, on there, to move version 2 to")
 
 
 FOREIGN = ["Bob's model", "both ' and \"", "[red]EU[bold] model", "a and b = 'c'", "100% `x`; --", "two\nlines"]
@@ -103,7 +103,7 @@ FOREIGN = ["Bob's model", "both ' and \"", "[red]EU[bold] model", "a and b = 'c'
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A registry that other people use as they like; its URI."""
+    """Return the URI of a registry with unusual names and tags, as other programs write them."""
     folder = tmp_path_factory.mktemp("foreign")
     uri = f"sqlite:///{folder}/mlflow.db"
     client = MlflowClient(uri, uri)

@@ -1,4 +1,4 @@
-"""`mlops promote` and `mlops rollback`: what is printed, and how it ends."""
+"""`mlops promote` and `mlops rollback`: output and exit codes."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_a_version_is_promoted_and_a_rollback_brings_the_former_champion_back(mo
         code, said = mlops("promote", model.name, 2, stage, "--why", "better", *there)
         assert code == 0, said
     assert said.splitlines()[-1] == (
-        f"{model.name} version 2 stands at production; @champion is version 2; "
+        f"{model.name} version 2 is at stage production; @champion is version 2; "
         f"`mlops rollback {model.name}` makes version 1 the champion"
     )
     code, said = mlops("rollback", model.name, *there)
@@ -38,7 +38,7 @@ def test_a_dry_run_prints_the_steps_and_takes_none(model: Made, mlops: Command, 
     code, said = mlops(command, model.name, *words, "--dry-run", "--tracking-uri", model.uri)
     assert code == 0
     assert ("@challenger is version 3" if words else "@champion is version 1") in said
-    assert said.splitlines()[-1].endswith("nothing was done")
+    assert said.splitlines()[-1].endswith("nothing was changed")
     assert model.state == before
 
 
@@ -67,7 +67,7 @@ def test_a_version_is_not_copied_to_the_registry_that_has_it(model: Made, mlops:
     words = ("promote", model.name, 1, "staging", "--tracking-uri", model.uri, "--copy-to", model.uri)
     code, said = mlops(*words)
     assert (code, said.count("\n")) == (2, 1)
-    assert "is the registry that has the version" in said
+    assert "is the MLflow that has the version already" in said
 
 
 def test_an_mlflow_that_is_not_there_is_one_line(mlops: Command) -> None:

@@ -1,4 +1,4 @@
-"""`mlops reproduce`: how it ends when it cannot compare."""
+"""`mlops reproduce`: errors before the models are compared."""
 
 from pathlib import Path
 

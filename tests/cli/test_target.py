@@ -1,4 +1,4 @@
-"""Which cluster and which MLflow a command talks to."""
+"""Choice of the cluster and the MLflow that a command uses."""
 
 import json
 import os
@@ -17,7 +17,7 @@ LAB_MLFLOW = "http://localhost:5001"
 
 @pytest.fixture(autouse=True)
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lab that runs, and a shell in which nothing names another target."""
+    """Set up a running lab, and an environment that names no other cluster or MLflow."""
     for name in ("KUBECONFIG", "MLFLOW_TRACKING_URI"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("LAB_STATE", str(tmp_path))

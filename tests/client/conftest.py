@@ -1,4 +1,4 @@
-"""A real model server on a port of this machine, which can be made to fail, and the command line."""
+"""Fixtures: a real model server on a port of this machine that can fail on purpose, and the command line."""
 
 import asyncio
 import json
@@ -32,7 +32,10 @@ BROKEN = 0
 
 @dataclass
 class Endpoint:
-    """`faults` befall the next requests: a status, or BROKEN. `seen` holds the rows of each request that was let by."""
+    """Model server with faults.
+
+    `faults` has the status, or BROKEN, of each of the next requests. `seen` has the rows of requests without fault.
+    """
 
     server: Server
     port: int
@@ -109,7 +112,7 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture
 def server(forest: Model) -> Callable[[int], Server]:
-    """A server of the model as some version."""
+    """Return a server of the model with a version number."""
 
     def of(version: int, of_model: Model = forest) -> Server:
         with pytest.MonkeyPatch.context() as patch:
@@ -123,7 +126,7 @@ def server(forest: Model) -> Callable[[int], Server]:
 
 @dataclass
 class Port:
-    """A port of this machine where one endpoint after another answers."""
+    """Port of this machine on which one endpoint after another listens."""
 
     number: int = 0
     endpoint: Endpoint | None = None
@@ -166,13 +169,13 @@ def risk(port: Port, server: Callable[[int], Server]) -> Iterator[Endpoint]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client does not wait long between tries."""
+    """Shorten the pauses between tries."""
     monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.001)
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """A file of 250 rows that fit."""
+    """Return a file of 250 valid rows."""
     file = tmp_path / "rows.csv"
     table(250)[0].to_csv(file, index=False)
     return file
@@ -184,14 +187,14 @@ def write(file: Path, *lines: str, header: str = "a,b,c,d") -> Path:
 
 
 def expected(forest: Model, rows: Sequence[Sequence[Any]]) -> list[Any]:
-    """What the model says of the rows when asked directly."""
+    """Return the predictions of the model itself for the rows."""
     (answers,) = forest.predictors[0]([tuple(row) for row in rows], [len(rows)])
     return list(answers)
 
 
 @pytest.fixture
 def probabilities(port: Port, server: Callable[[int, Model], Server], tmp_path: Path) -> Iterator[Endpoint]:
-    """A model that answers a row with a list."""
+    """Serve a model whose prediction for a row is a list."""
     folder = ZOO["probabilities of a forest"](tmp_path / "forest")
     with port.serves(server(1, model.load(folder, NAME))) as made:
         yield made
@@ -199,7 +202,7 @@ def probabilities(port: Port, server: Callable[[int, Model], Server], tmp_path: 
 
 @pytest.fixture
 def bare(port: Port, server: Callable[[int, Model], Server], tmp_path: Path) -> Iterator[Endpoint]:
-    """A model of bare rows of numbers."""
+    """Serve a model without column names."""
     folder = ZOO["a line on a bare array"](tmp_path / "line")
     with port.serves(server(1, model.load(folder, NAME))) as made:
         yield made
@@ -215,7 +218,7 @@ exec sleep 600
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose file `address` says where kubectl leads to."""
+    """Return a folder whose file `address` has the address to which the fake kubectl forwards."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "kubectl").write_text(KUBECTL.format(world=tmp_path))

@@ -1,4 +1,4 @@
-"""Cells of every kind as JSON, and the sentence about those that are none."""
+"""JSON values of cells of each kind, and the error messages for invalid ones."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from model_server.predict.types import Kind
 
 
 def of(kind: Kind) -> columns.Column:
-    """The column as /schema tells it."""
+    """Return the column as /schema describes it."""
     schema = request_schema(Signature(columns=[Column(name="x", kind=kind)]), "m version 1")
     return columns.read(schema).columns[0]
 

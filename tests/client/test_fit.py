@@ -1,4 +1,4 @@
-"""Files that do not fit are refused in whole, with place, value, rule and way out, before a row is sent."""
+"""Files that do not fit are refused before a row is sent; the message has place, value, rule and what to write."""
 
 import csv
 import shlex
@@ -21,18 +21,18 @@ WRONG: list[tuple[list[str], list[str], str]] = [
     (
         ["id,a,b,c,d,full name"],
         [],
-        f"has a column id, full name that {TITLE} does not take; take it out, or keep it beside",
+        f"has a column id, full name that {TITLE} does not take; remove it, or copy it to",
     ),
-    (["a,b,b,c,d"], [], "has more than one column b; rename all but one, or take them out"),
-    (["a,b,c,d,prediction"], [], "has a column prediction, which the result adds; rename it"),
+    (["a,b,b,c,d"], [], "has more than one column b; rename or remove all but one"),
+    (["a,b,c,d,prediction"], [], "has a column prediction, but the result adds a column of this name; rename it"),
     (
         ['a,b,c,d,"x,y",'],
         [],
-        "has a column 'x,y', '' that risk version 3 does not take; take it out, or keep it beside",
+        "has a column 'x,y', '' that risk version 3 does not take; remove it, or copy it to",
     ),
-    (["a;b;c;d"], [], "has its columns separated by ';', and commas are what is read; write it with commas"),
+    (["a;b;c;d"], [], "separates its columns by ';', but only commas are read; write it with commas"),
     ([], [], "is empty; its first line must name the columns"),
-    (["a,b,c,d"], [], "has a header and no rows; there is nothing to predict"),
+    (["a,b,c,d"], [], "has a header but no rows; write at least one row"),
     (
         ["a,b,c,d"],
         [GOOD, "1,2,abc,4"],
@@ -49,8 +49,12 @@ WRONG: list[tuple[list[str], list[str], str]] = [
         ["1,2,3,2147483648"],
         ': line 2, column d is "2147483648": must be a whole number from -2147483648 to 2147483647',
     ),
-    (["a,b,c,d"], [GOOD, "1,2,3"], ": line 3 has 3 values, and the header 4 columns; put a value that holds a comma"),
-    (["a,b,c,d"], [GOOD, '"1'], ": line 3 is no CSV (unexpected end of data); look there, or some lines before"),
+    (
+        ["a,b,c,d"],
+        [GOOD, "1,2,3"],
+        ": line 3 has 3 values, but the header has 4 columns; put a value that contains a comma",
+    ),
+    (["a,b,c,d"], [GOOD, '"1'], ": line 3 is not CSV (unexpected end of data); look there, or some lines before"),
     (["a,b,c,d"], ['"1\n",2,3,4', '"x\n",2,3,4'], ': line 4, column a is "x\\n": must be a number'),
 ]
 
@@ -78,7 +82,7 @@ def test_the_hint_about_columns_to_keep_works_as_it_is_typed(risk: Endpoint, mlo
         csv.writer(opened).writerows([[*STRANGE, *"abcd"], [*"56789012", *"1234"]])
     code, said = mlops("predict", "risk", file, "--out", out, "--url", risk.url)
     assert code == 2
-    hint = said.partition("unsent, with ")[2].splitlines()[0]
+    hint = said.partition("without sending it: ")[2].splitlines()[0]
     code, said = mlops("predict", "risk", file, "--out", out, "--url", risk.url, *shlex.split(hint))
     assert code == 0, said
     assert risk.seen == [[[1.0, 2, 3.0, 4]]]
@@ -87,7 +91,7 @@ def test_the_hint_about_columns_to_keep_works_as_it_is_typed(risk: Endpoint, mlo
 def test_what_is_no_list_of_names_to_keep_is_one_line(mlops: Command, rows: Path) -> None:
     code, said = mlops("predict", "risk", rows, "--url", "http://127.0.0.1:1", "--keep", 'id,"no')
     assert (code, said.count("\n")) == (2, 1)
-    assert '--keep id,"no is no line of CSV' in said
+    assert '--keep id,"no is not a line of CSV' in said
 
 
 def test_a_long_text_is_a_value(mlops: Command, tmp_path: Path, risk: Endpoint) -> None:
@@ -100,7 +104,7 @@ def test_a_long_text_is_a_value(mlops: Command, tmp_path: Path, risk: Endpoint) 
         "predict", "risk", write(file, f'"{"x" * 11_000_000}'), "--out", tmp_path / "out.csv", "--url", risk.url
     )
     assert (code, said.count("\n")) == (2, 1)
-    assert f"{file}: line 2 holds a value of more than 10,485,760 characters" in said
+    assert f"{file}: line 2 has a value of more than 10,485,760 characters" in said
 
 
 def test_what_is_no_utf_8_is_told_by_its_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
@@ -128,14 +132,14 @@ def test_the_first_problems_are_told_and_the_rest_counted(risk: Endpoint, mlops:
 def test_a_file_that_is_not_there_is_one_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     code, said = mlops("predict", "risk", tmp_path / "no.csv", "--url", risk.url)
     assert (code, said.count("\n")) == (2, 1)
-    assert "no.csv cannot be read: No such file or directory; give the path of a CSV or Parquet file" in said
+    assert "no.csv cannot be read: No such file or directory; write the path of a CSV or Parquet file" in said
 
 
 def test_a_cut_parquet_file_is_one_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and nothing else")
     code, said = mlops("predict", "risk", tmp_path / "rows.parquet", "--url", risk.url)
     assert (code, said.count("\n")) == (2, 1)
-    assert "rows.parquet is no whole Parquet file: " in said
+    assert "rows.parquet is not a complete Parquet file: " in said
 
 
 def test_values_of_parquet_are_checked_by_their_type(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
@@ -163,7 +167,7 @@ def test_a_model_of_bare_numbers_takes_columns_by_their_order(bare: Endpoint, ml
     file = write(tmp_path / "rows.csv", "x-1,1,2,3,4", header="id,one,two,three,four")
     code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", bare.url)
     assert code == 2
-    assert f"{file} has 5 columns, and risk version 1 takes 4, known by their order alone" in said
+    assert f"{file} has 5 columns, and risk version 1 takes 4, matched by their order" in said
     code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", bare.url, "--keep", "id")
     assert code == 0, said
     assert bare.seen == [[[1.0, 2.0, 3.0, 4.0]]]
@@ -172,9 +176,9 @@ def test_a_model_of_bare_numbers_takes_columns_by_their_order(bare: Endpoint, ml
 def test_what_is_no_endpoint_of_ours_is_named(risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path) -> None:
     code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", f"{risk.url}/elsewhere")
     assert code == 1
-    assert "does not tell what it takes: GET /schema answers 404" in said
+    assert "does not say which columns it takes: GET /schema responds 404" in said
     code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", "localhost:8080")
     assert (code, said) == (
         2,
-        "mlops: --url localhost:8080 is not an address; write one such as http://localhost:8080\n",
+        "mlops: --url localhost:8080 is not a URL; write one such as http://localhost:8080\n",
     )

@@ -1,4 +1,4 @@
-"""The client that is written for a model: one file, which a type checker and a linter have nothing to say about."""
+"""The generated client of a model: one file without errors of a type checker or a linter."""
 
 import importlib.util
 import subprocess
@@ -128,7 +128,7 @@ def test_a_client_made_through_the_cluster_says_where_its_address_holds_and_take
     assert code == 0, said
     text, _, note = said.partition("mlops: ")
     assert "its address inside the cluster" in text
-    assert "which answers inside the cluster alone; elsewhere set RISK_URL" in note
+    assert "which works inside the cluster only; elsewhere set RISK_URL" in note
     file = tmp_path / "risk.py"
     file.write_text(text)
     assert loaded(file).URL == "http://risk.ml-serving"

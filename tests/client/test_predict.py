@@ -1,4 +1,4 @@
-"""A file in, a file out, whatever the endpoint and the network do on the way."""
+"""`mlops predict`: the result is right, whatever endpoint and network do meanwhile."""
 
 import contextlib
 import csv
@@ -103,7 +103,7 @@ def test_an_endpoint_that_stays_away_is_given_up_and_what_it_answered_is_kept(
     command = ("predict", "risk", rows, "--out", out, "--url", risk.url, "--rows", 50, "--in-flight", 1)
     code, said = mlops(*command, "--patience", 0.05)
     assert code == 1
-    assert f"mlops: {risk.url} did not answer within 0.05 s at {risk.url}: 503 no!; run the same command again" in said
+    assert f"mlops: {risk.url} did not respond within 0.05 s at {risk.url}: 503 no!; run the same command again" in said
     assert not out.exists()
     risk.faults.clear()
     assert mlops(*command)[0] == 0
@@ -113,7 +113,7 @@ def test_an_endpoint_that_stays_away_is_given_up_and_what_it_answered_is_kept(
 def test_an_address_where_nobody_is_costs_one_line(mlops: Command, rows: Path, out: Path, url: str) -> None:
     code, said = mlops("predict", "risk", rows, "--out", out, "--url", url, "--patience", 0)
     assert code == 1
-    assert said.startswith(f"mlops: {url} did not answer within 0 s")
+    assert said.startswith(f"mlops: {url} did not respond within 0 s")
     assert len(said.splitlines()) == 1
 
 
@@ -124,7 +124,7 @@ def test_an_address_where_nobody_is_costs_one_line(mlops: Command, rows: Path, o
         (signal.SIGKILL, (-9, "")),
         (
             signal.SIGINT,
-            (130, "mlops: stopped; 150 of 250 rows are answered and kept in {out}.part; the same command "),
+            (130, "mlops: stopped; 150 of 250 rows are predicted and kept in {out}.part; run the same command "),
         ),
     ],
 )
@@ -143,14 +143,14 @@ def test_a_killed_or_stopped_client_goes_on_after_the_last_whole_request(
         process.send_signal(order)
         _, said = process.communicate(timeout=20)
         code, says = ends
-        assert (process.returncode, said.partition("goes on")[0]) == (code, says.format(out=out))
+        assert (process.returncode, said.partition("again to continue")[0]) == (code, says.format(out=out))
     _, *before = [json.loads(line) for line in part.read_text().splitlines()]
     with part.open("a") as cut:
         cut.write('["3","half of a li')
     risk.gate.set()
     code, said = mlops(*command)
     assert code == 0, said
-    assert "250 rows predicted, 150 of them before, by risk version 3" in said
+    assert "250 rows predicted, 150 of them by an earlier run, by risk version 3" in said
     answered = read(out)
     assert [{name: row[name] for name in "abcd"} for row in answered] == read(rows)
     assert [answered[at]["request_id"] for at in (0, 50, 100)] == [request_id for _, request_id, _ in before]
@@ -170,7 +170,7 @@ def test_two_clients_do_not_write_the_same_file(risk: Endpoint, mlops: Command, 
         fcntl.flock(held, fcntl.LOCK_EX)
         code, said = mlops("predict", "risk", rows, "--out", out, "--url", risk.url)
     assert (code, risk.seen) == (2, [])
-    assert f"{part} is being written by another client; wait for it, or name another file with --out" in said
+    assert f"{part} is being written by another `mlops predict`; wait for it, or write another file with --out" in said
 
 
 def test_a_release_on_the_way_is_told_and_every_row_says_who_answered_it(
@@ -178,7 +178,7 @@ def test_a_release_on_the_way_is_told_and_every_row_says_who_answered_it(
 ) -> None:
     risk.next_version = (2, server(4))
     _, said = mlops("predict", "risk", rows, "--out", out, "--url", risk.url, "--rows", 50, "--in-flight", 1)
-    assert "by risk version 3 (100 rows) and version 4 (150 rows); the version changed on the way" in said
+    assert "by risk version 3 (100 rows) and version 4 (150 rows); the version changed meanwhile" in said
     assert [row["model_version"] for row in read(out)] == ["3"] * 100 + ["4"] * 150
 
 
@@ -239,7 +239,7 @@ def test_an_answer_without_predictions_is_no_answer(risk: Endpoint, mlops: Comma
     risk.faults.append(200)
     code, said = mlops("predict", "risk", rows, "--out", out, "--url", risk.url)
     assert code == 1
-    assert "did not answer 250 rows with 250 predictions, but with 200 no!; the model must give one for each" in said
+    assert "must respond to 250 rows with 250 predictions, but responded 200 no!; correct" in said
 
 
 def test_the_result_is_never_half_written(risk: Endpoint, mlops: Command, rows: Path, out: Path) -> None:
@@ -252,7 +252,7 @@ def test_the_result_is_never_half_written(risk: Endpoint, mlops: Command, rows: 
 def test_a_file_is_not_written_over_itself(mlops: Command, rows: Path) -> None:
     code, said = mlops("predict", "risk", rows, "--out", rows, "--url", "http://127.0.0.1:1")
     assert code == 2
-    assert f"{rows} is the file that is read; name another one for the result" in said
+    assert f"{rows} is the file that is read, and the result would replace it; write another" in said
 
 
 def test_lists_of_predictions_are_columns(

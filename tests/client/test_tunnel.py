@@ -1,4 +1,4 @@
-"""The way through kubectl: it leads to one pod, and another is found when that one goes."""
+"""Port-forward to one pod, and to another pod when that one ends."""
 
 from pathlib import Path
 

@@ -66,7 +66,7 @@ def test_up_on_a_running_lab_changes_nothing(lab: Lab) -> None:
     before, began = {name: process.running(name) for name in NAMES}, time.monotonic()
     said = lab.bring_up()
     print(f"lab up on a running lab took {time.monotonic() - began:.2f} s")
-    assert "runs already" in said
+    assert "was running" in said
     assert {name: process.running(name) for name in NAMES} == before
 
 

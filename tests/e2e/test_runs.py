@@ -175,7 +175,7 @@ def test_a_worse_version_is_refused_a_good_one_promoted_and_the_champion_before_
     code, said = said_by("train", "churn", "N_ESTIMATORS=1", "MAX_DEPTH=1")
     assert code == 3, said
     assert "worse by more than" in said[-1]
-    assert "it stays registered, and no promotion takes it" in said[-1]
+    assert "the version stays registered but cannot be promoted" in said[-1]
     good = trained(training, "N_ESTIMATORS=60")
     assert [promote(good, stage) for stage in ("staging", "production")] == [0, 0]
     assert champion(training) == good

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab import dataset
-from tests.e2e.conftest import ENDPOINT, ROOT, Platform
+from tests.e2e.conftest import ENDPOINT, OURS, ROOT, Platform
 from tests.e2e.load import load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
@@ -34,7 +34,7 @@ def former(tmp_path: Path) -> Generator[Path]:
 
 def identities(platform: Platform) -> dict[str, str]:
     """UIDs of what must not be replaced, by kind and name."""
-    found = platform.items(KEPT, "--all-namespaces", "-l", "app.kubernetes.io/part-of=mlops")
+    found = [item for namespace in OURS for item in platform.items(KEPT, "--namespace", namespace)]
     return {f"{item['kind']} {item['metadata']['name']}": item["metadata"]["uid"] for item in found}
 
 

@@ -1,4 +1,4 @@
-"""Programs that are not run: each command is written down, and answered by the first rule that knows it."""
+"""Fake programs: each command line is recorded, and its output comes from the first matching rule."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ Answer = str | LabError | Callable[[Sequence[str]], str]
 
 
 class FakeCommands(Commands):
-    """`answers` maps a part of a command line to what it prints, or to the error it ends with."""
+    """Fake of `Commands`. `answers` maps a part of a command line to its output or its error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class FakeCommands(Commands):
         self.ran: list[str] = []
 
     @override
-    def answer(self, command: Sequence[str], **_: object) -> str:
+    def output(self, command: Sequence[str], **_: object) -> str:
         line = " ".join(command)
         self.ran.append(line)
         said = next((said for part, said in self.answers.items() if part in line), "")
@@ -31,7 +31,7 @@ class FakeCommands(Commands):
     @override
     def watch(self, command: Sequence[str], *, log: Path, **_: object) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(self.answer(command))
+        log.write_text(self.output(command))
 
     @override
     def stop(self) -> None:

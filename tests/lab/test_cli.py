@@ -1,4 +1,4 @@
-"""The command line: what a person types, and what is said when it cannot be done."""
+"""The command line of the lab: arguments and error messages."""
 
 import errno
 import json
@@ -58,11 +58,11 @@ def test_drift_is_what_a_preview_of_the_labs_own_stack_finds(folders: Mapping[st
     (bin_folder / "pulumi").write_text("""#!/bin/sh\necho "$PULUMI_BACKEND_URL $@" >&2; echo '{"steps": []}'\n""")
     (bin_folder / "pulumi").chmod(0o755)
     done = lab(folders, "drift")
-    assert (done.returncode, done.stdout) == (0, "the cluster is as the stack says\n")
+    assert (done.returncode, done.stdout) == (0, "no differences: the cluster is as the stack says\n")
     (bin_folder / "pulumi").write_text("""#!/bin/sh\necho "$PULUMI_BACKEND_URL $@" >&2; exit 1\n""")
     failed = lab(folders, "drift", "--json")
     assert failed.returncode == 1
-    assert f"ended with 1: file://{folders['LAB_STATE']}" in failed.stderr
+    assert f"failed with exit code 1: file://{folders['LAB_STATE']}" in failed.stderr
     assert "preview --refresh --json --show-sames --non-interactive --stack local" in failed.stderr
 
 
@@ -76,7 +76,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(folders: Mapping[str
 
 
 def test_status_without_a_lab_says_how_to_make_one(folders: Mapping[str, str]) -> None:
-    assert lab(folders, "status").stdout == "there is no cluster; make one with: lab up\n"
+    assert lab(folders, "status").stdout == "there is no cluster; start one with: lab up\n"
 
 
 def test_a_program_reads_that_there_is_no_lab(folders: Mapping[str, str]) -> None:
@@ -88,7 +88,7 @@ def test_a_log_that_is_not_there_names_those_that_are(folders: Mapping[str, str]
     logs.mkdir(parents=True)
     (logs / "etcd.log").write_text("first\nlast\n")
     assert lab(folders, "logs", "etcd").stdout == "first\nlast\n"
-    assert lab(folders, "logs", "kublet").stderr == "lab: kublet: there is no such log; there are etcd\n"
+    assert lab(folders, "logs", "kublet").stderr == "lab: there is no log of a process kublet; write one of: etcd\n"
 
 
 def test_env_prints_what_a_shell_can_evaluate(folders: Mapping[str, str]) -> None:
@@ -113,7 +113,7 @@ def test_an_interrupted_up_says_how_it_goes_on(
 
     monkeypatch.setattr("lab.up.up", interrupted)
     assert run(["up"], program="lab") == 130
-    assert capsys.readouterr().err == "lab: interrupted; what is done stays done, and `lab up` goes on from here\n"
+    assert capsys.readouterr().err == "lab: interrupted; what is done stays done, and `lab up` continues from here\n"
 
 
 def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,4 +122,7 @@ def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
     monkeypatch.setattr("lab.up.up", full)
     assert run(["up"], program="lab") == 1
-    assert capsys.readouterr().err == "lab: the disk is full (/cache/image.tar); make room and try again\n"
+    assert (
+        capsys.readouterr().err
+        == "lab: the disk is full (/cache/image.tar); free some space and run the command again\n"
+    )

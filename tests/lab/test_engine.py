@@ -1,4 +1,4 @@
-"""The environment that the engine is given."""
+"""Environment of the engine."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What `lab up` asks of the engine, the cluster and the registry, and in which order, for each state that it finds.
+"""`lab up`: its calls to engine, cluster and registry, and their order, for each state of the lab.
 
-Engine, cluster and registry do nothing: they give the answers that a test wrote down, and keep what they are asked.
+Engine, cluster and registry are fakes that return prepared values and record the calls.
 """
 
 import io
@@ -50,7 +50,7 @@ NEVER_END = [run("on-gpu", "on-gpu-1", "Pending"), run("other", "other-1", "Pend
 
 @dataclass(kw_only=True)
 class World:
-    """Answers, and in `asked` what was asked for. The run of `churn` is as in `looks`, in turn; the last stays."""
+    """Prepared values, and recorded calls in `asked`. `looks` has the run of `churn` for each poll; the last stays."""
 
     looks: list[Run] = field(default_factory=lambda: [TRAINED])
     newest: int | None = 1
@@ -75,7 +75,7 @@ class World:
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedStack(Stack):
-    """The stack's file and the engine, as far as the flow asks them."""
+    """Fake of the stack file and the engine."""
 
     world: World
 
@@ -101,7 +101,7 @@ class PlayedStack(Stack):
 
 
 def record(*types: str, pending: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write what the engine has on record, where the real one writes it; a TrainingJob has its Job."""
+    """Write the engine's record of a stack with components of these types; a TrainingJob has its Job."""
     job = [{"type": "Job", "urn": "urn:job", "id": f"{names.TRAINING}/{JOB}"}] if TRAINING_JOB in types else []
     resources = [*({"type": kind, "urn": f"urn:{kind}"} for kind in types), *job]
     file = paths.pulumi_backend() / ".pulumi" / "stacks" / "mlops" / "local.json"
@@ -114,7 +114,7 @@ def record(*types: str, pending: Sequence[Mapping[str, Any]] = ()) -> None:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setenv("LAB_STATE", str(tmp_path))
-    monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 0.001)
+    monkeypatch.setattr(follow, "SECONDS_BETWEEN_POLLS", 0.001)
 
     @contextmanager
     def forwarded(*_: object) -> Generator[str]:
@@ -126,7 +126,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     def predict(_: str, customer: Mapping[str, Any]) -> Prediction:
         world.asked.append("predict")
-        return Prediction(customer=customer, answer="No", model_version=world.served)
+        return Prediction(customer=customer, value="No", model_version=world.served)
 
     def version(_: Cluster, __: str, number: int) -> Version:
         return Version(number, {"accuracy": 0.8})
@@ -185,7 +185,7 @@ def test_from_whatever_an_earlier_run_deployed_it_goes_on_to_a_prediction(
     record(*recorded)
     served = lab_up.up()
     assert world.asked == [*asked, *AVAILABLE, "predict"]
-    assert (served.version.number, served.prediction.answer) == (1, "No")
+    assert (served.version.number, served.prediction.value) == (1, "No")
 
 
 def test_no_version_is_chosen_before_the_training_has_ended(world: World, lab_up: Flow) -> None:
@@ -231,7 +231,7 @@ def test_a_training_that_fails_ends_with_the_last_words_of_its_pod(world: World,
 def test_without_any_training_of_the_model_it_says_what_is_missing(world: World, lab_up: Flow) -> None:
     world.newest = None
     record(TRAINING_JOB)
-    with pytest.raises(LabError, match=f"Nothing registered {MODEL}"):
+    with pytest.raises(LabError, match=f"No version of {MODEL} is registered"):
         lab_up.up()
 
 
@@ -260,8 +260,8 @@ def test_a_living_engine_is_waited_for_by_the_user(world: World, lab_up: Flow, m
     def runs(process: int) -> bool:
         return process == 17
 
-    monkeypatch.setattr("lab.recovery._runs", runs)
-    with pytest.raises(LabError, match=r"process 17\) is at work on stack local: wait"):
+    monkeypatch.setattr("lab.recovery._is_running", runs)
+    with pytest.raises(LabError, match=r"process 17\) is using stack local: wait"):
         lab_up.up()
     assert file.exists()
     assert not world.asked

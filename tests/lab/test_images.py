@@ -1,4 +1,4 @@
-"""When an image is built, what its name stands for, and what is thrown away."""
+"""Images: when one is built, how its name changes, and which are removed."""
 
 import io
 import json
@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
         file.write_text(f"ARG BASE\nFROM ${{BASE}}\nCOPY requirements.lock /\nCOPY {copied} /app\n")
     (repo / "requirements.lock").write_text("mlflow==3\n")
     (repo / "training" / "train.py").write_text("print()\n")
-    (repo / ".dockerignore").write_text("*\n!requirements.lock\n!images\n!serving\n!training\n**/__pycache__\n")
+    (repo / ".dockerignore").write_text("*\n!requirements.lock\n!images\n!model_server\n!training\n**/__pycache__\n")
     return repo
 
 
@@ -156,8 +156,11 @@ def test_what_an_interrupted_build_left_goes_before_the_next(images: Images, com
 
 
 def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: FakeCommands) -> None:
-    commands.answers["training/Dockerfile"] = LabError("It ended with 1. The last lines ...")
-    with pytest.raises(LabError, match=r"Image training could not be made: mend what the log names.* It ended with 1"):
+    commands.answers["training/Dockerfile"] = LabError("The command failed with exit code 1. Its last lines ...")
+    with pytest.raises(
+        LabError,
+        match=r"Building or pushing image training failed; correct what its log names.* failed with exit code 1",
+    ):
         images.build()
     assert "stop" in commands.ran
 
@@ -166,7 +169,7 @@ def test_a_disk_too_small_is_said_before_anything_is_built(
     images: Images, commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lab.images.GIB_FOR_A_BUILD", 1 << 40)
-    with pytest.raises(LabError, match="GiB of disk while they are built"):
+    with pytest.raises(LabError, match="GiB of disk, but"):
         images.build()
     assert not commands.with_part(" bud ")
 

@@ -1,4 +1,4 @@
-"""Which Kubernetes plugin the engine gets: plugins here are small servers that know their version."""
+"""Choice of the Kubernetes plugin. Plugins are small fake servers that return a version."""
 
 import os
 import shlex
@@ -26,7 +26,7 @@ serve(Plugin())
 
 
 def put(folder: Path, answers: str) -> Path:
-    """A plugin in `folder` that answers with this version."""
+    """Put a fake plugin of this version into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     plugin = folder / kubernetes_plugin.COMMAND
     command = f"{shlex.quote(sys.executable)} -P -c {shlex.quote(SERVER)} {answers}"
@@ -37,7 +37,7 @@ def put(folder: Path, answers: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with an empty home, nothing on PATH and no way to a download."""
+    """Set up a machine with an empty home, an empty PATH and no network."""
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -60,7 +60,7 @@ def test_one_in_the_labs_folder_is_used_and_one_on_path_is_named_as_unused(machi
     said = found()
     assert said
     assert f"{SDK}: the official one, in {plugin_folder()}" in said
-    assert f"{other} is of another version and is not used" in said
+    assert f"{other} has another version and is not used" in said
     assert engine_environment()["PULUMI_IGNORE_AMBIENT_PLUGINS"] == "true"
 
 

@@ -1,4 +1,4 @@
-"""The record of a stack that a former release deployed."""
+"""Recovery with the record of a stack that a former release deployed."""
 
 import json
 from pathlib import Path

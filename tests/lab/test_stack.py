@@ -1,4 +1,4 @@
-"""Pulumi.local.yaml through the real engine: what the lab manages in it, and what it leaves to its owner."""
+"""Pulumi.local.yaml with the real engine: the keys that the lab writes, and the user's keys, which it keeps."""
 
 import shutil
 import signal
@@ -23,7 +23,7 @@ MakeStack = Callable[[str], Stack]
 
 @pytest.fixture
 def make_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStack:
-    """A clone by name, with a program that declares nothing; all clones use one lab."""
+    """Return a function that creates a clone with an empty program; all clones use one lab."""
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
 
@@ -119,7 +119,7 @@ def test_a_file_of_a_lab_that_was_wiped_is_set_aside(
     new = prepared(make_stack("one"))
     assert "endpoints" not in new.config()
     assert new.file.with_suffix(".yaml.old").read_text() == kept
-    assert "kept as Pulumi.local.yaml.old" in capsys.readouterr().out
+    assert "it is now Pulumi.local.yaml.old" in capsys.readouterr().out
 
 
 def test_an_update_says_what_it_changed_and_keeps_all_that_the_engine_said(make_stack: MakeStack) -> None:
@@ -135,7 +135,7 @@ def test_of_a_failed_update_the_errors_are_told(make_stack: MakeStack) -> None:
     program = "import pulumi\nraise pulumi.RunError('mlops:training.churn is wrong')\n"
     (stack.checkout / "infra" / "__main__.py").write_text(program)
     with pytest.raises(
-        LabError, match=r"(?s)mlops:training\.churn is wrong\n.*All that the engine said is in .*up\.log"
+        LabError, match=r"(?s)mlops:training\.churn is wrong\n.*The engine's whole output is in .*up\.log"
     ):
         deploy(stack)
 

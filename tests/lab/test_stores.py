@@ -1,4 +1,4 @@
-"""What `lab env --stores` tells programs on this machine."""
+"""Environment that `lab env --stores` prints."""
 
 import json
 from pathlib import Path

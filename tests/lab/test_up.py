@@ -1,4 +1,4 @@
-"""What `lab up` writes into the stack's file, and what it refuses before anything is deployed."""
+"""`lab up`: the settings that it writes to the stack file, and the errors before a deployment."""
 
 import json
 from pathlib import Path
@@ -47,6 +47,6 @@ def test_in_another_cluster_the_port_is_that_of_the_printed_port_forward() -> No
 
 
 def test_a_platform_in_one_cluster_is_not_rebuilt_in_another_by_mistake() -> None:
-    with pytest.raises(LabError, match="deployed to context mlops-lab, not to elsewhere: go on there with"):
+    with pytest.raises(LabError, match="deployed to context mlops-lab, not to elsewhere: use"):
         check_context(CONFIG, FOREIGN, deployed=True)
     check_context(CONFIG, FOREIGN, deployed=False)

@@ -22,7 +22,7 @@ __all__ = ["mlops", "pulumi", "registry"]
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An empty one; its kubectl is first on PATH."""
+    """Return an empty cluster, with its fake kubectl first on PATH."""
     for folder in ("scenes", "logs", "bin"):
         (tmp_path / folder).mkdir()
     kubectl = tmp_path / "bin" / "kubectl"
@@ -32,13 +32,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("WORLD", str(tmp_path))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setenv("COLUMNS", "250")
-    monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(follow, "SECONDS_BETWEEN_POLLS", 0.01)
     return World(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def mlflow_address(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server with the shared registry, which answers to the name of its Service alone."""
+    """Start a real MLflow server with the shared registry that accepts only the host name of its Service."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -68,5 +68,5 @@ def _answers(address: str) -> bool:
 
 @pytest.fixture
 def mlflow(world: World, mlflow_address: str) -> None:
-    """The cluster's Service mlflow leads to it."""
+    """Forward the cluster's Service mlflow to the server."""
     (world.folder / "mlflow").write_text(mlflow_address)

@@ -1,6 +1,6 @@
-"""Stands in for `kubectl`: answers from the files of a folder, and writes down what it was asked.
+"""Fake `kubectl`: it prints the content of files in a folder, and records its command lines.
 
-`scenes/` holds the cluster as it is at one look after another; the last one stays. `logs/` holds what pods wrote.
+`scenes/` has the state of the cluster for each poll; the last one stays. `logs/` has the logs of the pods.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The command that reports drift, with a `pulumi` that answers what the engine answered once (tests/engine)."""
+"""`mlops infra-diff`, with a fake `pulumi` that prints recorded output of the engine (tests/engine)."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def service(port: int) -> dict[str, Any]:
 
 
 def steps(port: int) -> list[dict[str, Any]]:
-    """A preview of the Service, whose port in the cluster is this."""
+    """Return the steps of a preview of a Service with this port in the cluster."""
     plan = {"op": "update" if port != 80 else "same", "urn": URN, "oldState": state(service(port))}
     return [{"op": "refresh", "urn": URN, "oldState": state(service(80))}, {**plan, "newState": state(service(80))}]
 
@@ -46,7 +46,7 @@ def test_json_has_the_values_as_they_are(pulumi: Path, mlops: Command) -> None:
 
 def test_a_cluster_as_the_stack_says_ends_with_0(pulumi: Path, mlops: Command) -> None:
     (pulumi / "preview").write_text(json.dumps({"steps": steps(80)}))
-    assert mlops("infra-diff") == (0, "the cluster is as the stack says\n")
+    assert mlops("infra-diff") == (0, "no differences: the cluster is as the stack says\n")
 
 
 def test_a_preview_that_fails_is_said_in_the_engines_words(pulumi: Path, mlops: Command) -> None:

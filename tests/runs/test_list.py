@@ -1,4 +1,4 @@
-"""`mlops runs`: the last runs, with what came of them."""
+"""`mlops runs`: the last runs and their results."""
 
 import json
 import os
@@ -35,7 +35,10 @@ def test_runs_are_listed_the_latest_last_with_state_and_time(world: World, mlops
     assert row(said, "churn-late").startswith("churn-late churn runs max_depth=3 Running")
     assert row(said, "churn-wait").startswith("churn-wait churn runs Waiting")
     assert said.splitlines()[-1].startswith("churn-late")
-    assert "and without runs that the cluster has forgotten: Service mlflow cannot be reached through kubectl" in said
+    assert (
+        "metrics and older runs are missing, because MLflow did not return them: Service mlflow cannot be reached "
+        "through kubectl" in said
+    )
 
 
 def test_a_sweep_shows_how_far_it_is(world: World, mlops: Command) -> None:
@@ -96,7 +99,10 @@ def test_a_name_never_becomes_part_of_a_selector(world: World, mlops: Command, n
     world.scenes([CHURN])
     code, said = mlops("runs", "--name", name)
     assert (code, (world.folder / "asked").exists()) == (2, False)
-    assert said == f"mlops: {name!r} is no name of a training job; write it as under mlops:training\n"
+    assert (
+        said == f"mlops: {name!r} is not the name of a training job, which has lower-case letters, digits "
+        "and hyphens only; write a key of mlops:training\n"
+    )
 
 
 def test_on_a_terminal_of_80_columns_no_run_is_cut(
@@ -135,7 +141,7 @@ def test_a_program_reads_runs_as_json(world: World, capsys: pytest.CaptureFixtur
     assert run(["runs", "--json"]) == 0
     printed, told = capsys.readouterr()
     old, done, late = json.loads(printed)
-    assert "without metrics" in told
+    assert "metrics and older runs are missing" in told
     assert done == {
         "run": "churn-done",
         "training": "churn",

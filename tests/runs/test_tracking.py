@@ -1,4 +1,4 @@
-"""What MLflow knows of a run, at its end and in the list; against a real server behind a fake kubectl."""
+"""Results of runs from a real MLflow server, behind a fake kubectl."""
 
 import mlflow
 import pytest
@@ -16,7 +16,7 @@ POD = f"{JOB}-aaaaa"
 
 @pytest.fixture
 def client(registry: Registry) -> MlflowClient:
-    """MLflow looks for a logged model where the process is told to, whatever a client was made with."""
+    """Return a client, and set MLflow's address for the process, which MLflow uses to find a logged model."""
     mlflow.set_tracking_uri(registry.uri)
     return MlflowClient(registry.uri)
 

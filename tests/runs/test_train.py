@@ -1,4 +1,4 @@
-"""`mlops train`: what is made, what is said while it runs, and how it ends."""
+"""`mlops train`: the created Job, the output during the run, and the exit code."""
 
 import json
 import os
@@ -31,7 +31,7 @@ POD = f"{JOB}-aaaaa"
 
 
 def still_there(world: World) -> list[str]:
-    """Programs of the world that outlive the command."""
+    """Return the pids of fake programs that still run after the command."""
     environments = Path("/proc").glob("[0-9]*/environ")
     return [str(each) for each in environments if f"WORLD={world.folder}".encode() in _read(each)]
 
@@ -90,13 +90,13 @@ REFUSED: list[tuple[str, list[str], str]] = [
     (
         "churn",
         ["N_ESTIMATOR=3"],
-        "churn has no parameter n_estimator, it has max_depth, n_estimators; did you mean n_est",
+        "churn has no parameter n_estimator; it has max_depth, n_estimators; did you mean n_est",
     ),
     ("churn", ["RATE=3"], "declare it under mlops:training.churn.parameters"),
-    ("churn", ["N_ESTIMATORS=many"], "must be a number, because the stack file says 100"),
-    ("churn", ["N_ESTIMATORS"], "N_ESTIMATORS is no value of a parameter; write NAME=value"),
-    ("churn", ["MAX_DEPTH=1", "MAX_DEPTH=2"], "MAX_DEPTH is given twice, 1 and 2"),
-    ("chrun", [], "there is no training job chrun, there are churn; did you mean churn?"),
+    ("churn", ["N_ESTIMATORS=many"], "must be a number, because the stack file declares 100"),
+    ("churn", ["N_ESTIMATORS"], "N_ESTIMATORS does not set a parameter; write NAME=value"),
+    ("churn", ["MAX_DEPTH=1", "MAX_DEPTH=2"], "MAX_DEPTH is given twice, as 1 and as 2"),
+    ("chrun", [], "there is no training job chrun; the stack has churn; did you mean churn?"),
     ("zebra", [], "declare it under mlops:training and run pulumi up"),
 ]
 
@@ -160,7 +160,7 @@ def test_a_parameter_in_a_secret_cannot_be_given_on_a_command_line(world: World,
     world.scenes([template(hidden | {"training.churn.image": "lab.local/mine:1"})])
     code, said = mlops("train", "churn", "API_KEY=hunter2")
     assert code == 2
-    assert "api_key of churn stands in a Secret" in said
+    assert "api_key: churn reads it from a Secret" in said
     assert "hunter2" not in said
 
 
@@ -269,7 +269,7 @@ def test_ctrl_c_leaves_the_run_to_itself_and_says_how_to_follow_it_again(world: 
         rest = started.stdout.read()
         assert started.wait() == 130
     assert not still_there(world)
-    assert f"{JOB} goes on; follow it again with: mlops follow {JOB}" in rest
+    assert f"{JOB} continues; follow it again with: mlops follow {JOB}" in rest
     assert not [line for line in world.asked if "delete" in line]
 
 
@@ -279,20 +279,20 @@ def test_a_run_can_be_followed_again(world: World, mlops: Command) -> None:
     code, said = mlops("follow", JOB)
     assert code == 0
     assert "fitting" in said
-    assert "there is no run churn-1; `mlops runs` lists those that exist" in mlops("follow", "churn-1")[1]
+    assert "there is no run churn-1 in the cluster; write one that `mlops runs` lists" in mlops("follow", "churn-1")[1]
 
 
 def test_a_run_that_is_deleted_meanwhile_ends_the_following(world: World, mlops: Command) -> None:
     world.scenes([CHURN], [CHURN, job(CHURN)], [CHURN])
     code, said = mlops("train", "churn")
     assert code == 1
-    assert f"there is no Job {JOB} any more" in said
+    assert f"the Job {JOB} is gone" in said
 
 
 def test_a_cluster_that_stops_answering_is_waited_for_and_then_told(
     world: World, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "LOOKS_WITHOUT_ANSWER", 3)
+    monkeypatch.setattr(follow, "MOST_FAILED_POLLS", 3)
     code, said = mlops("train", "churn", "--context", "elsewhere")
     assert (code, world.created) == (1, None)
     assert 'error: context "elsewhere" does not exist' in said
@@ -300,7 +300,7 @@ def test_a_cluster_that_stops_answering_is_waited_for_and_then_told(
     (world.folder / "scenes" / "002").write_text("not JSON: kubectl fails")
     code, said = mlops("train", "churn")
     assert code == 1
-    assert f"{JOB} goes on, if it can; follow it again with: mlops follow {JOB}" in said
+    assert f"{JOB} may still run; follow it again with: mlops follow {JOB}" in said
 
 
 def test_without_mlflow_the_end_is_told_all_the_same(world: World, mlops: Command) -> None:
@@ -317,7 +317,7 @@ def test_without_kubectl_it_says_so(mlops: Command, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     code, said = mlops("train", "churn")
     assert code == 1
-    assert said == "mlops: kubectl is not on PATH, and the cluster is reached through it; install it\n"
+    assert said == "mlops: kubectl is not on PATH, but this command needs it to reach the cluster; install kubectl\n"
 
 
 def test_the_former_program_of_runs_still_starts(world: World) -> None:

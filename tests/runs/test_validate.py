@@ -1,4 +1,4 @@
-"""`mlops validate`, also as a part of `mlops train`: a Job in the cluster says whether a version may go forward."""
+"""`mlops validate`, also as part of `mlops train`: a Job in the cluster decides whether a version may be promoted."""
 
 import json
 from typing import Any
@@ -59,7 +59,7 @@ def test_a_version_that_is_refused_ends_with_3_and_the_reason(world: World, mlop
     world.log(f"{LOOKING}-a", WORSE)
     code, said = mlops("validate", "churn-predictor", "3")
     assert code == 3
-    assert f"{WORSE}; it stays registered, and no promotion takes it" in said.splitlines()[-1]
+    assert f"{WORSE}; the version stays registered but cannot be promoted" in said.splitlines()[-1]
 
 
 def test_a_program_reads_a_refusal_as_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +96,7 @@ def test_a_stack_that_knows_no_validation_yet_says_what_to_do(world: World, mlop
     world.scenes([CHURN])
     code, said = mlops("validate", "churn-predictor", "3")
     assert (code, world.all_created) == (2, [])
-    assert said == "mlops: there is no CronJob churn-validation; the stack is older than this checkout: run pulumi up\n"
+    assert said == "mlops: there is no CronJob churn-validation: an older checkout deployed the stack; run pulumi up\n"
 
 
 def test_a_validation_can_be_followed_again_and_is_no_training_run(world: World, mlops: Command) -> None:
@@ -110,7 +110,7 @@ def test_a_validation_can_be_followed_again_and_is_no_training_run(world: World,
 
 @pytest.fixture
 def registered(registry: Registry) -> int:
-    """A version that the run JOB registered, as a run's own code does."""
+    """Register a version in the same way as the run JOB does."""
     mlflow.set_tracking_uri(registry.uri)
     client = MlflowClient(registry.uri)
     experiment = client.get_experiment_by_name(MODEL) or client.get_experiment(client.create_experiment(MODEL))
@@ -130,7 +130,11 @@ TRAINED = job(CHURN, status=complete())
     [
         ([PASSED, look("Succeeded", **ended(0))], 0, f"{LOOKING} is done"),
         ([REFUSED, look("Failed", **ended(3, WORSE))], 3, "stays registered"),
-        ([REFUSED, look("Failed", **ended(1, "MLflow went away"))], 1, "not validated; try again with: mlops validate"),
+        (
+            [REFUSED, look("Failed", **ended(1, "MLflow went away"))],
+            1,
+            "not validated; validate it again with: mlops validate",
+        ),
     ],
 )
 def test_what_a_run_registers_is_validated_at_once(
@@ -202,5 +206,5 @@ def test_a_run_whose_version_is_not_known_says_that_it_is_not_validated_unless_n
 ) -> None:
     world.scenes([CHURN, LOOK], [CHURN, LOOK, TRAINED])
     code, said = mlops("train", "churn", *words)
-    assert (code, "not validated: MLflow does not tell which version" in said) == (0, not words)
+    assert (code, "not validated: MLflow did not return the version" in said) == (0, not words)
     assert len(world.all_created) == 1

@@ -1,4 +1,4 @@
-"""Values of parameters as they are written on a command line."""
+"""Values of parameters on a command line."""
 
 from runs.values import pairs
 

@@ -1,4 +1,4 @@
-"""A cluster at one look after another, as `tests/runs/kubectl.py` shows it."""
+"""Fake cluster with one state for each poll, which `tests/runs/kubectl.py` prints."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ MADE = "2026-03-01T12:00:00Z"
 
 @dataclass(frozen=True)
 class World:
-    """`folder` is what the fake kubectl reads."""
+    """Fake cluster. The fake kubectl reads `folder`."""
 
     folder: Path
 
     def scenes(self, *scenes: Sequence[Object]) -> None:
-        """What there is, at one look after another; the last one stays."""
+        """Set the objects of the cluster for each poll; the last state stays."""
         for number, objects in enumerate(scenes):
             (self.folder / "scenes" / f"{number:03}").write_text(json.dumps(objects))
 
     def log(self, pod: str, *lines: str, breaks_after: int | None = None, goes_on: bool = False) -> None:
-        """What a pod wrote, a line a second; the first connection breaks after some, or the pod goes on."""
+        """Set the log of a pod, one line each second; the first connection can break, or the pod can continue."""
         times = (f"2026-03-01T12:00:{second:02}.{second:09}Z" for second in range(len(lines)))
         written = "".join(f"{time} {line}\n" for time, line in zip(times, lines, strict=True))
         (self.folder / "logs" / pod).write_text(written)
@@ -37,23 +37,23 @@ class World:
 
     @property
     def created(self) -> Object | None:
-        """The first Job that was made."""
+        """The first created Job."""
         return next(iter(self.all_created), None)
 
     @property
     def all_created(self) -> list[Object]:
-        """The Jobs that were made, in order."""
+        """The created Jobs, in order."""
         file = self.folder / "created"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     @property
     def asked(self) -> list[str]:
-        """Command lines of kubectl, in order."""
+        """The command lines of kubectl, in order."""
         return [" ".join(json.loads(line)) for line in (self.folder / "asked").read_text().splitlines()]
 
 
 def template(changes: Mapping[str, object] | None = None, *, name: str = "churn") -> Object:
-    """The CronJob `churn`, or another one, as the program declares it and the cluster has it."""
+    """Return the CronJob of a training job as the cluster has it."""
     declared = deployed(changes).one(":CronJob", name).inputs
     made: Object = json.loads(json.dumps(declared))
     made["metadata"] |= {"uid": "0c7d", "creationTimestamp": MADE}
@@ -61,12 +61,12 @@ def template(changes: Mapping[str, object] | None = None, *, name: str = "churn"
 
 
 def validation(changes: Mapping[str, object] | None = None, *, name: str = "churn") -> Object:
-    """The CronJob that looks at what the training job `churn`, or another one, registers."""
+    """Return the CronJob that validates the versions of a training job."""
     return template(changes, name=f"{name}-validation")
 
 
 def job(template: Object, *, name: str = JOB, status: Object | None = None, **metadata: Any) -> Object:
-    """A Job made from the CronJob, at some point of its life."""
+    """Return a Job of the CronJob in some state."""
     made = deepcopy(template["spec"]["jobTemplate"])
     labels = {**made["metadata"]["labels"], "app.kubernetes.io/managed-by": "runs"}
     return {
@@ -84,13 +84,13 @@ def complete() -> Object:
 
 
 def failed(reason: str, message: str) -> Object:
-    """Status of a Job that gave up after ten minutes."""
+    """Status of a Job that failed after ten minutes."""
     condition = {"type": "Failed", "status": "True", "lastTransitionTime": "2026-03-01T12:10:00Z"}
     return {"startTime": MADE, "conditions": [condition | {"reason": reason, "message": message}]}
 
 
 def pod(phase: str, *, name: str = f"{JOB}-aaaaa", of: str = JOB, index: str | None = None, **status: Any) -> Object:
-    """A pod of a Job."""
+    """Return a pod of a Job."""
     labels = {
         "app.kubernetes.io/component": "training",
         "app.kubernetes.io/instance": "churn",
@@ -105,7 +105,7 @@ def pod(phase: str, *, name: str = f"{JOB}-aaaaa", of: str = JOB, index: str | N
 
 
 def unschedulable(message: str) -> Object:
-    """Status of a pod that no node has room for."""
+    """Status of a pod that cannot be scheduled."""
     return {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]}
 
 
@@ -130,13 +130,13 @@ def broken_before(code: int, message: str) -> Object:
 
 
 def warning(about: str, message: str) -> Object:
-    """An event."""
+    """Return a warning event."""
     metadata = {"name": f"{about}.1"}
     return {"kind": "Event", "metadata": metadata, "involvedObject": {"name": about}, "message": message}
 
 
 def event(about: str, reason: str, at: str, **metadata: Any) -> Object:
-    """An event about a Job, which may be gone."""
+    """Return an event about a Job, which may be deleted."""
     return {
         "kind": "Event",
         "metadata": {"name": f"{about}.{reason}", "creationTimestamp": at, **metadata},
@@ -148,6 +148,6 @@ def event(about: str, reason: str, at: str, **metadata: Any) -> Object:
 
 
 def row(said: str, run: str) -> str:
-    """The line of a run in the table, its words a blank apart."""
+    """Return the line of a run in the table, with single spaces between words."""
     (line,) = [line for line in said.splitlines() if line.startswith(run)]
     return " ".join(line.split())

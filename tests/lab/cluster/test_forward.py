@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1 for Services: stable, never taken from others, and bytes get through."""
+"""Forwarded ports: they are stable, taken from no other program, and pass bytes in both directions."""
 
 import asyncio
 import json
@@ -23,13 +23,13 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections start in the network namespace of the test."""
+    """Open connections in the network namespace of the test."""
     monkeypatch.setattr(forward, "_enter_node", lambda: None)
 
 
 @pytest.fixture(autouse=True)
 def quiet_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ports that nothing uses, and none of those that the system gives away."""
+    """Use ports that no program uses and the system does not assign itself."""
     blocks = (random.randrange(20_000, 32_000) for _ in range(100))
     first = next(block for block in blocks if not any(map(forward.is_taken, range(block, block + 61))))
     monkeypatch.setattr(forward, "TRACKING_PORT", first)
@@ -95,7 +95,7 @@ def test_a_taken_port_for_mlflow_names_port_holder_and_way_out() -> None:
     port = forward.TRACKING_PORT
     with listening(port), pytest.raises(LabError) as refused:
         forward.choose_tracking_port()
-    assert str(refused.value).startswith(f"port {port} of 127.0.0.1 is for MLflow, but py")
+    assert str(refused.value).startswith(f"port {port} of 127.0.0.1 is needed for MLflow, but py")
     assert f"lab up --mlflow-port {port + 1}" in str(refused.value)
 
 

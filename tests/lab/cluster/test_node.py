@@ -1,4 +1,4 @@
-"""The node's traces on this machine."""
+"""The node's processes, mounts and cgroups on this machine."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from lab.cluster import layout, node
 
 @pytest.fixture
 def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hierarchy of cgroup v2 with one process, 7, in the lab's part of it."""
+    """Return a fake hierarchy of cgroup v2 with process 7 in the lab's cgroup."""
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(node, "CGROUPS", tmp_path)
     (tmp_path / "cgroup.procs").touch()
@@ -24,7 +24,7 @@ def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Listing(AbstractContextManager[None]):
-    """What `os.scandir` returns, of entries that may be gone."""
+    """Fake result of `os.scandir` whose entries may have been deleted."""
 
     def __init__(self, entries: Iterable["os.DirEntry[str]"]) -> None:
         self._entries = iter(entries)

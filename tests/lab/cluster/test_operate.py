@@ -1,4 +1,4 @@
-"""What is said where the cluster cannot run, and what can be seen of it without running it."""
+"""Errors on a machine that cannot run the cluster, and checks that need no running cluster."""
 
 import io
 import json
@@ -34,19 +34,19 @@ def test_on_another_system_two_sentences_name_the_way_out(monkeypatch: pytest.Mo
         operate.check_machine()
     assert str(refused.value) == (
         "The lab's own cluster needs Linux, and this is darwin. "
-        "Use a cluster that you have: lab up --context NAME --registry URL"
+        "Use another cluster: lab up --context NAME --registry HOST/PATH"
     )
 
 
 def test_without_root_the_way_out_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(LabError, match=r"needs root, for .*\. Use a cluster that you have: lab up --context NAME"):
+    with pytest.raises(LabError, match=r"needs root, for .*\. Use another cluster: lab up --context NAME"):
         operate.check_machine()
 
 
 def test_a_state_folder_that_the_node_would_hide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_STATE", "/var/lib/mlops-lab")
-    with pytest.raises(LabError, match=r"must not be in /var/lib: .*set LAB_STATE and LAB_CACHE to folders elsewhere"):
+    with pytest.raises(LabError, match=r"must not be in /var/lib, .*set LAB_STATE and LAB_CACHE to folders elsewhere"):
         node.prepare()
 
 
@@ -58,7 +58,7 @@ def test_down_where_there_never_was_a_lab_is_quiet(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def no_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lab that runs on this machine is not touched."""
+    """Protect a lab that runs on this machine from the tests."""
     monkeypatch.setattr(node, "remove", lambda: None)
     monkeypatch.setattr(node, "leftovers", list[str])
 
@@ -82,7 +82,7 @@ def test_without_a_wipe_the_state_stays(state: Path) -> None:
 @pytest.mark.usefixtures("no_node")
 def test_what_could_not_be_removed_is_named(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "leftovers", lambda: ["mount /stuck"])
-    with pytest.raises(LabError, match=r"would not let go of: mount /stuck; try it again"):
+    with pytest.raises(LabError, match=r"these could not be removed: mount /stuck; run the command again"):
         operate.down(wipe=True)
     assert (state / "cluster").exists()
 
@@ -110,7 +110,7 @@ def test_the_kubeconfig_can_be_carried_elsewhere(configured: Path) -> None:
 
 
 def certificates_that(authority: object) -> set[str]:
-    """Names of the certificates that a file of authorities lets in."""
+    """Return the names of the certificates that an authority file accepts."""
     trusted = read(layout.pki(), Path(str(authority)).stem)
     names = {each.name for component in load() for each in component.certificates}
     return {name for name in names if is_signed_by(read(layout.pki(), name), trusted)}
@@ -118,7 +118,7 @@ def certificates_that(authority: object) -> set[str]:
 
 @pytest.mark.usefixtures("configured")
 def test_nobody_is_let_in_but_who_holds_a_certificate_for_that_door() -> None:
-    """What a server does with a caller who has none at all is seen in tests/e2e/test_lab.py."""
+    """tests/e2e/test_lab.py covers callers without a certificate."""
     flags = {component.name: component.flags for component in load()}
     kubelet: Any = load("kubelet")[0].files["kubelet.yaml"]
     etcd, front = flags["etcd"], {"front-proxy"}

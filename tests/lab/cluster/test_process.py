@@ -1,4 +1,4 @@
-"""Detached processes: found again, never confused with others, restarted when they should be."""
+"""Processes of the cluster: found again, not confused with others, restarted after a change."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def started(name: str) -> Record:
-    """What runs under the name, as soon as it can be told by its command: a moment passes until the kernel shows it."""
+    """Return the process of this name once the kernel shows its command line."""
     found = process.running(name)
     assert found
     until(lambda: b"sleep" in Path(f"/proc/{found.pid}/cmdline").read_bytes())
@@ -148,7 +148,7 @@ def test_a_process_that_dies_is_reported_with_its_last_words() -> None:
     command = ["/bin/sh", "-c", "echo cannot open the data; exit 3"]
     dying = Component(name="dying", command=command, probe="unix:/nowhere")
     process.start(dying)
-    with pytest.raises(LabError, match=r"(?s)^dying ended as it started; the end of .*dying\.log:\n  cannot open"):
+    with pytest.raises(LabError, match=r"(?s)^dying exited during its start; the end of .*dying\.log:\n  cannot open"):
         process.wait_ready([dying])
 
 
@@ -168,7 +168,7 @@ def test_a_log_that_grew_keeps_its_end(sleeper: Component, monkeypatch: pytest.M
 
 
 def test_a_node_that_cannot_be_prepared_is_reported_with_the_reason(sleeper: Component) -> None:
-    with pytest.raises(LabError, match=r"(?s)not be prepared for sleeper; .*sleeper\.log:\n  no such table"):
+    with pytest.raises(LabError, match=r"(?s)preparing the node for sleeper failed; .*sleeper\.log:\n  no such table"):
         process.start(replace(sleeper, setup="echo no such table; exit 1"))
     assert process.running("sleeper") is None
 

@@ -1,4 +1,4 @@
-"""Which claims get a volume, what the volume is, and when it goes."""
+"""Volumes: the claims that get one, its content, and its deletion."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Building: what changes the address in the cache, what a build leaves, what it says when it fails."""
+"""Builds: inputs that change the folder, files of a build, and error messages."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ def hello(folder: Path) -> Build:
 
 @pytest.fixture(autouse=True)
 def fresh_go() -> Iterator[None]:
-    """What is known of Go must not be known from another test's PATH."""
+    """Clear the cached Go command, because another test may have set PATH."""
     build.go.cache_clear()
     yield
     build.go.cache_clear()
@@ -98,9 +98,9 @@ def test_a_truncated_command_is_built_again(module: Build) -> None:
 def test_what_is_counted_before_a_build_is_what_is_compiled(module: Build) -> None:
     # Its own text, so that Go's cache cannot have it from an earlier run; what is linked counts every time.
     (module.module / "words" / "words.go").write_text(WORDS.format(f'"{module.module}"'))
-    before = build.look([module])
+    before = build.inspect([module])
     build.make([module], lambda _: None)
-    assert (before.stale, build.look([module]).stale) == (2, 1)
+    assert (before.stale, build.inspect([module]).stale) == (2, 1)
     assert before.packages > before.stale
 
 

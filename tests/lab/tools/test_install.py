@@ -1,4 +1,4 @@
-"""Where tools come from: the system when it has them, else the cache; and what is said when neither can be."""
+"""Source of each tool: the system, else the cache; and the errors if neither has it."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def put(folder: Path, command: str, says: str = "") -> None:
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder on PATH."""
+    """Return the only folder on PATH."""
     monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "system"))
     (tmp_path / "system").mkdir()
@@ -68,7 +68,9 @@ def test_what_is_on_path_is_linked_and_nothing_is_built(system: Path) -> None:
 
 @pytest.mark.usefixtures("system")
 def test_an_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(LabError, match=r"^helm: no such tool; the lab knows addons, cluster, cni, .*versitygw$"):
+    with pytest.raises(
+        LabError, match=r"^helm: there is no such tool; write one of addons, cluster, cni, .*versitygw$"
+    ):
         install.install(Console(quiet=True), ["helm"])
 
 
@@ -85,8 +87,8 @@ def test_a_disk_with_too_little_room_is_refused_in_one_sentence() -> None:
     with pytest.raises(LabError) as refused:
         install.check_disk(both, {Path("/small"): 2**30, Path("/large"): 2**40})
     assert str(refused.value) == (
-        "/small has 1.0 GiB free: building pulumi, versitygw needs 2.4 GiB; "
-        "free some space, or point LAB_CACHE, GOCACHE and GOMODCACHE to a larger disk"
+        "/small has 1.0 GiB free, but building pulumi, versitygw needs 2.4 GiB; "
+        "free some space, or set LAB_CACHE, GOCACHE and GOMODCACHE to folders on a larger disk"
     )
 
 

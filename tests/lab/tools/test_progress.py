@@ -1,4 +1,4 @@
-"""What a person reads while tools are built."""
+"""Progress output while tools are built."""
 
 import io
 

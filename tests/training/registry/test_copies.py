@@ -124,7 +124,7 @@ def test_a_copy_is_promoted_there_and_the_version_here_stands_where_it_stood(
 def test_a_version_is_not_copied_to_where_it_is(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["promote", "--tracking-uri", registry.uri, MODEL, "1", "none", "--copy-to", registry.uri]
     assert run(command) == 2
-    assert "is the registry that has the version; give the address of another one" in capsys.readouterr().err
+    assert "is the MLflow that has the version already; write the address of another one" in capsys.readouterr().err
 
 
 def test_files_that_somebody_changed_are_not_copied(registry: Registry, other: str, tmp_path: Path) -> None:
