@@ -18,12 +18,14 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as missing:
-        raise RunsError("pulumi is not on PATH; install it") from missing
+        raise RunsError("pulumi is not on PATH, but the report needs its preview; install pulumi") from missing
     try:
         preview: Object = json.loads(done.stdout)
     except ValueError:
-        raise RunsError(f"`{' '.join(command)}` ended with {done.returncode}: {last_line(done.stderr)}") from None
+        raise RunsError(
+            f"`{' '.join(command)}` failed with exit code {done.returncode}: {last_line(done.stderr)}"
+        ) from None
     if done.returncode:
         errors = [each["message"].strip() for each in preview.get("diagnostics", []) if each["severity"] == "error"]
-        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` ended with {done.returncode}")
+        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` failed with exit code {done.returncode}")
     return preview

@@ -286,7 +286,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("model_cache", True, "is true: must be a mapping"),
     ("model_cache.gib", 0, "is 0: must be a whole number of GiB from 1 to 16384"),
     ("model_cache.gib", "20Gi", "write it as in gib: 20"),
-    ("budget", 1500, "is 1500: must be a mapping, because it holds month_usd, run_usd"),
+    ("budget", 1500, "is 1500: must be a mapping, because it has the keys month_usd, run_usd"),
     ("budget.month_usd", 0, "is 0: must be an amount of US dollars above 0"),
     ("budget.month_usd", "$1500", "write it as in 1500 or 19.5, or leave the key out for no limit"),
     ("budget.run", 20, "did you mean run_usd?"),
