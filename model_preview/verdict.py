@@ -158,7 +158,8 @@ def is_rollback(old: Version | None, new: Version | None) -> bool:
     if CHAMPION in new.aliases and new.restored:
         return True
     if new.promoted_at and old.promoted_at:
-        return new.promoted_at < old.promoted_at
+        # The registry's records count in seconds: of two promotions in one second the lower number came first.
+        return (new.promoted_at, new.number) < (old.promoted_at, old.number)
     return new.number < old.number
 
 

@@ -16,5 +16,5 @@ def test_data_that_changed_is_refused(registry: Registry, tmp_path: Path, mlops:
     code, said = mlops("reproduce", MODEL, 1, "--dataset", changed, "--tracking-uri", registry.uri)
     last = said.splitlines()[-1]
     assert code == 3
-    assert last.startswith(f"mlops: {changed} has changed: its sha256 is ")
+    assert last.startswith(f"mlops: {changed} has changed: its SHA-256 is ")
     assert last.endswith("give the file as it was with --dataset")

@@ -232,10 +232,11 @@ def test_a_champion_alias_that_points_nowhere_counts_as_no_champion() -> None:
     assert given.diff.notes == ("The alias @champion points to version 6, which does not exist.",)
 
 
+@pytest.mark.parametrize("days", [0, 9])
 @pytest.mark.parametrize("status", ["passed", "running", ""])
-def test_a_way_back_to_a_former_champion_is_a_rollback_and_passes(status: str) -> None:
+def test_a_way_back_to_a_former_champion_is_a_rollback_and_passes(status: str, days: int) -> None:
     former = version(
-        7, was_champion=True, promoted_at=TODAY - timedelta(days=9), stage=Stage.ARCHIVED, validation_status=status
+        7, was_champion=True, promoted_at=TODAY - timedelta(days), stage=Stage.ARCHIVED, validation_status=status
     )
     found = answer(release(8, 7), facts(former, champion(8, promoted_at=TODAY)))
     assert (found.line, found.kind) == ("churn: version 8 -> 7 is a rollback to a former champion", Kind.ROLLBACK)
