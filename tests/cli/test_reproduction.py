@@ -17,4 +17,4 @@ def test_data_that_changed_is_refused(registry: Registry, tmp_path: Path, mlops:
     last = said.splitlines()[-1]
     assert code == 3
     assert last.startswith(f"mlops: {changed} has changed: its SHA-256 is ")
-    assert last.endswith("give the file as it was with --dataset")
+    assert last.endswith("give the address of the unchanged file with --dataset")
