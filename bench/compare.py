@@ -60,6 +60,8 @@ def measured(model: str, folder: Path, options: argparse.Namespace) -> dict[int,
         commands(model, folder / "models", port, Path())["ours"] for port in ports
     )
     env_there = env | {"PYTHONPATH": str(options.other.resolve())}
+    if not (options.other / "model_server").is_dir():  # the package's former name
+        command = [word.replace("model_server.", "serving.") for word in command]
     with (
         serving(command, env_there, urls[0], folder / "there.log") as (_, there),
         serving(command_here, env_here | {"PYTHONPATH": str(ROOT)}, urls[1], folder / "here.log") as (_, here),

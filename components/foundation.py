@@ -15,6 +15,8 @@ class ArtifactStore:
 
     bucket: Input[str]
     """Name of the bucket."""
+    uri: Input[str]
+    """URI of the bucket, without a slash at its end."""
     environment: Mapping[str, Input[str]]
     """Environment variables by which S3 clients find it, such as region and endpoint."""
     egress: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
@@ -83,8 +85,8 @@ class IngressRequest:
     """Host name of the requests."""
     public: bool
     """Whether the internet reaches the load balancer; otherwise only private networks do."""
-    certificate_arn: str | None
-    """ARN of the TLS certificate; None for plain HTTP."""
+    certificate: str | None
+    """Identifier by which the foundation finds the TLS certificate; None for plain HTTP."""
     cidrs: Sequence[str]
     """Networks that may send requests; empty for the foundation's default."""
     idle_timeout_seconds: int

@@ -127,7 +127,7 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
     )
     settings: dict[str, Input[str]] = {
         "MLFLOW_BACKEND_STORE_URI": uri,
-        "MLFLOW_DEFAULT_ARTIFACT_ROOT": Output.concat("s3://", args.artifact_store.bucket, "/mlflow"),
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": Output.concat(args.artifact_store.uri, "/mlflow"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HOST": "0.0.0.0",
         "MLFLOW_PORT": str(PORT),

@@ -10,7 +10,7 @@ from components.endpoint.model_cache import ModelCache, ModelCacheArgs
 from components.endpoint.model_endpoint import ModelEndpoint, ModelEndpointArgs
 from components.endpoint.prediction_log import PredictionLog
 from components.endpoint.tracing import Tracing
-from components.foundation import Foundation, Ingress, IngressRequest
+from components.foundation import Foundation, Ingress
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
@@ -50,7 +50,7 @@ def deploy(stack: Settings) -> None:
         pulumi.export("outside", outside)
     for name, fact in base.facts.items():
         pulumi.export(name, fact)
-    pulumi.export("artifacts", pulumi.Output.concat("s3://", base.artifact_store.bucket))
+    pulumi.export("artifacts", base.artifact_store.uri)
 
 
 def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding | None) -> MlflowServerArgs:
@@ -170,13 +170,4 @@ def _endpoint(
 def _ingress(base: Foundation, settings: aws.Ingress | None, health_path: str) -> Ingress | None:
     if settings is None or base.ingress is None:
         return None
-    return base.ingress(
-        IngressRequest(
-            host=settings.host,
-            public=settings.scheme == "public",
-            certificate_arn=settings.certificate_arn,
-            cidrs=settings.cidrs,
-            idle_timeout_seconds=settings.idle_timeout_seconds,
-            health_path=health_path,
-        )
-    )
+    return base.ingress(settings.request(health_path))

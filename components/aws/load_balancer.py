@@ -36,15 +36,15 @@ def annotations(
         "scheme": "internet-facing" if request.public else "internal",
         "subnets": pulumi.Output.from_input(subnet_ids).apply(",".join),
         "target-type": "ip",
-        "listen-ports": '[{"HTTP":80},{"HTTPS":443}]' if request.certificate_arn else '[{"HTTP":80}]',
+        "listen-ports": '[{"HTTP":80},{"HTTPS":443}]' if request.certificate else '[{"HTTP":80}]',
         "healthcheck-path": request.health_path,
         "healthcheck-interval-seconds": "10",
         "load-balancer-attributes": ",".join(f"{key}={value}" for key, value in attributes.items()),
         "target-group-attributes": "deregistration_delay.timeout_seconds=30",
         "inbound-cidrs": pulumi.Output.from_input(request.cidrs or network).apply(",".join),
     }
-    if request.certificate_arn:
-        settings["certificate-arn"] = request.certificate_arn
+    if request.certificate:
+        settings["certificate-arn"] = request.certificate
         settings["ssl-policy"] = TLS_POLICY
         settings["ssl-redirect"] = "443"
     return {f"alb.ingress.kubernetes.io/{key}": value for key, value in settings.items()}

@@ -72,7 +72,12 @@ class LocalFoundation(pulumi.ComponentResource):
         self.foundation = Foundation(
             provider=provider,
             access=ClusterAccess(context=args.context),
-            artifact_store=ArtifactStore(bucket=s3_gateway.BUCKET, environment=environment, egress=[s3_gateway.EGRESS]),
+            artifact_store=ArtifactStore(
+                bucket=s3_gateway.BUCKET,
+                uri=f"s3://{s3_gateway.BUCKET}",
+                environment=environment,
+                egress=[s3_gateway.EGRESS],
+            ),
             database=Database(
                 host=database.host,
                 port=postgres.PORT,

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from components.aws import instance_families
 from components.aws.subnets import overlap
+from components.foundation import IngressRequest
 from infra.config import aws_rules, rules, secret_rules
 from infra.config.rules import Rule
 from infra.config.secret_rules import SecretRule
@@ -436,6 +437,17 @@ class Ingress(Model):
     def url(self) -> str:
         """URL for clients outside the cluster."""
         return f"{'https' if self.certificate_arn else 'http'}://{self.host}"
+
+    def request(self, health_path: str) -> IngressRequest:
+        """Return what the foundation's load balancer must do; `health_path` answers 200 for every Host header."""
+        return IngressRequest(
+            host=self.host,
+            public=self.scheme == "public",
+            certificate=self.certificate_arn,
+            cidrs=self.cidrs,
+            idle_timeout_seconds=self.idle_timeout_seconds,
+            health_path=health_path,
+        )
 
     @field_validator("certificate_arn")
     @classmethod

@@ -104,7 +104,10 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         provider=cluster.provider,
         access=foundation.ClusterAccess(kubeconfig=kubernetes_access.kubeconfig(cluster.access)),
         artifact_store=foundation.ArtifactStore(
-            bucket=bucket.name, environment={"AWS_REGION": site.account.region}, egress=egress
+            bucket=bucket.name,
+            uri=Output.concat("s3://", bucket.name),
+            environment={"AWS_REGION": site.account.region},
+            egress=egress,
         ),
         database=foundation.Database(
             host=store.host,
