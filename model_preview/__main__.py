@@ -21,7 +21,7 @@ from model_preview.verdict import Gate, Kind, needs_facts
 
 PASSED, UNVERIFIED, REFUSED = 0, 1, 3
 NONE = "none"
-EXCLUDED = Path("serving/excluded.in")
+EXCLUDED = Path("model_server/excluded.in")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

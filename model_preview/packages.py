@@ -13,7 +13,7 @@ from model_preview.facts import Frozen
 
 LIST = "model_server/requirements.in"
 """The list from which the serving image is built, as comments of the lock file name it."""
-# What serving/Dockerfile builds on: Debian's Python 3.11.
+# What model_server/Dockerfile builds on: Debian's Python 3.11.
 _IMAGE = {
     "implementation_name": "cpython",
     "os_name": "posix",
