@@ -25,7 +25,7 @@ WORDS = {"true": True, "false": False}
 TRUTH = {**WORDS, "1": True, "0": False}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 FLOATS = {"halffloat": np.float16, "float": np.float32}
-"""Arrow's names of the types with fewer bits than Python's float."""
+"""NumPy types of Arrow's types with fewer bits than Python's float."""
 INT64 = 2**63 - 1
 MUST: Mapping[Kind, str] = {
     "number": "must be a number; write it as in 29.85",
@@ -45,7 +45,7 @@ class Column:
     name: str
     kind: Kind
     nullable: bool
-    """Whether a row may have no value."""
+    """Whether a row may have no value in this column."""
     required: bool
     """Whether a table must have the column."""
     most: int = INT64

@@ -27,8 +27,7 @@ class Run(Model):
     node: str
     """Instance type and purchase option, such as `m7i.large on demand`."""
     spot_usd: float | None
-    """Assumed price of the same run on spot instances; None if `usd` is a spot price or the pool does not allow spot.
-    """
+    """Assumed price of the same run on spot instances; None if the pool has no spot or `usd` is on spot already."""
 
 
 class Endpoint(Model):
@@ -131,8 +130,7 @@ class _Machines:
         self._agents = agents(plan, self.not_estimated)
 
     def lines(self) -> Iterator[Line]:
-        """Yield the price of each pool: without load, of the nodes that resident pods need; at most, of the full pool.
-        """
+        """Yield the price of each pool: without load, of the nodes for resident pods; at most, of the full pool."""
         resident = {pool.name: list[Pod]() for pool in self.pools}
         for service in self._services:
             try:

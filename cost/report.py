@@ -1,6 +1,4 @@
-"""Estimates and differences from the JSON that Pulumi prints; other modules, such as `mlops cost`, call these
-functions.
-"""
+"""Estimates and differences from the JSON that Pulumi prints, for other modules such as `mlops cost`."""
 
 from __future__ import annotations
 

@@ -237,8 +237,7 @@ def _ingress(ingress: Resource, plan: Plan, prices: Prices) -> Iterator[Cost]:
 
 
 def _zones(plan: Plan, subnets: str) -> int:
-    """Return the number of a public load balancer's subnets: those that the Ingress names, else the plan's public ones.
-    """
+    """Return the number of a public load balancer's subnets: those that the Ingress names, else all public ones."""
     if re.fullmatch(r"subnet-\w+(,\s*subnet-\w+)*", subnets):
         return subnets.count("subnet-")
     ours = [
@@ -292,9 +291,7 @@ PRICERS: Mapping[str, Pricer] = {
     "kubernetes:Service": _service,
     "kubernetes:StatefulSet": _stateful,
 }
-"""Function that prices a resource, by type or by kind of a Kubernetes object; if it yields nothing, the resource is
-free.
-"""
+"""Function that prices a resource, by type or kind of a Kubernetes object; without a price, the resource is free."""
 
 
 def by_kind(lines: Sequence[Line]) -> list[Line]:

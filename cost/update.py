@@ -158,8 +158,7 @@ def _units(pricing: Client, region: str) -> Iterator[tuple[Unit, float]]:
 def _nodes(
     products: Iterator[Product], fees: Mapping[str, float], families: set[str]
 ) -> Iterator[tuple[str, NodeType]]:
-    """Yield the types that Auto Mode may start: with more than one CPU, not bare metal (EKS user guide, "Auto Mode").
-    """
+    """Yield the types that Auto Mode may start: more than one CPU, no bare metal (EKS user guide, "Auto Mode")."""
     for product in sorted(products, key=lambda each: each["instanceType"]):
         name = product["instanceType"]
         family, _, size = name.partition(".")

@@ -40,9 +40,9 @@ class Served:
     """Result of `lab up`: the served version and one of its predictions."""
 
     version: Version
-    """The version that is served."""
+    """Served version."""
     newest: int
-    """The newest registered version."""
+    """Number of the newest registered version."""
     prediction: Prediction
 
 

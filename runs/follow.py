@@ -14,15 +14,15 @@ SECONDS_BETWEEN_POLLS = 1.0
 LAST_LOG_SECONDS = 20.0
 """Seconds to wait for the last lines of a log after the run has ended."""
 MOST_FAILED_POLLS = 60
-"""Polls in a row without a response after which the cluster counts as lost."""
+"""Number of polls in a row without a response after which the cluster counts as lost."""
 POLLS_AFTER_THE_END = 5
-"""Polls after the end of a run in which broken logs are read again."""
+"""Number of polls after the end of a run during which broken logs are read again."""
 
 Say = Callable[[str], None]
 
 
 class _Log(threading.Thread):
-    """Thread that prints the lines of one pod after a time. It is a daemon, so Ctrl-C does not wait for a line."""
+    """Thread that prints one pod's log lines from a given time on. As a daemon, it ends with the program on Ctrl-C."""
 
     def __init__(self, cluster: Cluster, pod: str, say: Say, since: str | None) -> None:
         super().__init__(daemon=True)

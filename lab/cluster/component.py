@@ -69,7 +69,7 @@ class Component:
     command: Sequence[str] = ()
     """Command line instead of the program with its flags."""
     in_node: bool = False
-    """Whether it runs in the node's namespaces instead of the host's."""
+    """Whether the process runs in the node's namespaces instead of the host's."""
     setup: str = ""
     """Shell script that prepares the node before the process starts. It may run many times."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -85,7 +85,7 @@ class Component:
     user: str = ""
     """Kubernetes user of the process."""
     rights: Sequence[Object] = ()
-    """RBAC rules of that user in the whole cluster."""
+    """RBAC rules of the process's Kubernetes user in the whole cluster."""
     objects: Sequence[Object] = ()
     """Objects that the process needs in the cluster."""
 

@@ -60,7 +60,7 @@ MLFLOW = cast("_ScoringServer", scoring_server)
 
 
 class _Wrapped:
-    """A model that is already in memory, in the shape of MLflow's flavour wrappers."""
+    """Model that is already in memory, with the methods of MLflow's flavour wrappers."""
 
     def __init__(self, predict: object) -> None:
         self._predict = cast("Any", predict)

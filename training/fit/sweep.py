@@ -175,7 +175,7 @@ class Sweep:
 
 
 def from_settings(settings: Settings, plan: SweepPlan, patiently: mlflow_logging.Patience) -> Sweep:
-    """Return the sweep of the plan, in the experiment of the settings."""
+    """Return the sweep that the plan describes, in MLflow's experiment from the settings."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is None:

@@ -67,9 +67,9 @@ class Step(BaseModel):
     key: str
     """Name of the alias or key of the tag."""
     version: int = 0
-    """Number of the version; 0 for `unalias`."""
+    """Number of the version that the call changes; 0 for `unalias`."""
     value: str = ""
-    """Value of the tag; empty for the other calls."""
+    """Value that `tag` writes; empty for other kinds of call."""
 
     def __str__(self) -> str:
         match self.what:
@@ -93,7 +93,7 @@ class Standing(BaseModel):
     aliases: Mapping[str, int]
     """Version number of each alias of the model."""
     version: int = 0
-    """Number of the version; 0 if only the model is described."""
+    """Number of the described version; 0 if only the model is described."""
     tags: Mapping[str, str] = {}
     """Tags of the version."""
 
