@@ -31,7 +31,7 @@ MUST: Mapping[Kind, str] = {
     "number": "must be a number; write it as in 29.85",
     "integer": "must be a whole number; write it as in 12",
     "boolean": "must be true or false; write one of them, or 1 or 0",
-    "text": "must be a text, a number or a date; write a truth value as the text in the training data",
+    "text": "must be a text, a number or a date; write true or false as the training data writes it",
     "time": "must be a time; write it as in 2026-03-01T12:00:00",
     "bytes": "must be bytes in base64; encode them",
     "anything": "must be JSON, because the column has no simple type; write it as in [1, 2]",

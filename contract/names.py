@@ -34,8 +34,7 @@ def endpoint_url(model: str) -> str:
 
 
 def selector(name: str, instance: str) -> dict[str, str]:
-    """Return the labels by which Services, Deployments and policies select pods. A selector is immutable in Kubernetes.
-    """
+    """Return the labels by which Services, Deployments and policies select pods; Kubernetes never lets them change."""
     return {"app.kubernetes.io/name": name, INSTANCE: instance}
 
 

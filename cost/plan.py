@@ -109,7 +109,7 @@ def _validated(model: type[Document], document: object) -> Document:
     except ValidationError as problems:
         first = problems.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"{place} is not as Pulumi writes it ({first['msg']}); {MAKE_ONE}") from None
+        raise PlanError(f"{place} differs from what Pulumi prints ({first['msg']}); {MAKE_ONE}") from None
 
 
 def _complete(preview: _Preview) -> None:

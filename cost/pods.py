@@ -103,7 +103,7 @@ def _work(resource: Resource) -> Work:
     spec = resource.inputs["spec"]
     job = spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec
     if "activeDeadlineSeconds" not in job:
-        raise NotPricedError("it has no deadline, so a run of it has no highest price")
+        raise NotPricedError("it has no deadline, so the price of a run has no upper limit")
     return Work(
         name=resource.name,
         pod=pod(resource.name, job["template"]["spec"]),

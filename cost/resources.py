@@ -269,7 +269,7 @@ def _stateful(stateful: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost
 
 def _volume(volume: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
     if "hostPath" not in volume.inputs.get("spec", {}):
-        raise NotPricedError("it is no folder of a node, so what it costs depends on its driver")
+        raise NotPricedError("it is not a folder of a node, so its price depends on its storage driver")
     yield from ()
 
 

@@ -124,7 +124,7 @@ def fetch(pricing: Client, region: str, base: Prices, *, today: date) -> Prices:
     }
     nodes = dict(_nodes(_products(pricing, "AmazonEC2", region, LINUX), fees, base.families()))
     if not nodes:
-        raise RegionError(f"the AWS Price List has no instance type in {region}; is that how the region is written?")
+        raise RegionError(f"the AWS Price List has no instance type in {region}; write an AWS region, as in eu-west-1")
     return Prices(
         region=region,
         date=today,

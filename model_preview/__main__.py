@@ -67,7 +67,7 @@ def _version(text: str) -> int:
     if text == NONE:
         return 0
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no version: write a whole number from 1, or {NONE}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version number; write one of at least 1, or {NONE}")
     return int(text)
 
 

@@ -253,7 +253,7 @@ class _Mlflow:
 
     async def _run(self, run_id: str) -> _Run:
         if not run_id:
-            raise _RefusedError("the version names no run")
+            raise _RefusedError("the version has no run ID")
         try:
             return (await self._get("runs/get", _RunAnswer, run_id=run_id)).run
         except _MissingError:

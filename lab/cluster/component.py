@@ -40,7 +40,7 @@ CLIENTS = (
 )
 """Components that use the API server. They have rights only after the lab's objects are applied."""
 Object = dict[str, Any]
-"""A Kubernetes object as JSON."""
+"""Kubernetes object as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,11 @@ class Certificate:
 
     name: str
     user: str
-    """Kubernetes user of the certificate."""
+    """Kubernetes user that the certificate stands for."""
     group: str = layout.NAME
-    """Kubernetes group of that user."""
+    """Kubernetes group of the certificate's user."""
     addresses: Sequence[str] = ()
-    """IP addresses and DNS names of a server."""
+    """IP addresses and DNS names of the server that uses the certificate; empty for a client."""
     authority: str = "ca"
     """Authority that issues the certificate."""
 

@@ -22,7 +22,7 @@ HOUR = 3_600_000_000  # in microseconds
 
 
 class Field(msgspec.Struct, array_like=True):
-    """A column of the table. With `many`, its values are lists of that kind."""
+    """Column of the table. If `many` is true, each value is a list of values of this kind."""
 
     name: str
     kind: Kind
@@ -30,14 +30,14 @@ class Field(msgspec.Struct, array_like=True):
 
 
 class Header(msgspec.Struct):
-    """The first line of a segment, which names the values in the lines after it. `outputs` is empty if unknown."""
+    """First line of a segment, which names the values in the lines after it. `outputs` is empty if unknown."""
 
     inputs: list[Field]
     outputs: list[Field]
 
 
 class Record(msgspec.Struct, array_like=True):
-    """One answered request."""
+    """One request with its response."""
 
     request_id: str
     """The request's ID."""

@@ -144,7 +144,7 @@ class Sweep:
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
-            LOG.info("another point of the sweep registers the best")
+            LOG.info("another point of the sweep registers the best run")
             return False
         return True
 

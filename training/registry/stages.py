@@ -117,7 +117,7 @@ def steps_to(standing: Standing, stage: Stage, record: str) -> tuple[Step, ...]:
 
     Args:
         standing: present state of the model and the version.
-        stage: stage that the version shall reach.
+        stage: target stage of the version.
         record: value of the tag that records the move.
 
     Raises:
