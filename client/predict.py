@@ -51,7 +51,7 @@ class Done:
 
 
 Watch = Callable[[int, int], None]
-"""Called with the number of predicted rows and the number of all rows."""
+"""Function that is called with the number of predicted rows and the number of all rows."""
 
 
 def predict(options: PredictOptions, route: Route, name: str, watch: Watch) -> Done:

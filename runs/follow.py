@@ -54,15 +54,15 @@ class Follower:
 
     cluster: Cluster
     runs: Callable[[], Sequence[Run]]
-    """Return the runs of the cluster; the followed run is one of them unless it was deleted."""
+    """Function that returns the cluster's runs; the followed run is one of them unless it was deleted."""
     job: str
     """Name of the run's Job."""
     note: Say
-    """Print a line about the state of the run."""
+    """Function that prints a line about the state of the run."""
     log: Say
-    """Print a line of the run's log."""
+    """Function that prints a line of the run's log."""
     pause: Callable[[float], object] = threading.Event().wait
-    """Wait for some seconds between two polls."""
+    """Function that waits for some seconds between two polls."""
     _notes: dict[str, str] = field(default_factory=dict[str, str])
     _logs: dict[str, _Log] = field(default_factory=dict[str, _Log])
 

@@ -66,7 +66,7 @@ class Target:
     name: str
     """Name of the column in the table."""
     labels: tuple[str, str]
-    """Its two labels, the label of interest last."""
+    """Two labels of the column, the label of interest last."""
     rarest: float = 0.01
     """Smallest share of the rarer label, 0 to 1; a table below it is refused."""
 

@@ -173,7 +173,7 @@ PrivateApiCidr = Annotated[
     Rule(
         must="must be an IPv4 block of /8 or smaller that begins at its own address",
         because="the API's private address is IPv4, and access is given to named networks",
-        instead="write the networks of your VPN or of peered VPCs, as in 10.8.0.0/16 (the cluster's VPC has access anyway)",
+        instead="write the networks of your VPN or of peered VPCs, as in 10.8.0.0/16 (the cluster's VPC has access)",
     ),
 ]
 Zones = Annotated[

@@ -21,7 +21,7 @@ PASSED, REFUSED = "passed", "refused"
 RUNNING, BROKEN = "running", "broken"
 """Status of a validation that has not ended or was killed, and of one that failed before it could decide."""
 NO_CHAMPION = "none"
-"""Value of the two tags if there was no champion."""
+"""Value of the two tags about the champion at a validation, if there was no champion."""
 UNVALIDATED = {
     REFUSED: "was refused by its validation",
     RUNNING: "is being validated, or its validation was killed",
