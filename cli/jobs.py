@@ -152,6 +152,7 @@ class _Commands:
         return self.cluster.create(manifest)["metadata"]["name"]
 
     def _follow_validation(self, training: Declared, job: str) -> Run:
+        """Follow the validation to its end, print its result, and return its run."""
         what = f"a validation for {training.name}"
         run = self._follow(job, what, lambda: all_validations(self.cluster, training.name))
         took = duration(run.duration(datetime.now(UTC)))
@@ -188,6 +189,7 @@ class _Commands:
         return run, result
 
     def _follow(self, job: str, what: str, runs: Callable[[], Sequence[Run]]) -> Run:
+        """Follow the Job to its end and return its run; `what` describes the run to the user."""
         self._console.print(Text.assemble((job, "bold"), f", {what}; Ctrl-C does not stop it"))
         follower = Follower(
             cluster=self.cluster,
@@ -206,6 +208,7 @@ class _Commands:
 
     @property
     def _in_context(self) -> str:
+        """Option that names the cluster in a command that the user is told to run; empty without a context."""
         return f" --context {shlex.quote(self.cluster.context)}" if self.cluster.context else ""
 
     @property

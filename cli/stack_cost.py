@@ -31,7 +31,7 @@ def show(
     prices_of: str | None,
     limits: budgets.Budget,
 ) -> None:
-    """Print the cost of a stack, or what an update changes of it.
+    """Print the cost of a stack, or the difference that an update makes to it.
 
     Args:
         stack: Pulumi stack to preview; None: the selected one.

@@ -25,13 +25,13 @@ WORDS = {"true": True, "false": False}
 TRUTH = {**WORDS, "1": True, "0": False}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 FLOATS = {"halffloat": np.float16, "float": np.float32}
-"""Arrow's names of the types with fewer bits than Python's float."""
+"""NumPy types of Arrow's types with fewer bits than Python's float."""
 INT64 = 2**63 - 1
 MUST: Mapping[Kind, str] = {
     "number": "must be a number; write it as in 29.85",
     "integer": "must be a whole number; write it as in 12",
     "boolean": "must be true or false; write one of them, or 1 or 0",
-    "text": "must be a text, a number or a date; write a truth value as the text in the training data",
+    "text": "must be a text, a number or a date; write true or false as the training data writes it",
     "time": "must be a time; write it as in 2026-03-01T12:00:00",
     "bytes": "must be bytes in base64; encode them",
     "anything": "must be JSON, because the column has no simple type; write it as in [1, 2]",
@@ -45,7 +45,7 @@ class Column:
     name: str
     kind: Kind
     nullable: bool
-    """Whether a row may have no value."""
+    """Whether a row may have no value in this column."""
     required: bool
     """Whether a table must have the column."""
     most: int = INT64

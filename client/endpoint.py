@@ -21,7 +21,7 @@ RETRIED = frozenset({429, 502, 503, 504})
 SPLIT = frozenset({400, 413, 422, 500, 504})
 """Statuses after which the rows are sent again in two halves, which finds the row with the error."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
-"""Seconds between tries."""
+"""First and longest pause between tries, in seconds."""
 TIMEOUT = httpx.Timeout(60, connect=10)
 """Timeouts in seconds; the server ends a request after 30 s."""
 JSON = {"content-type": "application/json"}
@@ -58,12 +58,12 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Row of a file, as JSON."""
+    """Row of the input file, as JSON."""
 
     place: str
-    """Place in the file, such as `line 3`."""
+    """Place of the row in the file, such as `line 3`."""
     text: str
-    """JSON that is sent."""
+    """JSON of the row as it is sent in a request."""
 
 
 @dataclass(frozen=True, kw_only=True)

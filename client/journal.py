@@ -27,11 +27,11 @@ class Journal:
 
     file: IO[str]
     rows: int = 0
-    """Number of predicted rows."""
+    """Number of rows with a prediction."""
     versions: dict[str, int] = field(default_factory=dict[str, int])
     """Number of rows that each version predicted, in the order of appearance."""
     layouts: set[Layout] = field(default_factory=set[Layout])
-    """Layouts of the predictions."""
+    """Layouts that the predictions have."""
 
     def add(self, predicted: Predictions) -> None:
         """Add the predictions of one response, and write them to the file."""

@@ -23,7 +23,7 @@ class PredictOptions:
     file: Path
     """Table of rows to predict."""
     out: Path
-    """File to write."""
+    """File to which the result is written."""
     keep: Sequence[str] = ()
     """Columns that are copied to the result and not sent."""
     rows: int = 1000
@@ -31,7 +31,7 @@ class PredictOptions:
     octets: int = 1024 * 1024
     """Largest size of one request in bytes; a single larger row is sent alone."""
     in_flight: int = 4
-    """Largest number of requests at a time."""
+    """Largest number of requests in progress at the same time."""
     patience: float = 120
     """Seconds for which one failed request is retried."""
 
@@ -41,15 +41,17 @@ class Done:
     """Summary of a finished prediction."""
 
     rows: int
+    """Number of rows of the file."""
     resumed: int
     """Number of rows that an earlier run had predicted."""
     model: str
+    """Name of the registered model."""
     versions: dict[str, int]
     """Number of rows that each version predicted, in the order of appearance."""
 
 
 Watch = Callable[[int, int], None]
-"""Called with the number of predicted rows and the number of all rows."""
+"""Function that is called with the number of predicted rows and the number of all rows."""
 
 
 def predict(options: PredictOptions, route: Route, name: str, watch: Watch) -> Done:
@@ -90,6 +92,7 @@ async def _send(
     open_requests: deque[asyncio.Task[Sequence[Predictions]]] = deque()
 
     async def settle() -> None:
+        """Wait for the oldest open request, and add its predictions to the journal."""
         for predictions in await open_requests.popleft():
             kept.add(predictions)
         watch(kept.rows)
@@ -108,7 +111,7 @@ async def _send(
 
 
 def _requests(rows: Iterator[Row], options: PredictOptions) -> Iterator[Sequence[Row]]:
-    """Yield the rows of each request."""
+    """Yield the rows of each request, within the options' limits on rows and bytes."""
     together, octets = list[Row](), 0
     for row in rows:
         if together and (len(together) == options.rows or octets + len(row.text) > options.octets):

@@ -92,7 +92,7 @@ class IngressRequest:
     idle_timeout_seconds: int
     """Seconds without data after which the load balancer closes a connection."""
     health_path: str
-    """Path that answers 200 for every Host header."""
+    """Path that responds with 200 for every Host header."""
 
 
 @dataclass(frozen=True, kw_only=True)

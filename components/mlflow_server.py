@@ -24,7 +24,7 @@ MIGRATION_LABELS = names.labels("mlflow-migration", NAME, "tracking")
 DRAIN_SECONDS = 5
 GRACE_SECONDS = DRAIN_SECONDS + 30
 STARTUP_SECONDS = 180
-"""Seconds within which a server must answer for the first time."""
+"""Seconds within which a server must respond for the first time."""
 MIGRATION_SECONDS = 540
 """Deadline in seconds of a database migration, with its retries."""
 

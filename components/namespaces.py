@@ -46,7 +46,7 @@ class QuotaArgs:
     memory: str
     """Sum of memory requests and sum of memory limits, as a Kubernetes quantity."""
     pods: int
-    """Number of pods."""
+    """Largest number of pods in the namespace."""
     container_cpu: str
     """Default CPU request of a container."""
     container_memory: str

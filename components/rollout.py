@@ -69,7 +69,7 @@ class Unready:
     namespace: str
     """Namespace of the Deployment."""
     selector: Mapping[str, str]
-    """Labels of its pods."""
+    """Labels that select the Deployment's pods."""
     has_deadline: bool
     """Whether the program sets a progress deadline; Kubernetes' own default is 10 minutes."""
     roll_back: bool

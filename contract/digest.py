@@ -10,7 +10,7 @@ IGNORED = b"registered_model_meta"
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 of the output of `sha256sum` for all files in the folder, sorted by the bytes of their paths.
 
-    The file `registered_model_meta` of MLflow's client does not count.
+    The file `registered_model_meta` of MLflow's client is left out.
     """
     paths = sorted((path.relative_to(folder).as_posix().encode(), path) for path in folder.rglob("*") if path.is_file())
     listed = hashlib.sha256()

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit code of a program, by which a script or a Job tells the cases apart."""
+    """Exit code of a program; scripts and Jobs decide by it what to do next."""
 
     DONE = 0
     FAILED = 1

@@ -34,7 +34,7 @@ def endpoint_url(model: str) -> str:
 
 
 def selector(name: str, instance: str) -> dict[str, str]:
-    """Return the labels that Services, Deployments and policies select by; a selector is immutable, so they stay."""
+    """Return the labels by which Services, Deployments and policies select pods; Kubernetes never lets them change."""
     return {"app.kubernetes.io/name": name, INSTANCE: instance}
 
 

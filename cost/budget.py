@@ -1,4 +1,4 @@
-"""The check of a budget: that of the stack file, or another one."""
+"""Check of a budget: the one in the stack file, or another one."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -12,7 +12,7 @@ from cost.prices import Model
 from cost.resources import by_kind
 
 LARGEST = 3
-"""Lines that an exceeded budget names."""
+"""Number of cost lines that the message about an exceeded budget names."""
 Dollars = Annotated[float, Field(gt=0)]
 
 
@@ -20,9 +20,9 @@ class Budget(Model):
     """Limits in US dollars; None: no limit."""
 
     month_usd: Dollars | None = None
-    """Most that a month may cost with every node pool at its maximum, usage aside."""
+    """Limit for a month with every node pool at its maximum, without usage."""
     run_usd: Dollars | None = None
-    """Most that one run of a training or a validation may cost until its deadline."""
+    """Limit for one run of a training or a validation until its deadline."""
 
 
 def of_document(document: object) -> Budget:
@@ -43,7 +43,7 @@ def of_document(document: object) -> Budget:
 
 
 def check(estimate: Estimate, budget: Budget) -> str | None:
-    """The error text with one paragraph for each limit that is exceeded or cannot be checked; None if all is kept."""
+    """Return the error text, a paragraph for each limit that is exceeded or cannot be checked; None if all are kept."""
     return "\n".join(_problems(estimate, budget)) or None
 
 

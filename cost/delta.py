@@ -10,11 +10,11 @@ from cost.estimate import Estimate
 from cost.prices import Model
 
 LEAST_USD = 0.005
-"""Differences below half a cent are none."""
+"""Smallest difference in US dollars that is listed: half a cent."""
 
 
 class Amounts(Model):
-    """An amount before and after the update; zero where the thing does not exist."""
+    """Amounts of one item before and after the update; zero if the item does not exist then."""
 
     kind: str
     name: str
@@ -25,41 +25,41 @@ class Amounts(Model):
 
     @property
     def floor_usd(self) -> float:
-        """Difference without load."""
+        """Difference of the amounts without load."""
         return self.new_floor_usd - self.old_floor_usd
 
     @property
     def ceiling_usd(self) -> float:
-        """Difference at most."""
+        """Difference of the highest amounts."""
         return self.new_ceiling_usd - self.old_ceiling_usd
 
 
 class Delta(Model):
-    """The difference between two estimates; `reason` says why there is none."""
+    """Difference between two estimates; None in `floor_usd` and `ceiling_usd` if `reason` says why there is none."""
 
     old: Estimate
     new: Estimate
     changes: Sequence[Amounts]
-    """Lines of a month that change, the largest difference first."""
+    """Monthly prices that change, the largest difference first."""
     runs: Sequence[Amounts]
-    """Runs whose highest price changes: floor and ceiling are the same."""
+    """Runs whose highest price changes; floor and ceiling of a run are equal."""
     reason: str | None
 
     @computed_field
     @property
     def floor_usd(self) -> float | None:
-        """Difference of a month without load."""
+        """Difference of the monthly price without load; None if `reason` is set."""
         return None if self.reason else (self.new.floor_usd or 0) - (self.old.floor_usd or 0)
 
     @computed_field
     @property
     def ceiling_usd(self) -> float | None:
-        """Difference of a month at most."""
+        """Difference of the highest monthly price; None if `reason` is set."""
         return None if self.reason else (self.new.ceiling_usd or 0) - (self.old.ceiling_usd or 0)
 
 
 def compare(old: Estimate | None, new: Estimate) -> Delta:
-    """The difference from `old` to `new`; None is a stack that does not exist yet."""
+    """Return the difference from `old` to `new`; `old` is None if the stack does not exist yet."""
     before = old or new.model_copy(update={"lines": (), "runs": (), "endpoints": (), "usage": (), "not_estimated": ()})
     if reason := before.reason or new.reason:
         return Delta(old=before, new=new, changes=(), runs=(), reason=reason)
@@ -74,7 +74,7 @@ Named = Mapping[tuple[str, str], tuple[float, float]]
 
 
 def _summed(amounts: Iterable[tuple[str, str, float, float]]) -> Named:
-    """Floor and ceiling by kind and name; resources of one kind and name under different parents are added up."""
+    """Return floor and ceiling by kind and name; amounts of resources with the same kind and name are added up."""
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for kind, name, floor, ceiling in amounts:
         before = found.get((kind, name), (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Estimate of a plan's price: without load, at most, for a training run, for an endpoint, and prices of usage."""
+"""Estimate of a plan's price: by month, training run and endpoint, and the unit prices of usage."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from cost.unpriced import Unpriced
 
 
 class Run(Model):
-    """The highest price of one run of a training or of a validation: its deadline on its nodes."""
+    """Highest price of one run of a training or of a validation, from its start to its deadline."""
 
     name: str
     usd: float
     hours: float
-    """Deadline, retries included."""
+    """Deadline in hours, with all retries."""
     nodes: int
     node: str
-    """Instance type and capacity."""
+    """Instance type and purchase option, such as `m7i.large on demand`."""
     spot_usd: float | None
-    """Assumed price of the same run on spot, if its pool may take that as well."""
+    """Assumed price of the same run on spot instances; None if the pool has no spot or `usd` is on spot already."""
 
 
 class Endpoint(Model):
-    """The part of the month's price that one endpoint accounts for: its pods' share of nodes, its load balancer."""
+    """Part of the monthly price that one endpoint causes: its pods' share of the nodes, and its load balancer."""
 
     name: str
     floor_usd: float
-    """With the fewest replicas."""
+    """Monthly price with the fewest replicas."""
     ceiling_usd: float
-    """With the most replicas, on demand if the pool may take that."""
+    """Monthly price with the most replicas, on demand if the pool allows on-demand instances."""
     replicas: tuple[int, int]
 
 
 class Estimate(Model):
-    """The price of a stack in US dollars, for a month of 730 hours."""
+    """Price of a stack in US dollars, for a month of 730 hours."""
 
     region: str | None
     prices_of: str | None
-    """Region whose prices were taken; None if nothing is estimated."""
+    """Region whose prices were used; None if nothing is estimated."""
     prices_date: date | None
     reason: str | None
-    """Why nothing is estimated, and what to do about it; None for an estimate."""
+    """Reason why nothing is estimated, and what to do about it; None if there is an estimate."""
     lines: Sequence[Line] = ()
     runs: Sequence[Run] = ()
     endpoints: Sequence[Endpoint] = ()
     usage: Sequence[Usage] = ()
     not_estimated: Sequence[Unpriced] = ()
     free: Sequence[str] = ()
-    """Types of the plan's resources that AWS does not charge for by themselves."""
+    """Types of the plan's resources that have no price of their own."""
     warnings: Sequence[str] = ()
 
     @computed_field
     @property
     def floor_usd(self) -> float | None:
-        """A month without load: the fewest nodes that the fewest replicas fit on. None: not estimated."""
+        """Monthly price without load, with the fewest nodes that hold the fewest replicas; None if not estimated."""
         return None if self.reason else sum(line.floor_usd for line in self.lines)
 
     @computed_field
     @property
     def ceiling_usd(self) -> float | None:
-        """A month with every node pool at its maximum all the time. None: not estimated."""
+        """Monthly price with every node pool at its maximum all the time; None if not estimated."""
         return None if self.reason else sum(line.ceiling_usd for line in self.lines)
 
 
@@ -120,7 +120,7 @@ def _warnings(plan: Plan, prices: Prices, pools: Iterable[Pool], today: date) ->
 
 
 class _Machines:
-    """Nodes of the plan, and what runs on them."""
+    """Node pools of the plan, and the pods that run on them."""
 
     def __init__(self, plan: Plan, prices: Prices) -> None:
         self.not_estimated: list[Unpriced] = []
@@ -130,7 +130,7 @@ class _Machines:
         self._agents = agents(plan, self.not_estimated)
 
     def lines(self) -> Iterator[Line]:
-        """The price of each pool: without load, the nodes that the resident pods need; at most, the full pool."""
+        """Yield the price of each pool: without load, of the nodes for resident pods; at most, of the full pool."""
         resident = {pool.name: list[Pod]() for pool in self.pools}
         for service in self._services:
             try:
@@ -144,7 +144,7 @@ class _Machines:
                 self._skip(AUTO if pool.auto else MANAGED, pool.name, why)
 
     def runs(self) -> Iterator[Run]:
-        """The price of each training and each validation on the most expensive pool that accepts it."""
+        """Yield the price of each training and validation on the most expensive pool that accepts it."""
         for job in self._work:
             try:
                 yield self._run(job)
@@ -152,7 +152,7 @@ class _Machines:
                 self._skip("kubernetes:batch/v1:CronJob", job.name, why)
 
     def endpoints(self, load_balancers: dict[str, float]) -> Iterator[Endpoint]:
-        """The price of each model endpoint's own part."""
+        """Yield the part of the price that each model endpoint causes."""
         for service in self._services:
             if not service.endpoint:
                 continue
@@ -181,7 +181,7 @@ class _Machines:
         self.not_estimated.append(Unpriced(type=type_, name=name, why=str(why)))
 
     def _home(self, service: Service) -> Pool:
-        """A managed group, whose nodes run anyway; else the pool on which the pods are cheapest."""
+        """Return the managed node group, whose nodes run in any case, else the pool on which the pods are cheapest."""
         pod = service.pod
         return min(self._pools_of(pod), key=lambda pool: (pool.auto, pool.share(pod, spot=pool.spot_first)))
 
@@ -211,7 +211,7 @@ class _Machines:
         )
 
     def _pools_of(self, pod: Pod) -> list[Pool]:
-        """The pools that the pod may run on. NotPricedError if there is none."""
+        """Return the pools on which the pod may run. NotPricedError if there is none."""
         if found := [pool for pool in self.pools if pool.accepts(pod) and pool.has_room_for(pod)]:
             return found
         asked = f"{pod.cpus:g} CPUs, {pod.memory_gib:g} GiB and {pod.gpus} GPUs"

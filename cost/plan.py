@@ -9,17 +9,17 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Side = Literal["new", "old"]
-"""`new` is the stack after the update; `old` is the stack as it is deployed now."""
+"""Side of an update: `new` is the stack after it, `old` is the stack as it is deployed now."""
 AWS_PROVIDER = "pulumi:providers:aws"
 
 
 class PlanError(Exception):
-    """The reason why a document cannot be estimated, and the command that makes one that can."""
+    """Reason why a document cannot be estimated, and the command that makes one that can."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A resource with the inputs that its program gives it; a value not known before the update is a UUID as text."""
+    """Resource with its inputs in the program; a value that is not known before the update is a UUID as text."""
 
     type: str
     name: str
@@ -31,16 +31,16 @@ class Plan:
     """All resources of a stack on one side of an update."""
 
     region: str | None
-    """AWS region of the stack; None where the plan does not name one."""
+    """AWS region of the stack; None if the plan names none."""
     resources: Sequence[Resource]
 
     @property
     def on_aws(self) -> bool:
-        """The plan names an AWS region or has a resource of AWS."""
+        """True if the plan names an AWS region or has a resource of AWS."""
         return self.region is not None or any(resource.type.startswith("aws:") for resource in self.resources)
 
     def of(self, *types: str) -> list[Resource]:
-        """The resources of these types."""
+        """Return the resources of these types."""
         return [resource for resource in self.resources if resource.type in types]
 
 
@@ -77,7 +77,7 @@ class _Export(_Json):
 
 
 def parse(document: object, side: Side = "new") -> Plan:
-    """The plan in the parsed output of `pulumi preview --json --show-sames` or of `pulumi stack export`.
+    """Return the plan in the parsed output of `pulumi preview --json --show-sames` or of `pulumi stack export`.
 
     An export has one side only, whatever `side` is. PlanError for any other document, and for a preview that leaves
     out resources that do not change.
@@ -109,7 +109,7 @@ def _validated(model: type[Document], document: object) -> Document:
     except ValidationError as problems:
         first = problems.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"{place} is not as Pulumi writes it ({first['msg']}); {MAKE_ONE}") from None
+        raise PlanError(f"{place} differs from what Pulumi prints ({first['msg']}); {MAKE_ONE}") from None
 
 
 def _complete(preview: _Preview) -> None:
@@ -119,7 +119,7 @@ def _complete(preview: _Preview) -> None:
 
 
 def _states(preview: _Preview, side: Side) -> Iterator[tuple[str, _State]]:
-    """URN and state of each step that has one on this side; the steps of a replaced resource have the same."""
+    """Yield URN and state for each step that has a state on this side; all steps of a replacement have the same URN."""
     for step in preview.steps:
         if state := step.new if side == "new" else step.old:
             yield step.urn, state

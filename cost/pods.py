@@ -12,7 +12,7 @@ from cost.unpriced import Unpriced, read_each
 
 GPU = "nvidia.com/gpu"
 COMPONENT = "app.kubernetes.io/component"
-"""Label that says what an object is part of: `training`, `validation`, `serving`, `tracking`."""
+"""Label with the part of the platform that an object belongs to, such as `training` or `serving`."""
 KIND = "app.kubernetes.io/name"
 ENDPOINT = "model-endpoint"
 """Value of KIND on every object of a model endpoint."""
@@ -22,33 +22,33 @@ UNITS_IN_GIB = {"Ki": 2**-20, "Mi": 2**-10, "Gi": 1.0, "Ti": 2.0**10, "": 2.0**-
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """The requests of a pod, and the nodes that it may run on."""
+    """Requests of a pod, and the nodes on which it may run."""
 
     name: str
     cpus: float
     memory_gib: float
     gpus: int
     selector: Mapping[str, str]
-    """Labels that its node must carry; empty: any node without a taint."""
+    """Labels that the pod's node must have; if empty, any node without a taint."""
     spread: bool = False
-    """Each of several such pods gets its own node: Karpenter keeps to a spread over hosts, even to a soft one."""
+    """True if each of several such pods gets its own node: Karpenter follows even a soft spread over hosts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A training or a validation: a Job, or a CronJob that Jobs are made from."""
+    """Training or validation: a Job, or a CronJob that creates Jobs."""
 
     name: str
     pod: Pod
     parallel: int
-    """Pods that run at the same time."""
+    """Number of pods that run at the same time."""
     hours: float
-    """Deadline of one run with all its retries."""
+    """Deadline of one run in hours, with all its retries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """Pods that run all the time."""
+    """Workload whose pods run all the time."""
 
     name: str
     endpoint: bool
@@ -58,11 +58,11 @@ class Service:
 
 
 METRICS_SERVER = Pod(name="metrics-server", cpus=0.1, memory_gib=0.2, gpus=0, selector={})
-"""A pod of the EKS add-on of that name, which runs two of them on nodes of the pools."""
+"""Pod of the EKS add-on metrics-server, which runs two such pods on nodes of the pools."""
 
 
 def services(plan: Plan, unpriced: list[Unpriced]) -> list[Service]:
-    """Every Deployment and StatefulSet with its fewest and most replicas, and the add-on that runs as one."""
+    """Return every Deployment and StatefulSet with its fewest and most replicas, and the add-on metrics-server."""
     scalers = {each.name: each.inputs for each in plan.of("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")}
     kinds = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
     found = read_each(plan.of(*kinds), lambda each: _service(each, scalers.get(each.name)), unpriced)
@@ -84,13 +84,13 @@ def _service(resource: Resource, scaler: Mapping[str, Any] | None) -> Service:
 
 
 def agents(plan: Plan, unpriced: list[Unpriced]) -> list[Pod]:
-    """The pod that each DaemonSet runs on every node."""
+    """Return the pod that each DaemonSet runs on every node."""
     sets = plan.of("kubernetes:apps/v1:DaemonSet")
     return read_each(sets, lambda each: pod(each.name, each.inputs["spec"]["template"]["spec"]), unpriced)
 
 
 def work(plan: Plan, unpriced: list[Unpriced]) -> list[Work]:
-    """Every training and validation that the plan declares; the first run of a CronJob is the same work."""
+    """Return every training and validation of the plan; the Job of a CronJob's first run is not counted again."""
     declared = {
         resource.name: resource
         for resource in plan.of("kubernetes:batch/v1:CronJob", "kubernetes:batch/v1:Job")
@@ -103,7 +103,7 @@ def _work(resource: Resource) -> Work:
     spec = resource.inputs["spec"]
     job = spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec
     if "activeDeadlineSeconds" not in job:
-        raise NotPricedError("it has no deadline, so a run of it has no highest price")
+        raise NotPricedError("it has no deadline, so the price of a run has no upper limit")
     return Work(
         name=resource.name,
         pod=pod(resource.name, job["template"]["spec"]),
@@ -113,8 +113,10 @@ def _work(resource: Resource) -> Work:
 
 
 def pod(name: str, spec: Mapping[str, Any]) -> Pod:
-    """Sum of the containers and sidecars, or the largest init container if that requests more (Kubernetes, "Resource
-    sharing within containers").
+    """Return the requests of a pod, and the nodes on which it may run.
+
+    The request is the sum of the containers and sidecars, or the largest init container if that requests more
+    (Kubernetes, "Resource sharing within containers").
     """
     init = spec.get("initContainers", [])
     beside = [each for each in init if each.get("restartPolicy") == "Always"]
@@ -146,13 +148,13 @@ def _requests(container: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def cpus(quantity: object) -> float:
-    """CPUs in Kubernetes' notation, such as `500m` or `2`. NotPricedError for an unknown amount."""
+    """Return the CPUs in a Kubernetes quantity, such as `500m` or `2`. NotPricedError for an unknown amount."""
     text = str(quantity)
     return _number(text.removesuffix("m"), text) / (1000 if text.endswith("m") else 1)
 
 
 def gib(quantity: object) -> float:
-    """GiB of an amount in Kubernetes' notation, such as `512Mi`. NotPricedError for an unknown amount."""
+    """Return the GiB in a Kubernetes quantity, such as `512Mi`. NotPricedError for an unknown amount."""
     text = str(quantity)
     unit = text[-2:] if text[-2:] in UNITS_IN_GIB else ""
     return _number(text.removesuffix(unit), text) * UNITS_IN_GIB[unit]
@@ -170,7 +172,7 @@ def _labels(resource: Resource) -> Mapping[str, str]:
 
 
 def largest(pods: Sequence[Pod]) -> Pod:
-    """The pod that requests, of each resource, as much as any of them."""
+    """Return a pod that requests the largest amount of each resource that any of the pods requests."""
     return Pod(
         name="",
         cpus=max((each.cpus for each in pods), default=0),

@@ -1,4 +1,4 @@
-"""Node pools: which instance types they may start, how many, and what a node of them costs."""
+"""Node pools: their instance types, their largest size, and the price of one node."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ AUTO_CLASS = "kubernetes:eks.amazonaws.com/v1:NodeClass"
 MANAGED = "aws:eks/nodeGroup:NodeGroup"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 USABLE_CPU, USABLE_MEMORY = 0.95, 0.85
-"""Share of a node that pods get; the rest is the kubelet's and the operating system's."""
+"""Share of a node that pods get; the kubelet and the operating system use the rest."""
 MOST_PODS = 110
-"""Pods that a kubelet runs at most, whatever they request."""
+"""Largest number of pods on one node, whatever they request."""
 TINY = 1e-9
-"""Tolerance of sums of fractions."""
+"""Tolerance for rounding errors in sums of fractions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node of a pool: its instance type, and the price of an hour with its disk and its fee."""
+    """Node of a pool: its instance type, and its price per hour with disk and Auto Mode's fee."""
 
     type_name: str
     type: NodeType
@@ -34,78 +34,79 @@ class Node:
 
     @property
     def label(self) -> str:
-        """Type and capacity, as in `g6.xlarge on spot`."""
+        """Instance type and purchase option, such as `g6.xlarge on spot`."""
         return f"{self.type_name} on {'spot' if self.spot else 'demand'}"
 
     def capacity_for(self, pod: Pod) -> int:
-        """Number of such pods that fit on an empty node."""
+        """Return the number of such pods that fit on an empty node."""
         return _capacity(self.type, pod)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """A node pool of Auto Mode, or a managed node group, whose number of nodes is fixed."""
+    """Node pool of Auto Mode, or a managed node group, which has a fixed number of nodes."""
 
     name: str
     auto: bool
     labels: Mapping[str, str]
     open: bool
-    """Nodes carry no taint, so pods that select no pool run here too."""
+    """True if the nodes have no taint, so that pods that select no pool run here too."""
     choices: Sequence[Mapping[str, NodeType]]
-    """Instance types with a price, by family; each type of a managed group alone, in the order in which it is tried."""
+    """Instance types with a price, one mapping for each family; in a managed group, one for each type, in its order."""
     unpriced: Sequence[str]
     """Families or types of the pool that the price table lacks."""
     capacity: Sequence[str]
-    """`spot`, `on-demand`."""
+    """Purchase options of the pool: `spot`, `on-demand` or both."""
     unit: Literal["vCPUs", "GPUs", "nodes"]
     """Unit of `limit`."""
     limit: float
-    """Largest size of the pool."""
+    """Largest size of the pool, counted in `unit`."""
     disk_gib: float
     prices: Prices
 
     @property
     def spot_first(self) -> bool:
-        """The pool may take spot, which is cheaper, so it takes that first."""
+        """True if the pool allows spot instances; it prefers them, because they are cheaper."""
         return "spot" in self.capacity
 
     @property
     def spot_only(self) -> bool:
-        """The pool may not take on-demand nodes."""
+        """True if the pool does not allow on-demand instances."""
         return "on-demand" not in self.capacity
 
     def accepts(self, pod: Pod) -> bool:
-        """The pod's selector and the pool's taint let the pod run here."""
+        """Return whether the pod's selector and the pool's taint let the pod run here."""
         return pod.selector.items() <= self.labels.items() if pod.selector else self.open
 
     def has_room_for(self, pod: Pod) -> bool:
-        """An instance type of the pool is large enough for the pod."""
+        """Return whether one of the pool's instance types is large enough for the pod."""
         return any(_capacity(kind, pod) for family in self.choices for kind in family.values())
 
     def node(self, name: str, kind: NodeType, *, spot: bool) -> Node:
-        """A node of this type. NotPricedError if the table has no price of its disk."""
+        """Return a node of this type. NotPricedError if the table has no price for its disk."""
         fee = (kind.auto_mode_usd or 0.0) if self.auto else 0.0
         disk = self.disk_gib * self.prices.unit("node_disk_gb_month") / HOURS
         usd = kind.usd * (self.prices.spot_share if spot else 1) + fee + disk
         return Node(type_name=name, type=kind, spot=spot, usd_hour=usd)
 
     def dearest(self, pod: Pod) -> Node:
-        """The most expensive node that the pod may get: the dearest of the families, each in the cheapest size that
-        holds the pod; on demand if the pool may take that.
+        """Return the most expensive node that the pod may get, on demand if the pool allows on-demand instances.
+
+        It is chosen from the cheapest size of each family that holds the pod.
         """
         return max(self._smallest(pod), key=lambda node: node.usd_hour)
 
     def share(self, pod: Pod, *, spot: bool) -> float:
-        """Price of an hour of the pod's part of a node, on the instance type where that part is cheapest."""
+        """Return the price per hour of the pod's part of a node, on the instance type where that part is cheapest."""
         return min(node.usd_hour / count for node in self._nodes(spot=spot) if (count := node.capacity_for(pod)))
 
     def packed(self, pods: Sequence[Pod], agents: Sequence[Pod]) -> tuple[Node, int]:
-        """The cheapest nodes of one type that run all the pods at the same time, and their number."""
+        """Return the cheapest nodes of one type that run all the pods at the same time, and their number."""
         counted = [(node, _nodes_for(node.type, pods, agents)) for node in self._nodes(spot=self.spot_first)]
         return min((each for each in counted if each[1]), key=lambda each: each[0].usd_hour * each[1])
 
     def filled(self, pod: Pod) -> tuple[Node, int]:
-        """The most expensive nodes that fill the pool, each large enough for the pod, and their number."""
+        """Return the most expensive nodes that fill the pool, each large enough for the pod, and their number."""
         counted = [(node, int(self.limit // self._size(node))) for node in self._smallest(pod)]
         return max(counted, key=lambda each: each[0].usd_hour * each[1])
 
@@ -116,7 +117,7 @@ class Pool:
         return [self.node(name, kind, spot=spot) for family in self.choices for name, kind in family.items()]
 
     def _smallest(self, pod: Pod) -> list[Node]:
-        """The cheapest node of each family that holds the pod."""
+        """Return the cheapest node of each family that holds the pod."""
         found: list[Node] = []
         for family in self.choices:
             nodes = [self.node(name, kind, spot=self.spot_only) for name, kind in family.items()]
@@ -126,7 +127,7 @@ class Pool:
 
 
 def pools(plan: Plan, prices: Prices, unpriced: list[Unpriced]) -> list[Pool]:
-    """Every node pool of the plan."""
+    """Return every node pool of the plan."""
     classes = {each.name: each for each in plan.of(AUTO_CLASS)}
     templates = {each.name: each for each in plan.of(TEMPLATE)}
     auto = read_each(plan.of(AUTO), lambda each: _auto(each, classes, prices), unpriced)
@@ -158,7 +159,7 @@ def _auto(resource: Resource, classes: Mapping[str, Resource], prices: Prices) -
 
 
 def _family(family: str, prices: Prices) -> dict[str, NodeType]:
-    """Types of the family that Auto Mode starts, which are those that it has a fee for."""
+    """Return the types of the family that Auto Mode starts; only these have a fee in the price table."""
     return {
         name: kind
         for name, kind in prices.nodes.items()
@@ -193,7 +194,7 @@ def _checked(pool: Pool) -> Pool:
 
 
 def _volume_gib(template: Mapping[str, Any]) -> float:
-    """GiB of the disks whose size the template states; the operating system's own disk adds a few."""
+    """Return the GiB of the disks whose size the template states; the operating system's own disk adds a few GiB."""
     return float(sum(each.get("ebs", {}).get("volumeSize", 0) for each in template["blockDeviceMappings"]))
 
 
@@ -205,14 +206,14 @@ def _capacity(kind: NodeType, pod: Pod) -> int:
 
 
 class _Room:
-    """Free CPUs, memory and GPUs of one node while pods are put on it."""
+    """Free CPUs, memory and GPUs of one node on which pods are placed."""
 
     def __init__(self, kind: NodeType) -> None:
         self.free = [kind.vcpus * USABLE_CPU, kind.memory_gib * USABLE_MEMORY, float(kind.gpus)]
         self.names = set[str]()
 
     def put(self, pod: Pod) -> bool:
-        """Puts the pod on the node if there is room for it, and says whether it did."""
+        """Place the pod on the node if there is room for it, and return whether there was."""
         asked = (pod.cpus, pod.memory_gib, float(pod.gpus))
         if (pod.spread and pod.name in self.names) or any(
             want > room + TINY for want, room in zip(asked, self.free, strict=True)
@@ -224,7 +225,7 @@ class _Room:
 
 
 def _nodes_for(kind: NodeType, pods: Sequence[Pod], agents: Sequence[Pod]) -> int:
-    """Nodes that the pods need, each put on the first node with room for it, the largest first; 0 if one never fits."""
+    """Return the number of nodes for the pods, placed by size on the first node with room; 0 if a pod fits on none."""
     rooms: list[_Room] = []
     for pod in sorted(pods, key=lambda each: (each.cpus, each.memory_gib), reverse=True):
         if any(room.put(pod) for room in rooms):

@@ -1,4 +1,4 @@
-"""Price tables: what AWS charges in one region, with the date and the sources of the figures."""
+"""Price tables: the prices of AWS in one region, with their date and sources."""
 
 import json
 import re
@@ -41,42 +41,42 @@ Unit = Literal[
 
 
 class NotPricedError(Exception):
-    """The reason why one resource cannot be estimated, as a clause that follows the resource's name."""
+    """Reason why one resource cannot be estimated, as a clause that follows the resource's name."""
 
 
 class Model(BaseModel):
-    """A frozen model without unknown keys."""
+    """Frozen pydantic model without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class NodeType(Model):
-    """An EC2 instance type."""
+    """EC2 instance type."""
 
     usd: float
-    """Price of an hour on demand, Linux."""
+    """Price per hour on demand, with Linux, in US dollars."""
     auto_mode_usd: float | None
-    """EKS Auto Mode's fee for an hour, the same on demand and on spot; None: Auto Mode does not start the type."""
+    """EKS Auto Mode's fee per hour, the same on demand and on spot; None if Auto Mode does not start the type."""
     vcpus: int
     memory_gib: float
     gpus: int
 
 
 class DatabaseClass(Model):
-    """An RDS instance class, PostgreSQL."""
+    """RDS instance class, for PostgreSQL."""
 
     usd: float
-    """Price of an hour in one zone."""
+    """Price per hour in one zone, in US dollars."""
     multi_az_usd: float
-    """Price of an hour with a standby in a second zone."""
+    """Price per hour with a standby in a second zone, in US dollars."""
 
 
 class Prices(Model):
-    """The prices of one region in US dollars."""
+    """Prices of one region in US dollars."""
 
     region: str
     date: date
-    """The day of its node prices, which are most of a bill; `source` has the days of the others."""
+    """Date of the node prices, which are most of a bill; `source` has the dates of the others."""
     source: Sequence[str]
     spot_share: float = Field(gt=0, le=1)
     """Assumed price of a spot instance as a share of its on-demand price."""
@@ -85,30 +85,30 @@ class Prices(Model):
     nodes: Mapping[str, NodeType]
 
     def unit(self, name: Unit) -> float:
-        """The price of one unit. NotPricedError if the table lacks it."""
+        """Return the price of one unit. NotPricedError if the table lacks it."""
         if name not in self.units:
             raise NotPricedError(f"the price table of {self.region} has no {name}")
         return self.units[name]
 
     def families(self) -> set[str]:
-        """Instance families that have a price, such as `m7i`."""
+        """Return the instance families that have a price, such as `m7i`."""
         return {name.partition(".")[0] for name in self.nodes}
 
 
 def load(region: str, folder: Path = TABLES) -> Prices | None:
-    """The region's price table; None if the folder holds none."""
+    """Return the region's price table; None if the folder has none."""
     file = folder / f"{region}.json"
     there = re.fullmatch(r"[a-z0-9-]+", region) and file.is_file()
     return Prices.model_validate_json(file.read_bytes()) if there else None
 
 
 def shipped() -> Prices:
-    """The table of us-east-1, which is part of this package."""
+    """Return the price table of us-east-1, which is part of this package."""
     return Prices.model_validate_json((TABLES / "us-east-1.json").read_bytes())
 
 
 def save(prices: Prices, folder: Path = TABLES) -> Path:
-    """Writes the region's table, one instance type on each line so that a diff shows which price changed."""
+    """Write the region's table, one instance type on each line, so that a diff shows which price changed."""
     file = folder / f"{prices.region}.json"
     file.write_text(_text(prices.model_dump(mode="json")))
     return file
@@ -119,7 +119,7 @@ def _text(table: Mapping[str, Any]) -> str:
 
 
 def _value(value: Mapping[str, object] | Sequence[object] | str | float) -> str:
-    """A mapping or list with one entry on each line, anything else on its own."""
+    """Return the value as JSON; a mapping or list has one entry on each line."""
     if isinstance(value, Mapping):
         return "{\n" + ",\n".join(f"  {json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items()) + "\n }"
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""From the JSON that Pulumi prints to an estimate or a difference; the entry of other programs, `mlops cost` too."""
+"""Estimates and differences from the JSON that Pulumi prints, for other modules such as `mlops cost`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cost.prices import Prices, load
 def of_document(
     document: object, *, side: Side = "new", prices: Prices | None = None, today: date | None = None
 ) -> Estimate:
-    """The estimate of a parsed `pulumi preview --json --show-sames` or `pulumi stack export`.
+    """Return the estimate for a parsed `pulumi preview --json --show-sames` or `pulumi stack export`.
 
     `prices` replaces the table of the stack's own region. PlanError if the document is neither.
     """
@@ -25,7 +25,7 @@ def of_document(
 def delta_of_document(
     document: object, base: object | None = None, *, prices: Prices | None = None, today: date | None = None
 ) -> Delta:
-    """The difference that a planned update makes to the plan or state `base`, or else to what is deployed now.
+    """Return the difference from `base`, a plan or state, or else from what is deployed now.
 
     PlanError if a document is neither a preview nor an exported state.
     """

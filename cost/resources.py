@@ -1,4 +1,4 @@
-"""Price of every resource but the nodes, by type: a monthly amount, an amount that depends on usage, or free."""
+"""Price of every resource except nodes, by type: a monthly amount, a price by usage, or free."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cost.unpriced import Unpriced, read_each
 
 
 class Line(Model):
-    """A monthly price; the price of nodes lies between `floor_usd` and `ceiling_usd`."""
+    """Monthly price; the price of nodes lies between `floor_usd` and `ceiling_usd`."""
 
     kind: str
     name: str
@@ -24,14 +24,14 @@ class Line(Model):
 
 
 class Usage(Model):
-    """The price of one unit of something that a plan does not tell the amount of."""
+    """Price of one unit of something whose amount the plan does not tell, such as traffic."""
 
     kind: str
     name: str
     unit: str
     """Counted unit, such as `GB through it`."""
     usd: float | None
-    """Price of one unit; None: the price table lacks it."""
+    """Price of one unit in US dollars; None if the price table lacks it."""
 
 
 @dataclass
@@ -80,20 +80,20 @@ FREE = frozenset({
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
 })  # fmt: skip
-"""AWS resources without a price of their own."""
+"""AWS resources that have no price of their own."""
 ON_NODES = frozenset({
     "ConfigMap", "CronJob", "DaemonSet", "Deployment", "HorizontalPodAutoscaler", "IngressClass", "Job", "LimitRange",
     "Namespace", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass", "ResourceQuota", "Secret", "ServiceAccount",
 })  # fmt: skip
-"""Kinds of Kubernetes objects that cost nothing beside the nodes that their pods run on."""
+"""Kinds of Kubernetes objects that cost nothing besides the nodes on which their pods run."""
 NODES = frozenset({AUTO, AUTO_CLASS, MANAGED})
-"""Priced as node pools."""
+"""Types of resources that are priced as node pools."""
 OURS = ("pulumi:", "mlops:")
 """Prefixes of types that exist in Pulumi's state only: providers, the stack, components."""
 
 
 def priced(plan: Plan, prices: Prices) -> Found:
-    """Price all resources but nodes. A resource of a type that is not known here is listed as not estimated."""
+    """Price all resources except nodes. A resource of an unknown type is listed as not estimated."""
     found = Found()
     for resource in plan.resources:
         if resource.type.startswith(OURS) or resource.type in NODES:
@@ -119,7 +119,7 @@ def _add(found: Found, resource: Resource, plan: Plan, prices: Prices, pricer: P
 
 
 def _key(resource: Resource) -> str:
-    """The type; of Kubernetes objects the kind alone, which stays when their API version changes."""
+    """Return the type, or for Kubernetes objects the kind alone, which stays when their API version changes."""
     prefix, kind = resource.type.partition(":")[0], resource.type.rpartition(":")[2]
     return f"kubernetes:{kind}" if prefix == "kubernetes" else resource.type
 
@@ -195,7 +195,7 @@ def _snapshot(snapshot: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]
 
 
 def _key_of_kms(key: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
-    """A yearly rotation adds the price of a key in each of the first two years (AWS KMS pricing)."""
+    """Price a key; its yearly rotation adds the price of a key in each of the first two years (AWS KMS pricing)."""
     usd = prices.unit("kms_key_month")
     yield _month("encryption key", key, usd)
     yield _use("encryption key", key, prices, "10,000 requests", "kms_requests_10000")
@@ -224,7 +224,7 @@ def _vpc(vpc: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
 
 
 def _ingress(ingress: Resource, plan: Plan, prices: Prices) -> Iterator[Cost]:
-    """Each Ingress has its own Application Load Balancer; a public one has a public address in each zone."""
+    """Price an Ingress: its own Application Load Balancer, and for a public one an address in each zone."""
     if ingress.inputs.get("spec", {}).get("ingressClassName") != "alb":
         return
     words = ingress.inputs.get("metadata", {}).get("annotations", {})
@@ -237,7 +237,7 @@ def _ingress(ingress: Resource, plan: Plan, prices: Prices) -> Iterator[Cost]:
 
 
 def _zones(plan: Plan, subnets: str) -> int:
-    """Number of a public load balancer's subnets: those that the Ingress names, else all public ones of the plan."""
+    """Return the number of a public load balancer's subnets: those that the Ingress names, else all public ones."""
     if re.fullmatch(r"subnet-\w+(,\s*subnet-\w+)*", subnets):
         return subnets.count("subnet-")
     ours = [
@@ -255,7 +255,7 @@ def _service(service: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
 
 
 def _claim(claim: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
-    """A claim on a folder of the node is free; one that makes a disk is not."""
+    """Price a claim: on a folder of the node it is free; on a disk its price is not known."""
     if claim.inputs.get("spec", {}).get("storageClassName") != "":
         raise NotPricedError("the price of its disk depends on the cluster's storage class")
     yield from ()
@@ -269,7 +269,7 @@ def _stateful(stateful: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost
 
 def _volume(volume: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
     if "hostPath" not in volume.inputs.get("spec", {}):
-        raise NotPricedError("it is no folder of a node, so what it costs depends on its driver")
+        raise NotPricedError("it is not a folder of a node, so its price depends on its storage driver")
     yield from ()
 
 
@@ -291,11 +291,11 @@ PRICERS: Mapping[str, Pricer] = {
     "kubernetes:Service": _service,
     "kubernetes:StatefulSet": _stateful,
 }
-"""Type, or kind of a Kubernetes object -> its prices; a resource that gets none is free."""
+"""Function that prices a resource, by type or kind of a Kubernetes object; without a price, the resource is free."""
 
 
 def by_kind(lines: Sequence[Line]) -> list[Line]:
-    """Sum the lines of each kind, the most expensive first; the names of the resources are joined."""
+    """Return one line with the sum of each kind, the most expensive first; the resources' names are joined."""
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         kinds.setdefault(line.kind, []).append(line)

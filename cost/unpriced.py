@@ -10,7 +10,7 @@ Read = TypeVar("Read")
 
 
 class Unpriced(Model):
-    """A resource that may cost money and has no estimate."""
+    """Resource that may cost money and has no estimate."""
 
     type: str
     name: str
@@ -18,7 +18,7 @@ class Unpriced(Model):
 
 
 def read_each(resources: Iterable[Resource], read: Callable[[Resource], Read], into: list[Unpriced]) -> list[Read]:
-    """Call `read` for each resource. A resource that it cannot read goes into the list with the reason."""
+    """Return the result of `read` for each resource; add a resource that it cannot read to `into`, with the reason."""
     found: list[Read] = []
     for resource in resources:
         try:

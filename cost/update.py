@@ -1,4 +1,4 @@
-"""A price table from the AWS Price List API, which answers with the public prices of every region."""
+"""Price table from the AWS Price List API, which returns the public prices of every region."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cost.prices import DatabaseClass, NodeType, Prices, Unit
 
 HOME = "us-east-1"
-"""A region in which the Price List API answers; it tells the prices of all regions."""
+"""Region in which the Price List API is available; it has the prices of all regions."""
 
 
 class UpdateError(Exception):
-    """The reason why no price table was written, and the way out."""
+    """Reason why no price table was written, and what to do instead."""
 
 
 class RegionError(UpdateError):
-    """AWS has no prices of a region of this name."""
+    """AWS has no prices for a region of this name."""
 
 
 class Client(Protocol):
-    """The part of boto3's client `pricing` that is used here."""
+    """Interface of boto3's client `pricing`, as far as it is used here."""
 
     def get_products(self, **request: object) -> Mapping[str, Any]:
-        """A page of a service's products, each as JSON text."""
+        """Return a page of a service's products, each as JSON text."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """A product of the price list with the price of its first unit on demand."""
+    """Product of the price list, with the price of its first unit on demand."""
 
     attributes: Mapping[str, str]
     usd: float
 
     def __getitem__(self, attribute: str) -> str:
-        """The attribute; empty where the product has none of that name."""
+        """Return the attribute; empty if the product has none of that name."""
         return self.attributes.get(attribute, "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """The place of a unit's price in the price list."""
+    """Location of a unit's price in the price list."""
 
     service: str
     usage: str
-    """End of the usage type; AWS writes the region's own prefix before it."""
+    """End of the usage type; AWS writes a prefix for the region before it."""
     filters: Mapping[str, str]
     of: int = 1
-    """Number of AWS's own units in the unit."""
+    """Number of AWS's units in one unit of the price table."""
 
 
 def _listed(service: str, usage: str, filters: Mapping[str, str] | None = None, *, of: int = 1) -> Listed:
@@ -93,7 +93,7 @@ UNITS: Mapping[Unit, Listed] = {
     "s3_writes_1000": _listed("AmazonS3", "Requests-Tier1", of=1_000),
 }
 IN_REGION = {"locationType": "AWS Region"}
-"""Outposts and local zones carry the region's code too, at other prices."""
+"""Filter for the prices in the region itself: Outposts and local zones have the same region code and other prices."""
 LINUX = {
     **IN_REGION,
     "productFamily": "Compute Instance",
@@ -107,15 +107,15 @@ AUTO_MODE = re.compile(r"EKS-Auto:(?P<type>[a-z0-9.-]+)-management-hours$")
 
 
 def client() -> Client:
-    """boto3's client with the credentials of the environment."""
+    """Return boto3's client with the credentials of the environment."""
     return cast("Any", boto3).client("pricing", region_name=HOME)
 
 
 def fetch(pricing: Client, region: str, base: Prices, *, today: date) -> Prices:
-    """Today's prices of the region, for the instance families and the share of spot of `base`.
+    """Return today's prices of the region, for the instance families and with the spot share of `base`.
 
-    A price that AWS does not list is left out: what needs it is then not estimated. UpdateError if AWS does not answer,
-    RegionError if it has no instance type there.
+    A price that AWS does not list is left out; resources that need it are then not estimated. UpdateError if AWS does
+    not respond, RegionError if the region has no instance type.
     """
     fees = {
         found["type"]: product.usd
@@ -124,7 +124,7 @@ def fetch(pricing: Client, region: str, base: Prices, *, today: date) -> Prices:
     }
     nodes = dict(_nodes(_products(pricing, "AmazonEC2", region, LINUX), fees, base.families()))
     if not nodes:
-        raise RegionError(f"the AWS Price List has no instance type in {region}; is that how the region is written?")
+        raise RegionError(f"the AWS Price List has no instance type in {region}; write an AWS region, as in eu-west-1")
     return Prices(
         region=region,
         date=today,
@@ -137,7 +137,7 @@ def fetch(pricing: Client, region: str, base: Prices, *, today: date) -> Prices:
 
 
 def lacking(prices: Prices) -> list[str]:
-    """Names of the units that the table has no price for."""
+    """Return the names of the units for which the table has no price."""
     return sorted(set(get_args(Unit)) - set(prices.units))
 
 
@@ -158,7 +158,7 @@ def _units(pricing: Client, region: str) -> Iterator[tuple[Unit, float]]:
 def _nodes(
     products: Iterator[Product], fees: Mapping[str, float], families: set[str]
 ) -> Iterator[tuple[str, NodeType]]:
-    """Types that Auto Mode may start: of more than one CPU, and no bare metal (EKS user guide, "Auto Mode")."""
+    """Yield the types that Auto Mode may start: more than one CPU, no bare metal (EKS user guide, "Auto Mode")."""
     for product in sorted(products, key=lambda each: each["instanceType"]):
         name = product["instanceType"]
         family, _, size = name.partition(".")
@@ -207,7 +207,7 @@ def _products(pricing: Client, service: str, region: str, filters: Mapping[str, 
 
 
 def _on_demand(entry: Mapping[str, Any]) -> Iterator[Product]:
-    """The product, if it has a price on demand; of several tiers, that of the first unit that costs something."""
+    """Yield the product if it has a price on demand; of several tiers, take the first one that costs something."""
     for term in cast("Mapping[str, Any]", entry.get("terms", {}).get("OnDemand", {})).values():
         tiers = sorted(term["priceDimensions"].values(), key=lambda tier: float(tier.get("beginRange", 0)))
         paid = [usd for tier in tiers if (usd := float(tier["pricePerUnit"].get("USD", 0))) > 0]

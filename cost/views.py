@@ -1,4 +1,4 @@
-"""An estimate or a difference as a terminal shows it, and as Markdown."""
+"""Estimate or difference as text for a terminal, and as Markdown."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ENDPOINTS = ("of which endpoints", "no load", "at most")
 USAGE = ("by usage, in no sum", "", "for one")
 NOTHING = "Nothing is estimated"
 ZERO_WIDTH = "\u200b"
-"""A space without width: GitHub sees no mention in a name after it."""
+"""Space without width; after it, GitHub does not read a name as a mention."""
 
 
 def show(estimate: Estimate, console: Console) -> None:
-    """Tables of at most 80 columns."""
+    """Print the estimate as tables of at most 80 columns."""
     if estimate.reason:
         _say(console, f"{NOTHING}: {estimate.reason}")
         return
@@ -35,7 +35,7 @@ def show(estimate: Estimate, console: Console) -> None:
 
 
 def show_delta(delta: Delta, console: Console) -> None:
-    """The table of what changes, of at most 80 columns."""
+    """Print the changed prices as tables of at most 80 columns."""
     if delta.reason:
         _say(console, f"{NOTHING}: {delta.reason}")
         return
@@ -47,7 +47,7 @@ def show_delta(delta: Delta, console: Console) -> None:
 
 
 def markdown(estimate: Estimate) -> str:
-    """The estimate as Markdown tables, for a pull request or a page."""
+    """Return the estimate as Markdown tables, for a pull request or a page."""
     if estimate.reason:
         return f"**{NOTHING}**: {_escaped(estimate.reason)}\n"
     tables = [_markdown_table(header, rows) for header, rows in _tables(estimate)]
@@ -55,7 +55,7 @@ def markdown(estimate: Estimate) -> str:
 
 
 def markdown_delta(delta: Delta) -> str:
-    """The difference for a pull request: one line, then what changes."""
+    """Return the difference as Markdown for a pull request: one line, then the changed prices."""
     if delta.reason:
         return f"**{NOTHING}**: {_escaped(delta.reason)}\n"
     tables = [_markdown_table(header, rows) for header, rows in _changed(delta)]
@@ -63,7 +63,7 @@ def markdown_delta(delta: Delta) -> str:
 
 
 def summary(delta: Delta) -> str:
-    """The month before and after the update, in one line."""
+    """Return the monthly price before and after the update, in one line."""
     old, new = delta.old, delta.new
     if not delta.changes and not delta.runs:
         return f"The price stays: {usd(new.floor_usd)} a month without load, {usd(new.ceiling_usd)} at most."
@@ -75,7 +75,7 @@ def summary(delta: Delta) -> str:
 
 Header = tuple[str, str, str]
 Row = tuple[str, str, str, str]
-"""Name, remark, and two amounts."""
+"""Row of a table: name, remark, and two amounts."""
 
 
 def _tables(estimate: Estimate) -> Iterator[tuple[Header, list[Row]]]:
@@ -101,7 +101,7 @@ def _endpoint(endpoint: Endpoint) -> Row:
 
 
 def _usage(usage: Sequence[Usage]) -> Iterator[Row]:
-    """Each price once, however many resources have it."""
+    """Yield each unit price once, with the number of resources that have it."""
     prices: dict[tuple[str, str, float | None], int] = {}
     for each in usage:
         price = (each.kind, each.unit, each.usd)
@@ -120,7 +120,7 @@ def _changed(delta: Delta) -> Iterator[tuple[Header, list[Row]]]:
 
 
 def _change(each: Amounts) -> Row:
-    """A changed line; its name stands beside its kind, unless the kind ends with it, as `node pool gpu` does."""
+    """Return the row of a changed price; it shows the name unless the kind ends with it, as in `node pool gpu`."""
     name = "" if each.kind.endswith(each.name) else each.name
     return (each.kind, name, signed(each.floor_usd), signed(each.ceiling_usd))
 
@@ -158,7 +158,7 @@ def _markdown_remarks(estimate: Estimate) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """The text without anything that Markdown or HTML would interpret, on one line, and mentioning nobody."""
+    """Return the text on one line, with Markdown, HTML and mentions escaped."""
     for character in "\\|*_`<>[]":
         text = text.replace(character, f"\\{character}")
     return " ".join(text.replace("@", f"@{ZERO_WIDTH}").split())

@@ -29,9 +29,9 @@ class Prediction:
     """One response of the endpoint."""
 
     customer: Mapping[str, Any]
-    """The row that was sent."""
+    """Row that was sent to the endpoint."""
     value: Any
-    """The prediction for the row."""
+    """Prediction of the endpoint for the row."""
     model_version: int
 
 
@@ -40,9 +40,9 @@ class Served:
     """Result of `lab up`: the served version and one of its predictions."""
 
     version: Version
-    """The version that is served."""
+    """Served version."""
     newest: int
-    """The newest registered version."""
+    """Number of the newest registered version."""
     prediction: Prediction
 
 
@@ -54,10 +54,10 @@ class Flow:
     stack: Stack
     cluster: Cluster
     kubectl: Callable[..., str]
-    """Run kubectl on the cluster and return its output."""
+    """Function that runs kubectl on the cluster and returns its output."""
     logs: Path
     wait_for_images: Callable[[], object]
-    """Wait until the cluster has the training and serving images. The platform itself starts without them."""
+    """Function that waits until the cluster has the training and serving images; the platform starts without them."""
 
     def up(self) -> Served:
         """Deploy the platform, train and serve the model, and return one prediction.

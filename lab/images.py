@@ -25,7 +25,7 @@ VERSIONS_KEPT = 2
 """Number of versions of each image that are kept."""
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 MACHINE_FILES = (CA_BUNDLE, Path("/etc/pip.conf"), Path("/etc/uv/uv.toml"))
-"""Package sources and certificate authorities of this machine. Build steps see them; no image contains them."""
+"""Package sources and certificate authorities of this machine, as files that build steps see and no image contains."""
 
 GATEWAY_DOCKERFILE = "FROM scratch\nCOPY versitygw /app/versitygw\n"
 STEP = re.compile(r"STEP (\d+/\d+: .*)")
@@ -36,12 +36,12 @@ class Recipe:
     """Image that the lab builds."""
 
     name: str
-    """Name of its repository."""
+    """Name of the image's repository."""
     dockerfile: str
     setting: str
-    """Path of its reference in the stack file."""
+    """Path in the stack file of the image's reference."""
     late: bool = False
-    """Whether it is needed only after the platform runs, to train or to serve."""
+    """Whether the image is needed only after the platform runs, to train or to serve."""
 
 
 RECIPES = (

@@ -32,7 +32,9 @@ from runs.cluster import Cluster
 from runs.errors import RunsError
 
 FORWARDS = ("mlops-platform service/mlflow 5000:5000", f"ml-serving service/{MODEL} 8080:80")
+"""Namespace, Service and ports of each `kubectl port-forward` that another cluster needs."""
 SHOWN_METRICS = ("accuracy", "f1", "roc_auc")
+"""Metrics of the served version that `lab up` prints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Target:
     context: str
     """Context of the kubeconfig."""
     own: bool
-    """Whether it is the lab's own cluster, whose node gets images without a registry."""
+    """Whether the cluster is the lab's own, whose node gets images without a registry."""
 
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl on the cluster and return its output. LabError with its error message if it fails."""
@@ -81,6 +83,7 @@ def _deploy(
     refs: Mapping[Recipe, str],
     wait_for_images: Callable[[], object],
 ) -> Served:
+    """Write the stack file, deploy the stack, and return the served version with a prediction."""
     cluster, stack = Cluster(context=target.context), Stack(checkout=paths.CHECKOUT, say=board.console.print)
     with board.line(f"stack file {stack.file.name}"):
         stack.prepare()

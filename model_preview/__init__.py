@@ -1,1 +1,1 @@
-"""A preview of a release in terms of the model: what changes, and whether the next version may go live."""
+"""Preview of a release: what changes in the model, and whether the next version may go live."""

@@ -1,7 +1,7 @@
-"""Previews one release by itself: `python -m model_preview ENDPOINT OLD NEW --tracking-uri http://localhost:5000`.
+"""Previews one release: `python -m model_preview ENDPOINT OLD NEW --tracking-uri http://localhost:5000`.
 
-Exit code 0: it passes, perhaps with warnings. 3: it is refused. 1: it could not be verified, in a protected stack. 2:
-the command line is wrong.
+Exit code 0: the release passes, perhaps with warnings. 1: the stack is protected, and the release could not be
+verified. 2: the command line is wrong. 3: the release is refused.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _image(lock: Path) -> dict[str, str] | None:
-    """Packages of the serving image; None outside of a checkout."""
+    """Return the packages of the serving image; None outside a checkout."""
     if not lock.is_file():
         return None
     excluded = packages.listed(EXCLUDED.read_text()) if EXCLUDED.is_file() else []
@@ -63,11 +63,11 @@ def _image(lock: Path) -> dict[str, str] | None:
 
 
 def _version(text: str) -> int:
-    """A version's number; 0 for none."""
+    """Return the version's number; 0 for `none`."""
     if text == NONE:
         return 0
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no version: write a whole number from 1, or {NONE}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version number; write one of at least 1, or {NONE}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""The difference between the served version of an endpoint and the next one, from facts alone."""
+"""Difference between the served version of an endpoint and the next one, computed from facts alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,19 +9,19 @@ from model_preview.signatures import SignatureChange
 
 
 class Metric(Frozen):
-    """A metric of both versions. `difference` has an interval only where both were measured on the same rows."""
+    """Metric of both versions. `difference` has an interval only if both were measured on the same rows."""
 
     name: str
     old: float | None
     new: float | None
     difference: Estimate | None = None
-    """How much better the new version is than `Measured.against`; None where no validation measured it."""
+    """Advantage of the new version over version `Measured.against`; None if no validation measured it."""
     compared: bool = False
-    """The validation judges the version by this metric."""
+    """True if the validation judges the version by this metric."""
 
 
 class SliceMetric(Frozen):
-    """The validation's first compared metric on the rows of one category."""
+    """Validation's first compared metric, measured on the rows of one category."""
 
     name: str
     rows: int
@@ -33,27 +33,27 @@ class SliceMetric(Frozen):
 
     @property
     def is_certainly_worse(self) -> bool:
-        """The whole interval of the difference lies below zero."""
+        """True if the whole interval of the difference lies below zero."""
         return bool(self.difference and self.difference.high is not None and self.difference.high < 0)
 
 
 class Measured(Frozen):
-    """How good the new version is."""
+    """Metrics and slices of the new version, compared with an older one if a validation measured both."""
 
     against: int | None = None
-    """The version that a validation compared it with on the same rows; None where there was no such comparison."""
+    """Version that a validation compared the new one with on the same rows; None if there was no such comparison."""
     rows: int | None = None
-    """The number of those rows."""
+    """Number of rows on which the validation compared the versions; None without a comparison."""
     said: str
-    """A sentence about what the figures are."""
+    """Sentence about the origin of the figures."""
     metrics: tuple[Metric, ...] = ()
     slices: tuple[SliceMetric, ...] = ()
     worst: SliceMetric | None = None
-    """The slice with the largest loss, else the lowest metric, among those with enough rows."""
+    """Slice with the largest loss (without differences, the lowest metric) among those with enough rows."""
 
 
 class Parameter(Frozen):
-    """A training parameter whose value changes; None where a version does not have it."""
+    """Training parameter whose value changes; None for a version that does not have it."""
 
     name: str
     old: str | None
@@ -61,30 +61,30 @@ class Parameter(Frozen):
 
 
 class ModelDiff(Frozen):
-    """What a release changes in the model behind one endpoint."""
+    """Changes of one endpoint's model that a release makes."""
 
     endpoint: str
     change: Change
     old: Version | None
-    """The served version; None for a new endpoint, or where the registry no longer has it."""
+    """Served version; None for a new endpoint, or if the registry no longer has the version."""
     new: Version | None
-    """The next version; None for a removed endpoint, or where the registry does not have it."""
+    """Next version; None for a removed endpoint, or if the registry does not have the version."""
     measured: Measured
     signature: SignatureChange | None
-    """None where there are no two signatures to compare."""
+    """Difference of the two signatures; None if one of them is not known."""
     packages: tuple[Package, ...]
     parameters: tuple[Parameter, ...]
     notes: tuple[str, ...] = ()
-    """Sentences about what a reader could misunderstand."""
+    """Sentences about facts that a reader of the figures could misunderstand."""
 
 
 def compare(change: Change, facts: Facts, image: Mapping[str, str] | None = None) -> ModelDiff:
     """Return the difference that the change makes.
 
     Args:
-        change: the endpoint, its served version and its next one.
-        facts: what MLflow knows of the two.
-        image: packages of the serving image by name; None where they are not known.
+        change: endpoint, its served version and its next one.
+        facts: facts from MLflow about both versions.
+        image: packages of the serving image by name; None if they are not known.
     """
     old, new = facts.version(change.old), facts.version(change.new)
     before, after = old and old.signature, new and new.signature
@@ -144,7 +144,7 @@ def _compared(old: Version | None, new: Version, report: Report, served: int | N
 
 
 def _reversed(report: Report, version: int) -> Report:
-    """The comparison of the served version with the next one, seen from the next one."""
+    """Return the report with its two versions exchanged: the new version first, the served one as the champion."""
     return report.model_copy(
         update={
             "version": version,

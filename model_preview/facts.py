@@ -1,4 +1,4 @@
-"""Facts about versions of models, as MLflow holds them. A fact that MLflow does not hold is None, with its reason."""
+"""Facts about model versions, read from MLflow. A fact that MLflow does not have is None."""
 
 import sys
 from collections.abc import Mapping
@@ -12,9 +12,10 @@ from training.registry.stages import Stage
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN: MLflow writes the text "NaN", Python's json the bare word, and pydantic null.
+    """Return None for a number that is infinite or NaN, and any other value as it is.
 
-    MLflow keeps an infinite metric as the largest float.
+    JSON has no NaN: MLflow writes the text "NaN", Python's json writes the word NaN without quotes, and pydantic writes
+    null. MLflow stores an infinite metric as the largest float.
     """
     try:
         return value if value is None or abs(float(str(value))) < sys.float_info.max else None
@@ -23,7 +24,7 @@ def _finite(value: object) -> object:
 
 
 Number = Annotated[float | None, BeforeValidator(_finite)]
-"""A number, or None where it is missing, infinite or not a number."""
+"""Number, or None if it is missing, infinite or not a number."""
 
 
 class Frozen(BaseModel):
@@ -38,21 +39,21 @@ class Reference(Frozen):
     model: str
     version: int
     digest: str = ""
-    """SHA-256 of the version's files, with or without the prefix `sha256:`; empty where the stack file sets none."""
+    """SHA-256 of the version's files, with or without the prefix `sha256:`; empty if the stack file sets none."""
 
 
 class Change(Frozen):
-    """What a release does to one endpoint."""
+    """Change of the served version of one endpoint."""
 
     endpoint: str
     old: Reference | None
-    """The version that is served now; None for a new endpoint."""
+    """Version that is served now; None for a new endpoint."""
     new: Reference | None
-    """The version that shall be served; None for an endpoint that is removed."""
+    """Version that is served after the release; None for an endpoint that is removed."""
 
 
 class Column(Frozen):
-    """A column of a signature. `kind` is MLflow's type, such as `long`, or the element type and shape of a tensor."""
+    """Column of a signature. `kind` is MLflow's type, such as `long`, or the element type and shape of a tensor."""
 
     name: str
     kind: str
@@ -60,14 +61,14 @@ class Column(Frozen):
 
 
 class Signature(Frozen):
-    """The columns that a version takes and returns."""
+    """Columns that a version takes and returns."""
 
     inputs: tuple[Column, ...]
     outputs: tuple[Column, ...]
 
 
 class Estimate(Frozen):
-    """A metric, or a difference of two, with the ends of its 95 % interval."""
+    """Metric, or difference of two metrics, with the bounds of its 95 % interval."""
 
     value: Number
     low: Number = None
@@ -75,20 +76,20 @@ class Estimate(Frozen):
 
     @property
     def signed(self) -> str:
-        """The estimate with signs: `+0.012 (-0.003 to +0.027)`."""
+        """Text of the estimate with signs, such as `+0.012 (-0.003 to +0.027)`."""
         if self.value is None:
             return number(None)
         return f"{number(self.value, '+')} ({number(self.low, '+')} to {number(self.high, '+')})"
 
     @property
     def negated(self) -> "Estimate":
-        """The difference seen from the other side."""
+        """Difference with the opposite sign, as the other version sees it."""
         value, low, high = (None if bound is None else -bound for bound in (self.value, self.high, self.low))
         return Estimate(value=value, low=low, high=high)
 
 
 class Scores(Frozen):
-    """A version's metrics on some rows, and how they differ from the champion's there (positive: better)."""
+    """Metrics of a version on some rows, and their differences to the champion's metrics (positive: better)."""
 
     rows: int
     own: Mapping[str, Estimate] = {}
@@ -97,12 +98,12 @@ class Scores(Frozen):
 
 
 class Slice(Frozen):
-    """The scores on the rows of one category."""
+    """Scores of a version on the rows of one category."""
 
     name: str
     scores: Scores
     judged: bool = True
-    """The slice has enough rows for its limits to apply."""
+    """True if the slice has enough rows for its limits to apply."""
 
 
 class Check(Frozen):
@@ -114,13 +115,13 @@ class Check(Frozen):
 
 
 class Limits(Frozen):
-    """The part of a validation's limits that a preview shows."""
+    """Limits of a validation, as far as a preview shows them."""
 
     compared: tuple[str, ...] = ()
 
 
 class Report(Frozen):
-    """The evidence of a validation: the file report.json that training/validate.py writes."""
+    """Report of a validation: the file report.json that training/validate.py writes."""
 
     model: str
     version: int
@@ -135,7 +136,7 @@ class Report(Frozen):
 
 
 class Version(Frozen):
-    """What MLflow knows of one version."""
+    """Facts about one version."""
 
     model: str
     number: int
@@ -149,7 +150,7 @@ class Version(Frozen):
     dataset: str | None = None
     dataset_digest: str | None = None
     rows: int | None = None
-    """Rows of the dataset."""
+    """Number of rows of the dataset."""
     registered: datetime | None = None
     description: str = ""
     parameters: Mapping[str, str] = {}
@@ -160,25 +161,25 @@ class Version(Frozen):
     size_mb: float | None = None
     """Size of the files in MB (10^6 bytes)."""
     latency_ms: float | None = None
-    """95 % of predictions of one row took at most so many milliseconds in the validation."""
+    """Time in milliseconds to predict one row, as the validation measured it: 95 % of the predictions are faster."""
     validation_status: str = ""
-    """`passed`, `refused`, `running`, `broken`, or empty for a version that no validation has looked at."""
+    """`passed`, `refused`, `running`, `broken`, or empty for a version that was never validated."""
     validated_at: datetime | None = None
     validated_against: str = ""
-    """The champion at the validation: a number, `none`, or empty where the version does not say."""
+    """Number of the champion at the validation, `none` if there was none, or empty if the version has no such tag."""
     report: Report | None = None
     stage: Stage = Stage.NONE
     aliases: tuple[str, ...] = ()
     promoted_at: datetime | None = None
-    """The last time that the version became the champion."""
+    """Time at which the version last became the champion."""
     was_champion: bool = False
-    """The version is, or once was, the champion."""
+    """True if the version is or was the champion."""
     restored: bool = False
-    """A rollback in the registry made the version the champion the last time."""
+    """True if the version last became the champion through a rollback in the registry."""
     rolled_back: bool = False
-    """A rollback in the registry archived the version the last time."""
+    """True if the version was last archived by a rollback in the registry."""
     unknown: Mapping[str, str] = {}
-    """The facts that could not be read, each with the reason."""
+    """Reason for each fact that could not be read, by the fact's name."""
 
 
 class Model(Frozen):
@@ -189,11 +190,11 @@ class Model(Frozen):
     dangling: tuple[str, ...] = ()
     """Aliases whose version does not exist."""
     numbers: tuple[int, ...] = ()
-    """Versions that exist, the oldest first; read only where a version that was asked for is missing."""
+    """Versions that exist, the oldest first; read only if a requested version is missing."""
 
 
 class Unverified(Frozen):
-    """MLflow could not be asked."""
+    """Reason why the facts could not be read from MLflow."""
 
     why: str
     kind: Literal["unverified"] = "unverified"
@@ -204,13 +205,13 @@ class Unverified(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What MLflow answered. A model or version that does not exist is absent."""
+    """Facts from MLflow about models and versions. A model or version that does not exist is absent."""
 
     models: Mapping[str, Model]
     versions: Mapping[tuple[str, int], Version]
 
     def version(self, of: Reference | None) -> Version | None:
-        """The facts of the version; None where it does not exist or none is asked for."""
+        """Return the facts of the version; None if it does not exist or `of` is None."""
         return self.versions.get((of.model, of.version)) if of else None
 
 

@@ -1,7 +1,7 @@
-"""Writes previews as Markdown for a comment or the text of a pull request.
+"""Writes previews as Markdown for a comment or the description of a pull request.
 
-Text from MLflow is foreign: it must not close our `<details>`, mention a team, close an issue, start a table, hide
-itself, or show a credential.
+Text from MLflow is not trusted: it must not close the `<details>` of this page, mention a team, close an issue, start a
+table, hide itself, or show a credential.
 """
 
 import re
@@ -14,9 +14,9 @@ from model_preview.verdict import Kind
 ICONS = {Kind.PASSES: "✅", Kind.ROLLBACK: "↩️", Kind.REFUSED: "⛔", Kind.UNVERIFIED: "❓"}
 WARNING = "⚠️"
 OPEN = ("Notes", "Metrics", "Slices", "Signature")
-"""Sections that a reader sees without a click."""
+"""Titles of the sections that are open, so that a reader sees them without a click."""
 _MARKUP = re.compile(r"[&<>`*_\[\]|~\\$!^]")
-# An address, a mention, an issue and a closing keyword's target are links of GitHub's, made from plain text.
+# GitHub makes links from plain text: from addresses, mentions, issue numbers and what follows a closing keyword.
 _LINKS = re.compile(r"(?<=[@#])|(?<=://)|(?<=www\.)|(?<=GH-)", re.IGNORECASE)
 _BREAK = "\u200b"
 _ENTITY = "&#8203;"

@@ -1,4 +1,4 @@
-"""Compares the packages that a version wants with those of the serving image, as the lock file pins them."""
+"""Compares the packages that a version requires with those of the serving image, as the lock file pins them."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,8 +12,8 @@ from packaging.version import InvalidVersion, Version
 from model_preview.facts import Frozen
 
 LIST = "model_server/requirements.in"
-"""The list from which the serving image is built, as comments of the lock file name it."""
-# What model_server/Dockerfile builds on: Debian's Python 3.11.
+"""List from which the serving image is built, as comments of the lock file name it."""
+# Environment of the serving image, for markers in requirements: Debian's Python 3.11 (model_server/Dockerfile).
 _IMAGE = {
     "implementation_name": "cpython",
     "os_name": "posix",
@@ -29,31 +29,31 @@ _VIA = re.compile(r"^\s+#(?:\s+via(?=\s|$))?\s*(.*?)\s*$")
 
 
 class Fit(StrEnum):
-    """How far the serving image's package is from the one that a version wants."""
+    """Result of a comparison of one package in the serving image with the one that a version requires."""
 
     SAME = "same"
     PATCH = "patch"
-    """Another patch release: a validation allows it unless told otherwise."""
+    """Another patch release, which a validation allows by default."""
     OTHER = "other"
     MISSING = "missing"
     UNKNOWN = "unknown"
-    """The serving image's packages are not known."""
+    """Result if the serving image's packages are not known."""
 
 
 class Package(Frozen):
-    """A package that the new version wants; versions are empty where the package is not wanted or not there."""
+    """Package that a model version requires; `old`, `new` or `image` is empty where the package is missing."""
 
     name: str
     old: str
-    """What the served version wants."""
+    """Version of the package that the served model version requires."""
     new: str
     image: str
-    """What the serving image has."""
+    """Version of the package in the serving image."""
     fit: Fit
 
     @property
     def is_worth_showing(self) -> bool:
-        """The package changes with the release, or the serving image has another one."""
+        """True if the release changes the package, or if the serving image has another one."""
         return self.old != self.new or self.fit in {Fit.PATCH, Fit.OTHER, Fit.MISSING}
 
 
@@ -61,7 +61,7 @@ def image_packages(lock: str, excluded: Collection[str] = (), requirements: str 
     """Return the packages of the serving image, by canonical name, with their versions.
 
     Args:
-        lock: text of requirements.lock, whose comments say which package wants which.
+        lock: text of requirements.lock, whose comments say which package requires which.
         excluded: names in model_server/excluded.in.
         requirements: the image's list, as the comments name it.
     """
@@ -85,12 +85,12 @@ def listed(text: str) -> list[str]:
 
 
 def compare(old: Sequence[str], new: Sequence[str], image: Mapping[str, str] | None) -> tuple[Package, ...]:
-    """Return the packages that either version wants, by name.
+    """Return the packages that either version requires, sorted by name.
 
     Args:
-        old: lines of the served version's requirements.txt; empty where it is unknown.
-        new: lines of the new version's.
-        image: packages of the serving image; None where they are not known.
+        old: lines of the served version's requirements.txt; empty if unknown.
+        new: lines of the new version's requirements.txt.
+        image: packages of the serving image by name; None if they are not known.
     """
     before, after = _wanted(old), _wanted(new)
     return tuple(
@@ -106,7 +106,7 @@ def compare(old: Sequence[str], new: Sequence[str], image: Mapping[str, str] | N
 
 
 def _pins(lock: str) -> Iterator[tuple[str, str, set[str]]]:
-    """Every package of the lock that an image with Linux would install: name, version, and what wants it."""
+    """Yield each package of the lock that a Linux image installs: name, version, and the packages that require it."""
     name, version = "", ""
     by = set[str]()
     for line in [*lock.splitlines(), "end==0"]:
@@ -120,7 +120,7 @@ def _pins(lock: str) -> Iterator[tuple[str, str, set[str]]]:
 
 
 def _wanted(lines: Sequence[str]) -> dict[str, Requirement]:
-    """Lines that are options, paths or comments are left out."""
+    """Return the requirements by package name; lines that are options, paths or comments are left out."""
     found: dict[str, Requirement] = {}
     for line in lines:
         try:

@@ -1,4 +1,4 @@
-"""The preview of one endpoint, and what a reader sees of it: a verdict line, findings, and tables of plain text."""
+"""Preview of one endpoint: a verdict line, reasons, and tables of plain text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LONGEST_CELL = 60
 LONGEST_SENTENCE = 600
 ROWS_SHOWN = 30
 VALIDATION = "\n\nValidation: "
-"""Begins what a validation adds to a description; the preview shows that elsewhere."""
+"""Text before the part that a validation adds to a description; the preview shows that part elsewhere."""
 _FITS = {
     Fit.PATCH: "another patch release",
     Fit.OTHER: "differs",
@@ -28,16 +28,16 @@ _FITS = {
 
 
 class Preview(Frozen):
-    """The gate's answer for one endpoint and the difference that it stands on."""
+    """Decision of the gate about one endpoint, and the difference on which it is based."""
 
     verdict: Verdict
     diff: ModelDiff | None = None
-    """None where MLflow was not asked or did not answer."""
+    """Difference of the two versions; None if MLflow was not asked or did not respond."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of a preview: sentences, then a table whose cells are plain text on one line."""
+    """Part of a preview: sentences, then a table whose cells are plain text on one line."""
 
     title: str
     sentences: Sequence[str] = ()
@@ -51,17 +51,17 @@ def preview(
     """Return the preview of one endpoint.
 
     Args:
-        change: what the release does to the endpoint.
-        facts: what MLflow knows, or why it could not be asked; None where the gate needs none.
-        gate: what the stack says about the endpoint.
-        image: packages of the serving image by name; None where they are not known.
+        change: endpoint, its served version and its next one.
+        facts: facts from MLflow, or the reason why they cannot be read; None if the gate needs none.
+        gate: settings of the stack and of the endpoint.
+        image: packages of the serving image by name; None if they are not known.
     """
     found = diff.compare(change, facts, image) if isinstance(facts, Facts) else None
     return Preview(verdict=verdict.judge(change, facts, found, gate), diff=found)
 
 
 def sections(found: ModelDiff) -> list[Section]:
-    """Return what a reader sees below the verdict, the most important part first; nothing for a removed endpoint."""
+    """Return the sections below the verdict, the most important first; without a next version, only the notes."""
     if found.new is None:
         return [Section(title="Notes", sentences=found.notes)] if found.notes else []
     made = [
@@ -79,7 +79,7 @@ def sections(found: ModelDiff) -> list[Section]:
 
 
 def _bounded(section: Section) -> Section:
-    """A run may hold thousands of parameters, each of thousands of characters."""
+    """Return the section with limits on rows and characters, because a run may have thousands of long parameters."""
     said = [_short(sentence, LONGEST_SENTENCE) for sentence in section.sentences if sentence]
     if len(section.rows) > ROWS_SHOWN:
         said.append(f"{ROWS_SHOWN} of {len(section.rows)} rows are listed; the JSON view has all.")
@@ -216,7 +216,7 @@ def _moment(time: datetime | None) -> str:
 
 
 def _end(text: str) -> str:
-    """The end of an address says more than its beginning."""
+    """Return the end of a long address, because the end says more than the beginning."""
     return text if len(text) <= LONGEST_CELL else f"...{text[3 - LONGEST_CELL :]}"
 
 

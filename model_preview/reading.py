@@ -17,11 +17,11 @@ from model_preview.redact import redact, redact_values
 from training.registry.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
 
 SECONDS = 5.0
-"""Time limit for all answers together."""
+"""Time limit in seconds for all responses together."""
 AT_ONCE = 16
 """Largest number of connections to MLflow."""
 LONGEST_ARTIFACT = 8_000_000
-"""Bytes of a model's or validation's file above which it is not read."""
+"""Largest size in bytes of a model's or validation's file; a larger file is not read."""
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 _SIDE_METRICS = ("cost_", "system/")
 _INTERVAL = ("_low", "_high")
@@ -94,21 +94,21 @@ class _Mlmodel(BaseModel):
 
 
 class _RefusedError(Exception):
-    """MLflow did not give the answer; the message says what it gave."""
+    """MLflow's response is an error or does not have the expected content; the message says which."""
 
 
 class _MissingError(_RefusedError):
-    """MLflow has no such thing."""
+    """MLflow does not have the requested model, version or run."""
 
 
 def read(uri: str, changes: Sequence[Change], *, token: str = "", seconds: float = SECONDS) -> Facts | Unverified:
-    """Return what the MLflow server at the URI knows of the versions, or why it could not be asked.
+    """Return facts about the versions from the MLflow server at the URI, or the reason why they cannot be read.
 
     Args:
-        uri: address of the server, `http://` or `https://`; user and password in it are used and never shown.
-        changes: the endpoints and their versions.
-        token: bearer token for the server; empty where it wants none.
-        seconds: time limit for all answers together.
+        uri: address of the server, `http://` or `https://`; user and password in it are sent, and never shown.
+        changes: endpoints with their served and next versions.
+        token: bearer token for the server; empty if the server needs none.
+        seconds: time limit for all responses together.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -130,9 +130,9 @@ async def _read_once(
 async def read_with(
     http: httpx.AsyncClient, changes: Sequence[Change], *, seconds: float = SECONDS
 ) -> Facts | Unverified:
-    """Return what the MLflow server behind the client knows of the versions, or why it could not be asked.
+    """Return facts about the versions from the MLflow server behind the client, or why they cannot be read.
 
-    The client's base URL is the server's; its headers carry whatever the server wants to see.
+    The client has the server's address as its base URL, and the headers that the server requires.
     """
     where = redact(str(http.base_url)).rstrip("/")
     try:
@@ -147,7 +147,7 @@ async def read_with(
 
 
 class _Mlflow:
-    """The questions, each a GET request."""
+    """Reads models and versions from MLflow; every request is a GET."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -253,7 +253,7 @@ class _Mlflow:
 
     async def _run(self, run_id: str) -> _Run:
         if not run_id:
-            raise _RefusedError("the version names no run")
+            raise _RefusedError("the version has no run ID")
         try:
             return (await self._get("runs/get", _RunAnswer, run_id=run_id)).run
         except _MissingError:
@@ -279,7 +279,7 @@ class _Mlflow:
         return await self._text("model-versions/get-artifact", name=name, version=number, path=path)
 
     async def _text(self, place: str, **query: str | int) -> str:
-        """Return the text of a file; MLflow answers 404 or 500 when its artifact store does not have it."""
+        """Return the text of a file. MLflow responds with 404 or 500 if its artifact store does not have the file."""
         async with self._free, self._http.stream("GET", place, params=query) as answer:
             content = bytearray()
             async for part in answer.aiter_bytes():
@@ -309,7 +309,7 @@ class _Mlflow:
 
 
 async def _attempt(what: str, unknown: dict[str, str], ask: Callable[[], Awaitable[Value]]) -> Value | None:
-    """Return the answer; without one, `unknown` has the reason. No answer at all is the caller's to handle."""
+    """Return the result of `ask`; if MLflow refuses it, return None and add the reason to `unknown`."""
     try:
         return await ask()
     except _RefusedError as error:
@@ -333,7 +333,7 @@ def _metrics(found: Sequence[_Metric], unknown: dict[str, str]) -> dict[str, flo
 
 
 def _tagged_metrics(tags: Mapping[str, str]) -> dict[str, float]:
-    """A version's tags repeat its metrics, each with the ends of its interval; the run may be gone."""
+    """Return the metrics in a version's tags, which also have the bounds of each interval; the run may be deleted."""
     found = {key: _real(value) for key, value in tags.items() if all(f"{key}{end}" in tags for end in _INTERVAL)}
     return {key: value for key, value in found.items() if value is not None}
 
@@ -366,7 +366,7 @@ def _kind(entry: Mapping[str, Any]) -> str:
 
 
 def _record(stored: str | None) -> Mapping[str, str]:
-    """What a promotion wrote; nothing of a tag that somebody else wrote."""
+    """Return the record that a promotion wrote into a tag; empty if the tag has another content."""
     try:
         record: object = json.loads(stored or "{}")
     except ValueError:
@@ -410,7 +410,7 @@ def _code(content: bytes) -> str:
 
 
 def _words(status: int, content: bytes) -> str:
-    """The status and the beginning of what was said with it, on one line."""
+    """Return the HTTP status and the beginning of the response's message, on one line."""
     try:
         said = str(json.loads(content)["message"])
     except (ValueError, KeyError, TypeError):

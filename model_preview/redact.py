@@ -1,4 +1,4 @@
-"""Hides what looks like a credential: nothing masks a comment of a pull request as CI masks its log."""
+"""Hides text that looks like a credential, because nothing else masks it in a comment of a pull request."""
 
 import re
 import unicodedata
@@ -33,16 +33,16 @@ _KNOWN = re.compile(
 
 
 def redact(text: str) -> str:
-    """Return the text without what looks like a password, a key or a token."""
+    """Return the text with `(hidden)` in place of everything that looks like a password, a key or a token."""
     return _KNOWN.sub(HIDDEN, _ASSIGNED.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(HIDDEN, text)))
 
 
 def plain(text: str) -> str:
-    """Return the text on one line, without credentials and without characters that move a cursor or hide others."""
+    """Return the text on one line, without credentials, and without control characters and invisible characters."""
     kept = (c for c in redact(text) if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"})
     return " ".join("".join(kept).split())
 
 
 def redact_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values, without those whose name or form is that of a credential."""
+    """Return the values with `(hidden)` for each one whose name or form is that of a credential."""
     return {name: HIDDEN if _SECRET_NAME.search(name) else redact(value) for name, value in values.items()}

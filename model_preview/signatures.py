@@ -1,27 +1,27 @@
-"""Says in words what clients of an endpoint notice when the signature of its model changes.
+"""Describes what clients of an endpoint notice when the signature of its model changes.
 
-The rules are those of training/validation/signatures.py, which judges a validation; a test holds the two together.
+A validation judges by the same rules (training/validation/signatures.py); a test checks that both agree.
 """
 
 from collections.abc import Iterator, Mapping
 
 from model_preview.facts import Column, Frozen, Signature
 
-# A model that takes the wider kind understands a client that sends the narrower one.
+# From narrow to wide: a model that takes a wider type also accepts values of a narrower type.
 WIDER = ("integer", "long", "float", "double")
 
 
 class SignatureChange(Frozen):
-    """The difference of two signatures, a phrase for each change."""
+    """Difference of two signatures, one phrase for each change."""
 
     breaking: tuple[str, ...] = ()
-    """Changes after which a client of the old signature fails or reads another answer."""
+    """Changes after which a client of the old signature fails or gets other values in the response."""
     harmless: tuple[str, ...] = ()
-    """Changes that such a client does not notice."""
+    """Changes that a client of the old signature does not notice."""
 
 
 def compare(old: Signature, new: Signature) -> SignatureChange:
-    """Return what changes for the clients of the old signature."""
+    """Return the changes for clients of the old signature."""
     before, after = ({column.name: column for column in one.inputs} for one in (old, new))
     found = [*_inputs(before, after), *_outputs(old, new)]
     return SignatureChange(
@@ -31,7 +31,7 @@ def compare(old: Signature, new: Signature) -> SignatureChange:
 
 
 def _inputs(before: Mapping[str, Column], after: Mapping[str, Column]) -> Iterator[tuple[str, bool]]:
-    """Each change, and whether it breaks a client."""
+    """Yield each change of the inputs, and whether it breaks a client."""
     for name, column in after.items():
         known = before.get(name)
         if known is None:

@@ -13,7 +13,7 @@ COLORS = {Kind.PASSES: "green", Kind.ROLLBACK: "cyan", Kind.REFUSED: "red", Kind
 
 
 def show(console: Console, found: Preview) -> None:
-    """Print the preview. No text of a model is markup: a version may be described as `[red]`."""
+    """Print the preview. Text of a model is never read as markup, because a description may contain `[red]`."""
     verdict = found.verdict
     console.print(Text(plain(verdict.line), f"bold {'red' if verdict.fails else COLORS[verdict.kind]}"))
     for reason in verdict.reasons:

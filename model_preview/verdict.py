@@ -1,21 +1,21 @@
-"""The gate: may an endpoint's next version go live, decided from facts alone.
+"""Gate that decides from facts alone whether an endpoint's next version may go live.
 
 | reason | unprotected stack | protected stack |
 | --- | --- | --- |
 | the version does not exist, or is not the one with the digest in the stack file | fails | fails |
 | its validation refused it | fails | fails |
 | it breaks clients of the served version, without `allow_breaking_signature` | fails | fails |
-| an `override` was written for another version | fails | fails |
+| its `override` was written for another version | fails | fails |
 | it was not validated, or its validation did not finish | warns | fails |
 | it was validated against an older champion | warns | fails |
 | it is archived | warns | fails |
 | its packages are not those of the serving image, or not known | warns | fails |
 | its signature, or the served version's, is not known | warns | fails |
-| MLflow could not be asked | warns | fails |
+| MLflow did not respond, or refused the request | warns | fails |
 
-`mlops:gate: warn | fail` replaces the column for the last six. A version that the stack has released before passes, and
-so does a change that leaves the version as it is: neither needs MLflow. A rollback to a former champion passes although
-that version is archived or was validated long ago.
+`mlops:gate: warn` or `mlops:gate: fail` decides about the last six reasons instead of the columns. A version that the
+stack has released before passes, and so does a change that keeps the version; neither needs MLflow. A rollback to a
+former champion passes even if that version is archived or was validated long ago.
 """
 
 import shlex
@@ -30,11 +30,11 @@ from model_preview.redact import plain
 from training.registry.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, Stage
 
 NUMBERS_NAMED = 10
-"""Versions of a model that a sentence names at most."""
+"""Largest number of versions that a sentence names."""
 
 
 class Code(StrEnum):
-    """What a reason is about."""
+    """Identifier of a reason."""
 
     MISSING = "missing"
     OTHER_DIGEST = "other_digest"
@@ -52,71 +52,71 @@ class Code(StrEnum):
 ALWAYS_FAIL = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.REFUSED, Code.BREAKS_SIGNATURE, Code.STALE_OVERRIDE})
 """Reasons that fail in every stack."""
 NEVER_OVERRIDDEN = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.STALE_OVERRIDE})
-"""Reasons that an override does not remove: such a version cannot be served."""
+"""Reasons that an override does not remove, because such a version cannot be served."""
 
 
 class Gate(Frozen):
-    """What the stack says about one endpoint."""
+    """Settings of the stack and of one endpoint that the gate reads."""
 
     protected: bool = False
-    """The stack is protected: reasons that are a matter of judgement fail the preview."""
+    """True if the stack is protected: then the reasons outside ALWAYS_FAIL fail the preview too."""
     mode: Literal["warn", "fail"] | None = None
-    """`mlops:gate`: what those reasons do instead, whether or not the stack is protected."""
+    """`mlops:gate`: whether the reasons outside ALWAYS_FAIL warn or fail; None: `protected` decides."""
     allow_breaking_signature: str = ""
-    """The reason in the endpoint's entry why clients may break."""
+    """User's reason why the release may break clients; empty if it may not."""
     override: str = ""
-    """The reason in the endpoint's entry why this version may go live whatever the gate finds."""
+    """User's reason why this version may go live in spite of the gate; empty without an override."""
     served_override: str = ""
-    """The override in the release that is served now."""
+    """Override of the release that is served now."""
     released: tuple[Reference, ...] = ()
     """Versions that this stack has released before."""
 
     @property
     def is_strict(self) -> bool:
-        """Reasons that are a matter of judgement fail."""
+        """True if the reasons outside ALWAYS_FAIL fail the preview."""
         return self.protected if self.mode is None else self.mode == "fail"
 
 
 class Reason(Frozen):
-    """One finding against a release."""
+    """Reason of the gate against a release."""
 
     code: Code
     said: str
-    """A clause whose subject is the version, on one line."""
+    """Clause on one line whose subject is the version."""
     fails: bool
-    """The preview fails; a reason that does not fail is a warning."""
+    """True if this reason fails the preview; False if it is a warning."""
     mend: str
-    """The command that mends it."""
+    """Command that removes the reason."""
 
 
 class Kind(StrEnum):
-    """What follows for the release."""
+    """Decision about a release."""
 
     PASSES = "passes"
     ROLLBACK = "rollback"
-    """The release goes back to a version that was served before; it passes."""
+    """Decision about a release that goes back to a version served before; it passes."""
     REFUSED = "refused"
     UNVERIFIED = "unverified"
 
 
 class Verdict(Frozen):
-    """The answer of the gate for one endpoint."""
+    """Decision of the gate about one endpoint."""
 
     kind: Kind
     line: str
-    """The answer on one line, with the most important reason."""
+    """Decision on one line, with the most important reason."""
     fails: bool
     reasons: tuple[Reason, ...] = ()
 
     @property
     def sentence(self) -> str:
-        """The answer with every reason and the command that mends it, on one line: what a resource hook raises."""
+        """Decision on one line, with every reason and its command; a resource hook raises this text."""
         told = (one.mend if one.said in self.line else f"{one.said}: {one.mend}" for one in self.reasons)
         return "; ".join((self.line, *told))
 
 
 def needs_facts(change: Change, gate: Gate) -> bool:
-    """Whether the gate asks MLflow; False for a change that passes whatever MLflow knows."""
+    """Return whether the gate needs facts from MLflow; False for a change that passes in any case."""
     return not (_is_unchanged(change) or _was_released(change, gate))
 
 
@@ -124,10 +124,10 @@ def judge(change: Change, facts: Facts | Unverified | None, diff: ModelDiff | No
     """Return whether the change may go live, and why not.
 
     Args:
-        change: what the release does to the endpoint.
-        facts: what MLflow knows, or why it could not be asked; None where `needs_facts` is False.
-        diff: the difference of the two versions; None without facts.
-        gate: what the stack says about the endpoint.
+        change: endpoint, its served version and its next one.
+        facts: facts from MLflow, or the reason why they cannot be read; None if `needs_facts` is False.
+        diff: difference of the two versions; None without facts.
+        gate: settings of the stack and of the endpoint.
     """
     old, new, title = change.old, change.new, _title(change)
     if new is None:
@@ -152,13 +152,13 @@ def judge(change: Change, facts: Facts | Unverified | None, diff: ModelDiff | No
 
 
 def is_rollback(old: Version | None, new: Version | None) -> bool:
-    """Whether the new version was the champion before the old one was, and no rollback took it out since."""
+    """Return whether the new version was the champion before the old one, and no rollback has archived it since."""
     if not (old and new and new.was_champion) or old.model != new.model or new.rolled_back:
         return False
     if CHAMPION in new.aliases and new.restored:
         return True
     if new.promoted_at and old.promoted_at:
-        # The registry's records count in seconds: of two promotions in one second the lower number came first.
+        # The registry records whole seconds; within one second, the lower number counts as the earlier promotion.
         return (new.promoted_at, new.number) < (old.promoted_at, old.number)
     return new.number < old.number
 
@@ -181,7 +181,7 @@ def _verdict(title: str, reasons: tuple[Reason, ...], gate: Gate, *, back: bool)
 
 
 def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Iterator[Reason]:
-    """Every reason, the ones that always fail first."""
+    """Yield every reason, those that always fail first."""
     wanted, new = change.new, diff.new
     if wanted is None:
         return
@@ -238,7 +238,7 @@ def _unvalidated(new: Version) -> str:
 
 
 def _older_champion(change: Change, facts: Facts, new: Version, gate: Gate) -> Iterator[Reason]:
-    """The version must have been compared with the champion, or with what is served or something newer."""
+    """Yield a reason unless the version was compared with the champion, the served version or a newer one."""
     model = facts.models.get(new.model)
     champion = model.aliases.get(CHAMPION) if model and CHAMPION not in model.dangling else None
     served = change.old.version if change.old and change.old.model == new.model else None
@@ -325,7 +325,7 @@ def _is_unchanged(change: Change) -> bool:
 
 
 def _was_released(change: Change, gate: Gate) -> bool:
-    """A version without a digest in the stack file is the one that was released under its number."""
+    """Return whether the stack has released this version before; the digest counts only if the stack file states it."""
     new = change.new
     return bool(new) and any(
         (one.model, one.version) == (new.model, new.version)
@@ -335,7 +335,7 @@ def _was_released(change: Change, gate: Gate) -> bool:
 
 
 def _stale(change: Change, gate: Gate) -> str:
-    """An override lets one version through: with the next version its text must change or go."""
+    """Return the reason against an override that was written for another version than the next one."""
     old = change.old.version if change.old else "another"
     return _one_line(f"its override ({gate.override}) was written for version {old}")
 
@@ -357,6 +357,6 @@ def _unset(change: Change, key: str = "override") -> str:
 
 
 def _one_line(text: str) -> str:
-    """The engine prints a hook's sentence several times."""
+    """Return the text on one line of at most 400 characters: the engine prints a hook's message several times."""
     line = plain(text)
     return line if len(line) <= 400 else f"{line[:397]}..."

@@ -22,14 +22,14 @@ HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 2
 """Seconds for which a stopping server still reads idle connections, so that a request already sent gets a response."""
 MOST_CONNECTIONS = 1000
-"""Open connections at once, below the usual limit of 1,024 files. One more closes the longest idle connection."""
+"""Largest number of open connections, below the usual limit of 1,024 files; one more closes the longest idle one."""
 OFFERS = frozenset({b"upgrade", b"http2-settings"})
 """Headers that offer an upgrade to another protocol. The server supports none, so it ignores them (RFC 9110, 7.8)."""
 _Timer: TypeAlias = asyncio.TimerHandle
 
 
 class Connection(HttpToolsProtocol):
-    """The connection of one client.
+    """Connection of one client.
 
     When the server shuts down, it sets the key `shutting_down` in the state of each later request's scope.
     """
@@ -44,7 +44,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.parser = _Parser(self)
         self.idle_since: float = self.loop.time()
-        self._unfinished = 0
+        self._unfinished = 0  # bytes since the last complete headers or part of a body
         self._head_timer: _Timer | None = None
         self._write_timer: _Timer | None = None
 
@@ -169,9 +169,11 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _wait_for_more(self) -> None:
+        """Start the timer after which uvicorn closes an idle connection."""
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _limit_writing(self) -> None:
+        """Start the timer after which the connection is dropped, unless it runs already."""
         self._write_timer = self._write_timer or self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
     def _refuse(self, status: int, sentence: str) -> None:

@@ -17,7 +17,7 @@ class Response:
     media_type: str = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
     closes: bool = False
-    """The server closes the connection after this response."""
+    """True if the server closes the connection after this response."""
 
 
 def error_response(status: int, code: str, message: str) -> Response:

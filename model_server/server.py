@@ -30,7 +30,7 @@ KEEP_ALIVE_SECONDS = 75
 
 
 def main() -> int:
-    """Run the server until it is told to stop. Return the exit code."""
+    """Run the server until a signal stops it. Return the exit code."""
     logs.configure()
     # Imports create many objects and free few, so garbage collection only delays the start. app.py enables it again.
     gc.disable()

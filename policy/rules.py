@@ -45,7 +45,8 @@ def rule(
     return register
 
 
-# Name of the input that contains an IAM document, by resource type.
+# Name of the input that contains an IAM document, by resource type. TRUST says who may assume a role, IDENTITY what the
+# owner of the policy may do, and HELD who may use a key, a bucket or a repository.
 TRUST = {"aws:iam/role:Role": "assumeRolePolicy"}
 IDENTITY = {
     "aws:iam/policy:Policy": "policy",

@@ -31,19 +31,19 @@ class Difference:
     """One field whose value in the cluster differs from the stack's; None means no value."""
 
     object: str
-    """Kind, namespace and name."""
+    """Kind, namespace and name of the object."""
     field: str
-    """Path in the object; empty for the whole object."""
+    """Path of the field in the object; empty for the whole object."""
     stack: Json
-    """Value that the last update recorded."""
+    """Value of the field that the last update recorded."""
     cluster: Json
-    """Value in the cluster now."""
+    """Value of the field in the cluster now."""
     changed_by: str
     """Program that set the cluster's value last; empty if it is unknown, for example for a removed field."""
     changed_at: str
-    """Time of that change in UTC, such as 2026-11-30T09:14:05Z, or empty."""
+    """Time in UTC at which the cluster's value was set last, such as 2026-11-30T09:14:05Z; empty if it is unknown."""
     after_up: Json
-    """Value after `pulumi up --refresh`."""
+    """Value of the field after `pulumi up --refresh`."""
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ SECONDS_BETWEEN_POLLS = 1.0
 LAST_LOG_SECONDS = 20.0
 """Seconds to wait for the last lines of a log after the run has ended."""
 MOST_FAILED_POLLS = 60
-"""Polls in a row without a response after which the cluster counts as lost."""
+"""Number of polls in a row without a response after which the cluster counts as lost."""
 POLLS_AFTER_THE_END = 5
-"""Polls after the end of a run in which broken logs are read again."""
+"""Number of polls after the end of a run during which broken logs are read again."""
 
 Say = Callable[[str], None]
 
 
 class _Log(threading.Thread):
-    """Thread that prints the lines of one pod after a time. It is a daemon, so Ctrl-C does not wait for a line."""
+    """Thread that prints one pod's log lines from a given time on. As a daemon, it ends with the program on Ctrl-C."""
 
     def __init__(self, cluster: Cluster, pod: str, say: Say, since: str | None) -> None:
         super().__init__(daemon=True)
@@ -54,15 +54,15 @@ class Follower:
 
     cluster: Cluster
     runs: Callable[[], Sequence[Run]]
-    """Return the runs of the cluster; the followed run is one of them unless it was deleted."""
+    """Function that returns the cluster's runs; the followed run is one of them unless it was deleted."""
     job: str
     """Name of the run's Job."""
     note: Say
-    """Print a line about the state of the run."""
+    """Function that prints a line about the state of the run."""
     log: Say
-    """Print a line of the run's log."""
+    """Function that prints a line of the run's log."""
     pause: Callable[[float], object] = threading.Event().wait
-    """Wait for some seconds between two polls."""
+    """Function that waits for some seconds between two polls."""
     _notes: dict[str, str] = field(default_factory=dict[str, str])
     _logs: dict[str, _Log] = field(default_factory=dict[str, _Log])
 

@@ -23,14 +23,14 @@ GONE = "Gone"
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """A run that has no Job any more."""
+    """Run whose Job is gone."""
 
     name: str
     training: str
     status: str
     started: datetime
     duration: timedelta | None
-    """None if nothing says when it ended."""
+    """Time from the start to the end of the run; None if nothing says when it ended."""
 
 
 def of_tracking(results: Mapping[str, Result]) -> Iterator[Past]:

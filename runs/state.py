@@ -52,6 +52,7 @@ class Pod:
         return ": ".join([phase, *dict.fromkeys(filter(None, self._reasons()))])
 
     def _reasons(self) -> Iterator[str]:
+        """Yield why the container waits or failed, or why the pod was not started; texts may be empty or repeated."""
         status = self.pod["status"]
         ended = self._terminated
         if (waiting := self._state.get("waiting")) and not ended:

@@ -31,7 +31,7 @@ class Column:
     name: str
     """Name of the column in the table."""
     kind: Literal["integer", "number", "category"]
-    """Kind of its values. An `integer` must be present in every row; the others may be missing."""
+    """Kind of the column's values. An `integer` must be present in every row; the others may be missing."""
     at_least: float | None = None
     """Smallest value that a table may hold; None for no limit."""
     at_most: float | None = None
@@ -41,7 +41,7 @@ class Column:
     most_missing: float = 0.5
     """Largest share of rows without a value, 0 to 1; a table above it is refused."""
     decisive: bool = False
-    """Whether it may predict the label on its own. Otherwise a table in which it does is refused as a leak."""
+    """Whether the column may predict the label on its own. Otherwise a table in which it does is refused as a leak."""
 
 
 def integers(*names: str, at_least: float | None = None, at_most: float | None = None) -> Sequence[Column]:
@@ -66,7 +66,7 @@ class Target:
     name: str
     """Name of the column in the table."""
     labels: tuple[str, str]
-    """Its two labels, the label of interest last."""
+    """Two labels of the column, the label of interest last."""
     rarest: float = 0.01
     """Smallest share of the rarer label, 0 to 1; a table below it is refused."""
 

@@ -34,9 +34,11 @@ from training.settings import Settings, SettingsError, SweepPlan
 
 LOG = logging.getLogger("training")
 SECONDS_TO_GIVE_UP = 10
-"""Time to report the failure of a sweep's point; a stopped pod is killed after 30 seconds."""
+"""Seconds to report the failure of a sweep's point; a stopped pod is killed after 30 seconds."""
 EXAMPLE_ROWS, ROWS_SEARCHED = 3, 10_000
+"""Number of rows in the model's input example, and number of first rows of the table that may be taken for it."""
 COLUMNS_LOGGED = 10
+"""Largest number of unused columns that the log names."""
 
 
 def train(settings: Settings) -> int | None:
@@ -192,7 +194,7 @@ class _Run:
         return self.parameters.model_dump(exclude=set(project.named(self.project, self.settings.secrets)))
 
     def _example(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return a few rows; rows without missing values if the beginning of the table has any."""
+        """Return a few rows of the table as the model's input example, without missing values if possible."""
         early = table[self.project.features].head(ROWS_SEARCHED)
         complete = early.dropna()
         rows = (early if complete.empty else complete).head(EXAMPLE_ROWS).reset_index(drop=True)

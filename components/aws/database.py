@@ -1,4 +1,4 @@
-"""RDS database (Postgres) of MLflow, and snapshots of it."""
+"""RDS database (Postgres) for MLflow, with its snapshots."""
 
 from __future__ import annotations
 

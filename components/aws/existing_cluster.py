@@ -32,7 +32,7 @@ class ClusterFacts:
     auto_mode: bool
     """Whether the cluster uses EKS Auto Mode."""
     authentication_mode: str
-    """`CONFIG_MAP`, `API` or `API_AND_CONFIG_MAP`."""
+    """Authentication mode of the cluster: `CONFIG_MAP`, `API` or `API_AND_CONFIG_MAP`."""
 
 
 def cluster_facts(cluster_name: str) -> ClusterFacts:

@@ -9,7 +9,7 @@ import pulumi_kubernetes as k8s
 from pulumi import Input
 
 IN_FLIGHT = "serving_requests_in_flight"
-"""Metric of the model server: requests that it has not answered yet."""
+"""Metric of the model server: requests that have no response yet."""
 SERVER = "server"
 """Container whose load is measured; the container that ships the prediction log does not count."""
 

@@ -70,7 +70,7 @@ class ModelEndpointArgs:
 
 
 class ModelEndpoint(pulumi.ComponentResource):
-    """Service that answers with exactly one version of a model, on port 80 under the endpoint's name.
+    """Service that serves exactly one version of a model, on port 80 under the endpoint's name.
 
     A new version changes only the Deployment: an old pod stops when a new pod is ready, and finishes its requests
     first. If the new version does not start, the rollout fails and the old version goes on serving.
@@ -97,8 +97,8 @@ class ModelEndpoint(pulumi.ComponentResource):
                     _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
                 ),
                 hooks=args.on_unready,
-                # The plugin takes over fields that kubectl has set and removes those that the program does not
-                # declare. Without this, `kubectl edit` of the number of pods would end with a single pod.
+                # The program does not declare the number of pods, because the autoscaler sets it. If somebody edits it
+                # with kubectl, the plugin would remove the field at the next update, which leaves a single pod.
                 ignore_changes=["spec.replicas"],
             ),
         )
@@ -139,7 +139,7 @@ def _deployment(
                 "topology_spread_constraints": pods.spread(selector),
                 "termination_grace_period_seconds": _grace(args),
                 "init_containers": [_fetch(args), *([_shipper(args)] if log else [])],
-                # A model that needs more disk than the pod has memory could not be loaded either.
+                # The model's volume may be as large as the pod's memory: a larger model could not be loaded anyway.
                 "volumes": [
                     pods.scratch("tmp", "256Mi"),
                     pods.scratch("model", args.memory),
@@ -152,7 +152,7 @@ def _deployment(
 
 
 def _progress_deadline(args: ModelEndpointArgs) -> int:
-    """Return the seconds without progress after which a rollout has failed: longer than a slow pod may take."""
+    """Return the seconds without progress after which a rollout has failed: the time of a slow pod, and some more."""
     return args.startup_seconds + 10 + (args.ingress.healthy_seconds if args.ingress else 0)
 
 

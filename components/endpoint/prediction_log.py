@@ -29,7 +29,7 @@ class PredictionLog:
     sample: float
     """Share of requests that are logged, from 0 to 1."""
     redact: Sequence[str]
-    """Columns that are never written."""
+    """Columns that are never written to the log."""
     spool_mib: int
     """Size in MiB of the log that may wait on the node; further entries are dropped and counted."""
 

@@ -33,7 +33,7 @@ class Store:
     environment: list[k8s.core.v1.EnvVarArgsDict]
     """Environment variables of the container."""
     ready: k8s.core.v1.ProbeArgsDict
-    """Check of the startup and readiness probes."""
+    """Request or command by which the startup and readiness probes check the store."""
     scratch: tuple[str, ...] = ()
     """Folders in addition to /tmp that the image writes to."""
 

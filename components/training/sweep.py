@@ -23,7 +23,7 @@ class Sweep:
     metric: str
     """Metric by which the runs are compared."""
     goal: str
-    """`maximize` or `minimize`."""
+    """Direction of the metric: `maximize` if a larger value is better, `minimize` if a smaller one is."""
 
     @property
     def waves(self) -> int:

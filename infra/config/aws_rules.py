@@ -32,7 +32,7 @@ RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 109
 ROLE_ARN = StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@/_-]+$")
 STACK_NAME = r"[a-z](-?[a-z0-9])*"
 MAX_STACK, MAX_POOL = 24, 25
-"""Largest numbers of characters: a role's name contains project, stack and pool, and IAM allows 64."""
+"""Largest lengths of a stack's and a pool's name: a role's name has project, stack and pool, at most 64 characters."""
 MAX_NODE_DAYS = 21 - node_pool.GRACE_HOURS // 24
 """Largest `expireAfter` in days: with the grace period it must not exceed 21 days, the maximum age of Auto Mode's nodes
 (EKS user guide, "Create a Node Pool")."""
@@ -173,7 +173,7 @@ PrivateApiCidr = Annotated[
     Rule(
         must="must be an IPv4 block of /8 or smaller that begins at its own address",
         because="the API's private address is IPv4, and access is given to named networks",
-        instead="write the networks of your VPN or of peered VPCs, as in 10.8.0.0/16 (this VPC has access without it)",
+        instead="write the networks of your VPN or of peered VPCs, as in 10.8.0.0/16 (the cluster's VPC has access)",
     ),
 ]
 Zones = Annotated[

@@ -22,8 +22,11 @@ from infra.config.rules import Rule
 
 ROOT = Path(__file__).parents[2]
 STANDARD = "schema/parameters.json"
+"""Path of the schema for the standard training image, from the root of the repository."""
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
+"""Number in any form that YAML and Pulumi accept for a decimal number."""
 CANONICAL = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?", re.ASCII)
+"""Number without plus sign, exponent, leading or trailing zeros: only one text stands for each value."""
 TYPES = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
 Schema = Mapping[str, Any]
 
@@ -32,8 +35,8 @@ def problems(training: object, file: Path) -> Iterator[Problem]:
     """Yield the problems of the parameters of `mlops:training`.
 
     Args:
-        training: the value that Pulumi passes on; its other keys may be wrong.
-        file: the stack file, which shows how each value is written. It need not exist.
+        training: value of `mlops:training` that Pulumi passes on; its other keys may be wrong.
+        file: stack file, which shows the text of each value. It need not exist.
     """
     written = _written(file)
     for name, job in _mapping(training).items():
@@ -98,6 +101,7 @@ def _values(job: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
 
 
 def _problem(schema: Schema, path: str, name: str, value: object) -> Problem | None:
+    """Return the problem of one parameter; None if the schema accepts its name and value."""
     known: Mapping[str, Schema] = schema.get("properties", {})
     if name not in known:
         if schema.get("additionalProperties") is not False:
@@ -141,6 +145,7 @@ def _problem(schema: Schema, path: str, name: str, value: object) -> Problem | N
 
 
 def _missing(schema: Schema, path: str, given: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield a problem for each required parameter without a value."""
     for name in cast("list[str]", schema.get("required", [])):
         if name not in given:
             one = cast("Schema", schema["properties"][name])
@@ -221,7 +226,7 @@ def _words(schema: Schema) -> str:
 
 
 def _is_what_is_written(text: str, value: object, *, is_declared: bool) -> bool:
-    """Return whether the value is the one in the file; without a declared type, `1.10` may be meant as a text."""
+    """Return whether the value is what the text says; without a declared type, a number such as `1.10` may be text."""
     match value:
         case bool():
             return text.lower() == str(value).lower()
@@ -278,6 +283,7 @@ def _child(node: yaml.Node | None, name: str) -> yaml.Node | None:
 
 
 def _plain(node: yaml.Node | None, path: str) -> Iterator[tuple[str, str]]:
+    """Yield path and text of each value without quotes, below the path."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from _plain(value, f"{path}.{key.value}")

@@ -16,9 +16,12 @@ from infra.config.problems import PREFIX, Problem, refusal
 from infra.config.rules import Rule
 
 OUTPUT = "foundation"
+"""Name of the stack's output with the facts of the last update."""
 MANAGED_POOL = "node_pools."
 ABSENT = "absent"
+"""Fact for a key without a value, or for a node pool that does not exist."""
 Facts = Mapping[str, str]
+"""Values of the stack file as text, by path below `foundation`, and the region."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +45,17 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _lower(old: str, new: str) -> bool:
+    """Return whether the new version or number is lower than the old one."""
     return ABSENT not in {old, new} and _version(new) < _version(old)
 
 
 def _skips(old: str, new: str) -> bool:
+    """Return whether the change skips a minor version, up or down."""
     return ABSENT not in {old, new} and abs(_version(new)[-1] - _version(old)[-1]) > 1
 
 
 def _replaced(old: str, new: str) -> bool:
+    """Return whether both values exist and differ."""
     return ABSENT not in {old, new} and old != new
 
 

@@ -40,7 +40,7 @@ CLIENTS = (
 )
 """Components that use the API server. They have rights only after the lab's objects are applied."""
 Object = dict[str, Any]
-"""A Kubernetes object as JSON."""
+"""Kubernetes object as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,11 @@ class Certificate:
 
     name: str
     user: str
-    """Kubernetes user of the certificate."""
+    """Kubernetes user that the certificate stands for."""
     group: str = layout.NAME
-    """Kubernetes group of that user."""
+    """Kubernetes group of the certificate's user."""
     addresses: Sequence[str] = ()
-    """IP addresses and DNS names of a server."""
+    """IP addresses and DNS names of the server that uses the certificate; empty for a client."""
     authority: str = "ca"
     """Authority that issues the certificate."""
 
@@ -69,7 +69,7 @@ class Component:
     command: Sequence[str] = ()
     """Command line instead of the program with its flags."""
     in_node: bool = False
-    """Whether it runs in the node's namespaces instead of the host's."""
+    """Whether the process runs in the node's namespaces instead of the host's."""
     setup: str = ""
     """Shell script that prepares the node before the process starts. It may run many times."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -85,7 +85,7 @@ class Component:
     user: str = ""
     """Kubernetes user of the process."""
     rights: Sequence[Object] = ()
-    """RBAC rules of that user in the whole cluster."""
+    """RBAC rules of the process's Kubernetes user in the whole cluster."""
     objects: Sequence[Object] = ()
     """Objects that the process needs in the cluster."""
 

@@ -26,7 +26,7 @@ KERNEL_TUNABLES = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
-"""Kernel settings that the kubelet would change for the whole machine. It finds files with these values instead."""
+"""Kernel settings that the kubelet would change for the whole machine. The node shows it files with these values."""
 STOP_SECONDS = 12.0
 
 

@@ -129,7 +129,7 @@ def _bring_up(wave: list[Component], say: Say) -> list[str]:
 
 
 def _order_of_stopping() -> list[Component]:
-    """Return the kubelet first, because it would restart stopped pods, then the other clients and the API server."""
+    """Return the processes in the order of stopping: the kubelet first, as it restarts pods; the API server last."""
     clients = sorted(load(*CLIENTS), key=lambda found: found.name != "kubelet")
     return [*clients, *load(APISERVER)]
 

@@ -39,7 +39,7 @@ class Pending:
 
     builds: Sequence[Build]
     packages: int
-    """Number of their Go packages."""
+    """Number of Go packages of the missing builds."""
     stale: int
     """Number of packages that Go's cache does not have."""
 

@@ -43,9 +43,9 @@ class OnPath:
     version_arguments: tuple[str, ...]
     """Arguments that make the first program print its version."""
     minimum: tuple[int, ...]
-    """Oldest allowed version."""
+    """Oldest allowed version of the first program."""
     below: tuple[int, ...] = (sys.maxsize,)
-    """First version that is too new."""
+    """First version of the first program that is too new."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ MLFLOW = cast("_ScoringServer", scoring_server)
 
 
 class _Wrapped:
-    """A model that is already in memory, in the shape of MLflow's flavour wrappers."""
+    """Model that is already in memory, with the methods of MLflow's flavour wrappers."""
 
     def __init__(self, predict: object) -> None:
         self._predict = cast("Any", predict)
@@ -183,7 +183,7 @@ class _Reader:
 
 
 def rows(model: PyFuncModel, content_type: str, body: bytes, names: Sequence[str]) -> list[tuple[Any, ...]] | None:
-    """Return the named columns of a body that `score` has answered, or None if the body is no table.
+    """Return the named columns of a body to which `score` has responded, or None if the body is not a table.
 
     Missing values are None. A column that the body does not contain is None in every row. MLflow decodes the body
     again; the model is not called.

@@ -95,7 +95,7 @@ class Model:
         return mlflow_protocol().score(self._pyfunc_model(), content_type, body)
 
     def rows_by_mlflow(self, content_type: str | None, body: bytes, names: Sequence[str]) -> list[Row] | None:
-        """Return the named columns of a body that MLflow has answered, or None if it is no such table."""
+        """Return the named columns of a body to which MLflow has responded, or None if the body is not a table."""
         return mlflow_protocol().rows(self._pyfunc_model(), content_type or "", body, names) if names else None
 
     def _pyfunc_model(self) -> _Pyfunc:

@@ -24,9 +24,9 @@ class Signature:
     columns: Sequence[Column]
     named: bool = True
     numbered: bool = False
-    """Columns have numbers as names. Only MLflow's own functions find such columns in a body."""
+    """True if columns have numbers as names. Only MLflow's own functions find such columns in a body."""
     has_params: bool = False
-    """The signature has a schema for params."""
+    """True if the signature has a schema for params."""
 
     @property
     def names(self) -> list[str]:

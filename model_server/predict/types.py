@@ -26,11 +26,11 @@ class ColumnType:
     decoded: Any = None
     """msgspec type of a value that needs no casting; None when only MLflow can decode it."""
     whole: bool = False
-    """The values are whole numbers."""
+    """True if the values are whole numbers."""
     usual: Sequence[Any] = ()
     """Values that requests often hold, for comparing two implementations of a model."""
     odd: Sequence[Any] = ()
-    """Missing, unknown, very small and very large values, for the same comparison."""
+    """Missing, unknown, very small and very large values, for comparing two implementations of a model."""
 
 
 TYPES: Mapping[Kind, ColumnType] = {

@@ -99,7 +99,7 @@ class PredictionLog:
             self._close_segment()
 
     def _chunk(self) -> tuple[list[bytes], int]:
-        """Return lines of some queued requests, and the one hour in which all of them finished."""
+        """Return the lines of some queued requests, and the hour in which all of these requests finished."""
         hour, lines, end = self._queue[0][0] // HOUR, list[bytes](), self._bytes_taken + CHUNK_BYTES
         for _ in range(CHUNK):
             if self._bytes_taken >= end or not self._queue or self._queue[0][0] // HOUR != hour:

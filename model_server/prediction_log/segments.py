@@ -22,7 +22,7 @@ HOUR = 3_600_000_000  # in microseconds
 
 
 class Field(msgspec.Struct, array_like=True):
-    """A column of the table. With `many`, its values are lists of that kind."""
+    """Column of the table. If `many` is true, each value is a list of values of this kind."""
 
     name: str
     kind: Kind
@@ -30,17 +30,17 @@ class Field(msgspec.Struct, array_like=True):
 
 
 class Header(msgspec.Struct):
-    """The first line of a segment, which names the values in the lines after it. `outputs` is empty if unknown."""
+    """First line of a segment, which names the values in the lines after it. `outputs` is empty if unknown."""
 
     inputs: list[Field]
     outputs: list[Field]
 
 
 class Record(msgspec.Struct, array_like=True):
-    """One answered request."""
+    """One request with its response."""
 
     request_id: str
-    """The request's ID."""
+    """ID of the request."""
     at: int
     """Time of the response, in microseconds since 1970 (UTC)."""
     latency_ms: float
@@ -48,7 +48,7 @@ class Record(msgspec.Struct, array_like=True):
     rows: list[list[Any]] | None
     """Rows in the order of the header's inputs; None if the body is no table of these columns."""
     body: str | None
-    """The body as text, if it is no such table."""
+    """Body as text, if it is not a table of the model's columns."""
     response: str
     """Body of the response."""
 
@@ -58,7 +58,7 @@ HEADER, RECORD = msgspec.json.Decoder(Header), msgspec.json.Decoder(Record)
 
 
 class Segment:
-    """A segment that is being written.
+    """Segment that is being written. Each method may raise OSError, and then leaves only complete lines in the file.
 
     Each method may raise OSError, and then leaves only complete lines in the file.
     """

@@ -29,7 +29,7 @@ PREFIX = "predictions"
 
 
 def main() -> int:
-    """Upload segments until told to stop. Return the exit code."""
+    """Upload segments until a signal stops the process. Return the exit code."""
     logs.configure()
     # `run` waits for these signals with sigtimedwait. Process 1 would ignore a signal that is not blocked or handled.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

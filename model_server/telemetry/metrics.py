@@ -94,11 +94,11 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def refused(self, code: int) -> None:
-        """Count a request that was answered with this status code without a prediction."""
+        """Count a request whose response has this status code and no prediction."""
         self._codes[code] += 1
 
     def answered(self, requests: Sequence[Request]) -> None:
-        """Count requests that were answered together."""
+        """Count requests whose responses were computed together."""
         self._batch.add(len(requests))
         for request in requests:
             self._answered(request)

@@ -60,7 +60,7 @@ class ColumnReader:
 
     Args:
         name: name of the column.
-        kind: kind of its values.
+        kind: kind of the column's values.
         spellings: categories that the project declares. A stored truth value gets the spelling of one of them.
         is_label: whether a text such as `TRUE` gets that spelling, too.
     """

@@ -16,11 +16,11 @@ NAMES = ("accuracy", "f1", "roc_auc")
 RESAMPLES = 200
 """Bootstrap samples of one estimate."""
 CONFIDENCE = 0.95
-"""Share of the samples inside an interval."""
+"""Share of the bootstrap samples that lie inside an interval."""
 ROWS_PREDICTED = 10_000
-"""Rows for which `predict` is called, besides `predict_proba`."""
+"""Largest number of rows for which `predict` is called, in addition to `predict_proba`."""
 STEPS = 1_000
-"""Distinct probabilities that `estimate` keeps at most."""
+"""Largest number of distinct probabilities that `estimate` keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class Predictions:
     truth: NDArray[np.bool_]
     """True if the row has the label of interest, the last one of the target."""
     predicted: NDArray[np.bool_]
-    """True if the model predicts that label."""
+    """True if the model predicts the label of interest, the last one of the target."""
     probability: NDArray[np.float64]
-    """Probability of that label according to the model, 0 to 1."""
+    """Probability of the label of interest according to the model, 0 to 1."""
 
     @cached_property
     def rank(self) -> NDArray[np.intp]:
@@ -49,7 +49,7 @@ class Estimate:
     """A metric with its 95 % bootstrap interval."""
 
     value: float
-    """Value of the metric, 0 to 1; of a difference, -1 to 1."""
+    """Value of the metric, from 0 to 1, or of a difference of two, from -1 to 1."""
     low: float
     """Lower bound of the interval."""
     high: float
@@ -99,7 +99,7 @@ def measure(predictions: Predictions, weights: NDArray[Any] | None = None) -> di
 
 
 def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[np.intp]]:
-    """Yield `count` bootstrap samples: how often each row is drawn, in a sample of as many rows.
+    """Yield `count` bootstrap samples of `rows` rows: for each row, how often the sample contains it.
 
     Two models measured with the same samples give a paired interval of their difference.
     """

@@ -48,7 +48,7 @@ class Sweep:
         return {PARENT: self.patiently(self._parent).info.run_id, "sweep_point": str(self.index)}
 
     def keep(self, run_id: str, version: Version) -> None:
-        """Store in the run what is registered if it is the best.
+        """Store the version in the run; it is registered if the run is the best of the sweep.
 
         Raises:
             SettingsError: the run lacks the metric of the sweep.
@@ -69,7 +69,7 @@ class Sweep:
         return self.patiently(lambda: self._record(run_id))
 
     def failed(self, reason: str) -> int | None:
-        """Record that this point failed for good. Return the same as `done`."""
+        """Record that this point failed for good. Return the number of a new version or None, as `done` does."""
         return self.patiently(lambda: self._record(f"failed: {reason}"))
 
     def _record(self, outcome: str) -> int | None:
@@ -144,7 +144,7 @@ class Sweep:
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
-            LOG.info("another point of the sweep registers the best")
+            LOG.info("another point of the sweep registers the best run")
             return False
         return True
 
@@ -175,7 +175,7 @@ class Sweep:
 
 
 def from_settings(settings: Settings, plan: SweepPlan, patiently: mlflow_logging.Patience) -> Sweep:
-    """Return the sweep of the plan, in the experiment of the settings."""
+    """Return the sweep that the plan describes, in MLflow's experiment from the settings."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is None:

@@ -23,7 +23,7 @@ HOLD = timedelta(seconds=30)
 ABANDONED = timedelta(seconds=90)
 """Age of a claim from which other machines may finish it; exceeds HOLD, because calls take time and clocks differ."""
 PATIENCE = timedelta(seconds=5)
-"""Time to wait for a claim made at the same moment to be withdrawn or to start."""
+"""Seconds to wait until another claim made at the same moment is withdrawn or starts its steps."""
 
 
 class BusyError(Exception):

@@ -33,7 +33,7 @@ class Request:
     version: int | None = None
     """Number of the version to promote; None for a rollback."""
     stage: Stage = Stage.NONE
-    """Stage that the version shall reach."""
+    """Target stage of the version."""
     by: str
     """Person who makes the request."""
     commit: str

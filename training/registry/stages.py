@@ -21,7 +21,7 @@ PASSED, REFUSED = "passed", "refused"
 RUNNING, BROKEN = "running", "broken"
 """Status of a validation that has not ended or was killed, and of one that failed before it could decide."""
 NO_CHAMPION = "none"
-"""Value of the two tags if there was no champion."""
+"""Value of the two tags about the champion at a validation, if there was no champion."""
 UNVALIDATED = {
     REFUSED: "was refused by its validation",
     RUNNING: "is being validated, or its validation was killed",
@@ -67,9 +67,9 @@ class Step(BaseModel):
     key: str
     """Name of the alias or key of the tag."""
     version: int = 0
-    """Number of the version; 0 for `unalias`."""
+    """Number of the version that the call changes; 0 for `unalias`."""
     value: str = ""
-    """Value of the tag; empty for the other calls."""
+    """Value that `tag` writes; empty for other kinds of call."""
 
     def __str__(self) -> str:
         match self.what:
@@ -93,7 +93,7 @@ class Standing(BaseModel):
     aliases: Mapping[str, int]
     """Version number of each alias of the model."""
     version: int = 0
-    """Number of the version; 0 if only the model is described."""
+    """Number of the described version; 0 if only the model is described."""
     tags: Mapping[str, str] = {}
     """Tags of the version."""
 
@@ -117,7 +117,7 @@ def steps_to(standing: Standing, stage: Stage, record: str) -> tuple[Step, ...]:
 
     Args:
         standing: present state of the model and the version.
-        stage: stage that the version shall reach.
+        stage: target stage of the version.
         record: value of the tag that records the move.
 
     Raises:

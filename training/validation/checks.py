@@ -32,7 +32,7 @@ class Inputs:
     old: Candidate | None
     """Champion; None if there is no champion or `new` is the champion."""
     table: pd.DataFrame
-    """Checked table of the project. The same rows as in training are held out of it."""
+    """Checked table of the project; the validation holds out the same rows of it as the training did."""
     recorded: Mapping[int, Mapping[str, float]]
     """Metrics recorded by training, by version; empty for a version that was trained with another dataset."""
     limits: Limits

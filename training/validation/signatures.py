@@ -13,7 +13,7 @@ WIDER = [DataType.integer, DataType.long, DataType.float, DataType.double]
 
 
 def breaking_changes(before: ModelSignature, after: ModelSignature) -> list[str]:
-    """Return a phrase for each change that breaks clients of the signature before; empty if none does.
+    """Return a phrase for each change that breaks clients of the signature `before`; empty if no change does.
 
     A new required column, a removed column and a changed type break clients. A new optional column, a column that
     became optional and a wider number type do not.

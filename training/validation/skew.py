@@ -12,16 +12,16 @@ STEPS = ("none", "patch", "minor", "any")
 
 @dataclass(frozen=True)
 class Difference:
-    """A package whose version differs."""
+    """Package with different versions at training and in this process."""
 
     package: str
     """Name of the package."""
     trained: str
-    """Version at training."""
+    """Version of the package at training."""
     here: str
-    """Version in this process; empty if the package is missing."""
+    """Version of the package in this process; empty if the package is missing."""
     step: str
-    """Size of the difference: patch, minor or any."""
+    """Size of the difference between the versions: patch, minor or any."""
 
     def __str__(self) -> str:
         return f"{self.package} {self.here or 'is missing'} (trained with {self.trained})"

@@ -46,7 +46,7 @@ class Report(BaseModel):
     version: int
     """Number of the validated version."""
     champion: int | None
-    """Version that it was compared with; may be the version itself. None if there was no champion."""
+    """Number of the version compared with, which may be the validated version itself; None if there was no champion."""
     champion_alias: int | None = None
     """Version that had the alias @champion."""
     at: datetime

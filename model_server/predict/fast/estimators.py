@@ -286,7 +286,7 @@ def _boosted(final: object, method: str) -> Decide | None:
 
 
 def _linear(final: object, method: str, *, named: bool) -> Decide | None:
-    """Return a function that computes each request separately; its number of rows changes the order of additions."""
+    """Return a function that computes each request alone, because the number of rows changes the rounding of sums."""
     compute = _regression(final) if method == "predict" else None
     if known(final) == "LogisticRegression" and _dense(final):
         compute = _logistic(final, method)

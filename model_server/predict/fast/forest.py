@@ -33,9 +33,9 @@ class Tree(Protocol):
 
 
 class Forest:
-    """Mean of the trees' values, equal to the last bit to adding them up one by one.
+    """Mean of the trees' values, exactly as if the values were added one after the other.
 
-    Trees are evaluated together as long as `bits` are enough to number all their nodes.
+    The trees are evaluated in groups: `bits` bits must be enough to number the nodes of a group and the features.
 
     Raises:
         OverflowError: a tree has too many nodes.

@@ -26,7 +26,7 @@ SHARE = 200  # limit of sampled thresholds
 
 @dataclass(kw_only=True)
 class _Feature:
-    """A numeric column inside the model, and the input column behind it: input = value * scale + shift."""
+    """Numeric column inside the model, computed from one input column: input = value * scale + shift."""
 
     position: int
     scale: float = 1
