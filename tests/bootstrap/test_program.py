@@ -1,0 +1,206 @@
+"""Resources of the bootstrap: who can take a role, and which rights it has."""
+
+import json
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks
+from typing_extensions import override
+
+from bootstrap.program import deploy
+from bootstrap.settings import read
+from policy.rules import violations
+from tests.bootstrap.test_settings import github, tracked
+from tests.infra.foundations.test_aws import ACCOUNT, Aws, managed, prod
+from tests.recording import Recording, record
+
+# The SDK imports its own deprecated modules.
+pytestmark = pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")
+
+__all__ = ["managed", "prod"]
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary/mlops"
+PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+STATE = "arn:aws:s3:::example-pulumi-state"
+AUDIENCES = "aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"
+
+
+class Account(Aws):
+    """Mock provider that gives policies the ARNs that AWS would give."""
+
+    @override
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        identity, outputs = super().new_resource(args)
+        if args.typ == "aws:iam/policy:Policy":
+            outputs["arn"] = f"arn:aws:iam::{ACCOUNT}:policy{outputs['path']}{outputs['name']}"
+        return identity, outputs
+
+
+def run(**changes: object) -> Recording:
+    return record(lambda: deploy(read()), config={**tracked(), **changes}, stack="prod", provider=Account())
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> Recording:
+    return run(github=github(subjects=["ids", "names"]))
+
+
+def statements(recording: Recording, role: str) -> list[dict[str, Any]]:
+    """Return the statements of all policies that are attached to a role."""
+    attached = {
+        each.inputs["policyArn"] for each in recording.all(":RolePolicyAttachment") if each.inputs["role"] == role
+    }
+    policies = [each for each in recording.all("iam/policy:Policy") if _arn(each.inputs) in attached]
+    assert len(policies) == len(attached) > 0
+    return [statement for each in policies for statement in json.loads(each.inputs["policy"])["Statement"]]
+
+
+def _arn(policy: Mapping[str, Any]) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:policy{policy['path']}{policy['name']}"
+
+
+def actions(recording: Recording, role: str) -> set[str]:
+    return {action for each in statements(recording, role) for action in each["Action"]}
+
+
+@pytest.mark.parametrize(("role", "environment"), [("mlops-preview", "prod-preview"), ("mlops-deploy", "prod")])
+def test_only_jobs_in_the_named_environments_of_the_named_repository_can_take_a_role(
+    bootstrap: Recording, role: str, environment: str
+) -> None:
+    (trust,) = json.loads(bootstrap.one("iam/role:Role", role).inputs["assumeRolePolicy"])["Statement"]
+    assert trust == {
+        "Effect": "Allow",
+        "Principal": {"Federated": PROVIDER},
+        "Action": ["sts:AssumeRoleWithWebIdentity"],
+        "Condition": {
+            "StringEquals": {
+                "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+                "token.actions.githubusercontent.com:sub": [
+                    f"repo:example/mlops:environment:{environment}",
+                    f"repo:example@123456/mlops@456789:environment:{environment}",
+                ],
+            }
+        },
+    }
+
+
+def test_every_resource_passes_the_policy_pack(bootstrap: Recording) -> None:
+    assert not [(each.name, said) for each in bootstrap.resources for said in violations(each.type, each.inputs)]
+
+
+def test_the_preview_role_has_no_action_that_writes(bootstrap: Recording) -> None:
+    allowed = actions(bootstrap, "mlops-preview")
+    reads = ("Describe", "Get", "List", "Decrypt")
+    assert not {each for each in allowed if not each.partition(":")[2].startswith(reads)}
+    assert len(allowed) > 50
+
+
+def test_the_preview_role_reads_no_data_but_the_state(bootstrap: Recording) -> None:
+    data = {"s3:GetObject": [f"{STATE}/.pulumi/*"], "kms:Decrypt": ["arn:aws:state"]}
+    found = {
+        action: each["Resource"]
+        for each in statements(bootstrap, "mlops-preview")
+        for action in each["Action"]
+        if action in data
+    }
+    assert found == data
+    assert not actions(bootstrap, "mlops-preview") & {"ecr:GetDownloadUrlForLayer", "logs:GetLogEvents"}
+
+
+def test_the_deploy_role_can_do_nothing_that_its_boundary_does_not_allow(bootstrap: Recording) -> None:
+    limits = json.loads(bootstrap.one("iam/policy:Policy", "boundary").inputs["policy"])["Statement"]
+    patterns = [action for each in limits if each["Effect"] == "Allow" for action in each["Action"]]
+    beyond = {each for each in actions(bootstrap, "mlops-deploy") if not any(fnmatchcase(each, p) for p in patterns)}
+    assert not beyond
+    assert {each.inputs["permissionsBoundary"] for each in bootstrap.all("iam/role:Role")} == {BOUNDARY}
+    assert bootstrap.exports["permissions_boundary"] == BOUNDARY
+
+
+def test_the_deploy_role_raises_rights_only_of_roles_that_have_the_boundary(bootstrap: Recording) -> None:
+    raising = {"iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"}
+    for each in statements(bootstrap, "mlops-deploy"):
+        if raising & set(each["Action"]):
+            assert each["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
+    assert raising <= actions(bootstrap, "mlops-deploy")
+    escapes = {"iam:CreatePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:CreateAccessKey"}
+    assert not escapes & actions(bootstrap, "mlops-deploy")
+
+
+def test_no_role_below_the_boundary_changes_the_roles_and_the_store_of_the_bootstrap(bootstrap: Recording) -> None:
+    limits = json.loads(bootstrap.one("iam/policy:Policy", "boundary").inputs["policy"])["Statement"]
+    for action, resource in (
+        ("iam:UpdateAssumeRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/mlops-deploy"),
+        ("iam:AttachRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/mlops-preview"),
+        ("s3:DeleteBucket", STATE),
+        ("s3:PutBucketPolicy", STATE),
+        ("s3:DeleteObjectVersion", f"{STATE}/.pulumi/stacks/prod.json"),
+        ("kms:ScheduleKeyDeletion", "arn:aws:state"),
+        ("kms:UpdateAlias", f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/pulumi"),
+    ):
+        assert any(
+            each["Effect"] == "Deny"
+            and "Condition" not in each
+            and any(fnmatchcase(action, pattern) for pattern in each["Action"])
+            and any(fnmatchcase(resource, pattern) for pattern in each["Resource"])
+            for each in limits
+        ), action
+
+
+def test_a_policy_is_no_longer_than_iam_allows(bootstrap: Recording) -> None:
+    lengths = {each.name: len("".join(each.inputs["policy"].split())) for each in bootstrap.all("iam/policy:Policy")}
+    assert max(lengths.values()) <= 6144, lengths
+
+
+@pytest.mark.parametrize("stack", ["prod", "managed"])
+def test_the_deploy_role_can_create_and_pass_the_roles_of_a_stack(
+    bootstrap: Recording, stack: str, request: pytest.FixtureRequest
+) -> None:
+    declared: Recording = request.getfixturevalue(stack)
+    patterns = {
+        action: each["Resource"]
+        for each in statements(bootstrap, "mlops-deploy")
+        for action in each["Action"]
+        if action in {"iam:CreateRole", "iam:PassRole"}
+    }
+    for role in declared.all("iam/role:Role"):
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role.inputs.get('name', f'{role.name}-0a1b2c3')}"
+        for action, allowed in patterns.items():
+            assert any(fnmatchcase(arn, each) for each in allowed), (action, arn)
+
+
+def test_the_state_bucket_and_its_key_are_protected(bootstrap: Recording) -> None:
+    assert bootstrap.one("s3/bucket:Bucket", "state").protect
+    assert bootstrap.one("kms/key:Key", "state").protect
+    assert {each.name for each in bootstrap.resources if each.protect} == {"state"}
+
+
+def test_the_state_bucket_refuses_plain_http_and_keeps_versions(bootstrap: Recording) -> None:
+    held = json.loads(bootstrap.one(":BucketPolicy", "state").inputs["policy"])["Statement"]
+    assert {"Bool": {"aws:SecureTransport": "false"}} in [each["Condition"] for each in held]
+    assert {(each["Effect"], each["Principal"]) for each in held} == {("Deny", "*")}
+    assert bootstrap.one(":BucketVersioning", "state").inputs["versioningConfiguration"] == {"status": "Enabled"}
+
+
+def test_credentials_of_another_account_are_refused_before_anything_is_made() -> None:
+    with pytest.raises(pulumi.RunError, match=r"mlops:account_id is .*: must be the account of your credentials"):
+        run(account_id="999999999999")
+
+
+@pytest.mark.parametrize(("audiences", "said"), [([], "must be a provider with the audience"), (None, "must be new")])
+def test_an_existing_provider_that_could_not_be_used_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, audiences: list[str] | None, said: str
+) -> None:
+    monkeypatch.setattr(Account, "absent", PROVIDER if audiences is None else "")
+    monkeypatch.setattr(Account, "answers", {**Aws.answers, AUDIENCES: {"clientIdLists": audiences or []}})
+    with pytest.raises(pulumi.RunError, match=f"mlops:github.provider is existing: {said}"):
+        run(github=github(provider="existing"))
+
+
+def test_an_existing_provider_is_used_and_not_created_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {AUDIENCES: {"clientIdLists": ["sts.amazonaws.com", "another"]}}
+    monkeypatch.setattr(Account, "answers", {**Aws.answers, **answer})
+    declared = run(github=github(provider="existing"))
+    assert not declared.all(":OpenIdConnectProvider")
+    assert PROVIDER in declared.one("iam/role:Role", "mlops-deploy").inputs["assumeRolePolicy"]
