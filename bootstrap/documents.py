@@ -26,6 +26,7 @@ LINKED = tuple(
     for service in ("autoscaling", "eks", "eks-nodegroup", "elasticloadbalancing", "rds", "spot")
 )
 """Services that make a role of their own in the account when they are used first."""
+READ_POLICIES = ("iam:GetPolicy", "iam:GetPolicyVersion")
 REGION_OF_IAM: Mapping[str, str] = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 """Region of IAM's requests in each partition (IAM user guide, "AWS global condition context keys")."""
 
@@ -71,12 +72,12 @@ def boundary(state: State, *, account: Account) -> pulumi.Output[str]:
     own_roles = [role_arn(name, account) for name in (PREVIEW, DEPLOY)]
     alias = f"arn:{account.partition}:kms:{account.region}:{account.id}:alias/pulumi"
     role_actions = (*actions.BOUNDED, *actions.WRITE_ROLES)
-    linked = ("iam:CreateServiceLinkedRole", "iam:GetPolicy", "iam:PassRole")
+    further = (*READ_POLICIES, "iam:CreateServiceLinkedRole", "iam:PassRole")
     return document(
         {"Effect": "Allow", "Action": [f"{service}:*" for service in SERVICES], "Resource": "*"},
         {
             "Effect": "Allow",
-            "Action": [*actions.READ_ROLES, *role_actions, *actions.INSTANCE_PROFILES, *linked],
+            "Action": [*actions.READ_ROLES, *role_actions, *actions.INSTANCE_PROFILES, *further],
             "Resource": "*",
         },
         {
@@ -150,7 +151,7 @@ def _anywhere(allowed: Sequence[str], region: str) -> Statement:
 
 def _named(account: Account) -> Statement:
     """Return a statement that lets the program see whether the roles and the boundary in a stack file exist."""
-    return _anywhere(["iam:GetPolicy", "iam:GetRole"], REGION_OF_IAM[account.partition])
+    return _anywhere([*READ_POLICIES, "iam:GetRole"], REGION_OF_IAM[account.partition])
 
 
 def _stored(state: State, *, objects: Sequence[str], key: Sequence[str]) -> pulumi.Output[str]:

@@ -35,7 +35,6 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     project.pulumi("stack", "init", "prod")
     pack = ("--policy-pack", str(CHECKOUT / "policy"))
     up = project.up(*pack)
-    destroyed = project.destroy()
     # The steps of docs/aws.md, with a folder in place of the bucket.
     project.pulumi("stack", "export", "--file", "state.json")
     bucket = folder / "bucket"
@@ -45,7 +44,7 @@ def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
     there.pulumi("stack", "import", "--file", "state.json")
     moved = there.preview(*pack)
     change(there, "prod", {"state_bucket": "My.State", "github.environments.deploy": ["*"], "githup": {}})
-    return Story(up=up, moved=moved, wrong=there.up(), destroyed=destroyed)
+    return Story(up=up, moved=moved, wrong=there.up(), destroyed=there.destroy())
 
 
 def test_the_policy_pack_lets_the_bootstrap_pass(story: Story) -> None:
