@@ -109,7 +109,7 @@ GITHUB = "token.actions.githubusercontent.com"
 
 
 def _are_named_jobs(statement: Properties) -> bool:
-    """Return whether a trust statement admits only jobs of named environments of one repository on GitHub."""
+    """Return whether a trust statement admits only jobs of named environments of named repositories on GitHub."""
     principal, condition = _map(statement.get("Principal")), _map(statement.get("Condition"))
     equal = _map(condition.get("StringEquals"))
     subjects = _list(equal.get(f"{GITHUB}:sub"))

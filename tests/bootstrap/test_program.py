@@ -170,6 +170,58 @@ def test_the_deploy_role_can_create_and_pass_the_roles_of_a_stack(
             assert any(fnmatchcase(arn, each) for each in allowed), (action, arn)
 
 
+# Type of a resource, the action that creates it, and the action that deletes it.
+MANAGED_BY = {
+    "cloudwatch/logGroup:LogGroup": ("logs:CreateLogGroup", "logs:DeleteLogGroup"),
+    "ec2/defaultSecurityGroup:DefaultSecurityGroup": ("ec2:RevokeSecurityGroupIngress", "ec2:DescribeSecurityGroups"),
+    "ec2/eip:Eip": ("ec2:AllocateAddress", "ec2:ReleaseAddress"),
+    "ec2/flowLog:FlowLog": ("ec2:CreateFlowLogs", "ec2:DeleteFlowLogs"),
+    "ec2/routeTableAssociation:RouteTableAssociation": ("ec2:AssociateRouteTable", "ec2:DisassociateRouteTable"),
+    "ec2/vpcEndpoint:VpcEndpoint": ("ec2:CreateVpcEndpoint", "ec2:DeleteVpcEndpoints"),
+    "ecr/lifecyclePolicy:LifecyclePolicy": ("ecr:PutLifecyclePolicy", "ecr:DeleteLifecyclePolicy"),
+    "ecr/repositoryPolicy:RepositoryPolicy": ("ecr:SetRepositoryPolicy", "ecr:DeleteRepositoryPolicy"),
+    "eks/accessPolicyAssociation:AccessPolicyAssociation": (
+        "eks:AssociateAccessPolicy",
+        "eks:DisassociateAccessPolicy",
+    ),
+    "eks/nodeGroup:NodeGroup": ("eks:CreateNodegroup", "eks:DeleteNodegroup"),
+    "iam/rolePolicy:RolePolicy": ("iam:PutRolePolicy", "iam:DeleteRolePolicy"),
+    "iam/rolePolicyAttachment:RolePolicyAttachment": ("iam:AttachRolePolicy", "iam:DetachRolePolicy"),
+    "kms/key:Key": ("kms:CreateKey", "kms:ScheduleKeyDeletion"),
+    "rds/instance:Instance": ("rds:CreateDBInstance", "rds:DeleteDBInstance"),
+    "rds/parameterGroup:ParameterGroup": ("rds:CreateDBParameterGroup", "rds:DeleteDBParameterGroup"),
+    "rds/snapshot:Snapshot": ("rds:CreateDBSnapshot", "rds:DeleteDBSnapshot"),
+    "rds/subnetGroup:SubnetGroup": ("rds:CreateDBSubnetGroup", "rds:DeleteDBSubnetGroup"),
+    "s3/bucketPolicy:BucketPolicy": ("s3:PutBucketPolicy", "s3:DeleteBucketPolicy"),
+    "s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": (
+        "s3:PutEncryptionConfiguration",
+        "s3:PutEncryptionConfiguration",
+    ),
+    "s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": ("s3:PutLifecycleConfiguration",) * 2,
+    "s3/bucketOwnershipControls:BucketOwnershipControls": ("s3:PutBucketOwnershipControls",) * 2,
+    "s3/bucketPublicAccessBlock:BucketPublicAccessBlock": ("s3:PutBucketPublicAccessBlock",) * 2,
+    "s3/bucketVersioning:BucketVersioning": ("s3:PutBucketVersioning",) * 2,
+    "vpc/securityGroupIngressRule:SecurityGroupIngressRule": (
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:RevokeSecurityGroupIngress",
+    ),
+}
+
+
+@pytest.mark.parametrize("stack", ["prod", "managed"])
+def test_the_deploy_role_can_create_and_delete_every_resource_of_a_stack(
+    bootstrap: Recording, stack: str, request: pytest.FixtureRequest
+) -> None:
+    allowed = actions(bootstrap, "mlops-deploy")
+    declared: Recording = request.getfixturevalue(stack)
+    types = {each.type.removeprefix("aws:") for each in declared.resources if each.type.startswith("aws:")}
+    assert len(types) > 30
+    for each in types:
+        service, _, kind = each.replace("/", ":").split(":")
+        usual = (f"{service}:Create{kind}", f"{service}:Delete{kind}")
+        assert allowed >= set(MANAGED_BY.get(each, usual)), each
+
+
 def test_the_state_bucket_and_its_key_are_protected(bootstrap: Recording) -> None:
     assert bootstrap.one("s3/bucket:Bucket", "state").protect
     assert bootstrap.one("kms/key:Key", "state").protect
