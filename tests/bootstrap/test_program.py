@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pytest
@@ -118,34 +118,90 @@ def test_the_deploy_role_can_do_nothing_that_its_boundary_does_not_allow(bootstr
     assert bootstrap.exports["permissions_boundary"] == BOUNDARY
 
 
-def test_the_deploy_role_raises_rights_only_of_roles_that_have_the_boundary(bootstrap: Recording) -> None:
-    raising = {"iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"}
-    for each in statements(bootstrap, "mlops-deploy"):
-        if raising & set(each["Action"]):
-            assert each["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
-    assert raising <= actions(bootstrap, "mlops-deploy")
-    escapes = {"iam:CreatePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:CreateUser", "iam:CreateAccessKey"}
-    assert not escapes & actions(bootstrap, "mlops-deploy")
+def may(recording: Recording, action: str, resource: str, **context: str) -> bool:
+    """Return whether the deploy role may do something, by its policies and its boundary as IAM evaluates them."""
+    limits = json.loads(recording.one("iam/policy:Policy", "boundary").inputs["policy"])["Statement"]
+    return all(_allows(each, action, resource, context) for each in (statements(recording, "mlops-deploy"), limits))
 
 
-def test_no_role_below_the_boundary_changes_the_roles_and_the_store_of_the_bootstrap(bootstrap: Recording) -> None:
+def _allows(document: list[dict[str, Any]], action: str, resource: str, context: Mapping[str, str]) -> bool:
+    effects = {each["Effect"] for each in document if _applies(each, action, resource, context)}
+    return effects == {"Allow"}
+
+
+def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str]) -> bool:
+    tests: Mapping[str, Mapping[str, Any]] = statement.get("Condition", {})
+    assert tests.keys() <= {"StringEquals", "StringNotEquals"}
+    return (
+        any(fnmatchcase(action, each) for each in statement["Action"])
+        and any(fnmatchcase(resource, each) for each in _listed(statement["Resource"]))
+        and all(
+            (context.get(key.partition(":")[2]) in _listed(value)) is (test == "StringEquals")
+            for test, conditions in tests.items()
+            for key, value in conditions.items()
+        )
+    )
+
+
+def _listed(value: object) -> list[str]:
+    return cast("list[str]", value if isinstance(value, list) else [value])
+
+
+ROLE, OWN = f"arn:aws:iam::{ACCOUNT}:role/training-0a1b2c3", f"arn:aws:iam::{ACCOUNT}:role/mlops-deploy"
+VPC, KEY = f"arn:aws:ec2:eu-west-1:{ACCOUNT}:vpc/vpc-1", "arn:aws:state"
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("ec2:CreateVpc", VPC, {"RequestedRegion": "eu-west-1"}),
+        ("iam:CreateRole", ROLE, {"PermissionsBoundary": BOUNDARY}),
+        ("iam:AttachRolePolicy", ROLE, {"PermissionsBoundary": BOUNDARY}),
+        ("iam:PassRole", ROLE, {"PassedToService": "pods.eks.amazonaws.com"}),
+        ("iam:GetRole", OWN, {}),
+        ("s3:PutObject", f"{STATE}/.pulumi/stacks/mlops/prod.json", {}),
+        ("kms:Decrypt", KEY, {}),
+    ],
+)
+def test_the_deploy_role_may_do_what_a_stack_needs(
+    bootstrap: Recording, action: str, resource: str, context: Mapping[str, str]
+) -> None:
+    assert may(bootstrap, action, resource, **context)
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("ec2:CreateVpc", VPC, {"RequestedRegion": "us-east-1"}),
+        ("iam:CreateRole", ROLE, {}),
+        ("iam:CreateRole", ROLE, {"PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/another"}),
+        ("iam:PutRolePolicy", ROLE, {}),
+        ("iam:DeleteRolePermissionsBoundary", ROLE, {"PermissionsBoundary": BOUNDARY}),
+        ("iam:CreatePolicyVersion", BOUNDARY, {}),
+        ("iam:UpdateAssumeRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/administrator", {}),
+        ("iam:UpdateAssumeRolePolicy", OWN, {}),
+        ("iam:AttachRolePolicy", OWN, {"PermissionsBoundary": BOUNDARY}),
+        ("iam:PassRole", OWN, {"PassedToService": "ec2.amazonaws.com"}),
+        ("iam:CreateAccessKey", f"arn:aws:iam::{ACCOUNT}:user/x", {}),
+        ("s3:DeleteBucket", STATE, {"RequestedRegion": "eu-west-1"}),
+        ("s3:PutBucketPolicy", STATE, {"RequestedRegion": "eu-west-1"}),
+        ("s3:PutLifecycleConfiguration", STATE, {"RequestedRegion": "eu-west-1"}),
+        ("s3:DeleteObjectVersion", f"{STATE}/.pulumi/stacks/mlops/prod.json", {"RequestedRegion": "eu-west-1"}),
+        ("kms:ScheduleKeyDeletion", KEY, {"RequestedRegion": "eu-west-1"}),
+        ("kms:UpdateAlias", f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/pulumi", {"RequestedRegion": "eu-west-1"}),
+    ],
+)
+def test_the_deploy_role_can_neither_leave_its_boundary_nor_harm_the_bootstrap(
+    bootstrap: Recording, action: str, resource: str, context: Mapping[str, str]
+) -> None:
+    assert not may(bootstrap, action, resource, **context)
+
+
+def test_a_role_that_a_stack_gives_every_right_still_creates_none_without_the_boundary(bootstrap: Recording) -> None:
     limits = json.loads(bootstrap.one("iam/policy:Policy", "boundary").inputs["policy"])["Statement"]
-    for action, resource in (
-        ("iam:UpdateAssumeRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/mlops-deploy"),
-        ("iam:AttachRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/mlops-preview"),
-        ("s3:DeleteBucket", STATE),
-        ("s3:PutBucketPolicy", STATE),
-        ("s3:DeleteObjectVersion", f"{STATE}/.pulumi/stacks/prod.json"),
-        ("kms:ScheduleKeyDeletion", "arn:aws:state"),
-        ("kms:UpdateAlias", f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/pulumi"),
-    ):
-        assert any(
-            each["Effect"] == "Deny"
-            and "Condition" not in each
-            and any(fnmatchcase(action, pattern) for pattern in each["Action"])
-            and any(fnmatchcase(resource, pattern) for pattern in each["Resource"])
-            for each in limits
-        ), action
+    assert _allows(limits, "iam:CreateRole", ROLE, {"PermissionsBoundary": BOUNDARY})
+    assert not _allows(limits, "iam:CreateRole", ROLE, {})
+    assert not _allows(limits, "sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/administrator", {})
 
 
 def test_a_policy_is_no_longer_than_iam_allows(bootstrap: Recording) -> None:
