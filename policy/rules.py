@@ -63,9 +63,19 @@ HELD = {
 DOCUMENTS = {**TRUST, **IDENTITY, **HELD}
 
 
+BOUNDARIES = "/boundary/"
+"""IAM path of policies that serve only as permissions boundaries; they limit roles and give no right."""
+
+
+def _is_boundary(kind: str, properties: Properties) -> bool:
+    return kind == "aws:iam/policy:Policy" and properties.get("path") == BOUNDARIES
+
+
 @rule(*DOCUMENTS)
 def no_wildcard_action(kind: str, properties: Properties) -> Iterator[str]:
-    """No statement allows an action that contains `*`, because it would also allow actions that AWS adds later."""
+    """No statement allows an action that contains `*`, except in a boundary: it would allow actions of the future."""
+    if _is_boundary(kind, properties):
+        return
     for statement in _allowing(properties.get(DOCUMENTS[kind])):
         for action in _list(statement.get("Action")):
             if "*" in action:
@@ -76,8 +86,15 @@ def no_wildcard_action(kind: str, properties: Properties) -> Iterator[str]:
 
 @rule(*(kind for kind in DOCUMENTS if kind not in KEYS))
 def no_wildcard_resource(kind: str, properties: Properties) -> Iterator[str]:
-    """No statement allows actions on every resource of a kind; in a key policy, `*` means the key itself."""
+    """No statement allows actions on every resource of a kind, except in a boundary, or in one region in a managed
+    policy (a role that deploys cannot know the ids of new resources); in a key policy, `*` means the key itself.
+    """
+    if _is_boundary(kind, properties):
+        return
     for statement in _allowing(properties.get(DOCUMENTS[kind])):
+        equal = _map(_map(statement.get("Condition")).get("StringEquals"))
+        if kind == "aws:iam/policy:Policy" and equal.get("aws:RequestedRegion"):
+            continue
         for resource in _list(statement.get("Resource")):
             if re.fullmatch(r"(arn:[^:]*:[^:]*:[^:]*:(:|[^:]+:([\w-]+[:/])?))?[*/:]+", resource):
                 yield f"allows {_list(statement.get('Action'))} on {resource}"
@@ -89,11 +106,32 @@ BOUND = frozenset({"aws:SourceAccount", "aws:SourceArn", "aws:RequestTag/eks-clu
 """Condition keys that restrict a service's requests to this account or cluster."""
 
 
+GITHUB = "token.actions.githubusercontent.com"
+
+
+def _are_named_jobs(statement: Properties) -> bool:
+    """Return whether a trust statement admits only jobs of named environments of named repositories on GitHub."""
+    principal, condition = _map(statement.get("Principal")), _map(statement.get("Condition"))
+    equal = _map(condition.get("StringEquals"))
+    subjects = _list(equal.get(f"{GITHUB}:sub"))
+    return (
+        set(principal) == {"Federated"}
+        and str(principal["Federated"]).endswith(f":oidc-provider/{GITHUB}")
+        and equal.get(f"{GITHUB}:aud") == "sts.amazonaws.com"
+        and bool(subjects)
+        and all(re.fullmatch(r"repo:[^:*?]+/[^:*?]+:environment:[^:*?]+", str(subject)) for subject in subjects)
+    )
+
+
 @rule(*TRUST)
 def roles_are_for_our_services(kind: str, properties: Properties) -> Iterator[str]:
-    """Only AWS services can assume a role, and only on behalf of this account (EC2 never acts for another)."""
+    """Only AWS services, on behalf of this account (EC2 never acts for another), and named jobs on GitHub can assume
+    a role.
+    """
     for statement in _allowing(properties.get(TRUST[kind])):
         principal = _map(statement.get("Principal"))
+        if _are_named_jobs(statement):
+            continue
         if set(principal) != {"Service"}:
             yield f"can be assumed by {statement.get('Principal')}"
             continue
@@ -135,7 +173,9 @@ def no_static_credentials(kind: str, properties: Properties) -> Iterator[str]:
 
 @rule("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
 def no_broad_managed_policy(_kind: str, properties: Properties) -> Iterator[str]:
-    """No role has an AWS managed policy for a whole service or for S3."""
+    """No role has an AWS managed policy for a whole service or for S3, nor a boundary as its policy."""
+    if f":policy{BOUNDARIES}" in str(properties.get("policyArn", "")):
+        yield "attaches a permissions boundary, which would give all rights that it should limit"
     name = str(properties.get("policyArn", "")).rpartition("/")[2]
     if re.search(r"(FullAccess|AdministratorAccess|PowerUserAccess)$|^AmazonS3", name):
         yield f"attaches {name}"

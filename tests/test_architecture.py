@@ -24,6 +24,7 @@ ROOMS = (
     "cost",
     "lab",
     "cli",
+    "bootstrap",
 )
 MAY_IMPORT = {
     "contract": set[str](),
@@ -36,6 +37,7 @@ MAY_IMPORT = {
     "model_preview": {"contract", "training"},
     "cost": set[str](),
     "lab": {"contract", "components", "runs"},
+    "bootstrap": {"components", "infra"},
     "cli": {"contract", "runs", "client", "cost", "model_preview", "training", "lab"},
 }
 """Packages that each package may import."""
@@ -127,7 +129,7 @@ def test_only_settings_read_configuration_and_environment() -> None:
     reads = re.compile(r"pulumi\.Config\b|os\.environ|os\.getenv")
     wrong = {
         str(path.relative_to(ROOT))
-        for room in ("infra", "components", "contract", "training", "model_server")
+        for room in ("bootstrap", "infra", "components", "contract", "training", "model_server")
         for path in tracked(f"{room}/*.py")
         if path.name not in {"settings.py", "stack.py"} and reads.search(path.read_text())
     }
@@ -165,7 +167,7 @@ def test_a_test_file_lies_where_its_module_lies() -> None:
 
 def test_no_module_hides_one_of_the_standard_library() -> None:
     """Pulumi puts the folder of the program, and that of the policy pack, first on the path of modules."""
-    modules = tracked("infra/*.py", "components/*.py", "policy/*.py")
+    modules = tracked("bootstrap/*.py", "infra/*.py", "components/*.py", "policy/*.py")
     names = {part for path in modules for part in path.relative_to(ROOT).with_suffix("").parts}
     assert not names & sys.stdlib_module_names
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pulumi_aws as aws
 
+T = TypeVar("T")
 ZONES_WITHOUT_EKS = ("use1-az3", "usw1-az2", "cac1-az3")
 """IDs of zones where an EKS control plane cannot have a subnet (EKS user guide, "Subnet requirements for clusters")."""
 
@@ -79,7 +81,12 @@ def bucket(name: str) -> str | None:
     return _none_if_absent(lambda: aws.s3.get_bucket(bucket=name).bucket)
 
 
-def _none_if_absent(request: Callable[[], str]) -> str | None:
+def oidc_audiences(arn: str) -> list[str] | None:
+    """Return the audiences that an OIDC provider of the account accepts; None if there is no such provider."""
+    return _none_if_absent(lambda: list(aws.iam.get_open_id_connect_provider(arn=arn).client_id_lists))
+
+
+def _none_if_absent(request: Callable[[], T]) -> T | None:
     """Return the result of a request; None if AWS reports that the resource does not exist."""
     try:
         return request()

@@ -30,6 +30,7 @@ BUILT_IN_POOLS = ("default", "general-purpose", "system")
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 """Numbers of days that CloudWatch Logs accepts (PutRetentionPolicy)."""
 ROLE_ARN = StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@/_-]+$")
+BUCKET_NAME = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
 STACK_NAME = r"[a-z](-?[a-z0-9])*"
 MAX_STACK, MAX_POOL = 24, 25
 """Largest lengths of a stack's and a pool's name: a role's name has project, stack and pool, at most 64 characters."""
@@ -94,7 +95,7 @@ def _not_built_in(pool: str) -> str:
     return pool
 
 
-def _not_reserved(bucket: str) -> str:
+def not_reserved(bucket: str) -> str:
     """Refuse names with a prefix or suffix that S3 reserves ("General purpose bucket naming rules")."""
     if bucket.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or bucket.endswith(("-s3alias", "--ol-s3", "--x-s3")):
         raise ValueError(bucket)
@@ -397,8 +398,8 @@ Nodes = Annotated[
 ]
 BucketName = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"),
-    AfterValidator(_not_reserved),
+    StringConstraints(pattern=BUCKET_NAME),
+    AfterValidator(not_reserved),
     Rule(
         must="must be 3 to 63 characters of a-z, 0-9 and -, with a letter or digit at both ends and no reserved prefix",
         because="S3 refuses other names, and TLS fails with a dot in the name",

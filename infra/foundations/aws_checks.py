@@ -126,7 +126,7 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
                 rule=Rule(
                     must="must be a role that exists" if there is None else f"must be {there}, the role of that name",
                     because="EKS refuses an access entry for any other ARN, so the update would stop half way",
-                    instead="create the role (docs/aws.md, step 2), or remove it from the list"
+                    instead="create the role (docs/aws.md, step 1), or remove it from the list"
                     if there is None
                     else "write the ARN with its path",
                 ),
@@ -138,7 +138,7 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
             rule=Rule(
                 must="must be a policy that exists",
                 because="IAM refuses to create a role with a permissions boundary that does not exist",
-                instead="create the policy (aws iam create-policy), or leave the key out",
+                instead="write the bootstrap's output permissions_boundary (docs/aws.md, step 1), or leave the key out",
             ),
         )
     if (logs := chosen.artifacts.access_log_bucket) and accounts.bucket(logs) is None:

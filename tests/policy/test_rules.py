@@ -69,6 +69,24 @@ DEPLOYMENT, NODE_CLASS = "kubernetes:apps/v1:Deployment", "kubernetes:eks.amazon
 INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
 
 
+POLICY = "aws:iam/policy:Policy"
+ONE_REGION = {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}
+GITHUB = "token.actions.githubusercontent.com"
+
+
+def jobs(
+    subject: str = "repo:a@1/b@2:environment:prod",
+    audience: str = "sts.amazonaws.com",
+    provider: str = GITHUB,
+    test: str = "StringEquals",
+) -> str:
+    return allow(
+        Principal={"Federated": f"arn:aws:iam::111122223333:oidc-provider/{provider}"},
+        Action="sts:AssumeRoleWithWebIdentity",
+        Condition={test: {f"{GITHUB}:aud": audience, f"{GITHUB}:sub": [subject]}},
+    )
+
+
 def sse(key: str | None) -> dict[str, Any]:
     default = {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key}
     return {"rules": [{"bucketKeyEnabled": True, "applyServerSideEncryptionByDefault": default}]}
@@ -112,6 +130,24 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         {"policy": allow(Action="logs:PutLogEvents", Resource="arn:aws:logs:eu-west-1:111122223333:log-group:a:*")},
         {"policy": allow(Action="s3:GetObject", NotResource="arn:aws:s3:::b/*")},
     ),
+    (
+        "no-wildcard-action",
+        POLICY,
+        {"path": "/boundary/", "policy": allow(Action="ec2:*", Resource="*")},
+        {"path": "/bootstrap/", "policy": allow(Action="ec2:*", Resource="*", Condition=ONE_REGION)},
+    ),
+    (
+        "no-wildcard-resource",
+        POLICY,
+        {"policy": allow(Action="ec2:CreateVpc", Resource="*", Condition=ONE_REGION)},
+        {"policy": allow(Action="ec2:CreateVpc", Resource="*")},
+    ),
+    (
+        "no-wildcard-resource",
+        ROLE_POLICY,
+        {"path": "/boundary/", "policy": allow(Action="s3:GetObject", Resource="arn:aws:s3:::b/*")},
+        {"path": "/boundary/", "policy": allow(Action="s3:GetObject", Resource="*", Condition=ONE_REGION)},
+    ),
     ("keys-have-a-policy", "aws:kms/key:Key", {"policy": allow(Action="kms:Decrypt")}, {"enableKeyRotation": True}),
     (
         "roles-get-their-rights-from-resources",
@@ -131,6 +167,17 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         {"assumeRolePolicy": allow(Principal={"Service": "ec2.amazonaws.com"}, Action="sts:AssumeRole")},
         {"assumeRolePolicy": allow(Principal={"AWS": "arn:aws:iam::999999999999:root"}, Action="sts:AssumeRole")},
     ),
+    *(
+        ("roles-are-for-our-services", ROLE, {"assumeRolePolicy": jobs()}, {"assumeRolePolicy": refused})
+        for refused in (
+            jobs(subject="repo:a/b:*"),
+            jobs(subject="repo:a/b:ref:refs/heads/main"),
+            jobs(subject="repo:a/*:environment:prod"),
+            jobs(audience="another"),
+            jobs(provider="oidc.example.com"),
+            jobs(test="StringLike"),
+        )
+    ),
     (
         "policies-of-resources-name-who",
         BUCKET_POLICY,
@@ -142,6 +189,12 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
         {"policyArn": "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"},
         {"policyArn": "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"},
+    ),
+    (
+        "no-broad-managed-policy",
+        "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
+        {"policyArn": "arn:aws:iam::111122223333:policy/bootstrap/mlops-deploy-data"},
+        {"policyArn": "arn:aws:iam::111122223333:policy/boundary/mlops"},
     ),
     (
         "no-ingress-rule-for-the-world",

@@ -56,7 +56,6 @@ ID_FROM: Final = {
 ARNS: Final = {
     "aws:cloudwatch/logGroup:LogGroup": "arn:aws:logs:{region}:{account}:log-group:{id}",
     "aws:ecr/repository:Repository": "arn:aws:ecr:{region}:{account}:repository/{id}",
-    "aws:iam/policy:Policy": "arn:aws:iam::{account}:policy/{id}",
     "aws:iam/role:Role": "arn:aws:iam::{account}:role/{id}",
     "aws:kms/alias:Alias": "arn:aws:kms:{region}:{account}:{id}",
     "aws:kms/key:Key": "arn:aws:kms:{region}:{account}:key/{id}",
@@ -149,6 +148,7 @@ OUTPUTS: Final[dict[str, Any]] = {
         "identities": [{"oidcs": [{"issuer": "https://oidc.eks.{region}.amazonaws.com/id/{hex}"}]}],
         "vpcConfig": {"clusterSecurityGroupId": "sg-{hex}"},
     },
+    "aws:iam/policy:Policy": {"arn": "arn:aws:iam::{account}:policy{path}{name}"},
     "aws:iam/role:Role": {"uniqueId": "AROA{hex}"},
     "aws:kms/key:Key": {"keyId": "{id}"},
     "aws:rds/instance:Instance": {

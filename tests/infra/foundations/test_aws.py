@@ -438,7 +438,7 @@ def test_managed_nodes_and_their_agents_follow_the_cluster_when_it_is_upgraded(m
 def test_credentials_of_another_account_are_refused_before_anything_is_made() -> None:
     admins = {"kubernetes_version": "1.35", "admin_role_arns": ["arn:aws:iam::999999999999:role/mlops-deploy"]}
     with pytest.raises(pulumi.RunError, match="must be the account of your credentials, 123456789012"):
-        declared(account_id="999999999999", cluster=admins)
+        declared(account_id="999999999999", cluster=admins, permissions_boundary=None)
 
 
 def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made() -> None:

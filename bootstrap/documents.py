@@ -1,0 +1,163 @@
+"""IAM policy documents of the roles that deploy and preview, and of their boundary, as functions of names and ARNs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from bootstrap import actions
+from components.aws.account import Account, role_arn
+from components.aws.policy_documents import Statement, document
+
+ISSUER = "token.actions.githubusercontent.com"
+AUDIENCE = "sts.amazonaws.com"
+PREVIEW, DEPLOY, BOUNDARY = "mlops-preview", "mlops-deploy", "boundary/mlops"
+ROLES = ("cluster-*", "mlops-*", "network-flows-*", "serving-*", "tracking-*", "training-*")
+"""Names of the roles in stacks of the project `mlops`; Pulumi adds random digits to most of them."""
+SERVICES = (
+    *("acm", "autoscaling", "cognito-idp", "ec2", "ecr", "eks", "eks-auth", "elasticloadbalancing", "kms", "logs"),
+    *("rds", "s3", "shield", "ssm", "waf-regional", "wafv2"),
+)
+"""Services of the platform, its nodes and its load balancers."""
+SERVED = ("ec2.amazonaws.com", "eks.amazonaws.com", "pods.eks.amazonaws.com", "vpc-flow-logs.amazonaws.com")
+"""Services that get roles of the stacks."""
+LINKED = tuple(
+    f"{service}.amazonaws.com"
+    for service in ("autoscaling", "eks", "eks-nodegroup", "elasticloadbalancing", "rds", "spot")
+)
+"""Services that make a role of their own in the account when they are used first."""
+READ_POLICIES = ("iam:GetPolicy", "iam:GetPolicyVersion")
+REGION_OF_IAM: Mapping[str, str] = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+"""Region of IAM's requests in each partition (IAM user guide, "AWS global condition context keys")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Bucket and key of the stacks' state."""
+
+    bucket_arn: str
+    """ARN of the bucket."""
+    key_arn: pulumi.Input[str]
+    """ARN of the key that encrypts the bucket's objects and the stacks' secrets."""
+
+
+def provider_arn(account: Account) -> str:
+    """Return the ARN that GitHub's OIDC provider has in an account."""
+    return f"arn:{account.partition}:iam::{account.id}:oidc-provider/{ISSUER}"
+
+
+def boundary_arn(account: Account) -> str:
+    """Return the ARN of the permissions boundary."""
+    return f"arn:{account.partition}:iam::{account.id}:policy/{BOUNDARY}"
+
+
+def trust_jobs(subjects: Iterable[str], *, account: Account) -> pulumi.Output[str]:
+    """Return a trust policy for jobs on GitHub whose tokens have one of these subjects."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": provider_arn(account)},
+            "Action": ["sts:AssumeRoleWithWebIdentity"],
+            "Condition": {"StringEquals": {f"{ISSUER}:aud": AUDIENCE, f"{ISSUER}:sub": sorted(subjects)}},
+        }
+    )
+
+
+def boundary(state: State, *, account: Account) -> pulumi.Output[str]:
+    """Return the boundary of the role that deploys and of all roles that it creates.
+
+    A boundary gives no right. A role that has it can use the platform's services, but can neither create a role
+    without it, nor change the roles and the state's store that the bootstrap makes.
+    """
+    own_roles = [role_arn(name, account) for name in (PREVIEW, DEPLOY)]
+    alias = f"arn:{account.partition}:kms:{account.region}:{account.id}:alias/pulumi"
+    role_actions = (*actions.BOUNDED, *actions.WRITE_ROLES)
+    further = (*READ_POLICIES, "iam:CreateServiceLinkedRole", "iam:PassRole")
+    return document(
+        {"Effect": "Allow", "Action": [f"{service}:*" for service in SERVICES], "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": [*actions.READ_ROLES, *role_actions, *actions.INSTANCE_PROFILES, *further],
+            "Resource": "*",
+        },
+        {
+            "Effect": "Deny",
+            "Action": list(actions.BOUNDED),
+            "Resource": "*",
+            "Condition": {"StringNotEquals": {"iam:PermissionsBoundary": boundary_arn(account)}},
+        },
+        {"Effect": "Deny", "Action": [*role_actions, "iam:PassRole"], "Resource": own_roles},
+        {
+            "Effect": "Deny",
+            "Action": ["s3:DeleteBucket*", "s3:DeleteObjectVersion", "s3:PutBucket*", "s3:Put*Configuration"],
+            "Resource": [state.bucket_arn, f"{state.bucket_arn}/*"],
+        },
+        {
+            "Effect": "Deny",
+            "Action": [
+                *("kms:CreateGrant", "kms:DeleteAlias", "kms:Disable*", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"),
+                "kms:UpdateAlias",
+            ],
+            "Resource": [state.key_arn, alias],
+        },
+    )
+
+
+def of_deploy(state: State, *, account: Account) -> dict[str, pulumi.Output[str]]:
+    """Return the policies of the role that deploys, by name."""
+    roles = [role_arn(name, account) for name in ROLES]
+    bounded = {"StringEquals": {"iam:PermissionsBoundary": boundary_arn(account)}}
+    passed, linked = {"StringEquals": {"iam:PassedToService": SERVED}}, {"StringEquals": {"iam:AWSServiceName": LINKED}}
+    linked_roles = role_arn("aws-service-role/*", account)
+    return {
+        **{name: document(_anywhere(each, account.region)) for name, each in actions.PLATFORM.items()},
+        "roles": document(
+            _named(account),
+            {"Effect": "Allow", "Action": [*actions.READ_ROLES, *actions.WRITE_ROLES], "Resource": roles},
+            {"Effect": "Allow", "Action": list(actions.BOUNDED), "Resource": roles, "Condition": bounded},
+            {"Effect": "Allow", "Action": ["iam:PassRole"], "Resource": roles, "Condition": passed},
+            {
+                "Effect": "Allow",
+                "Action": ["iam:CreateServiceLinkedRole"],
+                "Resource": [linked_roles],
+                "Condition": linked,
+            },
+        ),
+        "state": _stored(
+            state,
+            objects=("s3:DeleteObject", "s3:GetObject", "s3:PutObject"),
+            key=("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
+        ),
+    }
+
+
+def of_preview(state: State, *, account: Account) -> dict[str, pulumi.Output[str]]:
+    """Return the policies of the role that previews, by name; they contain no action that writes."""
+    read = [action for each in actions.PLATFORM.values() for action in actions.reading(each)]
+    roles = [role_arn(name, account) for name in ROLES]
+    return {
+        "platform": document(_anywhere(read, account.region)),
+        "roles": document(_named(account), {"Effect": "Allow", "Action": list(actions.READ_ROLES), "Resource": roles}),
+        # `pulumi preview` takes no lock in a bucket.
+        "state": _stored(state, objects=("s3:GetObject",), key=("kms:Decrypt", "kms:DescribeKey")),
+    }
+
+
+def _anywhere(allowed: Sequence[str], region: str) -> Statement:
+    """Return a statement about all resources in one region: AWS chooses the ids of those that a stack creates."""
+    condition = {"StringEquals": {"aws:RequestedRegion": region}}
+    return {"Effect": "Allow", "Action": sorted(allowed), "Resource": "*", "Condition": condition}
+
+
+def _named(account: Account) -> Statement:
+    """Return a statement that lets the program see whether the roles and the boundary in a stack file exist."""
+    return _anywhere([*READ_POLICIES, "iam:GetRole"], REGION_OF_IAM[account.partition])
+
+
+def _stored(state: State, *, objects: Sequence[str], key: Sequence[str]) -> pulumi.Output[str]:
+    """Return a policy for the state's objects and key."""
+    return document(
+        {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [state.bucket_arn]},
+        {"Effect": "Allow", "Action": objects, "Resource": [f"{state.bucket_arn}/.pulumi/*"]},
+        {"Effect": "Allow", "Action": key, "Resource": [state.key_arn]},
+    )

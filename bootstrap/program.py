@@ -1,0 +1,152 @@
+"""Declaration of the bucket, key, roles and boundary with which the platform's stacks are deployed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Output, ResourceOptions
+
+from bootstrap import documents
+from bootstrap.documents import AUDIENCE, DEPLOY, ISSUER, PREVIEW, State
+from bootstrap.settings import GitHub, Settings
+from components.aws import account as accounts
+from components.aws.account import Account
+from components.aws.artifact_bucket import encryption
+from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.policy_documents import encrypted_connections_only
+from infra.config.problems import Problem, refusal
+from infra.config.rules import Rule
+
+KEPT_DAYS = 365
+"""Days for which overwritten and deleted states can be restored."""
+
+
+def deploy(settings: Settings) -> None:
+    """Declare all resources and export what the stacks' files and workflows need.
+
+    Raises:
+        pulumi.RunError: the credentials do not fit the stack file; the message lists every problem.
+    """
+    account = accounts.current()
+    if found := [*_credentials(account, settings)] or [*_provider_is_there(account, settings.github)]:
+        raise refusal(found)
+    key = EncryptionKey(
+        "state",
+        EncryptionKeyArgs(description="Pulumi: state and secrets", alias="pulumi", account=account, protected=True),
+    )
+    _bucket(settings.state_bucket, key)
+    state = State(bucket_arn=f"arn:{account.partition}:s3:::{settings.state_bucket}", key_arn=key.arn)
+    boundary = aws.iam.Policy(
+        "boundary",
+        name=documents.BOUNDARY.rpartition("/")[2],
+        path=f"/{documents.BOUNDARY.rpartition('/')[0]}/",
+        policy=documents.boundary(state, account=account),
+    )
+    trusted: list[pulumi.Resource] = []
+    if settings.github.provider == "new":
+        trusted.append(aws.iam.OpenIdConnectProvider("github", url=f"https://{ISSUER}", client_id_lists=[AUDIENCE]))
+    for name, environments, policies in (
+        (PREVIEW, settings.github.environments.preview, documents.of_preview(state, account=account)),
+        (DEPLOY, settings.github.environments.deploy, documents.of_deploy(state, account=account)),
+    ):
+        subjects = [subject for each in environments for subject in settings.github.subjects_of(each)]
+        role = _role(
+            name,
+            subjects,
+            policies,
+            boundary_arn=boundary.arn,
+            account=account,
+            opts=ResourceOptions(depends_on=trusted),
+        )
+        pulumi.export(f"{name.removeprefix('mlops-')}_role_arn", role.arn)
+    pulumi.export("permissions_boundary", boundary.arn)
+    pulumi.export("state_url", f"s3://{settings.state_bucket}?region={account.region}&awssdk=v2")
+    pulumi.export("secrets_provider", f"awskms://alias/pulumi?region={account.region}")
+
+
+def _credentials(account: Account, settings: Settings) -> Iterator[Problem]:
+    if account.id != settings.account_id:
+        yield Problem(
+            path="account_id",
+            found=f'is "{settings.account_id}"',
+            rule=Rule(
+                must=f"must be the account of your credentials, {account.id}",
+                because="with the wrong profile, the roles of another account would trust your repository",
+                instead="choose the right profile (AWS_PROFILE), or write the number of this account",
+            ),
+        )
+
+
+def _provider_is_there(account: Account, github: GitHub) -> Iterator[Problem]:
+    arn = documents.provider_arn(account)
+    if github.provider == "existing" and (audiences := accounts.oidc_audiences(arn)) != [AUDIENCE]:
+        if audiences is None:
+            must, instead = "must be new if the account has no provider for GitHub", "write provider: new"
+        elif AUDIENCE in audiences:
+            return
+        else:
+            must = f"must be a provider with the audience {AUDIENCE}"
+            instead = f"run aws iam add-client-id-to-open-id-connect-provider --client-id {AUDIENCE} for {arn}"
+        because = "AWS accepts GitHub's tokens by this provider only"
+        rule = Rule(must=must, because=because, instead=instead)
+        yield Problem(path="github.provider", found="is existing", rule=rule)
+
+
+def _bucket(name: str, key: EncryptionKey) -> None:
+    """Declare a private, versioned bucket, encrypted with the key, that accepts only TLS connections."""
+    # Without its state, Pulumi no longer knows the resources of any stack.
+    bucket = aws.s3.Bucket("state", bucket=name, opts=ResourceOptions(protect=True))
+    aws.s3.BucketVersioning("state", bucket=bucket.id, versioning_configuration={"status": "Enabled"})
+    aws.s3.BucketServerSideEncryptionConfiguration("state", bucket=bucket.id, rules=encryption(key.arn))
+    closed = aws.s3.BucketPublicAccessBlock(
+        "state",
+        bucket=bucket.id,
+        block_public_acls=True,
+        block_public_policy=True,
+        ignore_public_acls=True,
+        restrict_public_buckets=True,
+    )
+    aws.s3.BucketOwnershipControls("state", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"})
+    aws.s3.BucketPolicy(
+        "state",
+        bucket=bucket.id,
+        policy=encrypted_connections_only(bucket.arn),
+        # S3 answers 409 if the public access block and the policy are set at the same time.
+        opts=ResourceOptions(depends_on=[closed]),
+    )
+    aws.s3.BucketLifecycleConfiguration(
+        "state",
+        bucket=bucket.id,
+        rules=[
+            {
+                "id": "overwritten-and-deleted",
+                "status": "Enabled",
+                "filter": {},
+                "noncurrent_version_expiration": {"noncurrent_days": KEPT_DAYS},
+                "expiration": {"expired_object_delete_marker": True},
+            }
+        ],
+    )
+
+
+def _role(
+    name: str,
+    subjects: Iterable[str],
+    policies: Mapping[str, Output[str]],
+    *,
+    boundary_arn: Output[str],
+    account: Account,
+    opts: ResourceOptions,
+) -> aws.iam.Role:
+    """Declare a role that jobs with these subjects can take, with its policies."""
+    role = aws.iam.Role(
+        name,
+        name=name,
+        assume_role_policy=documents.trust_jobs(subjects, account=account),
+        permissions_boundary=boundary_arn,
+        opts=opts,
+    )
+    for part, text in policies.items():
+        policy = aws.iam.Policy(f"{name}-{part}", name=f"{name}-{part}", path="/bootstrap/", policy=text)
+        aws.iam.RolePolicyAttachment(f"{name}-{part}", role=role.name, policy_arn=policy.arn)
+    return role
