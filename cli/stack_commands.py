@@ -18,7 +18,7 @@ def _usd(text: str) -> float:
     except ValueError:
         amount = 0
     if not amount > 0:
-        raise typer.BadParameter(f"{text} is no amount above zero; write it as in 1500 or 19.50")
+        raise typer.BadParameter(f"{text} is not an amount above zero; write it as in 1500 or 19.50")
     return amount
 
 
@@ -97,7 +97,7 @@ def cost(
     """
     given = [stack, plan, delta, base, json, markdown, prices_of, month_usd, run_usd]
     if update_prices and any(given):
-        raise CommandError("--update-prices estimates nothing; write it without other options")
+        raise CommandError("--update-prices only writes a price table; use it without other options")
     if stack and plan:
         raise CommandError("--stack makes a preview and --plan reads one; write one of the two")
     if json and markdown:

@@ -13,7 +13,7 @@ from cost import budget as budgets
 from cost import prices, views
 from cost.delta import Delta
 from cost.estimate import Estimate
-from cost.plan import PlanError
+from cost.plan import MAKE_ONE, PlanError
 from cost.report import delta_of_document, of_document
 from runs import preview
 
@@ -105,4 +105,4 @@ def _document(name: str) -> object:
     except OSError as problem:
         raise CommandError(f"{name}: it cannot be read ({problem.strerror})") from problem
     except ValueError as problem:
-        raise CommandError(f"{name}: it is no JSON ({problem})") from problem
+        raise CommandError(f"{name} is not a preview in JSON ({problem}); {MAKE_ONE}") from problem

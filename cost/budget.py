@@ -28,7 +28,7 @@ class Budget(Model):
 def of_document(document: object) -> Budget:
     """Return `mlops:budget` of the stack file that a preview was made with. An exported state has no budget.
 
-    PlanError if the value is not as a stack file may have it.
+    PlanError if the value is not valid.
     """
     match document:
         case {"config": {"mlops:budget": str(text)}}:
@@ -37,7 +37,7 @@ def of_document(document: object) -> Budget:
             except ValidationError as problems:
                 first = problems.errors()[0]
                 place = ".".join(["mlops:budget", *map(str, first["loc"])])
-                raise PlanError(f"{place} is not as a stack file may have it ({first['msg']})") from None
+                raise PlanError(f"{place} is not valid ({first['msg']})") from None
         case _:
             return Budget()
 
@@ -62,7 +62,7 @@ def _problems(estimate: Estimate, budget: Budget) -> Iterator[str]:
         yield (
             f"run_usd of the budget is {usd(budget.run_usd or 0)}, but one run of {run.name} may cost {usd(run.usd)}: "
             f"{run.nodes} {run.node} until its deadline of {run.hours:g} hours; "
-            "shorten its deadline_minutes, ask for a smaller node, or raise run_usd"
+            "shorten its deadline_minutes, request a smaller node, or raise run_usd"
         )
 
 
@@ -71,7 +71,7 @@ def _month(estimate: Estimate, limit: float, floor: float, ceiling: float) -> st
     lines = [f"  {usd(line.ceiling_usd)}  {line.kind}{f': {line.note}' if line.note else ''}" for line in largest]
     said = (
         f"month_usd of the budget is {usd(limit)}, but a month may cost {usd(ceiling)} with every node pool at its "
-        f"maximum ({usd(floor)} without load, usage aside). The {len(lines)} largest lines:"
+        f"maximum ({usd(floor)} without load; both without usage). The {len(lines)} largest lines:"
     )
     way_out = "Lower one of them, as by max_cpus or gpu.max of a node pool, or raise month_usd."
     return "\n".join([said, *lines, way_out])

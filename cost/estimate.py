@@ -113,7 +113,10 @@ def _warnings(plan: Plan, prices: Prices, pools: Iterable[Pool], today: date) ->
     if (age := (today - prices.date).days) > OLD_DAYS:
         yield (f"the prices are {age} days old; renew them with `mlops cost --update-prices {prices.region}`")
     if any("spot" in pool.capacity for pool in pools):
-        yield f"spot is taken as {prices.spot_share:.0%} of on demand, which no price list confirms"
+        yield (
+            f"the spot price is assumed to be {prices.spot_share:.0%} of the on-demand price; "
+            "the AWS Price List has no spot prices"
+        )
     for pool in pools:
         if pool.unpriced:
             yield f"node pool {pool.name}: {', '.join(pool.unpriced)} has no price in {prices.region} and is left out"
@@ -215,5 +218,6 @@ class _Machines:
         if found := [pool for pool in self.pools if pool.accepts(pod) and pool.has_room_for(pod)]:
             return found
         asked = f"{pod.cpus:g} CPUs, {pod.memory_gib:g} GiB and {pod.gpus} GPUs"
-        where = f"in {pod.selector}" if pod.selector else "without a taint"
+        labels = ", ".join(f"{key}={value}" for key, value in pod.selector.items())
+        where = f"with the labels {labels}" if labels else "without a taint"
         raise NotPricedError(f"no node pool {where} has an instance type with a price for {asked}")

@@ -104,7 +104,7 @@ def priced(plan: Plan, prices: Prices) -> Found:
         elif _is_free(resource):
             found.free.append(resource.type)
         else:
-            why = "resources of this type have no price here"
+            why = "this program has no price for resources of this type"
             found.not_estimated.append(Unpriced(type=resource.type, name=resource.name, why=why))
     found.free = sorted(set(found.free))
     return found

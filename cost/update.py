@@ -198,7 +198,9 @@ def _products(pricing: Client, service: str, region: str, filters: Mapping[str, 
         try:
             page = pricing.get_products(**request)
         except (BotoCoreError, ClientError) as problem:
-            raise UpdateError(f"the AWS Price List did not answer about {service}: {problem}") from problem
+            raise UpdateError(
+                f"the AWS Price List did not respond to a request for the prices of {service}: {problem}"
+            ) from problem
         for text in page["PriceList"]:
             yield from _on_demand(json.loads(text))
         if not page.get("NextToken"):

@@ -17,7 +17,7 @@ WIDTH = 80
 MONTH = ("a month", "no load", "at most")
 RUNS = ("a run, until its deadline", "at most", "on spot")
 ENDPOINTS = ("of which endpoints", "no load", "at most")
-USAGE = ("by usage, in no sum", "", "for one")
+USAGE = ("by usage (not in the sum)", "", "for one")
 NOTHING = "Nothing is estimated"
 ZERO_WIDTH = "\u200b"
 """Space without width; after it, GitHub does not read a name as a mention."""
@@ -81,7 +81,7 @@ Row = tuple[str, str, str, str]
 def _tables(estimate: Estimate) -> Iterator[tuple[Header, list[Row]]]:
     lines = by_kind(estimate.lines)
     months = [(line.kind, line.note, usd(line.floor_usd), usd(line.ceiling_usd)) for line in lines]
-    yield MONTH, [*months, ("sum", "usage aside", usd(estimate.floor_usd), usd(estimate.ceiling_usd))]
+    yield MONTH, [*months, ("sum", "without usage", usd(estimate.floor_usd), usd(estimate.ceiling_usd))]
     if estimate.runs:
         yield RUNS, [_run(run) for run in estimate.runs]
     if estimate.endpoints:

@@ -187,9 +187,9 @@ class Images:
         try:
             self.commands.watch(self.store.buildah(*arguments), log=file, line=line, env=self.store.environment())
         except LabError as error:
-            raise LabError(
-                f"Building or pushing image {log} failed; correct what its log names and try again. {error}"
-            ) from None
+            work = "Pushing" if arguments[0] == "push" else "Building"
+            image = log.removeprefix("push-")
+            raise LabError(f"{work} image {image} failed. Correct this error and try again: {error}") from None
 
     def _need_disk(self, builds: int) -> None:
         needed, free = builds * GIB_FOR_A_BUILD, shutil.disk_usage(self.store.root).free >> 30

@@ -135,7 +135,9 @@ def _loss(one: SliceMetric) -> tuple[bool, float]:
 def _signature(found: ModelDiff) -> Section:
     change = found.signature
     if change is None:
-        said = ["There is no served version to compare with."] if not found.change.old else ["unknown: see below."]
+        said = ["There is no served version to compare with."]
+        if found.change.old:
+            said = ["A signature is not known; the section Notes or Unknown says why."]
     elif not (change.breaking or change.harmless):
         said = ["Clients notice nothing: the columns are the same."]
     else:

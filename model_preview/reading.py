@@ -139,11 +139,11 @@ async def read_with(
         async with asyncio.timeout(seconds):
             return await _Mlflow(http).facts(changes)
     except TimeoutError:
-        return Unverified(why=f"MLflow at {where} did not answer within {seconds:g} s")
+        return Unverified(why=f"MLflow at {where} did not respond within {seconds:g} s")
     except _RefusedError as error:
         return Unverified(why=f"MLflow at {where} {error}")
     except httpx.HTTPError as error:
-        return Unverified(why=f"MLflow at {where} does not answer: {redact(str(error)) or type(error).__name__}")
+        return Unverified(why=f"MLflow at {where} does not respond: {redact(str(error)) or type(error).__name__}")
 
 
 class _Mlflow:
@@ -210,7 +210,7 @@ class _Mlflow:
             else _nothing(),
         )
         if "validation_report" not in tags:
-            unknown["validation report"] = "the version names none"
+            unknown["validation report"] = "the version has no tag validation_report"
         if run and run.info.lifecycle_stage != "active":
             unknown["run"] = f"run {one.run_id} was deleted; its facts are shown until MLflow removes them"
         signature = _signature(mlmodel, unknown) if mlmodel else None
@@ -257,7 +257,7 @@ class _Mlflow:
         try:
             return (await self._get("runs/get", _RunAnswer, run_id=run_id)).run
         except _MissingError:
-            raise _RefusedError(f"run {run_id} is gone") from None
+            raise _RefusedError(f"MLflow no longer has run {run_id}") from None
 
     async def _mlmodel(self, name: str, number: int) -> _Mlmodel:
         try:
@@ -287,7 +287,9 @@ class _Mlflow:
                 if len(content) > LONGEST_ARTIFACT:
                     raise _RefusedError(f"the file {query['path']} is larger than {LONGEST_ARTIFACT / 1e6:g} MB")
         if not answer.is_success:
-            raise _RefusedError(f"MLflow answered {_words(answer.status_code, bytes(content))} for {query['path']}")
+            raise _RefusedError(
+                f"MLflow responded with {_words(answer.status_code, bytes(content))} for {query['path']}"
+            )
         return content.decode(errors="replace")
 
     async def _find(self, place: str, kind: type[Answer], **query: str | int) -> Answer | None:
@@ -303,8 +305,8 @@ class _Mlflow:
             try:
                 return kind.model_validate_json(answer.content)
             except ValidationError:
-                raise _RefusedError("is no MLflow server: its answer is not MLflow's") from None
-        words = f"answered {_words(answer.status_code, answer.content)}"
+                raise _RefusedError("is not an MLflow server: the response does not have MLflow's form") from None
+        words = f"responded with {_words(answer.status_code, answer.content)}"
         raise _MissingError(words) if _code(answer.content) == MISSING else _RefusedError(words)
 
 
@@ -340,12 +342,12 @@ def _tagged_metrics(tags: Mapping[str, str]) -> dict[str, float]:
 
 def _signature(mlmodel: _Mlmodel, unknown: dict[str, str]) -> Signature | None:
     if not mlmodel.signature or not mlmodel.signature.get("inputs"):
-        unknown["signature"] = "the version was logged without one"
+        unknown["signature"] = "the version was logged without a signature"
         return None
     try:
         inputs, outputs = (_columns(mlmodel.signature.get(side)) for side in ("inputs", "outputs"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        unknown["signature"] = "the file MLmodel has one that is not MLflow's"
+        unknown["signature"] = "the signature in the file MLmodel cannot be read"
         return None
     return Signature(inputs=inputs, outputs=outputs)
 

@@ -50,7 +50,7 @@ def _inputs(before: Mapping[str, Column], after: Mapping[str, Column]) -> Iterat
 def _outputs(old: Signature, new: Signature) -> Iterator[tuple[str, bool]]:
     before, after = ([(column.name, column.kind) for column in one.outputs] for one in (old, new))
     if before != after:
-        yield f"the answer changes from {_words(before)} to {_words(after)}", True
+        yield f"the response changes from {_words(before)} to {_words(after)}", True
 
 
 def _is_wider(old: Column, new: Column) -> bool:

@@ -19,7 +19,7 @@ def show(console: Console, found: Preview) -> None:
     for reason in verdict.reasons:
         word, color = ("refused", "red") if reason.fails else ("warning", "yellow")
         console.print(_indented(Text.assemble((word, color), f": {plain(reason.said)}")))
-        console.print(_indented(Text.assemble("mend it with: ", (plain(reason.mend), "bold"))))
+        console.print(_indented(Text.assemble("to correct it: ", (plain(reason.mend), "bold"))))
     for section in sections(found.diff) if found.diff else ():
         console.print()
         console.print(Text(section.title, "bold"))

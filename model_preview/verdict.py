@@ -230,10 +230,10 @@ def _unvalidated(new: Version) -> str:
         case status if status == RUNNING:
             return f"version {new.number} is being validated, or its validation was killed"
         case status if status == BROKEN:
-            return f"the validation of version {new.number} broke and gave no answer"
+            return f"the validation of version {new.number} failed before it had a result"
         case status:
             return _one_line(
-                f"version {new.number} has the validation status {status!r}, which is none of this platform's"
+                f"version {new.number} has the validation status {status!r}, which this platform does not write"
             )
 
 

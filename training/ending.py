@@ -50,7 +50,7 @@ def run(command: Callable[[], str], *, termination_log: Path | None = None) -> i
     except Exception as error:
         code, message = explain(error)
         if not message:
-            LOG.exception("a defect in this program:")
+            LOG.exception("unexpected error, a defect in this program:")
             message = f"unexpected {type(error).__name__}: {reason(error)}; the traceback is above"
     except KeyboardInterrupt:
         code, message = ExitCode.FAILED, "interrupted; run the same command again to continue"

@@ -122,11 +122,11 @@ class _Run:
         LOG.info("fitting %s on %d rows (%s)", self.settings.project, len(known), _listed(parameters))
         model = self.project.fit(training_rows, self.parameters)
         if training_rows.facts:
-            LOG.info("%s", _listed(training_rows.facts))
+            LOG.info("facts of the fit: %s", _listed(training_rows.facts))
 
         extras = Extras()
         evaluation = evaluate(self.project, model, known, unseen, folder=self.folder / "evaluation", extras=extras)
-        LOG.info("on %d unseen rows: %s", len(unseen), evaluation)
+        LOG.info("metrics on %d unseen rows: %s", len(unseen), evaluation)
         mlflow_logging.save_model(
             self.project,
             model,

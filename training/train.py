@@ -50,7 +50,7 @@ def attempt(**settings: object) -> int | Failure | None:
     except Exception as error:
         failure = _explain(error)
         if failure.defect:
-            LOG.exception("a defect in the training code:")
+            LOG.exception("unexpected error, a defect in the training code:")
         LOG.log(logging.ERROR, "%s", failure.sentence)
         _write_termination_message(failure.sentence, Termination().termination_log)
         return failure

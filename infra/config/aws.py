@@ -192,8 +192,9 @@ class AutoNodePool(Model):
         gpu, architecture = info.data["gpu"], info.data["architecture"]
         fitting = instance_families.GPU if gpu else instance_families.CPU
         if wrong := [family for family in families if fitting.get(family) != architecture]:
+            sort = "with GPUs" if gpu else "without GPUs"
             raise Rule(
-                must=f"must be families {'with' if gpu else 'without'} GPUs and of architecture {architecture}",
+                must=f"must be instance families {sort} and with architecture {architecture}",
                 because="only pods that request a GPU may run on GPU nodes, and they need one"
                 if set(wrong) & {*instance_families.GPU, *(instance_families.CPU if gpu else ())}
                 else "an image runs on one architecture",

@@ -24,8 +24,8 @@ class Budget(Model):
     """Limits of what the stack may cost, in US dollars."""
 
     month_usd: Dollars | None = None
-    """Most that a month may cost in US dollars with every node pool at its maximum, without charges by usage.
+    """Limit in US dollars for a month with every node pool at its maximum, without usage.
     Example: 1500
     """
     run_usd: Dollars | None = None
-    """Most that one run of a training or of a validation may cost in US dollars until its deadline. Example: 20"""
+    """Limit in US dollars for one run of a training or of a validation until its deadline. Example: 20"""

@@ -279,7 +279,7 @@ class Training(Model):
             limit = quotas.training.cpu if key == "cpu" else quotas.training.memory
             if size(amount) > size(limit):
                 raise Rule(
-                    must=f"must be at most {limit}, mlops:quotas.training.{key}",
+                    must=f"must be at most {limit}, the value of mlops:quotas.training.{key}",
                     because="the namespace would refuse the pod",
                     instead="lower the request, or raise the quota",
                 ).broken()

@@ -42,10 +42,10 @@ class ModelCache:
             shutil.copytree(kept, target)
             if folder_digest(target) == digest:
                 return True
-            LOG.warning("the cached version %s has another digest; it is removed from the cache", digest)
+            LOG.warning("the files of the version with digest %s have another digest; the cache removes them", digest)
             self._remove(kept)
         except OSError as error:
-            LOG.warning("the cached version %s cannot be read: %s", digest, root_cause(error))
+            LOG.warning("the cached version with digest %s cannot be read: %s", digest, root_cause(error))
         shutil.rmtree(target, ignore_errors=True)
         return False
 
@@ -54,7 +54,12 @@ class ModelCache:
         part = self.folder / f"{UNFINISHED}{uuid4().hex}"
         try:
             if (size := _size(source)) > self.most_bytes:
-                LOG.info("version %s is not cached: %d bytes exceed the limit of %d", digest, size, self.most_bytes)
+                LOG.info(
+                    "the version with digest %s is not cached: %d bytes exceed the limit of %d",
+                    digest,
+                    size,
+                    self.most_bytes,
+                )
                 return
             self._make_room(size)
             shutil.copytree(source, part)
@@ -63,7 +68,7 @@ class ModelCache:
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # otherwise another pod was faster
-                LOG.warning("version %s cannot be cached: %s", digest, root_cause(error))
+                LOG.warning("the version with digest %s cannot be cached: %s", digest, root_cause(error))
 
     def _make_room(self, size: int) -> None:
         folders = sorted(self.folder.iterdir(), key=_last_used)

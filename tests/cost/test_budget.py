@@ -21,7 +21,7 @@ def test_what_a_month_may_cost_is_kept_to_the_cent() -> None:
 def test_the_full_pool_counts_and_not_the_empty_one() -> None:
     estimate = estimated(nat_gateway(), *POOL)
     text = check(estimate, Budget(month_usd=100)) or ""
-    assert "($32.85 without load, usage aside)" in text
+    assert "($32.85 without load; both without usage)" in text
     assert text.index("node pool gpu") < text.index("NAT gateway")
 
 

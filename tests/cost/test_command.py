@@ -181,7 +181,7 @@ def test_a_budget_that_no_stack_file_may_have_is_named(tmp_path: Path, capsys: p
         plan = written(tmp_path / "plan.json", with_budget(**wrong))
         assert run("--plan", plan) == ExitCode.BAD_INPUT
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"mlops: {plan}: {named} is not as a stack file may have it")
+        assert line.startswith(f"mlops: {plan}: {named} is not valid (")
 
 
 def test_a_plan_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +192,11 @@ def test_a_plan_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "it cannot be read"), ("{", "it is no JSON"), ("{}", "it is neither a preview nor an exported state")],
+    [
+        (None, ": it cannot be read"),
+        ("{", " is not a preview in JSON"),
+        ("{}", ": it is neither a preview nor an exported state"),
+    ],
 )
 def test_a_wrong_file_ends_with_2_and_one_line(
     tmp_path: Path, content: str | None, why: str, capsys: pytest.CaptureFixture[str]
@@ -202,19 +206,19 @@ def test_a_wrong_file_ends_with_2_and_one_line(
         file.write_text(content)
     assert run("--plan", file) == ExitCode.BAD_INPUT
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"mlops: {file}: {why}")
+    assert line.startswith(f"mlops: {file}{why}")
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["--plan", "x", "--stack", "prod"], "--stack makes a preview and --plan reads one; write one of the two"),
-        (["--update-prices", "eu-west-1", "--delta"], "--update-prices estimates nothing; write it without other"),
+        (["--update-prices", "eu-west-1", "--delta"], "--update-prices only writes a price table; use it"),
         (["--stack", "prod", "--prices-of", "mars-1"], "write one with `mlops cost --update-prices mars-1`"),
         (["--plan", "x", "--json", "--markdown"], "--json and --markdown are two forms of one report"),
-        (["--plan", "x", "--month-usd", "-5"], "-5 is no amount above zero; write it as in 1500 or 19.50"),
-        (["--plan", "x", "--run-usd", "cheap"], "cheap is no amount above zero"),
-        (["--plan", "x", "--month-usd", "nan"], "nan is no amount above zero"),
+        (["--plan", "x", "--month-usd", "-5"], "-5 is not an amount above zero; write it as in 1500 or 19.50"),
+        (["--plan", "x", "--run-usd", "cheap"], "cheap is not an amount above zero"),
+        (["--plan", "x", "--month-usd", "nan"], "nan is not an amount above zero"),
     ],
 )
 def test_wrong_options_are_one_line_that_says_what_to_write(

@@ -27,7 +27,7 @@ def test_spot_alone_is_taken_as_a_share_of_on_demand_and_the_estimate_says_so() 
     estimate = estimated(*node_pool("gpu", ["g6"], ["spot"], {"nvidia.com/gpu": "2"}))
     month = 2 * ((G6 * 0.5 + G6 * 0.078) * HOURS + DISK)
     assert (estimate.floor_usd, estimate.ceiling_usd) == (0, pytest.approx(month, rel=0.01))
-    assert any("spot is taken as 50%" in warning for warning in estimate.warnings)
+    assert any("the spot price is assumed to be 50% of the on-demand price" in warning for warning in estimate.warnings)
 
 
 def test_a_pool_that_may_take_both_costs_spot_without_load_and_on_demand_at_most() -> None:
@@ -111,8 +111,8 @@ def public_ingress(subnets: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("resource", "why"),
     [
-        (step("aws:sqs/queue:Queue", "events"), "resources of this type have no price here"),
-        (step("kubernetes:example.com/v1:Thing", "events"), "resources of this type have no price here"),
+        (step("aws:sqs/queue:Queue", "events"), "this program has no price for resources of this type"),
+        (step("kubernetes:example.com/v1:Thing", "events"), "this program has no price for resources of this type"),
         (database("db.z9.large"), "no instance class db.z9.large"),
         (database(storage=UNKNOWN), "allocatedStorage is not known before the update"),
         (step("kubernetes:core/v1:Service", "out", {"spec": {"type": "LoadBalancer"}}), "LoadBalancer"),
@@ -120,7 +120,7 @@ def public_ingress(subnets: str) -> dict[str, object]:
         (step("kubernetes:apps/v1:Deployment", "web", {"spec": UNKNOWN}), "not known before the update"),
         (
             training("churn", pod_spec("1", "1Gi", pool="cpu"), minutes=60),
-            "has an instance type with a price for 1 CPUs, 1 GiB and 0 GPUs",
+            "no node pool with the labels mlops/node-pool=cpu has an instance type with a price for 1 CPUs, 1 GiB",
         ),
     ],
 )

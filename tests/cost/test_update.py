@@ -135,7 +135,9 @@ def test_a_refusal_of_aws_is_told_in_one_sentence() -> None:
             "Filters": [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-west-1"}],
         }
         stub.add_client_error("get_products", "AccessDeniedException", "not allowed", expected_params=request)
-        with pytest.raises(UpdateError, match=r"did not answer about AmazonEKS: .*not allowed"):
+        with pytest.raises(
+            UpdateError, match=r"did not respond to a request for the prices of AmazonEKS: .*not allowed"
+        ):
             fetch(pricing, "eu-west-1", shipped(), today=TODAY)
 
 
@@ -172,7 +174,9 @@ def test_a_region_that_does_not_exist_is_bad_input_and_aws_that_does_not_answer_
     assert "mlops: the AWS Price List has no instance type in eu-west-9" in capsys.readouterr().err
     monkeypatch.setattr(update, "client", Silent)
     assert main.run(["cost", "--update-prices", "eu-west-1"]) == ExitCode.FAILED
-    assert "mlops: the AWS Price List did not answer about AmazonEKS" in capsys.readouterr().err
+    assert (
+        "mlops: the AWS Price List did not respond to a request for the prices of AmazonEKS" in capsys.readouterr().err
+    )
     assert not list(tables.iterdir())
 
 

@@ -257,7 +257,7 @@ def test_a_pod_starts_from_what_its_node_keeps_while_the_store_is_away(keeping: 
 def test_a_model_that_was_changed_on_the_node_is_not_served_and_comes_from_the_store(keeping: Platform) -> None:
     for file in (layout.node() / "lib" / "mlops" / "models").rglob("MLmodel"):
         file.write_text("another\n")
-    assert "has another digest; it is removed from the cache" in said_by_fetch(keeping, one_made_anew(keeping))
+    assert "have another digest; the cache removes them" in said_by_fetch(keeping, one_made_anew(keeping))
     assert "copied from the node's cache" in said_by_fetch(keeping, one_made_anew(keeping))
 
 

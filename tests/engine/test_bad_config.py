@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[object, str]] = {
     ),
     "training.big": (
         {**LOCAL["training"]["churn"], "cpu": 100},
-        "big.cpu is 100: must be at most 64, mlops:quotas.training.cpu",
+        "big.cpu is 100: must be at most 64, the value of mlops:quotas.training.cpu",
     ),
     "foundation.images.postgres": ("lab.local/postgres:latest", "with a tag other than latest, or with a digest"),
     "trainig": ({}, "mlops:trainig is unknown: .* did you mean training?"),

@@ -159,7 +159,7 @@ def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: F
     commands.answers["training/Dockerfile"] = LabError("The command failed with exit code 1. Its last lines ...")
     with pytest.raises(
         LabError,
-        match=r"Building or pushing image training failed; correct what its log names.* failed with exit code 1",
+        match=r"Building image training failed\. Correct this error and try again: The command failed with exit code 1",
     ):
         images.build()
     assert "stop" in commands.ran

@@ -126,7 +126,7 @@ def test_a_signature_is_compared_in_words(
 def test_another_answer_breaks_clients() -> None:
     before = signature(a="long")
     after = before.model_copy(update={"outputs": (Column(name="churn", kind="long"),)})
-    assert signatures.compare(before, after).breaking == ("the answer changes from string to churn (long)",)
+    assert signatures.compare(before, after).breaking == ("the response changes from string to churn (long)",)
 
 
 columns = some.dictionaries(

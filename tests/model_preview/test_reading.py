@@ -23,7 +23,7 @@ from training.registry.stages import Stage
 pytestmark = pytest.mark.long
 
 NAMES = (f"read-{number}-{os.getpid()}" for number in itertools.count())
-NO_REPORT = {"validation report": "the version names none"}
+NO_REPORT = {"validation report": "the version has no tag validation_report"}
 CHANGE = change(MODEL, SERVED, NEXT)
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_deleted_is_said_to_be_and_one_that_is_gone_leaves_what_t
     source = lab.client.get_model_version(model, "1").source or ""
     lab.client.create_model_version(gone, source, "0" * 32, tags=tags)
     found = lab.version(gone, 1)
-    assert found.unknown["run"] == f"run {'0' * 32} is gone"
+    assert found.unknown["run"] == f"MLflow no longer has run {'0' * 32}"
     assert (found.rows, found.author, found.commit) == (None, None, "3f2a9c1")
     assert set(found.metrics) == {"accuracy", "f1", "roc_auc"}
     assert found.signature
@@ -141,7 +141,7 @@ def test_a_metric_that_is_no_number_is_unknown(lab: Lab) -> None:
         ("../../etc/passwd", None, "HTTP 400"),
         ("validation/x/report.html", "{", "is not a validation report"),
         ("validation/x/report.html", '{"model": "another", "version": 7}', "the report is about another version 7"),
-        ("", None, "the version names none"),
+        ("", None, "the version has no tag validation_report"),
     ],
 )
 def test_a_validation_report_that_is_missing_or_foreign_is_unknown(
@@ -177,11 +177,11 @@ def test_files_that_are_gone_leave_signature_and_packages_unknown(lab: Lab) -> N
         ("- a list", "is not readable"),
         ("[" * 5000, "is not readable"),
         ("a: 2026-99-99", "is not readable"),
-        (f"signature: {{inputs: '{'[' * 5000}'}}", "one that is not MLflow's"),
-        ("flavors: {}", "the version was logged without one"),
-        ("signature: {inputs: 'nonsense'}", "one that is not MLflow's"),
-        ('signature: {inputs: \'[{"name": "a"}]\'}', "one that is not MLflow's"),
-        ("signature: {inputs: '{\"a\": 1}'}", "one that is not MLflow's"),
+        (f"signature: {{inputs: '{'[' * 5000}'}}", "the signature in the file MLmodel cannot be read"),
+        ("flavors: {}", "the version was logged without a signature"),
+        ("signature: {inputs: 'nonsense'}", "the signature in the file MLmodel cannot be read"),
+        ('signature: {inputs: \'[{"name": "a"}]\'}', "the signature in the file MLmodel cannot be read"),
+        ("signature: {inputs: '{\"a\": 1}'}", "the signature in the file MLmodel cannot be read"),
     ],
 )
 def test_a_model_file_of_somebody_else_leaves_the_signature_unknown(lab: Lab, content: str, said: str) -> None:

@@ -29,21 +29,21 @@ def test_a_token_is_sent_and_never_shown() -> None:
     with server(refuses) as uri:
         found = reading.read(uri, [CHANGE], token="abc", seconds=MINUTE)
     assert isinstance(found, Unverified)
-    assert found.why == f"MLflow at {uri} answered HTTP 403 (token abc may not read)"
+    assert found.why == f"MLflow at {uri} responded with HTTP 403 (token abc may not read)"
     assert set(seen) == {"Bearer abc"}
 
 
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
-        (500, '{"error_code": "INTERNAL_ERROR", "message": "no database"}', "answered HTTP 500 (no database)"),
-        (502, "<html><body>Bad gateway</body></html>", "answered HTTP 502"),
-        (429, "slow down", "answered HTTP 429 (slow down)"),
-        (403, "Invalid Host header", "answered HTTP 403 (Invalid Host header)"),
-        (302, "", "answered HTTP 302"),
-        (404, "not here", "answered HTTP 404 (not here)"),
-        (200, "<html>hello</html>", "is no MLflow server: its answer is not MLflow's"),
-        (200, "{}", "is no MLflow server: its answer is not MLflow's"),
+        (500, '{"error_code": "INTERNAL_ERROR", "message": "no database"}', "responded with HTTP 500 (no database)"),
+        (502, "<html><body>Bad gateway</body></html>", "responded with HTTP 502"),
+        (429, "slow down", "responded with HTTP 429 (slow down)"),
+        (403, "Invalid Host header", "responded with HTTP 403 (Invalid Host header)"),
+        (302, "", "responded with HTTP 302"),
+        (404, "not here", "responded with HTTP 404 (not here)"),
+        (200, "<html>hello</html>", "is not an MLflow server: the response does not have MLflow's form"),
+        (200, "{}", "is not an MLflow server: the response does not have MLflow's form"),
     ],
 )
 def test_a_server_without_an_answer_could_not_verify(status: int, body: str, said: str) -> None:
@@ -59,7 +59,7 @@ def test_a_server_that_hangs_is_given_up_after_the_limit() -> None:
         over.wait()
 
     with server(hangs) as uri:
-        assert why(uri, seconds=0.2) == f"MLflow at {uri} did not answer within 0.2 s"
+        assert why(uri, seconds=0.2) == f"MLflow at {uri} did not respond within 0.2 s"
         over.set()
 
 
@@ -74,15 +74,15 @@ def test_a_server_that_answers_byte_by_byte_is_given_up_after_the_limit_too() ->
             request.wfile.write(b" ")
 
     with server(drips) as uri:
-        assert why(uri, seconds=0.5) == f"MLflow at {uri} did not answer within 0.5 s"
+        assert why(uri, seconds=0.5) == f"MLflow at {uri} did not respond within 0.5 s"
         over.set()
 
 
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("http://127.0.0.1:1", "MLflow at http://127.0.0.1:1 does not answer: "),
-        ("http://ada:secret@127.0.0.1:1", "MLflow at http://(hidden)@127.0.0.1:1 does not answer: "),
+        ("http://127.0.0.1:1", "MLflow at http://127.0.0.1:1 does not respond: "),
+        ("http://ada:secret@127.0.0.1:1", "MLflow at http://(hidden)@127.0.0.1:1 does not respond: "),
         ("sqlite:///mlflow.db", "sqlite:///mlflow.db is not the address of an MLflow server; write http://HOST:PORT"),
         ("", " is not the address of an MLflow server"),
         ("http://[bad", "http://[bad is not the address of an MLflow server"),

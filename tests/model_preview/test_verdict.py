@@ -32,7 +32,7 @@ LACKS = (
     "version 8 needs packages that the serving image lacks (scikit-learn 1.8.0, the image has 1.9.1; "
     "torch 2.15.0, the image has none)"
 )
-DOWN = Unverified(why="MLflow at http://localhost:5000 did not answer within 5 s")
+DOWN = Unverified(why="MLflow at http://localhost:5000 did not respond within 5 s")
 
 
 def answer(change: Change, found: Facts | Unverified | None, gate: Gate = PROTECTED) -> Verdict:
@@ -103,13 +103,13 @@ def test_what_cannot_be_served_or_is_known_to_be_bad_fails_in_every_stack(
         (
             facts(SERVED, version(8, validation_status="broken")),
             Code.NOT_VALIDATED,
-            "the validation of version 8 broke and gave no answer",
+            "the validation of version 8 failed before it had a result",
             f"mlops validate {MODEL} 8",
         ),
         (
             facts(SERVED, version(8, validation_status="looks good\nto me")),
             Code.NOT_VALIDATED,
-            "version 8 has the validation status 'looks good\\nto me', which is none of this platform's",
+            "version 8 has the validation status 'looks good\\nto me', which this platform does not write",
             f"mlops validate {MODEL} 8",
         ),
         (
@@ -149,15 +149,17 @@ def test_what_cannot_be_served_or_is_known_to_be_bad_fails_in_every_stack(
             f"mlops train {MODEL}",
         ),
         (
-            facts(SERVED, version(8, requirements=None, unknown={"packages": "MLflow answered HTTP 500"})),
+            facts(SERVED, version(8, requirements=None, unknown={"packages": "MLflow responded with HTTP 500"})),
             Code.PACKAGES,
-            "the packages of version 8 are not known (MLflow answered HTTP 500)",
+            "the packages of version 8 are not known (MLflow responded with HTTP 500)",
             f"mlops train {MODEL}",
         ),
         (
-            facts(SERVED, version(8, signature=None, unknown={"signature": "the version was logged without one"})),
+            facts(
+                SERVED, version(8, signature=None, unknown={"signature": "the version was logged without a signature"})
+            ),
             Code.UNKNOWN_SIGNATURE,
-            "the signature of version 8 is not known (the version was logged without one)",
+            "the signature of version 8 is not known (the version was logged without a signature)",
             "pulumi config set --path mlops:endpoints.churn.allow_breaking_signature '<reason>'",
         ),
         (

@@ -61,7 +61,7 @@ def good() -> Preview:
         description="a forest",
         parameters={"trees": "200"},
         image="registry.example.com/a-long-folder/of-images/with-names/training@sha256:" + "3" * 64,
-        unknown={"run": "run 3f2a9c1 is gone"},
+        unknown={"run": "MLflow no longer has run 3f2a9c1"},
     )
     return judged(release(7, 8), facts(champion(7, parameters={"trees": "100"}), new))
 
@@ -78,7 +78,7 @@ def test_a_terminal_of_80_columns_shows_every_figure_and_no_line_is_cut() -> Non
         "+0.010 (+0.000 to +0.020)",
         "Worst where contract is monthly",
         "trees",
-        "gone",
+        "MLflow no longer has run 3f2a9c1",
     ):
         assert figure in text
     assert max(map(len, shown(hostile()).splitlines())) < 200  # with the codes of colours

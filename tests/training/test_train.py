@@ -229,7 +229,7 @@ def test_boosted_trees_stop_by_themselves_and_say_what_they_ran_on(
     assert (code, log[-1]) == (0, "registered boosted version 1")
     said = last_run(registry, tmp_path.name).data.params
     assert said["device"] in {"cpu", "gpu"}
-    assert f"device={said['device']}, trees={said['trees']}" in log
+    assert f"facts of the fit: device={said['device']}, trees={said['trees']}" in log
     assert 0 < int(said["trees"]) < 1000
     mlflow.set_tracking_uri(registry.uri)
     boosted = cast("Model", mlflow.pyfunc.load_model("models:/boosted/1"))

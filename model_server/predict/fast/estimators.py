@@ -190,7 +190,7 @@ def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]
         if refuses and not all(
             position.keys() >= set(column) for column, position in zip(columns, positions, strict=True)
         ):
-            raise UnsureError("an unknown category")
+            raise UnsureError("a row has a category that the encoder does not know")
         found = [
             [position.get(word, unknown) for word in column]
             for column, position in zip(columns, positions, strict=True)
@@ -218,7 +218,7 @@ def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]
         for column, position in zip(columns, positions, strict=True):
             found = [position.get(word, width) for word in column]
             if refuses and width in found:
-                raise UnsureError("an unknown category")
+                raise UnsureError("a row has a category that the encoder does not know")
             matrix[rows, found] = 1
         return matrix[:, :width]
 

@@ -174,13 +174,15 @@ def _distinct(fast: Predictor, reference: Predictor, rows: Sequence[Row]) -> int
     """
     accepted = [row for row in rows if _accepts(fast, row)]
     if len(accepted) < LEAST:
-        raise ValueError(f"it accepts {len(accepted)} of {len(rows)} rows")
+        raise ValueError(
+            f"the fast predictor accepts {len(accepted)} of {len(rows)} test rows, and must accept at least {LEAST}"
+        )
     predictions = list[Any]()
     for sizes in ([1] * 6, [2, 3], [len(accepted)], [len(accepted) - 7, 7]):
         some = accepted[: sum(sizes)]
         predictions = fast(some, sizes)
         if repr(predictions) != repr(reference(some, sizes)):
-            raise ValueError("its predictions differ")
+            raise ValueError("the fast predictor's predictions differ from the model's")
     return len({repr(prediction) for part in predictions for prediction in part})
 
 
