@@ -27,8 +27,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
+from contract import locations
 from contract.digest import folder_digest
-from training.data import locations
+
 from training.data.reading import Dataset
 from training.project import Classifier, Project, ProjectError
 from training.registry import filters
