@@ -21,6 +21,10 @@ PARAMETERS = "PARAMETERS"
 """Environment variable of the training container: the model code's parameters as JSON; `mlops train` replaces it."""
 REQUESTER = "REQUESTER"
 """Environment variable of the training container: the user who requested the run; `mlops train` sets it."""
+TRUTH_VALUES = "truth_values"
+"""Key of a model's metadata: for each category column with such a spelling, what false and true became in training."""
+TRUTH_VALUES_IN_SCHEMA = "x-truth-values"
+"""Key of a column in `/schema` with the same two texts."""
 
 
 def validation(training: str) -> str:
