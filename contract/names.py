@@ -25,6 +25,10 @@ TRUTH_VALUES = "truth_values"
 """Key of a model's metadata: for each category column with such a spelling, what false and true became in training."""
 TRUTH_VALUES_IN_SCHEMA = "x-truth-values"
 """Key of a column in `/schema` with the same two texts."""
+MODEL_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""Pattern of a registered model's name: the model's endpoint, and its Service, have this name too."""
+LONGEST_MODEL_NAME = 63
+"""Maximum length of a registered model's name, in characters."""
 
 
 def validation(training: str) -> str:
