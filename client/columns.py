@@ -15,7 +15,6 @@ import pyarrow as pa
 from pydantic import JsonValue as Json
 
 from client.errors import InputError
-from contract.names import TRUTH_VALUES_IN_SCHEMA
 
 Kept = TypeVar("Kept")
 Read: TypeAlias = Callable[[object], Json]
@@ -117,7 +116,7 @@ def _column(name: str, schema: Mapping[str, Any], *, required: bool) -> Column:
         nullable=not kinds or "null" in kinds,
         required=required,
         most=schema.get("maximum", INT64),
-        truth_values=schema.get(TRUTH_VALUES_IN_SCHEMA, ()),
+        truth_values=schema.get("x-truth-values", ()),
     )
 
 

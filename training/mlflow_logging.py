@@ -29,7 +29,6 @@ from mlflow.types.schema import ColSpec, Schema
 
 from contract import locations
 from contract.digest import folder_digest
-from contract.names import TRUTH_VALUES
 from training.data.columns import spelled
 from training.data.reading import Dataset
 from training.project import Classifier, Project, ProjectError
@@ -214,7 +213,7 @@ def save_model(
             skops_trusted_types=[*TRUSTED, *project.trusted],
             extra_files=[str(profile)] if profile else [],
             # The model server counts values outside of the ranges, and /schema has the spelling of truth values.
-            metadata={"feature_ranges": dict(ranges), TRUTH_VALUES: truth_values(project)},
+            metadata={"feature_ranges": dict(ranges), "truth_values": truth_values(project)},
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
     except MlflowException as error:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from contract.names import TRUTH_VALUES_IN_SCHEMA
 from model_server.predict.signature import Column, Signature
 from model_server.predict.types import TYPES, Kind
 
@@ -64,7 +63,7 @@ def _forms(signature: Signature) -> dict[str, Any]:
 
 
 def _value(column: Column) -> Mapping[str, Any]:
-    truth = {TRUTH_VALUES_IN_SCHEMA: column.truth_values} if column.truth_values else {}
+    truth = {"x-truth-values": column.truth_values} if column.truth_values else {}
     return {**TYPES[column.kind].json_schema, **truth}
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from contract.names import TRUTH_VALUES
 from model_server.predict.types import DTYPES, Kind, kind_of
 
 
@@ -54,7 +53,7 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
     ):
         return None
     own: object = mlmodel.get("metadata")
-    truth: object = cast("dict[str, object]", own).get(TRUTH_VALUES) if isinstance(own, dict) else None
+    truth: object = cast("dict[str, object]", own).get("truth_values") if isinstance(own, dict) else None
     columns = [
         Column(
             name=str(entry["name"]),

@@ -9,7 +9,6 @@ import pytest
 
 from client import columns
 from client.errors import InputError
-from contract.names import TRUTH_VALUES
 from model_server.predict.schema import request_schema
 from model_server.predict.signature import Column as ModelColumn
 from model_server.predict.signature import Signature, read_signature
@@ -135,7 +134,7 @@ def test_a_truth_value_becomes_the_category_that_training_made_of_it(words: tupl
         fit=never,
     )
     inputs = json.dumps([{"name": "paid", "type": "string", "required": True}])
-    signature = read_signature({"signature": {"inputs": inputs}, "metadata": {TRUTH_VALUES: truth_values(project)}})
+    signature = read_signature({"signature": {"inputs": inputs}, "metadata": {"truth_values": truth_values(project)}})
     read = columns.reader(columns.read(request_schema(signature, "m version 1")).columns[0], text=False)
     trained = ColumnReader("paid", "category", words)
     trained.add(pa.array([False, True, None]))
@@ -143,7 +142,7 @@ def test_a_truth_value_becomes_the_category_that_training_made_of_it(words: tupl
     assert read("other") == "other"
 
 
-@pytest.mark.parametrize("metadata", [None, "text", {TRUTH_VALUES: ["paid"]}, {TRUTH_VALUES: {"paid": ["one"]}}])
+@pytest.mark.parametrize("metadata", [None, "text", {"truth_values": ["paid"]}, {"truth_values": {"paid": ["one"]}}])
 def test_a_truth_value_without_a_known_spelling_is_refused(metadata: object) -> None:
     inputs = json.dumps([{"name": "paid", "type": "string", "required": True}])
     signature = read_signature({"signature": {"inputs": inputs}, "metadata": metadata})
