@@ -21,6 +21,7 @@ from contract.digest import folder_digest
 from contract.tags import MODEL_DIGEST
 from model_server import bucket, logs
 from model_server.failure import ServingError, report_failure, root_cause
+from model_server.fetch.model_cache import ModelCache
 from model_server.fetch.registry import Registry, RegistryError, UnknownError
 from model_server.settings import FetchSettings, Termination
 
@@ -52,7 +53,8 @@ def fetch(settings: FetchSettings) -> None:
     if not digest:
         LOG.warning("%s has no tag %s: its files cannot be verified", settings.title, MODEL_DIGEST)
     start = time.monotonic()
-    cache, part = settings.model_cache, settings.version_dir.with_suffix(".part")
+    folder, part = settings.model_cache_dir, settings.version_dir.with_suffix(".part")
+    cache = ModelCache(folder, settings.model_cache_bytes) if folder else None
     if cache and digest and cache.take(digest, part):
         part.rename(settings.version_dir)
         LOG.info("%s is in %s, copied from the node's cache", settings.title, settings.version_dir)
