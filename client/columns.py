@@ -50,6 +50,8 @@ class Column:
     """Whether a table must have the column."""
     most: int = INT64
     """Largest value of a whole number; the smallest is -most - 1."""
+    truth_values: Sequence[str] = ()
+    """Texts that false and true of a typed file became in training; empty if they are not known."""
 
     @property
     def must(self) -> str:
@@ -114,6 +116,7 @@ def _column(name: str, schema: Mapping[str, Any], *, required: bool) -> Column:
         nullable=not kinds or "null" in kinds,
         required=required,
         most=schema.get("maximum", INT64),
+        truth_values=schema.get("x-truth-values", ()),
     )
 
 
@@ -138,6 +141,8 @@ def reader(column: Column, *, text: bool, stored: pa.DataType | None = None) -> 
         of_kind, missing = _of_number(of_kind), (None,)
     if column.kind == "text" and str(stored) in FLOATS:
         of_kind = _short_floats(FLOATS[str(stored)])
+    if column.kind == "text" and not text and column.truth_values:
+        of_kind = _spelled(of_kind, column.truth_values)
 
     def value(cell: object) -> Json:
         found = None if cell in missing else of_kind(cell)
@@ -202,13 +207,18 @@ def _text(cell: object) -> str:
 def _word(cell: object) -> str | None:
     """Return a value of a typed file as a CSV file of the same table has it.
 
-    A truth value is refused, because CSV files have two spellings of it.
+    A truth value is refused, because CSV files have two spellings of it; `_spelled` knows that of the model.
     """
     if isinstance(cell, bool) or not isinstance(cell, str | int | float | Decimal | date | bytes):
         raise TypeError(cell)
     if isinstance(cell, bytes):
         return cell.decode()
     return None if isinstance(cell, float) and math.isnan(cell) else str(cell)
+
+
+def _spelled(of_kind: Read, truth_values: Sequence[str]) -> Read:
+    """Return a reader that gives a truth value the spelling that it has in training."""
+    return lambda cell: truth_values[cell] if isinstance(cell, bool) else of_kind(cell)
 
 
 def _short_floats(kind: type[np.floating[Any]]) -> Read:

@@ -9,7 +9,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_server.cpus import cpu_limit
 from model_server.failure import ServingError
-from model_server.fetch.model_cache import ModelCache
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Url = Annotated[Text, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
@@ -80,11 +79,6 @@ class FetchSettings(Settings):
     model_cache_bytes: int = Field(
         10 << 30, ge=1, description="the size limit of the cache in bytes", examples=["10737418240"]
     )
-
-    @property
-    def model_cache(self) -> ModelCache | None:
-        """Return the node's model cache, or None if there is none."""
-        return ModelCache(self.model_cache_dir, self.model_cache_bytes) if self.model_cache_dir else None
 
 
 class ServerSettings(Settings):

@@ -7,15 +7,19 @@ from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from contract import names
+from contract.parameter_schema import Schema, accepts, words
 from runs.cluster import Cluster, Object
 from runs.errors import RefusedError
 from runs.values import Value, parse
 
 GIVEN = "mlops/given"
 """Annotation of a Job: the values that differ from the declaration, as JSON."""
+PARAMETER_SCHEMAS = Path(__file__).parents[1] / "schema" / "parameters.json"
+"""File with the parameters of the projects in the platform's training image; `make schema` writes it."""
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """Pattern of a label value. Other characters would change the meaning of a selector."""
 
@@ -46,7 +50,7 @@ class Declared:
         """Return a Job as the schedule would create it, with some values changed.
 
         Raises:
-            RefusedError: a parameter is unknown, or a value has another type than the declared one.
+            RefusedError: a parameter is unknown, or a value has another type or range than the declared one.
         """
         values: dict[str, Value] = {}
         for name, text in given.items():
@@ -93,7 +97,23 @@ class Declared:
             raise RefusedError(
                 f"{name}={text}: {self.name} sweeps {name}, so each point has its own value; change the sweep"
             )
-        return parse(name, text, self.parameters[name])
+        value = parse(name, text, self.parameters[name])
+        if (one := self._schema.get("properties", {}).get(name)) and not accepts(
+            one, value, self._schema.get("$defs", {})
+        ):
+            because = f"it is the {one['description']}" if "description" in one else "the project declares this type"
+            raise RefusedError(f"{name}={text}: must be {words(one)}, because {because}; the run would fail at once")
+        return value
+
+    @cached_property
+    def _schema(self) -> Schema:
+        """Schema of the parameters in this checkout; empty for code of another image or an unknown project.
+
+        Only the platform's own image has a commit.
+        """
+        if "GIT_COMMIT" not in self._variables or "command" in self._container or not PARAMETER_SCHEMAS.is_file():
+            return {}
+        return json.loads(PARAMETER_SCHEMAS.read_text()).get(self._variables.get("PROJECT", "").replace("-", "_"), {})
 
     @cached_property
     def _swept(self) -> set[str]:
@@ -102,8 +122,12 @@ class Declared:
 
     @cached_property
     def _variables(self) -> Mapping[str, str]:
+        return {entry["name"]: entry.get("value", "") for entry in self._container["env"]}
+
+    @property
+    def _container(self) -> Mapping[str, Any]:
         (container,) = self.template["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-        return {entry["name"]: entry.get("value", "") for entry in container["env"]}
+        return container
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
 
+from contract import locations
 from contract.digest import folder_digest
-from training.data import locations
+from training.data.columns import spelled
 from training.data.reading import Dataset
 from training.project import Classifier, Project, ProjectError
 from training.registry import filters
@@ -175,6 +176,16 @@ def _signature(project: Project[Any]) -> ModelSignature:
     )
 
 
+def truth_values(project: Project[Any]) -> dict[str, list[str]]:
+    """Return the categories, by column, that a false and a true of a Parquet file become in training."""
+    found: dict[str, list[str]] = {}
+    for column in project.columns:
+        words = {word.lower(): word for word in ("False", "True")} | spelled(column.categories)
+        if set(words.values()) & set(column.categories):
+            found[column.name] = list(words.values())
+    return found
+
+
 def save_model(
     project: Project[Any],
     model: Classifier,
@@ -201,7 +212,8 @@ def save_model(
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=[*TRUSTED, *project.trusted],
             extra_files=[str(profile)] if profile else [],
-            metadata={"feature_ranges": dict(ranges)},  # the model server counts values outside
+            # The model server counts values outside of the ranges, and /schema has the spelling of truth values.
+            metadata={"feature_ranges": dict(ranges), "truth_values": truth_values(project)},
         )
         MLFLOW_PYFUNC.load_model(str(folder)).predict(example)
     except MlflowException as error:

@@ -16,9 +16,10 @@ import numpy as np
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from contract import locations
 from contract.tags import GIT_COMMIT
 from training import project
-from training.data import locations, reading, source, split
+from training.data import reading, source, split
 from training.ending import BadInputError, FailedError
 from training.fit.metrics import NAMES, measure, predict
 from training.registry import client as versions

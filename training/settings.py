@@ -18,10 +18,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contract.names import LONGEST_MODEL_NAME, MODEL_NAME
 from contract.tags import GIT_COMMIT, JOB_NAME, TRAINING_JOB
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, pattern=MODEL_NAME, max_length=LONGEST_MODEL_NAME)]
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
 SECRET_PREFIX = "PARAMETER_"
 
@@ -66,7 +67,8 @@ class Settings(Termination):
         examples=["s3://mlops-artifacts/datasets/churn.csv"],
     )
     model: Name = Field(
-        description="the name under which the model is registered: lower case letters, digits and '-', at most 63",
+        description="the name under which the model is registered: lower case letters, digits and '-', at most 63, "
+        "a letter first",
         examples=["churn-predictor"],
     )
     mlflow_tracking_uri: Text = Field(

@@ -13,10 +13,11 @@ from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import yaml
 
+from contract.parameter_schema import Schema, accepts, takes, words
 from infra.config.problems import Problem, shown
 from infra.config.rules import Rule
 
@@ -26,9 +27,6 @@ STANDARD = "schema/parameters.json"
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 """Number in any form that YAML and Pulumi accept for a decimal number."""
 CANONICAL = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?", re.ASCII)
-"""Number without plus sign, exponent, leading or trailing zeros: only one text stands for each value."""
-TYPES = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
-Schema = Mapping[str, Any]
 
 
 def problems(training: object, file: Path) -> Iterator[Problem]:
@@ -121,21 +119,21 @@ def _problem(schema: Schema, path: str, name: str, value: object) -> Problem | N
             ),
         )
     one = known[name]
-    if isinstance(value, dict | list) or _accepts(one, value, schema.get("$defs", {})):
+    if isinstance(value, dict | list) or accepts(one, value, schema.get("$defs", {})):
         return None  # the value of a Secret is unknown here, and another rule refuses lists
     default = shown(one["default"]) if "default" in one else ""
-    is_number_as_text = isinstance(value, str) and NUMBER.fullmatch(value) and not _takes(one, "string")
+    is_number_as_text = isinstance(value, str) and NUMBER.fullmatch(value) and not takes(one, "string")
     return Problem(
         path=path,
         found=f"is {shown(value)}",
         rule=Rule(
-            must=f"must be {_words(one)}",
+            must=f"must be {words(one)}",
             because=f"it is the {one['description']}" if "description" in one else "the project declares this type",
             instead=(
                 "write it without quotes; on a command line: pulumi config set --path --type float"
                 if is_number_as_text
                 else "write it in quotes"
-                if _takes(one, "string") and not isinstance(value, str)
+                if takes(one, "string") and not isinstance(value, str)
                 else f"write it as in {name}: {default}"
                 if default
                 else "write such a value"
@@ -150,79 +148,11 @@ def _missing(schema: Schema, path: str, given: Mapping[str, object]) -> Iterator
         if name not in given:
             one = cast("Schema", schema["properties"][name])
             rule = Rule(
-                must=f"must be {_words(one)}",
+                must=f"must be {words(one)}",
                 because="the project has no default for it",
                 instead=f"add a line for it, as in {name}: ...",
             )
             yield Problem(path=f"{path}.{name}", found="is missing", rule=rule)
-
-
-def _accepts(schema: Schema, value: object, definitions: Schema) -> bool:
-    """Return whether the schema accepts the value; only the keywords that pydantic writes are checked."""
-    if reference := schema.get("$ref"):
-        return _accepts(definitions.get(str(reference).rpartition("/")[2], {}), value, definitions)
-    alternatives: list[Schema] = schema.get("anyOf", schema.get("oneOf", []))
-    return (
-        (not alternatives or any(_accepts(one, value, definitions) for one in alternatives))
-        and all(_accepts(one, value, definitions) for one in schema.get("allOf", []))
-        and value in schema.get("enum", [value])
-        and value == schema.get("const", value)
-        and _is_of_type(schema.get("type"), value)
-        and _is_within(schema, value)
-    )
-
-
-def _is_within(schema: Schema, value: object) -> bool:
-    """Return whether a text has an allowed length and form, or a number is in its range."""
-    if isinstance(value, str):
-        is_long_enough = schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
-        return is_long_enough and bool(re.search(schema.get("pattern", ""), value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    return (
-        schema.get("minimum", value) <= value <= schema.get("maximum", value)
-        and not ("exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"])
-        and not ("exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"])
-    )
-
-
-def _is_of_type(kind: object, value: object) -> bool:
-    match kind:
-        case "integer":
-            return not isinstance(value, bool) and (
-                isinstance(value, int) or (isinstance(value, float) and value % 1 == 0)
-            )
-        case "number":
-            return not isinstance(value, bool) and isinstance(value, int | float)
-        case "string":
-            return isinstance(value, str)
-        case "boolean":
-            return isinstance(value, bool)
-        case "null" | "array" | "object":
-            return False
-        case _:
-            return True
-
-
-def _takes(schema: Schema, kind: str) -> bool:
-    return schema.get("type") == kind or any(_takes(one, kind) for one in schema.get("anyOf", []))
-
-
-def _words(schema: Schema) -> str:
-    """Return a description of the allowed values, such as `a whole number of at least 1 and at most 100`."""
-    if "enum" in schema or "const" in schema:
-        return f"one of {', '.join(map(shown, schema.get('enum', [schema.get('const')])))}"
-    if alternatives := [one for one in schema.get("anyOf", []) if one.get("type") != "null"]:
-        return " or ".join(map(_words, alternatives))
-    limits = (
-        ("minimum", "of at least"),
-        ("exclusiveMinimum", "greater than"),
-        ("maximum", "of at most"),
-        ("exclusiveMaximum", "less than"),
-        ("pattern", "that matches"),
-    )
-    ranges = " and ".join(f"{words} {schema[key]}" for key, words in limits if key in schema)
-    return f"{TYPES.get(str(schema.get('type')), 'a value of the declared type')} {ranges}".strip()
 
 
 def _is_what_is_written(text: str, value: object, *, is_declared: bool) -> bool:

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, ValidationError, core_schema
 
+from contract.names import LONGEST_MODEL_NAME, MODEL_NAME
 from infra.config import quantities
 
 
@@ -79,7 +80,7 @@ Version = Annotated[
         instead="write the number MLflow shows for the version, as in version: 3",
     ),
 ]
-SERVICE = StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)
+SERVICE = StringConstraints(pattern=MODEL_NAME, max_length=LONGEST_MODEL_NAME)
 EndpointName = Annotated[
     str,
     SERVICE,

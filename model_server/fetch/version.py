@@ -12,14 +12,16 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
-from urllib.parse import urlsplit
 
+from contract import locations
 from contract.digest import folder_digest
 from contract.tags import MODEL_DIGEST
 from model_server import bucket, logs
 from model_server.failure import ServingError, report_failure, root_cause
+from model_server.fetch.model_cache import ModelCache
 from model_server.fetch.registry import Registry, RegistryError, UnknownError
 from model_server.settings import FetchSettings, Termination
 
@@ -51,7 +53,8 @@ def fetch(settings: FetchSettings) -> None:
     if not digest:
         LOG.warning("%s has no tag %s: its files cannot be verified", settings.title, MODEL_DIGEST)
     start = time.monotonic()
-    cache, part = settings.model_cache, settings.version_dir.with_suffix(".part")
+    folder, part = settings.model_cache_dir, settings.version_dir.with_suffix(".part")
+    cache = ModelCache(folder, settings.model_cache_bytes) if folder else None
     if cache and digest and cache.take(digest, part):
         part.rename(settings.version_dir)
         LOG.info("%s is in %s, copied from the node's cache", settings.title, settings.version_dir)
@@ -112,12 +115,9 @@ def _retry(action: Callable[[], Result], server: str, settings: FetchSettings) -
 
 def _download(settings: FetchSettings, source: str, digest: str | None, part: Path) -> int:
     """Download the version to `part` and verify it. Return its size in bytes."""
-    where = urlsplit(source)
-    if where.scheme != "s3":
-        fault = f"has its files at {source}, but only s3:// is supported"
-        raise ServingError(f"{settings.title} {fault}; register it with an artifact store in S3", final=True)
-    store, prefix = bucket.client(), f"{where.path.strip('/')}/"
-    listed = _files(store, where.netloc, prefix)
+    where = _parsed(settings, source)
+    store, prefix = bucket.client(), f"{where.key.rstrip('/')}/"
+    listed = _files(store, where.bucket, prefix)
     if "MLmodel" not in listed:
         fault = "its files were deleted or never written"
         raise ServingError(f"{settings.title} has no model at {source}: {fault}; serve another version", final=True)
@@ -129,7 +129,7 @@ def _download(settings: FetchSettings, source: str, digest: str | None, part: Pa
 
     def get(path: str) -> None:
         (part / path).parent.mkdir(parents=True, exist_ok=True)
-        store.download_file(where.netloc, prefix + path, str(part / path))
+        store.download_file(where.bucket, prefix + path, str(part / path))
 
     with ThreadPoolExecutor(PARALLEL_FILES) as threads:
         list(threads.map(get, listed))
@@ -146,6 +146,16 @@ def _download(settings: FetchSettings, source: str, digest: str | None, part: Pa
             final=True,
         )
     return sum(listed.values())
+
+
+def _parsed(settings: FetchSettings, source: str) -> locations.S3Object:
+    """Return the place of the version's folder in S3."""
+    with suppress(locations.LocationError):
+        where = locations.parse(source)
+        if isinstance(where, locations.S3Object):
+            return where
+    fault = f"has its files at {source}, but only s3://BUCKET/KEY is supported"
+    raise ServingError(f"{settings.title} {fault}; register it with an artifact store in S3", final=True)
 
 
 def _files(store: bucket.Client, name: str, prefix: str) -> Mapping[str, int]:

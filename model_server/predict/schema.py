@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model_server.predict.signature import Signature
+from model_server.predict.signature import Column, Signature
 from model_server.predict.types import TYPES, Kind
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -36,7 +36,7 @@ def _prediction(outputs: Sequence[tuple[str, Kind, bool]]) -> Mapping[str, Any]:
 
 
 def _forms(signature: Signature) -> dict[str, Any]:
-    values = {column.name: TYPES[column.kind].json_schema for column in signature.columns}
+    values = {column.name: _value(column) for column in signature.columns}
     if not signature.named:
         rows = _list(_tuple(list(values.values())))
         return {"instances": rows, "inputs": rows}
@@ -60,6 +60,11 @@ def _forms(signature: Signature) -> dict[str, Any]:
         "instances": records,
         "inputs": {"oneOf": [records, {"type": "object", "properties": lists, "required": required}]},
     }
+
+
+def _value(column: Column) -> Mapping[str, Any]:
+    truth = {"x-truth-values": column.truth_values} if column.truth_values else {}
+    return {**TYPES[column.kind].json_schema, **truth}
 
 
 def _list(items: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,6 +15,8 @@ class Column:
     name: str
     kind: Kind
     required: bool = True
+    truth_values: Sequence[str] = ()
+    """Texts that false and true became in training; empty if the model's metadata do not name them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,17 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature | None:
         entry["type"] == "tensor" for entry in inputs
     ):
         return None
+    own: object = mlmodel.get("metadata")
+    truth: object = cast("dict[str, object]", own).get("truth_values") if isinstance(own, dict) else None
     columns = [
-        Column(name=str(entry["name"]), kind=kind_of(entry["type"]), required=entry.get("required", True))
+        Column(
+            name=str(entry["name"]),
+            kind=kind_of(entry["type"]),
+            required=entry.get("required", True),
+            truth_values=_two_texts(cast("dict[object, object]", truth).get(entry["name"]))
+            if isinstance(truth, dict)
+            else (),
+        )
         for entry in inputs
     ]
     numbered = not all(isinstance(entry["name"], str) for entry in inputs)
@@ -72,6 +83,12 @@ def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
             return []
         found.append((str(entry.get("name", "")), kind, len(spec["shape"]) == 2))
     return found
+
+
+def _two_texts(found: object) -> Sequence[str]:
+    """Return the list if it holds two texts, else nothing: the metadata may be somebody else's."""
+    texts = [one for one in cast("list[object]", found) if isinstance(one, str)] if isinstance(found, list) else []
+    return texts if len(texts) == 2 else ()
 
 
 def _tensor(entry: Mapping[str, Any], *, has_params: bool) -> Signature | None:

@@ -1,5 +1,6 @@
 """JSON values of cells of each kind, and the error messages for invalid ones."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -9,13 +10,21 @@ import pytest
 from client import columns
 from client.errors import InputError
 from model_server.predict.schema import request_schema
-from model_server.predict.signature import Column, Signature
+from model_server.predict.signature import Column as ModelColumn
+from model_server.predict.signature import Signature, read_signature
 from model_server.predict.types import Kind
+from training.data.columns import ColumnReader
+from training.mlflow_logging import truth_values
+from training.project import Classifier, Column, Parameters, Project, Rows, Target
+
+
+def never(_rows: Rows, _parameters: Parameters) -> Classifier:
+    raise AssertionError
 
 
 def of(kind: Kind) -> columns.Column:
     """Return the column as /schema describes it."""
-    schema = request_schema(Signature(columns=[Column(name="x", kind=kind)]), "m version 1")
+    schema = request_schema(Signature(columns=[ModelColumn(name="x", kind=kind)]), "m version 1")
     return columns.read(schema).columns[0]
 
 
@@ -115,6 +124,32 @@ def test_an_object_that_is_no_value_of_its_column_is_refused(kind: Kind, cell: o
         columns.reader(of(kind), text=False)(cell)
 
 
+@pytest.mark.parametrize("words", [("false", "true"), ("False", "True"), ("FALSE", "TRUE")])
+def test_a_truth_value_becomes_the_category_that_training_made_of_it(words: tuple[str, str]) -> None:
+    project = Project(
+        model="m",
+        columns=[Column(name="paid", kind="category", categories=words)],
+        target=Target(name="churn", labels=("No", "Yes")),
+        parameters=Parameters,
+        fit=never,
+    )
+    inputs = json.dumps([{"name": "paid", "type": "string", "required": True}])
+    signature = read_signature({"signature": {"inputs": inputs}, "metadata": {"truth_values": truth_values(project)}})
+    read = columns.reader(columns.read(request_schema(signature, "m version 1")).columns[0], text=False)
+    trained = ColumnReader("paid", "category", words)
+    trained.add(pa.array([False, True, None]))
+    assert [read(False), read(True)] == trained.series().tolist()[:2] == list(words)
+    assert read("other") == "other"
+
+
+@pytest.mark.parametrize("metadata", [None, "text", {"truth_values": ["paid"]}, {"truth_values": {"paid": ["one"]}}])
+def test_a_truth_value_without_a_known_spelling_is_refused(metadata: object) -> None:
+    inputs = json.dumps([{"name": "paid", "type": "string", "required": True}])
+    signature = read_signature({"signature": {"inputs": inputs}, "metadata": metadata})
+    with pytest.raises(TypeError):
+        columns.reader(columns.read(request_schema(signature, "m version 1")).columns[0], text=False)(True)
+
+
 def test_a_number_of_few_bits_is_the_word_that_a_csv_has() -> None:
     (cell,) = pa.array([0.1], pa.float32()).to_pylist()
     assert columns.reader(of("string"), text=False, stored=pa.float32())(cell) == "0.1"
@@ -126,5 +161,7 @@ def test_a_model_without_a_signature_cannot_be_asked_about_a_file() -> None:
 
 
 def test_a_column_that_the_model_can_do_without_need_not_be_there() -> None:
-    signature = Signature(columns=[Column(name="x", kind="double"), Column(name="y", kind="long", required=False)])
+    signature = Signature(
+        columns=[ModelColumn(name="x", kind="double"), ModelColumn(name="y", kind="long", required=False)]
+    )
     assert [column.required for column in columns.read(request_schema(signature, "m")).columns] == [True, False]

@@ -130,9 +130,9 @@ def test_the_init_container_keeps_on_its_node_what_the_stack_says(monkeypatch: p
     values = written(deployed({"model_cache": {"gib": 20}}), *FETCH)
     for key, value in values.items():
         monkeypatch.setenv(key, filled_in(value))
-    read = FetchSettings.load().model_cache
-    assert read
-    assert read.most_bytes == 20 * 1024**3
+    read = FetchSettings.load()
+    assert read.model_cache_dir
+    assert read.model_cache_bytes == 20 * 1024**3
     assert values.keys() - {field.upper() for field in FetchSettings.model_fields} <= READ_BY_LIBRARIES
 
 

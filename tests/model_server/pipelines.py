@@ -29,6 +29,19 @@ STRANGE: Mapping[str, Sequence[Any]] = {
     "integer": (0, 2**31 - 1, -(2**31), 2**24 + 1),
     "string": ("", "nan", "new", "s0", "None"),
 }
+OBJECTIVES: Mapping[tuple[str, str], Sequence[str]] = {
+    ("lightgbm", "Classifier"): ("binary", "multiclassova"),
+    ("lightgbm", "Ranker"): ("lambdarank", "rank_xendcg"),
+    ("lightgbm", "Regressor"): ("regression", "regression_l1", "huber", "quantile"),
+    ("xgboost", "Classifier"): (
+        "binary:logistic",
+        "binary:logitraw",
+        "binary:hinge",
+        "multi:softmax",
+        "multi:softprob",
+    ),
+    ("xgboost", "Regressor"): ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"),
+}
 Rows = list[tuple[Any, ...]]
 
 
@@ -128,6 +141,11 @@ class Maker:
 
     def fit(self, estimator: Any, final: Any, given: Any, labels: Any) -> None:
         native = type(final).__module__.startswith("xgboost")
+        if type(final).__name__.endswith("Ranker"):
+            prefix = "" if estimator is final else f"{estimator.steps[-1][0]}__"
+            grades = cast("Any", pd).qcut(labels, 3, labels=False)
+            estimator.fit(given, grades, **{f"{prefix}group": [len(given) // 3, len(given) - len(given) // 3]})
+            return
         if len(set(labels)) < 9 and not native and self.chance(0.4):
             labels = np.array(["no", "yes", "perhaps"], dtype=object)[labels]
         estimator.fit(given, labels)
@@ -144,10 +162,10 @@ class Maker:
         blocks: list[tuple[str, Any, list[str]]] = [
             ("left", self.numeric(), list(numbers[:cut])),
             ("right", self.numeric(), list(numbers[cut:])),
-            *((f"of_{word}", self.encoder(), [word]) for word in words),
+            *((f"of_{word}", self.encoder(1), [word]) for word in words),
         ]
         if self.chance(0.2):  # one for all of them
-            blocks = [*blocks[:2], ("words", self.encoder(), list(words))]
+            blocks = [*blocks[:2], ("words", self.encoder(len(words)), list(words))]
         blocks = [block for block in blocks if block[2]]
         self.rng.shuffle(blocks)
         more = self.some(
@@ -175,6 +193,7 @@ class Maker:
             return impute.SimpleImputer(
                 **self.some(
                     strategy=["mean", "median", "most_frequent", "constant"],
+                    fill_value=[0, 7],
                     add_indicator=[True, False],
                     keep_empty_features=[True, False],
                     missing_values=[np.nan, 0],
@@ -185,8 +204,9 @@ class Maker:
             return encoders.FunctionTransformer(**self.some(func=[None, None, np.abs], validate=[True, False]))
         return encoders.MinMaxScaler()
 
-    def encoder(self) -> Any:
-        usual = self.some(min_frequency=[None, None, 3], max_categories=[None, None, 2])
+    def encoder(self, columns: int) -> Any:
+        given = [[f"w{place}" for place in reversed(range(40))]] * columns
+        usual = self.some(min_frequency=[None, None, 3], max_categories=[None, None, 2], categories=["auto", given])
         if self.chance(0.6):
             return encoders.OneHotEncoder(
                 **usual,
@@ -213,7 +233,7 @@ class Maker:
             ),
             lambda: getattr(ensembles, f"ExtraTrees{kind}")(**few, **depth),
             *([lambda: self.line(classes)] * 3 * lines),
-            lambda: self.lightgbm(kind, few),
+            lambda: self.lightgbm(self.rng.choice((kind, kind, kind if classes else "Ranker")), few),
             lambda: self.xgboost(kind, few),
             lambda: self.xgboost(kind, few),
         ]
@@ -236,6 +256,7 @@ class Maker:
             use_missing=[False],
             max_depth=[2, 5],
             class_weight=["balanced"] if kind == "Classifier" else [None],
+            objective=OBJECTIVES["lightgbm", kind],
         )
         return getattr(lightgbm, f"LGBM{kind}")(**few, min_child_samples=3, verbosity=-1, n_jobs=1, **more)
 
@@ -247,8 +268,13 @@ class Maker:
             tree_method=["exact", "hist"],
             learning_rate=[1.0],
             base_score=[0.3],
+            num_parallel_tree=[3],
+            objective=OBJECTIVES["xgboost", kind],
         )
+        if kind == "Regressor" and self.chance(0.2):
+            more.pop("objective", None)
+            return xgboost.XGBRanker(**few, n_jobs=1, **more)
         if self.chance(0.2):
-            more.pop("booster", None)
+            more = {name: value for name, value in more.items() if name not in {"booster", "num_parallel_tree"}}
             return getattr(xgboost, f"XGBRF{kind}")(**few, n_jobs=1, **more)
         return getattr(xgboost, f"XGB{kind}")(**few, n_jobs=1, **more)

@@ -94,6 +94,8 @@ REFUSED: list[tuple[str, list[str], str]] = [
     ),
     ("churn", ["RATE=3"], "declare it under mlops:training.churn.parameters"),
     ("churn", ["N_ESTIMATORS=many"], "must be a number, because the stack file declares 100"),
+    ("churn", ["MAX_DEPTH=0"], "max_depth=0: must be a whole number of at least 1 and of at most 100, because it is"),
+    ("churn", ["MAX_DEPTH=2.5"], "max_depth=2.5: must be a whole number"),
     ("churn", ["N_ESTIMATORS"], "N_ESTIMATORS does not set a parameter; write NAME=value"),
     ("churn", ["MAX_DEPTH=1", "MAX_DEPTH=2"], "MAX_DEPTH is given twice, as 1 and as 2"),
     ("chrun", [], "there is no training job chrun; the stack has churn; did you mean churn?"),
@@ -142,6 +144,12 @@ def test_a_value_of_another_type_is_refused(world: World, mlops: Command, *, dec
     code, said = mlops("train", "churn", f"X={text}")
     assert code == 2
     assert f"x={text}: must be " in said
+
+
+@pytest.mark.parametrize("key", ["image", "command"])
+def test_the_range_of_a_parameter_of_other_code_is_not_known(world: World, mlops: Command, key: str) -> None:
+    world.scenes([template({f"training.churn.{key}": "lab.local/mine:1" if key == "image" else ["mine"]})])
+    assert mlops("train", "churn", "MAX_DEPTH=0", "--dry-run")[0] == 0
 
 
 def test_a_parameter_may_have_capitals(world: World, mlops: Command) -> None:

@@ -60,6 +60,8 @@ def test_a_parameter_from_a_secret_is_kept_apart(monkeypatch: pytest.MonkeyPatch
         ("PARAMETERS", "[1]", "valid dictionary"),
         ("PARAMETERS", '{"a": [1]}', "valid"),
         ("MODEL", "Churn Predictor", "lower case letters"),
+        ("MODEL", "2024-churn", "a letter first"),
+        ("MODEL", "a" * 64, "at most 63"),
         ("MLFLOW_PATIENCE_SECONDS", "-1", "greater than or equal to 0"),
     ],
 )

@@ -242,6 +242,7 @@ PARTS = {
     "plots": "training.fit.plots.draw",
     "feature importance": "training.fit.evaluation._importance",
     "reference profile": "training.fit.reference_profile.describe",
+    "ranges of features": "training.fit.reference_profile.ranges",
     "list of packages": "training.fit.evaluation.distributions",
 }
 

@@ -236,6 +236,15 @@ def test_the_report_is_a_page_of_its_own(made: Made) -> None:
     assert not re.search(r"<(script|link|img)|https?:", page)
 
 
+def test_a_page_that_cannot_be_made_costs_no_verdict(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.validation.report.html", failing(RuntimeError("it broke")))
+    validate.validate(made.client, made.uri, asked(ALIKE))
+    tags = made.version(ALIKE).tags
+    assert tags["validation_status"] == "passed"
+    assert tags["validation_report"] == "validation/against-1/report.json"
+    assert made.report(ALIKE, "1")["status"] == "passed"
+
+
 def test_a_validation_that_breaks_leaves_no_older_answer_standing(made: Made, tmp_path: Path) -> None:
     validate.validate(made.client, made.uri, asked(ALIKE))
     assert made.command(ALIKE, dataset=str(tmp_path / "gone.csv")) == 2

@@ -28,6 +28,10 @@ RULES: Mapping[str, str] = {
 TOO_LARGE = "and must be from -2^63 to 2^63 - 1, because whole numbers have 64 bits"
 ZONED = "with a time zone, and earlier rows have none, so that their order is not known"
 NOT_ZONED = "without a time zone, and earlier rows have one, so that their order is not known"
+UNSPELLED = (
+    "holds truth values, and the project declares no spelling of them, but true and True are different categories; "
+    "declare categories=('False', 'True') as CSV files have them, or kind='integer'"
+)
 BATCHES = 8
 """Batches that are joined into one array, because many small arrays that live long fragment the heap."""
 LONGEST = 60
@@ -61,14 +65,15 @@ class ColumnReader:
     Args:
         name: name of the column.
         kind: kind of the column's values.
-        spellings: categories that the project declares. A stored truth value gets the spelling of one of them.
+        spellings: categories that the project declares. A stored truth value gets the spelling of one of them, and is
+            refused if there are none: CSV files have several spellings, and each would be another category.
         is_label: whether a text such as `TRUE` gets that spelling, too.
     """
 
     def __init__(self, name: str, kind: Kind, spellings: Sequence[str] = (), *, is_label: bool = False) -> None:
         self.name, self.kind = name, kind
         self.rows = 0
-        self._truth = _spelled(spellings)
+        self._has_spellings, self._truth = bool(spellings), spelled(spellings)
         self._is_label = is_label
         self._faults: dict[str, _Fault] = {}
         self._refused = ""
@@ -83,6 +88,8 @@ class ColumnReader:
             values = values.dictionary_decode()
         if not self._refused and not self._is_of_a_type_for_the_kind(values.type):
             self._refused = f"is of type {values.type} {RULES[self.kind]}"
+        if self.kind == "category" and pa.types.is_boolean(values.type) and not self._has_spellings:
+            self._refused = UNSPELLED
         if self._refused:
             return
         try:
@@ -99,7 +106,8 @@ class ColumnReader:
     def problems(self) -> Iterator[str]:
         """Yield one sentence for each rule that a value of the column breaks."""
         if self._refused:
-            yield f"the column {self.name} {self._refused}; correct the file"
+            instead = "" if self._refused == UNSPELLED else "; correct the file"
+            yield f"the column {self.name} {self._refused}{instead}"
         for rule, fault in self._faults.items():
             yield (
                 f"the column {self.name} holds '{shown(fault.value)}' {rule}, in row {fault.row} of {self.rows} "
@@ -248,7 +256,7 @@ class ColumnReader:
         return pd.Series(pd.Categorical.from_codes(codes, pd.Index(words)), copy=False)
 
 
-def _spelled(words: Sequence[str]) -> dict[str, str]:
+def spelled(words: Sequence[str]) -> dict[str, str]:
     """Return the declared spelling of `false` and `true`, each if there is exactly one."""
     declared = {lower: [word for word in words if word.lower() == lower] for lower in TRUTH}
     return {lower: found[0] for lower, found in declared.items() if len(found) == 1}

@@ -26,6 +26,8 @@ __all__ = ["DataError", "Dataset", "StoreError", "load"]
 
 HEADER = 1 << 20
 """Maximum size of a CSV's header, in bytes."""
+TRUTH = ("False", "True")
+"""Spelling of truth values by which rows are grouped."""
 LONGEST_NAME = 2**17
 """Maximum length of a column name, in characters."""
 
@@ -82,7 +84,7 @@ def _columns(project: Project[Any]) -> Columns:
     readers = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
     readers.append(ColumnReader(project.target.name, "category", project.target.labels, is_label=True))
     if project.split.by and project.split.by not in {column.name for column in readers}:
-        readers.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category"))
+        readers.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category", TRUTH))
     return readers
 
 

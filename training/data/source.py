@@ -10,8 +10,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
-from training.data import locations
-from training.data.locations import LocationError, S3Object
+from contract import locations
+from contract.locations import LocationError, S3Object
 
 S3_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
 S3_FAULTS = {

@@ -27,7 +27,7 @@ class Evaluation:
     profile: Path | None
     """File with the reference profile, as JSON; None if it could not be made."""
     ranges: Mapping[str, Sequence[float]]
-    """Smallest and largest value of each number in the rows that the model learned from."""
+    """Smallest and largest value of each number in the rows that the model learned from; empty if unknown."""
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {estimate}" for name, estimate in self.estimates.items())
@@ -68,13 +68,16 @@ def evaluate(
     profile = folder / "reference_profile.json"
     with extras.attempt("reference profile"):
         _write(profile, reference_profile.describe(project, known, predictions))
+    ranges: Mapping[str, Sequence[float]] = {}
+    with extras.attempt("ranges of features"):
+        ranges = reference_profile.ranges(project, known)
     with extras.attempt("list of packages"):
         installed = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
         (folder / "environment.txt").write_text("\n".join(installed) + "\n")
     return Evaluation(
         estimates=estimates,
         profile=profile if profile.exists() else None,
-        ranges=reference_profile.ranges(project, known),
+        ranges=ranges,
     )
 
 

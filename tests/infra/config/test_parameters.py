@@ -104,7 +104,6 @@ def of_file(tmp_path: Path, text: str, value: object, *, image: str = "") -> lis
         ("1.10", 1.1),
         ("1.0", 1),
         ("2026-01-02", "2026-01-02 00:00:00 +0000 UTC"),
-        ("9007199254740993", 9007199254740992),
     ],
 )
 def test_what_yaml_reads_as_something_else_is_refused(tmp_path: Path, text: str, value: object) -> None:
@@ -116,7 +115,15 @@ def test_what_yaml_reads_as_something_else_is_refused(tmp_path: Path, text: str,
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("10", 10), ("-0.5", -0.5), ('"010"', "010"), ("deep", "deep"), ("True", True), ("1:30", "1:30")],
+    [
+        ("10", 10),
+        ("9007199254740993", 9007199254740993),
+        ("-0.5", -0.5),
+        ('"010"', "010"),
+        ("deep", "deep"),
+        ("True", True),
+        ("1:30", "1:30"),
+    ],
 )
 def test_what_yaml_reads_as_it_is_written_is_taken(tmp_path: Path, text: str, value: object) -> None:
     assert not of_file(tmp_path, text, value, image="lab.local/mine:1")

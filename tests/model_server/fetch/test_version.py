@@ -188,7 +188,17 @@ def test_a_version_without_its_files_is_told(fetching: Fetching, registered: Cal
 def test_a_version_outside_of_s3_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
     code, said = fetching(model=registered("gs://bucket/models/1"))
     assert code == 2
-    assert "has its files at gs://bucket/models/1, but only s3:// is supported" in said
+    assert "has its files at gs://bucket/models/1, but only s3://BUCKET/KEY is supported" in said
+
+
+@pytest.mark.parametrize("folder", ["left#2", "what?versionId=1", "50%23", "a+b", "/models"])
+def test_the_folder_of_a_version_is_taken_letter_by_letter(
+    folder: str, fetching: Fetching, registered: Callable[[str], str], store: Bucket, tmp_path: Path
+) -> None:
+    store.objects = {f"{folder}/MLmodel": b"right", "left/MLmodel": b"wrong", "what/MLmodel": b"wrong"}
+    name = registered(f"s3://bucket/{folder}/")
+    assert fetching(model=name)[0] == 0
+    assert (tmp_path / "models" / name / "1" / "MLmodel").read_bytes() == b"right"
 
 
 def test_no_file_is_put_outside_of_the_versions_folder(fetching: Fetching, store: Bucket, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,6 +20,7 @@ from model_server import app
 from model_server.predict import model
 from model_server.settings import ServerSettings
 from tests.model_server.conversation import talk
+from tests.projects import CHECKOUT
 
 ODD = '''
 import sys
@@ -59,6 +63,48 @@ class Odd(PythonModel):
 
 mlflow.models.set_model(Odd())
 '''
+
+
+PRICED = """
+import mlflow
+from mlflow.pyfunc import PythonModel
+from {package}.rules import PRICE
+
+
+class Priced(PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [PRICE] * len(model_input)
+
+
+mlflow.models.set_model(Priced())
+"""
+SAVE = """
+import os
+from pathlib import Path
+
+import mlflow.pyfunc
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema
+
+folder = Path(os.environ["FOLDER"])
+mlflow.pyfunc.save_model(
+    str(folder / "priced" / "1"),
+    python_model=str(folder / "priced.py"),
+    code_paths=[os.environ["OWN"]],
+    signature=ModelSignature(Schema([ColSpec("string", "what")])),
+    pip_requirements=[],
+)
+"""
+ASK = """
+from model_server import app
+from model_server.predict import model
+from model_server.settings import ServerSettings
+from tests.model_server.conversation import talk
+
+settings = ServerSettings.load()
+server = app.Server(model.load(settings.version_dir, settings.title), settings)
+print(talk(server, lambda client: client.post("/invocations", json={"instances": [{"what": "it"}]})).text)
+"""
 
 
 class _Pyfunc(Protocol):
@@ -149,3 +195,23 @@ def test_an_answer_that_cannot_be_written_is_the_models_fault(
 
 def test_what_is_not_a_number_is_written_as_mlflow_writes_it(server: app.Server) -> None:
     assert ask(server, "not a number")[0].text == '{"predictions": [NaN, Infinity]}'
+
+
+@pytest.mark.parametrize("package", ["serving", "contract"])
+def test_a_model_may_bring_a_package_of_any_name(package: str, tmp_path: Path) -> None:
+    own = tmp_path / "code" / package
+    own.mkdir(parents=True)
+    (own / "__init__.py").touch()
+    (own / "rules.py").write_text("PRICE = 42\n")
+    (tmp_path / "priced.py").write_text(PRICED.format(package=package))
+    in_a_process(SAVE, own.parent, FOLDER=str(tmp_path), OWN=str(own))
+    served = in_a_process(ASK, CHECKOUT, MODEL="priced", MODEL_VERSION="1", MODEL_DIR=str(tmp_path), THREADS="1")
+    assert '{"predictions": [42]}' in served
+
+
+def in_a_process(code: str, folder: Path, **environment: str) -> str:
+    """Run the code in a new process that finds packages in the folder first. Return its output."""
+    command, variables = [sys.executable, "-c", code], os.environ | environment
+    run = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert not run.returncode, run.stderr
+    return run.stdout

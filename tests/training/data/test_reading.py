@@ -356,8 +356,6 @@ def test_a_header_without_an_end_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stored", "word"),
     [
-        (pd.Series([True, False, True]), "False"),
-        (pd.Series([True, False, True]).astype("category"), "False"),
         (pd.Series([1.0, 7.0, 2.5]), "7.0"),
         (pd.Series([1, 7, 2]), "7"),
         (pd.Series([1.5, 0.1, 2.5], dtype="float32"), "0.1"),
@@ -384,6 +382,30 @@ def test_truth_values_are_labels_as_the_project_spells_them(labels: tuple[str, s
         load("size,churn\n1,true\n2,false\n3,true\n", tmp_path, declared),
     ):
         assert read.table["churn"].tolist() == [labels[1], labels[0], labels[1]]
+
+
+@pytest.mark.parametrize("words", [("False", "True"), ("false", "true")])
+def test_truth_values_of_a_feature_are_the_declared_categories(words: tuple[str, str], tmp_path: Path) -> None:
+    declared = project(Column(name="paid", kind="category", categories=words))
+    table = pd.DataFrame({"paid": [True, False, None], "churn": ["No", "Yes", "No"]})
+    no, yes = words
+    of_csv = load(f"paid,churn\n{yes},No\n{no},Yes\n,No\n", tmp_path, declared)
+    pd.testing.assert_frame_equal(parquet(table, tmp_path, declared).table, of_csv.table)
+    with pytest.raises(DataError, match=f"and may hold only {no} or {yes}|and may hold only {no}, {yes}"):
+        load(f"paid,churn\n{yes.swapcase()},No\n", tmp_path, declared)
+
+
+@pytest.mark.parametrize("stored", ["bool", "category"])
+def test_truth_values_of_a_feature_without_a_spelling_are_refused(stored: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"reason": pd.Series([True, False, True]).astype(stored), "churn": ["No", "Yes", "No"]})
+    with pytest.raises(DataError, match=r"reason holds truth values, .*declare categories=\('False', 'True'\)"):
+        parquet(table, tmp_path, project(LATE))
+
+
+def test_rows_may_be_grouped_by_truth_values(tmp_path: Path) -> None:
+    declared = project(NUMBERS[0], split=Split(how="group", by="paid"))
+    table = pd.DataFrame({"size": [1, 2, 3], "paid": [True, False, True], "churn": ["No", "Yes", "No"]})
+    assert parquet(table, tmp_path, declared).table["paid"].tolist() == ["True", "False", "True"]
 
 
 def test_a_value_never_breaks_the_line_of_a_sentence(tmp_path: Path) -> None:

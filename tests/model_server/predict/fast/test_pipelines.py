@@ -20,6 +20,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from model_server.predict import fallback, model
+from model_server.predict.fast.known import ARGUMENTS
 from model_server.predict.scoring import Request, score, score_by_mlflow
 from tests.model_server.pipelines import Made, Maker, lightgbm
 
@@ -78,6 +79,23 @@ def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]
             wrong.append(f"seed {seed}, model {number}, fast={loaded.batched}: {made.title}\n{differs[0]}")
         shutil.rmtree(place)
     return found, wrong
+
+
+MADE_BY_SAVE = {
+    ("sklearn", "Pipeline"): "joins the steps of a model",
+    ("lightgbm", "Booster"): "is taken out of a fitted model",
+    ("xgboost", "Booster"): "is taken out of a fitted model",
+}
+
+
+def test_every_class_that_has_a_fast_predictor_is_among_the_random_models() -> None:
+    found = set[tuple[str, str]]()
+    for number in range(300):
+        maker = Maker(f"classes/{number}")
+        parts = [maker.final(classes, lines=True) for classes in (0, 2)]
+        parts += [maker.step(), maker.encoder(1), maker.columns(["n0"], ["w0"])]
+        found |= {(type(part).__module__.partition(".")[0], type(part).__name__) for part in parts}
+    assert ARGUMENTS.keys() - found == MADE_BY_SAVE.keys()
 
 
 @pytest.mark.filterwarnings("ignore")

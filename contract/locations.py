@@ -1,4 +1,4 @@
-"""Parses the address of a file: `s3://BUCKET/KEY`, `file:///PATH` or a path. It imports nothing from this project."""
+"""Parses the address of a file: `s3://BUCKET/KEY`, `file:///PATH` or a path. It imports only the standard library."""
 
 import re
 from dataclasses import dataclass
