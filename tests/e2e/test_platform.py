@@ -302,6 +302,8 @@ def test_a_dataset_without_a_column_fails_the_job_with_the_name_of_the_column(pl
             ],
             seconds=120,
         )
+        (job,) = training_jobs(platform, "broken")
+        assert job["status"]["failed"] == 1, "bad data is not tried again"
         log = platform.kubectl("logs", "-n", "ml-training", "-l", "app.kubernetes.io/instance=broken", "--tail=1")
         assert "tenure" in log.strip().splitlines()[-1]
     platform.up()
