@@ -139,7 +139,7 @@ def judge(change: Change, facts: Facts | Unverified | None, diff: ModelDiff | No
         said = "is a rollback to a version that" if back else "passes:"
         return _passes(f"{title} {said} this stack has released before", Kind.ROLLBACK if back else Kind.PASSES)
     if isinstance(facts, Unverified):
-        found = [_reason(Code.UNVERIFIED, facts.why, "mlops doctor", gate)]
+        found = [_reason(Code.UNVERIFIED, facts.why, "mlops models", gate)]
     elif facts is None or diff is None:
         raise ValueError(f"{title}: the gate needs the facts of MLflow, see needs_facts")
     else:
@@ -292,7 +292,7 @@ def _packages(diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
         yield _reason(Code.PACKAGES, said, mend, gate)
     elif any(one.fit is Fit.UNKNOWN for one in diff.packages):
         said = f"the packages of the serving image of version {new.number} are not known"
-        yield _reason(Code.PACKAGES, said, "mlops doctor", gate)
+        yield _reason(Code.PACKAGES, said, "make lock", gate)
 
 
 def _reason(code: Code, said: str, mend: str, gate: Gate) -> Reason:
