@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked = parser.parse_args(arguments)
     try:
-        image = _image(asked.lock)
+        image = read_image(asked.lock)
     except (OSError, ValueError) as error:
         parser.error(f"argument --lock: {asked.lock} cannot be read ({error}); write a lock file")
     model = asked.model or asked.endpoint
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return UNVERIFIED if found.verdict.kind is Kind.UNVERIFIED else REFUSED
 
 
-def _image(lock: Path) -> dict[str, str] | None:
-    """Packages of the serving image; None outside of a checkout."""
+def read_image(lock: Path) -> dict[str, str] | None:
+    """Return the packages of the serving image; None outside of a checkout."""
     if not lock.is_file():
         return None
     excluded = packages.listed(EXCLUDED.read_text()) if EXCLUDED.is_file() else []

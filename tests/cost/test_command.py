@@ -192,7 +192,15 @@ def test_a_plan_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "it cannot be read"), ("{", "it is no JSON"), ("{}", "it is neither a preview nor an exported state")],
+    [
+        (None, "it cannot be read"),
+        ("{", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
+        ('{"steps": [NaN]}', "it is no JSON (NaN is no number of JSON)"),
+        ("{}", "it is neither a preview nor an exported state"),
+        ('{"steps": [], "config": {"aws:region": {}}}', "config.aws:region is not as Pulumi writes it"),
+        ('{"steps": [], "config": {"mlops:budget": {"month_usd": 1}}}', "config.mlops:budget is not as Pulumi writes"),
+    ],
 )
 def test_a_wrong_file_ends_with_2_and_one_line(
     tmp_path: Path, content: str | None, why: str, capsys: pytest.CaptureFixture[str]
@@ -215,6 +223,7 @@ def test_a_wrong_file_ends_with_2_and_one_line(
         (["--plan", "x", "--month-usd", "-5"], "-5 is no amount above zero; write it as in 1500 or 19.50"),
         (["--plan", "x", "--run-usd", "cheap"], "cheap is no amount above zero"),
         (["--plan", "x", "--month-usd", "nan"], "nan is no amount above zero"),
+        (["--plan", "x", "--month-usd", "inf"], "inf is no amount above zero"),
     ],
 )
 def test_wrong_options_are_one_line_that_says_what_to_write(
