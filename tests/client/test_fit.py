@@ -1,6 +1,7 @@
 """Files that do not fit are refused before a row is sent; the message has place, value, rule and what to write."""
 
 import csv
+import os
 import shlex
 from datetime import date
 from pathlib import Path
@@ -202,3 +203,19 @@ def test_a_schema_that_is_no_json_object_is_told_as_the_address_of_something_els
         code, said = mlops("client", "risk", "--url", url)
     assert (code, said.count("\n")) == (1, 1)
     assert f"GET /schema responds 200 {body}; write the address of an endpoint" in said
+
+
+def test_a_result_that_cannot_be_written_is_refused_and_replaces_nothing(
+    risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for out, said in (
+        (tmp_path / "pipe", "exists and is not a file"),
+        (tmp_path, "exists and is not a file"),
+        (tmp_path / "none" / "out.csv", "is in a folder that does not exist"),
+    ):
+        code, told = mlops("predict", "risk", rows, "--out", out, "--url", risk.url)
+        assert (code, told.count("\n")) == (2, 1)
+        assert told.startswith(f"mlops: --out {out} {said}")
+    assert (tmp_path / "pipe").is_fifo()
+    assert not risk.seen
