@@ -219,3 +219,15 @@ def test_a_result_that_cannot_be_written_is_refused_and_replaces_nothing(
         assert told.startswith(f"mlops: --out {out} {said}")
     assert (tmp_path / "pipe").is_fifo()
     assert not risk.seen
+
+
+@pytest.mark.parametrize(
+    "body", ['{"properties": 3}', '{"$defs": []}', '{"$defs": {"prediction": {"type": "object"}}}']
+)
+def test_a_schema_of_another_form_is_one_line(mlops: Command, body: str) -> None:
+    with server(says(200, body)) as url:
+        code, said = mlops("client", "risk", "--url", url)
+    assert (code, said) == (
+        2,
+        "mlops: the response of /schema has another form than an endpoint's; write its address\n",
+    )
