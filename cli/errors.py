@@ -16,12 +16,13 @@ class CommandError(Exception):
 
 @contextmanager
 def registry_errors() -> Generator[None]:
-    """Turn errors of the model registry, MLflow and the artifact store into CommandError.
+    """Turn errors of the model registry, MLflow and the artifact store into CommandError. Calls to MLflow fail fast.
 
     Other exceptions are defects and keep their traceback.
     """
     from training import ending
 
+    ending.fail_fast()
     try:
         yield
     except KeyboardInterrupt:

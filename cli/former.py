@@ -9,6 +9,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from cli import main as mlops
@@ -30,7 +31,8 @@ class Successor:
 
     def words(self, given: Mapping[str, str]) -> list[str]:
         """Return the new command line for the given variables."""
-        positional = [given[name] for name in self.positional if given.get(name)]
+        # An argument after a missing one would take its place.
+        positional = list(takewhile(bool, (given.get(name, "") for name in self.positional)))
         return [
             *self.command,
             *positional,

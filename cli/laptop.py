@@ -3,12 +3,14 @@
 import contextlib
 import getpass
 import json as jsons
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cli.errors import CommandError
+from cli.target import check_tracking
 from contract.exit_codes import ExitCode
 from contract.tags import GIT_COMMIT
 from runs.values import pairs
@@ -30,6 +32,8 @@ def train(name: str, words: Sequence[str], data: str, *, model: str | None, uri:
         json: print the result as JSON to stdout, and the log to stderr.
     """
     parameters = pairs(words)
+    if address := uri or os.environ.get("MLFLOW_TRACKING_URI"):
+        check_tracking(address)
     try:
         registered = model or project.load(name).model
     except project.ProjectError as error:

@@ -1,9 +1,11 @@
 """The command `mlops`, and its short form `lab` for `mlops lab`."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -30,6 +32,8 @@ CODES: Mapping[type[Exception], ExitCode] = {
     LabError: ExitCode.FAILED,
 }
 """Exit codes of the errors whose message is for the user; the first class that matches is used."""
+MAY_BE_EMPTY = ("--why", "--keep")
+"""Options whose default is the empty text."""
 USER_ERRORS = (CommandError, *CODES)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -147,11 +151,21 @@ def _run(words: Sequence[str], program: str) -> int:
     lab_words = list(words) if program == "lab" else list(words[1:]) if words[:1] == ["lab"] else []
     if lab_words[:1] in (["kubectl"], ["pulumi"]):
         lab.become(lab_words[0], lab_words[1:])
+    _refuse_empty(words)
     command = get_command(lab.app if program == "lab" else app)
     result: object = command.main(args=list(words), prog_name=program, standalone_mode=False)
     if result == ExitCode.INTERRUPTED:  # typer returns this code after a KeyboardInterrupt
         raise KeyboardInterrupt
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Raise CommandError for an empty value. A script whose variable is not set must not act on the default."""
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        if not value and (equals or not word) and option not in MAY_BE_EMPTY:
+            named = option if option.startswith("--") else "an argument"
+            raise CommandError(f"{named} is empty; write a value, or leave it out for the default")
 
 
 def _wrong_usage(program: str, error: _UsageError) -> tuple[int, str]:
@@ -170,8 +184,17 @@ def start(words: Sequence[str], *, program: str = "mlops") -> int:
     """Run a command line as the program of this process, and return the exit code."""
     # Programs that a script starts in the background ignore Ctrl-C by default.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _open_standard_streams()
     outlive_the_reader()
     return run(words, program=program)
+
+
+def _open_standard_streams() -> None:
+    """Replace each standard stream that the caller closed, so that no other file gets its descriptor."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdin, sys.stdout, sys.stderr = (each or StringIO() for each in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def main() -> None:

@@ -43,6 +43,12 @@ def predict_file(
         raise CommandError(
             f"{out} is the file that is read, and the result would replace it; write another file with --out"
         )
+    if out.exists() and not out.is_file():  # a device such as /dev/full would be replaced
+        raise CommandError(f"--out {out} exists and is not a file, so it cannot be replaced; write another path")
+    if not out.absolute().parent.is_dir():
+        raise CommandError(
+            f"--out {out} is in a folder that does not exist; create {out.parent}, or write another path"
+        )
     options = PredictOptions(file=file, out=out, keep=names_in(keep), rows=rows, in_flight=in_flight, patience=patience)
     start, so_far = time.monotonic(), "no row is"
 

@@ -6,7 +6,8 @@ import shlex
 from dataclasses import replace
 
 from cli.errors import CommandError, registry_errors
-from training import ending, revision
+from cli.target import check_tracking
+from training import revision
 from training.registry import claim, copies
 from training.registry import client as versions
 from training.registry import promote as registry
@@ -29,6 +30,8 @@ def promote(
 ) -> None:
     """Move the version to the stage, or copy it to the MLflow at `copy_to` and move the copy."""
     request = _request(model, version, Stage(stage), why=why, by=by, commit=commit)
+    if copy_to:
+        check_tracking(copy_to)
     if copy_to == uri:
         raise CommandError(
             f"--copy-to {copy_to} is the MLflow that has the version already; write the address of another one"
@@ -62,7 +65,6 @@ def _request(model: str, version: int | None, stage: Stage, *, why: str, by: str
 
 def _client(uri: str, request: Request) -> Client:
     """Return a client of the registry, after a check that the model and the version exist."""
-    ending.fail_fast()
     client = versions.connect(uri)
     versions.standing(client, request.model, request.version)
     return client

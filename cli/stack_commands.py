@@ -1,5 +1,6 @@
 """Commands about the stack: infra-diff, cost. Each imports what it needs when it runs."""
 
+import math
 from typing import Annotated
 
 import typer
@@ -17,7 +18,7 @@ def _usd(text: str) -> float:
         amount = float(text)
     except ValueError:
         amount = 0
-    if not amount > 0:
+    if not 0 < amount < math.inf:
         raise typer.BadParameter(f"{text} is not an amount above zero; write it as in 1500 or 19.50")
     return amount
 

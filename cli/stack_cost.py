@@ -4,6 +4,7 @@ import json as jsons
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -101,8 +102,13 @@ def _table(region: str) -> prices.Prices:
 
 def _document(name: str) -> object:
     try:
-        return jsons.loads(sys.stdin.read() if name == "-" else Path(name).read_text())
+        text = sys.stdin.read() if name == "-" else Path(name).read_text()
+        return jsons.loads(text, parse_constant=_no_number)
     except OSError as problem:
         raise CommandError(f"{name}: it cannot be read ({problem.strerror})") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise CommandError(f"{name} is not a preview in JSON ({problem}); {MAKE_ONE}") from problem
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON number")

@@ -6,11 +6,13 @@
 """
 
 import os
+import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cli.errors import CommandError
 from contract.exit_codes import ExitCode
@@ -20,6 +22,11 @@ from runs.cluster import Cluster
 
 if TYPE_CHECKING:
     from client.endpoint import Route
+
+STORES = ("sqlite:///", "postgresql", "mysql", "mssql", "databricks")
+"""Beginnings of the addresses of MLflow that are not URLs of a server."""
+WORDS = re.compile(r"[^\s\x00-\x1f\x7f]+")
+"""Text without a space or a control character."""
 
 
 def cluster(context: str | None) -> Cluster:
@@ -57,11 +64,36 @@ def tracking(uri: str | None) -> str:
             os.environ.update(stores.environment())
         except LabError as error:
             raise CommandError(f"{error}; or write --tracking-uri URI", ExitCode.FAILED) from error
-    return uri or os.environ["MLFLOW_TRACKING_URI"]
+    found = uri or os.environ["MLFLOW_TRACKING_URI"]
+    check_tracking(found)
+    return found
 
 
 def _is_lab_tracking(uri: str | None) -> bool:
     return not (uri or os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def is_http(text: str) -> bool:
+    """Return whether the text is an HTTP URL with a host that can exist, and a port that can exist if it has one."""
+    try:
+        url = urlsplit(text)
+        return (
+            url.scheme in {"http", "https"}
+            and bool(url.hostname)
+            and url.port != 0
+            and WORDS.fullmatch(text) is not None
+        )
+    except ValueError:
+        return False
+
+
+def check_tracking(uri: str) -> None:
+    """Raise CommandError if no MLflow can have this address."""
+    if not (is_http(uri) or uri.startswith(STORES)):
+        raise CommandError(
+            f"{uri!r} is not an address of MLflow; write --tracking-uri or MLFLOW_TRACKING_URI as in "
+            "http://localhost:5000 or sqlite:////PATH/mlflow.db"
+        )
 
 
 @contextmanager
@@ -73,14 +105,12 @@ def endpoint(name: str, url: str | None, context: str | None) -> Generator["Rout
     if url:
         yield Direct(address(url))
         return
-    if not name:
-        raise CommandError("the name of the endpoint is empty; write a key of mlops:endpoints")
     with Tunnel(cluster(context), name) as tunnel:
         yield tunnel
 
 
 def address(url: str) -> str:
     """Return the URL without the path of requests. CommandError if it is not a URL."""
-    if not url.startswith(("http://", "https://")):
-        raise CommandError(f"--url {url} is not a URL; write one such as http://localhost:8080")
+    if not is_http(url):
+        raise CommandError(f"--url {url!r} is not a URL; write one such as http://localhost:8080")
     return url.rstrip("/").removesuffix("/invocations")

@@ -80,8 +80,15 @@ def read(schema: Mapping[str, Any]) -> ModelSchema:
     """Return the columns in a response of /schema.
 
     Raises:
-        InputError: there are none, because the model was logged without a signature.
+        InputError: there are none, because the model was logged without a signature, or the response has another form.
     """
+    try:
+        return _read(schema)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError("the response of /schema has another form than an endpoint's; write its address") from error
+
+
+def _read(schema: Mapping[str, Any]) -> ModelSchema:
     title, forms = str(schema.get("title", "the model")), schema.get("properties", {})
     predicts, lists = _prediction(schema.get("$defs", {}).get("prediction", {}))
     items: Mapping[str, Any] = forms.get("instances", {}).get("items", {})

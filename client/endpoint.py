@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Protocol
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from client.columns import Json
 from client.errors import EndpointError, InputError
@@ -75,6 +75,9 @@ class Predictions:
     request_id: str
 
 
+_OBJECT = TypeAdapter(dict[str, Any])
+
+
 class _Body(BaseModel):
     predictions: list[Json]
 
@@ -95,8 +98,8 @@ class Endpoint:
         response = await self._retried(lambda address: self.http.get(f"{address}/schema", timeout=TIMEOUT))
         try:
             if response.is_success:
-                return response.json()
-        except ValueError:
+                return _OBJECT.validate_json(response.content)
+        except ValidationError:
             pass
         raise EndpointError(
             f"{self.name} does not say which columns it takes: GET /schema responds {_summary(response)}; "

@@ -63,7 +63,7 @@ class _Step(_Json):
 
 
 class _Preview(_Json):
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, str] = Field(default_factory=dict)
     steps: list[_Step]
     summary: dict[str, int] = Field(default_factory=dict, alias="changeSummary")
 

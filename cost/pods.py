@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,12 +75,15 @@ def services(plan: Plan, unpriced: list[Unpriced]) -> list[Service]:
 def _service(resource: Resource, scaler: Mapping[str, Any] | None) -> Service:
     spec = resource.inputs["spec"]
     fixed = spec.get("replicas", 1)
+    least, most = (scaler["spec"].get("minReplicas", 1), scaler["spec"]["maxReplicas"]) if scaler else (fixed, fixed)
+    if min(least, most) < 0:
+        raise NotPricedError(f"Kubernetes has no {min(least, most)} replicas")
     return Service(
         name=resource.name,
         endpoint=_labels(resource).get(KIND) == ENDPOINT,
         pod=pod(resource.name, spec["template"]["spec"]),
-        least=int(scaler["spec"].get("minReplicas", 1) if scaler else fixed),
-        most=int(scaler["spec"]["maxReplicas"] if scaler else fixed),
+        least=int(least),
+        most=int(most),
     )
 
 
@@ -162,9 +166,12 @@ def gib(quantity: object) -> float:
 
 def _number(digits: str, text: str) -> float:
     try:
-        return float(digits)
+        number = float(digits)
     except ValueError:
         raise NotPricedError(f"the amount {text} is not known before the update") from None
+    if not 0 <= number < math.inf:
+        raise NotPricedError(f"Kubernetes has no amount {text}")
+    return number
 
 
 def _labels(resource: Resource) -> Mapping[str, str]:

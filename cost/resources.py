@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,9 +139,11 @@ def _use(kind: str, resource: Resource, prices: Prices, unit: str, price: Unit) 
 
 def _number(resource: Resource, key: str) -> float:
     value = resource.inputs.get(key)
-    if isinstance(value, int | float):
-        return float(value)
-    raise NotPricedError(f"its {key} is not known before the update")
+    if not isinstance(value, int | float):
+        raise NotPricedError(f"its {key} is not known before the update")
+    if not (math.isfinite(value) and value >= 0):
+        raise NotPricedError(f"its {key} is {value}, which is no amount")
+    return float(value)
 
 
 def _count(resource: Resource, key: str) -> int:
@@ -182,8 +185,8 @@ def _database(database: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]
     storage = _number(database, "allocatedStorage")
     note = f"{kind}{', two zones' if twice else ''}, {storage:g} GiB"
     yield _month("database", database, hour * HOURS + storage * prices.unit(gb), note)
-    most = database.inputs.get("maxAllocatedStorage")
-    if isinstance(most, int | float):
+    if isinstance(database.inputs.get("maxAllocatedStorage"), int | float):
+        most = _number(database, "maxAllocatedStorage")
         yield _use("database", database, prices, f"GB-month that it grows by, from {storage:g} to {most:g} GiB", gb)
     yield _use("database", database, prices, f"GB-month of backups above {storage:g} GiB", "database_backup_gb_month")
 

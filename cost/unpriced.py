@@ -25,7 +25,7 @@ def read_each(resources: Iterable[Resource], read: Callable[[Resource], Read], i
             found.append(read(resource))
         except NotPricedError as reason:
             into.append(Unpriced(type=resource.type, name=resource.name, why=str(reason)))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             why = "its inputs are not known before the update, or have another form than this program writes"
             into.append(Unpriced(type=resource.type, name=resource.name, why=why))
     return found

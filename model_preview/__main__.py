@@ -5,6 +5,7 @@ verified. 2: the command line is wrong. 3: the release is refused.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,12 @@ EXCLUDED = Path("model_server/excluded.in")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit code."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    try:
+        image = read_image(asked.lock)
+    except (OSError, ValueError) as error:
+        parser.error(f"argument --lock: {asked.lock} cannot be read ({error}); write a lock file")
     model = asked.model or asked.endpoint
     change = Change(
         endpoint=asked.endpoint,
@@ -42,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if needs_facts(change, gate):
         token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
         facts = reading.read(asked.tracking_uri, [change], token=token, seconds=asked.seconds)
-    found = preview(change, facts, gate, _image(asked.lock))
+    found = preview(change, facts, gate, image)
     if asked.json:
         print(found.model_dump_json(indent=1))
     elif asked.markdown:
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return UNVERIFIED if found.verdict.kind is Kind.UNVERIFIED else REFUSED
 
 
-def _image(lock: Path) -> dict[str, str] | None:
+def read_image(lock: Path) -> dict[str, str] | None:
     """Return the packages of the serving image; None outside a checkout."""
     if not lock.is_file():
         return None
@@ -71,6 +77,13 @@ def _version(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    """A time limit; argparse makes an error line of a ValueError."""
+    if not 0 < (seconds := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time limit: write seconds above 0")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m model_preview", description="Preview a release of a model.")
     parser.add_argument("endpoint", metavar="ENDPOINT", help="name under mlops:endpoints")
@@ -84,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URI",
         help="MLflow server; MLFLOW_TRACKING_URI by default. MLFLOW_TRACKING_TOKEN holds its bearer token",
     )
-    parser.add_argument("--seconds", type=float, default=reading.SECONDS, help="time limit for MLflow (default: 5)")
+    parser.add_argument("--seconds", type=_seconds, default=reading.SECONDS, help="time limit for MLflow (default: 5)")
     parser.add_argument("--lock", type=Path, default=Path("requirements.lock"), help="lock file of the serving image")
     parser.add_argument("--protected", action="store_true", help="judge as for a protected stack")
     parser.add_argument("--allow-breaking-signature", default="", metavar="REASON", help="why clients may break")

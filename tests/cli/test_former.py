@@ -53,6 +53,8 @@ def made(folder: Path, *words: str) -> tuple[int, list[str], str]:
             ["promote", "MODEL=m", "VERSION=2", "STAGE=staging", "WHY=it's"],
             ["promote", "m", "2", "staging", "--why=it's"],
         ),
+        (["promote", "MODEL=m", "STAGE=staging"], ["promote", "m"]),
+        (["reproduce", "VERSION=2"], ["reproduce"]),
         (["rollback", "MODEL=m"], ["rollback", "m"]),
         (["reproduce", "MODEL=m", "VERSION=2", "DATASET=s3://b/k"], ["reproduce", "m", "2", "--dataset=s3://b/k"]),
         (["models", "MODEL='; touch x"], ["models", "'; touch x"]),

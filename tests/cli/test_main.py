@@ -84,6 +84,11 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["runs", "--last", "0"], "mlops: Invalid value for '--last'"),
         (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION' (see mlops validate --help)"),
         (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, but --con"),
+        (["cost", "--plan", ""], "mlops: --plan is empty; write a value, or leave it out for the default"),
+        (["cost", "--update-prices="], "mlops: --update-prices is empty"),
+        (["promote", "m", "1", "staging", "--copy-to", ""], "mlops: --copy-to is empty"),
+        (["rollback", "m", "--tracking-uri="], "mlops: --tracking-uri is empty"),
+        (["validate", "", "1"], "mlops: an argument is empty"),
         (["train", "churn", "--model", "mine"], "mlops: --model and --tracking-uri need --data"),
         (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees does not set a parameter; write NAME=value"),
         (
@@ -156,6 +161,16 @@ def test_a_reader_that_leaves_changes_neither_the_end_nor_the_code(empty: Mappin
             [MLOPS, "--help"], env=empty, stdout=output, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"), [("--help >&-", 0), ("lab status >&-", 0), ("trian 2>&-", 2), ("cost --plan - <&-", 2)]
+)
+def test_a_closed_stream_is_no_defect(empty: Mapping[str, str], typed: str, code: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{MLOPS} {typed}"], env=empty, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
 
 
 def test_lab_is_short_for_mlops_lab(empty: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from cli import target
 from cli.errors import CommandError
 from lab import paths
 from lab.stack import SECRETS
+from tests.command import Command
+from tests.model_preview.server import says, server
 
 LAB_MLFLOW = "http://localhost:5001"
 
@@ -62,7 +65,10 @@ def test_the_labs_stack_file_says_what_is_served_from_the_labs_registry_alone(
     assert target.served("https://mlflow.example.com") == []
 
 
-@pytest.mark.parametrize(("option", "variable", "expected"), [("a", "", "a"), (None, "b", "b"), ("a", "b", "a")])
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [("http://a", "", "http://a"), (None, "http://b", "http://b"), ("http://a", "http://b", "http://a")],
+)
 def test_another_mlflow_keeps_the_users_own_keys(
     option: str | None, variable: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,3 +83,29 @@ def test_a_lab_that_is_down_is_told_with_both_ways_out() -> None:
     with pytest.raises(CommandError, match=r"start it with: lab up; or write --tracking-uri URI") as told:
         target.tracking(None)
     assert told.value.code == 1
+
+
+@pytest.mark.parametrize("uri", ["mlflow", "ftp://mlflow", "http://", "http://a:port", "http://[::1", "http://a b"])
+def test_an_address_that_no_mlflow_can_have_is_refused_before_a_request(uri: str, mlops: Command) -> None:
+    for words in (["models"], ["promote", "m", 1, "staging"], ["train", "churn", "--data", "a.csv"]):
+        code, said = mlops(*words, "--tracking-uri", uri)
+        assert (code, said.count("\n")) == (2, 1)
+        assert said.startswith(
+            f"mlops: {uri!r} is not an address of MLflow; write --tracking-uri or MLFLOW_TRACKING_URI"
+        )
+
+
+def test_an_mlflow_that_fails_is_given_up_after_one_more_try(mlops: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    asked: list[str] = []
+
+    def fails(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        says(500, "<html>no database</html>")(request)
+
+    with server(fails) as uri:
+        for words in (["models"], ["reproduce", "m", 1]):
+            asked.clear()
+            code, said = mlops(*words, "--tracking-uri", uri)
+            assert (code, said.count("\n"), len(asked)) == (1, 1, 2)
+            assert "a call to MLflow failed: too many 500 error responses" in said

@@ -1,6 +1,7 @@
 """Files that do not fit are refused before a row is sent; the message has place, value, rule and what to write."""
 
 import csv
+import os
 import shlex
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.client.conftest import Endpoint, write
 from tests.command import Command
+from tests.model_preview.server import says, server
 
 GOOD = "1,2,3,4"
 TITLE = "risk version 3"
@@ -180,5 +182,52 @@ def test_what_is_no_endpoint_of_ours_is_named(risk: Endpoint, mlops: Command, ro
     code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", "localhost:8080")
     assert (code, said) == (
         2,
-        "mlops: --url localhost:8080 is not a URL; write one such as http://localhost:8080\n",
+        "mlops: --url 'localhost:8080' is not a URL; write one such as http://localhost:8080\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://a:port", "http://a:99999", "http://[::1", "http://a b", "http://a\nb"]
+)
+def test_an_address_that_cannot_exist_is_refused_before_a_request(
+    url: str, mlops: Command, rows: Path, tmp_path: Path
+) -> None:
+    for words in (["predict", "risk", rows, "--out", tmp_path / "out.csv"], ["client", "risk"]):
+        code, said = mlops(*words, "--url", url)
+        assert (code, said) == (2, f"mlops: --url {url!r} is not a URL; write one such as http://localhost:8080\n")
+
+
+@pytest.mark.parametrize("body", ["[]", "null", '"text"', "3"])
+def test_a_schema_that_is_no_json_object_is_told_as_the_address_of_something_else(mlops: Command, body: str) -> None:
+    with server(says(200, body)) as url:
+        code, said = mlops("client", "risk", "--url", url)
+    assert (code, said.count("\n")) == (1, 1)
+    assert f"GET /schema responds 200 {body}; write the address of an endpoint" in said
+
+
+def test_a_result_that_cannot_be_written_is_refused_and_replaces_nothing(
+    risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for out, said in (
+        (tmp_path / "pipe", "exists and is not a file"),
+        (tmp_path, "exists and is not a file"),
+        (tmp_path / "none" / "out.csv", "is in a folder that does not exist"),
+    ):
+        code, told = mlops("predict", "risk", rows, "--out", out, "--url", risk.url)
+        assert (code, told.count("\n")) == (2, 1)
+        assert told.startswith(f"mlops: --out {out} {said}")
+    assert (tmp_path / "pipe").is_fifo()
+    assert not risk.seen
+
+
+@pytest.mark.parametrize(
+    "body", ['{"properties": 3}', '{"$defs": []}', '{"$defs": {"prediction": {"type": "object"}}}']
+)
+def test_a_schema_of_another_form_is_one_line(mlops: Command, body: str) -> None:
+    with server(says(200, body)) as url:
+        code, said = mlops("client", "risk", "--url", url)
+    assert (code, said) == (
+        2,
+        "mlops: the response of /schema has another form than an endpoint's; write its address\n",
     )

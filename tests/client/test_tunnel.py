@@ -32,4 +32,4 @@ def test_an_endpoint_that_the_cluster_does_not_have_is_one_line(world: Path, mlo
 
 def test_an_endpoint_without_a_name_is_refused(world: Path, mlops: Command, rows: Path) -> None:
     code, said = mlops("predict", "", rows, "--out", world / "out.csv")
-    assert (code, said) == (2, "mlops: the name of the endpoint is empty; write a key of mlops:endpoints\n")
+    assert (code, said) == (2, "mlops: an argument is empty; write a value, or leave it out for the default\n")

@@ -195,7 +195,14 @@ def test_a_plan_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     [
         (None, ": it cannot be read"),
         ("{", " is not a preview in JSON"),
+        ("[" * 100_000, " is not a preview in JSON"),
+        ('{"steps": [NaN]}', " is not a preview in JSON (NaN is not a JSON number)"),
         ("{}", ": it is neither a preview nor an exported state"),
+        ('{"steps": [], "config": {"aws:region": {}}}', ": config.aws:region differs from what Pulumi prints"),
+        (
+            '{"steps": [], "config": {"mlops:budget": {"month_usd": 1}}}',
+            ": config.mlops:budget differs from what Pulumi prints",
+        ),
     ],
 )
 def test_a_wrong_file_ends_with_2_and_one_line(
@@ -219,6 +226,7 @@ def test_a_wrong_file_ends_with_2_and_one_line(
         (["--plan", "x", "--month-usd", "-5"], "-5 is not an amount above zero; write it as in 1500 or 19.50"),
         (["--plan", "x", "--run-usd", "cheap"], "cheap is not an amount above zero"),
         (["--plan", "x", "--month-usd", "nan"], "nan is not an amount above zero"),
+        (["--plan", "x", "--month-usd", "inf"], "inf is not an amount above zero"),
     ],
 )
 def test_wrong_options_are_one_line_that_says_what_to_write(

@@ -155,3 +155,19 @@ def test_the_shipped_prices_are_not_old_and_name_their_sources() -> None:
     assert table.date <= date(2026, 7, 20) <= TODAY
     assert any("karpenter" in source for source in table.source)
     assert all(node.usd > (node.auto_mode_usd or 0) > 0 for node in table.nodes.values())
+
+
+@pytest.mark.parametrize("amount", [-500, float("inf"), float("nan"), 10**400])
+def test_an_amount_that_nothing_can_have_is_listed_and_not_counted(amount: float) -> None:
+    estimate = estimated(database(storage=amount))
+    assert (estimate.floor_usd, [each.name for each in estimate.not_estimated]) == (0, ["database"])
+
+
+@pytest.mark.parametrize(("cpu", "replicas"), [("-1", 2), ("1e999", 2), ("nan", 2), ("1", -3), ("1", float("inf"))])
+def test_pods_that_kubernetes_cannot_have_are_listed_and_take_no_node(cpu: str, replicas: float) -> None:
+    pool = node_pool("cpu", ["m6i"], ["on-demand"], {"cpu": "64"})
+    template = {"spec": pod_spec(cpu, "2Gi")}
+    wrong = step("kubernetes:apps/v1:Deployment", "wrong", {"spec": {"replicas": replicas, "template": template}})
+    estimate = estimated(*pool, wrong)
+    assert "wrong" in [each.name for each in estimate.not_estimated]
+    assert estimate.floor_usd == estimated(*pool).floor_usd

@@ -268,7 +268,7 @@ def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_
 
     ended = wait_for("the end of the server", lambda: end_in(serving, victim), seconds=30)
     assert ended["exitCode"] == 137
-    assert "it was killed, most often because its memory was full" in ended["message"]
+    assert "the process was killed, most often because it exceeded its memory limit" in ended["message"]
     wait_for("the same pod", lambda: victim in answering(serving), seconds=60)
     assert serving.predict(CUSTOMERS).status_code == 200
 
@@ -314,7 +314,7 @@ def test_a_model_that_leaks_is_killed_at_its_limit_and_its_pod_is_back_while_the
         wait_for("some more answers", lambda: time.monotonic() > back + 5, seconds=10)
     print(f"back after {back - gone:.0f} s; {len(answers.failures)} of {len(answers.all)} requests failed")
     assert ended["reason"] == "OOMKilled"
-    assert "its memory was full" in ended["message"]
+    assert "it exceeded its memory limit" in ended["message"]
     assert not [answer for answer in answers.all if answer.failure and answer.due > gone + NOTICED_SECONDS]
 
 

@@ -141,9 +141,10 @@ def test_of_a_failed_update_the_errors_are_told(make_stack: MakeStack) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
 from lab.stack import Stack
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start the tests with the signal ignored
 try:
     Stack(checkout=Path(sys.argv[1])).up(exclude=[], replace=[], log=Path(sys.argv[2]), line=print)
 except KeyboardInterrupt:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cli.main import run
 from model_preview import __main__ as command
+from model_preview import packages
 from tests.model_preview.conftest import MODEL, Lab
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +70,35 @@ def test_a_refusal_is_exit_code_3(lab: Lab, capsys: pytest.CaptureFixture[str]) 
     assert command.main(asked) == 3
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert verdict["line"].endswith(f"is refused because {MODEL} has no version 99 (versions that exist: 1, 2)")
+
+
+def test_what_mends_a_release_that_could_not_be_verified_is_a_command_that_exists(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command.main(["churn", "7", "8", *NOWHERE, "--json"])
+    (reason,) = json.loads(capsys.readouterr().out)["verdict"]["reasons"]
+    assert run([*shlex.split(reason["mend"])[1:], "--help"]) == 0
+
+
+def test_the_packages_of_the_image_are_those_without_the_excluded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    excluded = packages.listed((ROOT / "model_server/excluded.in").read_text())
+    found = command.read_image(ROOT / "requirements.lock")
+    assert found
+    assert not found.keys() & set(excluded)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "soon"])
+def test_a_time_limit_is_a_number_above_zero(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["churn", "7", "8", *NOWHERE, "--seconds", seconds])
+    assert ended.value.code == 2
+    assert "argument --seconds" in capsys.readouterr().err
+
+
+def test_a_lock_file_that_is_no_text_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lock").write_bytes(b"\xff\xfe")
+    with pytest.raises(SystemExit) as ended:
+        command.main(["churn", "7", "8", *NOWHERE, "--lock", str(tmp_path / "lock")])
+    assert ended.value.code == 2
+    assert f"{tmp_path}/lock cannot be read" in capsys.readouterr().err
