@@ -17,12 +17,12 @@ DEFINITIONS: dict[str, Any] = schema.tree()["$defs"]
 
 
 def models() -> list[type[Model]]:
-    """Return all settings classes as subclasses, independently of the schema's own search."""
+    """Return the settings classes of infra/ as subclasses, independently of the schema's own search."""
     found, unseen = list[type[Model]](), [Model]
     while unseen:
         found += (below := unseen.pop().__subclasses__())
         unseen += below
-    return found
+    return [model for model in found if model.__module__.startswith("infra.")]
 
 
 def test_schema_and_reference_in_the_repository_are_those_of_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
