@@ -33,10 +33,10 @@ def infra_diff(
     The report names who changed each field. Exit code 3 says that something differs. For the lab's stack, use
     `mlops lab drift`.
     """
-    from runs.drift import PREVIEW
     from runs.infra_diff import report
+    from runs.preview import arguments
 
-    raise typer.Exit(report(["pulumi", *PREVIEW, *(["--stack", stack] if stack else [])], as_json=json))
+    raise typer.Exit(report(["pulumi", *arguments("--refresh", stack=stack)], as_json=json))
 
 
 def cost(

@@ -18,8 +18,6 @@ from cost.plan import MAKE_ONE, PlanError
 from cost.report import delta_of_document, of_document
 from runs import preview
 
-PREVIEW = ("pulumi", "preview", "--json", "--show-sames", "--non-interactive")
-
 
 def show(
     *,
@@ -50,7 +48,7 @@ def show(
     """
     table = _table(prices_of) if prices_of else None
     before = _document(base) if base else None
-    after = _document(plan) if plan else preview.run([*PREVIEW, *(["--stack", stack] if stack else [])])
+    after = _document(plan) if plan else preview.run(["pulumi", *preview.arguments(stack=stack)])
     try:
         budget = budgets.of_document(after).model_copy(update=limits.model_dump(exclude_none=True))
         found = delta_of_document(after, before, prices=table) if delta or base else of_document(after, prices=table)

@@ -189,12 +189,11 @@ def drift(
     """
     from lab.engine import engine_environment
     from lab.recovery import STACK, engine_arguments
-    from runs import infra_diff
-    from runs.drift import PREVIEW
+    from runs import infra_diff, preview
     from runs.errors import RunsError
 
     environment = engine_environment()
-    arguments = engine_arguments([*PREVIEW, "--stack", STACK])
+    arguments = engine_arguments(preview.arguments("--refresh", stack=STACK))
     try:
         code = infra_diff.report([_found("pulumi", environment), *arguments], as_json=as_json, environment=environment)
     except RunsError as error:

@@ -12,8 +12,6 @@ from typing import Any, TypeAlias, TypeGuard, cast
 
 Json: TypeAlias = Any
 Object: TypeAlias = Mapping[str, Json]
-PREVIEW = ("preview", "--refresh", "--json", "--show-sames", "--non-interactive")
-"""Arguments of `pulumi` that print what `differences` reads."""
 SECRET, ANOTHER = "[secret]", "[another secret]"
 """Texts in place of secret values: the engine writes the first, and this module writes the second for the cluster's."""
 UNKNOWN, NOT_YET = "04da6b54-80e4-46f7-96ec-b56ff0331ba9", "[known after the update]"

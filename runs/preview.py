@@ -9,6 +9,12 @@ from runs.drift import Object
 from runs.errors import RunsError
 
 
+def arguments(*options: str, stack: str | None = None) -> list[str]:
+    """Return the arguments of `pulumi` for a preview that `run` can read; `stack` None: of the selected stack."""
+    form = ("--json", "--show-sames", "--non-interactive")
+    return ["preview", *options, *form, *(["--stack", stack] if stack else [])]
+
+
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Object:
     """Run a `pulumi preview --json` and return what it prints, parsed.
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runs.drift import PREVIEW, Difference, differences
+from runs import preview
+from runs.drift import Difference, differences
 from runs.infra_diff import show
 from tests.projects import Engine, Project
 from tests.stacks import LOCAL, SECRETS
@@ -82,7 +83,7 @@ def project(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Project
 def report(project: Project) -> Callable[[dict[str, Any]], list[Difference]]:
     def report(live: dict[str, Any]) -> list[Difference]:
         project.environment["MLOPS_RECORDING_ORDERS"] = json.dumps({key: {"live": live[key]} for key in live})
-        return differences(json.loads(project.pulumi(*PREVIEW)))
+        return differences(json.loads(project.pulumi(*preview.arguments("--refresh"))))
 
     return report
 
