@@ -113,7 +113,7 @@ class GitHub(Model):
     environments: Environments
     """Environments that can take each role."""
     provider: Provider = "new"
-    """Whether the program creates GitHub's OIDC provider or uses that of the account. Example: existing"""
+    """Source of GitHub's OIDC provider: `new` creates it, `existing` uses the account's. Example: existing"""
 
     def subjects_of(self, environment: str) -> list[str]:
         """Return the subjects of the tokens that jobs in an environment get."""

@@ -45,9 +45,9 @@ class Column:
     name: str
     kind: Kind
     nullable: bool
-    """Whether a row may have no value in this column."""
+    """True if a row may leave the column empty."""
     required: bool
-    """Whether a table must have the column."""
+    """True if the model refuses a table without the column."""
     most: int = INT64
     """Largest value of a whole number; the smallest is -most - 1."""
     truth_values: Sequence[str] = ()
@@ -69,11 +69,11 @@ class ModelSchema:
     """Model and version."""
     columns: Sequence[Column]
     named: bool
-    """Whether columns are matched by name; otherwise by their order."""
+    """True if the model finds columns by name, False if it takes them in their order."""
     predicts: Sequence[Column] | None = None
     """Fields of a prediction, or one column without a name; None if the signature does not say it."""
     predicts_lists: bool = False
-    """Whether a prediction is a list of values."""
+    """True if each prediction is a list of values."""
 
 
 def read(schema: Mapping[str, Any]) -> ModelSchema:

@@ -31,7 +31,7 @@ class ArtifactBucketArgs:
     access_log_bucket: str | None
     """Existing bucket that receives one line for each request; None for no access log."""
     protected: bool
-    """Whether Pulumi refuses to delete the bucket; otherwise deleting it deletes its objects."""
+    """True: Pulumi refuses to delete the bucket. False: Pulumi deletes it with its objects."""
     account: Account
     """AWS account of the bucket."""
 

@@ -53,7 +53,7 @@ class ClusterArgs:
     permissions_boundary: str | None
     """ARN of the policy that limits the roles; None for none."""
     protected: bool
-    """Whether Pulumi and EKS refuse to delete the cluster."""
+    """True: Pulumi and EKS refuse to delete the cluster."""
     account: Account
     """AWS account of the cluster."""
 

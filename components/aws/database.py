@@ -36,15 +36,15 @@ class DatabaseArgs:
     max_storage_gib: int
     """Size in GiB up to which RDS extends the storage."""
     multi_az: bool
-    """Whether RDS keeps a standby in another zone."""
+    """True: RDS keeps a standby in another availability zone."""
     backup_days: int
     """Days for which automated backups are kept."""
     restore_from: str | None
     """Identifier of the snapshot whose data and key a new database gets; None for an empty database."""
     protected: bool
-    """Whether deletion is refused and changes with an outage wait for the maintenance window."""
+    """True: the database cannot be deleted, and RDS makes changes that cause an outage in the maintenance window."""
     final_snapshot: bool
-    """Whether RDS takes a snapshot before it deletes the database."""
+    """True: RDS takes a snapshot before it deletes the database."""
     log_days: int
     """Days for which Postgres' logs are kept."""
     account: Account

@@ -25,7 +25,7 @@ class EncryptionKeyArgs:
     uses: Sequence[Statement] = ()
     """Statements that let further identities use the key, in addition to the account's IAM policies."""
     protected: bool
-    """Whether Pulumi refuses to delete the key."""
+    """True: Pulumi refuses to delete the key."""
 
 
 class EncryptionKey(pulumi.ComponentResource):

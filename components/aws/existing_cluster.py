@@ -30,7 +30,7 @@ class ClusterFacts:
     vpc_id: str
     """ID of the VPC of the control plane."""
     auto_mode: bool
-    """Whether the cluster uses EKS Auto Mode."""
+    """True if the cluster uses EKS Auto Mode."""
     authentication_mode: str
     """Authentication mode of the cluster: `CONFIG_MAP`, `API` or `API_AND_CONFIG_MAP`."""
 

@@ -26,7 +26,7 @@ class ImageRegistryArgs:
     keep: int
     """Number of images that each repository keeps; ECR deletes older ones."""
     protected: bool
-    """Whether a repository that has images cannot be deleted."""
+    """True: a repository that contains images cannot be deleted. False: deleting it deletes its images."""
     account: Account
     """AWS account of the repositories."""
 

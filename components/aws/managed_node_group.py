@@ -40,7 +40,7 @@ class ManagedNodeGroupArgs:
     nodes: int
     """Number of nodes, which is constant."""
     gpu: bool
-    """Whether the nodes have GPUs and a taint that keeps other pods away."""
+    """True: the nodes have GPUs, and a taint keeps pods away that request none."""
     disk_gib: int
     """Size in GiB of the disk for images and containers."""
     cluster_name: pulumi.Input[str]

@@ -32,7 +32,7 @@ class NodesArgs:
     permissions_boundary: str | None
     """ARN of the policy that limits the role; None for none."""
     protected: bool
-    """Whether Pulumi refuses to delete the key."""
+    """True: Pulumi refuses to delete the key that encrypts the disks."""
     account: Account
     """AWS account of the nodes."""
 

@@ -97,8 +97,8 @@ class ModelEndpoint(pulumi.ComponentResource):
                     _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
                 ),
                 hooks=args.on_unready,
-                # The program does not declare the number of pods, because the autoscaler sets it. If somebody edits it
-                # with kubectl, the plugin would remove the field at the next update, which leaves a single pod.
+                # The autoscaler sets the number of pods, so the program does not declare it. Without this option, the
+                # plugin removes a number that `kubectl edit` wrote, and Kubernetes then runs a single pod.
                 ignore_changes=["spec.replicas"],
             ),
         )

@@ -289,7 +289,9 @@ class Database(Model):
     multi_az: rules.Truth = False
     """Whether a standby in another availability zone takes over after a failure. Example: true"""
     protected: rules.Truth = True
-    """Whether deletion is refused; changes that need an outage then wait for the maintenance window. Example: true"""
+    """With `true`, the database cannot be deleted, and changes that cause an outage wait for the maintenance window.
+    Example: true
+    """
     snapshots: rules.Truth = True
     """Whether a snapshot is taken before deletion and before an MLflow upgrade changes the schema. Example: true"""
     backup_days: aws_rules.BackupDays
