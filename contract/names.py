@@ -11,6 +11,9 @@ TRACKING_PORT = 5000
 TRACKING_PODS = {"app.kubernetes.io/component": "tracking"}
 SERVING_PORT = 8080
 
+VIEWERS, TRAINERS, ONCALL, ADMINS = "mlops-viewers", "mlops-trainers", "mlops-oncall", "mlops-admins"
+"""Kubernetes groups of people, by which roles are bound."""
+
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}

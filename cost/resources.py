@@ -83,8 +83,9 @@ FREE = frozenset({
 })  # fmt: skip
 """AWS resources that have no price of their own."""
 ON_NODES = frozenset({
-    "ConfigMap", "CronJob", "DaemonSet", "Deployment", "HorizontalPodAutoscaler", "IngressClass", "Job", "LimitRange",
-    "Namespace", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass", "ResourceQuota", "Secret", "ServiceAccount",
+    "ClusterRole", "ClusterRoleBinding", "ConfigMap", "CronJob", "DaemonSet", "Deployment", "HorizontalPodAutoscaler",
+    "IngressClass", "Job", "LimitRange", "Namespace", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass",
+    "ResourceQuota", "RoleBinding", "Secret", "ServiceAccount",
 })  # fmt: skip
 """Kinds of Kubernetes objects that cost nothing besides the nodes on which their pods run."""
 NODES = frozenset({AUTO, AUTO_CLASS, MANAGED})

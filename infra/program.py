@@ -12,6 +12,7 @@ from components.endpoint.prediction_log import PredictionLog
 from components.endpoint.tracing import Tracing
 from components.foundation import Foundation, Ingress
 from components.mlflow_server import MlflowServer, MlflowServerArgs
+from components.people import People, PeopleArgs
 from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
 from components.training.schedule import Schedule
@@ -30,6 +31,11 @@ def deploy(stack: Settings) -> None:
     gone.watch()
     base = foundations.build(stack)
     opts = ResourceOptions(provider=base.provider)
+    People(
+        "people",
+        PeopleArgs(platform=base.tracking.namespace, training=base.training.namespace, serving=base.serving.namespace),
+        opts,
+    )
     on_unready = rollout.watch(
         base.access, {name for name, endpoint in stack.endpoints.items() if endpoint.rollback_on_failure}
     )

@@ -353,6 +353,20 @@ WORKLOADS = tuple(
 )
 
 
+ROLES = ("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole", "kubernetes:rbac.authorization.k8s.io/v1:Role")
+RAISES = frozenset({"*", "bind", "escalate", "impersonate"})
+ENTERS = frozenset({"*", "pods/attach", "pods/ephemeralcontainers", "pods/exec", "secrets", "serviceaccounts/token"})
+
+
+@rule(*ROLES)
+def roles_of_the_cluster_give_no_further_rights(_kind: str, properties: Properties) -> Iterator[str]:
+    """No role of the cluster reads Secrets, enters containers, changes rights, or has a wildcard."""
+    for entry in _maps(properties.get("rules")):
+        verbs, resources = set(_list(entry.get("verbs"))), set(_list(entry.get("resources")))
+        if RAISES & verbs or ENTERS & resources:
+            yield f"allows {', '.join(sorted(verbs))} of {', '.join(sorted(resources))}"
+
+
 @rule(*WORKLOADS)
 def images_are_pinned(_kind: str, properties: Properties) -> Iterator[str]:
     """Every image has a digest or a tag other than latest, so that it changes only with the stack file."""

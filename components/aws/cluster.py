@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -42,6 +42,8 @@ class ClusterArgs:
     """Private subnets of the control plane, in two zones or more; nodes may use others."""
     admin_role_arns: Sequence[str]
     """Roles that administer the cluster, among them the role that runs this program."""
+    people: Mapping[str, Sequence[str]]
+    """Roles of people, by the Kubernetes group that they get."""
     public_access_cidrs: Sequence[str]
     """Networks that reach the API over the internet; if empty, the API is private."""
     vpc_id: pulumi.Input[str]
@@ -113,6 +115,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs, *permissions]),
         )
         entries = _administrators(name, args, cluster, child)
+        _people(name, args, cluster, child)
         self.access = KubernetesAccess(
             cluster_name=args.cluster_name,
             account=args.account,
@@ -204,7 +207,7 @@ def _role(
 def _administrators(
     name: str, args: ClusterArgs, cluster: aws.eks.Cluster, child: pulumi.ResourceOptions
 ) -> list[aws.eks.AccessPolicyAssociation]:
-    """Grant the administrators every permission in the cluster; no other identity has any."""
+    """Grant the administrators every permission in the cluster, without an object in it that gives them rights."""
     granted: list[aws.eks.AccessPolicyAssociation] = []
     for role_arn in args.admin_role_arns:
         label = f"{name}-{role_arn.rpartition('/')[2]}"
@@ -222,6 +225,20 @@ def _administrators(
             )
         )
     return granted
+
+
+def _people(name: str, args: ClusterArgs, cluster: aws.eks.Cluster, child: pulumi.ResourceOptions) -> None:
+    """Put roles into Kubernetes groups, which get their rights from RoleBindings (components/people.py)."""
+    for group, role_arns in args.people.items():
+        for role_arn in role_arns:
+            aws.eks.AccessEntry(
+                f"{name}-{role_arn.rpartition('/')[2]}",
+                cluster_name=cluster.name,
+                principal_arn=role_arn,
+                kubernetes_groups=[group],
+                type="STANDARD",
+                opts=child,
+            )
 
 
 def _services(name: str, inside: pulumi.ResourceOptions) -> None:

@@ -1,6 +1,6 @@
 """Settings of `kind: aws`, the foundation in an AWS account."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from components.aws import instance_families
 from components.aws.subnets import overlap
 from components.foundation import IngressRequest
+from contract import names
 from infra.config import aws_rules, rules, secret_rules
 from infra.config.rules import Rule
 from infra.config.secret_rules import SecretRule
@@ -37,6 +38,16 @@ def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
         return values
 
     return check
+
+
+def twice(arns: Iterable[str]) -> str | None:
+    """Return the first role's name that a former ARN has too, with any path; None if there is none."""
+    known = set[str]()
+    for name in (arn.rpartition("/")[2] for arn in arns):
+        if name in known:
+            return name
+        known.add(name)
+    return None
 
 
 class NewNetwork(Model):
@@ -99,6 +110,42 @@ class ExistingNetwork(Model):
         return subnets
 
 
+class Access(Model):
+    """IAM roles of people, each in one list; the lists give the rights of a Kubernetes group."""
+
+    viewers: tuple[aws_rules.PersonRole, ...] = ()
+    """ARNs of roles that read everything in the platform's namespaces except Secrets and logs, and forward MLflow's
+    port.
+    Example: ["arn:aws:iam::123456789012:role/data-science"]
+    """
+    trainers: tuple[aws_rules.PersonRole, ...] = ()
+    """ARNs of roles that may also start training and validation Jobs and read their logs.
+    Example: ["arn:aws:iam::123456789012:role/ml-engineering"]
+    """
+    oncall: tuple[aws_rules.PersonRole, ...] = ()
+    """ARNs of roles that, in addition to the rights of `viewers`, read all logs, and in `ml-serving` delete pods,
+    restart and undo rollouts and scale.
+    Example: ["arn:aws:iam::123456789012:role/oncall"]
+    """
+    admins: tuple[aws_rules.PersonRole, ...] = ()
+    """ARNs of roles with every right in the cluster. Example: ["arn:aws:iam::123456789012:role/platform"]"""
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """ARNs of the roles by Kubernetes group."""
+        return {
+            names.VIEWERS: self.viewers,
+            names.TRAINERS: self.trainers,
+            names.ONCALL: self.oncall,
+            names.ADMINS: self.admins,
+        }
+
+    @property
+    def arns(self) -> tuple[str, ...]:
+        """ARNs of all lists."""
+        return tuple(arn for arns in self.groups.values() for arn in arns)
+
+
 class NewCluster(Model):
     """An EKS cluster in Auto Mode that the program creates.
 
@@ -112,9 +159,12 @@ class NewCluster(Model):
     Example: "1.35"
     """
     admin_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], AfterValidator(at_least(1)), aws_rules.ADMINISTRATORS]
-    """ARNs of the IAM roles with administrator rights in the cluster; the role that runs Pulumi is one of them.
+    """ARNs of the IAM roles with administrator rights in the cluster; the role that runs Pulumi is one of them. For
+    people, use `access`.
     Example: ["arn:aws:iam::123456789012:role/mlops-deploy"]
     """
+    access: Access = Access()
+    """IAM roles of people by their rights: `viewers`, `trainers`, `oncall`, `admins`."""
     public_access_cidrs: tuple[aws_rules.PublicApiCidr, ...] = ()
     """Internet networks that may reach the Kubernetes API; empty: the API has private addresses only.
     Example: [203.0.113.0/24]
@@ -133,9 +183,16 @@ class NewCluster(Model):
     @field_validator("admin_role_arns")
     @classmethod
     def _each_once(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
-        if len({arn.rpartition("/")[2] for arn in arns}) < len(arns):
+        if twice(arns):
             raise aws_rules.ADMINISTRATORS.broken()
         return arns
+
+    @field_validator("access")
+    @classmethod
+    def _in_one_list(cls, access: Access, info: ValidationInfo) -> Access:
+        if found := twice((*info.data.get("admin_role_arns", ()), *access.arns)):
+            raise aws_rules.ONE_LIST.broken(f"the role {found} in two places")
+        return access
 
 
 class ExistingCluster(Model):
@@ -390,7 +447,7 @@ class AwsFoundation(Model):
             if isinstance(network, NewNetwork):
                 raise aws_rules.EXISTING_NEEDS_EXISTING.broken(f"the existing {cluster.name}")
             return cluster
-        for arn in cluster.admin_role_arns:
+        for arn in (*cluster.admin_role_arns, *cluster.access.arns):
             _of_account(arn, info)
         if isinstance(network, NewNetwork) and overlap(cluster.service_cidr, network.cidr):
             raise Rule(

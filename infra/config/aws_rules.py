@@ -254,6 +254,15 @@ RoleArn = Annotated[
         instead="write the output of `aws iam get-role --query Role.Arn`",
     ),
 ]
+PersonRole = Annotated[
+    str,
+    ROLE_ARN,
+    Rule(
+        must="must be the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
+        because="people enter the cluster with a role, and EKS accepts no session and no wildcard",
+        instead="write the output of `aws iam get-role --query Role.Arn`",
+    ),
+]
 ImageReader = Annotated[
     str,
     ROLE_ARN,
@@ -519,6 +528,11 @@ ADMINISTRATORS = Rule(
     must="must be a list of one role or more, each once",
     because="only access entries give access to the cluster, so without one nobody has access",
     instead="write the ARN of the role that runs pulumi, and of further administrators",
+)
+ONE_LIST = Rule(
+    must="must name each role once, in one of viewers, trainers, oncall, admins and admin_role_arns",
+    because="EKS has one access entry for a role, and each list but viewers includes the rights of viewers",
+    instead="remove the role from all lists but one",
 )
 SOME_FAMILIES = Rule(
     must="must be a list of one instance family or more",

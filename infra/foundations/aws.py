@@ -34,7 +34,7 @@ from infra.config import stack as settings
 from infra.config.aws import POOL_LABEL, AwsFoundation, ManagedNodePool
 from infra.config.stack import Settings
 from infra.foundations import aws_changes
-from infra.foundations.aws_checks import check
+from infra.foundations.aws_checks import check, name_access
 
 IMAGES = ("tracking", "training", "serving")
 POD_IDENTITY_AGENT = "169.254.170.23/32"
@@ -75,6 +75,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         chosen=chosen,
     )
     check(site.name, site.account, site.zones, stack)
+    name_access(site.account, chosen)
     facts = aws_changes.facts(site.account.region, chosen)
     aws_changes.announce(facts)
     registry = _registry(site)
@@ -222,6 +223,7 @@ def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | Existi
                     service_cidr=new.service_cidr,
                     subnet_ids=network.control_plane_subnet_ids,
                     admin_role_arns=new.admin_role_arns,
+                    people=new.access.groups,
                     public_access_cidrs=new.public_access_cidrs,
                     vpc_id=network.vpc_id,
                     private_access_cidrs=network.cidrs.apply(lambda vpc: sorted({*vpc, *new.private_access_cidrs})),

@@ -19,7 +19,7 @@ from infra.config.aws import (
     NewCluster,
     NewNetwork,
 )
-from infra.config.problems import Problem, refusal, shown
+from infra.config.problems import PREFIX, Problem, refusal, shown
 from infra.config.rules import Rule
 from infra.config.stack import Settings
 
@@ -41,6 +41,18 @@ def check(name: str, account: Account, zones: Sequence[str], stack: Settings) ->
             found += _existing(cluster_facts(chosen.cluster.name), chosen)
     if found := [*found, *_certificates(account, _ingresses(stack))]:
         raise refusal(found)
+
+
+def name_access(account: Account, chosen: AwsFoundation) -> None:
+    """Log one line that names the key for people's roles if `admin_role_arns` has more than the role that deploys."""
+    if not isinstance(cluster := chosen.cluster, NewCluster):
+        return
+    own = role_of(account.caller_arn).rpartition("/")[2]
+    if others := [arn for arn in cluster.admin_role_arns if arn.rpartition("/")[2] != own]:
+        pulumi.log.info(
+            f"{PREFIX}foundation.cluster.admin_role_arns makes administrators of {', '.join(others)}; "
+            f"{PREFIX}foundation.cluster.access gives people fewer rights: viewers, trainers, oncall"
+        )
 
 
 def _name(name: str) -> Iterator[Problem]:
@@ -117,11 +129,10 @@ AUTOSCALING = "AWSServiceRoleForAutoScaling"
 
 def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
     """Yield a problem for each resource that the stack file names and AWS does not have."""
-    admins = chosen.cluster.admin_role_arns if isinstance(chosen.cluster, NewCluster) else ()
-    for place, arn in enumerate(admins):
+    for path, arn in _entries(chosen):
         if _is_absent(arn, there := accounts.role(arn.rpartition("/")[2])):
             yield Problem(
-                path=f"foundation.cluster.admin_role_arns.{place}",
+                path=f"foundation.cluster.{path}",
                 found=f"is {arn}",
                 rule=Rule(
                     must="must be a role that exists" if there is None else f"must be {there}, the role of that name",
@@ -162,6 +173,14 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
                 instead="run aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com",
             ),
         )
+
+
+def _entries(chosen: AwsFoundation) -> Iterator[tuple[str, str]]:
+    """Yield path and ARN of each role that gets an access entry."""
+    if isinstance(cluster := chosen.cluster, NewCluster):
+        lists = {"admin_role_arns": cluster.admin_role_arns}
+        lists |= {f"access.{key}": arns for key, arns in cluster.access}
+        yield from ((f"{key}.{place}", arn) for key, arns in lists.items() for place, arn in enumerate(arns))
 
 
 def _is_absent(arn: str, there: str | None) -> bool:

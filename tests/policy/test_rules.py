@@ -23,6 +23,10 @@ def pod(image: str = "registry/app:1", **variable: str) -> dict[str, Any]:
     return {"spec": {"template": {"spec": {"containers": [container]}}}}
 
 
+def permits(verb: str, resource: str) -> dict[str, Any]:
+    return {"rules": [{"apiGroups": [""], "resources": [resource], "verbs": [verb]}]}
+
+
 def ingress(**said: str) -> dict[str, Any]:
     return {
         "metadata": {"annotations": {f"alb.ingress.kubernetes.io/{k.replace('_', '-')}": v for k, v in said.items()}}
@@ -66,6 +70,7 @@ TLS_ONLY = allow(
     "Deny", Principal="*", Action="s3:*", Resource="*", Condition={"Bool": {"aws:SecureTransport": "false"}}
 )
 DEPLOYMENT, NODE_CLASS = "kubernetes:apps/v1:Deployment", "kubernetes:eks.amazonaws.com/v1:NodeClass"
+CLUSTER_ROLE = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole"
 INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
 
 
@@ -328,6 +333,10 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         INGRESS,
         ingress(scheme="internal", inbound_cidrs="10.40.0.0/16"),
         ingress(scheme="internet-facing", inbound_cidrs="203.0.113.0/24"),
+    ),
+    *(
+        ("roles-of-the-cluster-give-no-further-rights", CLUSTER_ROLE, permits("get", "pods"), wrong)
+        for wrong in (permits("get", "secrets"), permits("*", "pods"), permits("create", "pods/exec"))
     ),
     ("images-are-pinned", DEPLOYMENT, pod("host:5000/app:1.2"), pod("host:5000/app")),
     ("images-are-pinned", "kubernetes:batch/v1:Job", pod(f"host/app@sha256:{'0' * 64}"), pod("host/app:latest")),

@@ -12,6 +12,7 @@ from infra.config.aws import AwsFoundation
 from infra.config.stack import Rest, Settings
 
 ADMIN = "arn:aws:iam::111122223333:role/platform"
+PERSON = "arn:aws:iam::111122223333:role/team/ada"
 RIGHT: Mapping[str, Any] = {
     "kind": "aws",
     "account_id": "111122223333",
@@ -85,6 +86,11 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("cluster.admin_role_arns", [ADMIN, ADMIN], "each once"),
     ("cluster.admin_role_arns", ["arn:aws:iam::111122223333:user/me"], "an IAM role", "cluster.admin_role_arns.0"),
     ("cluster.admin_role_arns", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
+    ("cluster.access.viewers", ["arn:aws:iam::111122223333:user/me"], "an IAM role", "cluster.access.viewers.0"),
+    ("cluster.access.oncall", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
+    ("cluster.access", {"viewers": [PERSON], "oncall": [PERSON]}, "each role once, in one of viewers"),
+    ("cluster.access", {"admins": [ADMIN]}, "each role once, in one of viewers"),
+    ("cluster.access.readers", [PERSON], "key that this program reads"),
     ("cluster.public_access_cidrs", ["0.0.0.0/0"], "never to the whole internet", "cluster.public_access_cidrs.0"),
     ("cluster.public_access_cidrs", ["203.0.113.7/24"], "own address", "cluster.public_access_cidrs.0"),
     ("cluster.public_access_cidrs", ["10.8.0.0/16"], "nor private addresses", "cluster.public_access_cidrs.0"),
@@ -234,6 +240,7 @@ def test_a_public_way_in_needs_public_subnets() -> None:
         ("cluster.public_access_cidrs", ["203.0.113.0/24"]),
         ("cluster.private_access_cidrs", ["10.8.0.0/16"]),
         ("cluster.kubernetes_version", "1.36"),
+        ("cluster.access", {"viewers": [PERSON], "trainers": [], "admins": [f"{ADMIN}s"]}),
         ("node_pools.cpu.expire_after_days", 20),
         ("image_reader_role_arns", ["arn:aws:iam::111122223333:role/ci"]),
         ("node_pools.old", MANAGED),

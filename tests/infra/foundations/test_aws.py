@@ -447,6 +447,7 @@ def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made(
         declared(cluster=admins)
 
 
+CLUSTER: Mapping[str, Any] = {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS]}
 ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
 
 
@@ -457,6 +458,11 @@ ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
             {"cluster": {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS, ONCALL]}},
             "mlops-oncall",
             f"mlops:foundation.cluster.admin_role_arns.1 is {ONCALL}: must be a role that exists",
+        ),
+        (
+            {"cluster": {**CLUSTER, "access": {"oncall": [ONCALL]}}},
+            "mlops-oncall",
+            f"mlops:foundation.cluster.access.oncall.0 is {ONCALL}: must be a role that exists",
         ),
         ({"permissions_boundary": BOUNDARY}, BOUNDARY, "permissions_boundary is .*: must be a policy that exists"),
         (
@@ -477,6 +483,35 @@ def test_what_the_file_names_and_aws_does_not_have_is_refused_before_anything_is
     monkeypatch.setattr(Aws, "absent", absent)
     with pytest.raises(pulumi.RunError, match=said):
         declared(**foundation)
+
+
+def test_people_enter_the_cluster_with_their_role_and_get_the_group_of_its_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    role = {"aws:iam/getRole:getRole": {"arn": ""}}
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, **role})
+    lists = ("viewers", "trainers", "oncall", "admins")
+    recording = declared(cluster={**CLUSTER, "access": {key: [f"{DEPLOYS}-{key}"] for key in lists}})
+    entries = {each.inputs["principalArn"]: each.inputs for each in recording.all(":AccessEntry")}
+    assert {key: entries[f"{DEPLOYS}-{key}"]["kubernetesGroups"] for key in lists} == {
+        key: [f"mlops-{key}"] for key in lists
+    }
+    policies = [each.inputs["principalArn"] for each in recording.all(":AccessPolicyAssociation")]
+    assert [arn for arn in policies if "deploy" in arn] == [DEPLOYS]
+    assert "kubernetesGroups" not in entries[DEPLOYS]
+
+
+def test_a_further_administrator_is_told_of_the_key_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", said.append)
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, "aws:iam/getRole:getRole": {"arn": ""}})
+    declared(cluster=CLUSTER)
+    assert not said
+    recording = declared(cluster={**CLUSTER, "admin_role_arns": [DEPLOYS, ONCALL]})
+    (line,) = said
+    assert f"makes administrators of {ONCALL}; mlops:foundation.cluster.access gives people fewer rights" in line
+    granted = {each.inputs["principalArn"] for each in recording.all(":AccessPolicyAssociation")}
+    assert {DEPLOYS, ONCALL} <= granted
 
 
 def test_an_administrator_is_named_with_the_path_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
