@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import pulumi_kubernetes as k8s
 from pulumi import Input
 
+TRAINING_ONLY = "mlops/training-only"
+"""Key of the taint of nodes that run only training Jobs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactStore:
@@ -51,6 +54,8 @@ class NodePool:
     """Labels by which pods select the nodes."""
     gpu_resource: str | None = None
     """Resource name of the nodes' GPUs, also the key of their taint; None if they have no GPUs."""
+    training_only: bool = False
+    """True: the nodes have the taint TRAINING_ONLY, which only training runs tolerate."""
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     """Annotations that keep the cluster from moving a pod before it has ended."""
 
@@ -131,6 +136,8 @@ class Foundation:
     """Grant of training and validation jobs."""
     serving: Grant
     """Grant of model servers."""
+    priority_class: Input[str]
+    """Name of the PriorityClass of pods that answer requests."""
     facts: Mapping[str, Input[str] | Mapping[str, Input[str]]]
     """Stack outputs that describe the foundation; none is secret."""
     ingress: Callable[[IngressRequest], Ingress] | None = None

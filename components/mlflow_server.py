@@ -51,6 +51,8 @@ class MlflowServerArgs:
     """Bucket of the artifacts."""
     grant: Grant
     """Namespace and identity of the pods."""
+    placement: pods.Placement
+    """Nodes and priority of the pods."""
     ingress: Ingress | None = None
     """Ingress settings; None if MLflow is reached only inside the cluster."""
     on_unready: ResourceHookBinding | None = None
@@ -148,7 +150,7 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
 
 def _pod(args: MlflowServerArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
     return {
-        **pods.hardened(container),
+        **pods.hardened(container, placement=args.placement),
         "service_account_name": args.grant.service_account,
         "volumes": [pods.scratch("tmp", "512Mi")],
     }

@@ -1,4 +1,4 @@
-"""The platform's three namespaces, with the security, quota and network rules of their pods."""
+"""The platform's three namespaces, with the security, quota, network and priority rules of their pods."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from contract import names
 
 POD_SECURITY_VERSION = "v1.35"
 """Version of the Pod Security Standards; an older cluster uses its own latest."""
+
+PRIORITY_CLASS = "mlops-service"
+PRIORITY = 1000
+"""Priority of pods that answer requests. Pods without a class, among them training runs, have priority 0."""
 
 DNS_PODS: k8s.networking.v1.NetworkPolicyPeerArgsDict = {
     "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -86,6 +90,8 @@ class Namespaces(pulumi.ComponentResource):
     """Name of the namespace ml-training; it resolves when the namespace exists."""
     serving: Output[str]
     """Name of the namespace ml-serving; it resolves when the namespace exists."""
+    priority_class: Output[str]
+    """Name of the PriorityClass of pods that answer requests; it resolves when the class exists."""
 
     def __init__(self, name: str, args: NamespacesArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:Namespaces", name, None, opts)
@@ -128,7 +134,24 @@ class Namespaces(pulumi.ComponentResource):
             opts=child,
         )
         self.platform, self.training, self.serving = created.values()
+        self.priority_class = _priority_class(child)
         self.register_outputs({"platform": self.platform, "training": self.training, "serving": self.serving})
+
+
+def _priority_class(child: ResourceOptions) -> Output[str]:
+    """Declare the class of MLflow, endpoints and a local stack's stores, which get room before training runs.
+
+    They have one class, so that none of them evicts another. Training runs have none, because another template would
+    replace their Jobs and train every model again.
+    """
+    return k8s.scheduling.v1.PriorityClass(
+        PRIORITY_CLASS,
+        metadata={"name": PRIORITY_CLASS, "labels": names.labels(PRIORITY_CLASS, PRIORITY_CLASS, "priority")},
+        value=PRIORITY,
+        global_default=False,
+        description="Pods that answer requests; they evict training runs from a node that is full.",
+        opts=child,
+    ).metadata.name
 
 
 def _pod_security() -> Mapping[str, str]:

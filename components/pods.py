@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pulumi_kubernetes as k8s
 from pulumi import Input
@@ -31,17 +32,34 @@ TMP: k8s.core.v1.VolumeMountArgsDict = {
 }  # the only folder that every container may write to
 
 
-def hardened(*containers: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Nodes and priority of pods that answer requests."""
+
+    priority_class: Input[str]
+    """Name of the PriorityClass."""
+    node_labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Labels of the nodes; empty for any node without a taint."""
+
+
+def hardened(
+    *containers: k8s.core.v1.ContainerArgsDict, placement: Placement | None = None
+) -> k8s.core.v1.PodSpecArgsDict:
     """Return the spec of a pod that has no API token and no environment variables of Services.
 
     For the Service `mlflow`, Kubernetes would set MLFLOW_PORT to tcp://..., which MLflow reads as its own option.
     """
-    return {
+    spec: k8s.core.v1.PodSpecArgsDict = {
         "automount_service_account_token": False,
         "enable_service_links": False,
         "security_context": HARDENED_POD,
         "containers": list(containers),
     }
+    if placement:
+        spec["priority_class_name"] = placement.priority_class
+        if placement.node_labels:
+            spec["node_selector"] = placement.node_labels
+    return spec
 
 
 def scratch(name: str, size: str) -> k8s.core.v1.VolumeArgsDict:

@@ -13,6 +13,7 @@ from components.endpoint.tracing import Tracing
 from components.foundation import Foundation, Ingress
 from components.mlflow_server import MlflowServer, MlflowServerArgs
 from components.people import People, PeopleArgs
+from components.pods import Placement
 from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
 from components.training.schedule import Schedule
@@ -62,7 +63,8 @@ def deploy(stack: Settings) -> None:
 def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding | None) -> MlflowServerArgs:
     return MlflowServerArgs(
         image=stack.images.tracking,
-        **stack.tracking.model_dump(exclude={"ingress"}),
+        **stack.tracking.model_dump(exclude={"ingress", "node_pool"}),
+        placement=_placement(base, stack.tracking.node_pool),
         database=base.database,
         artifact_store=base.artifact_store,
         grant=base.tracking,
@@ -165,12 +167,17 @@ def _endpoint(
         tracking_url=tracking.url,
         artifact_store=base.artifact_store,
         grant=base.serving,
+        placement=_placement(base, endpoint.node_pool),
         ingress=_ingress(base, endpoint.ingress, "/ping"),
         model_cache=cache,
         on_unready=on_unready,
         prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
         tracing=Tracing(**endpoint.tracing.model_dump()) if endpoint.tracing else None,
     )
+
+
+def _placement(base: Foundation, pool: str | None) -> Placement:
+    return Placement(priority_class=base.priority_class, node_labels=base.node_pools[pool].labels if pool else {})
 
 
 def _ingress(base: Foundation, settings: aws.Ingress | None, health_path: str) -> Ingress | None:

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 
 from components.aws.account import Account
 from components.aws.instance_families import Architecture
-from components.aws.node_pool import GPU_TAINT, Capacity
+from components.aws.node_pool import Capacity, taint_keys
 from components.aws.node_role import node_role
 
 NODE_POLICIES = ("AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy")
@@ -41,6 +41,8 @@ class ManagedNodeGroupArgs:
     """Number of nodes, which is constant."""
     gpu: bool
     """True: the nodes have GPUs, and a taint keeps pods away that request none."""
+    training_only: bool
+    """True: a taint keeps all pods away except training runs."""
     disk_gib: int
     """Size in GiB of the disk for images and containers."""
     cluster_name: pulumi.Input[str]
@@ -95,7 +97,10 @@ class ManagedNodeGroup(pulumi.ComponentResource):
             update_config={"max_unavailable": 1},
             node_repair_config={"enabled": True},
             labels=dict(args.labels),
-            taints=[{"key": GPU_TAINT, "value": "present", "effect": "NO_SCHEDULE"}] if args.gpu else [],
+            taints=[
+                {"key": key, "value": "present", "effect": "NO_SCHEDULE"}
+                for key in taint_keys(gpu=args.gpu, training_only=args.training_only)
+            ],
             launch_template={"id": template.id, "version": template.latest_version.apply(str)},
             # A node that starts before its role has these policies never joins the cluster.
             opts=pulumi.ResourceOptions(parent=self, depends_on=attached),

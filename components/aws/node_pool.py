@@ -10,13 +10,16 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.aws.instance_families import Architecture
+from components.foundation import TRAINING_ONLY
 
 Capacity = Literal["on-demand", "spot"]
 GPU_TAINT = "nvidia.com/gpu"
 UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true"}
 """Pod annotation: its node is not drained or replaced before the pod has ended (Karpenter, "Disruption")."""
 GRACE_HOURS = 24
-"""Hours for which the pods of an expired node may go on; Auto Mode's own default."""
+"""Least number of hours for which the pods of an expired node may go on; Auto Mode's own default."""
+MAX_AGE_DAYS = 21
+"""Largest age of a node of Auto Mode in days, with the time after its expiry (EKS user guide, "Create a Node Pool")."""
 CONSOLIDATE_AFTER = {"cpu": "1m", "gpu": "10m"}
 """Time for which a node may be idle. A GPU image takes more than 5 minutes to pull, and the node must not be removed
 while a pod waits for its image."""
@@ -44,6 +47,10 @@ class NodePoolArgs:
     """Size of a node's disk in GiB."""
     expire_after_days: int
     """Days after which a node is replaced, which also updates its operating system."""
+    grace_hours: int
+    """Hours for which the pods of a node that is being replaced may go on."""
+    training_only: bool
+    """True: the nodes have a taint that keeps all pods away except training runs."""
     max_disrupted: str
     """Nodes that may be drained at the same time, as a number or a percentage."""
     node_role: pulumi.Input[str]
@@ -110,6 +117,7 @@ def node_pool_spec(name: str, args: NodePoolArgs) -> dict[str, object]:
         "kubernetes.io/arch": [args.architecture],
         "topology.kubernetes.io/zone": list(args.zones),
     }
+    keys = taint_keys(gpu=gpu, training_only=args.training_only)
     limits = {"cpu": args.max_cpus, GPU_TAINT: args.max_gpus}
     return {
         "template": {
@@ -119,9 +127,9 @@ def node_pool_spec(name: str, args: NodePoolArgs) -> dict[str, object]:
                 "requirements": [
                     {"key": key, "operator": "In", "values": values} for key, values in requirements.items() if values
                 ],
-                "taints": [{"key": GPU_TAINT, "value": "present", "effect": "NoSchedule"}] if gpu else [],
+                "taints": [{"key": key, "value": "present", "effect": "NoSchedule"} for key in keys],
                 "expireAfter": f"{args.expire_after_days * 24}h",
-                "terminationGracePeriod": f"{GRACE_HOURS}h",
+                "terminationGracePeriod": f"{args.grace_hours}h",
             },
         },
         "limits": {resource: str(limit) for resource, limit in limits.items() if limit is not None},
@@ -131,3 +139,8 @@ def node_pool_spec(name: str, args: NodePoolArgs) -> dict[str, object]:
             "budgets": [{"nodes": args.max_disrupted}],
         },
     }
+
+
+def taint_keys(*, gpu: bool, training_only: bool) -> list[str]:
+    """Return the keys of the taints of a pool's nodes."""
+    return [*([GPU_TAINT] if gpu else []), *([TRAINING_ONLY] if training_only else [])]

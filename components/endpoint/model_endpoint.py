@@ -57,6 +57,8 @@ class ModelEndpointArgs:
     """Bucket from which pods download the model."""
     grant: Grant
     """Namespace and identity of the pods."""
+    placement: pods.Placement
+    """Nodes and priority of the pods."""
     ingress: Ingress | None = None
     """Ingress settings; None if the endpoint is reached only inside the cluster."""
     model_cache: ModelCache | None = None
@@ -134,7 +136,7 @@ def _deployment(
         "template": {
             "metadata": {"labels": labels},
             "spec": {
-                **pods.hardened(_server(args)),
+                **pods.hardened(_server(args), placement=args.placement),
                 "service_account_name": args.grant.service_account,
                 "topology_spread_constraints": pods.spread(selector),
                 "termination_grace_period_seconds": _grace(args),

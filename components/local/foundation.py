@@ -62,8 +62,8 @@ class LocalFoundation(pulumi.ComponentResource):
         )
         child = ResourceOptions(parent=self, provider=provider)
         namespaces = Namespaces("namespaces", _namespaces(args), child)
-        database = Postgres(postgres.NAME, _postgres(args, namespaces.platform), child)
-        store = S3Gateway(s3_gateway.NAME, _s3_gateway(args, namespaces.platform), child)
+        database = Postgres(postgres.NAME, _postgres(args, namespaces), child)
+        store = S3Gateway(s3_gateway.NAME, _s3_gateway(args, namespaces), child)
         environment = {
             "AWS_ENDPOINT_URL_S3": store.endpoint,
             "AWS_REGION": REGION,
@@ -90,6 +90,7 @@ class LocalFoundation(pulumi.ComponentResource):
             tracking=_grant("tracking", namespaces.platform, args, child),
             training=_grant("training", namespaces.training, args, child),
             serving=_grant("serving", namespaces.serving, args, child),
+            priority_class=namespaces.priority_class,
             facts={},
         )
         self.register_outputs({})
@@ -130,18 +131,20 @@ def _namespaces(args: LocalFoundationArgs) -> NamespacesArgs:
     )
 
 
-def _postgres(args: LocalFoundationArgs, namespace: Input[str]) -> PostgresArgs:
+def _postgres(args: LocalFoundationArgs, namespaces: Namespaces) -> PostgresArgs:
     return PostgresArgs(
-        namespace=namespace,
+        namespace=namespaces.platform,
+        priority_class=namespaces.priority_class,
         image=args.postgres_image,
         storage_gib=args.storage_gib,
         password=args.database_password,
     )
 
 
-def _s3_gateway(args: LocalFoundationArgs, namespace: Input[str]) -> S3GatewayArgs:
+def _s3_gateway(args: LocalFoundationArgs, namespaces: Namespaces) -> S3GatewayArgs:
     return S3GatewayArgs(
-        namespace=namespace,
+        namespace=namespaces.platform,
+        priority_class=namespaces.priority_class,
         image=args.s3_gateway_image,
         storage_gib=args.storage_gib,
         access_key=args.artifact_store_access_key,

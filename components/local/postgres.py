@@ -24,6 +24,8 @@ class PostgresArgs:
 
     namespace: Input[str]
     """Namespace of Postgres."""
+    priority_class: Input[str]
+    """Name of the pod's PriorityClass."""
     image: str
     """Image of Postgres."""
     storage_gib: int
@@ -71,6 +73,7 @@ def _store(args: PostgresArgs, secret: Input[str]) -> stateful.Store:
         name=NAME,
         component="database",
         image=args.image,
+        priority_class=args.priority_class,
         port=PORT,
         storage_gib=args.storage_gib,
         environment=[

@@ -26,6 +26,8 @@ class S3GatewayArgs:
 
     namespace: Input[str]
     """Namespace of the gateway."""
+    priority_class: Input[str]
+    """Name of the pod's PriorityClass."""
     image: str
     """Image of the gateway."""
     storage_gib: int
@@ -85,6 +87,7 @@ def _store(args: S3GatewayArgs, secret: Input[str]) -> stateful.Store:
         name=NAME,
         component="artifact-store",
         image=args.image,
+        priority_class=args.priority_class,
         port=PORT,
         storage_gib=args.storage_gib,
         environment=[

@@ -13,6 +13,8 @@ from contract import names
 STARTUP_SECONDS = 120
 """Seconds within which a store must accept connections."""
 GRACE_SECONDS = 60
+CPU, MEMORY = "100m", "256Mi"
+"""CPU request of a store's pod; its memory request and limit."""
 TIMEOUTS = timeouts.store(STARTUP_SECONDS, grace_seconds=GRACE_SECONDS)
 
 
@@ -28,6 +30,8 @@ class Store:
     """Image of the store."""
     port: int
     """TCP port of the store."""
+    priority_class: Input[str]
+    """Name of the pod's PriorityClass."""
     storage_gib: int
     """Size of the volume in GiB."""
     environment: list[k8s.core.v1.EnvVarArgsDict]
@@ -53,7 +57,7 @@ def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
         "template": {
             "metadata": {"labels": names.labels(store.name, store.name, store.component)},
             "spec": {
-                **pods.hardened(_container(store)),
+                **pods.hardened(_container(store), placement=pods.Placement(priority_class=store.priority_class)),
                 "termination_grace_period_seconds": GRACE_SECONDS,
                 "volumes": [
                     pods.scratch("tmp", "256Mi"),
@@ -103,7 +107,7 @@ def _container(store: Store) -> k8s.core.v1.ContainerArgsDict:
         "image": store.image,
         "env": store.environment,
         "ports": [{"name": store.name, "container_port": store.port, "protocol": "TCP"}],
-        "resources": pods.resources("100m", "256Mi"),
+        "resources": pods.resources(CPU, MEMORY),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",
         "startup_probe": {**store.ready, "period_seconds": 1, "failure_threshold": STARTUP_SECONDS},

@@ -10,7 +10,7 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import pods
-from components.foundation import NodePool
+from components.foundation import TRAINING_ONLY, NodePool
 from components.training import sweep, validation
 from components.training.container import NAME, TrainingContainerArgs, container
 from components.training.schedule import NEVER, Schedule, cron_job
@@ -167,4 +167,5 @@ def _metadata(labels: Mapping[str, str], pool: NodePool) -> k8s.meta.v1.ObjectMe
 
 
 def _tolerations(pool: NodePool) -> list[k8s.core.v1.TolerationArgsDict]:
-    return [{"key": pool.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}] if pool.gpu_resource else []
+    taints = [*([pool.gpu_resource] if pool.gpu_resource else []), *([TRAINING_ONLY] if pool.training_only else [])]
+    return [{"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in taints]

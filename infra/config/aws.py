@@ -234,6 +234,10 @@ class AutoNodePool(Model):
     """Largest number of virtual CPUs in the pool; required without `gpu`, refused with it. Example: 64"""
     disk_gib: aws_rules.DiskGib = 80
     """Size of each node's disk in GiB. Example: 200"""
+    training_only: rules.Truth = False
+    """Whether a taint keeps all pods but training runs away from the nodes; a change of the key trains the models of
+    the pool again. Example: true
+    """
     expire_after_days: aws_rules.NodeDays = 14
     """Age in days at which a node is replaced by a new one. Example: 14"""
     max_disrupted: aws_rules.Disrupted = "10%"
@@ -287,6 +291,10 @@ class ManagedNodePool(Model):
     """Number of nodes; equal to `min`. Example: 2"""
     disk_gib: aws_rules.DiskGib = 80
     """Size of each node's disk in GiB. Example: 200"""
+    training_only: rules.Truth = False
+    """Whether a taint keeps all pods but training runs away from the nodes; a change of the key trains the models of
+    the pool again. Example: true
+    """
 
     @field_validator("instance_types")
     @classmethod
@@ -462,10 +470,10 @@ class AwsFoundation(Model):
     def _somewhere_to_run(
         cls, pools: dict[str, AutoNodePool | ManagedNodePool]
     ) -> dict[str, AutoNodePool | ManagedNodePool]:
-        if all(pool.gpu for pool in pools.values()):
+        if all(pool.gpu or pool.training_only for pool in pools.values()):
             raise Rule(
-                must="must contain a pool without GPUs",
-                because="MLflow and the endpoints do not tolerate a GPU pool's taint, so they would never start",
+                must="must contain a pool without GPUs and without training_only",
+                because="MLflow and the endpoints tolerate no taint of a pool, so they would never start",
                 instead="add a pool, as in cpu: {instance_families: [m7i, m7a], max_cpus: 64}",
             ).broken()
         if len(built_for := sorted({pool.architecture for pool in pools.values()})) > 1:

@@ -34,7 +34,7 @@ BUCKET_NAME = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
 STACK_NAME = r"[a-z](-?[a-z0-9])*"
 MAX_STACK, MAX_POOL = 24, 25
 """Largest lengths of a stack's and a pool's name: a role's name has project, stack and pool, at most 64 characters."""
-MAX_NODE_DAYS = 21 - node_pool.GRACE_HOURS // 24
+MAX_NODE_DAYS = node_pool.MAX_AGE_DAYS - node_pool.GRACE_HOURS // 24
 """Largest `expireAfter` in days: with the grace period it must not exceed 21 days, the maximum age of Auto Mode's nodes
 (EKS user guide, "Create a Node Pool")."""
 

@@ -6,8 +6,8 @@ contain secrets; `secret` returns them as outputs.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
 
@@ -15,11 +15,13 @@ import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from components.aws import node_pool
 from components.endpoint import prediction_log
+from components.local import stateful
 from infra.config import aws_rules, parameters, problems, rules, secret_rules, training_rules
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
-from infra.config.aws import AwsFoundation, Ingress, TrackingIngress
+from infra.config.aws import AutoNodePool, AwsFoundation, Ingress, TrackingIngress
 from infra.config.budget import Budget
 from infra.config.endpoint import Autoscaling, Example, ModelCache, ModelMib, Tracing
 from infra.config.problems import PREFIX, Problem
@@ -129,7 +131,7 @@ class GpuQuota(Quota):
 class Quotas(Model):
     """Resource quotas of the namespaces mlops-platform, ml-training and ml-serving."""
 
-    platform: Quota = Quota(cpu="8", memory="16Gi", pods=40)
+    platform: Quota = Quota(cpu="8", memory="32Gi", pods=40)
     """Quota of the namespace `mlops-platform`: MLflow and, in a local stack, its stores."""
     training: GpuQuota = GpuQuota(cpu="64", memory="256Gi", pods=100, gpus=8)
     """Quota of the namespace `ml-training`: training and validation Jobs."""
@@ -148,6 +150,10 @@ class Tracking(Model):
     """CPU request of one pod. Example: 500m"""
     memory: rules.Memory = "1Gi"
     """Memory request and limit of one pod. Example: 1Gi"""
+    node_pool: rules.PoolName | None = None
+    """Pool of `mlops:foundation.node_pools` whose nodes run the pods. Default: any pool without GPUs and without
+    `training_only`. Example: cpu
+    """
     allowed_hosts: tuple[rules.Host, ...] = ()
     """Further values of the Host header that MLflow accepts; it always accepts its names in the cluster and its ingress
     host. The first value is the address that the stack's outputs show.
@@ -155,6 +161,11 @@ class Tracking(Model):
     """
     ingress: TrackingIngress | None = None
     """Load balancer in front of MLflow, on AWS only; without it MLflow is reachable inside the cluster only."""
+
+    @field_validator("node_pool")
+    @classmethod
+    def _an_open_pool(cls, name: str | None, info: ValidationInfo) -> str | None:
+        return name and _open_pool(name, info)
 
     @field_validator("ingress")
     @classmethod
@@ -176,6 +187,10 @@ class Rest:
     """Whether the network has public subnets."""
     gpus_of_pools: Mapping[str, int | None] | None = None
     """Largest number of GPUs per Job for each pool; None if the pools are invalid."""
+    open_pools: Sequence[str] | None = None
+    """Pools whose nodes have no taint; None if the pools are invalid."""
+    expiry_of_pools: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Days after which nodes expire, for each pool whose nodes do."""
     quotas: Quotas | None = None
     """Resource quotas; None if they are invalid."""
 
@@ -246,6 +261,21 @@ class Training(Model):
                 instead=f"write one of {', '.join(pools)}, or add the pool there",
             ).broken()
         return name
+
+    @field_validator("deadline_minutes")
+    @classmethod
+    def _before_the_node_goes(cls, minutes: int, info: ValidationInfo) -> int:
+        pool = info.data.get("node_pool", "")
+        days = node_pool.MAX_AGE_DAYS - _rest(info).expiry_of_pools.get(pool, 0)
+        if minutes > (most := days * 24 * 60):
+            raise Rule(
+                must=f"must be at most {most} on pool {pool}",
+                because=f"a run may begin when its node expires, and Auto Mode ends each node {days} "
+                f"day{'s' * (days > 1)} later, {node_pool.MAX_AGE_DAYS} days after its start",
+                instead=f"write expire_after_days: {node_pool.MAX_AGE_DAYS - math.ceil(minutes / 1440)} for the pool, "
+                "or a shorter deadline",
+            ).broken()
+        return minutes
 
     @field_validator("dataset")
     @classmethod
@@ -368,6 +398,10 @@ class Endpoint(Model):
     """
     memory: rules.Memory = "1Gi"
     """Memory request and limit of one pod. Example: 2Gi"""
+    node_pool: rules.PoolName | None = None
+    """Pool of `mlops:foundation.node_pools` whose nodes run the pods. Default: any pool without GPUs and without
+    `training_only`. Example: cpu
+    """
     autoscaling: Autoscaling = Autoscaling()
     """Targets of the autoscaler."""
     model_mib: ModelMib | None = None
@@ -414,6 +448,11 @@ class Endpoint(Model):
         """
         return self.startup_seconds or min(3600, 45 + math.ceil((self.model_mib or 0) / 20))
 
+    @field_validator("node_pool")
+    @classmethod
+    def _an_open_pool(cls, name: str | None, info: ValidationInfo) -> str | None:
+        return name and _open_pool(name, info)
+
     @field_validator("model_mib")
     @classmethod
     def _within_the_memory(cls, mib: int | None, info: ValidationInfo) -> int | None:
@@ -458,17 +497,21 @@ class Settings(Model):
     budget: Budget = Budget()
     """Limits of what the stack may cost; `mlops cost` checks them."""
 
+    @field_validator("tracking")
+    @classmethod
+    def _tracking_within_the_quota(cls, tracking: Tracking, info: ValidationInfo) -> Tracking:
+        if quotas := _rest(info).quotas:
+            stores = len(LocalImages.model_fields) if _rest(info).kind == "local" else 0
+            store = thousandths(stateful.CPU), octets(stateful.MEMORY)
+            pod = thousandths(tracking.cpu), octets(tracking.memory)
+            _fits("platform", quotas.platform, [(2 * tracking.replicas + 1, *pod), (stores, *store)], "replicas")
+        return tracking
+
     @field_validator("endpoints")
     @classmethod
     def _all_within_the_quota(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
-        quotas = _rest(info).quotas
-        demand = _demand(endpoints.values())
-        if quotas and any(asked > limit for asked, limit in zip(demand, _limits(quotas.serving), strict=True)):
-            raise Rule(
-                must=f"must fit mlops:quotas.serving ({_amounts(*_limits(quotas.serving))})",
-                because="the namespace would refuse pods during a release or a peak",
-                instead="lower replicas.max or the requests of one pod, or raise the quota",
-            ).broken(f"{_amounts(*demand)} at the peak")
+        if quotas := _rest(info).quotas:
+            _fits("serving", quotas.serving, [(2 * e.replicas.max, *e.pod) for e in endpoints.values()], "replicas.max")
         return endpoints
 
 
@@ -560,6 +603,12 @@ def _rest_of(values: Mapping[str, object]) -> Rest:
         bucket=_text(_mapping(foundation.get("artifacts")).get("bucket")),
         public_load_balancers=_has_public_subnets(_mapping(foundation.get("network"))),
         gpus_of_pools={name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None,
+        open_pools=[name for name, pool in _mapping(pools).items() if _is_open(pool)] or None,
+        expiry_of_pools={
+            name: days
+            for name, pool in _mapping(pools).items()
+            if foundation.get("kind") == "aws" and (days := _expiry(pool)) is not None
+        },
         quotas=quotas,
     )
 
@@ -574,6 +623,17 @@ def _gpus_of(pool: object) -> int | None:
     gpu = _mapping(pool).get("gpu")
     most = 0 if gpu is None else _mapping(gpu).get("max")
     return most if isinstance(most, int) else None
+
+
+def _is_open(pool: object) -> bool:
+    return not (_mapping(pool).get("gpu") or _mapping(pool).get("training_only"))
+
+
+def _expiry(pool: object) -> int | None:
+    """Return the days after which nodes of an AWS pool expire; None if they do not, or the file's value is invalid."""
+    default = AutoNodePool.model_fields["expire_after_days"].default
+    days = _mapping(pool).get("expire_after_days", default)
+    return days if _mapping(pool).get("kind", "auto") == "auto" and isinstance(days, int) else None
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -593,10 +653,33 @@ def _limits(quota: Quota) -> tuple[int, int, int]:
     return thousandths(quota.cpu), octets(quota.memory), quota.pods
 
 
-def _demand(endpoints: Iterable[Endpoint]) -> tuple[int, int, int]:
-    """Return CPU, memory and pods with every endpoint at its maximum plus the extra pod of a release."""
-    asked = [(e.replicas.max + 1, *e.pod) for e in endpoints]
-    return sum(n * cpu for n, cpu, _ in asked), sum(n * memory for n, _, memory in asked), sum(n for n, _, _ in asked)
+def _open_pool(name: str, info: ValidationInfo) -> str:
+    pools = _rest(info).open_pools
+    if pools is not None and name not in pools:
+        raise Rule(
+            must="must name a pool of mlops:foundation.node_pools without GPUs and without training_only",
+            because="no node would ever run the pods",
+            instead=f"write {' or '.join(pools)}, or add the pool there",
+        ).broken()
+    return name
+
+
+def _fits(section: str, quota: Quota, asked: Sequence[tuple[int, int, int]], key: str) -> None:
+    """Raise the problem of pods that exceed a quota; `asked` has number, CPU and memory of each kind of pod.
+
+    The number is twice that of the pods that answer requests. A release starts a new pod when the one before it is
+    ready, and the quota counts each old pod until it has ended, which takes up to 80 seconds. If new pods are ready
+    within that time, all old and all new pods count at its end.
+    """
+    demand = sum(n * cpu for n, cpu, _ in asked), sum(n * memory for n, _, memory in asked), sum(n for n, _, _ in asked)
+    limits = _limits(quota)
+    if any(each > limit for each, limit in zip(demand, limits, strict=True)):
+        raise Rule(
+            must=f"must fit mlops:quotas.{section} ({_amounts(*limits)})",
+            because="a release needs room for the pods that start and for those that end, and the namespace would "
+            "refuse pods",
+            instead=f"lower {key} or the requests of one pod, or raise the quota",
+        ).broken(f"{_amounts(*demand)} during a release")
 
 
 def _amounts(cpu: int, memory: int, pods: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -23,7 +24,7 @@ from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
 from components.aws.network import Network, NetworkArgs
 from components.aws.node_agents import NodeAgents, NodeAgentsArgs, addon
-from components.aws.node_pool import GPU_TAINT, UNDISTURBED, NodePool, NodePoolArgs
+from components.aws.node_pool import GPU_TAINT, GRACE_HOURS, UNDISTURBED, NodePool, NodePoolArgs
 from components.aws.nodes import Nodes, NodesArgs
 from components.aws.policy_documents import Rights
 from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
@@ -81,7 +82,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     registry = _registry(site)
     network = _network(site)
     cluster = _cluster(site, network)
-    pools = _node_pools(site, network, cluster)
+    pools = _node_pools(site, network, cluster, stack.training)
     _metrics(cluster, pools)
     bucket = _bucket(site)
     store = _database(site, network, cluster)
@@ -121,11 +122,15 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         ),
         node_pools={
             name: foundation.NodePool(
-                labels={POOL_LABEL: name}, gpu_resource=GPU_TAINT if pool.gpu else None, annotations=UNDISTURBED
+                labels={POOL_LABEL: name},
+                gpu_resource=GPU_TAINT if pool.gpu else None,
+                training_only=pool.training_only,
+                annotations=UNDISTURBED,
             )
             for name, pool in chosen.node_pools.items()
         },
         **grants,
+        priority_class=namespaces.priority_class,
         facts={
             "cluster": cluster.name,
             "kubeconfig_command": kubernetes_access.update_kubeconfig_command(_cluster_name(site), site.account.region),
@@ -236,7 +241,10 @@ def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | Existi
 
 
 def _node_pools(
-    site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster
+    site: Site,
+    network: Network | ExistingNetwork,
+    cluster: Cluster | ExistingCluster,
+    training: Mapping[str, settings.Training],
 ) -> list[pulumi.Resource]:
     shared = Nodes(
         "nodes",
@@ -268,6 +276,7 @@ def _node_pools(
                             architecture=pool.architecture,
                             nodes=pool.max,
                             gpu=pool.gpu is not None,
+                            training_only=pool.training_only,
                             disk_gib=pool.disk_gib,
                             cluster_name=cluster.name,
                             kubernetes_version=cluster.version,
@@ -292,7 +301,9 @@ def _node_pools(
                             max_cpus=auto.max_cpus,
                             max_gpus=auto.gpu.max if auto.gpu else None,
                             disk_gib=auto.disk_gib,
+                            training_only=auto.training_only,
                             expire_after_days=auto.expire_after_days,
+                            grace_hours=_grace_hours(name, training),
                             max_disrupted=auto.max_disrupted,
                             node_role=shared.role_name,
                             subnet_ids=network.private_subnet_ids,
@@ -305,6 +316,12 @@ def _node_pools(
     if agents:
         pools.append(_dns_server(cluster, agents, pools))
     return pools
+
+
+def _grace_hours(pool: str, training: Mapping[str, settings.Training]) -> int:
+    """Return the hours that an expired node of the pool waits: as long as its longest training run may take."""
+    minutes = (job.deadline_minutes for job in training.values() if job.node_pool == pool)
+    return max(GRACE_HOURS, math.ceil(max(minutes, default=0) / 60))
 
 
 def _agents(site: Site, cluster: Cluster | ExistingCluster) -> NodeAgents | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployed import deployed, local
+from tests.deployed import deployed, local, pod_specs
 from tests.recording import Resource
 
 NAMESPACES = ("mlops-platform", "ml-training", "ml-serving")
@@ -102,3 +102,14 @@ def test_of_all_that_runs_in_training_only_a_validation_reaches_endpoints() -> N
 
 def test_nobody_reaches_into_training() -> None:
     assert not [policy for policy in policies("ml-training") if policy.spec.get("ingress")]
+
+
+def test_what_answers_requests_gets_room_before_training_runs() -> None:
+    (priority,) = local().all(":PriorityClass")
+    assert priority.inputs["value"] > 0, "a pod without a class has priority 0"
+    assert priority.inputs["globalDefault"] is False
+    first = {name for name, pod in pod_specs(local()).items() if pod.get("priorityClassName") == "mlops-service"}
+    workloads = ("mlflow", "churn-predictor", "postgres", "s3", "mlflow-migration")
+    assert {name.split()[1] for name in first} == {*workloads}
+    for kind, name in (each.split() for each in first):
+        assert priority.urn in local().one(f":{kind}", name).dependencies

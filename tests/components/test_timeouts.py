@@ -42,7 +42,7 @@ def test_a_release_that_fails_is_known_within_a_minute_of_its_own_deadline() -> 
 
 def test_more_pods_and_bigger_models_are_waited_for_longer() -> None:
     def of(least: int, mib: int) -> int:
-        changes = {"replicas": {"min": least, "max": 12}, "model_mib": mib, "memory": "32Gi"}
+        changes = {"replicas": {"min": least, "max": 12}, "model_mib": mib, "memory": "16Gi"}
         recording = deployed({f"endpoints.churn-predictor.{key}": value for key, value in changes.items()})
         return seconds(recording, "Deployment", "churn-predictor")["update"]
 

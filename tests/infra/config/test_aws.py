@@ -130,6 +130,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("node_pools.old", {**MANAGED, "instance_types": ["m7i"]}, "instance type", "node_pools.old.instance_types.0"),
     ("node_pools.old", {**MANAGED, "instance_types": ["g6.xlarge"]}, "without GPUs", "node_pools.old.instance_types"),
     ("node_pools", {"gpu": RIGHT["node_pools"]["gpu"]}, "a pool without GPUs"),
+    ("node_pools", {"cpu": {**RIGHT["node_pools"]["cpu"], "training_only": True}}, "and without training_only"),
     ("artifacts.bucket", "Models", "3 to 63 characters"),
     ("artifacts.bucket", "acme.models", "3 to 63 characters"),
     ("artifacts.bucket", "xn--models", "no reserved prefix"),

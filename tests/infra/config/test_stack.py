@@ -313,9 +313,17 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     (
         "quotas.serving",
         {"cpu": 1, "memory": "2Gi", "pods": 9},
-        "is cpu 400m, memory 4Gi, pods 4 at the peak",
+        "is cpu 600m, memory 6Gi, pods 6 during a release: must fit mlops:quotas.serving (cpu 1, memory 2Gi, pods 9)",
         "endpoints",
     ),
+    (
+        "quotas.platform",
+        {"cpu": 1, "memory": "5Gi", "pods": 9},
+        "is cpu 700m, memory 5632Mi, pods 7 during a release: must fit mlops:quotas.platform",
+        "tracking",
+    ),
+    ("tracking.node_pool", "gpu", 'is "gpu": must name a pool of mlops:foundation.node_pools without GPUs'),
+    ("endpoints.churn-predictor.node_pool", "tpu", "no node would ever run the pods; write cpu, or add the pool"),
     ("endpoint", {}, "is unknown: must be a key that this program reads"),
     ("endpoint", {}, "did you mean endpoints?"),
 ]
@@ -333,11 +341,37 @@ def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: t
 
 
 def test_what_ships_a_prediction_log_counts_in_the_quota() -> None:
-    """Check the quota for four pods of 100m and 1Gi, each with 50m and 384Mi for the prediction log."""
-    asked = {"quotas.serving": {"cpu": "500m", "memory": "5Gi", "pods": 4}}
+    """Check the quota for six pods of 100m and 1Gi, each with 50m and 384Mi for the prediction log."""
+    asked = {"quotas.serving": {"cpu": "600m", "memory": "6Gi", "pods": 6}}
     assert not problems(changed(asked))
     (line,) = problems(changed({**asked, "endpoints.churn-predictor.prediction_log": {}}))
-    assert "is cpu 600m, memory 5632Mi, pods 4 at the peak" in line
+    assert "is cpu 900m, memory 8448Mi, pods 6 during a release" in line
+
+
+def most_pods(replicas: int, *, seconds_to_start: int, seconds_to_end: int) -> int:
+    """Return the most pods that the quota counts in a release with maxSurge 1 and maxUnavailable 0."""
+    started, most = [0], replicas + 1
+    while len(started) < replicas:
+        started.append(started[-1] + seconds_to_start)
+    ends = [start + seconds_to_start for start in started]  # an old pod begins to end when a new one is ready
+    for now in range(ends[-1] + 1):
+        new = sum(start <= now for start in started)
+        leaving = sum(end <= now < end + seconds_to_end for end in ends)
+        most = max(most, replicas - sum(end <= now for end in ends) + new + leaving)
+    return most
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 30, 120])
+@pytest.mark.parametrize("replicas", [1, 3, 20])
+def test_a_quota_has_room_for_all_pods_of_a_release_with_those_that_are_leaving(replicas: int, seconds: int) -> None:
+    def of(pods: int) -> list[str]:
+        quota = {"cpu": 99, "memory": "99Gi", "pods": pods}
+        return problems(changed({"quotas.serving": quota, "endpoints.churn-predictor.replicas.max": replicas}))
+
+    assert not of(2 * replicas)
+    assert of(2 * replicas - 1)
+    assert most_pods(replicas, seconds_to_start=seconds, seconds_to_end=80) <= 2 * replicas
+    assert most_pods(replicas, seconds_to_start=1, seconds_to_end=80) == 2 * replicas
 
 
 def test_every_problem_of_a_file_is_found_at_once() -> None:

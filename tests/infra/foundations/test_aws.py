@@ -14,6 +14,7 @@ from typing_extensions import override
 from infra.config.stack import read
 from infra.foundations.aws_changes import consequences
 from infra.program import deploy
+from tests.deployed import pod_specs
 from tests.engine.recording.aws import REPLACES
 from tests.engine.recording.differences import differences, property_path
 from tests.projects import CHECKOUT
@@ -245,6 +246,73 @@ def test_a_gpu_pool_starts_from_nothing_keeps_others_off_and_waits_before_it_shr
         "karpenter.sh/capacity-type": ["spot", "on-demand"],
         "kubernetes.io/arch": ["amd64"],
     }
+
+
+BATCH = {"instance_families": ["m7i"], "max_cpus": 64, "training_only": True}
+
+
+@pytest.fixture(scope="module")
+def apart() -> Recording:
+    """Stack with a pool for training only, and MLflow and the endpoint on another one."""
+    tree = tracked()
+    tree["foundation"]["node_pools"]["batch"] = BATCH
+    tree["training"]["churn"] |= {"node_pool": "batch", "deadline_minutes": 3000}
+    tree["tracking"]["node_pool"] = tree["endpoints"]["churn-predictor"]["node_pool"] = "cpu"
+    return run(tree)
+
+
+def test_a_pool_for_training_only_keeps_everything_else_off(apart: Recording) -> None:
+    taint = {"key": "mlops/training-only", "value": "present", "effect": "NoSchedule"}
+    assert apart.one("karpenter.sh/v1:NodePool", "batch").spec["template"]["spec"]["taints"] == [taint]
+    tolerated = [{"key": taint["key"], "operator": "Exists", "effect": "NoSchedule"}]
+    assert apart.one(":Job", "churn").spec["template"]["spec"]["tolerations"] == tolerated
+    others = {name: spec for name, spec in pod_specs(apart).items() if not name.endswith(" churn")}
+    assert len(others) >= 4
+    assert not [name for name, spec in others.items() if spec.get("tolerations")]
+
+
+def test_a_managed_pool_can_be_for_training_only_too() -> None:
+    pools = {"cpu": MANAGED, "batch": {**MANAGED, "training_only": True}}
+    taints = declared(node_pools=pools).one("eks/nodeGroup:NodeGroup", "batch").inputs["taints"]
+    assert taints == [{"key": "mlops/training-only", "value": "present", "effect": "NO_SCHEDULE"}]
+
+
+def test_mlflow_and_endpoints_stay_on_the_pool_that_they_name(prod: Recording, apart: Recording) -> None:
+    for name in ("mlflow", "churn-predictor"):
+        pod = apart.one(":Deployment", name).spec["template"]["spec"]
+        assert pod["nodeSelector"] == {"mlops/node-pool": "cpu"}
+        assert "nodeSelector" not in prod.one(":Deployment", name).spec["template"]["spec"]
+
+
+def test_an_expired_node_waits_as_long_as_its_longest_run_may_take(prod: Recording, apart: Recording) -> None:
+    def grace(recording: Recording, pool: str) -> str:
+        return recording.one("karpenter.sh/v1:NodePool", pool).spec["template"]["spec"]["terminationGracePeriod"]
+
+    assert grace(apart, "batch") == "50h"  # 3000 minutes
+    assert (grace(apart, "cpu"), grace(prod, "cpu")) == ("24h", "24h")
+
+
+@pytest.mark.parametrize(("days", "minutes", "refused"), [(14, 10080, False), (18, 4320, False), (18, 4321, True)])
+def test_a_run_that_its_node_would_not_outlive_is_refused(days: int, minutes: int, refused: bool) -> None:
+    tree = tracked()
+    tree["foundation"]["node_pools"]["cpu"]["expire_after_days"] = days
+    tree["training"]["churn"]["deadline_minutes"] = minutes
+    if not refused:
+        assert run(tree)
+        return
+    with pytest.raises(pulumi.RunError) as error:
+        run(tree)
+    (line,) = str(error.value).splitlines()[1:]
+    assert "mlops:training.churn.deadline_minutes is 4321: must be at most 4320 on pool cpu, because a run may" in line
+    assert line.endswith("write expire_after_days: 17 for the pool, or a shorter deadline")
+
+
+def test_a_pool_for_training_only_is_no_place_for_an_endpoint() -> None:
+    tree = tracked()
+    tree["foundation"]["node_pools"]["batch"] = BATCH
+    tree["endpoints"]["churn-predictor"]["node_pool"] = "batch"
+    with pytest.raises(pulumi.RunError, match=r'node_pool is "batch": must name a pool of .* without training_only'):
+        run(tree)
 
 
 def test_training_selects_the_pool_by_the_label_that_its_nodes_carry(prod: Recording) -> None:
