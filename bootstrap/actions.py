@@ -89,6 +89,34 @@ KEYS = _of(
     UpdateAlias UpdateKeyDescription
     """,
 )
+OBSERVATION = (
+    *_of(
+        "cloudwatch",
+        """
+        DeleteAlarms DescribeAlarms ListTagsForResource PutMetricAlarm TagResource UntagResource
+        """,
+    ),
+    *_of(
+        "sns",
+        """
+        CreateTopic DeleteTopic GetSubscriptionAttributes GetTopicAttributes ListTagsForResource SetTopicAttributes
+        Subscribe TagResource Unsubscribe UntagResource
+        """,
+    ),
+)
+BACKUP = (
+    *_of(
+        "backup",
+        """
+        CreateBackupPlan CreateBackupSelection CreateBackupVault DeleteBackupPlan DeleteBackupSelection
+        DeleteBackupVault DeleteRecoveryPoint DescribeBackupVault DescribeRecoveryPoint GetBackupPlan
+        GetBackupSelection ListRecoveryPointsByBackupVault ListTags TagResource UntagResource UpdateBackupPlan
+        """,
+    ),
+    "backup-storage:MountCapsule",
+    *_of("kms", "Decrypt GenerateDataKey"),
+)
+"""Actions on vaults and plans; AWS Backup asks for the last three when a vault is created."""
 READ_ROLES = _of(
     "iam",
     """
@@ -120,6 +148,7 @@ PLATFORM = {
     "network": NETWORK,
     "cluster": CLUSTER + LOGS + IMAGES + PULL_IMAGES,
     "data": DATABASE + BUCKET + KEYS,
+    "observation": OBSERVATION + BACKUP,
 }
 """Actions on the resources of a stack; each entry becomes one policy, because IAM limits a policy's length."""
 

@@ -12,18 +12,32 @@ from components.aws.policy_documents import Statement, document
 ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
 PREVIEW, DEPLOY, BOUNDARY = "mlops-preview", "mlops-deploy", "boundary/mlops"
-ROLES = ("cluster-*", "mlops-*", "network-flows-*", "serving-*", "tracking-*", "training-*")
+ROLES = ("backup-*", "cluster-*", "mlops-*", "network-flows-*", "serving-*", "tracking-*", "training-*")
 """Names of the roles in stacks of the project `mlops`; Pulumi adds random digits to most of them."""
 SERVICES = (
-    *("acm", "autoscaling", "cognito-idp", "ec2", "ecr", "eks", "eks-auth", "elasticloadbalancing", "kms", "logs"),
-    *("rds", "s3", "shield", "ssm", "waf-regional", "wafv2"),
+    *(
+        "acm",
+        "autoscaling",
+        "backup",
+        "backup-storage",
+        "cloudwatch",
+        "cognito-idp",
+        "ec2",
+        "ecr",
+        "eks",
+        "eks-auth",
+        "elasticloadbalancing",
+        "kms",
+        "logs",
+    ),
+    *("events", "rds", "s3", "shield", "sns", "ssm", "tag", "waf-regional", "wafv2"),
 )
 """Services of the platform, its nodes and its load balancers."""
-SERVED = ("ec2.amazonaws.com", "eks.amazonaws.com", "pods.eks.amazonaws.com", "vpc-flow-logs.amazonaws.com")
+SERVED = tuple(f"{service}.amazonaws.com" for service in ("backup", "ec2", "eks", "pods.eks", "vpc-flow-logs"))
 """Services that get roles of the stacks."""
 LINKED = tuple(
     f"{service}.amazonaws.com"
-    for service in ("autoscaling", "eks", "eks-nodegroup", "elasticloadbalancing", "rds", "spot")
+    for service in ("autoscaling", "backup", "eks", "eks-nodegroup", "elasticloadbalancing", "rds", "spot")
 )
 """Services that make a role of their own in the account when they are used first."""
 READ_POLICIES = ("iam:GetPolicy", "iam:GetPolicyVersion")
@@ -103,14 +117,16 @@ def boundary(state: State, *, account: Account) -> pulumi.Output[str]:
     )
 
 
-def of_deploy(state: State, *, account: Account) -> dict[str, pulumi.Output[str]]:
-    """Return the policies of the role that deploys, by name."""
+def of_deploy(state: State, *, account: Account, copy_region: str | None = None) -> dict[str, pulumi.Output[str]]:
+    """Return the policies of the role that deploys, by name; `copy_region` is that of the stacks' copied backups."""
+    copied = actions.BACKUP + actions.KEYS
     roles = [role_arn(name, account) for name in ROLES]
     bounded = {"StringEquals": {"iam:PermissionsBoundary": boundary_arn(account)}}
     passed, linked = {"StringEquals": {"iam:PassedToService": SERVED}}, {"StringEquals": {"iam:AWSServiceName": LINKED}}
     linked_roles = role_arn("aws-service-role/*", account)
     return {
         **{name: document(_anywhere(each, account.region)) for name, each in actions.PLATFORM.items()},
+        **({"copies": document(_anywhere(sorted(set(copied)), copy_region))} if copy_region else {}),
         "roles": document(
             _named(account),
             {"Effect": "Allow", "Action": [*actions.READ_ROLES, *actions.WRITE_ROLES], "Resource": roles},
@@ -131,12 +147,14 @@ def of_deploy(state: State, *, account: Account) -> dict[str, pulumi.Output[str]
     }
 
 
-def of_preview(state: State, *, account: Account) -> dict[str, pulumi.Output[str]]:
+def of_preview(state: State, *, account: Account, copy_region: str | None = None) -> dict[str, pulumi.Output[str]]:
     """Return the policies of the role that previews, by name; they contain no action that writes."""
+    copied = sorted({*actions.reading(actions.BACKUP + actions.KEYS)})
     read = [action for each in actions.PLATFORM.values() for action in actions.reading(each)]
     roles = [role_arn(name, account) for name in ROLES]
     return {
         "platform": document(_anywhere(read, account.region)),
+        **({"copies": document(_anywhere(copied, copy_region))} if copy_region else {}),
         "roles": document(_named(account), {"Effect": "Allow", "Action": list(actions.READ_ROLES), "Resource": roles}),
         # `pulumi preview` takes no lock in a bucket.
         "state": _stored(state, objects=("s3:GetObject",), key=("kms:Decrypt", "kms:DescribeKey")),

@@ -43,11 +43,16 @@ def deploy(settings: Settings) -> None:
         policy=documents.boundary(state, account=account),
     )
     trusted: list[pulumi.Resource] = []
+    copies = settings.backup_region
     if settings.github.provider == "new":
         trusted.append(aws.iam.OpenIdConnectProvider("github", url=f"https://{ISSUER}", client_id_lists=[AUDIENCE]))
     for name, environments, policies in (
-        (PREVIEW, settings.github.environments.preview, documents.of_preview(state, account=account)),
-        (DEPLOY, settings.github.environments.deploy, documents.of_deploy(state, account=account)),
+        (
+            PREVIEW,
+            settings.github.environments.preview,
+            documents.of_preview(state, account=account, copy_region=copies),
+        ),
+        (DEPLOY, settings.github.environments.deploy, documents.of_deploy(state, account=account, copy_region=copies)),
     ):
         subjects = [subject for each in environments for subject in settings.github.subjects_of(each)]
         role = _role(

@@ -129,6 +129,10 @@ class Settings(Model):
     """Number of the AWS account; credentials of another account are refused. Example: "123456789012" """
     state_bucket: StateBucket
     """Name of the bucket for the state of all stacks in the account. Example: acme-pulumi-state"""
+    backup_region: aws_rules.Region | None = None
+    """Region to which stacks copy their backups, the `copy_region` of their `backup`; without it the role that deploys
+    has no rights in another region. Example: eu-central-1
+    """
     github: GitHub
     """Repository whose workflows can take the roles."""
 

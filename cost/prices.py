@@ -15,6 +15,9 @@ TABLES = Path(__file__).parent / "tables"
 OLD_DAYS = 180
 """Age in days from which a price table is reported as old."""
 Unit = Literal[
+    "alarm_month",
+    "backup_s3_gb_month",
+    "between_regions_gb",
     "between_zones_gb",
     "database_backup_gb_month",
     "database_storage_gb_month",
@@ -37,6 +40,7 @@ Unit = Literal[
     "s3_gb_month",
     "s3_reads_1000",
     "s3_writes_1000",
+    "sns_emails_1000",
 ]
 
 

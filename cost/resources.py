@@ -49,6 +49,8 @@ Cost = Line | Usage
 Pricer = Callable[[Resource, Plan, Prices], Iterator[Cost]]
 
 FREE = frozenset({
+    "aws:backup/plan:Plan",
+    "aws:backup/selection:Selection",
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
     "aws:ec2/flowLog:FlowLog",  # its bytes are its log group's
     "aws:ec2/internetGateway:InternetGateway",
@@ -78,6 +80,8 @@ FREE = frozenset({
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
     "aws:s3/bucketVersioning:BucketVersioning",
+    "aws:sns/topicPolicy:TopicPolicy",
+    "aws:sns/topicSubscription:TopicSubscription",  # its messages are its topic's
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
 })  # fmt: skip
@@ -198,6 +202,22 @@ def _snapshot(snapshot: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]
     )
 
 
+def _alarm(alarm: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
+    yield _month("alarm", alarm, prices.unit("alarm_month"))
+
+
+def _topic(topic: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
+    yield _use("topic", topic, prices, "1,000 e-mails", "sns_emails_1000")
+
+
+def _vault(vault: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
+    """Price a vault; copies in another region have the prices of the stack's region, which differ little."""
+    yield _use("backup vault", vault, prices, "GB-month of the database", "database_backup_gb_month")
+    yield _use("backup vault", vault, prices, "GB-month of the bucket", "backup_s3_gb_month")
+    if vault.inputs.get("region"):
+        yield _use("backup vault", vault, prices, "GB copied from the stack's region", "between_regions_gb")
+
+
 def _key_of_kms(key: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
     """Price a key; its yearly rotation adds the price of a key in each of the first two years (AWS KMS pricing)."""
     usd = prices.unit("kms_key_month")
@@ -278,7 +298,9 @@ def _volume(volume: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
 
 
 PRICERS: Mapping[str, Pricer] = {
+    "aws:backup/vault:Vault": _vault,
     "aws:cloudwatch/logGroup:LogGroup": _log_group,
+    "aws:cloudwatch/metricAlarm:MetricAlarm": _alarm,
     "aws:ec2/eip:Eip": _address,
     "aws:ec2/natGateway:NatGateway": _nat_gateway,
     "aws:ec2/vpc:Vpc": _vpc,
@@ -289,6 +311,7 @@ PRICERS: Mapping[str, Pricer] = {
     "aws:rds/instance:Instance": _database,
     "aws:rds/snapshot:Snapshot": _snapshot,
     "aws:s3/bucket:Bucket": _bucket,
+    "aws:sns/topic:Topic": _topic,
     "kubernetes:Ingress": _ingress,
     "kubernetes:PersistentVolume": _volume,
     "kubernetes:PersistentVolumeClaim": _claim,

@@ -65,6 +65,9 @@ def _listed(service: str, usage: str, filters: Mapping[str, str] | None = None, 
 _BALANCER = "Load Balancer-Application"
 _POSTGRES = {"databaseEngine": "PostgreSQL", "productFamily": "Database Storage", "volumeType": "General Purpose-GP3"}
 UNITS: Mapping[Unit, Listed] = {
+    "alarm_month": _listed("AmazonCloudWatch", "CW:AlarmMonitorUsage"),
+    "backup_s3_gb_month": _listed("AWSBackup", "WarmStorage-ByteHrs-S3"),
+    "between_regions_gb": _listed("AWSDataTransfer", "AWS-Out-Bytes", {"transferType": "InterRegion Outbound"}),
     "between_zones_gb": _listed("AWSDataTransfer", "DataTransfer-Regional-Bytes", {"transferType": "IntraRegion"}),
     "database_backup_gb_month": _listed("AmazonRDS", "RDS:ChargedBackupUsage", {"databaseEngine": "PostgreSQL"}),
     "database_storage_gb_month": _listed(
@@ -91,6 +94,7 @@ UNITS: Mapping[Unit, Listed] = {
     "s3_gb_month": _listed("AmazonS3", "TimedStorage-ByteHrs", {"volumeType": "Standard"}),
     "s3_reads_1000": _listed("AmazonS3", "Requests-Tier2", of=1_000),
     "s3_writes_1000": _listed("AmazonS3", "Requests-Tier1", of=1_000),
+    "sns_emails_1000": _listed("AmazonSNS", "DeliveryAttempts-SMTP", of=1_000),
 }
 IN_REGION = {"locationType": "AWS Region"}
 """Filter for the prices in the region itself: Outposts and local zones have the same region code and other prices."""

@@ -58,6 +58,7 @@ KEYS = {"aws:kms/key:Key": "policy", "aws:kms/keyPolicy:KeyPolicy": "policy"}
 HELD = {
     "aws:ecr/repositoryPolicy:RepositoryPolicy": "policy",
     "aws:s3/bucketPolicy:BucketPolicy": "policy",
+    "aws:sns/topicPolicy:TopicPolicy": "policy",
     **KEYS,
 }
 DOCUMENTS = {**TRUST, **IDENTITY, **HELD}
@@ -125,8 +126,8 @@ def _are_named_jobs(statement: Properties) -> bool:
 
 @rule(*TRUST)
 def roles_are_for_our_services(kind: str, properties: Properties) -> Iterator[str]:
-    """Only AWS services, on behalf of this account (EC2 never acts for another), and named jobs on GitHub can assume
-    a role.
+    """Only AWS services, on behalf of this account (EC2 and AWS Backup never act for another), and named jobs on GitHub
+    can assume a role.
     """
     for statement in _allowing(properties.get(TRUST[kind])):
         principal = _map(statement.get("Principal"))
@@ -137,7 +138,7 @@ def roles_are_for_our_services(kind: str, properties: Properties) -> Iterator[st
             continue
         conditions = {key for test in _map(statement.get("Condition")).values() for key in _map(test)}
         for service in _list(principal.get("Service")):
-            if service != "ec2.amazonaws.com" and not conditions & BOUND:
+            if service not in {"backup.amazonaws.com", "ec2.amazonaws.com"} and not conditions & BOUND:
                 yield f"can be assumed by {service} on behalf of any account"
 
 
@@ -205,13 +206,24 @@ def _own_key(value: object) -> bool:
 
 @rule("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration")
 def buckets_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
-    """Objects are encrypted with a key of the account, by a bucket key (one KMS request for many objects)."""
+    """Objects are encrypted with a key of the account, by a bucket key (one KMS request for many objects). AWS's log
+    services write only to buckets with S3's own key, so the bucket of access logs has that.
+    """
+    if str(properties.get("bucket", "")).endswith("-access-logs"):
+        return
     for entry in _maps(properties.get("rules")) or [{}]:
         default = _map(entry.get("applyServerSideEncryptionByDefault"))
         if default.get("sseAlgorithm") != "aws:kms" or not _own_key(default.get("kmsMasterKeyId")):
             yield "objects are not encrypted with a key of the account"
         if not entry.get("bucketKeyEnabled"):
             yield "has no bucket key: every object costs a KMS request"
+
+
+@rule("aws:backup/vault:Vault", "aws:sns/topic:Topic")
+def backups_and_notifications_use_our_key(_kind: str, properties: Properties) -> Iterator[str]:
+    """Backup vaults and topics are encrypted with a key of the account."""
+    if not _own_key(properties.get("kmsKeyArn") or properties.get("kmsMasterKeyId")):
+        yield "is not encrypted with a key of the account"
 
 
 @rule("aws:rds/instance:Instance")

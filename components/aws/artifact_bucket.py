@@ -28,8 +28,10 @@ class ArtifactBucketArgs:
     """Days for which overwritten and deleted objects can be restored."""
     prediction_log_days: int
     """Days after which prediction logs are deleted."""
-    access_log_bucket: str | None
-    """Existing bucket that receives one line for each request; None for no access log."""
+    access_log_bucket: pulumi.Input[str] | None
+    """Bucket that receives one line for each request; None for no access log."""
+    access_log_prefix: str
+    """Prefix of the access log's objects, without a slash at the end."""
     protected: bool
     """True: Pulumi refuses to delete the bucket. False: Pulumi deletes it with its objects."""
     account: Account
@@ -98,7 +100,7 @@ class ArtifactBucket(pulumi.ComponentResource):
                 name,
                 bucket=bucket.id,
                 target_bucket=args.access_log_bucket,
-                target_prefix=f"{args.key_alias}/",
+                target_prefix=f"{args.access_log_prefix}/",
                 opts=child,
             )
         self.name, self.arn, self.key_arn = bucket.bucket, bucket.arn, key.arn

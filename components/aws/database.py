@@ -64,6 +64,8 @@ class Database(pulumi.ComponentResource):
 
     host: pulumi.Output[str]
     """DNS name, which stays the same after a failover."""
+    arn: pulumi.Output[str]
+    """ARN of the instance."""
 
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Database", name, {}, opts)
@@ -96,7 +98,7 @@ class Database(pulumi.ComponentResource):
             # create the log group itself, unencrypted and without an expiry.
             pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs]),
         )
-        self.host = instance.address
+        self.host, self.arn = instance.address, instance.arn
         self.register_outputs({"host": self.host})
 
 

@@ -22,6 +22,8 @@ class EncryptionKeyArgs:
     """Alias, without `alias/`, unique in the account and region."""
     account: Account
     """AWS account that administers the key."""
+    region: str | None = None
+    """Region of the key; None for the provider's."""
     uses: Sequence[Statement] = ()
     """Statements that let further identities use the key, in addition to the account's IAM policies."""
     protected: bool
@@ -41,6 +43,7 @@ class EncryptionKey(pulumi.ComponentResource):
         super().__init__("mlops:aws:EncryptionKey", name, {}, opts)
         key = aws.kms.Key(
             name,
+            region=args.region,
             description=args.description,
             enable_key_rotation=True,
             deletion_window_in_days=30,
@@ -51,6 +54,7 @@ class EncryptionKey(pulumi.ComponentResource):
         aws.kms.Alias(
             name,
             name=f"alias/{args.alias}",
+            region=args.region,
             target_key_id=key.key_id,
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -20,18 +20,27 @@ TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 
 
 def annotations(
-    request: IngressRequest, *, subnet_ids: pulumi.Input[Sequence[str]], network: pulumi.Input[Sequence[str]]
+    request: IngressRequest,
+    *,
+    subnet_ids: pulumi.Input[Sequence[str]],
+    network: pulumi.Input[Sequence[str]],
+    access_logs: tuple[pulumi.Input[str], str] | None = None,
 ) -> Mapping[str, pulumi.Input[str]]:
     """Return annotations for a separate load balancer in these subnets, which sends requests to the pods' addresses.
 
     The requested networks may connect, or `network` if none is requested; without either, the controller would admit
     every address. With a certificate, the load balancer uses HTTPS and redirects plain HTTP. The stack file's rules
-    refuse a public one without a certificate. Names: AWS Load Balancer Controller, "Ingress annotations".
+    refuse a public one without a certificate. `access_logs` are
+    bucket and prefix of its access logs. Names: AWS Load Balancer Controller, "Ingress annotations".
     """
-    attributes = {
+    attributes: dict[str, pulumi.Input[str]] = {
         "idle_timeout.timeout_seconds": str(request.idle_timeout_seconds),
         "routing.http.drop_invalid_header_fields.enabled": "true",
     }
+    if access_logs:
+        bucket, prefix = access_logs
+        attributes |= {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": bucket}
+        attributes["access_logs.s3.prefix"] = prefix
     settings: dict[str, pulumi.Input[str]] = {
         "scheme": "internet-facing" if request.public else "internal",
         "subnets": pulumi.Output.from_input(subnet_ids).apply(",".join),
@@ -39,7 +48,9 @@ def annotations(
         "listen-ports": '[{"HTTP":80},{"HTTPS":443}]' if request.certificate else '[{"HTTP":80}]',
         "healthcheck-path": request.health_path,
         "healthcheck-interval-seconds": "10",
-        "load-balancer-attributes": ",".join(f"{key}={value}" for key, value in attributes.items()),
+        "load-balancer-attributes": pulumi.Output.all(**attributes).apply(
+            lambda known: ",".join(f"{key}={value}" for key, value in known.items())
+        ),
         "target-group-attributes": "deregistration_delay.timeout_seconds=30",
         "inbound-cidrs": pulumi.Output.from_input(request.cidrs or network).apply(",".join),
     }

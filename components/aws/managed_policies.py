@@ -13,10 +13,10 @@ from components.aws.account import Account
 def managed_policies(
     name: str, role: aws.iam.Role, policies: Sequence[str], *, account: Account, opts: pulumi.ResourceOptions
 ) -> list[aws.iam.RolePolicyAttachment]:
-    """Attach AWS managed policies, given by name, to a role."""
+    """Attach AWS managed policies, given by name with their path, to a role."""
     return [
         aws.iam.RolePolicyAttachment(
-            f"{name}-{policy}",
+            f"{name}-{policy.rpartition('/')[2]}",
             role=role.name,
             policy_arn=f"arn:{account.partition}:iam::aws:policy/{policy}",
             opts=opts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +54,8 @@ class Network(pulumi.ComponentResource):
     """Private subnet of each zone, in the order of the zones."""
     public_subnet_ids: pulumi.Output[list[str]]
     """Public subnet of each zone, for load balancers and NAT gateways only."""
+    nat_gateway_ids: Mapping[str, pulumi.Output[str]]
+    """Id of each NAT gateway, by its name in the program."""
     control_plane_subnet_ids: pulumi.Output[list[str]]
     """Private subnets of the first two zones. The zones of a cluster cannot change (EKS API, UpdateClusterConfig), so
     a third zone can be added and removed only if the control plane does not use it."""
@@ -80,9 +82,11 @@ class Network(pulumi.ComponentResource):
             for zone, blocks in zones.items()
         ]
         internet = _open_routes(name, vpc, public, child)
-        tables = _private_routes(name, vpc, private, _gateways(name, args, public, internet, child), child)
+        gateways = _gateways(name, args, public, internet, child)
+        tables = _private_routes(name, vpc, private, gateways, child)
         _endpoints(name, args, vpc, child, subnets=private, tables=tables)
         _log_flows(name, args, vpc, child)
+        self.nat_gateway_ids = {f"{name}-{place}": gateway.id for place, gateway in enumerate(gateways)}
         self.vpc_id, self.cidrs = vpc.id, pulumi.Output.all(vpc.cidr_block)
         self.private_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in private))
         self.public_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in public))

@@ -44,8 +44,11 @@ def addon(
     opts: pulumi.ResourceOptions,
     *,
     configuration: Mapping[str, object] | None = None,
+    role: tuple[str, pulumi.Input[str]] | None = None,
 ) -> aws.eks.Addon:
     """Declare an add-on in the version that AWS recommends for the cluster's version.
+
+    `role` is a service account of the add-on and the ARN of the role that its pods get.
 
     An add-on that runs as a Deployment, such as `coredns`, must depend on nodes: without a node, EKS reports it as
     degraded, and the update fails after 20 minutes.
@@ -60,6 +63,7 @@ def addon(
             opts=pulumi.InvokeOutputOptions(parent=opts.parent),
         ).version,
         configuration_values=pulumi.Output.json_dumps(configuration) if configuration else None,
+        pod_identity_associations=[{"service_account": role[0], "role_arn": role[1]}] if role else None,
         resolve_conflicts_on_create="OVERWRITE",
         resolve_conflicts_on_update="OVERWRITE",
         opts=opts,

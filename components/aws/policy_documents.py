@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.aws.account import Account, role_arn
+from components.aws.account import Account, arn, role_arn
 
 Statement = Mapping[str, object]
 
@@ -82,6 +82,11 @@ def trust_instances() -> pulumi.Output[str]:
     return document({"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": ["sts:AssumeRole"]})
 
 
+def trust_backups() -> pulumi.Output[str]:
+    """Return a trust policy for AWS Backup, to which a role can be passed only inside its own account."""
+    return document({"Effect": "Allow", "Principal": {"Service": "backup.amazonaws.com"}, "Action": ["sts:AssumeRole"]})
+
+
 def trust_pod(
     *, namespace: pulumi.Input[str], service_account: pulumi.Input[str], cluster_arn: pulumi.Input[str]
 ) -> pulumi.Output[str]:
@@ -140,6 +145,29 @@ def key_for_disks(role_arns: Sequence[pulumi.Input[str]]) -> list[Statement]:
     ]
 
 
+def key_for_alarms() -> Statement:
+    """Return a key policy's statement that lets CloudWatch alarms write to a topic that the key encrypts."""
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": "*",
+    }
+
+
+def published_by_alarms(topic_arn: pulumi.Input[str], account: Account) -> pulumi.Output[str]:
+    """Return a topic policy by which only the account's alarms publish."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": ["sns:Publish"],
+            "Resource": [topic_arn],
+            "Condition": {"ArnLike": {"aws:SourceArn": arn("cloudwatch", "alarm:*", account)}},
+        }
+    )
+
+
 def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
     """Return a policy that allows flow logs to be written to one log group."""
     return document(
@@ -191,8 +219,8 @@ def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights
     )
 
 
-def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Return a bucket policy that denies plain HTTP and TLS before 1.2."""
+def encrypted_connections_only(bucket_arn: pulumi.Input[str], *more: Statement) -> pulumi.Output[str]:
+    """Return a bucket policy that denies plain HTTP and TLS before 1.2, with further statements."""
     return document(
         *(
             {
@@ -206,8 +234,29 @@ def encrypted_connections_only(bucket_arn: pulumi.Input[str]) -> pulumi.Output[s
                 {"Bool": {"aws:SecureTransport": "false"}},
                 {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
             )
-        )
+        ),
+        *more,
     )
+
+
+def written_by_log_services(
+    bucket_arn: pulumi.Input[str], *, load_balancers: str, buckets: str, account: Account
+) -> list[Statement]:
+    """Return a bucket policy's statements that let load balancers and S3 write access logs of the account's resources.
+
+    Sources: ELB user guide, "Enable access logs"; S3 user guide, "Enabling server access logging".
+    """
+    put: Statement = {"Effect": "Allow", "Action": ["s3:PutObject"]}
+    below = pulumi.Output.concat(bucket_arn, f"/{load_balancers}/AWSLogs/{account.id}/*")
+    return [
+        {**put, "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"}, "Resource": [below]},
+        {
+            **put,
+            "Principal": {"Service": "logging.s3.amazonaws.com"},
+            "Resource": [pulumi.Output.concat(bucket_arn, f"/{buckets}/*")],
+            "Condition": {"StringEquals": {"aws:SourceAccount": account.id}},
+        },
+    ]
 
 
 def pulled_by(role_arns: Sequence[str], *, account: Account) -> pulumi.Output[str]:

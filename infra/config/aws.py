@@ -177,6 +177,8 @@ class NewCluster(Model):
     """IPv4 block of the Services' addresses; it must not overlap the VPC. Example: 172.20.0.0/16"""
     log_days: aws_rules.LogDays = 90
     """Days for which CloudWatch keeps the control plane's logs. Example: 365"""
+    pod_log_days: aws_rules.LogDays | None = None
+    """Days for which CloudWatch keeps the logs of all containers; without it they stay on the nodes. Example: 90"""
     protected: rules.Truth = True
     """Whether deletion of the cluster is refused. Example: true"""
 
@@ -401,6 +403,31 @@ class Database(Model):
         return days
 
 
+class Alarms(Model):
+    """CloudWatch alarms about database, NAT gateways and control plane, and the topic that they notify."""
+
+    emails: tuple[aws_rules.Email, ...] = ()
+    """Addresses that get each notification; each owner confirms it once. Other subscribers use the topic.
+    Example: [oncall@example.com]
+    """
+
+    @field_validator("emails")
+    @classmethod
+    def _each_once(cls, emails: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(emails))
+
+
+class Backup(Model):
+    """Daily backups of the database and the bucket by AWS Backup, each with a copy in another region."""
+
+    days: aws_rules.BackupKeptDays = 35
+    """Days for which a backup is kept in the stack's region. Example: 35"""
+    copy_region: aws_rules.Region
+    """Region of the copies. Example: eu-central-1"""
+    copy_days: aws_rules.BackupKeptDays = 35
+    """Days for which a copy is kept. Example: 90"""
+
+
 Network = Annotated[Annotated[NewNetwork | ExistingNetwork, Field(discriminator="kind")], default_kind("new")]
 Cluster = Annotated[Annotated[NewCluster | ExistingCluster, Field(discriminator="kind")], default_kind("new")]
 AwsNodePool = Annotated[Annotated[AutoNodePool | ManagedNodePool, Field(discriminator="kind")], default_kind("auto")]
@@ -428,6 +455,14 @@ class AwsFoundation(Model):
     """The S3 bucket of datasets, models and prediction logs."""
     database: Database
     """The RDS database of MLflow."""
+    alarms: Alarms | None = None
+    """CloudWatch alarms; without the key there are none."""
+    access_log_days: aws_rules.AccessLogDays | None = None
+    """Days for which access logs of the load balancers and the bucket are kept, in a bucket of their own; without the
+    key there are none. Example: 90
+    """
+    backup: Backup | None = None
+    """Backups of the database and the bucket in vaults; without the key there are RDS's own backups only."""
     keep_images: aws_rules.KeepImages = 50
     """Number of images that each ECR repository keeps; older ones are deleted. Example: 50"""
     image_reader_role_arns: tuple[aws_rules.ImageReader, ...] = ()

@@ -424,6 +424,42 @@ KeptDays = Annotated[
         instead="write 30 for overwritten objects, 90 for prediction logs",
     ),
 ]
+AccessLogDays = Annotated[
+    int,
+    Field(strict=True, ge=1, le=3650),
+    Rule(
+        must="must be a whole number of days from 1 to 3650",
+        because="S3 deletes the files of the access logs after this time, and you pay for them until then",
+        instead="write access_log_days: 90, or leave the key out for no access logs",
+    ),
+]
+BackupKeptDays = Annotated[
+    int,
+    Field(strict=True, ge=1, le=3650),
+    Rule(
+        must="must be a whole number of days from 1 to 3650",
+        because="AWS Backup deletes a backup after this time, and you pay for it until then",
+        instead="write 35",
+    ),
+]
+Region = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$"),
+    Rule(
+        must="must be the name of an AWS region other than the stack's",
+        because="a copy in another region outlives the loss of the stack's region",
+        instead="choose one that `aws ec2 describe-regions` lists, as in eu-central-1",
+    ),
+]
+Email = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[a-z]{2,}$"),
+    Rule(
+        must="must be an address of e-mail",
+        because="AWS sends the alarms to it, after its owner has confirmed the first message",
+        instead="write the address of a list that is always read, as in oncall@example.com",
+    ),
+]
 InstanceClass = Annotated[
     str,
     StringConstraints(

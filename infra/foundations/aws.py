@@ -12,10 +12,13 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import foundation
+from components.aws import access_logs, database, kubernetes_access, load_balancer, nodes
 from components.aws import account as accounts
-from components.aws import database, kubernetes_access, load_balancer, nodes
+from components.aws.access_logs import AccessLogs, AccessLogsArgs
 from components.aws.account import Account
+from components.aws.alarms import Alarms, AlarmsArgs
 from components.aws.artifact_bucket import ARTIFACTS, DATASETS, PREDICTIONS, ArtifactBucket, ArtifactBucketArgs
+from components.aws.backup import Backup, BackupArgs
 from components.aws.cluster import Cluster, ClusterArgs
 from components.aws.database import Database, DatabaseArgs, DatabaseSnapshot, DatabaseSnapshotArgs
 from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
@@ -26,6 +29,7 @@ from components.aws.network import Network, NetworkArgs
 from components.aws.node_agents import NodeAgents, NodeAgentsArgs, addon
 from components.aws.node_pool import GPU_TAINT, GRACE_HOURS, UNDISTURBED, NodePool, NodePoolArgs
 from components.aws.nodes import Nodes, NodesArgs
+from components.aws.pod_logs import PodLogs, PodLogsArgs
 from components.aws.policy_documents import Rights
 from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
 from components.ingress import peers
@@ -84,7 +88,9 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     cluster = _cluster(site, network)
     pools = _node_pools(site, network, cluster, stack.training)
     _metrics(cluster, pools)
-    bucket = _bucket(site)
+    _pod_logs(site, cluster, pools)
+    logs = _access_logs(site)
+    bucket = _bucket(site, logs)
     store = _database(site, network, cluster)
     egress = _egress()
     namespaces = Namespaces(
@@ -135,6 +141,8 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             "cluster": cluster.name,
             "kubeconfig_command": kubernetes_access.update_kubeconfig_command(_cluster_name(site), site.account.region),
             "registry": registry.urls,
+            **_alarms(site, network, cluster),
+            **_backup(site, store, bucket),
             aws_changes.OUTPUT: facts,
         },
         ingress=lambda request: foundation.Ingress(
@@ -144,6 +152,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
                 request,
                 subnet_ids=network.public_subnet_ids if request.public else network.private_subnet_ids,
                 network=network.cidrs,
+                access_logs=(logs.bucket, access_logs.LOAD_BALANCERS) if logs else None,
             ),
             sources=network.cidrs,
             healthy_seconds=load_balancer.HEALTHY_SECONDS,
@@ -363,16 +372,84 @@ def _autoscaling(site: Site) -> list[str]:
     return [f"arn:{site.account.partition}:iam::{site.account.id}:{path}"]
 
 
-def _bucket(site: Site) -> ArtifactBucket:
+def _pod_logs(site: Site, cluster: Cluster | ExistingCluster, pools: Sequence[pulumi.Resource]) -> None:
+    """Declare the shipping of all containers' logs, in a new cluster that asks for it."""
+    new = site.chosen.cluster
+    if isinstance(new, aws.NewCluster) and new.pod_log_days:
+        args = PodLogsArgs(
+            cluster=site.name,
+            cluster_name=cluster.name,
+            cluster_arn=cluster.arn,
+            kubernetes_version=cluster.version,
+            retention_days=new.pod_log_days,
+            nodes=pools,
+            permissions_boundary=site.chosen.permissions_boundary,
+            account=site.account,
+        )
+        PodLogs("cluster-pod-logs", args)
+
+
+def _alarms(
+    site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster
+) -> Mapping[str, Input[str]]:
+    """Declare the alarms, if the stack has some; return their topic as a fact."""
+    if site.chosen.alarms is None:
+        return {}
+    args = AlarmsArgs(
+        prefix=site.name,
+        emails=site.chosen.alarms.emails,
+        database=site.name,
+        database_class=site.chosen.database.instance_class,
+        database_storage_gib=site.chosen.database.storage_gib,
+        nat_gateway_ids=network.nat_gateway_ids if isinstance(network, Network) else {},
+        cluster_name=cluster.name,
+        account=site.account,
+    )
+    return {"alarms": Alarms("alarms", args).topic_arn}
+
+
+def _backup(site: Site, store: Database, bucket: ArtifactBucket) -> Mapping[str, Input[str]]:
+    """Declare the backups, if the stack has some; return their vaults as facts."""
+    if (chosen := site.chosen.backup) is None:
+        return {}
+    args = BackupArgs(
+        prefix=site.name,
+        days=chosen.days,
+        copy_region=chosen.copy_region,
+        copy_days=chosen.copy_days,
+        resource_arns=[store.arn, bucket.arn],
+        protected=site.chosen.database.protected,
+        permissions_boundary=site.chosen.permissions_boundary,
+        account=site.account,
+    )
+    backup = Backup("backup", args)
+    return {"backup_vault": backup.vault, "backup_copies": backup.copy_vault_arn}
+
+
+def _access_logs(site: Site) -> AccessLogs | None:
+    if site.chosen.access_log_days is None:
+        return None
+    args = AccessLogsArgs(
+        bucket=f"{site.name}-{site.account.id}-access-logs",
+        days=site.chosen.access_log_days,
+        protected=site.chosen.artifacts.protected,
+        account=site.account,
+    )
+    return AccessLogs("access-logs", args)
+
+
+def _bucket(site: Site, logs: AccessLogs | None) -> ArtifactBucket:
     chosen = site.chosen.artifacts
+    alias = f"{site.name}-artifacts"
     return ArtifactBucket(
         "artifacts",
         ArtifactBucketArgs(
             bucket=chosen.bucket,
-            key_alias=f"{site.name}-artifacts",
+            key_alias=alias,
             noncurrent_days=chosen.noncurrent_days,
             prediction_log_days=chosen.prediction_log_days,
-            access_log_bucket=chosen.access_log_bucket,
+            access_log_bucket=chosen.access_log_bucket or (logs and logs.bucket),
+            access_log_prefix=alias if chosen.access_log_bucket else f"{access_logs.BUCKETS}/{alias}",
             protected=chosen.protected,
             account=site.account,
         ),

@@ -34,7 +34,7 @@ def check(name: str, account: Account, zones: Sequence[str], stack: Settings) ->
     """
     if not isinstance(chosen := stack.foundation, AwsFoundation):
         return
-    found = [*_name(name), *_credentials(account, chosen), *_zones(account, zones, chosen)]
+    found = [*_name(name), *_credentials(account, chosen), *_zones(account, zones, chosen), *_copies(account, chosen)]
     if not found:
         found = list(_absent(chosen))
         if isinstance(chosen.cluster, ExistingCluster):
@@ -122,6 +122,19 @@ def _zones(account: Account, zones: Sequence[str], chosen: AwsFoundation) -> Ite
                     instead="choose some of these zones, or leave the key out to use all of them",
                 ),
             )
+
+
+def _copies(account: Account, chosen: AwsFoundation) -> Iterator[Problem]:
+    if chosen.backup and chosen.backup.copy_region == account.region:
+        yield Problem(
+            path="foundation.backup.copy_region",
+            found=f"is {account.region}",
+            rule=Rule(
+                must="must be another region than the stack's",
+                because="a copy in the same region is lost with the region",
+                instead="choose one that `aws ec2 describe-regions` lists, as in eu-central-1",
+            ),
+        )
 
 
 AUTOSCALING = "AWSServiceRoleForAutoScaling"

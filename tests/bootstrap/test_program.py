@@ -39,7 +39,8 @@ class Account(Aws):
 
 
 def run(**changes: object) -> Recording:
-    return record(lambda: deploy(read()), config={**tracked(), **changes}, stack="prod", provider=Account())
+    config = {key: value for key, value in {**tracked(), **changes}.items() if value is not None}
+    return record(lambda: deploy(read()), config=config, stack="prod", provider=Account())
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +230,10 @@ def test_the_deploy_role_can_create_and_pass_the_roles_of_a_stack(
 # Type of a resource, the action that creates it, and the action that deletes it.
 MANAGED_BY = {
     "cloudwatch/logGroup:LogGroup": ("logs:CreateLogGroup", "logs:DeleteLogGroup"),
+    "backup/plan:Plan": ("backup:CreateBackupPlan", "backup:DeleteBackupPlan"),
+    "backup/selection:Selection": ("backup:CreateBackupSelection", "backup:DeleteBackupSelection"),
+    "backup/vault:Vault": ("backup:CreateBackupVault", "backup:DeleteBackupVault", "backup-storage:MountCapsule"),
+    "cloudwatch/metricAlarm:MetricAlarm": ("cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms"),
     "ec2/defaultSecurityGroup:DefaultSecurityGroup": ("ec2:RevokeSecurityGroupIngress", "ec2:DescribeSecurityGroups"),
     "ec2/eip:Eip": ("ec2:AllocateAddress", "ec2:ReleaseAddress"),
     "ec2/flowLog:FlowLog": ("ec2:CreateFlowLogs", "ec2:DeleteFlowLogs"),
@@ -248,6 +253,9 @@ MANAGED_BY = {
     "rds/parameterGroup:ParameterGroup": ("rds:CreateDBParameterGroup", "rds:DeleteDBParameterGroup"),
     "rds/snapshot:Snapshot": ("rds:CreateDBSnapshot", "rds:DeleteDBSnapshot"),
     "rds/subnetGroup:SubnetGroup": ("rds:CreateDBSubnetGroup", "rds:DeleteDBSubnetGroup"),
+    "s3/bucketLogging:BucketLogging": ("s3:PutBucketLogging",) * 2,
+    "sns/topicPolicy:TopicPolicy": ("sns:SetTopicAttributes",) * 2,
+    "sns/topicSubscription:TopicSubscription": ("sns:Subscribe", "sns:Unsubscribe"),
     "s3/bucketPolicy:BucketPolicy": ("s3:PutBucketPolicy", "s3:DeleteBucketPolicy"),
     "s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": (
         "s3:PutEncryptionConfiguration",
@@ -276,6 +284,18 @@ def test_the_deploy_role_can_create_and_delete_every_resource_of_a_stack(
         service, _, kind = each.replace("/", ":").split(":")
         usual = (f"{service}:Create{kind}", f"{service}:Delete{kind}")
         assert allowed >= set(MANAGED_BY.get(each, usual)), each
+
+
+def test_copies_of_backups_are_made_in_the_named_region_and_in_no_other(bootstrap: Recording) -> None:
+    def regions(recording: Recording, action: str) -> set[str]:
+        found = [each for each in statements(recording, "mlops-deploy") if action in each["Action"]]
+        return {each["Condition"]["StringEquals"]["aws:RequestedRegion"] for each in found}
+
+    for action in ("backup:CreateBackupVault", "kms:CreateKey"):
+        assert regions(bootstrap, action) == {"eu-west-1", "eu-central-1"}
+        assert regions(run(github=github(), backup_region=None), action) == {"eu-west-1"}
+    for action in ("rds:CreateDBInstance", "sns:CreateTopic"):
+        assert regions(bootstrap, action) == {"eu-west-1"}
 
 
 def test_the_state_bucket_and_its_key_are_protected(bootstrap: Recording) -> None:

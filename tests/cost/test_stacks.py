@@ -66,12 +66,13 @@ def test_a_month_of_dev_costs_the_sum_of_its_parts(dev: Document) -> None:
 
 
 def test_a_month_of_prod_costs_the_sum_of_its_parts(prod: Document) -> None:
-    cluster, keys = 0.10 * HOURS, 8 * 1.00
+    cluster, keys = 0.10 * HOURS, 12 * 1.00
+    alarms = (5 + 3) * 0.10  # database, control plane, and one for each NAT gateway
     nat_gateways, addresses = 3 * 0.045 * HOURS, 3 * 0.005 * HOURS
     interface_endpoints = 4 * 3 * 0.01 * HOURS  # four services in three zones
     load_balancers = 2 * 0.0225 * HOURS
     database = 0.337 * HOURS + 100 * 0.23  # two zones
-    always = cluster + keys + nat_gateways + addresses + interface_endpoints + load_balancers + database
+    always = cluster + keys + alarms + nat_gateways + addresses + interface_endpoints + load_balancers + database
     three_small_nodes = 3 * (0.096 * FEE * HOURS + 80 * 0.08)  # m6i.large, one for each replica
     all_64_vcpus = 32 * (0.11592 * FEE * HOURS + 80 * 0.08)  # m7a.large
     all_4_gpus = 4 * (1.006 * GPU_FEE * HOURS + 200 * 0.08)  # g5.xlarge
@@ -104,6 +105,8 @@ def test_what_depends_on_use_is_named_with_its_price_and_in_no_sum(prod: Documen
     assert usage["database", "GB-month that it grows by, from 100 to 500 GiB"] == 0.23
     assert usage["load balancer", "LCU-hour"] == 0.008
     assert usage["network", "GB to the internet"] == 0.09
+    assert usage["backup vault", "GB-month of the bucket"] == 0.05
+    assert usage["backup vault", "GB copied from the stack's region"] == 0.02
     assert None not in usage.values()
 
 

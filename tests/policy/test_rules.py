@@ -334,6 +334,13 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         ingress(scheme="internal", inbound_cidrs="10.40.0.0/16"),
         ingress(scheme="internet-facing", inbound_cidrs="203.0.113.0/24"),
     ),
+    ("backups-and-notifications-use-our-key", "aws:backup/vault:Vault", {"kmsKeyArn": KEY}, {}),
+    (
+        "backups-and-notifications-use-our-key",
+        "aws:sns/topic:Topic",
+        {"kmsMasterKeyId": KEY},
+        {"kmsMasterKeyId": "alias/aws/sns"},
+    ),
     *(
         ("roles-of-the-cluster-give-no-further-rights", CLUSTER_ROLE, permits("get", "pods"), wrong)
         for wrong in (permits("get", "secrets"), permits("*", "pods"), permits("create", "pods/exec"))

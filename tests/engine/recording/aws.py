@@ -39,6 +39,7 @@ NAMED_BY: Final = {
     "aws:rds/parameterGroup:ParameterGroup": "name",
     "aws:rds/snapshot:Snapshot": "dbSnapshotIdentifier",
     "aws:rds/subnetGroup:SubnetGroup": "name",
+    "aws:backup/vault:Vault": "name",
     "aws:s3/bucket:Bucket": "bucket",
     "aws:ec2/securityGroup:SecurityGroup": "name",
     "aws:ec2/launchTemplate:LaunchTemplate": "name",
@@ -54,6 +55,7 @@ ID_FROM: Final = {
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": ("role", "policyArn"),
 }
 ARNS: Final = {
+    "aws:backup/vault:Vault": "arn:aws:backup:{region}:{account}:backup-vault:{id}",
     "aws:cloudwatch/logGroup:LogGroup": "arn:aws:logs:{region}:{account}:log-group:{id}",
     "aws:ecr/repository:Repository": "arn:aws:ecr:{region}:{account}:repository/{id}",
     "aws:iam/role:Role": "arn:aws:iam::{account}:role/{id}",
@@ -63,10 +65,14 @@ ARNS: Final = {
     "aws:rds/parameterGroup:ParameterGroup": "arn:aws:rds:{region}:{account}:pg:{id}",
     "aws:rds/subnetGroup:SubnetGroup": "arn:aws:rds:{region}:{account}:subgrp:{id}",
     "aws:s3/bucket:Bucket": "arn:aws:s3:::{id}",
+    "aws:sns/topic:Topic": "arn:aws:sns:{region}:{account}:{id}",
 }
 SERVICES: Final = {"cloudwatch": "logs", "lb": "elasticloadbalancing", "vpc": "ec2"}
 # Inputs whose change replaces the resource. A path includes everything below it.
 REPLACES: Final = {
+    "aws:backup/selection:Selection": ("iamRoleArn", "name", "planId", "resources"),
+    "aws:backup/vault:Vault": ("kmsKeyArn", "name", "region"),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": ("name",),
     "aws:cloudwatch/logGroup:LogGroup": ("name",),
     "aws:ec2/eip:Eip": ("domain",),
     "aws:ec2/natGateway:NatGateway": ("allocationId", "subnetId", "connectivityType"),
@@ -122,6 +128,8 @@ REPLACES: Final = {
     "aws:rds/snapshot:Snapshot": ("dbInstanceIdentifier", "dbSnapshotIdentifier"),
     "aws:rds/subnetGroup:SubnetGroup": ("name",),
     "aws:s3/bucket:Bucket": ("bucket", "objectLockEnabled"),
+    "aws:sns/topic:Topic": ("name",),
+    "aws:sns/topicSubscription:TopicSubscription": ("endpoint", "protocol", "topic"),
 }
 # Further outputs, as format strings with the inputs and id, arn, region, account, hex (unique digits).
 OUTPUTS: Final[dict[str, Any]] = {

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -127,13 +128,15 @@ class RecordingProvider:
         replaced = {change.path for change in changes if _replaces(resource_type, change)}
         return diff_response(changes, replaced, delete_first=_keeps_its_name(request.urn, decode(request.news)))
 
-    def create(self, request: provider_pb2.CreateRequest, _call: Call) -> provider_pb2.CreateResponse:
+    def create(self, request: provider_pb2.CreateRequest, call: Call) -> provider_pb2.CreateResponse:
         """Return the inputs and the outputs that a cloud would add."""
         inputs, preview = decode(request.properties), bool(request.preview)
         self.recorder.write("create", request.urn, inputs, preview=preview)
         if preview:
             return provider_pb2.CreateResponse(properties=encode(inputs))
         self._obey(request.urn)
+        while self._order(request.urn).get("wait") and call.is_active():
+            time.sleep(0.1)
         identity = self._id(request.urn, inputs)
         return provider_pb2.CreateResponse(id=identity, properties=encode(self._outputs(request.urn, identity, inputs)))
 

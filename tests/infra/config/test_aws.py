@@ -148,6 +148,12 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("database.restore_from", "my snapshot", "must name a snapshot"),
     ("database.multi_az", 1, "true or false"),
     ("keep_images", 1, "from 5 to 1000"),
+    ("cluster.pod_log_days", 100, "must be one of 1, 3, 5"),
+    ("access_log_days", 0, "from 1 to 3650"),
+    ("alarms", {"emails": ["oncall"]}, "address of e-mail", "alarms.emails.0"),
+    ("alarms", {"mails": []}, "key that this program reads", "alarms.mails"),
+    ("backup", {"copy_region": "Frankfurt"}, "name of an AWS region", "backup.copy_region"),
+    ("backup", {"copy_region": "eu-central-1", "days": 0}, "from 1 to 3650", "backup.days"),
 ]
 
 

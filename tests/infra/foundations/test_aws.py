@@ -116,6 +116,20 @@ def prod() -> Recording:
     return declared()
 
 
+OBSERVABILITY = "amazon-cloudwatch-observability"
+SEEN_AND_KEPT = ("alarms", "access_log_days", "backup")
+
+
+@pytest.fixture(scope="module")
+def plain() -> Recording:
+    """Stack without alarms, logs of pods and accesses, and backups."""
+    tree = tracked()
+    for key in SEEN_AND_KEPT:
+        del tree["foundation"][key]
+    del tree["foundation"]["cluster"]["pod_log_days"]
+    return run(tree)
+
+
 CI = f"arn:aws:iam::{ACCOUNT}:role/ci"
 DEPLOYS = f"arn:aws:iam::{ACCOUNT}:role/mlops-deploy"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
@@ -201,7 +215,9 @@ def test_no_key_is_left_with_the_policy_that_aws_gives_it(managed: Recording) ->
 
 
 def test_nodes_have_no_right_on_any_bucket(prod: Recording) -> None:
-    attached = {r.inputs["policyArn"].rpartition("/")[2] for r in prod.all(":RolePolicyAttachment")}
+    of_nodes = [r for r in prod.all(":RolePolicyAttachment") if r.name.startswith("nodes-")]
+    attached = {r.inputs["policyArn"].rpartition("/")[2] for r in of_nodes}
+    assert attached
     assert not {name for name in attached if "S3" in name}
     assert {r.name for r in prod.all("iam/rolePolicy:RolePolicy")} == {
         "network-flows",
@@ -415,13 +431,13 @@ def test_the_api_lets_in_the_vpc_and_named_private_networks(prod: Recording, exi
 
 
 def test_what_runs_on_nodes_comes_after_them_and_what_nodes_need_before(prod: Recording, managed: Recording) -> None:
-    (metrics,) = prod.all(":Addon")
-    assert metrics.inputs["addonName"] == "metrics-server"
-    assert {prod.one("karpenter.sh/v1:NodePool", pool).urn for pool in ("cpu", "gpu")} <= metrics.dependencies
+    assert {addon.inputs["addonName"] for addon in prod.all(":Addon")} == {"metrics-server", OBSERVABILITY}
+    for addon in prod.all(":Addon"):
+        assert {prod.one("karpenter.sh/v1:NodePool", pool).urn for pool in ("cpu", "gpu")} <= addon.dependencies
     addons = {addon.inputs["addonName"]: addon for addon in managed.all(":Addon")}
     group, nodes = managed.one("mlops:aws:ManagedNodeGroup", "cpu"), managed.one("eks/nodeGroup:NodeGroup", "cpu")
     for name, addon in addons.items():
-        after = name in {"coredns", "metrics-server"}
+        after = name in {"coredns", "metrics-server", OBSERVABILITY}
         assert (nodes.urn in addon.dependencies, addon.urn in group.dependencies) == (after, not after), name
 
 
@@ -703,3 +719,93 @@ def test_what_the_program_would_replace_is_what_is_announced(
     changed = run(tree)
     assert replaced(prod, changed) == goes
     assert bool(list(consequences(prod.exports["foundation"], changed.exports["foundation"]))) is announced
+
+
+def test_nothing_is_seen_or_kept_in_another_service_unless_the_file_says_so(plain: Recording, prod: Recording) -> None:
+    def services(recording: Recording) -> set[str]:
+        return {each.type.split(":")[1].split("/")[0] for each in recording.resources if each.type.startswith("aws:")}
+
+    assert services(prod) - services(plain) == {"backup", "sns"}
+    assert not plain.all(":MetricAlarm")
+    assert not plain.all(":BucketLogging")
+    assert [addon.inputs["addonName"] for addon in plain.all(":Addon")] == ["metrics-server"]
+    assert "access_logs" not in json.dumps([each.metadata for each in plain.all(":Ingress")])
+    assert replaced(plain, prod) == set()
+
+
+def test_alarms_watch_database_gateways_and_control_plane_and_notify_one_topic(prod: Recording) -> None:
+    alarms = {each.inputs["name"]: each.inputs for each in prod.all(":MetricAlarm")}
+    assert {name.removeprefix("mlops-prod-") for name in alarms} == {
+        *("database-storage", "database-cpu", "database-connections", "api-errors", "api-storage"),
+        *(f"nat-network-{place}" for place in range(3)),
+    }
+    assert {name: each["alarmActions"] == each["okActions"] for name, each in alarms.items()} == dict.fromkeys(
+        alarms, True
+    )
+    assert {topic for each in alarms.values() for topic in each["alarmActions"]} == {prod.exports["alarms"]}
+    assert alarms["mlops-prod-nat-network-0"]["dimensions"] == {"NatGatewayId": "network-0-id"}
+    storage = alarms["mlops-prod-database-storage"]
+    assert (storage["comparisonOperator"], storage["threshold"]) == ("LessThanThreshold", 10 * 2**30)
+    (subscription,) = prod.all(":TopicSubscription")
+    assert (subscription.inputs["protocol"], subscription.inputs["endpoint"]) == ("email", "oncall@example.com")
+
+
+def test_only_the_accounts_alarms_publish_to_the_topic(prod: Recording) -> None:
+    (statement,) = json.loads(prod.one(":TopicPolicy", "alarms").inputs["policy"])["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", ["sns:Publish"])
+    assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    source = f"arn:aws:cloudwatch:eu-west-1:{ACCOUNT}:alarm:*"
+    assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": source}}
+
+
+def test_the_output_of_containers_is_kept_encrypted_for_its_days(prod: Recording) -> None:
+    addon = prod.one(":Addon", "cluster-pod-logs")
+    groups = [each for each in prod.all(":LogGroup") if "containerinsights" in each.inputs.get("name", "")]
+    assert "/aws/containerinsights/mlops-prod/application" in {each.inputs["name"] for each in groups}
+    assert {each.inputs["retentionInDays"] for each in groups} == {90}
+    assert {each.urn for each in groups} <= addon.dependencies
+    (identity,) = addon.inputs["podIdentityAssociations"]
+    assert identity["serviceAccount"] == "cloudwatch-agent"
+    trust = json.loads(prod.one("iam/role:Role", "cluster-pod-logs").inputs["assumeRolePolicy"])["Statement"][0]
+    assert trust["Condition"]["StringEquals"]["aws:RequestTag/kubernetes-namespace"] == "amazon-cloudwatch"
+
+
+def test_load_balancers_and_bucket_write_their_access_logs_to_a_bucket_of_their_own(prod: Recording) -> None:
+    name = f"mlops-prod-{ACCOUNT}-access-logs"
+    for each in prod.all(":Ingress"):
+        attributes = each.metadata["annotations"]["alb.ingress.kubernetes.io/load-balancer-attributes"].split(",")
+        assert {f"access_logs.s3.bucket={name}", "access_logs.s3.enabled=true"} <= set(attributes)
+    logging = prod.one(":BucketLogging", "artifacts").inputs
+    assert (logging["targetBucket"], logging["targetPrefix"]) == (name, "buckets/mlops-prod-artifacts/")
+    statements = json.loads(prod.one(":BucketPolicy", "access-logs").inputs["policy"])["Statement"]
+    writers = {each["Principal"]["Service"]: each["Resource"][0] for each in statements if each["Effect"] == "Allow"}
+    assert writers == {
+        "logdelivery.elasticloadbalancing.amazonaws.com": (f"arn:aws:access-logs/load-balancers/AWSLogs/{ACCOUNT}/*"),
+        "logging.s3.amazonaws.com": "arn:aws:access-logs/buckets/*",
+    }
+
+
+def test_a_bucket_for_access_logs_that_exists_already_goes_on_getting_those_of_the_bucket() -> None:
+    artifacts = {**tracked()["foundation"]["artifacts"], "access_log_bucket": "example-access-logs"}
+    logging = declared(artifacts=artifacts).one(":BucketLogging", "artifacts").inputs
+    assert (logging["targetBucket"], logging["targetPrefix"]) == ("example-access-logs", "mlops-prod-artifacts/")
+
+
+def test_every_backup_is_copied_to_another_region_with_a_key_of_that_region(prod: Recording) -> None:
+    (rule,) = prod.one("backup/plan:Plan", "backup").inputs["rules"]
+    (copy_of,) = rule["copyActions"]
+    copies, vault = prod.one("backup/vault:Vault", "backup-copies"), prod.one("backup/vault:Vault", "backup")
+    assert copies.inputs["region"] == "eu-central-1"
+    assert "region" not in vault.inputs
+    assert (copy_of["destinationVaultArn"], rule["targetVaultName"]) == ("arn:aws:backup-copies", "mlops-prod-backups")
+    assert (rule["lifecycle"], copy_of["lifecycle"]) == ({"deleteAfter": 35}, {"deleteAfter": 35})
+    assert prod.one("kms/key:Key", "backup-copies").inputs["region"] == "eu-central-1"
+    assert copies.protect
+    assert vault.protect
+    selected = prod.one("backup/selection:Selection", "backup").inputs["resources"]
+    assert selected == ["arn:aws:database", "arn:aws:artifacts"]
+
+
+def test_a_copy_in_the_region_of_the_stack_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(pulumi.RunError, match="copy_region is eu-west-1: must be another region than the stack's"):
+        declared(backup={"copy_region": "eu-west-1"})
