@@ -633,7 +633,9 @@ def _expiry(pool: object) -> int | None:
     """Return the days after which nodes of an AWS pool expire; None if they do not, or the file's value is invalid."""
     default = AutoNodePool.model_fields["expire_after_days"].default
     days = _mapping(pool).get("expire_after_days", default)
-    return days if _mapping(pool).get("kind", "auto") == "auto" and isinstance(days, int) else None
+    if not isinstance(days, int) or _mapping(pool).get("kind", "auto") != "auto":
+        return None
+    return days if 0 < days <= aws_rules.MAX_NODE_DAYS else None
 
 
 def _mapping(value: object) -> Mapping[str, object]:

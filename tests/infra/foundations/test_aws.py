@@ -323,6 +323,14 @@ def test_a_run_that_its_node_would_not_outlive_is_refused(days: int, minutes: in
     assert line.endswith("write expire_after_days: 17 for the pool, or a shorter deadline")
 
 
+def test_an_age_that_no_node_reaches_is_one_problem_and_not_one_of_each_run() -> None:
+    tree = tracked()
+    tree["foundation"]["node_pools"]["cpu"]["expire_after_days"] = 30
+    with pytest.raises(pulumi.RunError, match="1 problem in") as error:
+        run(tree)
+    assert "node_pools.cpu.expire_after_days is 30: must be a whole number of days from 1 to 20" in str(error.value)
+
+
 def test_a_pool_for_training_only_is_no_place_for_an_endpoint() -> None:
     tree = tracked()
     tree["foundation"]["node_pools"]["batch"] = BATCH
