@@ -1,0 +1,118 @@
+"""Gate in front of each release, as hooks of the endpoints' Deployments.
+
+`pulumi preview` and `pulumi up` run the hooks before they change a Deployment, so that nobody can forget or skip the
+gate. A preview also shows what changes in the model. The stack's own state says what is served and what was served
+before; MLflow is asked once, about all endpoints whose version changes, and only then.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi import Input, Output, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions
+
+from components.endpoint.release import Files, Release
+from components.foundation import ClusterAccess
+from infra.config.stack import Settings
+from infra.release import record, settings
+from infra.release.record import Recorded
+
+if TYPE_CHECKING:
+    from model_preview.preview import Preview
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Releases of one update."""
+
+    recorded: Recorded
+    """Releases that the state records."""
+    files: Mapping[str, Files]
+    """Files of each endpoint's version, by name of the endpoint; absent if they are not known."""
+    previews: "Mapping[str, Preview]" = field(default_factory=dict[str, "Preview"])
+    """Decision about each endpoint whose version changes, by name; also about removed endpoints."""
+    unknown: str = ""
+    """Reason why MLflow could not be read; empty if it was, or was not asked."""
+
+
+class RefusedReleaseError(Exception):
+    """The gate refuses the release; the message is one line, because the engine prints it several times."""
+
+
+class ReleaseGate:
+    """Gate of all endpoints of a stack."""
+
+    def __init__(self, stack: Settings, access: ClusterAccess, tracking_url: Input[str], checkout: Path) -> None:
+        self._stack = stack
+        self._access = access
+        self._tracking_url = Output.from_input(tracking_url)
+        self._checkout = checkout
+        self._environment = settings.read()
+        self._plan: asyncio.Future[Plan] | None = None
+        hook = ResourceHook("release-gate", self._before, ResourceHookOptions(on_dry_run=True))
+        self.hooks = ResourceHookBinding(before_create=[hook], before_update=[hook])
+        """Hooks for the Deployment of each endpoint."""
+
+    def files(self, name: str) -> Output[Files]:
+        """Return the files of the endpoint's version; in a preview without MLflow they may be empty."""
+        return Output.from_input(self._planned()).apply(lambda plan: plan.files.get(name, Files()))
+
+    def history(self, name: str) -> Output[Sequence[Release]]:
+        """Return the former releases of the endpoint, the oldest first."""
+        return Output.from_input(self._planned()).apply(lambda plan: plan.recorded.past(name))
+
+    async def _planned(self) -> Plan:
+        """Return the plan, which is made once."""
+        if self._plan is None:
+            self._plan = asyncio.ensure_future(self._make_plan())
+        return await self._plan
+
+    async def _make_plan(self) -> Plan:
+        """Return the plan. What only a release needs is imported by a release."""
+        recorded = await record.read()
+        files = {
+            name: found
+            for name, endpoint in self._stack.endpoints.items()
+            if (served := recorded.served.get(name))
+            and served.has(self._stack.served_model(name), endpoint.version, endpoint.digest or "")
+            and (found := served.files).source
+        }
+        if files.keys() == self._stack.endpoints.keys() == recorded.served.keys() and not self._is_report:
+            return Plan(recorded=recorded, files=files)
+        from infra.release.verification import verify
+
+        plan = await verify(
+            self._stack, recorded, self._environment, self._access, self._tracking_url, checkout=self._checkout
+        )
+        for name, found in plan.previews.items():
+            if name not in self._stack.endpoints:  # no hook runs for a removed endpoint
+                pulumi.log.info(found.verdict.line)
+        return plan
+
+    @property
+    def _is_report(self) -> bool:
+        """True in a preview whose result is for `mlops preview`, which refuses by itself."""
+        return pulumi.runtime.is_dry_run() and self._environment.model_report is not None
+
+    async def _before(self, args: ResourceHookArgs) -> None:
+        plan = await self._planned()
+        if self._is_report:
+            return
+        if found := plan.previews.get(args.name):
+            if pulumi.runtime.is_dry_run():
+                from model_preview.terminal import text
+
+                pulumi.log.info(text(found))
+            else:
+                pulumi.log.info(found.verdict.line)
+            if found.verdict.fails:
+                raise RefusedReleaseError(found.verdict.sentence)
+        if args.name not in plan.files and not pulumi.runtime.is_dry_run():
+            raise RefusedReleaseError(
+                f"{args.name}: the files of version {self._stack.endpoints[args.name].version} are not known, because "
+                f"this stack has not released it before and {plan.unknown or 'the registry does not name them'}; run "
+                "the update again when MLflow responds"
+            )
