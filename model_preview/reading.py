@@ -116,21 +116,21 @@ def read(uri: str, changes: Sequence[Change], *, token: str = "", seconds: float
         seconds: time limit for all responses together.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        address = urlsplit(uri)
-        if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
-            return Unverified(why=f"{redact(uri)} is not the address of an MLflow server; write http://HOST:PORT")
-        return asyncio.run(read_at(uri, headers, changes, seconds))
-    except (ValueError, httpx.InvalidURL) as error:
-        return Unverified(why=f"{redact(uri)} is not the address of an MLflow server: {error}")
+    return asyncio.run(read_at(uri, headers, changes, seconds))
 
 
 async def read_at(
     uri: str, headers: Mapping[str, str], changes: Sequence[Change], seconds: float = SECONDS
 ) -> Facts | Unverified:
-    """Return facts about the versions from the MLflow server at a valid URI, or why they cannot be read."""
-    async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
-        return await read_with(http, changes, seconds=seconds)
+    """Return facts about the versions from the MLflow server at the URI, or why they cannot be read."""
+    try:
+        address = urlsplit(uri)
+        if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
+            return Unverified(why=f"{redact(uri)} is not the address of an MLflow server; write http://HOST:PORT")
+        async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
+            return await read_with(http, changes, seconds=seconds)
+    except (ValueError, httpx.InvalidURL) as error:
+        return Unverified(why=f"{redact(uri)} is not the address of an MLflow server: {error}")
 
 
 async def read_with(

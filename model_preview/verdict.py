@@ -152,8 +152,10 @@ def judge(change: Change, facts: Facts | Unverified | None, diff: ModelDiff | No
         return _passes(f"{title} passes: the version stays the same")
     if _was_released(change, gate):
         back = bool(old and old.model == new.model and new.version < old.version)
-        said = "is a rollback to a version that" if back else "passes:"
-        return _passes(f"{title} {said} this stack has released before", Kind.ROLLBACK if back else Kind.PASSES)
+        said = "is a rollback to a version that this stack has released before"
+        if not back:
+            said = "passes: this stack has released the version before"
+        return _passes(f"{title} {said}", Kind.ROLLBACK if back else Kind.PASSES)
     if isinstance(facts, Unverified):
         found = [_reason(Code.UNVERIFIED, facts.why, _command("models", new.model), gate)]
     elif facts is None or diff is None:

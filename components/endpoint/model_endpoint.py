@@ -127,7 +127,9 @@ class ModelEndpoint(pulumi.ComponentResource):
             policy = tracing.egress(selector, args.tracing)
             k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=policy, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
-        self.releases = Output.all(args.history, deployment.metadata).apply(lambda known: _with_present(name, *known))
+        self.releases = Output.all(args.history, deployment.metadata.annotations).apply(
+            lambda known: _with_present(*known)
+        )
         self.register_outputs({"url": self.url, "releases": self.releases})
 
 
@@ -145,12 +147,9 @@ def _annotations(args: ModelEndpointArgs, now: Output[Release]) -> Mapping[str, 
     }
 
 
-def _with_present(
-    name: str, history: Sequence[Release], metadata: k8s.meta.v1.outputs.ObjectMeta
-) -> Sequence[Mapping[str, Any]]:
+def _with_present(history: Sequence[Release], annotations: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
     """Return the history with the release that the Deployment has; it is known when the rollout is complete."""
-    present = release.served(name, metadata.annotations, metadata.labels)
-    return release.appended(history, present, datetime.now(UTC).isoformat(timespec="seconds"))
+    return release.appended(history, release.served(annotations), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _deployment(

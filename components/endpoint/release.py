@@ -9,7 +9,6 @@ from typing import Any
 
 ANNOTATION = "mlops/release"
 """Annotation of an endpoint's Deployment: the release as JSON."""
-VERSION = "app.kubernetes.io/version"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +54,10 @@ def text(release: Release) -> str:
     return json.dumps(_values(release))
 
 
-def served(name: str, annotations: Mapping[str, str] | None, labels: Mapping[str, str] | None) -> Release | None:
-    """Return the release that the annotations and labels of an endpoint's Deployment name; None if they name none.
-
-    A Deployment of a former program has no annotation: its model has the endpoint's name.
-    """
-    if annotations and ANNOTATION in annotations:
-        return Release(**json.loads(annotations[ANNOTATION]))
-    number = (labels or {}).get(VERSION, "")
-    return Release(model=name, version=int(number)) if number.isdecimal() else None
+def served(annotations: Mapping[str, str] | None) -> Release | None:
+    """Return the release that the annotations of an endpoint's Deployment name; None if they name none."""
+    known = (annotations or {}).get(ANNOTATION)
+    return Release(**json.loads(known)) if known else None
 
 
 def appended(history: Sequence[Release], release: Release | None, now: str) -> list[dict[str, Any]]:

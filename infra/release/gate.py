@@ -19,6 +19,7 @@ from components.foundation import ClusterAccess
 from infra.config.stack import Settings
 from infra.release import record, settings
 from infra.release.record import Recorded
+from infra.release.tracking import Route
 
 if TYPE_CHECKING:
     from model_preview.preview import Preview
@@ -47,13 +48,16 @@ class ReleaseGate:
 
     def __init__(self, stack: Settings, access: ClusterAccess, tracking_url: Input[str], checkout: Path) -> None:
         self._stack = stack
-        self._access = access
         self._tracking_url = Output.from_input(tracking_url)
         self._checkout = checkout
         self._environment = settings.read()
+        self._route = Route(uri=self._environment.tracking_uri, token=self._environment.tracking_token, access=access)
         self._plan: asyncio.Future[Plan] | None = None
-        hook = ResourceHook("release-gate", self._before, ResourceHookOptions(on_dry_run=True))
-        self.hooks = ResourceHookBinding(before_create=[hook], before_update=[hook])
+        before = ResourceHook("release-gate", self._before, ResourceHookOptions(on_dry_run=True))
+        after = ResourceHook("release-record", self._after)
+        self.hooks = ResourceHookBinding(
+            before_create=[before], before_update=[before], after_create=[after], after_update=[after]
+        )
         """Hooks for the Deployment of each endpoint."""
 
     def files(self, name: str) -> Output[Files]:
@@ -85,7 +89,7 @@ class ReleaseGate:
         from infra.release.verification import verify
 
         plan = await verify(
-            self._stack, recorded, self._environment, self._access, self._tracking_url, checkout=self._checkout
+            self._stack, recorded, self._environment, self._route, self._tracking_url, checkout=self._checkout
         )
         for name, found in plan.previews.items():
             if name not in self._stack.endpoints:  # no hook runs for a removed endpoint
@@ -110,9 +114,41 @@ class ReleaseGate:
                 pulumi.log.info(found.verdict.line)
             if found.verdict.fails:
                 raise RefusedReleaseError(found.verdict.sentence)
-        if args.name not in plan.files and not pulumi.runtime.is_dry_run():
-            raise RefusedReleaseError(
+        if args.name not in plan.files:
+            unknown = (
                 f"{args.name}: the files of version {self._stack.endpoints[args.name].version} are not known, because "
-                f"this stack has not released it before and {plan.unknown or 'the registry does not name them'}; run "
-                "the update again when MLflow responds"
+                f"this stack has not released it before and {plan.unknown or 'the registry does not name them'}; "
+                "`pulumi up` needs them, so run it when MLflow responds"
             )
+            if not pulumi.runtime.is_dry_run():
+                raise RefusedReleaseError(unknown)
+            pulumi.log.warn(unknown)
+
+    async def _after(self, args: ResourceHookArgs) -> None:
+        """Tell MLflow about the release; a release does not fail because MLflow is away."""
+        found = (await self._planned()).previews.get(args.name)
+        if found is None:
+            return
+        from infra.release import champion
+        from model_preview.verdict import Kind
+
+        endpoint, model = self._stack.endpoints[args.name], self._stack.served_model(args.name)
+        is_champion = self._stack.champion_endpoint(model) == args.name
+        try:
+            lines = await champion.write(
+                self._route,
+                model,
+                endpoint.version,
+                stack=pulumi.get_stack(),
+                is_champion=is_champion,
+                is_rollback=found.verdict.kind is Kind.ROLLBACK,
+                override=endpoint.override or "",
+            )
+        except champion.UnwrittenError as error:
+            pulumi.log.warn(
+                f"{args.name}: version {endpoint.version} is released, but the registry does not know it, because "
+                f"{error}; the next release of the endpoint writes its own version"
+            )
+        else:
+            if lines:
+                pulumi.log.info(f"{model}: {'; '.join(lines)}")

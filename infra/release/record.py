@@ -13,6 +13,7 @@ READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
 """Function of the engine that returns the outputs of all resources in the state of a stack."""
 ENDPOINT = "mlops:index:ModelEndpoint"
 DEPLOYMENT = "$kubernetes:apps/v1:Deployment"
+VERSION = "app.kubernetes.io/version"
 SERVER = "mlops:index:MlflowServer"
 
 
@@ -57,9 +58,15 @@ def parse(resources: Mapping[str, Mapping[str, Any]]) -> Recorded:
         outputs: Mapping[str, Any] = resource.get("outputs") or {}
         if types.endswith(ENDPOINT):
             history[name] = release.parsed(outputs.get("releases") or ())
-        elif types.endswith(ENDPOINT + DEPLOYMENT):
-            metadata: Mapping[str, Any] = outputs.get("metadata") or {}
-            if now := release.served(name, metadata.get("annotations"), metadata.get("labels")):
-                served[name] = now
+        elif types.endswith(ENDPOINT + DEPLOYMENT) and (now := _served(name, outputs.get("metadata") or {})):
+            served[name] = now
         has_tracking = has_tracking or types.endswith(SERVER + DEPLOYMENT)
     return Recorded(served=served, history=history, has_tracking=has_tracking)
+
+
+def _served(name: str, metadata: Mapping[str, Any]) -> Release | None:
+    """Return the release of a Deployment. One of a former program has no annotation, and its model has its name."""
+    labels: Mapping[str, str] = metadata.get("labels") or {}
+    number = labels.get(VERSION, "")
+    former = Release(model=name, version=int(number)) if number.isdecimal() else None
+    return release.served(metadata.get("annotations")) or former

@@ -1,6 +1,5 @@
 """Verification of an update's releases: reads MLflow once for all, and lets the rules of model_preview decide."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +8,11 @@ import pulumi
 from pulumi import Output
 
 from components.endpoint.release import Files, Release
-from components.foundation import ClusterAccess
 from infra.config.stack import Settings
-from infra.release import tracking
 from infra.release.gate import Plan
 from infra.release.record import Recorded
 from infra.release.settings import Environment
+from infra.release.tracking import Route, UnreachableError
 from model_preview import reading, verdict
 from model_preview.facts import Change, Facts, Reference, Unverified
 from model_preview.packages import serving_image
@@ -28,7 +26,7 @@ async def verify(
     stack: Settings,
     recorded: Recorded,
     environment: Environment,
-    access: ClusterAccess,
+    route: Route,
     tracking_url: Output[str],
     *,
     checkout: Path,
@@ -39,7 +37,7 @@ async def verify(
         stack: settings of the stack.
         recorded: releases that the state records.
         environment: environment of this process.
-        access: settings by which kubectl reaches the cluster.
+        route: route to MLflow.
         tracking_url: resolves when MLflow is ready.
         checkout: folder with the lock file of the serving image.
     """
@@ -55,7 +53,7 @@ async def verify(
     facts, image = None, None
     if asked:
         await tracking_url.future()
-        facts, image = await _facts(environment, access, asked), serving_image(checkout / LOCK)
+        facts, image = await _facts(route, asked), serving_image(checkout / LOCK)
     previews = {
         name: preview(change, facts if name in judged else None, gates[name], image)
         for name, change in changes.items()
@@ -97,19 +95,11 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
     )
 
 
-async def _facts(environment: Environment, access: ClusterAccess, changes: Sequence[Change]) -> Facts | Unverified:
-    token = environment.tracking_token
-    if environment.tracking_uri:
-        return await asyncio.to_thread(reading.read, environment.tracking_uri, changes, token=token)
-    kubeconfig = None
-    if access.kubeconfig is not None:
-        kubeconfig = await Output.from_input(access.kubeconfig).future()
-        if not kubeconfig:
-            return Unverified(why="the cluster of MLflow does not exist yet")
+async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:
     try:
-        async with tracking.forwarded(access, kubeconfig) as url:
-            return await reading.read_at(url, tracking.headers(token), changes)
-    except tracking.UnreachableError as error:
+        async with route.opened() as (uri, headers):
+            return await reading.read_at(uri, headers, changes)
+    except UnreachableError as error:
         return Unverified(why=str(error))
 
 
