@@ -60,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return UNVERIFIED if found.verdict.kind is Kind.UNVERIFIED else REFUSED
 
 
-def read_image(lock: Path) -> dict[str, str] | None:
-    """Return the packages of the serving image; None outside a checkout."""
+def read_image(lock: Path, excluded_in: Path = EXCLUDED) -> dict[str, str] | None:
+    """Return the packages of the serving image: those of the lock without the excluded ones; None without a lock."""
     if not lock.is_file():
         return None
-    excluded = packages.listed(EXCLUDED.read_text()) if EXCLUDED.is_file() else []
+    excluded = packages.listed(excluded_in.read_text()) if excluded_in.is_file() else []
     return packages.image_packages(lock.read_text(), excluded)
 
 
