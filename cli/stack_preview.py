@@ -167,7 +167,7 @@ class _Project:
         pack = self.folder / POLICY_PACK
         if not (pack / "PulumiPolicy.yaml").is_file():
             return [], ()
-        if find_spec("pulumi_policy") is None:
+        if not _can_import("pulumi_policy"):
             return [], (f"the policy pack {POLICY_PACK} did not run; install it with `pip install pulumi-policy`",)
         return ["--policy-pack", str(pack)], ()
 
@@ -184,6 +184,13 @@ class _Project:
 
 class _ModelReport(BaseModel):
     previews: tuple[Preview, ...]
+
+
+def _can_import(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # the module is blocked
+        return False
 
 
 def _selected_stack(folder: Path) -> str:

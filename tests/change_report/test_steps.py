@@ -105,8 +105,10 @@ def test_a_changed_secret_is_named_and_not_shown() -> None:
 
 
 def test_the_data_of_a_kubernetes_secret_is_never_shown() -> None:
-    sides = [{"metadata": {"name": "s"}, "stringData": {"user": value}} for value in ("ada", "bob")]
-    found = fields("kubernetes:core/v1:Secret", *sides, "stringData.user")
+    sides: list[dict[str, Any]] = [
+        {"metadata": {"name": "s"}, "stringData": {"user": value}} for value in ("ada", "bob")
+    ]
+    found = fields("kubernetes:core/v1:Secret", sides[0], sides[1], "stringData.user")
     assert found == (Field(path="stringData.user", old=SECRET, new=SECRET),)
 
 
