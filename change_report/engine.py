@@ -7,8 +7,10 @@ from model_preview.redact import plain
 from runs.drift import Object
 
 STACK = "pulumi:pulumi:Stack"
-FOLLOWS = ("preview failed", "an unhandled error occurred: program exited with non-zero exit code")
-"""Beginnings of messages that the engine adds when the cause stands in another message or in a policy's violation."""
+FAILED = "preview failed"
+"""Message that the engine adds to every cause, also to a violated policy."""
+EXITED = "an unhandled error occurred: program exited with non-zero exit code"
+"""Start of the message that the engine adds when the program ended with an error."""
 
 
 class Violation(Frozen):
@@ -49,7 +51,8 @@ def messages(document: Object) -> Messages:
     """Return the errors and warnings of a preview, each of them once."""
     said: Sequence[Object] = document.get("diagnostics") or ()
     errors = [_text(each) for each in said if each["severity"] == "error"]
-    causes = [each for each in errors if not each.startswith(FOLLOWS)]
+    told = [each for each in errors if each != FAILED]
+    causes = [each for each in told if not each.startswith(EXITED)] or told
     warnings = [_text(each) for each in said if each["severity"] == "warning"]
     return Messages(errors=tuple(dict.fromkeys(causes)), warnings=tuple(dict.fromkeys(warnings)))
 

@@ -22,7 +22,8 @@ def stack_file_line(base: Base) -> str:
 def infrastructure_line(found: Infrastructure) -> str:
     """Return how many resources change in each way, and how many values are not known yet."""
     told = [f"{count} {op.done}" for op, count in found.counts.items()] or ["nothing changes"]
-    later = f"; {found.unknown} values are known only after the update" if found.unknown else ""
+    values = "1 value is" if found.unknown == 1 else f"{found.unknown} values are"
+    later = f"; {values} known only after the update" if found.unknown else ""
     return f"Infrastructure: {', '.join(told)}, {found.same} unchanged{later}"
 
 

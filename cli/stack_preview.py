@@ -112,7 +112,10 @@ class _Project:
             )
         commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
         if commit is None:
-            raise CommandError(f"git has no commit {ref}; run `git fetch origin {ref}`, or write another --base")
+            branch = ref.removeprefix("origin/")
+            raise CommandError(
+                f"git has no commit {ref}; run `git fetch origin {branch}` first, or write another --base"
+            )
         text = self._git("show", f"{commit.strip()}:./{self.file.name}")
         if text is None:
             raise CommandError(f"{ref} has no {self.file.name}; for a stack that is new, leave --base out")
@@ -151,7 +154,7 @@ class _Project:
         ended = previews.attempt(
             command, environment, waiting=lambda: _say(f"previewing {self.stack}: {_begun(events)} resources so far")
         )
-        if any(words in ended.stderr for words in NO_SUCH_STACK):
+        if not ended.document and any(words in ended.stderr for words in NO_SUCH_STACK):
             raise CommandError(f"Pulumi has no stack {self.stack}; `pulumi stack ls` lists those that exist")
         _say(f"previewed {_begun(events)} resources in {time.monotonic() - start:.0f} s")
         return EngineResult(
@@ -203,7 +206,9 @@ def _selected_stack(folder: Path) -> str:
             check=False,
         )
     except FileNotFoundError as missing:
-        raise CommandError("pulumi is not on PATH, but the report needs its preview; install pulumi") from missing
+        raise CommandError(
+            "pulumi is not on PATH, but the report needs its preview; install pulumi", ExitCode.FAILED
+        ) from missing
     if done.returncode:
         reason = " ".join(done.stderr.split()).removeprefix("error: ")
         raise CommandError(f"the selected stack is not known ({reason}); write --stack NAME")
@@ -262,10 +267,13 @@ def _check_file(out: Path) -> None:
 
 def _write(out: Path, text: str) -> None:
     """Write the whole file or nothing."""
-    with tempfile.NamedTemporaryFile("w", dir=out.parent, prefix=f".{out.name}.", delete=False) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(out)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(out)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise CommandError(f"--out {out} cannot be written ({error.strerror}); write another file") from error
 
 
 def _say(text: str) -> None:

@@ -51,6 +51,13 @@ def test_errors_and_warnings_are_told_once_without_secrets() -> None:
     assert found.warnings == ("old",)
 
 
+def test_a_program_that_ends_without_a_message_leaves_the_engines_own() -> None:
+    exited = "an unhandled error occurred: program exited with non-zero exit code: 1"
+    said = [diagnostic("error", exited), diagnostic("error", "preview failed")]
+    assert messages(document(diagnostics=said)).errors == (exited,)
+    assert messages(document(diagnostics=said[1:])).errors == ()
+
+
 def test_a_document_without_messages_has_none() -> None:
     assert not messages({}).errors
     assert not messages({"diagnostics": None}).warnings

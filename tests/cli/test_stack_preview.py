@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,17 @@ def test_a_report_in_a_file_is_the_comment_and_the_terminal_shows_it_too(
     ]
 
 
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(
+    checkout: Checkout, pulumi: Path, mlops: Command
+) -> None:
+    prints(pulumi)
+    name = "r" * 250
+    code, said = mlops("preview", "--stack", "prod", "--out", name)
+    assert code == ExitCode.BAD_INPUT
+    assert said.splitlines()[-1] == f"mlops: --out {name} cannot be written (File name too long); write another file"
+    assert not list(checkout.folder.glob("*.unfinished"))
+
+
 def test_a_preview_that_fails_ends_with_1_and_the_engines_words(
     checkout: Checkout, pulumi: Path, mlops: Command
 ) -> None:
@@ -203,7 +215,11 @@ def test_without_a_selected_stack_the_command_says_what_to_write(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--base", "nowhere"], "git has no commit nowhere; run `git fetch origin nowhere`, or write another --base"),
+        (
+            ["--base", "nowhere"],
+            "git has no commit nowhere; run `git fetch origin nowhere` first, or write another --base",
+        ),
+        (["--base", "origin/dev"], "git has no commit origin/dev; run `git fetch origin dev` first"),
         (["--base", "--help"], "git has no commit --help"),
         (["--base", "empty"], f"empty has no {STACK_FILE}; for a stack that is new, leave --base out"),
         (["--base", "main", "--stack", "staging"], "there is no Pulumi.staging.yaml in "),
@@ -340,6 +356,27 @@ def test_an_mlflow_that_does_not_help_leaves_the_release_unverified(
     (preview,) = found[1]["previews"]
     assert preview["verdict"]["kind"] == "unverified"
     assert why in preview["verdict"]["line"]
+
+
+def registry(request: BaseHTTPRequestHandler) -> None:
+    """Answer as an MLflow whose versions have no run, and passed their validation against the version before."""
+    path, _, query = request.path.partition("?")
+    number = int(dict(each.split("=") for each in query.split("&")).get("version", 0))
+    tags = [{"key": "validation_status", "value": "passed"}, {"key": "validated_against", "value": str(number - 1)}]
+    answer: dict[str, Any] = {"registered_model": {"name": "churn-predictor"}}
+    if "model-versions" in path:
+        answer = {"model_version": {"name": "churn-predictor", "version": str(number), "tags": tags}}
+    says(200, json.dumps(answer))(request)
+
+
+def test_models_only_judges_a_release_from_what_mlflow_knows(checkout: Checkout, mlops: Command) -> None:
+    checkout.write(BUMPED)
+    with server(registry) as uri:
+        code, told = models_only(mlops, uri)
+    (preview,) = told["previews"]
+    assert (code, preview["verdict"]["kind"], preview["diff"]["new"]["validated_against"]) == (0, "passes", "7")
+    assert told["line"].startswith("prod passes, with ")
+    assert told["line"].endswith(": 1 release")
 
 
 MISSING = json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such model"})
