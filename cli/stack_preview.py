@@ -259,21 +259,29 @@ def _lines(events: Path) -> list[str]:
 
 
 def _check_file(out: Path) -> None:
-    if out.exists() and not out.is_file():
-        raise CommandError(f"--out {out} is not a file; write the name of one")
+    """Raise CommandError if the report cannot become this file, before the preview takes its time."""
+    try:
+        if out.exists() and not out.is_file():
+            raise CommandError(f"--out {out} is not a file; write the name of one")
+    except OSError as error:
+        raise _not_writable(out, error) from error
     if not out.parent.is_dir():
         raise CommandError(f"--out {out}: the folder {out.parent} does not exist; create it, or write another file")
 
 
 def _write(out: Path, text: str) -> None:
     """Write the whole file or nothing."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
+    unfinished = out.with_name(f".mlops-preview-{os.getpid()}")
     try:
         unfinished.write_text(text)
         unfinished.replace(out)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise CommandError(f"--out {out} cannot be written ({error.strerror}); write another file") from error
+        raise _not_writable(out, error) from error
+
+
+def _not_writable(out: Path, error: OSError) -> CommandError:
+    return CommandError(f"--out {out} cannot be written ({error.strerror}); write another file")
 
 
 def _say(text: str) -> None:

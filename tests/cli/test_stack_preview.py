@@ -132,15 +132,20 @@ def test_a_report_in_a_file_is_the_comment_and_the_terminal_shows_it_too(
     ]
 
 
-def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(
     checkout: Checkout, pulumi: Path, mlops: Command
 ) -> None:
+    folder = checkout.folder / "reports"
+    folder.mkdir()
     prints(pulumi)
-    name = "r" * 250
-    code, said = mlops("preview", "--stack", "prod", "--out", name)
-    assert code == ExitCode.BAD_INPUT
-    assert said.splitlines()[-1] == f"mlops: --out {name} cannot be written (File name too long); write another file"
-    assert not list(checkout.folder.glob("*.unfinished"))
+    program = (pulumi / "pulumi").read_text()
+    (pulumi / "pulumi").write_text(program.replace("cd ", f"rmdir {folder}; cd ", 1))
+    code, said = mlops("preview", "--stack", "prod", "--out", "reports/report.md")
+    assert (code, said.splitlines()[-1]) == (
+        ExitCode.BAD_INPUT,
+        "mlops: --out reports/report.md cannot be written (No such file or directory); write another file",
+    )
+    assert {each.name for each in checkout.folder.iterdir()} == {".git", "Pulumi.yaml", STACK_FILE}
 
 
 def test_a_preview_that_fails_ends_with_1_and_the_engines_words(
@@ -226,6 +231,7 @@ def test_without_a_selected_stack_the_command_says_what_to_write(
         (["--json", "--markdown"], "--json and --markdown are two forms of one report; write one of the two"),
         (["--models-only"], "--models-only compares two stack files; write --base REF, such as --base origin/main"),
         (["--out", "missing/report.md"], "--out missing/report.md: the folder missing does not exist"),
+        (["--out", "r" * 300], f"--out {'r' * 300} cannot be written (File name too long); write another file"),
         (["--out", "."], "--out . is not a file; write the name of one"),
     ],
 )
