@@ -51,10 +51,10 @@ def messages(document: Object) -> Messages:
     """Return the errors and warnings of a preview, each of them once."""
     said: Sequence[Object] = document.get("diagnostics") or ()
     errors = [_text(each) for each in said if each["severity"] == "error"]
-    told = [each for each in errors if each != FAILED]
+    told = [each for each in errors if each not in {"", FAILED}]
     causes = [each for each in told if not each.startswith(EXITED)] or told
     warnings = [_text(each) for each in said if each["severity"] == "warning"]
-    return Messages(errors=tuple(dict.fromkeys(causes)), warnings=tuple(dict.fromkeys(warnings)))
+    return Messages(errors=tuple(dict.fromkeys(causes)), warnings=tuple(dict.fromkeys(filter(None, warnings))))
 
 
 def _violation(event: Object) -> Violation:
@@ -74,5 +74,5 @@ def _violation(event: Object) -> Violation:
 
 def _text(diagnostic: Object) -> str:
     """Return the message without the word before it, each line without secrets."""
-    text = diagnostic["message"].strip().removeprefix(f"{diagnostic['severity']}: ")
+    text = diagnostic["message"].strip().removeprefix(f"{diagnostic['severity']}:")
     return "\n".join(plain(line) for line in text.splitlines() if line.strip())

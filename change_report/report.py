@@ -9,7 +9,7 @@ from pydantic import computed_field
 
 from change_report import engine, steps
 from change_report.engine import Violation
-from change_report.steps import Infrastructure, Op
+from change_report.steps import Infrastructure
 from change_report.values import Field
 from cost import budget as budgets
 from cost.budget import Budget
@@ -241,16 +241,12 @@ def _with_warnings(count: int) -> str:
 
 
 def _summary(found: Report) -> str:
-    releases = len(found.previews)
+    releases, resources = len(found.previews), found.infrastructure
     told = [f"{releases} release{'s' if releases > 1 else ''}"] if releases else []
-    if found.infrastructure:
-        told += [f"{count} {op.done}" for op, count in sorted(found.infrastructure.counts.items(), key=_by_harm)]
-        if losses := found.infrastructure.losses:
-            told.append(f"deletes what {', '.join(each.title for each in losses[:3])} hold{'s' * (len(losses) == 1)}")
+    if resources:
+        told += [f"{count} {op.done}" for op, count in resources.counts.items()]
+        if lost := len(resources.losses):
+            told.append(f"deletes the data of {lost} resource{'s' if lost > 1 else ''}")
     if found.cost and found.cost.delta and (most := found.cost.delta.ceiling_usd):
         told.append(f"at most {signed(most)} a month")
-    return ", ".join(told) or ("nothing changes" if found.infrastructure else "no version changes")
-
-
-def _by_harm(item: tuple[Op, int]) -> int:
-    return list(Op).index(item[0])
+    return ", ".join(told) or ("nothing changes" if resources else "no version changes")

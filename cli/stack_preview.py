@@ -70,7 +70,7 @@ def show(
         print(report.model_dump_json(indent=1) if json else as_markdown(report), end="")
         if report.outcome is not Outcome.PASSES:
             _say(report.line)
-    elif report.errors and not out:
+    elif report.outcome is Outcome.UNVERIFIED and report.errors and not out:
         raise CommandError("\n".join(report.errors), ExitCode.FAILED)
     else:
         show_in_terminal(Console(highlight=False), report)
@@ -78,7 +78,7 @@ def show(
 
 
 class _Compared:
-    """Stack file of the base and of the working tree."""
+    """Configuration in the stack file of the base and of the working tree."""
 
     def __init__(self, ref: str, before: Config, now: Config) -> None:
         self.before, self.now = before, now
@@ -120,7 +120,7 @@ class _Project:
         if text is None:
             raise CommandError(f"{ref} has no {self.file.name}; for a stack that is new, leave --base out")
         before = stack_file.read(text, f"{ref}:{self.file.name}")
-        now = stack_file.read(self.file.read_text(errors="replace"), self.file.name)
+        now = stack_file.read(self.file.read_text(encoding="utf-8", errors="replace"), self.file.name)
         return _Compared(ref, before, now)
 
     def models(self, compared: _Compared) -> Report:

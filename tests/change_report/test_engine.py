@@ -42,7 +42,9 @@ def test_errors_and_warnings_are_told_once_without_secrets() -> None:
                 diagnostic("error", f"key {secret} is wrong\nin two lines"),
                 diagnostic("error", "preview failed"),
                 diagnostic("error", "an unhandled error occurred: program exited with non-zero exit code: 1"),
+                diagnostic("error", ""),
                 diagnostic("warning", "old"),
+                diagnostic("warning", " "),
                 {"severity": "info#err", "message": "noise"},
             ]
         )

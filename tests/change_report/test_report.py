@@ -53,7 +53,8 @@ def test_the_line_of_a_good_change_has_the_figures() -> None:
     found = report(good(), result=result(*steps), cost=cost())
     assert found.outcome is Outcome.PASSES
     assert found.line == (
-        "prod passes: 1 release, 1 deleted, 1 updated, 1 created, deletes what Key data holds, at most +$32.85 a month"
+        "prod passes: 1 release, 1 deleted, 1 updated, 1 created, deletes the data of 1 resource, "
+        "at most +$32.85 a month"
     )
 
 

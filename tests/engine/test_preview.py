@@ -84,9 +84,7 @@ def test_a_change_is_reported_from_what_the_engine_prints(
     words = ["preview", "--stack", STACK, "--base", "main"]
     assert main.run([*words, "--json"]) == ExitCode.DONE
     told = json.loads(capsys.readouterr().out)
-    assert told["line"].startswith(
-        "test passes, with 2 warnings: 1 release, 1 replaced, 1 updated, deletes what Bucket"
-    )
+    assert told["line"].startswith("test passes, with 2 warnings: 1 release, 1 replaced, 1 updated, deletes the data")
     bucket, database = told["infrastructure"]["changes"]
     assert (bucket["name"], bucket["op"], bucket["because"], bucket["store"]) == (
         "artifacts", "replace", ["bucket"], "bucket",
