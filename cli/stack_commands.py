@@ -54,11 +54,11 @@ def preview(
         ),
     ] = None,
 ) -> None:
-    """Show what a change does to a stack: models, resources, cost and policies, and whether it may be merged.
+    """Show what a change does to a stack, and whether it passes.
 
-    The command runs `pulumi preview` and changes nothing. Exit code 3 says that a model is refused, a budget is
-    exceeded or a mandatory policy is violated; 1 says that the preview failed, or that MLflow did not respond and the
-    stack is protected.
+    The report has models, resources, cost and policies. The command runs `pulumi preview` and changes nothing. Exit
+    code 3 says that a model is refused, a budget is exceeded or a mandatory policy is violated; 1 says that the preview
+    failed, or that MLflow did not respond and the stack is protected.
     """
     if json and markdown:
         raise CommandError("--json and --markdown are two forms of one report; write one of the two")
