@@ -22,6 +22,7 @@ ROOMS = (
     "model_server",
     "model_preview",
     "cost",
+    "change_report",
     "lab",
     "cli",
     "bootstrap",
@@ -35,10 +36,11 @@ MAY_IMPORT = {
     "training": {"contract"},
     "model_server": {"contract"},
     "model_preview": {"contract"},
+    "change_report": {"cost", "model_preview", "runs"},
     "cost": set[str](),
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
-    "cli": {"contract", "runs", "client", "cost", "model_preview", "training", "lab"},
+    "cli": {"change_report", "contract", "runs", "client", "cost", "model_preview", "training", "lab"},
 }
 """Packages that each package may import."""
 
