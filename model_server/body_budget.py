@@ -1,0 +1,132 @@
+"""Memory budget for request bodies that are being received, queued or predicted.
+
+Without it, many bodies that arrive at once fill the container's memory, and the kernel kills the server. When the
+budget is used up, the server ends the requests whose bodies arrive slowest, so a client that stops in the middle of a
+body makes room for clients that send.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from math import exp
+from pathlib import Path
+from time import monotonic
+from typing import Literal, TypeAlias
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMORY_SHARE = 8
+"""The budget is the memory limit divided by this. Model, libraries and decoded rows need the rest."""
+RATE_SECONDS = 1.0
+"""Seconds over which a sender's rate is averaged."""
+NEW_SECONDS = 0.25
+"""Seconds for which a sender keeps its connection whatever its rate is."""
+SLOW_BYTES_PER_SECOND = 10_000
+"""Rate below which a sender is slow: it loses its place before an idle connection does."""
+Reason: TypeAlias = Literal["memory", "connections"]
+
+
+def memory_limit(cgroups: Path = CGROUPS) -> int:
+    """Return the container's memory limit in bytes, or the machine's memory if that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for file in (cgroups / "memory.max", cgroups / "memory/memory.limit_in_bytes"):  # cgroups version 2, version 1
+        if file.is_file() and (limit := file.read_text().strip()) != "max":
+            return min(machine, int(limit))
+    return machine
+
+
+class Sender:
+    """Client whose request body is incomplete."""
+
+    def __init__(self, clock: asyncio.Timeout, now: float) -> None:
+        self.held = 0
+        """Bytes of the body in memory."""
+        self.evicted = False
+        """Whether the server ends the request, to make room."""
+        self.clock = clock
+        self.began = self._last = now
+        self._recent = 0.0  # bytes; older ones count less
+
+    def add(self, size: int, now: float) -> None:
+        """Count bytes that have arrived."""
+        self.held += size
+        self._recent = self._recent * exp((self._last - now) / RATE_SECONDS) + size
+        self._last = now
+
+    def rate(self, now: float) -> float:
+        """Return the bytes per second of the last time, about RATE_SECONDS."""
+        age = max(now - self.began, 0.001)
+        recent = self._recent * exp((self._last - now) / RATE_SECONDS)
+        return recent / RATE_SECONDS / (1 - exp(-age / RATE_SECONDS))
+
+
+class BodyBudget:
+    """Bytes of request bodies that may be in memory at the same time. Only the event loop uses it.
+
+    `used` counts all bodies, `senders` are the clients whose bodies are incomplete, and `evicted` counts the requests
+    that were ended to make room, by reason.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
+        self.senders: set[Sender] = set()
+        self.evicted: Counter[Reason] = Counter()
+
+    def has_room(self, size: int) -> bool:
+        """Return whether a body of this size fits, if necessary in place of incomplete bodies."""
+        if self.used + size <= self.limit:
+            return True
+        return self.used - sum(sender.held for sender in self.senders) + size <= self.limit
+
+    @contextmanager
+    def receiving(self, clock: asyncio.Timeout) -> Generator[Sender]:
+        """Register a client whose body is incomplete, and give back its bytes when its request has a response.
+
+        `clock` is the timeout of the task that receives the body; an eviction lets it expire at once. The task removes
+        the sender from `senders` when the body is complete.
+        """
+        sender = Sender(clock, monotonic())
+        self.senders.add(sender)
+        try:
+            yield sender
+        finally:
+            self.senders.discard(sender)
+            self.release(sender.held)
+
+    def add(self, sender: Sender, size: int) -> None:
+        """Count bytes of an incomplete body, and make room if the budget is used up."""
+        if not sender.evicted:
+            sender.add(size, monotonic())
+            self.take(size)
+
+    def take(self, size: int) -> None:
+        """Count bytes of a body, and evict senders if the budget is used up."""
+        self.used += size
+        while self.used > self.limit and (holding := [one for one in self.senders if one.held]):
+            now = monotonic()
+            # A body that is large and slow stays longest, so the rate is compared with the size.
+            self._evict(min(holding, key=lambda one: one.rate(now) / one.held), "memory")
+
+    def release(self, size: int) -> None:
+        """Give back the bytes of a request that has its response."""
+        self.used -= size
+
+    def free_connection(self, below: float) -> bool:
+        """Evict the slowest sender if its rate is below this number of bytes per second; return whether it was."""
+        now = monotonic()
+        known = [one for one in self.senders if now - one.began >= NEW_SECONDS]
+        slowest = min(known, key=lambda one: one.rate(now), default=None)
+        if slowest is None or slowest.rate(now) >= below:
+            return False
+        self._evict(slowest, "connections")
+        return True
+
+    def _evict(self, sender: Sender, reason: Reason) -> None:
+        sender.evicted = True
+        self.senders.discard(sender)
+        self.release(sender.held)
+        sender.held = 0
+        self.evicted[reason] += 1
+        if not sender.clock.expired():
+            sender.clock.reschedule(asyncio.get_running_loop().time())
