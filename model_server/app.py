@@ -45,6 +45,7 @@ STUCK_DEADLINES = 2
 # Share of the deadline that a request may wait. A queue as long as the deadline would make every response late.
 QUEUE_SHARE = 0.5
 LOG_EVERY = 1  # seconds; refusals in between are counted in one log line
+NOT_FOUND = Response(status=404, body=b'{"detail":"Not Found"}')
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 HEADERS = frozenset({
     b"content-encoding", b"content-length", b"content-type", b"expect", b"traceparent", b"x-request-id"
@@ -174,10 +175,11 @@ class Server:
                     response = await self._invocation(request, receive, header_error)
             finally:
                 self.metrics.in_flight -= 1
-        elif path in self._pages and method == "GET" and not (path == "/metrics" and _forwarded(scope)):
-            response = self._pages[path]()
+        elif path in self._pages and method == "GET":
+            hidden = path == "/metrics" and _forwarded(scope)
+            response = NOT_FOUND if hidden else self._pages[path]()
         else:
-            response = self._no_page(path)
+            response = NOT_FOUND if PAGES_ONLY in state else self._no_page(path)
         if response is not None:
             await self._send(response, request_id, send)
 
@@ -252,7 +254,7 @@ class Server:
         """Read the rest of a body that does not arrive at once, and return the response."""
         body: bytes | None = None
         clock = asyncio.timeout(self.settings.deadline_seconds)
-        with self.budget.receiving(clock) as sender:
+        with self.budget.receiving(partial(_expire, clock)) as sender:
             with suppress(TimeoutError):
                 async with clock:
                     body = await self._read_rest(sender, start, receive)
@@ -366,7 +368,7 @@ class Server:
         if path == "/invocations" or path in self._pages:
             allowed = (b"allow", b"POST" if path == "/invocations" else b"GET")
             return Response(status=405, body=b'{"detail":"Method Not Allowed"}', headers=(allowed,))
-        return Response(status=404, body=b'{"detail":"Not Found"}')
+        return NOT_FOUND
 
     def _request_id(self, header: bytes | None) -> bytes:
         """Return the client's request ID if it is valid in a header and a log line, else a new ID."""
@@ -400,6 +402,12 @@ def _header_error(fields: Sequence[tuple[bytes, bytes]]) -> Response | None:
     if len(kinds) > 1:
         return responses.ambiguous(kinds)
     return responses.compressed(coding.decode("latin-1")) if coding else None
+
+
+def _expire(clock: asyncio.Timeout) -> None:
+    """Let the timeout expire now."""
+    if not clock.expired():
+        clock.reschedule(asyncio.get_running_loop().time())
 
 
 def _forwarded(scope: Scope) -> bool:

@@ -1,14 +1,14 @@
-"""Memory budget for request bodies that are being received, queued or predicted.
+"""Memory budget for request bodies that are being received, queued or predicted, and for responses that nobody reads.
 
-Without it, many bodies that arrive at once fill the container's memory, and the kernel kills the server. When the
-budget is used up, the server ends the requests whose bodies arrive slowest, so a client that stops in the middle of a
-body makes room for clients that send.
+Without it, many bodies at once fill the container's memory, and the kernel kills the server. When the budget is used
+up, the server ends the requests whose bodies arrive slowest, so a client that stops in the middle of a body makes room
+for clients that send; or it drops the response that has been unread longest, if such responses use more memory.
 """
 
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import exp
 from pathlib import Path
@@ -24,7 +24,7 @@ NEW_SECONDS = 0.25
 """Seconds for which a sender keeps its connection whatever its rate is."""
 SLOW_BYTES_PER_SECOND = 10_000
 """Rate below which a sender is slow: it loses its place before an idle connection does."""
-Reason: TypeAlias = Literal["memory", "connections"]
+Reason: TypeAlias = Literal["memory", "connections", "unread"]
 
 
 def memory_limit(cgroups: Path = CGROUPS) -> int:
@@ -39,12 +39,12 @@ def memory_limit(cgroups: Path = CGROUPS) -> int:
 class Sender:
     """Client whose request body is incomplete."""
 
-    def __init__(self, clock: asyncio.Timeout, now: float) -> None:
+    def __init__(self, cut: Callable[[], None], now: float) -> None:
         self.held = 0
         """Bytes of the body in memory."""
         self.evicted = False
         """Whether the server ends the request, to make room."""
-        self.clock = clock
+        self.cut = cut
         self.began = self._last = now
         self._recent = 0.0  # bytes; older ones count less
 
@@ -62,16 +62,17 @@ class Sender:
 
 
 class BodyBudget:
-    """Bytes of request bodies that may be in memory at the same time. Only the event loop uses it.
+    """Bytes of bodies that may be in memory at the same time. Only the event loop uses it.
 
-    `used` counts all bodies, `senders` are the clients whose bodies are incomplete, and `evicted` counts the requests
-    that were ended to make room, by reason.
+    `used` counts all bodies, `senders` are the clients whose bodies are incomplete, and `evicted` counts the clients
+    that were cut to make room, by reason.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
         self.senders: set[Sender] = set()
         self.evicted: Counter[Reason] = Counter()
+        self._unread: dict[asyncio.Transport, int] = {}  # bytes of responses, the oldest first
 
     def has_room(self, size: int) -> bool:
         """Return whether a body of this size fits, if necessary in place of incomplete bodies."""
@@ -80,13 +81,12 @@ class BodyBudget:
         return self.used - sum(sender.held for sender in self.senders) + size <= self.limit
 
     @contextmanager
-    def receiving(self, clock: asyncio.Timeout) -> Generator[Sender]:
+    def receiving(self, cut: Callable[[], None]) -> Generator[Sender]:
         """Register a client whose body is incomplete, and give back its bytes when its request has a response.
 
-        `clock` is the timeout of the task that receives the body; an eviction lets it expire at once. The task removes
-        the sender from `senders` when the body is complete.
+        An eviction calls `cut`. The caller removes the sender from `senders` when the body is complete.
         """
-        sender = Sender(clock, monotonic())
+        sender = Sender(cut, monotonic())
         self.senders.add(sender)
         try:
             yield sender
@@ -101,12 +101,28 @@ class BodyBudget:
             self.take(size)
 
     def take(self, size: int) -> None:
-        """Count bytes of a body, and evict senders if the budget is used up."""
+        """Count bytes of a body, and make room if the budget is used up."""
         self.used += size
-        while self.used > self.limit and (holding := [one for one in self.senders if one.held]):
-            now = monotonic()
-            # A body that is large and slow stays longest, so the rate is compared with the size.
-            self._evict(min(holding, key=lambda one: one.rate(now) / one.held), "memory")
+        while self.used > self.limit:
+            holding = [sender for sender in self.senders if sender.held]
+            if self._unread and sum(self._unread.values()) >= sum(sender.held for sender in holding):
+                transport = next(iter(self._unread))
+                self.take_unread(transport, 0)
+                self.evicted["unread"] += 1
+                transport.abort()
+            elif holding:
+                now = monotonic()
+                # A body that is large and slow stays longest, so the rate is compared with the size.
+                self._evict(min(holding, key=lambda one: one.rate(now) / one.held), "memory")
+            else:
+                break
+
+    def take_unread(self, transport: asyncio.Transport, size: int) -> None:
+        """Count the bytes of a response that the client of this connection has not read; 0 gives them back."""
+        self.release(self._unread.pop(transport, 0))
+        if size:
+            self._unread[transport] = size
+            self.take(size)
 
     def release(self, size: int) -> None:
         """Give back the bytes of a request that has its response."""
@@ -128,5 +144,4 @@ class BodyBudget:
         self.release(sender.held)
         sender.held = 0
         self.evicted[reason] += 1
-        if not sender.clock.expired():
-            sender.clock.reschedule(asyncio.get_running_loop().time())
+        sender.cut()

@@ -68,6 +68,7 @@ class Connection(HttpToolsProtocol):
         self._excess = False  # whether the client exceeds a limit on headers
         self._discarded: int | None = None  # bytes of a body whose request has its response
         self._discard_timer: _Timer | None = None
+        self._budget = cast("BodyBudget | None", app_state.get(BODY_BUDGET))
         self._head_timer: _Timer | None = None
         self._write_timer: _Timer | None = None
 
@@ -88,6 +89,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""
         super().connection_lost(exc)
+        self._count_unread(0)
         self._unset_keepalive_if_required()
         for timer in (self._head_timer, self._write_timer, self._discard_timer):
             if timer:
@@ -151,13 +153,15 @@ class Connection(HttpToolsProtocol):
             self._limit_writing()
 
     def pause_writing(self) -> None:
-        """Limit how long a client may leave a response unread, to the keep-alive time."""
+        """Limit how long a client may leave a response unread, to the keep-alive time, and count its bytes."""
         super().pause_writing()
         self._limit_writing()
+        self._count_unread(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """Cancel the time limit for an unread response."""
         super().resume_writing()
+        self._count_unread(0)
         if self._write_timer:
             self._write_timer.cancel()
             self._write_timer = None
@@ -205,14 +209,17 @@ class Connection(HttpToolsProtocol):
 
     def _made_room(self) -> bool:
         """Evict a slow sender, else close the longest idle connection, else evict the slowest sender."""
-        budget = cast("BodyBudget | None", self.app_state.get(BODY_BUDGET))
-        if budget and budget.free_connection(SLOW_BYTES_PER_SECOND):
+        if self._budget and self._budget.free_connection(SLOW_BYTES_PER_SECOND):
             return True
         others = cast("set[Connection]", self.connections) - {self}
         if idle := [one for one in others if not one.busy and not one.transport.is_closing()]:
             min(idle, key=lambda one: one.idle_since).transport.close()
             return True
-        return budget is not None and budget.free_connection(math.inf)
+        return self._budget is not None and self._budget.free_connection(math.inf)
+
+    def _count_unread(self, size: int) -> None:
+        if self._budget:
+            self._budget.take_unread(self.transport, size)
 
     def _set_discard_timer(self, timer: _Timer | None) -> None:
         if self._discard_timer:

@@ -163,11 +163,9 @@ class Metrics(Collector):
         yield self._gauge("queue_length", "Requests that wait for a worker", self.queue_length())
         yield self._gauge("model_load_seconds", "Time to load and warm up the model", self.load_seconds)
         if budget := self.budget:
-            yield self._gauge("body_bytes", "Bytes of request bodies in memory", budget.used)
-            yield self._gauge("body_budget_bytes", "Limit of the bytes of request bodies in memory", budget.limit)
-            yield self._counter(
-                "senders_evicted", "Requests ended because their body arrived slowest", budget.evicted, "reason"
-            )
+            yield self._gauge("body_bytes", "Bytes of request bodies and unread responses", budget.used)
+            yield self._gauge("body_budget_bytes", "Limit of serving_body_bytes", budget.limit)
+            yield self._counter("clients_evicted", "Clients cut because they were slowest", budget.evicted, "reason")
         if log := self.prediction_log:
             written = {"": log.written}
             yield self._counter("prediction_log_written", "Requests in the prediction log", written, "")

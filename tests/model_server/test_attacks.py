@@ -98,7 +98,10 @@ class Server:
         return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (.*)$", text, re.MULTILINE))
 
     def evicted(self) -> float:
-        return self.metric("serving_senders_evicted_total")
+        return self.metric("serving_clients_evicted_total")
+
+    def wait_for_responses(self, number: int) -> None:
+        self.wait_for(lambda: self.metric("serving_response_bytes_count") == number)
 
     def megabytes(self) -> float:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
@@ -221,6 +224,20 @@ def test_a_thousand_slow_clients_fail_no_probe_and_no_other_client(servers: Call
         assert server.evicted() >= 1
 
 
+def test_responses_that_nobody_reads_do_not_fill_the_memory_of_a_pod(servers: Callable[..., Server]) -> None:
+    server = servers()
+    assert server.predict() == 200
+    before, data = server.megabytes(), payload("a" * (LIMIT - 100))
+    with ExitStack() as open_connections:
+        for number in range(60):
+            open_connections.push(server.send(head(len(data)) + data))
+            server.wait_for_responses(number + 2)
+        assert server.megabytes() - before < POD / MIB / 2
+        assert server.predict() == 200
+        assert server.evicted() > 40
+    server.wait_for(lambda: server.metric("serving_body_bytes") == 0)
+
+
 def test_of_two_senders_the_one_that_stopped_makes_room(servers: Callable[..., Server]) -> None:
     """The budget of 256 KiB has room for two bodies and a half."""
     server = servers(MAX_REQUEST_BYTES="100000", MEMORY_BYTES=str(2 * MIB))
@@ -264,7 +281,7 @@ def test_the_text_that_a_model_returns_is_not_in_the_metrics(servers: Callable[.
 
 def test_the_port_for_probes_makes_no_predictions(servers: Callable[..., Server]) -> None:
     server = servers()
-    assert server.ask("POST", "/invocations", payload("a"), port=server.probe_port)[0] == 405
+    assert server.ask("POST", "/invocations", payload("a"), port=server.probe_port)[0] == 404
 
 
 def test_a_server_that_stops_answers_probes_until_its_last_request_is_done(servers: Callable[..., Server]) -> None:

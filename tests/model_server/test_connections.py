@@ -165,6 +165,61 @@ def test_a_head_without_bounds_behind_a_request_in_work_ends_the_connection() ->
     run(scene)
 
 
+@pytest.mark.parametrize("end", [b"", b"\r\n"], ids=["incomplete", "complete"])
+def test_a_head_of_many_short_lines_is_refused(end: bytes) -> None:
+    async def scene() -> None:
+        async with opened() as house:
+            reader, writer = await house.visit(HEAD + b"a: b\r\n" * 1000 + end)
+            assert (await reader.read()).startswith(b"HTTP/1.1 431")
+            assert house.arrived == 0
+            writer.close()
+
+    run(scene)
+
+
+def test_a_client_that_sends_requests_ahead_without_end_is_cut() -> None:
+    async def scene() -> None:
+        async with opened() as house:
+            house.go.clear()
+            reader, writer = await house.visit((HEAD + b"\r\n") * 1000)
+            assert await reader.read() == b""
+            assert house.arrived <= 1
+            writer.close()
+
+    run(scene)
+
+
+def test_the_rest_of_a_body_is_discarded_up_to_a_limit_and_then_the_connection_serves_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "DISCARD_BYTES", 2000)
+
+    async def scene() -> None:
+        async with opened() as house:
+            sent = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+            reader, writer = await house.visit(sent % 1000)
+            assert b"200 OK" in await reader.readuntil(b"welcome")
+            writer.write(b"x" * 1000 + sent % 100_000)
+            assert b"200 OK" in await reader.readuntil(b"welcome")
+            writer.write(b"x" * 50_000)
+            await house.until(lambda: not house.state.connections)
+            writer.close()
+
+    run(scene)
+
+
+def test_a_client_that_never_sends_the_rest_of_a_body_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "DISCARD_SECONDS", SOON)
+
+    async def scene() -> None:
+        async with opened() as house:
+            reader, writer = await house.visit(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+            assert (await reader.read()).endswith(b"welcome")
+            writer.close()
+
+    run(scene)
+
+
 def test_a_connection_that_never_says_a_word_is_closed() -> None:
     async def scene() -> None:
         async with opened(keep=SOON) as house:
