@@ -75,10 +75,11 @@ class BodyBudget:
         self._unread: dict[asyncio.Transport, int] = {}  # bytes of responses, the oldest first
 
     def has_room(self, size: int) -> bool:
-        """Return whether a body of this size fits, if necessary in place of incomplete bodies."""
+        """Return whether a body of this size fits, if necessary in place of incomplete bodies and unread responses."""
         if self.used + size <= self.limit:
             return True
-        return self.used - sum(sender.held for sender in self.senders) + size <= self.limit
+        evictable = sum(sender.held for sender in self.senders) + sum(self._unread.values())
+        return self.used - evictable + size <= self.limit
 
     @contextmanager
     def receiving(self, cut: Callable[[], None]) -> Generator[Sender]:
