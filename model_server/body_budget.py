@@ -119,11 +119,15 @@ class BodyBudget:
                 break
 
     def take_unread(self, transport: asyncio.Transport, size: int) -> None:
-        """Count the bytes of a response that the client of this connection has not read; 0 gives them back."""
+        """Count the bytes of a response that the client of this connection has not read; 0 gives them back.
+
+        A large response counts as a quarter of the budget, so that one alone does not use it up and is not dropped.
+        """
         self.release(self._unread.pop(transport, 0))
         if size:
-            self._unread[transport] = size
-            self.take(size)
+            counted = min(size, self.limit // 4)
+            self.take(counted)
+            self._unread[transport] = counted
 
     def release(self, size: int) -> None:
         """Give back the bytes of a request that has its response."""

@@ -10,7 +10,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from model_server import connections
-from model_server.connections import Connection
+from model_server.body_budget import BodyBudget
+from model_server.connections import BODY_BUDGET, Connection
 
 SOON = 0.05  # seconds
 PATIENCE = 10
@@ -239,6 +240,27 @@ def test_an_answer_that_nobody_takes_is_dropped(more: bytes) -> None:
             await house.until(lambda: house.arrived == 1)
             await house.until(lambda: not house.state.connections)
             writer.close()
+
+    run(scene)
+
+
+def test_one_large_answer_waits_for_its_reader_and_of_many_the_oldest_are_dropped() -> None:
+    async def scene() -> None:
+        async with opened() as house:
+            house.answer = LARGE
+            house.app_state[BODY_BUDGET] = budget = BodyBudget(1000)
+            peers = [await house.visit(HEAD + b"\r\n")]
+            await house.until(lambda: budget.used > 0)
+            assert (await peers[0][0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await peers[0][0].readexactly(len(LARGE)) == LARGE
+            await house.until(lambda: budget.used == 0)
+            for number in range(5):
+                peers.append(await house.visit(HEAD + b"\r\n"))
+                await house.until(lambda wanted=number + 2: house.arrived == wanted)
+            await house.until(lambda: len(house.state.connections) == 5)
+            assert budget.evicted == {"unread": 1}
+            for _, writer in peers:
+                writer.close()
 
     run(scene)
 
