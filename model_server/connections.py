@@ -146,7 +146,7 @@ class Connection(HttpToolsProtocol):
         """Mark the connection as idle, or start the next pipelined request."""
         super().on_response_complete()
         self.idle_since = self.loop.time()
-        if not self.busy and self.cycle.more_body and not self.transport.is_closing():
+        if self.cycle.more_body and not self.busy and not self.transport.is_closing():
             self._discarded = 0
             self._set_discard_timer(self.loop.call_later(DISCARD_SECONDS, self.transport.close))
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
