@@ -23,7 +23,6 @@ from contextlib import ExitStack
 from types import FrameType
 
 import uvicorn
-from typing_extensions import override
 from uvicorn.server import ServerState
 
 from model_server import logs
@@ -81,8 +80,8 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._listeners = listeners
 
-    @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the ports, that of the requests first."""
         await super().startup(sockets)
         state, loop = ServerState(), asyncio.get_running_loop()
         for listener in self._listeners:

@@ -34,8 +34,13 @@ def test_a_loaded_classifier_names_its_classes_and_a_regressor_none(tmp_path: Pa
 
 def test_a_model_of_any_kind_may_name_its_classes_in_its_metadata() -> None:
     assert model.classes_of(None, {"metadata": {"classes": ["No", "Yes"]}}) == ["No", "Yes"]
-    for other in ({}, {"metadata": None}, {"metadata": {"classes": "No"}}, {"metadata": {"classes": [1.5, {}]}}):
-        assert model.classes_of(None, other) == []
+    others: list[dict[str, Any]] = [
+        {},
+        {"metadata": None},
+        {"metadata": {"classes": "No"}},
+        {"metadata": {"classes": [1.5]}},
+    ]
+    assert [model.classes_of(None, other) for other in others] == [[]] * len(others)
 
 
 class Stubborn:
