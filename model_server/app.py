@@ -176,7 +176,7 @@ class Server:
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
-            hidden = path == "/metrics" and _forwarded(scope)
+            hidden = path == "/metrics" and PAGES_ONLY not in state and _forwarded(scope)
             response = NOT_FOUND if hidden else self._pages[path]()
         else:
             response = NOT_FOUND if PAGES_ONLY in state else self._no_page(path)

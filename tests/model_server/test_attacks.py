@@ -291,7 +291,11 @@ def test_the_text_that_a_model_returns_is_not_in_the_metrics(server: Server) -> 
     assert server.metric("serving_predictions_total") == counted + 1
 
 
-def test_the_port_for_probes_makes_no_predictions(server: Server) -> None:
+def test_the_port_for_probes_has_metrics_also_through_a_proxy_and_makes_no_predictions(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.probe_port, timeout=PATIENCE)
+    connection.request("GET", "/metrics", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert connection.getresponse().status == 200
+    connection.close()
     assert server.ask("POST", "/invocations", payload("a"), port=server.probe_port)[0] == 404
 
 
