@@ -143,6 +143,7 @@ OF_MORE_THAN_ONE_MODULE = {
     "infra/test_main.py": "the program as the engine starts it",
     "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
     "model_server/predict/test_odd_models.py": "models of many kinds",
+    "model_server/test_attacks.py": "the server as a process, under attack",
     "model_server/test_hostile.py": "the server as a process",
     "model_preview/test_command.py": "the command line",
     "model_preview/test_unreachable.py": "MLflow that fails in every way",
