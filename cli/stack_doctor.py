@@ -14,7 +14,6 @@ from contract.exit_codes import ExitCode
 from doctor import stack_file, views
 from doctor.checks import Surroundings, checks
 from doctor.examination import examine
-from infra.config.stack import LocalFoundation
 from runs.cluster import last_line
 
 
@@ -35,10 +34,7 @@ def report(name: str | None, *, tracking_uri: str | None, json: bool) -> ExitCod
         stack = stack_file.read(name or _selected(), Path.cwd())
     except stack_file.StackFileError as error:
         raise CommandError(str(error)) from error
-    kubectl = "kubectl"
-    if isinstance(stack.settings.foundation, LocalFoundation):
-        own = target.is_lab(stack.name)
-        kubectl = "mlops lab kubectl" if own else f"kubectl --context {stack.settings.foundation.context}"
+    kubectl = "mlops lab kubectl" if target.is_lab(stack.name) else None
     with tempfile.TemporaryDirectory() as folder:
         around = Surroundings(
             environment=target.engine(stack.name), folder=Path(folder), kubectl=kubectl, tracking_uri=tracking_uri

@@ -35,8 +35,8 @@ class Surroundings:
     """Environment variables of pulumi and kubectl."""
     folder: Path
     """Empty folder for temporary files."""
-    kubectl: str = "kubectl"
-    """Beginning of the kubectl commands in the findings."""
+    kubectl: str | None = None
+    """Beginning of the kubectl commands in the findings; None: kubectl, with the context in the stack file."""
     tracking_uri: str | None = None
     """Address of MLflow; None: a port-forward."""
     connect: Callable[[str], Aws] = connect
@@ -76,24 +76,24 @@ def _aws(stack: Stack, chosen: AwsFoundation, around: Surroundings) -> list[Chec
         file = around.folder / "kubeconfig"
         eks.write_kubeconfig(aws(), eks.cluster_name(stack, chosen), file)
         environment = {**around.environment, "KUBECONFIG": str(file), "AWS_REGION": region}
-        return Kubernetes(cluster=Cluster(environment=environment, seconds=SECONDS), kubectl=around.kubectl)
+        return Kubernetes(cluster=Cluster(environment=environment, seconds=SECONDS))
 
     return [
         Check(name=CREDENTIALS, run=lambda: account.identity(aws, chosen)),
-        Check(name=REGION, run=lambda: account.region(aws(), region), needs=CREDENTIALS),
-        of_region("zones", lambda: account.zones(aws(), chosen)),
+        Check(name=REGION, run=lambda: account.region(aws(), stack, region), needs=CREDENTIALS),
+        of_region("zones", lambda: account.zones(aws(), stack, chosen)),
         of_region("instance types", lambda: instances.offered(aws(), chosen)),
         of_region("quotas of vCPUs", lambda: instances.cpu_quotas(aws(), chosen)),
         of_region("quotas of the network", lambda: network.network_quotas(aws(), stack, chosen)),
         of_region("network", lambda: network.vpc(aws(), stack, chosen)),
         of_region("roles", lambda: roles.named_roles(aws(), chosen)),
         of_region("service-linked roles", lambda: roles.service_roles(aws(), chosen)),
-        of_region("buckets", lambda: stores.bucket(aws(), chosen)),
+        of_region("buckets", lambda: stores.bucket(aws(), stack, chosen)),
         of_region("datasets", lambda: stores.datasets(aws(), stack)),
         of_region("database", lambda: stores.database(aws(), stack, chosen)),
         of_region("images", lambda: images.images(aws(), stack, chosen)),
         of_region("certificates", lambda: certificates.certificates(aws(), stack)),
-        of_region("Kubernetes version", lambda: eks.version(aws(), chosen)),
+        of_region("Kubernetes version", lambda: eks.version(aws(), stack, chosen)),
         of_region(CLUSTER, lambda: eks.cluster(aws(), stack, chosen)),
         Check(name=API, run=lambda: cluster.api(kubernetes()), needs=CLUSTER),
         *_running(stack, kubernetes, around.tracking_uri),
@@ -102,7 +102,7 @@ def _aws(stack: Stack, chosen: AwsFoundation, around: Surroundings) -> list[Chec
 
 def _local(stack: Stack, chosen: LocalFoundation, around: Surroundings) -> list[Check]:
     access = Cluster(context=chosen.context, environment=around.environment, seconds=SECONDS)
-    kubernetes = Kubernetes(cluster=access, kubectl=around.kubectl)
+    kubernetes = Kubernetes(cluster=access, kubectl=around.kubectl or f"kubectl --context {chosen.context}")
 
     return [
         Check(name=API, run=lambda: cluster.api(kubernetes)),

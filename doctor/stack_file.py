@@ -43,6 +43,11 @@ class Stack:
         """Prefix of the names of AWS resources, and the name of a new cluster."""
         return f"{self.project}-{self.name}"
 
+    def set_command(self, path: str, value: object, *, text: bool = False) -> str:
+        """Return the command that writes a value into the stack file, at a path below `mlops:`."""
+        kind = "--type string " if text else ""
+        return f"run pulumi config set --stack {self.name} {kind}--path '{PREFIX}{path}' {value}"
+
 
 def read(name: str, folder: Path) -> Stack:
     """Return the stack of this name in the Pulumi project of a folder.

@@ -72,9 +72,8 @@ class Cluster:
                     if found := LISTENING.search(line):
                         yield f"http://{found[1]}"
                         return
-                raise ClusterError(
-                    f"Service {service} cannot be reached through kubectl: {output.strip() or 'no pod responded in time'}"
-                )
+                reason = output.strip() or "no pod responded in time"
+                raise ClusterError(f"Service {service} cannot be reached through kubectl: {reason}")
             finally:
                 tunnel.terminate()
 

@@ -22,6 +22,7 @@ ROOMS = (
     "model_server",
     "model_preview",
     "cost",
+    "doctor",
     "lab",
     "cli",
     "bootstrap",
@@ -36,9 +37,10 @@ MAY_IMPORT = {
     "model_server": {"contract"},
     "model_preview": {"contract", "training"},
     "cost": set[str](),
+    "doctor": {"contract", "components", "infra", "runs", "training"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
-    "cli": {"contract", "runs", "client", "cost", "model_preview", "training", "lab"},
+    "cli": {"contract", "runs", "client", "cost", "doctor", "model_preview", "training", "lab"},
 }
 """Packages that each package may import."""
 
@@ -142,6 +144,8 @@ OF_MORE_THAN_ONE_MODULE = {
     "components/test_contract.py": "what components tell images, and what images read",
     "cost/test_command.py": "the command line",
     "cost/test_stacks.py": "the tracked stacks",
+    "doctor/aws/test_cases.py": "every check of an account",
+    "doctor/test_command.py": "the command line",
     "infra/test_main.py": "the program as the engine starts it",
     "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
     "model_server/predict/test_odd_models.py": "models of many kinds",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.aws.account import ZONES_WITHOUT_EKS, role_of
 from doctor.aws.requests import Answer, Aws, CredentialsError
 from doctor.findings import Finding, ok, problem, warning
+from doctor.stack_file import Stack
 from infra.config.aws import AutoNodePool, AwsFoundation, ExistingNetwork, NewCluster
 
 
@@ -60,13 +61,13 @@ def _access(caller: str, chosen: AwsFoundation) -> Iterator[Finding]:
     )
 
 
-def region(aws: Aws, named: str) -> Iterator[Finding]:
+def region(aws: Aws, stack: Stack, named: str) -> Iterator[Finding]:
     """Check that the stack names a region, and that it has EKS and is enabled in the account."""
     if not named:
         yield problem(
             "neither the stack file nor AWS_REGION names a region",
             "pulumi does not know where to deploy",
-            "run pulumi config set aws:region eu-west-1",
+            f"run pulumi config set --stack {stack.name} aws:region eu-west-1",
         )
         return
     if aws.region not in aws.session.get_available_regions("eks", partition_name=aws.partition):
@@ -116,7 +117,7 @@ def used_zones(aws: Aws, chosen: AwsFoundation) -> list[str]:
     return [zone.name for zone in list_zones(aws)][: chosen.network.availability_zones]
 
 
-def zones(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
+def zones(aws: Aws, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]:
     """Check that the region has as many zones as the stack uses, and that node pools name some of these."""
     known = list_zones(aws)
     wanted = chosen.network.availability_zones
@@ -124,7 +125,7 @@ def zones(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
         yield problem(
             f"the stack uses {wanted} zones, and {aws.region} has {len(known)} that can hold a cluster",
             "pulumi refuses to deploy",
-            f"pulumi config set --path mlops:foundation.network.availability_zones {len(known)}",
+            stack.set_command("foundation.network.availability_zones", len(known)),
         )
         return
     used = used_zones(aws, chosen)

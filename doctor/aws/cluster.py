@@ -14,6 +14,7 @@ from doctor.findings import Finding, UncheckedError, ok, problem, warning
 from doctor.stack_file import Stack
 from infra.config.aws import AutoNodePool, AwsFoundation, ExistingCluster, ExistingNetwork, NewCluster
 
+VERSION = "foundation.cluster.kubernetes_version"
 SOON = timedelta(days=60)
 """Time before the end of standard support at which it is reported."""
 
@@ -23,7 +24,7 @@ def cluster_name(stack: Stack, chosen: AwsFoundation) -> str:
     return chosen.cluster.name if isinstance(chosen.cluster, ExistingCluster) else stack.full_name
 
 
-def version(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
+def version(aws: Aws, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]:
     """Check that EKS offers the version of Kubernetes, in standard support."""
     if not isinstance(chosen.cluster, NewCluster):
         yield ok("the cluster exists already, and its owner upgrades it")
@@ -39,14 +40,14 @@ def version(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
         yield problem(
             f"EKS does not offer Kubernetes {wanted} in {aws.region}; it offers {', '.join(newer) or 'none'}",
             "pulumi up stops when it creates or upgrades the cluster",
-            "run pulumi config set --path mlops:foundation.cluster.kubernetes_version --type string VERSION",
+            stack.set_command(VERSION, newer[0] if newer else "VERSION", text=True),
         )
         return
     ends: datetime | None = found.get("endOfStandardSupportDate")
     soon = ends is not None and ends - datetime.now(UTC) < SOON
     if soon or found.get("versionStatus") == "EXTENDED_SUPPORT":
         yield warning(
-            f"standard support of Kubernetes {wanted} ends {f'on {ends:%Y-%m-%d}' if ends else 'or has ended'}",
+            f"standard support of Kubernetes {wanted} {f'ends on {ends:%Y-%m-%d}' if ends else 'has ended'}",
             "the stack refuses extended support, so AWS then upgrades the cluster by itself",
             f"upgrade by one minor version at a time (docs/aws.md); EKS offers {', '.join(newer)}",
         )
@@ -76,13 +77,13 @@ def cluster(aws: Aws, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]:
             f"run aws eks describe-cluster --name {name} --query cluster.health",
         )
         return
-    yield from _version_of(name, found, chosen)
+    yield from _version_of(name, found, stack, chosen)
     if isinstance(chosen.cluster, ExistingCluster):
-        yield from _existing(name, found, chosen)
+        yield from _existing(name, found, stack, chosen)
     yield ok(f"{name} is {found['status']} with Kubernetes {found['version']}")
 
 
-def _version_of(name: str, found: Answer, chosen: AwsFoundation) -> Iterator[Finding]:
+def _version_of(name: str, found: Answer, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]:
     if not isinstance(chosen.cluster, NewCluster):
         return
     wanted, there = chosen.cluster.kubernetes_version, str(found["version"])
@@ -93,7 +94,7 @@ def _version_of(name: str, found: Answer, chosen: AwsFoundation) -> Iterator[Fin
         yield problem(
             f"{name} runs Kubernetes {there}, and the file says {wanted}",
             "EKS upgrades by one minor version at a time" if steps > 1 else "EKS does not go back after 7 days",
-            f"run pulumi config set --path mlops:foundation.cluster.kubernetes_version --type string {next_one}",
+            stack.set_command(VERSION, next_one, text=True),
         )
     elif steps:
         yield warning(
@@ -103,13 +104,13 @@ def _version_of(name: str, found: Answer, chosen: AwsFoundation) -> Iterator[Fin
         )
 
 
-def _existing(name: str, found: Answer, chosen: AwsFoundation) -> Iterator[Finding]:
+def _existing(name: str, found: Answer, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]:
     vpc = found["resourcesVpcConfig"]["vpcId"]
     if isinstance(chosen.network, ExistingNetwork) and chosen.network.vpc_id != vpc:
         yield problem(
             f"{name} is in {vpc}, and network.vpc_id is {chosen.network.vpc_id}",
             "nodes in another VPC cannot join the cluster",
-            f"run pulumi config set --path mlops:foundation.network.vpc_id {vpc}, and list its subnets",
+            f"{stack.set_command('foundation.network.vpc_id', vpc)}, and list its subnets",
         )
     if found.get("accessConfig", {}).get("authenticationMode") == "CONFIG_MAP":
         yield problem(

@@ -170,8 +170,8 @@ def cpu_quotas(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
         quota = next((quota for quota in limits if re.fullmatch(QUOTAS[each], quota.name)), None)
         if quota is None:
             yield unchecked(
-                f"Service Quotas lists no {QUOTAS[each]}",
-                f"look at https://{aws.region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas",
+                f"Service Quotas of {aws.region} lists no {QUOTAS[each]}",
+                "look at https://console.aws.amazon.com/servicequotas",
             )
         elif quota.value < amount:
             missing.add(each)

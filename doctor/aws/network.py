@@ -102,7 +102,7 @@ def _addresses(aws: Aws, stack: Stack, network: NewNetwork) -> Iterator[Finding]
         yield warning(
             f"network.cidr {mine} overlaps {block} of {vpc}",
             "the two VPCs can never be peered or share a transit gateway, and the CIDR of a VPC cannot be changed",
-            f"before the first pulumi up, run pulumi config set --path mlops:foundation.network.cidr {free}",
+            f"before the first pulumi up, {stack.set_command('foundation.network.cidr', free)}",
         )
     if not clashes:
         yield ok(f"network.cidr {mine} overlaps none of {len(taken)} other VPCs")

@@ -17,18 +17,18 @@ ELSEWHERE = frozenset(
 """Codes with which S3 responds to a request for a bucket of another region."""
 
 
-def bucket(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
+def bucket(aws: Aws, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]:
     """Check that the name of the artifact bucket is free or its own, and that the bucket of access logs exists."""
     if name := chosen.artifacts.bucket:
-        yield _artifacts(aws, name)
+        yield _artifacts(aws, stack, name)
     if logs := chosen.artifacts.access_log_bucket:
         yield _access_logs(aws, logs)
     if not name:
         yield ok("pulumi chooses the name of the artifact bucket")
 
 
-def _artifacts(aws: Aws, name: str) -> Finding:
-    rename = "run pulumi config set --path mlops:foundation.artifacts.bucket ANOTHER-NAME"
+def _artifacts(aws: Aws, stack: Stack, name: str) -> Finding:
+    rename = stack.set_command("foundation.artifacts.bucket", "ANOTHER-NAME")
     try:
         aws.ask("s3", "head_bucket", Bucket=name)
     except AbsentError:
@@ -132,7 +132,7 @@ def database(aws: Aws, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]
         yield problem(
             f"{wanted.instance_class} has no standby in {aws.region}",
             "pulumi up stops when it creates the database",
-            "run pulumi config set --path mlops:foundation.database.multi_az false, or choose another instance_class",
+            f"{stack.set_command('foundation.database.multi_az', 'false')}, or choose another instance_class",
         )
     here = {zone["Name"] for each in fitting for zone in each.get("AvailabilityZones", [])}
     if here and len(here & set(used_zones(aws, chosen))) < (2 if wanted.multi_az else 1):
