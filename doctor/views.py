@@ -10,12 +10,12 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from contract.exit_codes import ExitCode
 from doctor.examination import Report
-from doctor.findings import Finding, Level
+from doctor.findings import Level
 
 STYLES = {
     Level.OK: "green",
@@ -26,6 +26,8 @@ STYLES = {
 }
 ORDER = (Level.OK, Level.UNCHECKED, Level.WARNING, Level.DEFECT, Level.PROBLEM)
 """Levels in the order of the table: what needs attention comes last, where a person looks first."""
+LEVEL = max(len(level) for level in Level)
+"""Width of the column with the levels."""
 
 
 def exit_code(reports: Sequence[Report]) -> ExitCode:
@@ -45,32 +47,27 @@ def as_json(stack: str, reports: Sequence[Report]) -> str:
 
 
 def show(console: Console, stack: str, reports: Sequence[Report]) -> None:
-    """Print a table of the findings, and their numbers below it. Outside a terminal, each finding is one line."""
+    """Print a table of the findings, and their numbers below it.
+
+    Outside a terminal, each finding is one line. In a terminal, the way out has its own line, which is not broken, so
+    that a command can be copied.
+    """
     pairs = [(report.check, each) for report in reports for each in report.findings]
     pairs.sort(key=lambda pair: ORDER.index(pair[1].level))
-    if console.is_terminal:
-        console.print(_table(pairs))
-    else:
-        width = max(len(check) for check, _ in pairs)
-        for check, each in pairs:
-            console.print(f"{each.level:<11}  {check:<{width}}  {_text(each, '; ')}", markup=False, soft_wrap=True)
+    width = max(len(check) for check, _ in pairs)
+    for check, each in pairs:
+        what = f"{each.what}{f': {each.why}' if each.why else ''}"
+        if console.is_terminal:
+            row = Table.grid(Column(width=LEVEL), Column(width=width), Column(overflow="fold"), padding=(0, 2, 0, 0))
+            row.add_row(Text(each.level, STYLES[each.level]), Text(check), Text(what))
+            console.print(row)
+            if each.mend:
+                console.print(Text(f"{'':{LEVEL + width + 4}}{each.mend}", "cyan"), soft_wrap=True)
+        else:
+            way_out = f"; {each.mend}" if each.mend else ""
+            console.print(Text(f"{each.level:<{LEVEL}}  {check:<{width}}  {what}{way_out}"), soft_wrap=True)
     counts = ", ".join(f"{count} {name}" for name, count in _counts(reports).items())
     console.print(f"stack {stack}: {counts}", soft_wrap=True)
-
-
-def _table(pairs: Sequence[tuple[str, Finding]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("result", no_wrap=True)
-    table.add_column("check", no_wrap=True)
-    table.add_column("finding", overflow="fold")
-    for check, each in pairs:
-        table.add_row(Text(each.level, STYLES[each.level]), Text(check), _text(each, "\n"))
-    return table
-
-
-def _text(finding: Finding, separator: str) -> Text:
-    what = Text(f"{finding.what}{f': {finding.why}' if finding.why else ''}")
-    return Text(separator).join([what, Text(finding.mend, "cyan")]) if finding.mend else what
 
 
 def _counts(reports: Sequence[Report]) -> dict[str, int]:

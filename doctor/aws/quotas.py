@@ -32,6 +32,6 @@ def quotas(aws: Aws, service: str) -> list[Quota]:
 def increase(aws: Aws, quota: Quota, needed: int) -> str:
     """Return the command that asks AWS for a larger quota."""
     return (
-        f"aws service-quotas request-service-quota-increase --region {aws.region} --service-code {quota.service} "
+        f"run aws service-quotas request-service-quota-increase --region {aws.region} --service-code {quota.service} "
         f"--quota-code {quota.code} --desired-value {needed}"
     )

@@ -48,6 +48,8 @@ NO_CREDENTIALS = (
 )
 NO_RESPONSE = (exceptions.HTTPClientError, exceptions.ConnectionError)
 PATIENCE = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 3, "mode": "standard"})
+ACTIONS = {"HeadBucket": "ListBucket", "HeadObject": "GetObject", "ListBuckets": "ListAllMyBuckets"}
+"""IAM action of each operation that has another name."""
 Answer = Mapping[str, Any]
 """Response of AWS, as boto3 decodes it."""
 
@@ -160,5 +162,4 @@ def _permission(service: str, operation: str, message: str) -> str:
     named = message.partition("perform: ")[2].split(" ")[0]
     if ":" in named:
         return named
-    action = {"HeadBucket": "ListBucket", "HeadObject": "GetObject"}.get(operation, operation)
-    return f"{service.replace('-', '')}:{action}"
+    return f"{service.replace('-', '')}:{ACTIONS.get(operation, operation)}"

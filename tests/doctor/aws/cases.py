@@ -471,8 +471,8 @@ CASES: Mapping[str, Case] = {
     "a bucket that the caller may not read": Case(
         check="buckets",
         level=Level.UNCHECKED,
-        what="example-mlops-prod exists, and it needs the permission s3:ListBuckets",
-        mend="allow s3:ListBuckets",
+        what="example-mlops-prod exists, and it needs the permission s3:ListAllMyBuckets",
+        mend="allow s3:ListAllMyBuckets to the role",
         responses={"s3:HeadBucket": denied("403"), "s3:ListBuckets": denied("AccessDenied")},
     ),
     "a bucket in another region": Case(

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap import actions
+from bootstrap.documents import READ_POLICIES
+from doctor.aws.requests import ACTIONS
 from doctor.checks import Surroundings, checks
 from doctor.examination import Report, examine
 from doctor.findings import Level
@@ -82,3 +85,26 @@ def test_an_existing_network_and_cluster_add_nothing_to_the_quotas_of_the_networ
     case = Case(check="", what="", mend="", stack=THERE, responses=responses)
     (report,) = reports(cloud, case, tmp_path, only="quotas of the network")
     assert [each.level for each in report.findings] == [Level.OK]
+
+
+BEYOND_THE_PREVIEW_ROLE = {
+    "ecr:BatchGetImage",
+    "s3:GetObject",
+    "s3:ListAllMyBuckets",
+    "sts:GetCallerIdentity",  # needs no permission
+}
+
+
+def test_the_preview_role_of_the_bootstrap_may_make_the_requests_of_the_checks(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.requested.clear()
+    for case in CASES.values():
+        reports(cloud, case, tmp_path, only=case.check)
+    asked = {_action(each) for each in cloud.requested}
+    read = {each for several in actions.PLATFORM.values() for each in actions.reading(several)}
+    assert len(asked) > 20
+    assert asked - read - {*actions.READ_ROLES, *READ_POLICIES} == BEYOND_THE_PREVIEW_ROLE
+
+
+def _action(operation: str) -> str:
+    service, _, name = operation.partition(":")
+    return f"{service.replace('-', '')}:{ACTIONS.get(name, name)}"
