@@ -94,7 +94,7 @@ def region(aws: Aws, stack: Stack, named: str) -> Iterator[Finding]:
 def list_zones(aws: Aws) -> list[Zone]:
     """Return the zones that can hold a cluster, in the order in which the program uses them."""
     opted_in = [{"Name": "opt-in-status", "Values": ["opt-in-not-required"]}]
-    found = aws.ask("ec2", "describe_availability_zones", Filters=opted_in, AllAvailabilityZones=True)
+    found = aws.ask("ec2", "describe_availability_zones", Filters=opted_in)
     return sorted(
         (
             Zone(name=each["ZoneName"], state=each["State"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from doctor.aws.account import used_zones
-from doctor.aws.quotas import increase, quotas
+from doctor.aws.quotas import Quota, increase, quotas
 from doctor.aws.requests import Aws
 from doctor.findings import Finding, ok, problem, unchecked, warning
 from infra.config.aws import AutoNodePool, AwsFoundation, ManagedNodePool
@@ -123,70 +123,60 @@ def _types(aws: Aws, pools: Sequence[Pool]) -> list[InstanceType]:
     ]
 
 
-def vcpus(pool: Pool, types: Sequence[InstanceType]) -> dict[Family, int]:
-    """Return the vCPUs that a pool may ask for at its maximum, for each group of families that it uses.
+def demand(pool: Pool, types: Sequence[InstanceType]) -> dict[str, int]:
+    """Return the vCPUs that a pool may ask for at its maximum, for each quota that its nodes can use.
 
     A GPU pool counts its smallest types, because these start for pods that need one GPU.
     """
-    own = [each for each in types if each.name in kinds(pool) or each.name.partition(".")[0] in kinds(pool)]
-    found = dict[Family, list[int]]()
-    for each in own:
+    found = defaultdict[str, list[int]](list)
+    for each in types:
+        if not {each.name, each.name.partition(".")[0]} & set(kinds(pool)):
+            continue
         match pool:
             case ManagedNodePool():
                 amount = pool.max * each.vcpus
             case AutoNodePool(max_cpus=int(most)):
                 amount = most
             case _:
-                most = pool.gpu.max if pool.gpu else 0
-                amount = most // each.gpus * each.vcpus if each.gpus else 0
-        if amount:
-            found.setdefault(each.family, []).append(amount)
+                amount = (pool.gpu.max // each.gpus) * each.vcpus if pool.gpu and each.gpus else 0
+        for capacity in capacities(pool) if amount else ():
+            found[QUOTAS[each.family, capacity]].append(amount)
     choose = max if isinstance(pool, ManagedNodePool) else min
-    return {family: choose(amounts) for family, amounts in found.items()}
+    return {quota: choose(amounts) for quota, amounts in found.items()}
 
 
 def cpu_quotas(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
     """Check that the quotas of vCPUs allow every node pool to reach its maximum."""
-    types = _types(aws, [*chosen.node_pools.values()])
-    needed, askers = (
-        defaultdict[tuple[Family, Capacity], int](int),
-        defaultdict[tuple[Family, Capacity], list[str]](list),
-    )
-    for name, pool in chosen.node_pools.items():
-        demand = vcpus(pool, types)
-        if not demand and pool.gpu and any(each.gpus for each in types):
+    pools = chosen.node_pools
+    types = _types(aws, [*pools.values()])
+    demands = {name: demand(pool, types) for name, pool in pools.items()}
+    for name, pool in pools.items():
+        if not demands[name] and pool.gpu and any(each.gpus for each in types):
             yield problem(
                 f"node pool {name} has at most {pool.gpu.max} GPUs, and each of its instance types has more",
                 "no node of the pool ever starts",
                 f"raise mlops:foundation.node_pools.{name}.gpu.max, or add a family with smaller types",
             )
-        for family, amount in demand.items():
-            for capacity in capacities(pool):
-                needed[family, capacity] += amount
-                askers[family, capacity].append(name)
     limits = quotas(aws, "ec2")
-    missing = set[tuple[Family, Capacity]]()
-    for each, amount in needed.items():
-        quota = next((quota for quota in limits if re.fullmatch(QUOTAS[each], quota.name)), None)
+    gaps = dict[str, tuple[Quota, int]]()
+    for pattern in dict.fromkeys(quota for each in demands.values() for quota in each):
+        needed = sum(each.get(pattern, 0) for each in demands.values())
+        quota = next((quota for quota in limits if re.fullmatch(pattern, quota.name)), None)
         if quota is None:
             yield unchecked(
-                f"Service Quotas of {aws.region} lists no {QUOTAS[each]}",
+                f"Service Quotas of {aws.region} lists no {pattern}",
                 "look at https://console.aws.amazon.com/servicequotas",
             )
-        elif quota.value < amount:
-            missing.add(each)
+        elif quota.value < needed:
+            gaps[pattern] = quota, needed
         else:
-            yield ok(f"{quota.name}: {quota.value:g} vCPUs, at most {amount} are used")
-    for family, capacity in sorted(missing):
-        quota = next(quota for quota in limits if re.fullmatch(QUOTAS[family, capacity], quota.name))
-        amount, names = needed[family, capacity], askers[family, capacity]
-        other: Capacity = "spot" if capacity == "on-demand" else "on-demand"
-        replaced = (family, other) not in missing and all(
-            len(capacities(chosen.node_pools[name])) > 1 for name in names
-        )
-        report = warning if replaced else problem
+            yield ok(f"{quota.name}: {quota.value:g} vCPUs, at most {needed} are used")
+    for pattern, (quota, needed) in gaps.items():
+        names = [name for name, each in demands.items() if pattern in each]
+        # A pool that can also use another quota grows there.
+        report = warning if all(demands[name].keys() - gaps.keys() for name in names) else problem
         yield report(
-            f"{quota.name} is {quota.value:g} vCPUs, and node pool {', '.join(names)} may ask for {amount}",
-            f"beyond the quota, nodes start on {other} only" if replaced else "nodes beyond the quota do not start",
-            increase(aws, quota, amount),
+            f"{quota.name} is {quota.value:g} vCPUs, and node pool {', '.join(names)} may ask for {needed}",
+            "beyond the quota, only nodes of another sort start" if report is warning else "no node beyond it starts",
+            increase(aws, quota, needed),
         )

@@ -30,7 +30,7 @@ def bucket(aws: Aws, stack: Stack, chosen: AwsFoundation) -> Iterator[Finding]:
 def _artifacts(aws: Aws, stack: Stack, name: str) -> Finding:
     rename = stack.set_command("foundation.artifacts.bucket", "ANOTHER-NAME")
     try:
-        aws.ask("s3", "head_bucket", Bucket=name)
+        region = _region(aws, name)
     except AbsentError:
         return ok(f"the name {name} is free")
     except DeniedError:
@@ -41,38 +41,44 @@ def _artifacts(aws: Aws, stack: Stack, name: str) -> Finding:
             raise UncheckedError(
                 f"{name} exists, and {denied}, to tell whether it belongs to this account", denied.mend
             ) from denied
-        if name in mine:
-            return ok(f"{name} exists in this account")
-        return problem(
-            f"the bucket name {name} is taken by another account",
-            "names are unique in all of AWS, so pulumi up stops when it creates the bucket",
-            rename,
-        )
-    except AwsError as error:
-        if error.code not in ELSEWHERE:
-            raise
-        return problem(f"the bucket {name} exists in another region", "it cannot be created again", rename)
+        if name not in mine:
+            return problem(
+                f"the bucket name {name} is taken by another account",
+                "names are unique in all of AWS, so pulumi up stops when it creates the bucket",
+                rename,
+            )
+        region = aws.region
+    if region != aws.region:
+        return problem(f"the bucket {name} exists in {region}", "it cannot be created again", rename)
     return ok(f"{name} exists in this account")
 
 
 def _access_logs(aws: Aws, name: str) -> Finding:
     try:
-        aws.ask("s3", "head_bucket", Bucket=name)
+        region = _region(aws, name)
     except (AbsentError, DeniedError):
         return problem(
             f"the access log bucket {name} does not exist, or your credentials cannot read it",
             "S3 refuses to write access logs to any other bucket, and pulumi refuses to deploy",
             f"run aws s3 mb s3://{name} --region {aws.region}, or remove mlops:foundation.artifacts.access_log_bucket",
         )
-    except AwsError as error:
-        if error.code not in ELSEWHERE:
-            raise
+    if region != aws.region:
         return problem(
-            f"the access log bucket {name} is in another region than {aws.region}",
+            f"the access log bucket {name} is in {region}, not in {aws.region}",
             "S3 writes access logs only to a bucket of the same region",
             "write a bucket of this region into mlops:foundation.artifacts.access_log_bucket",
         )
     return ok(f"{name} exists for access logs")
+
+
+def _region(aws: Aws, name: str) -> str:
+    """Return the region of a bucket. AbsentError if there is none, DeniedError if the caller may not read it."""
+    try:
+        return str(aws.ask("s3", "head_bucket", Bucket=name).get("BucketRegion", aws.region))
+    except AwsError as error:
+        if error.code in ELSEWHERE:
+            return "another region"
+        raise
 
 
 def datasets(aws: Aws, stack: Stack) -> Iterator[Finding]:

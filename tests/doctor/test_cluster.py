@@ -335,4 +335,6 @@ def test_kubectl_reads_and_forwards_and_does_nothing_else(world: World, local: S
     for name in [*RUNNING, "MLflow", "champions", "endpoint churn-predictor"]:
         world.findings(local, name)
     assert {words[4] for words in world.words()} == {"version", "config", "get", "port-forward"}
+    unlimited = [words for words in world.words() if "--request-timeout=20s" not in words]
+    assert {words[4] for words in unlimited} == {"port-forward"}
     assert set(world.methods) == {"GET"}

@@ -314,6 +314,14 @@ CASES: Mapping[str, Case] = {
         stack={GPU: {**P4, "instance_families": ["p5"]}},
         responses=quotas(C4BD4855=0),
     ),
+    "quota of P4 vCPUs on spot, which G instances replace": Case(
+        check="quotas of vCPUs",
+        level=Level.WARNING,
+        what="All P4, P3 and P2 Spot Instance Requests is 0 vCPUs, and node pool gpu may ask for 96",
+        mend=INCREASE.format("ec2", "L-7212CCBC", 96),
+        stack={GPU: {**P4, "instance_families": ["p4d", "g6"]}},
+        responses=quotas(**{"7212CCBC": 0}),
+    ),
     "GPUs that no instance type has so few of": Case(
         check="quotas of vCPUs",
         what="node pool gpu has at most 4 GPUs, and each of its instance types has more",
@@ -477,8 +485,15 @@ CASES: Mapping[str, Case] = {
     ),
     "a bucket in another region": Case(
         check="buckets",
-        what="the bucket example-mlops-prod exists in another region",
+        what="the bucket example-mlops-prod exists in us-east-1",
         mend=SET.format("foundation.artifacts.bucket", "ANOTHER-NAME"),
+        responses={"s3:HeadBucket": {"BucketRegion": "us-east-1"}},
+    ),
+    "a bucket of access logs in another region": Case(
+        check="buckets",
+        what="the access log bucket logs-of-mine is in another region, not in eu-west-1",
+        mend="write a bucket of this region into mlops:foundation.artifacts.access_log_bucket",
+        stack={"foundation.artifacts.access_log_bucket": "logs-of-mine"},
         responses={"s3:HeadBucket": Error("301", "Moved Permanently", 301)},
     ),
     "no bucket of access logs": Case(
