@@ -283,10 +283,14 @@ def served(kubernetes: Kubernetes, name: str, version: int) -> Iterator[Finding]
             "clients get another version than the file says",
             "run pulumi up, or write the version that is served into the file",
         )
-    with permitted(), kubernetes.cluster.forwarded(names.SERVING, name, 80) as address:
-        response = httpx.get(f"{address}/ping", timeout=10)
-    answers = response.headers.get("x-model-version", "")
     rollout = kubernetes.command(f"-n {names.SERVING} rollout status deployment/{found[0]['metadata']['name']}")
+    try:
+        with permitted(), kubernetes.cluster.forwarded(names.SERVING, name, 80) as address:
+            response = httpx.get(f"{address}/ping", timeout=10)
+    except (ClusterError, httpx.HTTPError) as error:
+        yield problem(f"no pod of {name} responds: {error}", "clients get no response", f"run {rollout}")
+        return
+    answers = response.headers.get("x-model-version", "")
     if response.is_error:
         yield problem(f"{name} responds {response.status_code} to /ping", "clients get errors", f"run {rollout}")
     elif answers != deployed:
@@ -301,9 +305,12 @@ def served(kubernetes: Kubernetes, name: str, version: int) -> Iterator[Finding]
 
 def champions(kubernetes: Kubernetes, uri: str | None, settings: Settings) -> Iterator[Finding]:
     """Check that each served version exists in MLflow and is the model's champion."""
-    with mlflow(kubernetes, uri) as http:
-        for name, endpoint in settings.endpoints.items():
-            yield from _champion(http, name, endpoint.version)
+    try:
+        with mlflow(kubernetes, uri) as http:
+            for name, endpoint in settings.endpoints.items():
+                yield from _champion(http, name, endpoint.version)
+    except httpx.HTTPError as error:
+        raise UncheckedError(f"MLflow did not respond: {error}") from error
 
 
 def _champion(http: httpx.Client, model: str, version: int) -> Iterator[Finding]:

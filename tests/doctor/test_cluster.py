@@ -197,6 +197,20 @@ NO_TUNNEL = (
             {"get deployments ml-serving": [deployment("7")]},
         ),
         Fault(
+            "endpoint churn-predictor",
+            Level.PROBLEM,
+            "no pod of churn-predictor responds: Service churn-predictor cannot be reached through kubectl",
+            "rollout status deployment/churn-predictor",
+            {"forward churn-predictor": "error: unable to forward port because pod is not running"},
+        ),
+        Fault(
+            "champions",
+            Level.UNCHECKED,
+            "MLflow did not respond",
+            "",
+            {"forward mlflow": "127.0.0.1:1"},
+        ),
+        Fault(
             "certificates",
             Level.WARNING,
             "that is in 9 days; then the cluster refuses every request",
