@@ -118,11 +118,12 @@ def state(pulumi: Engine, stack: Stack) -> Iterator[Finding]:
     own: Mapping[str, Any] | None = found.get(stack.name)
     if own is None:
         kind = stack.settings.foundation.kind
-        secrets = f' --secrets-provider="awskms://alias/pulumi?region={stack.region}"' if kind == "aws" else ""
+        more = f' --secrets-provider="awskms://alias/pulumi?region={stack.region}"' if kind == "aws" else ""
+        more += " (in the lab: mlops lab up)" if kind == "local" else ""
         yield problem(
             f"the backend has no stack {stack.name}; it has {', '.join(found) or 'none'}",
             "pulumi can neither preview nor deploy it",
-            f"run pulumi stack init {stack.name}{secrets}",
+            f"run pulumi stack init {stack.name}{more}",
         )
         return
     if own.get("updateInProgress"):
