@@ -42,7 +42,7 @@ class ClusterArgs:
     """Private subnets of the control plane, in two zones or more; nodes may use others."""
     admin_role_arns: Sequence[str]
     """Roles that administer the cluster, among them the role that runs this program."""
-    viewer_role_arns: Sequence[str]
+    preview_role_arns: Sequence[str]
     """Roles that read every object in the cluster."""
     public_access_cidrs: Sequence[str]
     """Networks that reach the API over the internet; if empty, the API is private."""
@@ -116,7 +116,7 @@ class Cluster(pulumi.ComponentResource):
         )
         entries = [
             *_grant(name, args.admin_role_arns, "AmazonEKSClusterAdminPolicy", args, cluster=cluster, opts=child),
-            *_grant(name, args.viewer_role_arns, "AmazonEKSAdminViewPolicy", args, cluster=cluster, opts=child),
+            *_grant(name, args.preview_role_arns, "AmazonEKSAdminViewPolicy", args, cluster=cluster, opts=child),
         ]
         self.access = KubernetesAccess(
             cluster_name=args.cluster_name,

@@ -47,9 +47,9 @@ def _access(caller: str, chosen: AwsFoundation) -> Iterator[Finding]:
     name = caller.rpartition("/")[2]
     if name in {arn.rpartition("/")[2] for arn in chosen.cluster.admin_role_arns}:
         return
-    if name in {arn.rpartition("/")[2] for arn in chosen.cluster.viewer_role_arns}:
+    if name in {arn.rpartition("/")[2] for arn in chosen.cluster.preview_role_arns}:
         yield warning(
-            f"{caller} is only in cluster.viewer_role_arns",
+            f"{caller} is only in cluster.preview_role_arns",
             "with it, pulumi preview works and pulumi up is refused",
             "to deploy, set AWS_PROFILE to a role in cluster.admin_role_arns",
         )

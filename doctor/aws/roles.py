@@ -25,7 +25,7 @@ def named_roles(aws: Aws, chosen: AwsFoundation) -> Iterator[Finding]:
     lists = {"image_reader_role_arns": chosen.image_reader_role_arns}
     if isinstance(cluster, NewCluster):
         lists["cluster.admin_role_arns"] = cluster.admin_role_arns
-        lists["cluster.viewer_role_arns"] = cluster.viewer_role_arns
+        lists["cluster.preview_role_arns"] = cluster.preview_role_arns
     for key, arns in lists.items():
         for arn in arns:
             yield _named(aws, f"mlops:foundation.{key}", arn)

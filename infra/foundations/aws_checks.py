@@ -80,21 +80,21 @@ def _access(caller_arn: str, cluster: NewCluster) -> Problem | None:
     """
     if _is_among(cluster.admin_role_arns, caller_arn):
         return None
-    viewer = _is_among(cluster.viewer_role_arns, caller_arn)
-    if viewer and pulumi.runtime.is_dry_run():
+    previews = _is_among(cluster.preview_role_arns, caller_arn)
+    if previews and pulumi.runtime.is_dry_run():
         return None
     return Problem(
         path="foundation.cluster.admin_role_arns",
         found=f"lacks {role_of(caller_arn)}",
         rule=Rule(
-            must="must contain the role that runs pulumi up" if viewer else "must contain the role that runs pulumi",
-            because="a role in viewer_role_arns may change no object of the cluster"
-            if viewer
+            must="must contain the role that runs pulumi up" if previews else "must contain the role that runs pulumi",
+            because="a role in preview_role_arns may change no object of the cluster"
+            if previews
             else "the cluster accepts only these roles, so the first object in it would fail with 401",
             instead="run pulumi with one of the roles in the list"
-            if viewer
+            if previews
             else "add it, or run pulumi with one of the roles in the list; for a role that only previews, add it to "
-            "viewer_role_arns",
+            "preview_role_arns",
         ),
     )
 
@@ -184,7 +184,10 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
 def _roles(cluster: NewCluster | ExistingCluster) -> Iterator[tuple[str, str]]:
     """Yield the path in the stack file and the ARN of each role that gets access to the cluster."""
     if isinstance(cluster, NewCluster):
-        for key, arns in (("admin_role_arns", cluster.admin_role_arns), ("viewer_role_arns", cluster.viewer_role_arns)):
+        for key, arns in (
+            ("admin_role_arns", cluster.admin_role_arns),
+            ("preview_role_arns", cluster.preview_role_arns),
+        ):
             for place, arn in enumerate(arns):
                 yield f"foundation.cluster.{key}.{place}", arn
 

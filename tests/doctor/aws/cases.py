@@ -177,7 +177,7 @@ CASES: Mapping[str, Case] = {
     "a caller who may only read": Case(
         check="AWS credentials",
         level=Level.WARNING,
-        what="mlops-preview is only in cluster.viewer_role_arns",
+        what="mlops-preview is only in cluster.preview_role_arns",
         mend="set AWS_PROFILE to a role in cluster.admin_role_arns",
         responses=caller("mlops-preview"),
     ),
@@ -422,10 +422,10 @@ CASES: Mapping[str, Case] = {
         mend=f"write arn:aws:iam::{ACCOUNT}:role/team/mlops-deploy into mlops:foundation.cluster.admin_role_arns",
         responses={"iam:GetRole": _role(f"arn:aws:iam::{ACCOUNT}:role/team/mlops-deploy")},
     ),
-    "a viewer that does not exist": Case(
+    "a role that previews and does not exist": Case(
         check="roles",
-        what=f"cluster.viewer_role_arns names arn:aws:iam::{ACCOUNT}:role/mlops-preview, which does not exist",
-        mend="or remove it from mlops:foundation.cluster.viewer_role_arns",
+        what=f"cluster.preview_role_arns names arn:aws:iam::{ACCOUNT}:role/mlops-preview, which does not exist",
+        mend="or remove it from mlops:foundation.cluster.preview_role_arns",
         responses=role("mlops-preview"),
     ),
     "a reader of images that does not exist": Case(

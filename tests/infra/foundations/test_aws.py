@@ -446,25 +446,28 @@ def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made(
         declared(cluster=admins)
 
 
-VIEWED = {
+PREVIEWED = {
     "kubernetes_version": "1.35",
     "admin_role_arns": [f"arn:aws:iam::{ACCOUNT}:role/somebody-else"],
-    "viewer_role_arns": [DEPLOYS],
+    "preview_role_arns": [DEPLOYS],
 }
 
 
 def test_a_role_that_may_only_read_the_cluster_previews_the_stack() -> None:
     granted = {
         each.inputs["policyArn"].rpartition("/")[2]: each.inputs["principalArn"]
-        for each in declared(cluster=VIEWED, preview=True).all(":AccessPolicyAssociation")
+        for each in declared(cluster=PREVIEWED, preview=True).all(":AccessPolicyAssociation")
         if each.name != "nodes"
     }
-    assert granted == {"AmazonEKSClusterAdminPolicy": VIEWED["admin_role_arns"][0], "AmazonEKSAdminViewPolicy": DEPLOYS}
+    assert granted == {
+        "AmazonEKSClusterAdminPolicy": PREVIEWED["admin_role_arns"][0],
+        "AmazonEKSAdminViewPolicy": DEPLOYS,
+    }
 
 
 def test_a_role_that_may_only_read_the_cluster_does_not_deploy_the_stack() -> None:
     with pytest.raises(pulumi.RunError, match=r"lacks .*/mlops-deploy: must contain the role that runs pulumi up"):
-        declared(cluster=VIEWED)
+        declared(cluster=PREVIEWED)
 
 
 ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
@@ -479,9 +482,9 @@ ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
             f"mlops:foundation.cluster.admin_role_arns.1 is {ONCALL}: must be a role that exists",
         ),
         (
-            {"cluster": {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS], "viewer_role_arns": [ONCALL]}},
+            {"cluster": {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS], "preview_role_arns": [ONCALL]}},
             "mlops-oncall",
-            f"mlops:foundation.cluster.viewer_role_arns.0 is {ONCALL}: must be a role that exists",
+            f"mlops:foundation.cluster.preview_role_arns.0 is {ONCALL}: must be a role that exists",
         ),
         ({"permissions_boundary": BOUNDARY}, BOUNDARY, "permissions_boundary is .*: must be a policy that exists"),
         (
