@@ -123,6 +123,7 @@ app.command(
         "mlops cost --update-prices eu-west-1",
     )
 )(stack_commands.cost)
+app.command(epilog=examples("mlops doctor --stack prod", "mlops doctor --stack prod --json"))(stack_commands.doctor)
 
 
 class _UsageError(Protocol):

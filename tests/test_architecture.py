@@ -23,6 +23,7 @@ ROOMS = (
     "model_preview",
     "cost",
     "change_report",
+    "doctor",
     "lab",
     "cli",
     "bootstrap",
@@ -38,9 +39,10 @@ MAY_IMPORT = {
     "model_preview": {"contract"},
     "change_report": {"cost", "model_preview", "runs"},
     "cost": set[str](),
+    "doctor": {"contract", "components", "infra", "runs", "training"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
-    "cli": {"change_report", "contract", "runs", "client", "cost", "model_preview", "training", "lab"},
+    "cli": {"change_report", "contract", "runs", "client", "cost", "doctor", "model_preview", "training", "lab"},
 }
 """Packages that each package may import."""
 
@@ -140,6 +142,8 @@ OF_MORE_THAN_ONE_MODULE = {
     "components/test_contract.py": "what components tell images, and what images read",
     "cost/test_command.py": "the command line",
     "cost/test_stacks.py": "the tracked stacks",
+    "doctor/aws/test_cases.py": "every check of an account",
+    "doctor/test_command.py": "the command line",
     "infra/test_main.py": "the program as the engine starts it",
     "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
     "model_server/predict/test_odd_models.py": "models of many kinds",
