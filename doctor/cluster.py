@@ -12,9 +12,12 @@ from typing import Any
 
 import httpx
 from cryptography import x509
-from contract.stages import CHAMPION
 
+from components.endpoint import release
+from components.endpoint.release import Release
 from contract import names
+from contract.stages import CHAMPION
+from contract.tags import MODEL_DIGEST
 from doctor.findings import Finding, UncheckedError, ok, problem, warning
 from infra.config.stack import Settings
 from runs.cluster import Cluster, Object
@@ -304,35 +307,56 @@ def served(kubernetes: Kubernetes, name: str, version: int) -> Iterator[Finding]
 
 
 def champions(kubernetes: Kubernetes, uri: str | None, settings: Settings) -> Iterator[Finding]:
-    """Check that each served version exists in MLflow and is the model's champion."""
+    """Check that each served version is in MLflow with the files that were released, and is its model's champion."""
+    released = {
+        one.model: one
+        for each in kubernetes.items("deployments", namespace=names.SERVING)
+        if (one := release.served(each["metadata"].get("annotations")))
+    }
     try:
         with mlflow(kubernetes, uri) as http:
             for name, endpoint in settings.endpoints.items():
-                yield from _champion(http, name, endpoint.version)
+                model = settings.served_model(name)
+                yield from _registered(
+                    http,
+                    model,
+                    endpoint.version,
+                    is_champion=settings.champion_endpoint(model) == name,
+                    served=released.get(model),
+                )
     except httpx.HTTPError as error:
         raise UncheckedError(f"MLflow did not respond: {error}") from error
 
 
-def _champion(http: httpx.Client, model: str, version: int) -> Iterator[Finding]:
+def _registered(
+    http: httpx.Client, model: str, version: int, *, is_champion: bool, served: Release | None
+) -> Iterator[Finding]:
     response = http.get("/api/2.0/mlflow/registered-models/get", params={"name": model})
     if response.status_code == httpx.codes.NOT_FOUND.value:
-        yield problem(
-            f"MLflow has no model {model}",
-            "no new pod of the endpoint starts",
-            f"train one: mlops train (model: {model})",
-        )
+        why = "no version of it can be released or validated"
+        yield problem(f"MLflow has no model {model}", why, f"train one: mlops train (model: {model})")
         return
     aliases = {each["alias"]: int(each["version"]) for each in _json(response)["registered_model"].get("aliases", [])}
     registered = http.get("/api/2.0/mlflow/model-versions/get", params={"name": model, "version": version})
     if registered.status_code == httpx.codes.NOT_FOUND.value:
         yield problem(
             f"MLflow has no version {version} of {model}",
-            "no new pod of the endpoint starts",
-            f"run mlops models {model}, and write a version that exists into mlops:endpoints.{model}.version",
+            "nothing can be compared with it, and another stack cannot release it",
+            f"run mlops models {model}, and write a version that exists into the stack file",
         )
         return
-    _json(registered)
-    if (best := aliases.get(CHAMPION)) is None:
+    tags = {each["key"]: each.get("value") for each in _json(registered)["model_version"].get("tags", [])}
+    digest = tags.get(MODEL_DIGEST) or "none"
+    if served and served.version == version and served.digest not in {"", digest}:
+        yield problem(
+            f"version {version} of {model} has the digest {digest[:12]} in MLflow, and was released with "
+            f"{served.digest[:12]}",
+            "somebody replaced the registered version; the released files stay in use",
+            f"find out who did it, and train {model} again",
+        )
+    elif not is_champion:
+        yield ok(f"version {version} of {model} is in MLflow")
+    elif (best := aliases.get(CHAMPION)) is None:
         yield warning(
             f"{model} has no @{CHAMPION}",
             "validations have no version to compare with",
