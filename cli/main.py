@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import typer
 from typer.main import get_command
 
-from cli import endpoint_commands, registry_commands, run_commands, stack_commands
+from cli import endpoint_commands, pull_request_commands, registry_commands, run_commands, stack_commands
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
 from contract.exit_codes import MEANINGS, ExitCode
@@ -116,6 +116,12 @@ app.command(
         "mlops cost --update-prices eu-west-1",
     )
 )(stack_commands.cost)
+app.command(
+    epilog=examples(
+        "mlops comment --stack prod --pull-request 12 --file report.md --outcome passes",
+        "mlops comment --stack prod --pull-request 12 --file - --outcome refused < report.md",
+    )
+)(pull_request_commands.comment)
 
 
 class _UsageError(Protocol):

@@ -22,6 +22,7 @@ ROOMS = (
     "model_server",
     "model_preview",
     "cost",
+    "pull_requests",
     "lab",
     "cli",
     "bootstrap",
@@ -36,9 +37,10 @@ MAY_IMPORT = {
     "model_server": {"contract"},
     "model_preview": {"contract", "training"},
     "cost": set[str](),
+    "pull_requests": {"contract", "model_preview"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
-    "cli": {"contract", "runs", "client", "cost", "model_preview", "training", "lab"},
+    "cli": {"contract", "runs", "client", "cost", "model_preview", "pull_requests", "training", "lab"},
 }
 """Packages that each package may import."""
 

@@ -1,0 +1,46 @@
+"""Commands about releases and pull requests: comment, release, propose. Each imports what it needs when it runs."""
+
+import re
+from typing import Annotated, Literal
+
+import typer
+
+OutcomeName = Literal["passes", "refused", "unverified"]
+
+
+def _commit(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{40}", text.lower()):
+        raise typer.BadParameter(f"{text} is not a commit; write its full SHA of 40 hexadecimal digits")
+    return text.lower()
+
+
+def comment(
+    *,
+    stack: Annotated[str, typer.Option(metavar="NAME", help="Stack of the report.", show_default=False)],
+    pull_request: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Number of the pull request.", show_default=False)
+    ],
+    file: Annotated[str, typer.Option(metavar="FILE", help="Report in Markdown; - is stdin.", show_default=False)],
+    outcome: Annotated[
+        OutcomeName,
+        typer.Option(help="Result of the preview: the commit status is success, failure or error.", show_default=False),
+    ],
+    commit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA",
+            parser=_commit,
+            help="Commit of the report. Default: the pull request's in GITHUB_EVENT_PATH, else GITHUB_SHA, else HEAD.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write the report into the stack's comment on a pull request, and set the commit status.
+
+    There is one comment for each stack. It is updated in place; an older run never replaces the report of a later one
+    (GITHUB_RUN_NUMBER). The command reads GITHUB_TOKEN, GITHUB_REPOSITORY and, for GitHub Enterprise, GITHUB_API_URL.
+    The token needs the permissions `pull-requests: write` and `statuses: write`.
+    """
+    from cli import comment as comments
+
+    comments.comment(stack, pull_request, file, outcome, commit=commit)

@@ -1,0 +1,40 @@
+"""Fixtures: a GitHub on this machine, and connections to it that do not wait."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pull_requests import github as client
+from tests.command import mlops
+from tests.pull_requests.github_double import GitHub, environment, serve
+
+__all__ = ["mlops"]
+Connect = Callable[..., client.GitHub]
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[GitHub]:
+    with serve(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def waited() -> list[float]:
+    """Seconds of each wait that GitHub asked for."""
+    return []
+
+
+@pytest.fixture
+def connect(github: GitHub, waited: list[float]) -> Iterator[Connect]:
+    """Return a function that connects with a token, as the app by default."""
+    made: list[client.GitHub] = []
+
+    def connected(token: str = "ghs_app") -> client.GitHub:
+        repository = client.Repository.from_environment(environment(github, token))
+        made.append(client.GitHub(repository, tell=lambda _: None, wait=waited.append))
+        return made[-1]
+
+    yield connected
+    for one in made:
+        one.__exit__()
