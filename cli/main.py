@@ -122,6 +122,13 @@ app.command(
         "mlops comment --stack prod --pull-request 12 --file - --outcome refused < report.md",
     )
 )(pull_request_commands.comment)
+app.command(
+    epilog=examples(
+        "mlops release churn-predictor 8 --stack prod",
+        "mlops release churn-predictor --previous --stack prod",
+        "mlops release churn-predictor 8 --digest sha256:9f86... --dry-run",
+    )
+)(pull_request_commands.release)
 
 
 class _UsageError(Protocol):

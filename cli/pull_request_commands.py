@@ -5,6 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.errors import CommandError
+from cli.options import DryRun, Endpoint
+
+Previous = Annotated[
+    bool, typer.Option("--previous", help="Take the last version that differs, from the git history of the stack file.")
+]
 OutcomeName = Literal["passes", "refused", "unverified"]
 
 
@@ -44,3 +50,35 @@ def comment(
     from cli import comment as comments
 
     comments.comment(stack, pull_request, file, outcome, commit=commit)
+
+
+def release(
+    endpoint: Endpoint,
+    version: Annotated[
+        int | None, typer.Argument(metavar="VERSION", help="Number of the new version.", min=1, show_default=False)
+    ] = None,
+    *,
+    stack: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
+    ] = None,
+    previous: Previous = False,
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA256",
+            help="Digest that the version must have (tag model_digest); it is written below the version.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Write another version of an endpoint into the stack file of this checkout.
+
+    The command changes the number, and nothing else in the file. `pulumi preview` then says whether the version may go
+    live. With --previous, the git history of the file names the version that the endpoint had before.
+    """
+    if (version is None) != previous:
+        raise CommandError("write either the number of the new version, or --previous")
+    from cli import release as releases
+
+    releases.release(endpoint, version, stack, digest=digest, dry_run=dry_run)
