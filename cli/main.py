@@ -129,6 +129,13 @@ app.command(
         "mlops release churn-predictor 8 --digest sha256:9f86... --dry-run",
     )
 )(pull_request_commands.release)
+app.command(
+    epilog=examples(
+        "mlops propose churn-predictor 8 --stack prod",
+        "mlops propose churn-predictor --tagged --stack prod --copy-from https://mlflow.staging.example.com",
+        "mlops propose churn-predictor --previous --stack prod",
+    )
+)(pull_request_commands.propose)
 
 
 class _UsageError(Protocol):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.errors import CommandError
-from cli.options import DryRun, Endpoint
+from cli.options import DryRun, Endpoint, Model, TrackingUri
 
 Previous = Annotated[
     bool, typer.Option("--previous", help="Take the last version that differs, from the git history of the stack file.")
@@ -82,3 +82,57 @@ def release(
     from cli import release as releases
 
     releases.release(endpoint, version, stack, digest=digest, dry_run=dry_run)
+
+
+def propose(
+    model: Model,
+    version: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="VERSION", help="Number of the version, in the MLflow that has it now.", min=1, show_default=False
+        ),
+    ] = None,
+    *,
+    stack: Annotated[str, typer.Option(metavar="NAME", help="Pulumi stack.", show_default=False)],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Endpoint to change. Default: the one that serves the model.", show_default=False
+        ),
+    ] = None,
+    tagged: Annotated[
+        bool, typer.Option("--tagged", help="Take the newest version with the tag `proposed` in MLflow.")
+    ] = False,
+    previous: Previous = False,
+    copy_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Copy the version from this MLflow to the stack's first, and propose the copy.",
+            show_default=False,
+        ),
+    ] = None,
+    tracking_uri: TrackingUri = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Open or update the pull request that releases a version of a model.
+
+    The pull request changes the version in the stack file of the default branch, and has the model report as its text.
+    There is one for each stack and endpoint, on the branch mlops/release-STACK-ENDPOINT. A version whose pull request
+    was closed without a merge is not proposed again. The command reads GITHUB_TOKEN, GITHUB_REPOSITORY and, for GitHub
+    Enterprise, GITHUB_API_URL. The token needs the permissions `contents: write` and `pull-requests: write`; use the
+    token of a GitHub App, because pull requests of the token of GitHub Actions start no checks.
+    """
+    from cli import proposal
+
+    if previous and copy_from:
+        raise CommandError("--previous is a version that the stack had before; write it without --copy-from")
+    proposal.run(
+        model,
+        proposal.choice(version, tagged=tagged, previous=previous),
+        stack=stack,
+        endpoint=endpoint,
+        copy_from=copy_from,
+        tracking_uri=tracking_uri,
+        dry_run=dry_run,
+    )

@@ -311,7 +311,7 @@ class GitHub:
         number = len(self.pulls) + 12
         made = deepcopy(_example("pulls/create", 201)) | {
             "number": number, "title": request.body["title"], "body": request.body["body"], "state": "open",
-            "merged_at": None, "user": _user(request.by), "html_url": f"https://github.com/{NAME}/pull/{number}",
+            "merged_at": None, "requested_teams": [], "user": _user(request.by), "html_url": f"https://github.com/{NAME}/pull/{number}",
         }  # fmt: skip
         made["head"] |= {"ref": head, "label": label}
         made["base"] |= {"ref": base}
