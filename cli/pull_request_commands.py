@@ -41,11 +41,12 @@ def comment(
         ),
     ] = None,
 ) -> None:
-    """Write the report into the stack's comment on a pull request, and set the commit status.
+    """Comment on a pull request, and set the commit status.
 
-    There is one comment for each stack. It is updated in place; an older run never replaces the report of a later one
-    (GITHUB_RUN_NUMBER). The command reads GITHUB_TOKEN, GITHUB_REPOSITORY and, for GitHub Enterprise, GITHUB_API_URL.
-    The token needs the permissions `pull-requests: write` and `statuses: write`.
+    There is one comment for each stack. It is updated in place, and a run never replaces the report of a later run
+    (GITHUB_RUN_NUMBER). A report that is too long for GitHub is cut at its end. The command reads GITHUB_TOKEN,
+    GITHUB_REPOSITORY and, for GitHub Enterprise, GITHUB_API_URL. The token needs the permissions `pull-requests: write`
+    and `statuses: write`.
     """
     from cli import comment as comments
 
@@ -72,10 +73,10 @@ def release(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write another version of an endpoint into the stack file of this checkout.
+    """Change the version of an endpoint in the stack file.
 
-    The command changes the number, and nothing else in the file. `pulumi preview` then says whether the version may go
-    live. With --previous, the git history of the file names the version that the endpoint had before.
+    The command changes the number in this checkout, and nothing else in the file. `pulumi preview` then says whether
+    the version may go live. With --previous, the git history of the file names the version that it had before.
     """
     if (version is None) != previous:
         raise CommandError("write either the number of the new version, or --previous")
@@ -115,13 +116,13 @@ def propose(
     tracking_uri: TrackingUri = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Open or update the pull request that releases a version of a model.
+    """Open or update the pull request of a release.
 
-    The pull request changes the version in the stack file of the default branch, and has the model report as its text.
-    There is one for each stack and endpoint, on the branch mlops/release-STACK-ENDPOINT. A version whose pull request
-    was closed without a merge is not proposed again. The command reads GITHUB_TOKEN, GITHUB_REPOSITORY and, for GitHub
-    Enterprise, GITHUB_API_URL. The token needs the permissions `contents: write` and `pull-requests: write`; use the
-    token of a GitHub App, because pull requests of the token of GitHub Actions start no checks.
+    It changes the version of a model's endpoint in the stack file of the default branch, and has the model report as
+    its text. There is one for each stack and endpoint, on the branch mlops/release-STACK-ENDPOINT. A version whose pull
+    request was closed without a merge is not proposed again. The command reads GITHUB_TOKEN, GITHUB_REPOSITORY and, for
+    GitHub Enterprise, GITHUB_API_URL. The token needs the permissions `contents: write` and `pull-requests: write`; use
+    the token of a GitHub App, because pull requests of the token of GitHub Actions start no checks.
     """
     from cli import proposal
 

@@ -89,7 +89,8 @@ class _ViewerData(BaseModel):
 
 
 class _ViewerAnswer(BaseModel):
-    data: _ViewerData
+    data: _ViewerData | None = None
+    errors: Sequence[Mapping[str, object]] = ()
 
 
 class _Problem(BaseModel):
@@ -173,7 +174,13 @@ class GitHub:
         """
         what = "read who the token belongs to"
         response = self._request("POST", self.repository.graphql, what, body={"query": VIEWER})
-        return _decoded(response, _ViewerAnswer).data.viewer.id
+        answer = _decoded(response, _ViewerAnswer)
+        if answer.data is None:
+            said = plain(str(answer.errors[0].get("message", ""))) if answer.errors else "nothing"
+            raise GitHubError(
+                f"could not {what}: GitHub responded {said[:200]}; run the command again", ExitCode.FAILED
+            )
+        return answer.data.viewer.id
 
     def _url(self, path: str) -> str:
         return f"{self.repository.api}/repos/{self.repository.name}{path}"

@@ -86,12 +86,14 @@ def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     assert not wrong
 
 
-def test_commands_that_need_a_cluster_or_an_endpoint_need_neither_pulumi_nor_mlflow() -> None:
+def test_commands_that_need_a_cluster_an_endpoint_or_github_need_neither_pulumi_nor_mlflow() -> None:
     without = (
         "import sys; sys.modules.update(dict.fromkeys(['boto3', 'mlflow', 'pandas', 'pulumi', 'pulumi_kubernetes']))"
     )
     subprocess.run(
-        [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions"], cwd=ROOT, check=True
+        [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions, cli.comment, cli.proposal"],
+        cwd=ROOT,
+        check=True,
     )
 
 

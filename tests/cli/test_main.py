@@ -17,7 +17,7 @@ from training.registry.stages import Stage
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
     "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client",
-    "infra-diff", "cost", "lab",
+    "infra-diff", "cost", "comment", "release", "propose", "lab",
 ]  # fmt: skip
 LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env", "drift"]
 HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "rich", "sklearn", "yaml"]
@@ -67,7 +67,7 @@ def test_help_comes_without_anything_that_takes_long_to_import(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"), [("mlops pro", ["promote"]), ("mlops lab st", ["status"]), ("mlops train --da", ["--data"])]
+    ("typed", "offered"), [("mlops prom", ["promote"]), ("mlops lab st", ["status"]), ("mlops train --da", ["--data"])]
 )
 def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed: str, offered: list[str]) -> None:
     asked = {"_MLOPS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
@@ -84,7 +84,10 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["runs", "--last", "0"], "mlops: Invalid value for '--last'"),
         (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION' (see mlops validate --help)"),
         (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, but --con"),
-        (["cost", "--plan", ""], "mlops: --plan is empty; write a value, or leave it out for the default"),
+        (
+            ["cost", "--plan", ""],
+            "mlops: --plan is empty; write a value, or leave it out for the default",
+        ),
         (["cost", "--update-prices="], "mlops: --update-prices is empty"),
         (["promote", "m", "1", "staging", "--copy-to", ""], "mlops: --copy-to is empty"),
         (["rollback", "m", "--tracking-uri="], "mlops: --tracking-uri is empty"),

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from cli import target
+from cli.errors import CommandError
+from contract.exit_codes import ExitCode
 from contract.tags import MODEL_DIGEST, PROPOSED
 from model_preview import reading
 from model_preview.facts import Change, Facts, Model, Unverified, Version
@@ -88,6 +91,18 @@ def test_a_version_is_proposed_with_the_model_report(github: GitHub, mlops: Comm
 def test_an_mlflow_that_does_not_respond_is_told_in_the_report(github: GitHub, mlops: Command) -> None:
     assert mlops("propose", MODEL, 8, "--stack", "prod", *NOWHERE)[0] == 0
     assert "could not be verified because MLflow at" in github.pulls[0]["body"]
+
+
+def test_an_mlflow_whose_address_nobody_gave_is_told_in_the_report(
+    github: GitHub, mlops: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_: str | None) -> str:
+        raise CommandError("the lab does not run", ExitCode.FAILED)
+
+    monkeypatch.setattr(target, "tracking", unknown)
+    assert mlops("propose", MODEL, 8, "--stack", "prod")[0] == 0
+    assert "could not be verified because MLflow was not asked: the lab does not run" in github.pulls[0]["body"]
+    assert mlops("propose", MODEL, "--tagged", "--stack", "prod") == (1, "mlops: the lab does not run\n")
 
 
 @pytest.mark.parametrize(

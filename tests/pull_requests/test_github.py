@@ -157,6 +157,16 @@ def test_a_page_that_is_no_github_is_named(github: GitHub, connect: Connect) -> 
         connect().author()
 
 
+def test_an_error_of_the_graphql_api_is_one_line(github: GitHub, connect: Connect) -> None:
+    limited = Response(200, {"data": None, "errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]})
+    github.before = lambda request: limited if request.operation == "graphql" else None
+    with pytest.raises(
+        GitHubError, match=r"could not read who the token belongs to: .* API rate limit exceeded; run"
+    ) as found:
+        connect().author()
+    assert found.value.code == ExitCode.FAILED
+
+
 def test_github_enterprise_is_found_by_its_url(tmp_path: Path) -> None:
     with serve(tmp_path, enterprise=True) as github:
         assert github.address.endswith("/api/v3")
