@@ -84,10 +84,7 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["runs", "--last", "0"], "mlops: Invalid value for '--last'"),
         (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION' (see mlops validate --help)"),
         (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, but --con"),
-        (
-            ["cost", "--plan", ""],
-            "mlops: --plan is empty; write a value, or leave it out for the default",
-        ),
+        (["cost", "--plan", ""], "mlops: --plan is empty; write a value, or leave it out for the default"),
         (["cost", "--update-prices="], "mlops: --update-prices is empty"),
         (["promote", "m", "1", "staging", "--copy-to", ""], "mlops: --copy-to is empty"),
         (["rollback", "m", "--tracking-uri="], "mlops: --tracking-uri is empty"),

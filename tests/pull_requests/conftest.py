@@ -1,5 +1,6 @@
 """Fixtures: a GitHub on this machine, and connections to it that do not wait."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,14 +28,17 @@ def waited() -> list[float]:
 
 @pytest.fixture
 def connect(github: GitHub, waited: list[float]) -> Iterator[Connect]:
-    """Return a function that connects with a token, as the app by default."""
-    made: list[client.GitHub] = []
+    """Return a function that connects with a token, as the app by default; each token has one connection."""
+    made: dict[str, client.GitHub] = {}
+    lock = threading.Lock()
 
     def connected(token: str = "ghs_app") -> client.GitHub:
-        repository = client.Repository.from_environment(environment(github, token))
-        made.append(client.GitHub(repository, tell=lambda _: None, wait=waited.append))
-        return made[-1]
+        with lock:
+            if token not in made:
+                repository = client.Repository.from_environment(environment(github, token))
+                made[token] = client.GitHub(repository, tell=lambda _: None, wait=waited.append)
+            return made[token]
 
     yield connected
-    for one in made:
+    for one in made.values():
         one.__exit__()

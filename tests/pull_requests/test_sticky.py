@@ -128,15 +128,14 @@ def test_a_run_in_the_middle_of_another_leaves_one_comment_with_the_later_report
 
 
 def test_many_runs_at_once_leave_one_comment(github: GitHub, connect: Connect) -> None:
-    connections = [connect() for _ in range(6)]
-    together = threading.Barrier(len(connections))
+    connection = connect()
+    author, together = connection.author(), threading.Barrier(6)
 
     def run(number: int) -> None:
-        author = connections[number].author()
         together.wait()
-        publish(connections[number], author, PULL, report(number + 1))
+        publish(connection, author, PULL, report(number))
 
-    threads = [threading.Thread(target=run, args=[number]) for number in range(len(connections))]
+    threads = [threading.Thread(target=run, args=[number + 1]) for number in range(together.parties)]
     for thread in threads:
         thread.start()
     for thread in threads:
