@@ -1,5 +1,7 @@
 """Declaration of a stack from its settings: all components, and the stack's outputs."""
 
+from pathlib import Path
+
 import pulumi
 from pulumi import Input, ResourceHookBinding, ResourceOptions
 
@@ -20,9 +22,12 @@ from components.training.validation import ValidationArgs
 from contract import names
 from infra.config import aws
 from infra.config import training as training_settings
-from infra.config.stack import Endpoint, Images, Settings, Training
+from infra.config.stack import Settings, Training
 from infra.config.training import SecretParameter
 from infra.foundations import kinds as foundations
+from infra.release.gate import ReleaseGate
+
+CHECKOUT = Path(__file__).parent.parent
 
 
 def deploy(stack: Settings) -> None:
@@ -37,11 +42,10 @@ def deploy(stack: Settings) -> None:
     for name, training in stack.training.items():
         TrainingJob(name, _training(name, training, stack, base, tracking), opts)
     cache = _model_cache(stack, base, opts)
+    gate = ReleaseGate(stack, base.access, tracking.url, CHECKOUT)
     endpoints = {
-        name: ModelEndpoint(
-            name, _endpoint(name, endpoint, stack.images, base, tracking, cache=cache, on_unready=on_unready), opts
-        )
-        for name, endpoint in stack.endpoints.items()
+        name: ModelEndpoint(name, _endpoint(name, stack, base, gate, cache=cache, on_unready=on_unready), opts)
+        for name in stack.endpoints
     }
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
@@ -106,7 +110,7 @@ def _validation(job: Training, stack: Settings) -> ValidationArgs:
         ephemeral_storage=job.ephemeral_storage,
         deadline_minutes=job.validation.deadline_minutes,
         limits=job.validation.limits.model_dump(mode="json", exclude_none=True),
-        endpoint=names.endpoint_url(job.model) if job.model in stack.endpoints else None,
+        endpoint=names.endpoint_url(champion) if (champion := stack.champion_endpoint(job.model)) else None,
     )
 
 
@@ -134,18 +138,22 @@ def _model_cache(stack: Settings, base: Foundation, opts: ResourceOptions) -> Mo
 
 def _endpoint(
     name: str,
-    endpoint: Endpoint,
-    images: Images,
+    stack: Settings,
     base: Foundation,
-    tracking: MlflowServer,
+    gate: ReleaseGate,
     *,
     cache: ModelCache | None,
     on_unready: ResourceHookBinding | None,
 ) -> ModelEndpointArgs:
+    endpoint = stack.endpoints[name]
     return ModelEndpointArgs(
-        image=images.serving,
-        model=name,
+        image=stack.images.serving,
+        model=stack.served_model(name),
         version=endpoint.version,
+        files=gate.files(name),
+        override=endpoint.override or "",
+        history=gate.history(name),
+        gate=gate.hooks,
         autoscaling=Autoscaling(
             min_replicas=endpoint.replicas.min,
             max_replicas=endpoint.replicas.max,
@@ -156,7 +164,6 @@ def _endpoint(
         startup_seconds=endpoint.seconds_to_start,
         drain_seconds=endpoint.drain_seconds,
         example=endpoint.example,
-        tracking_url=tracking.url,
         artifact_store=base.artifact_store,
         grant=base.serving,
         ingress=_ingress(base, endpoint.ingress, "/ping"),

@@ -12,9 +12,10 @@ import httpx
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from contract.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
+from contract.tags import MODEL_DIGEST
 from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
-from training.registry.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
 
 SECONDS = 5.0
 """Time limit in seconds for all responses together."""
@@ -58,6 +59,10 @@ class _ModelVersion(BaseModel):
 
 class _VersionAnswer(BaseModel):
     model_version: _ModelVersion
+
+
+class _SourceAnswer(BaseModel):
+    artifact_uri: str
 
 
 class _VersionsAnswer(BaseModel):
@@ -111,20 +116,21 @@ def read(uri: str, changes: Sequence[Change], *, token: str = "", seconds: float
         seconds: time limit for all responses together.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return asyncio.run(read_at(uri, headers, changes, seconds))
+
+
+async def read_at(
+    uri: str, headers: Mapping[str, str], changes: Sequence[Change], seconds: float = SECONDS
+) -> Facts | Unverified:
+    """Return facts about the versions from the MLflow server at the URI, or why they cannot be read."""
     try:
         address = urlsplit(uri)
         if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
             return Unverified(why=f"{redact(uri)} is not the address of an MLflow server; write http://HOST:PORT")
-        return asyncio.run(_read_once(uri, headers, changes, seconds))
+        async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
+            return await read_with(http, changes, seconds=seconds)
     except (ValueError, httpx.InvalidURL) as error:
         return Unverified(why=f"{redact(uri)} is not the address of an MLflow server: {error}")
-
-
-async def _read_once(
-    uri: str, headers: Mapping[str, str], changes: Sequence[Change], seconds: float
-) -> Facts | Unverified:
-    async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
-        return await read_with(http, changes, seconds=seconds)
 
 
 async def read_with(
@@ -201,7 +207,8 @@ class _Mlflow:
     async def _version(self, name: str, number: int, one: _ModelVersion, aliases: Mapping[str, int]) -> Version:
         tags, unknown = _texts(one.tags), dict[str, str]()
         evidence = str(PurePosixPath(tags.get("validation_report", "")).parent / "report.json")
-        run, mlmodel, requirements, report = await asyncio.gather(
+        source, run, mlmodel, requirements, report = await asyncio.gather(
+            self._get("model-versions/get-download-uri", _SourceAnswer, name=name, version=number),
             _attempt("run", unknown, lambda: self._run(one.run_id)),
             _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
             _attempt("packages", unknown, lambda: self._file(name, number, "requirements.txt")),
@@ -221,7 +228,8 @@ class _Mlflow:
         return Version(
             model=name,
             number=number,
-            digest=tags.get("model_digest"),
+            digest=tags.get(MODEL_DIGEST),
+            source=source.artifact_uri,
             run=one.run_id or None,
             author=told.get("requester") or told.get("mlflow.user") or redact(one.user_id) or None,
             commit=told.get("git_commit") or told.get("mlflow.source.git.commit"),

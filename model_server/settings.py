@@ -65,11 +65,18 @@ class Settings(Termination):
 class FetchSettings(Settings):
     """Settings of the init container that downloads the model version."""
 
-    mlflow_tracking_uri: Url = Field(
-        description="the URL of the MLflow server", examples=["http://mlflow.mlops-platform:5000"]
+    model_source: Text = Field(
+        description="the URI of the folder with the version's files",
+        examples=["s3://bucket/mlflow/models/m-1/artifacts"],
     )
-    mlflow_patience_seconds: float = Field(
-        20, ge=0, le=600, description="seconds for retries while MLflow or the store does not respond", examples=["20"]
+    model_digest: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="the SHA-256 of the files; without it they are not verified",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    store_patience_seconds: float = Field(
+        20, ge=0, le=600, description="seconds for retries while the artifact store does not respond", examples=["20"]
     )
     model_cache_dir: Path | None = Field(
         None,

@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from contract import locations
+from contract.stages import RefusedError
 from contract.tags import GIT_COMMIT
 from training import project
 from training.data import reading, source, split
@@ -24,7 +25,6 @@ from training.ending import BadInputError, FailedError
 from training.fit.metrics import NAMES, measure, predict
 from training.registry import client as versions
 from training.registry.client import Client
-from training.registry.stages import RefusedError
 from training.validation import candidate
 from training.validation.candidate import Candidate
 

@@ -25,6 +25,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from contract.exit_codes import ExitCode
+from contract.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
 from contract.tags import TRAINING_JOB, VALIDATED_AGAINST
 from training import ending, mlflow_logging, project
 from training.data import reading
@@ -35,7 +36,6 @@ from training.project import Project
 from training.registry import client as versions
 from training.registry.claim import BusyError
 from training.registry.client import Client
-from training.registry.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
 from training.settings import Termination
 from training.validation import candidate, checks, endpoint, limits, report, turn
 from training.validation.limits import Limits

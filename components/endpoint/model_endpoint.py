@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
 from components import pods, timeouts
-from components.endpoint import autoscaling, model_cache, prediction_log, tracing
+from components.endpoint import autoscaling, model_cache, prediction_log, release, tracing
 from components.endpoint.autoscaling import Autoscaling
 from components.endpoint.model_cache import ModelCache
 from components.endpoint.prediction_log import PredictionLog
+from components.endpoint.release import Files, Release
 from components.endpoint.tracing import Tracing
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
@@ -51,8 +53,14 @@ class ModelEndpointArgs:
     """Seconds for which a pod that Kubernetes deletes goes on accepting requests."""
     example: Literal["require", "warn"] = "require"
     """`require` fails the release of a version that refuses its own input example; `warn` serves it with a warning."""
-    tracking_url: Input[str]
-    """URL of MLflow inside the cluster."""
+    files: Input[Files]
+    """Files of the version, which the pods download."""
+    override: str = ""
+    """User's reason why the version goes live in spite of the gate; empty if it passed."""
+    history: Input[Sequence[Release]] = ()
+    """Former releases of the endpoint, the oldest first."""
+    gate: ResourceHookBinding | None = None
+    """Hooks that decide whether the version may go live (infra/release/gate.py)."""
     artifact_store: ArtifactStore
     """Bucket from which pods download the model."""
     grant: Grant
@@ -78,6 +86,8 @@ class ModelEndpoint(pulumi.ComponentResource):
 
     url: Output[str]
     """URL inside the cluster, without a path; /invocations accepts MLflow's scoring protocol."""
+    releases: Output[Sequence[Mapping[str, Any]]]
+    """Releases of the endpoint, the oldest first, as JSON values. The gate reads them from the state."""
 
     def __init__(self, name: str, args: ModelEndpointArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:ModelEndpoint", name, None, opts)
@@ -87,19 +97,23 @@ class ModelEndpoint(pulumi.ComponentResource):
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.grant.namespace, "labels": labels}
         named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": name}
         versioned = names.labels("model-endpoint", name, "serving", version=str(args.version))
+        now = Output.from_input(args.files).apply(lambda files: _release(args, files))
         deployment = k8s.apps.v1.Deployment(
             name,
-            metadata={**named, "labels": versioned, "annotations": _change_cause(args)},
+            metadata={**named, "labels": versioned, "annotations": _annotations(args, now)},
             spec=_deployment(selector, versioned, args),
-            opts=ResourceOptions(
-                parent=self,
-                custom_timeouts=timeouts.rollout(
-                    _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
+            opts=ResourceOptions.merge(
+                ResourceOptions(
+                    parent=self,
+                    custom_timeouts=timeouts.rollout(
+                        _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
+                    ),
+                    hooks=args.on_unready,
+                    # The autoscaler sets the number of pods, so the program does not declare it. Without this option,
+                    # the plugin removes a number that `kubectl edit` wrote, and Kubernetes then runs a single pod.
+                    ignore_changes=["spec.replicas"],
                 ),
-                hooks=args.on_unready,
-                # The autoscaler sets the number of pods, so the program does not declare it. Without this option, the
-                # plugin removes a number that `kubectl edit` wrote, and Kubernetes then runs a single pod.
-                ignore_changes=["spec.replicas"],
+                ResourceOptions(hooks=args.gate),
             ),
         )
         entry = service(name, selector, 80, PORT, metadata=named, opts=child)
@@ -113,12 +127,29 @@ class ModelEndpoint(pulumi.ComponentResource):
             policy = tracing.egress(selector, args.tracing)
             k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=policy, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
-        self.register_outputs({"url": self.url})
+        self.releases = Output.all(args.history, deployment.metadata.annotations).apply(
+            lambda known: _with_present(*known)
+        )
+        self.register_outputs({"url": self.url, "releases": self.releases})
 
 
-def _change_cause(args: ModelEndpointArgs) -> Mapping[str, str]:
-    """Return the annotation that `kubectl rollout history` shows."""
-    return {"kubernetes.io/change-cause": f"{args.model} version {args.version}"}
+def _release(args: ModelEndpointArgs, files: Files) -> Release:
+    return Release(
+        model=args.model, version=args.version, source=files.source, digest=files.digest, override=args.override
+    )
+
+
+def _annotations(args: ModelEndpointArgs, now: Output[Release]) -> Mapping[str, Input[str]]:
+    """Return the annotations: what `kubectl rollout history` shows, and the release."""
+    return {
+        "kubernetes.io/change-cause": f"{args.model} version {args.version}",
+        release.ANNOTATION: now.apply(release.text),
+    }
+
+
+def _with_present(history: Sequence[Release], annotations: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    """Return the history with the release that the Deployment has; it is known when the rollout is complete."""
+    return release.appended(history, release.served(annotations), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _deployment(
@@ -162,6 +193,7 @@ def _grace(args: ModelEndpointArgs) -> int:
 
 
 def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    files = Output.from_input(args.files)
     return {
         **_container(args),
         "name": "fetch",
@@ -170,7 +202,8 @@ def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
             {
                 **_model(args),
                 **args.artifact_store.environment,
-                "MLFLOW_TRACKING_URI": args.tracking_url,
+                "MODEL_DIGEST": files.apply(lambda each: each.digest),
+                "MODEL_SOURCE": files.apply(lambda each: each.source),
                 **(model_cache.environment(args.model_cache) if args.model_cache else {}),
             }
         ),

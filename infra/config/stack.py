@@ -17,9 +17,10 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from components.endpoint import prediction_log
 from infra.config import aws_rules, parameters, problems, rules, secret_rules, training_rules
+from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
-from infra.config.aws import AwsFoundation, Ingress, TrackingIngress
+from infra.config.aws import AwsFoundation, Ingress, NewCluster, TrackingIngress
 from infra.config.budget import Budget
 from infra.config.endpoint import Autoscaling, Example, ModelCache, ModelMib, Tracing
 from infra.config.problems import PREFIX, Problem
@@ -355,10 +356,23 @@ class PredictionLog(Model):
 
 
 class Endpoint(Model):
-    """One version of one registered model, served under the model's name."""
+    """One version of one registered model, served under the name of the entry."""
 
+    model: rules.ModelName | None = None
+    """Registered model. Default: the name of the entry. Example: churn-predictor"""
     version: rules.Version
     """Version of the registered model that is served. Example: 3"""
+    digest: release_gate.Digest | None = None
+    """SHA-256 of the version's files; a version with other files is refused.
+    Example: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    """
+    override: release_gate.Reason | None = None
+    """Reason why this version goes live although the gate would refuse it. It holds for one version: with another
+    version, remove the key. Example: "INC-123: version 7 rejects every second request"
+    """
+    allow_breaking_signature: release_gate.Reason | None = None
+    """Reason why this version may break clients of the served version. Example: "all clients send the new column"
+    """
     replicas: ReplicaRange = ReplicaRange(min=2, max=4)
     """Smallest and largest number of pods; the autoscaler chooses between them."""
     cpu: rules.Cpu = "100m"
@@ -453,10 +467,41 @@ class Settings(Model):
     """Training jobs, by name."""
     model_cache: ModelCache | None = None
     """Cache of model files on the cluster's nodes; without it each pod downloads its model."""
+    gate: release_gate.Gate = release_gate.Gate()
+    """Gate in front of each release."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
-    """Served models, by the name of the registered model."""
+    """Endpoints, by name; an endpoint serves the registered model of that name unless it names another `model`."""
     budget: Budget = Budget()
     """Limits of what the stack may cost; `mlops cost` checks them."""
+
+    @property
+    def is_protected(self) -> bool:
+        """True if the deletion of any part of the foundation is refused."""
+        foundation = self.foundation
+        if isinstance(foundation, LocalFoundation):
+            return False
+        cluster = isinstance(foundation.cluster, NewCluster) and foundation.cluster.protected
+        return cluster or foundation.artifacts.protected or foundation.database.protected
+
+    def served_model(self, name: str) -> str:
+        """Return the registered model that the endpoint serves."""
+        return self.endpoints[name].model or name
+
+    def champion_endpoint(self, model: str) -> str | None:
+        """Return the endpoint whose version is the model's champion; None if no endpoint serves the model.
+
+        It is the endpoint with the model's name, otherwise the only one that serves the model.
+        """
+        serving = [name for name in self.endpoints if self.served_model(name) == model]
+        return model if model in serving else serving[0] if len(serving) == 1 else None
+
+    @field_validator("endpoints")
+    @classmethod
+    def _with_digests_if_required(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
+        missing = [name for name, endpoint in endpoints.items() if endpoint.digest is None]
+        if missing and info.data.get("gate", release_gate.Gate()).digest == "required":
+            raise release_gate.DIGEST_REQUIRED.broken(f"{missing[0]}.digest is missing")
+        return endpoints
 
     @field_validator("endpoints")
     @classmethod

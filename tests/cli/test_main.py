@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from contract.exit_codes import MEANINGS, ExitCode
+from contract.stages import Stage
 from tests.command import Command
-from training.registry.stages import Stage
 
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [

@@ -123,7 +123,9 @@ def test_what_make_train_changes_is_what_training_reads() -> None:
 def test_the_init_container_fetches_what_the_endpoint_says(container: Mapping[str, str]) -> None:
     read = FetchSettings.load()
     assert (read.model, read.model_version) == ("churn-predictor", 1)
-    assert read.mlflow_tracking_uri == container["MLFLOW_TRACKING_URI"]
+    assert (read.model_source, read.model_digest) == (container["MODEL_SOURCE"], container["MODEL_DIGEST"])
+    assert read.model_source
+    assert read.model_digest
 
 
 def test_the_init_container_keeps_on_its_node_what_the_stack_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ from urllib.request import url2pathname
 import httpx
 import pytest
 
+from contract.stages import Stage
 from model_preview import preview
 from model_preview.facts import Column
 from model_preview.verdict import Code, Gate, Kind
 from tests.model_preview.conftest import MODEL, NEXT, SERVED, Lab, change
 from tests.model_preview.server import says, server
 from training.registry import client as versions
-from training.registry.stages import Stage
 
 pytestmark = pytest.mark.long
 

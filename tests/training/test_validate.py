@@ -18,6 +18,7 @@ import pytest
 import yaml
 from mlflow.entities.model_registry import ModelVersion
 
+from contract.stages import RefusedError, Stage
 from tests.registry import Registry, write_sample
 from training import mlflow_logging, project, validate
 from training.data import reading, split
@@ -25,7 +26,6 @@ from training.data.source import StoreError
 from training.project import Classifier, Project
 from training.registry import client as versions
 from training.registry import promote
-from training.registry.stages import RefusedError, Stage
 from training.validation import candidate, checks, turn
 from training.validation.candidate import Candidate
 from training.validation.checks import Findings, Inputs

@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
+from contract.stages import Standing
 from training.registry import filters
-from training.registry.stages import Standing
 
 UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
 PAGE = 100

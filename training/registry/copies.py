@@ -15,12 +15,12 @@ from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 
 from contract.digest import folder_digest
+from contract.stages import ALIAS_AT_VALIDATION, RECORDS, RefusedError
 from contract.tags import MODEL_DIGEST, VALIDATED_AGAINST
 from training import mlflow_logging
 from training.registry import client as versions
 from training.registry import filters
 from training.registry.client import Client
-from training.registry.stages import ALIAS_AT_VALIDATION, RECORDS, RefusedError
 
 EXPERIMENT = "copied-versions"
 SOURCE_RUN, SOURCE_VERSION, SOURCE_DIGEST = "source_run_id", "source_version", "source_digest"

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from contract.stages import PASSED, REFUSED
 from training.fit.metrics import Estimate
-from training.registry.stages import PASSED, REFUSED
 from training.validation.comparison import Scores
 from training.validation.limits import Limits
 
