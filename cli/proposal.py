@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import ValidationError
 
@@ -13,9 +13,8 @@ from cli import release, target
 from cli.comment import run_url, tell
 from cli.errors import CommandError, pull_request_errors, registry_errors
 from contract.exit_codes import ExitCode
-from contract.tags import MODEL_DIGEST, PROPOSED
-from model_preview import reading
-from model_preview.__main__ import read_image
+from contract.tags import PROPOSED
+from model_preview import packages, reading
 from model_preview.facts import Change, Facts, Reference, Unverified
 from model_preview.markdown import escape, markdown
 from model_preview.preview import Preview, preview
@@ -28,7 +27,6 @@ from pull_requests.stack_file import Entry
 
 HOPELESS = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.REFUSED})
 """Reasons against a release that nothing done to the same version removes; such a version is not proposed."""
-GATE = "mlops:gate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +76,7 @@ def run(
             print(f"{base.file.name}: {entry.endpoint} has version {entry.version}; nothing to propose")
             return
         facts = _facts(entry, found, uri, why_not)
-        digest = _digest(entry, found, facts)
+        digest = _digest(base, entry, found, facts)
         said = _judged(base, entry, found, digest, facts)
         after = base.file.release(entry.endpoint, found.version, digest)
         report = _report(said, found.note, base, github.repository)
@@ -194,23 +192,11 @@ def _facts(entry: Entry, found: Candidate, uri: str, why_not: str) -> Facts | Un
     return reading.read(uri, [change], token=os.environ.get("MLFLOW_TRACKING_TOKEN", ""))
 
 
-def _digest(entry: Entry, found: Candidate, facts: Facts | Unverified | None) -> str | None:
-    """Return the digest for the stack file; None if the entry has none now."""
-    if found.is_former or entry.digest is None:
-        return found.digest if found.is_former else None
-    known = facts.versions.get((entry.model, found.version)) if isinstance(facts, Facts) else None
-    digest = found.digest or (known.digest if known else None)
-    if digest:
-        return stack_file.digest(digest)
-    why = (
-        facts.why
-        if isinstance(facts, Unverified)
-        else f"MLflow has no version {found.version} with the tag {MODEL_DIGEST}"
-    )
-    raise CommandError(
-        f"{entry.endpoint} has a digest in the stack file, and that of version {found.version} is not known: {why}",
-        ExitCode.FAILED,
-    )
+def _digest(base: Base, entry: Entry, found: Candidate, facts: Facts | Unverified | None) -> str | None:
+    """Return the digest for the stack file; None if the file needs none."""
+    if found.digest is None and not found.is_former and base.file.needs_digest(entry):
+        return release.digest_in(facts, entry, found.version)
+    return found.digest if found.is_former or base.file.needs_digest(entry) else None
 
 
 def _judged(
@@ -218,8 +204,7 @@ def _judged(
 ) -> Preview:
     """Return the preview of the version. CommandError if the version can never go live."""
     gate = _gate(base.file.config(), entry, found)
-    lock = Path("requirements.lock")
-    said = preview(_change(entry, found, digest), facts, gate, read_image(lock))
+    said = preview(_change(entry, found, digest), facts, gate, packages.serving_image(Path("requirements.lock")))
     if any(reason.code in HOPELESS for reason in said.verdict.reasons):
         raise CommandError(said.verdict.sentence, ExitCode.REFUSED)
     return said
@@ -234,11 +219,19 @@ def _change(entry: Entry, found: Candidate, digest: str | None) -> Change:
 def _gate(config: Mapping[str, object], entry: Entry, found: Candidate) -> Gate:
     """Return the gate as the stack file configures it; an invalid setting is left to the preview of the stack."""
     try:
-        gate = Gate.model_validate(config.get(GATE, {}))
+        gate = Gate.model_validate(config.get("mlops:gate", {}))
     except ValidationError:
         gate = Gate()
     former = Reference(model=entry.model, version=found.version, digest=found.digest or "")
-    return gate.model_copy(update={"released": (former,)}) if found.is_former else gate
+    released = (former,) if found.is_former else ()
+    return gate.model_copy(update={"released": released, "protected": _is_protected(config)})
+
+
+def _is_protected(config: Mapping[str, object]) -> bool:
+    """Return whether a part of the foundation is protected, which is the default on AWS."""
+    foundation = cast("Mapping[str, object]", config.get("mlops:foundation") or {})
+    parts = [cast("Mapping[str, object]", foundation.get(part) or {}) for part in ("artifacts", "database")]
+    return foundation.get("kind") == "aws" and any(part.get("protected", True) for part in parts)
 
 
 def _report(said: Preview, note: str, base: Base, repository: Repository) -> str:

@@ -67,10 +67,12 @@ def release(
         str | None,
         typer.Option(
             metavar="SHA256",
-            help="Digest that the version must have (tag model_digest); it is written below the version.",
+            help="Digest of the version's files, written below the version. Default: the tag model_digest in MLflow if "
+            "the entry has a digest or mlops:gate requires one, otherwise none.",
             show_default=False,
         ),
     ] = None,
+    tracking_uri: TrackingUri = None,
     dry_run: DryRun = False,
 ) -> None:
     """Change the version of an endpoint in the stack file.
@@ -82,7 +84,7 @@ def release(
         raise CommandError("write either the number of the new version, or --previous")
     from cli import release as releases
 
-    releases.release(endpoint, version, stack, digest=digest, dry_run=dry_run)
+    releases.release(endpoint, version, stack, digest=digest, tracking_uri=tracking_uri, dry_run=dry_run)
 
 
 def propose(

@@ -1,5 +1,6 @@
 """Function behind `mlops release`: another version of an endpoint in the stack file of this checkout."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -8,7 +9,12 @@ from collections.abc import Iterator
 from difflib import unified_diff
 from pathlib import Path
 
+from cli import target
 from cli.errors import CommandError, pull_request_errors
+from contract.exit_codes import ExitCode
+from contract.tags import MODEL_DIGEST
+from model_preview import reading
+from model_preview.facts import Change, Facts, Reference, Unverified
 from pull_requests import history, stack_file
 from pull_requests.stack_file import Entry, StackFile
 
@@ -16,14 +22,23 @@ CONTEXT = 2
 """Lines of the file that are shown before and after a change."""
 
 
-def release(endpoint: str, version: int | None, stack: str | None, *, digest: str | None, dry_run: bool) -> None:
+def release(
+    endpoint: str,
+    version: int | None,
+    stack: str | None,
+    *,
+    digest: str | None,
+    tracking_uri: str | None,
+    dry_run: bool,
+) -> None:
     """Write the version into the stack file, and print the difference and the next step.
 
     Args:
         endpoint: name of the endpoint.
         version: number of the new version; None: the last version in the git history that differs from the present one.
         stack: name of the stack; None: the one that Pulumi has selected.
-        digest: digest of the new version, which is written below the version.
+        digest: digest of the new version, which is written below it; None: that in MLflow, if the file needs one.
+        tracking_uri: address of the stack's MLflow; None: as for the other commands.
         dry_run: change nothing.
     """
     name = stack or selected()
@@ -37,7 +52,11 @@ def release(endpoint: str, version: int | None, stack: str | None, *, digest: st
             print(f"{endpoint}: version {former.entry.version} again, as in {former}")
             after = before.release(endpoint, former.entry.version, stated or former.entry.digest)
         else:
-            after = change(before, entry, version, stated)
+            if version == entry.version and stated in {None, entry.digest}:
+                raise CommandError(f"{before.name}: {endpoint} has version {version} already; write another version")
+            if stated is None and before.needs_digest(entry):
+                stated = registered_digest(entry, version, tracking_uri)
+            after = before.release(endpoint, version, stated)
     print(difference(before, after), end="")
     warn(entry, path.name)
     if dry_run:
@@ -47,21 +66,27 @@ def release(endpoint: str, version: int | None, stack: str | None, *, digest: st
     print(f"{path.name} is changed; next: {shlex.join(['pulumi', 'preview', '--stack', name])}")
 
 
-def change(file: StackFile, entry: Entry, version: int, digest: str | None) -> StackFile:
-    """Return the file with the version, and with the digest if there is one.
+def registered_digest(entry: Entry, version: int, tracking_uri: str | None) -> str:
+    """Return the digest of the version from MLflow. CommandError if it is not known."""
+    change = Change(endpoint=entry.endpoint, old=None, new=Reference(model=entry.model, version=version))
+    try:
+        uri = target.tracking(tracking_uri)
+    except CommandError as error:
+        return digest_in(Unverified(why=str(error)), entry, version)
+    return digest_in(reading.read(uri, [change], token=os.environ.get("MLFLOW_TRACKING_TOKEN", "")), entry, version)
 
-    Raises:
-        CommandError: the entry has this version already, or it has a digest and the new version's is not known.
-        StackFileError: the form of the file cannot be changed safely.
-    """
-    if version == entry.version and digest in {None, entry.digest}:
-        raise CommandError(f"{file.name}: {entry.endpoint} has version {version} already; write another version")
-    if entry.digest and not digest:
-        raise CommandError(
-            f"{file.name}: {entry.endpoint} has the digest of version {entry.version}, and version {version} has its "
-            f"own; write --digest with the tag model_digest of {entry.model} version {version}"
-        )
-    return file.release(entry.endpoint, version, digest)
+
+def digest_in(facts: Facts | Unverified | None, entry: Entry, version: int) -> str:
+    """Return the digest of the version in the facts from MLflow, as a stack file has it. CommandError without one."""
+    found = facts.versions.get((entry.model, version)) if isinstance(facts, Facts) else None
+    if found and found.digest:
+        return stack_file.digest(found.digest)
+    why = facts.why if isinstance(facts, Unverified) else f"MLflow has no {entry.model} version {version} with this tag"
+    raise CommandError(
+        f"{entry.endpoint} needs the digest of version {version} in the stack file (tag {MODEL_DIGEST}), and it is not "
+        f"known: {why}; write --digest",
+        ExitCode.FAILED if isinstance(facts, Unverified) else ExitCode.BAD_INPUT,
+    )
 
 
 def difference(before: StackFile, after: StackFile) -> str:

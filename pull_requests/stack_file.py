@@ -105,6 +105,12 @@ class StackFile:
             raise StackFileError(f"{self.name} has no endpoint {endpoint}; endpoints with a version: {names}")
         return known[endpoint]
 
+    def needs_digest(self, entry: Entry) -> bool:
+        """Return whether a new version of the endpoint must state its digest: the present one does, or `mlops:gate`."""
+        gate = self.config().get("mlops:gate")
+        required = isinstance(gate, dict) and cast("Json", gate).get("digest") == "required"
+        return required or entry.digest is not None
+
     def release(self, endpoint: str, version: int, stated: str | None) -> "StackFile":
         """Return the file with another version of the endpoint, and with its digest.
 

@@ -19,7 +19,7 @@ from tests.registry import MODEL, Registry
 
 FILE = """\
 config:
-  mlops:gate: {{protected: true}}
+  mlops:foundation: {{kind: aws, artifacts: {{}}}}
   mlops:endpoints:
     churn: {{version: {version}{more}, model: churn-predictor}} # ours
     fraud: {{version: 3}}
@@ -146,7 +146,10 @@ def test_a_digest_that_nobody_knows_is_an_error(github: GitHub, mlops: Command) 
     github.commit("main", {"Pulumi.prod.yaml": FILE.format(version=7, more=f', digest: "sha256:{B}"')})
     code, said = mlops("propose", MODEL, 8, "--stack", "prod", *NOWHERE)
     assert code == 1
-    assert "churn has a digest in the stack file, and that of version 8 is not known: MLflow at" in said
+    assert (
+        "churn needs the digest of version 8 in the stack file (tag model_digest), and it is not known: MLflow at"
+        in said
+    )
     assert github.pulls == []
 
 

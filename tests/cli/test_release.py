@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from model_preview import reading
+from model_preview.facts import Change, Facts, Version
 from tests.command import Command
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
@@ -27,6 +29,7 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
     for name, value in (("NAME", "ada"), ("EMAIL", "ada@example.com")):
         monkeypatch.setenv(f"GIT_AUTHOR_{name}", value)
         monkeypatch.setenv(f"GIT_COMMITTER_{name}", value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("GIT_AUTHOR_DATE", "2026-11-02T12:00:00Z")
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-11-02T12:00:00Z")
 
@@ -70,9 +73,28 @@ def test_a_digest_is_one_more_line_and_the_next_release_needs_its_own(git: Git, 
     assert git("diff", "--numstat") == "2\t1\tPulumi.prod.yaml"
     assert f'      digest: "{A}"\n' in Path("Pulumi.prod.yaml").read_text()
     code, said = mlops("release", "churn", 9, "--stack", "prod")
-    assert code == 2
-    assert "write --digest with the tag model_digest of churn version 9" in said
+    assert code == 1
+    assert (
+        "churn needs the digest of version 9 in the stack file (tag model_digest), and it is not known: MLflow" in said
+    )
+    assert said.endswith("; write --digest\n")
     assert mlops("release", "churn", 9, "--stack", "prod", "--digest", B)[0] == 0
+
+
+def test_a_digest_that_the_stack_requires_comes_from_mlflow(
+    git: Git, mlops: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(uri: str, changes: list[Change], *, token: str) -> Facts:
+        del uri, changes, token
+        return Facts(models={}, versions={("churn", 8): Version(model="churn", number=8, digest="b" * 64)})
+
+    monkeypatch.setattr(reading, "read", read)
+    commit(git, 7, "Release 7", FILE.replace("config:\n", "config:\n  mlops:gate: {{digest: required}}\n"))
+    assert mlops("release", "churn", 8, "--stack", "prod")[0] == 0
+    assert f'      digest: "{B}"\n' in Path("Pulumi.prod.yaml").read_text()
+    code, said = mlops("release", "churn", 9, "--stack", "prod")
+    assert code == 2
+    assert "MLflow has no churn version 9 with this tag; write --digest" in said
 
 
 def test_previous_is_the_last_other_version_of_the_branch_with_its_commit_and_digest(
