@@ -118,6 +118,7 @@ class GitHub:
         self._tell = tell
         self._wait = wait or time.sleep
         self._patience = PATIENCE
+        self._failed_writes = 0
         headers = {
             "Accept": "application/vnd.github+json",
             "Authorization": f"Bearer {repository.token}",
@@ -195,7 +196,7 @@ class GitHub:
         params: Mapping[str, str | int] | None = None,
         once: bool = False,
     ) -> httpx.Response:
-        tries = 0
+        tries = self._failed_writes if once else 0
         while True:
             try:
                 response = self._http.request(method, url, json=body, params=params)
@@ -204,6 +205,7 @@ class GitHub:
                 problem = GitHubError(f"could not {what}: GitHub at {url} does not respond: {why}", ExitCode.FAILED)
             else:
                 if response.is_success:
+                    self._failed_writes = 0 if once else self._failed_writes
                     return response
                 problem = self._problem(response, what)
                 pause = _pause(response, tries)
@@ -217,6 +219,7 @@ class GitHub:
             self._wait(seconds)
             tries += 1
             if once:
+                self._failed_writes = tries
                 raise AgainError
 
     def _problem(self, response: httpx.Response, what: str) -> GitHubError:

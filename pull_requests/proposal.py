@@ -15,7 +15,7 @@ from pull_requests.github import GitHub
 from pull_requests.stack_file import Entry, StackFile
 from pull_requests.text import fit
 
-TRIES = 5
+TRIES = 12
 """Number of times that the steps are made again after another run changed something in between."""
 ACTIONS = "github-actions[bot]"
 """Author of what the token GITHUB_TOKEN of GitHub Actions makes; its pull requests start no checks."""

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from pull_requests import github as client
-from tests.command import mlops
 from tests.pull_requests.github_double import GitHub, environment, serve
 
-__all__ = ["mlops"]
 Connect = Callable[..., client.GitHub]
 
 

@@ -201,3 +201,14 @@ def test_a_token_that_may_not_write_leaves_no_branch(github: GitHub, propose: Pr
     with pytest.raises(GitHubError, match=r"could not write the branch .*\(contents=write\)"):
         propose(8, token="ghp_reader")
     assert (github.tip(BRANCH), github.pulls) == ("", [])
+
+
+def test_a_write_that_github_cannot_carry_out_is_an_error_in_bounded_time(
+    github: GitHub, propose: Propose, waited: list[float]
+) -> None:
+    broken = Response(502, {"message": "Server Error"})
+    github.before = lambda request: broken if request.operation == "pulls/create" else None
+    with pytest.raises(GitHubError, match="GitHub responded 502 Server Error; run the command again later") as found:
+        propose(8)
+    assert found.value.code == ExitCode.FAILED
+    assert waited == [1, 2, 4, 8, 16]

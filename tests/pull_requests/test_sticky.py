@@ -214,3 +214,14 @@ def test_a_deleted_user_among_the_authors_is_no_error(github: GitHub, connect: C
     say(connect, report(1), "ghp_ada")
     assert len(github.of(PULL, ADA)) == 1
     assert github.of(PULL, APP) == []
+
+
+def test_a_write_that_github_cannot_carry_out_is_an_error_in_bounded_time(
+    github: GitHub, connect: Connect, waited: list[float]
+) -> None:
+    broken = Response(502, {"message": "Server Error"})
+    github.before = lambda request: broken if request.operation == "issues/create-comment" else None
+    with pytest.raises(GitHubError, match="GitHub responded 502 Server Error; run the command again later") as found:
+        say(connect, report(1))
+    assert found.value.code == ExitCode.FAILED
+    assert waited == [1, 2, 4, 8, 16]
