@@ -24,6 +24,7 @@ ROOMS = (
     "cost",
     "change_report",
     "doctor",
+    "pull_requests",
     "lab",
     "cli",
     "bootstrap",
@@ -39,10 +40,22 @@ MAY_IMPORT = {
     "model_preview": {"contract"},
     "change_report": {"cost", "model_preview", "runs"},
     "cost": set[str](),
-    "doctor": {"contract", "components", "infra", "runs", "training"},
+    "doctor": {"contract", "components", "infra", "runs"},
+    "pull_requests": {"contract", "model_preview"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
-    "cli": {"change_report", "contract", "runs", "client", "cost", "doctor", "model_preview", "training", "lab"},
+    "cli": {
+        "change_report",
+        "contract",
+        "runs",
+        "client",
+        "cost",
+        "doctor",
+        "model_preview",
+        "pull_requests",
+        "training",
+        "lab",
+    },
 }
 """Packages that each package may import."""
 
@@ -88,12 +101,14 @@ def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     assert not wrong
 
 
-def test_commands_that_need_a_cluster_or_an_endpoint_need_neither_pulumi_nor_mlflow() -> None:
+def test_commands_that_need_a_cluster_an_endpoint_or_github_need_neither_pulumi_nor_mlflow() -> None:
     without = (
         "import sys; sys.modules.update(dict.fromkeys(['boto3', 'mlflow', 'pandas', 'pulumi', 'pulumi_kubernetes']))"
     )
     subprocess.run(
-        [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions"], cwd=ROOT, check=True
+        [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions, cli.comment, cli.proposal"],
+        cwd=ROOT,
+        check=True,
     )
 
 
