@@ -44,7 +44,7 @@ check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the 
 	@pyright
 	@pyright --project typings/newest_sdk.json
 	@"$$(go -C .ci/actionlint tool -n actionlint)"
-	@zizmor --offline --persona auditor --no-progress --quiet .github
+	@zizmor --offline --persona auditor --no-progress --quiet --strict-collection .github
 	@python -m infra.config.schema --check
 	@python -m training.parameter_schema --check
 	@python -m cli.reference --check

@@ -1,0 +1,165 @@
+"""Workflows run for real by `act` on this machine, with stub programs and actions that record how they are called."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.projects import CHECKOUT
+
+REPOSITORY = "acme/mlops"
+PROGRAMS = "aws docker mlops pulumi"
+PROGRAM = '''#!{python}
+"""Stub: records its command line, and acts as CODES, a JSON of command -> exit code, says."""
+import json, os, pathlib, sys
+
+name, words = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
+if [name, *words] == ["pulumi", "version"]:
+    print(open("pulumi-version").read())
+    sys.exit()
+code = json.loads(os.environ["CODES"]).get(f"{{name}} {{words[0]}}", 0)
+option = dict(zip(words, words[1:]))
+if name == "mlops" and "--out" in option and code in (0, 3):
+    pathlib.Path(option["--out"]).write_text("the report\\n")
+if [name, *words[:2]] == ["pulumi", "stack", "output"]:
+    print("echo found > kubeconfig")
+if [name, *words[:1]] == ["docker", "inspect"]:
+    print(words[-1].partition(":")[0] + "@sha256:" + 64 * "a")
+call = {{"words": [name, *words], "environment": dict(os.environ)}}
+if name == "mlops" and "--file" in option:
+    call["text"] = pathlib.Path(option["--file"]).read_text()
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(json.dumps(call) + "\\n")
+sys.exit(code)
+'''
+
+
+@dataclass(frozen=True)
+class Call:
+    """Call of a program, or of an action under its name without the commit."""
+
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    text: str = ""
+    """Content of the file that `--file` names."""
+
+    @property
+    def line(self) -> str:
+        """Command line."""
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Finished run of a workflow."""
+
+    succeeded: bool
+    calls: Sequence[Call]
+    output: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Command lines of all calls, in their order."""
+        return [call.line for call in self.calls]
+
+
+def run(
+    workflow: str,
+    event: str,
+    payload: Mapping[str, Any],
+    *,
+    into: Path,
+    variables: Mapping[str, str],
+    codes: Mapping[str, int] | None = None,
+) -> Outcome:
+    """Run a workflow for an event. `codes` has the exit codes of the stub programs, as in {"mlops preview": 3}."""
+    calls, repository = into / "calls", into / "repository"
+    calls.touch()
+    _repository(repository, workflow)
+    (into / "event.json").write_text(json.dumps({**payload, "repository": {"full_name": REPOSITORY}}))
+    done = subprocess.run(
+        [
+            "act",
+            event,
+            *("--platform", "ubuntu-latest=-self-hosted", "--concurrent-jobs", "1"),
+            *("--eventpath", str(into / "event.json"), "--action-cache-path", str(into / "cache")),
+            *("--env", f"CALLS={calls}", "--env", f"CODES={json.dumps(codes or {})}"),
+            *("--secret", "GITHUB_TOKEN=of-the-job", "--secret", "APP_PRIVATE_KEY=of-the-app"),
+            *(word for name, value in variables.items() for word in ("--var", f"{name}={value}")),
+            *(word for each in _actions(into / "actions") for word in ("--local-repository", each)),
+        ],
+        cwd=repository,
+        env={"HOME": str(into), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    made = [Call(**json.loads(line)) for line in calls.read_text().splitlines()]
+    return Outcome(done.returncode == 0, made, done.stdout + done.stderr)
+
+
+def _repository(folder: Path, workflow: str) -> None:
+    """Write a repository with this workflow and the real `.ci/setup`, whose Makefile installs stub programs."""
+    shutil.copytree(CHECKOUT / ".ci", folder / ".ci")
+    (folder / ".github/workflows").mkdir(parents=True)
+    text = (CHECKOUT / f".github/workflows/{workflow}.yml").read_text()
+    # act 0.2.89 does not know this key, which GitHub has since 2026-05.
+    lines = [line for line in text.splitlines() if not line.strip().startswith("queue: max")]
+    (folder / f".github/workflows/{workflow}.yml").write_text("\n".join(lines))
+    (folder / "pyproject.toml").write_text('dependencies = [\n  "pulumi==3.0.0",\n]\n')
+    (folder / "pulumi-version").write_text("v3.0.0")
+    (folder / "stub").write_text(PROGRAM.format(python=sys.executable))
+    (folder / "stub").chmod(0o755)
+    (folder / "Makefile").write_text(
+        f".venv/.ready:\n\tmkdir -p .venv/bin\n\tfor name in {PROGRAMS}; do cp stub .venv/bin/$$name; done\n"
+    )
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["remote", "add", "origin", f"https://github.com/{REPOSITORY}"],
+        ["add", "--all"],
+        ["-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "--message", "all"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+
+
+def _actions(folder: Path) -> list[str]:
+    """Write a double of each action that the workflows use, and return act's arguments that replace the actions."""
+    workflows = [yaml.safe_load(path.read_text()) for path in (CHECKOUT / ".github/workflows").glob("*.yml")]
+    jobs = [job for workflow in workflows for job in workflow["jobs"].values()]
+    steps = [step for job in jobs for step in job["steps"] if "uses" in step]
+    for step in steps:
+        action, inputs = step["uses"].partition("@")[0], sorted(step.get("with", {}))
+        double = folder / action / "action.yml"
+        double.parent.mkdir(parents=True, exist_ok=True)
+        record: dict[str, Any] = {
+            "words": [action, *(f"{name}=${{{{ inputs.{name} }}}}" for name in inputs)],
+            "environment": {},
+        }
+        double.write_text(
+            yaml.safe_dump(
+                {
+                    "name": action,
+                    "inputs": {name: {} for name in inputs},
+                    "outputs": {"token": {"value": "of-the-app"}},
+                    "runs": {
+                        "using": "composite",
+                        "steps": [
+                            {
+                                "shell": "bash",
+                                "env": {"RECORD": json.dumps(record)},
+                                "run": 'echo "$RECORD" >> "$CALLS"',
+                            }
+                        ],
+                    },
+                }
+            )
+        )
+    return sorted({f"{step['uses']}={folder / step['uses'].partition('@')[0]}" for step in steps})
