@@ -244,7 +244,8 @@ def test_each_endpoint_of_prod_is_asked_for_a_prediction_after_an_update() -> No
 def commands() -> Iterator[tuple[str, Sequence[str]]]:
     """Yield each command line of `mlops` in the workflows and in docs/ci.md, with its place."""
     page = (CHECKOUT / "docs/ci.md").read_text()
-    blocks = {"docs/ci.md": "\n".join(re.findall(r"```\w+\n(.*?)```", page, re.DOTALL))}
+    examples = [*re.findall(r"```\w+\n(.*?)```", page, re.DOTALL), *re.findall(r"`(mlops [\w-]+ [^`]+)`", page)]
+    blocks = {"docs/ci.md": "\n".join(examples)}
     for where, text in {**SCRIPTS, **blocks}.items():
         plain = re.sub(r"\$\{\w+:\+([^}]*)\}", r"\1", text)  # ${NAME:+words} is these words, or nothing
         plain = re.sub(r"\$\((?:[^()])*\)", "1", plain)
