@@ -110,8 +110,8 @@ def test_a_job_has_the_rights_that_its_steps_need_and_no_others(job: str) -> Non
 
 
 def test_jobs_are_in_environments_whose_role_fits_what_they_do() -> None:
-    stack = yaml.safe_load((CHECKOUT / "bootstrap/Pulumi.prod.yaml").read_text())
-    environments = stack["config"]["mlops:github"]["environments"]
+    config = yaml.safe_load((CHECKOUT / "bootstrap/Pulumi.prod.yaml").read_text())["config"]
+    environments = config["mlops:github"]["environments"]
     changes = {job for job in JOBS if "pulumi up" in script(JOBS[job])}
     reads = {job for job in JOBS if assumes_role(JOBS[job]) and "mlops infra-diff" in script(JOBS[job])} | {
         job for job in JOBS if assumes_role(JOBS[job]) and "mlops preview" in script(JOBS[job])
@@ -119,7 +119,11 @@ def test_jobs_are_in_environments_whose_role_fits_what_they_do() -> None:
     assert changes == {"deploy: deploy", "rollback: direct"}
     assert {JOBS[job]["environment"] for job in changes} == set(environments["deploy"])
     assert {JOBS[job]["environment"] for job in reads} == set(environments["preview"])
-    assert not changes & reads
+    copies = {job for job in JOBS if "--copy-from" in script(JOBS[job])}
+    assert {JOBS[job]["environment"] for job in copies} == set(config["mlops:copies"]["environments"])
+    trains = {job for job in JOBS if "docker push" in script(JOBS[job])}
+    assert {JOBS[job]["environment"] for job in trains} == set(config["mlops:training"]["environments"])
+    assert {job for job in JOBS if assumes_role(JOBS[job])} == changes | reads | copies | trains
 
 
 @every_job
