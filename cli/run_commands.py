@@ -75,7 +75,7 @@ def train(
     if data is not None:
         if image or commit or context or dry_run or not validate:
             raise CommandError(
-                "--data trains on this machine, but --image, --commit, --context, --dry-run and --no-validate are for "
+                "--data trains on this machine, but --context, --dry-run, --no-validate, --image and --commit are for "
                 "a cluster; leave out --data or the others"
             )
         from cli import laptop
