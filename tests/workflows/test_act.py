@@ -173,10 +173,12 @@ def test_a_named_version_is_proposed_with_a_token_that_starts_checks(tmp_path: P
     assert done.calls[-1].environment["GITHUB_TOKEN"] == "of-the-app"
 
 
-def test_tagged_versions_are_proposed_by_the_schedule_and_copied_from_their_registry(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [0, 1])
+def test_tagged_versions_are_proposed_by_the_schedule_and_copied_from_their_registry(tmp_path: Path, code: int) -> None:
     more = {"COPY_FROM": "https://mlflow.dev.example.com", "MODELS": "churn-predictor fraud"}
-    done = act.run("propose", "schedule", {}, into=tmp_path, variables=VARIABLES | more)
-    assert done.succeeded, done.output
+    codes = {"mlops propose": code}
+    done = act.run("propose", "schedule", {}, into=tmp_path, variables=VARIABLES | more, codes=codes)
+    assert done.succeeded == (code == 0), done.output
     assert [line for line in done.lines if "propose" in line] == [
         f"mlops propose {model} --tagged --stack prod --copy-from https://mlflow.dev.example.com"
         for model in ("churn-predictor", "fraud")
