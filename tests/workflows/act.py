@@ -79,19 +79,54 @@ def run(
     variables: Mapping[str, str],
     codes: Mapping[str, int] | None = None,
 ) -> Outcome:
-    """Run a workflow for an event. `codes` has the exit codes of the stub programs, as in {"mlops preview": 3}."""
+    """Run a workflow with stub programs. `codes` has their exit codes, as in {"mlops preview": 3}."""
     calls, repository = into / "calls", into / "repository"
     calls.touch()
-    _repository(repository, workflow)
+    _write_stubs(repository)
+    write_workflow(workflow, repository)
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["remote", "add", "origin", f"https://github.com/{REPOSITORY}"],
+        ["add", "--all"],
+        ["-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "--message", "all"],
+    ):
+        subprocess.run(["git", *command], cwd=repository, check=True)
+    environment = {"CALLS": str(calls), "CODES": json.dumps(codes or {})}
+    done = start(workflow, event, payload, repository=repository, variables=variables, environment=environment)
+    made = [Call(**json.loads(line)) for line in calls.read_text().splitlines()]
+    return Outcome(done.returncode == 0, made, done.stdout + done.stderr)
+
+
+def start(
+    workflow: str,
+    event: str,
+    payload: Mapping[str, Any],
+    *,
+    repository: Path,
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> subprocess.CompletedProcess[str]:
+    """Run a workflow of a repository with act, without a container; steps run in a copy of the repository.
+
+    Args:
+        workflow: name of the workflow, which `write_workflow` wrote.
+        event: name of the event.
+        payload: what GitHub sends with the event, but for the repository.
+        repository: folder with a git repository whose remote `origin` is on GitHub. Files of act come beside it.
+        variables: configuration variables of GitHub, `vars`.
+        environment: environment variables of all steps. CALLS is the file where the doubles of actions record.
+    """
+    into = repository.parent
     (into / "event.json").write_text(json.dumps({**payload, "repository": {"full_name": REPOSITORY}}))
-    done = subprocess.run(
+    return subprocess.run(
         [
             "act",
             event,
+            *("--workflows", f".github/workflows/{workflow}.yml"),
             *("--platform", "ubuntu-latest=-self-hosted", "--concurrent-jobs", "1"),
             *("--eventpath", str(into / "event.json"), "--action-cache-path", str(into / "cache")),
-            *("--env", f"CALLS={calls}", "--env", f"CODES={json.dumps(codes or {})}"),
             *("--secret", "GITHUB_TOKEN=of-the-job", "--secret", "APP_PRIVATE_KEY=of-the-app"),
+            *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
             *(word for name, value in variables.items() for word in ("--var", f"{name}={value}")),
             *(word for each in _actions(into / "actions") for word in ("--local-repository", each)),
         ],
@@ -102,32 +137,26 @@ def run(
         timeout=300,
         check=False,
     )
-    made = [Call(**json.loads(line)) for line in calls.read_text().splitlines()]
-    return Outcome(done.returncode == 0, made, done.stdout + done.stderr)
 
 
-def _repository(folder: Path, workflow: str) -> None:
-    """Write a repository with this workflow and the real `.ci/setup`, whose Makefile installs stub programs."""
-    shutil.copytree(CHECKOUT / ".ci", folder / ".ci")
-    (folder / ".github/workflows").mkdir(parents=True)
-    text = (CHECKOUT / f".github/workflows/{workflow}.yml").read_text()
-    # act 0.2.89 does not know this key, which GitHub has since 2026-05.
-    lines = [line for line in text.splitlines() if not line.strip().startswith("queue: max")]
-    (folder / f".github/workflows/{workflow}.yml").write_text("\n".join(lines))
-    (folder / "pyproject.toml").write_text('dependencies = [\n  "pulumi==3.0.0",\n]\n')
-    (folder / "pulumi-version").write_text("v3.0.0")
-    (folder / "stub").write_text(PROGRAM.format(python=sys.executable))
-    (folder / "stub").chmod(0o755)
-    (folder / "Makefile").write_text(
+def write_workflow(name: str, repository: Path) -> None:
+    """Write a workflow of this checkout into a repository, without a key that act 0.2.89 does not know."""
+    lines = (CHECKOUT / f".github/workflows/{name}.yml").read_text().splitlines()
+    file = repository / f".github/workflows/{name}.yml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(line for line in lines if not line.strip().startswith("queue: max")))
+
+
+def _write_stubs(repository: Path) -> None:
+    """Write the real `.ci` into a repository, and a Makefile that installs stub programs in place of the packages."""
+    shutil.copytree(CHECKOUT / ".ci", repository / ".ci")
+    (repository / "pyproject.toml").write_text('dependencies = [\n  "pulumi==3.0.0",\n]\n')
+    (repository / "pulumi-version").write_text("v3.0.0")
+    (repository / "stub").write_text(PROGRAM.format(python=sys.executable))
+    (repository / "stub").chmod(0o755)
+    (repository / "Makefile").write_text(
         f".venv/.ready:\n\tmkdir -p .venv/bin\n\tfor name in {PROGRAMS}; do cp stub .venv/bin/$$name; done\n"
     )
-    for command in (
-        ["init", "--quiet", "--initial-branch", "main"],
-        ["remote", "add", "origin", f"https://github.com/{REPOSITORY}"],
-        ["add", "--all"],
-        ["-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "--message", "all"],
-    ):
-        subprocess.run(["git", *command], cwd=folder, check=True)
 
 
 def _actions(folder: Path) -> list[str]:
