@@ -14,7 +14,7 @@ import yaml
 
 from tests.projects import CHECKOUT
 
-REPOSITORY = "acme/mlops"
+REPOSITORY = "octo-org/platform"
 PROGRAMS = "aws docker mlops pulumi"
 PROGRAM = '''#!{python}
 """Stub: records its command line, and acts as CODES, a JSON of command -> exit code, says."""
@@ -22,7 +22,7 @@ import json, os, pathlib, sys
 
 name, words = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
 if [name, *words] == ["pulumi", "version"]:
-    print(open("pulumi-version").read())
+    print("v3.0.0")
     sys.exit()
 code = json.loads(os.environ["CODES"]).get(f"{{name}} {{words[0]}}", 0)
 option = dict(zip(words, words[1:]))
@@ -79,10 +79,10 @@ def run(
     variables: Mapping[str, str],
     codes: Mapping[str, int] | None = None,
 ) -> Outcome:
-    """Run a workflow with stub programs. `codes` has their exit codes, as in {"mlops preview": 3}."""
+    """Run a workflow with stub programs. `codes` has exit codes of theirs and of make, as in {"mlops preview": 3}."""
     calls, repository = into / "calls", into / "repository"
     calls.touch()
-    _write_stubs(repository)
+    _write_stubs(repository, (codes or {}).get("make", 0))
     write_workflow(workflow, repository)
     for command in (
         ["init", "--quiet", "--initial-branch", "main"],
@@ -105,6 +105,8 @@ def start(
     repository: Path,
     variables: Mapping[str, str],
     environment: Mapping[str, str],
+    token: str = "of-the-job",
+    job: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a workflow of a repository with act, without a container; steps run in a copy of the repository.
 
@@ -115,6 +117,8 @@ def start(
         repository: folder with a git repository whose remote `origin` is on GitHub. Files of act come beside it.
         variables: configuration variables of GitHub, `vars`.
         environment: environment variables of all steps. CALLS is the file where the doubles of actions record.
+        token: GitHub's token of the jobs.
+        job: the only job to run, with those that it needs; None: all jobs.
     """
     into = repository.parent
     (into / "event.json").write_text(json.dumps({**payload, "repository": {"full_name": REPOSITORY}}))
@@ -125,13 +129,15 @@ def start(
             *("--workflows", f".github/workflows/{workflow}.yml"),
             *("--platform", "ubuntu-latest=-self-hosted", "--concurrent-jobs", "1"),
             *("--eventpath", str(into / "event.json"), "--action-cache-path", str(into / "cache")),
-            *("--secret", "GITHUB_TOKEN=of-the-job", "--secret", "APP_PRIVATE_KEY=of-the-app"),
+            *("--secret", f"GITHUB_TOKEN={token}", "--secret", "APP_PRIVATE_KEY=of-the-app"),
+            *(("--job", job) if job else ()),
             *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
             *(word for name, value in variables.items() for word in ("--var", f"{name}={value}")),
             *(word for each in _actions(into / "actions") for word in ("--local-repository", each)),
         ],
         cwd=repository,
-        env={"HOME": str(into), "PATH": os.environ["PATH"]},
+        # CI of this project may itself be a job on GitHub.
+        env={name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "RUNNER_"))},
         capture_output=True,
         text=True,
         timeout=300,
@@ -147,15 +153,15 @@ def write_workflow(name: str, repository: Path) -> None:
     file.write_text("\n".join(line for line in lines if not line.strip().startswith("queue: max")))
 
 
-def _write_stubs(repository: Path) -> None:
-    """Write the real `.ci` into a repository, and a Makefile that installs stub programs in place of the packages."""
+def _write_stubs(repository: Path, code: int) -> None:
+    """Write the real `.ci` into a repository, and a Makefile that installs stub programs or ends with another code."""
     shutil.copytree(CHECKOUT / ".ci", repository / ".ci")
     (repository / "pyproject.toml").write_text('dependencies = [\n  "pulumi==3.0.0",\n]\n')
-    (repository / "pulumi-version").write_text("v3.0.0")
     (repository / "stub").write_text(PROGRAM.format(python=sys.executable))
     (repository / "stub").chmod(0o755)
     (repository / "Makefile").write_text(
-        f".venv/.ready:\n\tmkdir -p .venv/bin\n\tfor name in {PROGRAMS}; do cp stub .venv/bin/$$name; done\n"
+        f".venv/.ready:\n\texit {code}\n\tmkdir -p .venv/bin\n"
+        f"\tfor name in {PROGRAMS}; do cp stub .venv/bin/$$name; done\n"
     )
 
 

@@ -96,6 +96,13 @@ def test_a_preview_whose_comment_cannot_be_written_is_red(tmp_path: Path) -> Non
     assert done.lines == [MODELS, comment("passes"), ROLE, WHOLE, comment("passes")]
 
 
+def test_a_job_that_cannot_be_prepared_is_red_and_calls_nothing(tmp_path: Path) -> None:
+    done = preview(tmp_path, codes={"make": 2})
+    assert not done.succeeded
+    assert done.lines == []
+    assert "Failure - Main Comment" not in done.output
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_fork_gets_the_report_about_models_and_nothing_else(tmp_path: Path, code: int) -> None:
     done = preview(tmp_path, head="mallory/mlops", codes={"mlops preview": code})
