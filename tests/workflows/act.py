@@ -106,6 +106,7 @@ def start(
     variables: Mapping[str, str],
     environment: Mapping[str, str],
     token: str = "of-the-job",
+    app_token: str = "of-the-app",
     job: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a workflow of a repository with act, without a container; steps run in a copy of the repository.
@@ -118,6 +119,7 @@ def start(
         variables: configuration variables of GitHub, `vars`.
         environment: environment variables of all steps. CALLS is the file where the doubles of actions record.
         token: GitHub's token of the jobs.
+        app_token: token that the App gets.
         job: the only job to run, with those that it needs; None: all jobs.
     """
     into = repository.parent
@@ -133,7 +135,7 @@ def start(
             *(("--job", job) if job else ()),
             *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
             *(word for name, value in variables.items() for word in ("--var", f"{name}={value}")),
-            *(word for each in _actions(into / "actions") for word in ("--local-repository", each)),
+            *(word for each in _actions(into / "actions", app_token) for word in ("--local-repository", each)),
         ],
         cwd=repository,
         # CI of this project may itself be a job on GitHub.
@@ -165,7 +167,7 @@ def _write_stubs(repository: Path, code: int) -> None:
     )
 
 
-def _actions(folder: Path) -> list[str]:
+def _actions(folder: Path, app_token: str) -> list[str]:
     """Write a double of each action that the workflows use, and return act's arguments that replace the actions."""
     workflows = [yaml.safe_load(path.read_text()) for path in (CHECKOUT / ".github/workflows").glob("*.yml")]
     jobs = [job for workflow in workflows for job in workflow["jobs"].values()]
@@ -183,7 +185,7 @@ def _actions(folder: Path) -> list[str]:
                 {
                     "name": action,
                     "inputs": {name: {} for name in inputs},
-                    "outputs": {"token": {"value": "of-the-app"}},
+                    "outputs": {"token": {"value": app_token}},
                     "runs": {
                         "using": "composite",
                         "steps": [
