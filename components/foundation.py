@@ -128,7 +128,9 @@ class Foundation:
     tracking: Grant
     """Grant of MLflow."""
     training: Grant
-    """Grant of training and validation jobs."""
+    """Grant of training jobs."""
+    validation: Grant
+    """Grant of validation jobs: it reads models and datasets, and writes reports only."""
     serving: Grant
     """Grant of model servers."""
     facts: Mapping[str, Input[str] | Mapping[str, Input[str]]]
