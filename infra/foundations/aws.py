@@ -411,7 +411,8 @@ def _grant(
     site: Site, workload: str, namespace: Input[str], bucket: ArtifactBucket, cluster: Cluster | ExistingCluster
 ) -> foundation.Grant:
     identity = WorkloadIdentity(
-        workload,
+        # `mlops-deploy` of former releases may create roles named training-*, and none named validation-*.
+        "training-validation" if workload == "validation" else workload,
         WorkloadIdentityArgs(
             service_account=workload,
             namespace=namespace,

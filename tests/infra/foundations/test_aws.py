@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from typing import Any
 
 import pulumi
@@ -11,6 +12,7 @@ import yaml
 from pulumi.runtime import mocks
 from typing_extensions import override
 
+from bootstrap import documents
 from infra.config.stack import read
 from infra.foundations.aws_changes import consequences
 from infra.program import deploy
@@ -173,7 +175,7 @@ def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
     [
         ("tracking", {"mlflow/", "validations/"}, {"mlflow/"}, {"mlflow/"}),
         ("training", {"mlflow/", "datasets/"}, {"mlflow/"}, set[str]()),
-        ("validation", {"mlflow/", "datasets/"}, {"validations/"}, set[str]()),
+        ("training-validation", {"mlflow/", "datasets/"}, {"validations/"}, set[str]()),
         ("serving", {"mlflow/"}, {"predictions/"}, set[str]()),
     ],
 )
@@ -208,9 +210,15 @@ def test_nodes_have_no_right_on_any_bucket(prod: Recording) -> None:
         "network-flows",
         "tracking",
         "training",
-        "validation",
+        "training-validation",
         "serving",
     }
+
+
+def test_the_roles_of_workloads_have_names_that_the_deploying_role_may_create(prod: Recording) -> None:
+    workloads = [each.name for each in prod.all("iam/role:Role") if "pods.eks" in each.inputs["assumeRolePolicy"]]
+    assert len(workloads) == 4
+    assert all(any(fnmatch(f"{name}-0a1b2c3", pattern) for pattern in documents.ROLES) for name in workloads)
 
 
 def test_only_the_pods_of_its_service_account_take_a_role(prod: Recording) -> None:
