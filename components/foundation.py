@@ -65,6 +65,9 @@ class Grant:
     """Service account of the pods."""
     secret: Input[str] | None = None
     """Secret in `namespace` whose keys are environment variables; None if the service account itself gives access."""
+    skip_annotation: str | None = None
+    """Annotation of a pod that names the containers without credentials, with commas between; None if only containers
+    that name `secret` have credentials."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ from components.training.schedule import Schedule, cron_job
 from contract import names
 
 NAME = "validate"
+CODE = "code"
+"""Name of the container that copies the code, which needs no credentials, and of its volume."""
 MINUTES_BETWEEN = 15
 """Minutes between two starts of a validation without its own schedule."""
 COPY = """\
@@ -83,7 +85,7 @@ def validation_cron_job(
         "service_account_name": args.grant.service_account,
         "restart_policy": "Never",
         "init_containers": [_copy(name, args, training.image)],
-        "volumes": [pods.scratch("tmp", args.ephemeral_storage), pods.scratch("code", "64Mi")],
+        "volumes": [pods.scratch("tmp", args.ephemeral_storage), pods.scratch(CODE, "64Mi")],
     }
     return cron_job(schedule, {"metadata": {"labels": job_labels}, "spec": _job(job_labels, args, pod)})
 
@@ -108,17 +110,17 @@ def _job(
         "pod_failure_policy": {
             "rules": [{"action": "Ignore", "on_pod_conditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
-        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "template": {"metadata": pods.metadata(labels, args.grant, CODE), "spec": pod},
     }
 
 
 def _copy(name: str, args: ValidationArgs, image: str) -> k8s.core.v1.ContainerArgsDict:
     return {
         **_container(args),
-        "name": "code",
+        "name": CODE,
         "image": image,
         "command": ["/bin/sh", "-c", COPY.format(image=image, name=name)],
-        "volume_mounts": [{"name": "code", "mount_path": "/code"}],
+        "volume_mounts": [{"name": CODE, "mount_path": "/code"}],
     }
 
 
@@ -146,7 +148,7 @@ def _validate(name: str, args: ValidationArgs, training: TrainingContainerArgs) 
         "env": pods.environment(values),
         "env_from": pods.secret_environment(args.grant),
         "resources": pods.resources(args.cpu, args.memory, **disk),
-        "volume_mounts": [pods.TMP, {"name": "code", "mount_path": "/code", "read_only": True}],
+        "volume_mounts": [pods.TMP, {"name": CODE, "mount_path": "/code", "read_only": True}],
     }
 
 

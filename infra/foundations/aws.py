@@ -12,7 +12,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components import foundation
 from components.aws import account as accounts
-from components.aws import database, kubernetes_access, load_balancer, nodes
+from components.aws import database, kubernetes_access, load_balancer, nodes, workload_identity
 from components.aws.account import Account
 from components.aws.artifact_bucket import (
     ARTIFACTS,
@@ -425,7 +425,11 @@ def _grant(
         ),
         ResourceOptions(provider=cluster.provider),
     )
-    return foundation.Grant(namespace=namespace, service_account=identity.service_account)
+    return foundation.Grant(
+        namespace=namespace,
+        service_account=identity.service_account,
+        skip_annotation=workload_identity.SKIP_CONTAINERS,
+    )
 
 
 def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:

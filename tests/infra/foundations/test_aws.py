@@ -407,6 +407,26 @@ def test_credentials_reach_pods_and_names_are_found_under_the_network_policies(p
     assert "169.254.170.23/32" in ways
 
 
+SKIP = "eks.amazonaws.com/skip-containers"
+
+
+def test_only_containers_that_use_the_store_get_the_roles_token(prod: Recording) -> None:
+    skipped = dict[str, set[str]]()
+    for resource in prod.all(":Deployment") + prod.all(":Job") + prod.all(":CronJob"):
+        spec = resource.spec.get("jobTemplate", {}).get("spec", resource.spec)
+        pod = spec["template"]
+        names = {each["name"] for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]}
+        given = set(filter(None, pod["metadata"].get("annotations", {}).get(SKIP, "").split(",")))
+        assert given <= names
+        if given:
+            skipped[resource.name] = given
+    assert skipped == {
+        "churn-predictor": {"server"},
+        "churn-validation": {"code"},
+        "mlflow-migration": {"migration"},
+    }
+
+
 def egress(recording: Recording, name: str) -> list[tuple[str, int]]:
     """Return the address blocks, with ports, that a policy lets its pods reach."""
     return [
