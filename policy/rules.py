@@ -492,7 +492,8 @@ def buckets_are_complete(resources: Sequence[Resource]) -> Iterator[tuple[Resour
 def namespaces_are_closed(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
     """Every namespace has a NetworkPolicy that holds all of its pods, for both directions.
 
-    Without one, a pod that no other policy selects may connect to everything.
+    Without one, a pod that no other policy selects may connect to everything. The preview of a new cluster does not
+    know the names of its namespaces; the update does.
     """
     closed = set[object]()
     for resource in resources:
@@ -503,7 +504,7 @@ def namespaces_are_closed(resources: Sequence[Resource]) -> Iterator[tuple[Resou
     for resource in resources:
         if resource.kind == "kubernetes:core/v1:Namespace":
             name = _map(resource.properties.get("metadata")).get("name")
-            if name not in closed:
+            if name and name not in closed:
                 yield resource, f"the namespace {name} has no NetworkPolicy for all of its pods"
 
 

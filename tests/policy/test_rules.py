@@ -442,6 +442,10 @@ def test_a_local_stack_obeys() -> None:
     assert not list(namespaces_are_closed(resources))
 
 
+def test_a_namespace_whose_name_a_preview_does_not_know_is_left_to_the_update() -> None:
+    assert not list(namespaces_are_closed([Resource(kind="kubernetes:core/v1:Namespace", name="new", properties={})]))
+
+
 @pytest.mark.parametrize("lost", ["mlops-platform", "ml-training", "ml-serving"])
 def test_a_namespace_without_a_policy_for_all_of_its_pods_is_named(lost: str) -> None:
     kept = [each for each in local_stack() if each.name != f"{lost}-default"]

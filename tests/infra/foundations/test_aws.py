@@ -413,13 +413,12 @@ SKIP = "eks.amazonaws.com/skip-containers"
 def test_only_containers_that_use_the_store_get_the_roles_token(prod: Recording) -> None:
     skipped = dict[str, set[str]]()
     for resource in prod.all(":Deployment") + prod.all(":Job") + prod.all(":CronJob"):
-        spec = resource.spec.get("jobTemplate", {}).get("spec", resource.spec)
-        pod = spec["template"]
+        spec: dict[str, Any] = resource.spec.get("jobTemplate", {}).get("spec", resource.spec)
+        pod: dict[str, Any] = spec["template"]
         names = {each["name"] for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]}
-        given = set(filter(None, pod["metadata"].get("annotations", {}).get(SKIP, "").split(",")))
-        assert given <= names
-        if given:
-            skipped[resource.name] = given
+        if text := str(pod["metadata"].get("annotations", {}).get(SKIP, "")):
+            skipped[resource.name] = set(text.split(","))
+            assert skipped[resource.name] <= names
     assert skipped == {
         "churn-predictor": {"server"},
         "churn-validation": {"code"},
