@@ -16,6 +16,8 @@ PROBE_PORT = 8081
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
+VALIDATION_REPORTS = "validations"
+"""Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 TRACKING_UI = "mlops/tracking-ui"
 """Annotation of a training job's CronJob: the URL at which people reach MLflow."""

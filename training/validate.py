@@ -4,9 +4,10 @@ It runs in the serving image, with this code copied into it. So it imports only 
 The version is loaded with the packages of that image, predicts its input example, and is compared with the champion on
 rows that neither model learned from. The champion is the version that the stack's endpoint serves, or the version with
 the alias @champion if no endpoint responds. The result is written to the version: the tags `validation_status` (passed
-or refused) and `validated_against`, and its description. The report goes to `validation/` of the version's run, as HTML
-and JSON. Exit code 0: passed. 3: refused; the last line says why. 2: a version, dataset or limit is wrong. 1: any other
-failure.
+or refused) and `validated_against`, and its description. The report goes to a run of its own in the experiment
+`validations`, as HTML and JSON, because a validation may not write where models are.
+
+Exit code 0: passed. 3: refused; the last line says why. 2: a version, dataset or limit is wrong. 1: any other failure.
 """
 
 import argparse
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
 from contract.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
-from contract.tags import TRAINING_JOB, VALIDATED_AGAINST
+from contract.tags import TRAINING_JOB, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN
 from training import ending, mlflow_logging, project
 from training.data import reading
 from training.ending import BadInputError
@@ -45,6 +47,8 @@ from training.validation.verdict import Check, Report
 PATIENCE = 60.0
 """Time in seconds to wait for an MLflow server that does not respond."""
 NEWEST = "number of the version (default: the newest version that was not validated yet)"
+EXPERIMENT = "validations"
+"""Experiment of the runs that hold reports."""
 MARK = "\n\nValidation: "
 """Beginning of the part of a version's description that a validation writes."""
 
@@ -66,6 +70,10 @@ class Request:
     """Time in seconds after which the validation counts as dead, and another process may validate the version."""
     endpoint: str = ""
     """URL of the endpoint that serves the champion; empty if there is none."""
+    allow_code: bool = False
+    """Whether a version may be loaded that runs code of its files, such as a pickle."""
+    reports: str = ""
+    """URI of the folder for reports; empty for MLflow's default."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +96,7 @@ def validate(client: Client, uri: str, request: Request) -> Report:
     with _lock(client, version, request.seconds) as mine, tempfile.TemporaryDirectory() as folder:
         result = _examine(client, uri, request, version, Path(folder))
         turn.check(client, version, mine)
-        _publish(client, version, result, Path(folder))
+        _publish(client, version, result, Path(folder), request.reports)
     return result
 
 
@@ -124,6 +132,8 @@ def _run(options: argparse.Namespace) -> str:
         limits=environment.validation,
         seconds=environment.validation_deadline_seconds,
         endpoint=environment.endpoint,
+        allow_code=environment.validation_allow_code,
+        reports=environment.validation_reports,
     )
     result = validate(client, options.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
@@ -179,6 +189,7 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
             table=dataset.table,
             recorded={int(one.version): recorded(one, dataset.digest) for one in known},
             limits=request.limits,
+            allow_code=request.allow_code,
         )
     )
     return Report(
@@ -222,19 +233,12 @@ def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]
     return project.load(name), dataset
 
 
-def _publish(client: Client, version: ModelVersion, result: Report, folder: Path) -> None:
+def _publish(client: Client, version: ModelVersion, result: Report, folder: Path, reports: str) -> None:
     """Write report, description and tags. The status comes last: without it the version is not validated."""
     against, number = str(result.champion or NO_CHAMPION), str(version.version)
-    where = f"validation/against-{against}"
-    if version.run_id:
-        evidence, extras = result.model_dump(mode="json") | {"status": result.status}, Extras()
-        (folder / "report.json").write_text(json.dumps(evidence, indent=1))
-        with extras.attempt("report.html"):
-            (folder / "report.html").write_text(report.html(result))
-        page = "report.json" if extras.failed else "report.html"
-        for name in sorted({"report.json", page}):
-            client.log_artifact(version.run_id, str(folder / name), where)
-        client.set_model_version_tag(version.name, number, "validation_report", f"{where}/{page}")
+    run_id, page = _log_report(client, result, folder, reports)
+    client.set_model_version_tag(version.name, number, VALIDATION_RUN, run_id)
+    client.set_model_version_tag(version.name, number, VALIDATION_REPORT, page)
     description = (version.description or "").split(MARK)[0]
     client.update_model_version(
         version.name, number, f"{description}{MARK}{result.summary}"[: mlflow_logging.LONGEST_DESCRIPTION]
@@ -244,6 +248,34 @@ def _publish(client: Client, version: ModelVersion, result: Report, folder: Path
     alias = str(result.champion_alias or NO_CHAMPION)
     client.set_model_version_tag(version.name, number, ALIAS_AT_VALIDATION, alias)
     turn.release(client, version, result.status)
+
+
+def _log_report(client: Client, result: Report, folder: Path, reports: str) -> tuple[str, str]:
+    """Log the report to a run of its own and return the run's ID and the report's path among its artifacts."""
+    evidence, extras = result.model_dump(mode="json") | {"status": result.status}, Extras()
+    (folder / "report.json").write_text(json.dumps(evidence, indent=1))
+    with extras.attempt("report.html"):
+        (folder / "report.html").write_text(report.html(result))
+    page = "report.json" if extras.failed else "report.html"
+    tags = {"model": result.model, "version": str(result.version), VALIDATED_AGAINST: str(result.champion)}
+    run_name = f"{result.model}-{result.version}"
+    run_id = client.create_run(reports_experiment(client, reports), tags=tags, run_name=run_name).info.run_id
+    for name in sorted({"report.json", page}):
+        client.log_artifact(run_id, str(folder / name))
+    client.set_terminated(run_id)
+    return run_id, page
+
+
+def reports_experiment(client: Client, reports: str) -> str:
+    """Return the ID of the experiment `validations`; create it, with the reports' folder, if it does not exist."""
+    if found := client.get_experiment_by_name(EXPERIMENT):
+        return found.experiment_id
+    try:
+        return client.create_experiment(EXPERIMENT, reports or None)
+    except MlflowException:
+        if found := client.get_experiment_by_name(EXPERIMENT):  # another validation created it at the same time
+            return found.experiment_id
+        raise
 
 
 def parser() -> argparse.ArgumentParser:

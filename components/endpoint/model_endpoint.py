@@ -167,7 +167,8 @@ def _deployment(
         "progress_deadline_seconds": _progress_deadline(args),
         "revision_history_limit": 3,
         "template": {
-            "metadata": {"labels": labels},
+            # The server accepts requests from outside, and reads files only.
+            "metadata": pods.metadata(labels, args.grant, autoscaling.SERVER),
             "spec": {
                 **pods.hardened(_server(args)),
                 "service_account_name": args.grant.service_account,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import threading
@@ -15,6 +16,7 @@ import mlflow
 import mlflow.artifacts
 import pandas as pd
 import pytest
+import skops.io
 import yaml
 from mlflow.entities.model_registry import ModelVersion
 
@@ -62,12 +64,10 @@ class Made:
         options = [word for name, value in told.items() for word in (f"--{name}", value)]
         return validate.main(["--tracking-uri", self.uri, MODEL, str(number), *options])
 
-    def report(self, number: int, against: str) -> dict[str, Any]:
-        run = self.version(number).run_id
-        place = mlflow.artifacts.download_artifacts(
-            run_id=run, artifact_path=f"validation/against-{against}/report.json", tracking_uri=self.uri
-        )
-        return json.loads(Path(place).read_text())
+    def report(self, number: int, name: str = "report.json") -> str:
+        run = self.version(number).tags["validation_run"]
+        place = mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, tracking_uri=self.uri)
+        return Path(place).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,8 @@ def test_a_version_as_good_as_the_champion_passes_and_the_registry_holds_the_evi
         r"roc_auc 0\.8\d\d \(0\.\d+ to 0\.\d+\), [+-]0\.\d+ \([+-]0\.\d+ to [+-]0\.\d+\)",
         version.description or "",
     )
-    report = made.report(ALIKE, "1")
+    report = json.loads(made.report(ALIKE))
+    assert report["champion"] == 1
     assert report["status"] == "passed"
     assert report["scores"]["rows"] == 500
     assert {one["name"] for one in report["slices"]} == {
@@ -226,10 +227,7 @@ def test_a_version_with_a_renamed_column_is_refused_as_breaking(made: Made) -> N
 
 def test_the_report_is_a_page_of_its_own(made: Made) -> None:
     validate.validate(made.client, made.uri, asked(WORSE))
-    place = mlflow.artifacts.download_artifacts(
-        run_id=made.version(WORSE).run_id, artifact_path="validation/against-1/report.html", tracking_uri=made.uri
-    )
-    page = Path(place).read_text()
+    page = made.report(WORSE, "report.html")
     assert '<span class="refused">refused</span>' in page
     assert "contract is Two year" in page
     assert page.count("<svg") == 3 + 3  # three metrics, three slices
@@ -241,8 +239,17 @@ def test_a_page_that_cannot_be_made_costs_no_verdict(made: Made, monkeypatch: py
     validate.validate(made.client, made.uri, asked(ALIKE))
     tags = made.version(ALIKE).tags
     assert tags["validation_status"] == "passed"
-    assert tags["validation_report"] == "validation/against-1/report.json"
-    assert made.report(ALIKE, "1")["status"] == "passed"
+    assert tags["validation_report"] == "report.json"
+    assert json.loads(made.report(ALIKE))["status"] == "passed"
+
+
+def test_reports_go_to_the_folder_of_the_environment_and_stay_there(tmp_path: Path) -> None:
+    client = versions.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    first = validate.reports_experiment(client, "s3://bucket/validations")
+    assert validate.reports_experiment(client, "s3://other/validations") == first
+    kept = client.get_experiment_by_name(validate.EXPERIMENT)
+    assert kept
+    assert kept.artifact_location == "s3://bucket/validations"
 
 
 def test_a_validation_that_breaks_leaves_no_older_answer_standing(made: Made, tmp_path: Path) -> None:
@@ -371,6 +378,32 @@ def drop(key: str) -> Callable[[Path], object]:
 def make_older(folder: Path) -> None:
     file = folder / "requirements.txt"
     file.write_text(re.sub(r"scikit-learn==.*", "scikit-learn==0.24.1", file.read_text()))
+
+
+def as_pickle(folder: Path) -> None:
+    """Save the model again, as cloudpickle, which MLflow loads by running its code."""
+    kept = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["sklearn"]["skops_trusted_types"]
+    model = skops.io.load(folder / "model.skops", trusted=kept)
+    (folder / "model.skops").write_bytes(pickle.dumps(model))
+    edit(folder, lambda told: told["flavors"]["sklearn"].update(serialization_format="cloudpickle"))
+
+
+def test_a_pickle_is_refused_unless_the_stack_allows_code(
+    judged: Callable[..., Findings], made: Made, tmp_path: Path
+) -> None:
+    said = refusals(judged(as_pickle))
+    assert said.startswith("version 2 is saved as cloudpickle, not in the format of skops")
+    assert said.endswith("or write validation: {allow_code: true} under the training job in the stack file")
+    inputs = Inputs(
+        project=made.project,
+        new=Candidate(2, tmp_path / "version"),
+        old=made.candidate(CHAMPION),
+        table=reading.load(str(made.dataset), made.project).table,
+        recorded={},
+        limits=LIMITS,
+        allow_code=True,
+    )
+    assert refusals(checks.run_checks(inputs)) == ""
 
 
 def damage(folder: Path) -> None:

@@ -16,6 +16,8 @@ from training.mlflow_logging import reason
 from training.project import Classifier
 from training.registry import client as versions
 from training.registry.client import Client
+from training.validation import formats
+from training.validation.formats import CodeError
 
 WARM_UP, TIMED = 5, 40
 
@@ -85,14 +87,25 @@ class Candidate:
         """Size of the files in MB (10^6 bytes)."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()) / 1e6
 
-    def load(self) -> Loaded:
+    def load(self, trusted: Sequence[str] | None) -> Loaded:
         """Load the model into memory.
 
+        Args:
+            trusted: types that loading may create; None to load any format, which may run code of the version.
+
         Raises:
-            UnusableError: it cannot be loaded with the packages of this process.
+            UnusableError: it cannot be loaded with the packages of this process, or only by running its code.
         """
         try:
-            return cast("_Pyfunc", mlflow_pyfunc).load_model(str(self.folder))
+            if trusted is None:
+                return cast("_Pyfunc", mlflow_pyfunc).load_model(str(self.folder))
+            return cast("Loaded", formats.load(self.folder, trusted))
+        except CodeError as error:
+            raise UnusableError(
+                f"version {self.number} {error}, so loading it could run code of its author; save it in the format of "
+                "skops, with types that the project lists in `trusted`, or write validation: {allow_code: true} under "
+                "the training job in the stack file"
+            ) from error
         except Exception as error:
             raise UnusableError(
                 f"version {self.number} cannot be loaded with the packages of this image: {reason(error)}; "

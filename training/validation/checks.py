@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from training.data import split
 from training.fit import metrics
 from training.fit.metrics import Estimate, Predictions
-from training.mlflow_logging import reason
+from training.mlflow_logging import reason, trusted_types
 from training.project import Project
 from training.validation import candidate, comparison, signatures, skew
 from training.validation.candidate import Candidate, UnusableError
@@ -36,6 +36,13 @@ class Inputs:
     recorded: Mapping[int, Mapping[str, float]]
     """Metrics recorded by training, by version; empty for a version that was trained with another dataset."""
     limits: Limits
+    allow_code: bool = False
+    """Whether a version may be loaded that runs code of its files, such as a pickle."""
+
+    @property
+    def trusted(self) -> Sequence[str] | None:
+        """Types that loading a version may create; None for any, with code of the version."""
+        return None if self.allow_code else trusted_types(self.project)
 
 
 @dataclass(kw_only=True)
@@ -96,7 +103,7 @@ def _runs(inputs: Inputs, found: Findings) -> Iterator[Check]:
             said="it has no input example, so it cannot be tried; log the model with one",
         )
         return
-    found.latency_ms = candidate.measure_latency(inputs.new.load(), example, inputs.new.number)
+    found.latency_ms = candidate.measure_latency(inputs.new.load(inputs.trusted), example, inputs.new.number)
     yield Check(name="example", outcome="passed", said=f"predicts its {len(example)} rows")
     said = f"95 % of the predictions for one row take at most {found.latency_ms:.1f} ms"
     yield _check("latency", [f"{said}, and may take {most:g} ms"] if found.latency_ms > most else [], said)
@@ -211,7 +218,7 @@ def _predictions(inputs: Inputs, one: Candidate, unseen: pd.DataFrame) -> Predic
             "it cannot be measured; train it again with the present project"
         )
     try:
-        return metrics.predict(inputs.project, one.load().get_raw_model(), unseen, columns)
+        return metrics.predict(inputs.project, one.load(inputs.trusted).get_raw_model(), unseen, columns)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise UnusableError(
             f"version {one.number} cannot predict the unseen rows: {reason(error)}; train it with the present project"
