@@ -26,9 +26,10 @@ class Cluster:
     environment: Mapping[str, str] | None = None
     """Environment variables of kubectl; None is the environment of this process."""
 
-    def items(self, kinds: str, selector: str) -> list[Object]:
+    def items(self, kinds: str, selector: str, *, namespace: str = names.TRAINING) -> list[Object]:
         """Return the objects of these kinds whose labels match the selector."""
-        return json.loads(self._kubectl("get", kinds, "--selector", selector, "--output", "json"))["items"]
+        listed = self._kubectl("get", kinds, "--selector", selector, "--output", "json", namespace=namespace)
+        return json.loads(listed)["items"]
 
     def warnings(self, name: str) -> list[str]:
         """Return the messages of the warning events about an object, the latest last."""
@@ -73,8 +74,8 @@ class Cluster:
         context = ["--context", self.context] if self.context else []
         return ["kubectl", *context, "--namespace", namespace, *arguments]
 
-    def _kubectl(self, *arguments: str, stdin: str = "") -> str:
-        command = self._command(*arguments)
+    def _kubectl(self, *arguments: str, stdin: str = "", namespace: str = names.TRAINING) -> str:
+        command = self._command(*arguments, namespace=namespace)
         try:
             done = subprocess.run(
                 command, env=self.environment, input=stdin, capture_output=True, text=True, check=False
