@@ -51,9 +51,10 @@ def validate(
         served = endpoints.find_serving(cluster, endpoint, model, version)
         model, version = served.model, served.version
     if model is None or version is None:
+        missing = "MODEL and VERSION are" if model is None else "VERSION is"
         raise CommandError(
-            f"{'MODEL and ' if model is None else ''}VERSION is missing, because no endpoint is named whose version is "
-            "validated; write mlops validate MODEL VERSION, or mlops validate --endpoint NAME"
+            f"{missing} missing, because no --endpoint names a version; write mlops validate MODEL VERSION, or "
+            "mlops validate --endpoint NAME"
         )
     return _Commands(cluster, json=json).validate(model, version, endpoint=endpoint, dry_run=dry_run)
 

@@ -138,7 +138,7 @@ def _run(options: argparse.Namespace) -> str:
         limits=environment.validation,
         seconds=environment.validation_deadline_seconds,
         endpoint=environment.endpoint,
-        tested_endpoint=options.endpoint,
+        tested_endpoint=options.endpoint or "",
     )
     result = validate(client, options.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
@@ -302,7 +302,6 @@ def parser() -> argparse.ArgumentParser:
     command_line.add_argument(
         "--endpoint",
         type=_url,
-        default="",
         metavar="URL",
         help="test this endpoint too, which must serve the version (default for VERSION: the one that it serves)",
     )
