@@ -16,7 +16,7 @@ SECONDS = 5
 """Timeout in seconds for the request that asks for the version."""
 PATIENCE = 35
 """Timeout in seconds for a request of a test; the server's own deadline is shorter."""
-LONGEST = 160
+LONGEST = 120
 """Number of characters that `Response.said` quotes of a body."""
 
 
