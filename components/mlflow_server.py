@@ -225,10 +225,7 @@ def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDi
         "policy_types": ["Ingress", "Egress"],
         "ingress": [
             {
-                "from_": [
-                    {"namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": namespace}}}
-                    for namespace in (names.TRAINING, names.SERVING)
-                ],
+                "from_": [{"namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": names.TRAINING}}}],
                 "ports": [{"protocol": "TCP", "port": PORT}],
             },
             *([from_load_balancer(args.ingress, PORT)] if args.ingress else []),

@@ -104,7 +104,12 @@ class Namespaces(pulumi.ComponentResource):
             k8s.networking.v1.NetworkPolicy(
                 f"{namespace}-stores",
                 metadata={"namespace": created[namespace]},
-                spec={"pod_selector": {}, "policy_types": ["Egress"], "egress": [TRACKING, *args.artifact_store]},
+                spec={
+                    "pod_selector": {},
+                    "policy_types": ["Egress"],
+                    # A release names its files, so model servers have nothing to ask of MLflow.
+                    "egress": [*([TRACKING] if namespace == names.TRAINING else []), *args.artifact_store],
+                },
                 opts=child,
             )
         k8s.networking.v1.NetworkPolicy(

@@ -86,11 +86,13 @@ class Provider(mocks.Mocks):
 def state(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state in which each endpoint of the stack file has released its version."""
     parent = "urn:pulumi:test::mlops::mlops:index:ModelEndpoint"
+    endpoints = cast("Mapping[str, Any]", config.get("endpoints") or {})
     return {
         f"{parent}$kubernetes:apps/v1:Deployment::{name}": {
             "outputs": {"metadata": {"annotations": {names.RELEASE: text(_released(name, endpoint))}}}
         }
-        for name, endpoint in (config.get("endpoints") or {}).items()
+        for name, endpoint in endpoints.items()
+        if endpoint and "version" in endpoint
     }
 
 

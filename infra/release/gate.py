@@ -5,7 +5,6 @@ gate. A preview also shows what changes in the model. The stack's own state says
 before; MLflow is asked once, about all endpoints whose version changes, and only then.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +51,7 @@ class ReleaseGate:
         self._checkout = checkout
         self._environment = settings.read()
         self._route = Route(uri=self._environment.tracking_uri, token=self._environment.tracking_token, access=access)
-        self._plan: asyncio.Future[Plan] | None = None
+        self._plan = Output.from_input(self._make_plan())
         before = ResourceHook("release-gate", self._before, ResourceHookOptions(on_dry_run=True))
         after = ResourceHook("release-record", self._after)
         self.hooks = ResourceHookBinding(
@@ -62,17 +61,11 @@ class ReleaseGate:
 
     def files(self, name: str) -> Output[Files]:
         """Return the files of the endpoint's version; in a preview without MLflow they may be empty."""
-        return Output.from_input(self._planned()).apply(lambda plan: plan.files.get(name, Files()))
+        return self._plan.apply(lambda plan: plan.files.get(name, Files()))
 
     def history(self, name: str) -> Output[Sequence[Release]]:
         """Return the former releases of the endpoint, the oldest first."""
-        return Output.from_input(self._planned()).apply(lambda plan: plan.recorded.past(name))
-
-    async def _planned(self) -> Plan:
-        """Return the plan, which is made once."""
-        if self._plan is None:
-            self._plan = asyncio.ensure_future(self._make_plan())
-        return await self._plan
+        return self._plan.apply(lambda plan: plan.recorded.past(name))
 
     async def _make_plan(self) -> Plan:
         """Return the plan. What only a release needs is imported by a release."""
@@ -102,8 +95,8 @@ class ReleaseGate:
         return pulumi.runtime.is_dry_run() and self._environment.model_report is not None
 
     async def _before(self, args: ResourceHookArgs) -> None:
-        plan = await self._planned()
-        if self._is_report:
+        plan = await self._plan.future()
+        if plan is None or self._is_report:
             return
         if found := plan.previews.get(args.name):
             if pulumi.runtime.is_dry_run():
@@ -126,7 +119,8 @@ class ReleaseGate:
 
     async def _after(self, args: ResourceHookArgs) -> None:
         """Tell MLflow about the release; a release does not fail because MLflow is away."""
-        found = (await self._planned()).previews.get(args.name)
+        plan = await self._plan.future()
+        found = plan and plan.previews.get(args.name)
         if found is None:
             return
         from infra.release import champion

@@ -61,8 +61,10 @@ async def verify(
     }
     if isinstance(facts, Facts):
         for change in asked:
-            if change.endpoint not in files and (new := facts.version(change.new)) and new.source:
-                files[change.endpoint] = Files(source=new.source, digest=new.digest or "")
+            wanted, new = change.new, facts.version(change.new)
+            if wanted and new and new.source and change.endpoint not in files:
+                digest = wanted.digest.removeprefix("sha256:") or new.digest or ""
+                files[change.endpoint] = Files(source=new.source, digest=digest)
         _warn_of_other_files(facts, recorded)
     if environment.model_report and pulumi.runtime.is_dry_run():
         written = {"previews": [found.model_dump(mode="json") for found in previews.values()]}

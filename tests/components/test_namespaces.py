@@ -76,10 +76,14 @@ def test_a_pod_talks_to_dns_alone_unless_a_flow_is_named(namespace: str) -> None
 
 
 @pytest.mark.parametrize("namespace", ["ml-training", "ml-serving"])
-def test_training_and_serving_reach_mlflow_and_the_artifacts_and_not_the_database(namespace: str) -> None:
-    assert reaches(namespace, "mlflow", 5000, "egress")
+def test_training_and_serving_reach_the_artifacts_and_not_the_database(namespace: str) -> None:
     assert reaches(namespace, "s3", 7070, "egress")
     assert not reaches(namespace, "postgres", 5432, "egress")
+
+
+def test_training_reaches_mlflow_and_serving_does_not() -> None:
+    assert reaches("ml-training", "mlflow", 5000, "egress")
+    assert not reaches("ml-serving", "mlflow", 5000, "egress")
 
 
 def test_mlflow_reaches_the_database_and_the_artifacts() -> None:

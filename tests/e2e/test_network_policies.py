@@ -38,7 +38,7 @@ TARGETS = {
 STRANGER = "network-policy-test"
 # From whom: which of the targets and of "host", a port outside the cluster. All others are refused.
 FLOWS = {
-    "serving": {"mlflow", "store"},
+    "serving": {"store"},
     "training": {"mlflow", "store"},
     "mlflow": {"database", "store"},
     "database": set[str](),
