@@ -78,6 +78,7 @@ def test_an_endpoint_is_tested_by_its_name_and_the_version_may_be_left_out(
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert variables["ENDPOINT"] == "http://churn-predictor.ml-serving"  # the champion is still the one of the stack
     assert json.loads(made["metadata"]["annotations"]["mlops/given"]) == {"version": 8, "endpoint": "churn-staging"}
+    assert any("--namespace ml-serving get deployments" in line for line in world.asked)
 
 
 def test_a_program_reads_which_endpoint_was_tested(world: World, capsys: pytest.CaptureFixture[str]) -> None:
