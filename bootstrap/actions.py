@@ -116,10 +116,20 @@ INSTANCE_PROFILES = _of(
     """,
 )
 """Actions of EKS Auto Mode, whose cluster role creates an instance profile for each node class."""
+DOCTOR = (
+    *_of("acm", "DescribeCertificate"),
+    *_of("ec2", "DescribeInstanceTypeOfferings DescribeInstanceTypes DescribeRegions"),
+    *_of("ecr", "DescribeImages"),
+    *_of("eks", "DescribeClusterVersions"),
+    *_of("rds", "DescribeOrderableDBInstanceOptions"),
+    *_of("servicequotas", "ListServiceQuotas"),
+)
+"""Actions of `mlops doctor` that Pulumi does not need."""
 PLATFORM = {
     "network": NETWORK,
     "cluster": CLUSTER + LOGS + IMAGES + PULL_IMAGES,
     "data": DATABASE + BUCKET + KEYS,
+    "doctor": DOCTOR,
 }
 """Actions on the resources of a stack; each entry becomes one policy, because IAM limits a policy's length."""
 

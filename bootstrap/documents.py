@@ -72,7 +72,7 @@ def boundary(state: State, *, account: Account) -> pulumi.Output[str]:
     own_roles = [role_arn(name, account) for name in (PREVIEW, DEPLOY)]
     alias = f"arn:{account.partition}:kms:{account.region}:{account.id}:alias/pulumi"
     role_actions = (*actions.BOUNDED, *actions.WRITE_ROLES)
-    further = (*READ_POLICIES, "iam:CreateServiceLinkedRole", "iam:PassRole")
+    further = (*READ_POLICIES, "iam:CreateServiceLinkedRole", "iam:PassRole", "servicequotas:ListServiceQuotas")
     return document(
         {"Effect": "Allow", "Action": [f"{service}:*" for service in SERVICES], "Resource": "*"},
         {

@@ -107,6 +107,13 @@ app.command(
     )
 )(endpoint_commands.client)
 app.command(
+    epilog=examples(
+        "mlops preview --stack prod",
+        "mlops preview --stack prod --base origin/main --out report.md",
+        "mlops preview --stack prod --base origin/main --models-only --markdown",
+    )
+)(stack_commands.preview)
+app.command(
     name="infra-diff", epilog=examples("mlops infra-diff --stack prod", "mlops infra-diff --stack prod --json")
 )(stack_commands.infra_diff)
 app.command(
@@ -116,6 +123,7 @@ app.command(
         "mlops cost --update-prices eu-west-1",
     )
 )(stack_commands.cost)
+app.command(epilog=examples("mlops doctor --stack prod", "mlops doctor --stack prod --json"))(stack_commands.doctor)
 
 
 class _UsageError(Protocol):

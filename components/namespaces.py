@@ -118,7 +118,9 @@ class Namespaces(pulumi.ComponentResource):
             spec={
                 "pod_selector": {},
                 "policy_types": ["Ingress"],
-                "ingress": [{"ports": [{"protocol": "TCP", "port": names.SERVING_PORT}]}],
+                "ingress": [
+                    {"ports": [{"protocol": "TCP", "port": port} for port in (names.SERVING_PORT, names.PROBE_PORT)]}
+                ],
             },
             opts=child,
         )

@@ -10,6 +10,8 @@ TRACKING_SERVICE = "mlflow"
 TRACKING_PORT = 5000
 TRACKING_PODS = {"app.kubernetes.io/component": "tracking"}
 SERVING_PORT = 8080
+PROBE_PORT = 8081
+"""Port of a model server for the kubelet's probes and for scrapers; it makes no predictions."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"

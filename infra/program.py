@@ -163,6 +163,7 @@ def _endpoint(
         memory=endpoint.memory,
         startup_seconds=endpoint.seconds_to_start,
         drain_seconds=endpoint.drain_seconds,
+        max_body_mib=endpoint.max_body_mib,
         example=endpoint.example,
         artifact_store=base.artifact_store,
         grant=base.serving,

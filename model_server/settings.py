@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Json, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model_server.body_budget import MEMORY_SHARE, memory_limit
 from model_server.cpus import cpu_limit
 from model_server.failure import ServingError
 
@@ -93,6 +94,13 @@ class ServerSettings(Settings):
 
     host: Text = Field("0.0.0.0", description="the address to listen on", examples=["127.0.0.1"])
     port: int = Field(8080, ge=1, le=65535, description="the port to listen on", examples=["8080"])
+    probe_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="the port for probes and metrics only; without it they are on the other port alone",
+        examples=["8081"],
+    )
     role: Text = Field("primary", description="the role of this server, a label of every metric", examples=["shadow"])
     threads: int = Field(
         default_factory=cpu_limit, ge=1, le=256, description="the number of worker threads", examples=["2"]
@@ -121,6 +129,12 @@ class ServerSettings(Settings):
     )
     max_request_bytes: int = Field(
         10 * 1024 * 1024, ge=1, description="the size limit of a request body in bytes", examples=["10485760"]
+    )
+    memory_bytes: int = Field(
+        default_factory=memory_limit,
+        ge=1,
+        description="the memory limit of the container in bytes, which limits the bodies in memory",
+        examples=["1073741824"],
     )
     drain_seconds: int = Field(
         30,
@@ -170,6 +184,11 @@ class ServerSettings(Settings):
     def labels(self) -> dict[str, str]:
         """Return the labels of all metrics and traces."""
         return {"model": self.model, "version": str(self.model_version), "role": self.role}
+
+    @property
+    def body_budget(self) -> int:
+        """Return the bytes of request bodies that may be in memory at the same time, at least one body."""
+        return max(self.memory_bytes // MEMORY_SHARE, self.max_request_bytes)
 
     def prepare_process(self) -> None:
         """Set the environment variables of the libraries, among them the size of their thread pools.

@@ -180,8 +180,9 @@ def record(
     secrets: Mapping[str, str] | None = None,
     stack: str = "test",
     provider: mocks.Mocks | None = None,
+    preview: bool = False,
 ) -> Recording:
-    """Run a program with the recording engine; keys of `config` may omit `mlops:`."""
+    """Run a program with the recording engine, as in an update or a preview; keys of `config` may omit `mlops:`."""
     recording = Recording()
     plain = {
         key if ":" in key else f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
@@ -197,7 +198,7 @@ def record(
     def run() -> None:
         set_all_config({**plain, **hidden}, list(hidden))
         monitor = _Monitor(recording, provider or Provider(state(config or {})), stack)
-        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=False, monitor=monitor)
+        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor)
         cast("Any", SETTINGS).callbacks = _Callbacks()
         cast("Any", mocks).test(exporting)()
 

@@ -25,6 +25,8 @@ from components.service import service
 from contract import names
 
 PORT = names.SERVING_PORT
+METRICS = "metrics"
+"""Name of the port for scrapers, on pods and Service."""
 REQUEST_SECONDS = 30
 """Deadline in seconds of one request."""
 LAST_REQUEST_SECONDS = REQUEST_SECONDS + 5
@@ -51,6 +53,8 @@ class ModelEndpointArgs:
     """Seconds within which a pod must have downloaded the model and be ready."""
     drain_seconds: int
     """Seconds for which a pod that Kubernetes deletes goes on accepting requests."""
+    max_body_mib: int = 10
+    """Largest body of a request in MiB, 10 by default."""
     example: Literal["require", "warn"] = "require"
     """`require` fails the release of a version that refuses its own input example; `warn` serves it with a warning."""
     files: Input[Files]
@@ -116,7 +120,7 @@ class ModelEndpoint(pulumi.ComponentResource):
                 ResourceOptions(hooks=args.gate),
             ),
         )
-        entry = service(name, selector, 80, PORT, metadata=named, opts=child)
+        entry = service(name, selector, 80, PORT, metadata=named, opts=child, more={METRICS: names.PROBE_PORT})
         k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
             name, metadata=metadata, spec=autoscaling.spec(deployment.metadata.name, args.autoscaling), opts=child
@@ -223,28 +227,37 @@ def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
 def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     """Return the server's container; it reads the model from a folder, so it needs no address or credentials."""
     log = args.prediction_log
-    ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
+    # Clients that use all connections of the serving port cannot reach the port of the probes.
+    ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": names.PROBE_PORT}, "timeout_seconds": 3}
     return {
         **_container(args),
         "name": autoscaling.SERVER,
-        "env": pods.environment(
-            {
-                **_model(args),
-                # The server's default is left out, so that endpoints that do not use the key are not rolled out.
-                **({"EXAMPLE": "warn"} if args.example == "warn" else {}),
-                "DEADLINE_SECONDS": str(REQUEST_SECONDS),
-                "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
-                "PORT": str(PORT),
-                "THREADS": str(_threads(args.cpu)),
-                **(prediction_log.environment(log) if log else {}),
-                **(tracing.environment(args.tracing) if args.tracing else {}),
-            }
-        ),
-        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "env": [
+            *pods.environment(
+                {
+                    **_model(args),
+                    # The server's default is left out, so that endpoints that do not use the key are not rolled out.
+                    **({"EXAMPLE": "warn"} if args.example == "warn" else {}),
+                    "DEADLINE_SECONDS": str(REQUEST_SECONDS),
+                    "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
+                    "MAX_REQUEST_BYTES": str(args.max_body_mib << 20),
+                    "PORT": str(PORT),
+                    "PROBE_PORT": str(names.PROBE_PORT),
+                    "THREADS": str(_threads(args.cpu)),
+                    **(prediction_log.environment(log) if log else {}),
+                    **(tracing.environment(args.tracing) if args.tracing else {}),
+                }
+            ),
+            {"name": "MEMORY_BYTES", "value_from": {"resource_field_ref": {"resource": "limits.memory"}}},
+        ],
+        "ports": [
+            {"name": "http", "container_port": PORT, "protocol": "TCP"},
+            {"name": METRICS, "container_port": names.PROBE_PORT, "protocol": "TCP"},
+        ],
         "startup_probe": {**ping, "period_seconds": 1, "failure_threshold": args.startup_seconds},
         "readiness_probe": {**ping, "period_seconds": 5, "failure_threshold": 2},
         "liveness_probe": {
-            "http_get": {"path": "/health", "port": PORT},
+            "http_get": {"path": "/health", "port": names.PROBE_PORT},
             "timeout_seconds": 5,
             "period_seconds": 10,
             "failure_threshold": 3,

@@ -22,7 +22,7 @@ from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.aws import AwsFoundation, Ingress, NewCluster, TrackingIngress
 from infra.config.budget import Budget
-from infra.config.endpoint import Autoscaling, Example, ModelCache, ModelMib, Tracing
+from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
 from infra.config.problems import PREFIX, Problem
 from infra.config.quantities import cpu_text, memory_text, octets, thousandths
 from infra.config.rules import Rule
@@ -82,6 +82,8 @@ Foundation = Annotated[LocalFoundation | AwsFoundation, Field(discriminator="kin
 """Foundation of a stack. To add a kind, add its class here and its module to infra/foundations/kinds.py."""
 
 GPU_RESOURCES = {"nvidia": "nvidia.com/gpu"}
+BODIES_IN_MEMORY = 32
+"""A pod's memory divided by its largest request body, at least: two bodies are decoded at a time."""
 
 KINDS: Mapping[str, type[LocalFoundation | AwsFoundation]] = {"local": LocalFoundation, "aws": AwsFoundation}
 
@@ -396,6 +398,11 @@ class Endpoint(Model):
     """
     drain_seconds: rules.DrainSeconds = 5
     """Time in seconds for which a terminating pod still accepts requests. At least 15 with `ingress`. Example: 20"""
+    max_body_mib: BodyMib = 10
+    """Largest body of a request in MiB; a larger one is refused. At most a 32nd of `memory`, because decoded rows need
+    up to twenty times their size.
+    Example: 20
+    """
     example: Example = "require"
     """Treatment of a version that cannot predict its own input example: `require` fails the release, `warn` serves it
     and logs a warning.
@@ -437,6 +444,18 @@ class Endpoint(Model):
                 must=f"must be below memory, {memory}",
                 because="the model is loaded into memory",
                 instead="raise memory to the size of the loaded model, with some room for requests",
+            ).broken()
+        return mib
+
+    @field_validator("max_body_mib")
+    @classmethod
+    def _with_memory_for_its_rows(cls, mib: int, info: ValidationInfo) -> int:
+        memory = info.data.get("memory")
+        if memory and (mib << 20) * BODIES_IN_MEMORY > octets(memory):
+            raise Rule(
+                must=f"must be at most a {BODIES_IN_MEMORY}nd of memory, {memory}",
+                because="decoded rows need up to twenty times their size, and a pod that exceeds memory is killed",
+                instead=f"write a smaller number, or memory: {mib * BODIES_IN_MEMORY}Mi or more",
             ).broken()
         return mib
 
@@ -531,7 +550,7 @@ def read() -> Settings:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     misread = problems.apart_from(of_parameters, written_numbers.misread(text, values))
     try:
-        settings = Settings.model_validate(values, context=_rest_of(values))
+        settings = parse(values)
     except ValidationError as error:
         readable = [problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key)]
         more = problems.apart_from(readable, [*of_parameters, *misread])
@@ -539,6 +558,15 @@ def read() -> Settings:
     if found := [*of_parameters, *misread, *found]:
         raise problems.refusal(found)
     return settings
+
+
+def parse(values: Mapping[str, object]) -> Settings:
+    """Return the settings in the values of a stack file, by key without `mlops:`; secrets are not among them.
+
+    Raises:
+        ValidationError: a value is invalid; `problems.of` turns the error into messages.
+    """
+    return Settings.model_validate(values, context=_rest_of(values))
 
 
 def _stack_file() -> Path:

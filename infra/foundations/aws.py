@@ -222,6 +222,7 @@ def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | Existi
                     service_cidr=new.service_cidr,
                     subnet_ids=network.control_plane_subnet_ids,
                     admin_role_arns=new.admin_role_arns,
+                    preview_role_arns=new.preview_role_arns,
                     public_access_cidrs=new.public_access_cidrs,
                     vpc_id=network.vpc_id,
                     private_access_cidrs=network.cidrs.apply(lambda vpc: sorted({*vpc, *new.private_access_cidrs})),

@@ -92,9 +92,9 @@ def test_mlflow_reaches_the_database_and_the_artifacts() -> None:
     assert reaches("mlops-platform", "s3", 7070, "egress", pods=tracking)
 
 
-def test_an_endpoint_answers_whoever_asks_and_on_its_port_alone() -> None:
+def test_an_endpoint_answers_whoever_asks_and_on_its_ports_for_requests_and_metrics_alone() -> None:
     policy = local().one(":NetworkPolicy", "ml-serving-requests").spec
-    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": port} for port in (8080, 8081)]}]
 
 
 def test_of_all_that_runs_in_training_only_a_validation_reaches_endpoints() -> None:

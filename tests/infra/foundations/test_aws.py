@@ -97,17 +97,16 @@ def tracked() -> dict[str, Any]:
     return {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
 
 
-def run(tree: Mapping[str, Any], stack: str = "prod") -> Recording:
-    return record(
-        lambda: deploy(read()), config=tree, secrets={"database_password": PASSWORD}, stack=stack, provider=Aws()
-    )
+def run(tree: Mapping[str, Any], stack: str = "prod", *, preview: bool = False) -> Recording:
+    secrets = {"database_password": PASSWORD}
+    return record(lambda: deploy(read()), config=tree, secrets=secrets, stack=stack, provider=Aws(), preview=preview)
 
 
-def declared(stack: str = "prod", tracking: object = None, **foundation: object) -> Recording:
+def declared(stack: str = "prod", tracking: object = None, *, preview: bool = False, **foundation: object) -> Recording:
     tree = tracked()
     tree["foundation"] |= foundation
     tree["tracking"] |= tracking or {}
-    return run(tree, stack)
+    return run(tree, stack, preview=preview)
 
 
 @pytest.fixture(scope="module")
@@ -447,6 +446,30 @@ def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made(
         declared(cluster=admins)
 
 
+PREVIEWED = {
+    "kubernetes_version": "1.35",
+    "admin_role_arns": [f"arn:aws:iam::{ACCOUNT}:role/somebody-else"],
+    "preview_role_arns": [DEPLOYS],
+}
+
+
+def test_a_role_that_may_only_read_the_cluster_previews_the_stack() -> None:
+    granted = {
+        each.inputs["policyArn"].rpartition("/")[2]: each.inputs["principalArn"]
+        for each in declared(cluster=PREVIEWED, preview=True).all(":AccessPolicyAssociation")
+        if each.name != "nodes"
+    }
+    assert granted == {
+        "AmazonEKSClusterAdminPolicy": PREVIEWED["admin_role_arns"][0],
+        "AmazonEKSAdminViewPolicy": DEPLOYS,
+    }
+
+
+def test_a_role_that_may_only_read_the_cluster_does_not_deploy_the_stack() -> None:
+    with pytest.raises(pulumi.RunError, match=r"lacks .*/mlops-deploy: must contain the role that runs pulumi up"):
+        declared(cluster=PREVIEWED)
+
+
 ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
 
 
@@ -457,6 +480,11 @@ ONCALL = f"arn:aws:iam::{ACCOUNT}:role/team/mlops-oncall"
             {"cluster": {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS, ONCALL]}},
             "mlops-oncall",
             f"mlops:foundation.cluster.admin_role_arns.1 is {ONCALL}: must be a role that exists",
+        ),
+        (
+            {"cluster": {"kubernetes_version": "1.35", "admin_role_arns": [DEPLOYS], "preview_role_arns": [ONCALL]}},
+            "mlops-oncall",
+            f"mlops:foundation.cluster.preview_role_arns.0 is {ONCALL}: must be a role that exists",
         ),
         ({"permissions_boundary": BOUNDARY}, BOUNDARY, "permissions_boundary is .*: must be a policy that exists"),
         (
