@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
-from cli.options import Context, DryRun, Json, Model, Version
+from cli.options import Context, DryRun, Json
 
 Values = Annotated[
     list[str] | None,
@@ -129,12 +129,41 @@ def follow(
 
 
 def validate(
-    model: Model, version: Version, *, context: Context = None, dry_run: DryRun = False, json: Json = False
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Name of the model in the registry. Default: the model that --endpoint serves.",
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="VERSION",
+            help="Number of the version. Default: the version that --endpoint serves.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Test this endpoint too, a key of mlops:endpoints that serves the version.",
+            show_default=False,
+        ),
+    ] = None,
+    context: Context = None,
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> None:
     """Check in the cluster whether a version may be promoted.
 
-    A Job in the cluster compares the version with the champion, and records the result in the registry.
+    A Job in the cluster compares the version with the champion, and records the result in the registry. With
+    --endpoint, it also sends requests to an endpoint that serves the version, for example a staging endpoint.
     """
     from cli import jobs
 
-    raise typer.Exit(jobs.validate(model, version, context, dry_run=dry_run, json=json))
+    raise typer.Exit(jobs.validate(model, version, context, endpoint=endpoint, dry_run=dry_run, json=json))

@@ -176,11 +176,12 @@ class Validation:
         """True if each new version is validated, False if only on request."""
         return not self.template["spec"].get("suspend", False)
 
-    def job(self, version: int) -> Object:
-        """Return a Job as the schedule would create it, for this version only."""
-        job = _job(self.template, {"version": version})
+    def job(self, version: int, endpoint: str | None = None) -> Object:
+        """Return a Job as the schedule would create it, for this version only; with an endpoint, it is tested too."""
+        job = _job(self.template, {"version": version, **({"endpoint": endpoint} if endpoint else {})})
         (container,) = job["spec"]["template"]["spec"]["containers"]
-        container["args"] = [str(version)]
+        # An argument and not a variable, so that the code of an older training image refuses it and does not ignore it.
+        container["args"] = [str(version), *(["--endpoint", names.endpoint_url(endpoint)] if endpoint else [])]
         return job
 
 

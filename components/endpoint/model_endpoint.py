@@ -147,7 +147,7 @@ def _annotations(args: ModelEndpointArgs, now: Output[Release]) -> Mapping[str, 
     """Return the annotations: what `kubectl rollout history` shows, and the release."""
     return {
         "kubernetes.io/change-cause": f"{args.model} version {args.version}",
-        release.ANNOTATION: now.apply(release.text),
+        names.RELEASE: now.apply(release.text),
     }
 
 

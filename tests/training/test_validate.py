@@ -7,7 +7,8 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,13 @@ import pytest
 import skops.io
 import yaml
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
+from contract.digest import folder_digest
 from contract.stages import RefusedError, Stage
+from contract.tags import MODEL_DIGEST
 from tests.registry import Registry, write_sample
+from tests.served import served
 from training import mlflow_logging, project, validate
 from training.data import reading, split
 from training.data.source import StoreError
@@ -61,8 +66,9 @@ class Made:
         return Candidate(number, self.folder / str(number))
 
     def command(self, number: object, **told: str) -> int:
+        """Run the command; without a number if it is empty."""
         options = [word for name, value in told.items() for word in (f"--{name}", value)]
-        return validate.main(["--tracking-uri", self.uri, MODEL, str(number), *options])
+        return validate.main(["--tracking-uri", self.uri, MODEL, *filter(None, [str(number)]), *options])
 
     def report(self, number: int, name: str = "report.json") -> str:
         run = self.version(number).tags["validation_run"]
@@ -199,6 +205,84 @@ def test_where_no_endpoint_answers_the_alias_says_who_is_the_champion_and_that_i
         "http://127.0.0.1:1 does not say which version it serves, so the version with the alias @champion is used"
         in told.out
     )
+
+
+@pytest.mark.parametrize("version", [ALIKE, ""], ids=["VERSION", "no VERSION"])
+def test_an_endpoint_that_serves_the_version_is_tested_and_the_champion_stays_the_champion(
+    made: Made, capsys: pytest.CaptureFixture[str], version: object
+) -> None:
+    with served(made.folder / str(ALIKE), MODEL, ALIKE) as url:
+        assert made.command(version, endpoint=url) == 0
+    told = capsys.readouterr().out
+    assert f"note    endpoint under test: {url} serves this version and was tested" in told
+    assert "ok      endpoint predicts held-out rows: 100 predictions are those of the downloaded files" in told
+    assert "ok      endpoint predicts the input example: 3 predictions are those of the downloaded files" in told
+    assert re.search(r"ok      endpoint refuses a missing column: responds 400 \(Model is missing inputs", told)
+    assert made.version(ALIKE).tags["validated_against"] == "1"
+    report = made.report(ALIKE, "1")
+    assert {"endpoint version", "endpoint pages"} <= {check["name"] for check in report["checks"]}
+
+
+def test_an_endpoint_that_predicts_something_else_refuses_the_version(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(made.folder / str(WORSE), MODEL, ALIKE) as url:
+        assert made.command(ALIKE, endpoint=url) == 3
+    assert re.search(
+        r"is refused: the endpoint predicts '(Yes|No)' for row \d+ of held-out rows, and the downloaded files predict "
+        r"'(Yes|No)' \(\d+ of 100 rows differ\)",
+        capsys.readouterr().err,
+    )
+    assert made.version(ALIKE).tags["validation_status"] == "refused"
+
+
+def test_an_endpoint_that_cannot_be_tested_changes_nothing_of_the_version(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validate.validate(made.client, made.uri, asked(ALIKE))
+    before = made.version(ALIKE).tags
+    with served(made.folder / str(WORSE), MODEL, WORSE) as url:
+        assert made.command(ALIKE, endpoint=url) == 2
+        assert f"{url} serves version 3, so version 2 cannot be tested there" in capsys.readouterr().err
+    assert made.command(ALIKE, endpoint="http://127.0.0.1:1") == 1
+    assert "http://127.0.0.1:1 cannot be tested: /ping does not respond" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        made.command(ALIKE, endpoint="churn-staging")
+    assert "'churn-staging' is not a URL; write one such as http://" in capsys.readouterr().err
+    assert made.version(ALIKE).tags == before
+
+
+def test_a_version_that_cannot_predict_is_refused_for_that_and_its_endpoint_is_not_tested(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.candidate, "measure_latency", failing(candidate.UnusableError("it cannot predict")))
+    with served(made.folder / str(ALIKE), MODEL, ALIKE) as url:
+        found = validate.validate(made.client, made.uri, replace(asked(ALIKE), tested_endpoint=url))
+    assert found.refusals == ["it cannot predict"]
+    assert not [check for check in found.checks if check.name.startswith("endpoint")]
+
+
+def test_a_version_without_a_digest_gets_that_of_its_files(made: Made) -> None:
+    with suppress(MlflowException):  # a test before may have written none
+        made.client.delete_model_version_tag(MODEL, str(ALIKE), MODEL_DIGEST)
+    validate.validate(made.client, made.uri, asked(ALIKE))
+    source = mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{ALIKE}", tracking_uri=made.uri)
+    digest = made.version(ALIKE).tags[MODEL_DIGEST]
+    assert digest == folder_digest(Path(source))
+    check = made.report(ALIKE, "1")["checks"][0]
+    assert (check["outcome"], check["said"]) == ("passed", f"sha256 {digest}, now in the tag model_digest")
+
+
+def test_a_version_whose_files_are_not_the_registered_ones_is_refused(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.client.set_model_version_tag(MODEL, str(RENAMED), MODEL_DIGEST, "0" * 64)
+    try:
+        assert made.command(RENAMED) == 3
+        assert f"its tag model_digest says {'0' * 64}, so a file or the tag was changed" in capsys.readouterr().err
+        assert made.version(RENAMED).tags[MODEL_DIGEST] == "0" * 64
+    finally:
+        made.client.delete_model_version_tag(MODEL, str(RENAMED), MODEL_DIGEST)
 
 
 def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(

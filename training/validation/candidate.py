@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import scoring_server
 
 from training.mlflow_logging import reason
 from training.project import Classifier
@@ -42,6 +43,14 @@ class _Described(Protocol):
     signature: ModelSignature | None
 
     def load_input_example(self, path: str) -> pd.DataFrame | None: ...
+
+
+class _Scored(Protocol):
+    response: str
+
+
+class _ScoringServer(Protocol):
+    def invocations(self, data: str, content_type: str, model: Loaded, input_schema: object) -> _Scored: ...
 
 
 class _Pyfunc(Protocol):
@@ -86,6 +95,18 @@ class Candidate:
     def size_mb(self) -> float:
         """Size of the files in MB (10^6 bytes)."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()) / 1e6
+
+    def response(self, model: Loaded, body: str) -> str:
+        """Return the body of the response of MLflow's own server to a POST /invocations with this JSON body.
+
+        Raises:
+            UnusableError: the model refuses the request.
+        """
+        schema = self.signature.inputs if self.signature else None
+        try:
+            return cast("_ScoringServer", scoring_server).invocations(body, "application/json", model, schema).response
+        except Exception as error:
+            raise UnusableError(f"version {self.number} refuses the request: {reason(error)}") from error
 
     def load(self, trusted: Sequence[str] | None) -> Loaded:
         """Load the model into memory.
