@@ -3,10 +3,10 @@
     git worktree add ../before COMMIT
     python -m bench.compare ../before
 
-Both servers stay up on core 0; wrk on core 1 loads them one after the other, in changing order. Each turn gives two
-ratios of this checkout to the other: requests per second, and CPU milliseconds for each request, which other work on
-the machine affects least. The Markdown table shows medians, and geometric mean ratios with their 95 % intervals. The
-exit code is 1 if an interval reaches below 0.9.
+Both servers stay up on core 0; wrk on core 1 loads them one after the other, in changing order. Each turn gives three
+ratios of this checkout to the other: requests per second, the 99th percentile of the latency, and CPU milliseconds for
+each request, which other work on the machine affects least. The Markdown table shows medians, and geometric mean ratios
+with their 95 % intervals. The exit code is 1 if an interval of the requests per second reaches below 0.9.
 """
 
 import argparse
@@ -41,14 +41,15 @@ def main() -> None:
         for model in options.models:
             for rows, turns in measured(model, folder, options).items():
                 rate = interval([math.log(here.rate / there.rate) for there, here in turns])
+                tail = interval([math.log(here.p99 / there.p99) for there, here in turns])
                 cpu = interval([math.log(here.cpu / there.cpu) for there, here in turns])
                 here, there = ([pair[place] for pair in turns] for place in (1, 0))
                 title = f"{model}, {rows} row{'s' * (rows > 1)}"
-                ratios = [f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in (rate, cpu)]
+                ratios = [f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in (rate, tail, cpu)]
                 lines.append([title, shown(there), shown(here), *ratios])
                 limits[f"{title}: above {LEAST}"] = rate[1] > LEAST
     print(f"{options.turns} turns of {options.seconds} s, {CONNECTIONS} connections; medians, and mean ratios:\n")
-    print(table(["", "there", "here", "ratio of requests (95 %)", "ratio of CPU (95 %)"], lines))
+    print(table(["", "there", "here", "ratio of requests (95 %)", "ratio of p99", "ratio of CPU"], lines))
     sys.exit(0 if judge(limits) else 1)
 
 
@@ -76,7 +77,7 @@ def measured(model: str, folder: Path, options: argparse.Namespace) -> dict[int,
                 order = (0, 1) if len(turns) % 2 else (1, 0)
                 figures = {at: load(urls[at], groups[at], case, options.seconds, folder) for at in order}
                 # A turn without requests, on a busy machine, does not count.
-                if all(one.rate and one.cpu for one in figures.values()):
+                if all(one.rate and one.cpu and one.p99 for one in figures.values()):
                     turns.append((figures[0], figures[1]))
             found[rows] = turns
             print(f"{model}, {rows}: done", file=sys.stderr)
@@ -91,8 +92,8 @@ def interval(logarithms: Sequence[float]) -> tuple[float, float, float]:
 
 def shown(turns: Sequence[Figures]) -> str:
     """Return the medians of a server's turns as text."""
-    rate, cpu = (median(getattr(turn, kind) for turn in turns) for kind in ("rate", "cpu"))
-    return f"{rate:,.0f} requests/s, CPU {cpu:.3f} ms"
+    rate, p99, cpu = (median(getattr(turn, kind) for turn in turns) for kind in ("rate", "p99", "cpu"))
+    return f"{rate:,.0f} requests/s, p99 {p99:.1f} ms, CPU {cpu:.3f} ms"
 
 
 if __name__ == "__main__":

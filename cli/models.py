@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.errors import CommandError, registry_errors
+from contract.stages import Stage, Standing
 from contract.tags import GIT_COMMIT, VALIDATED_AGAINST, VALIDATION_STATUS
 from training import mlflow_logging
 from training.registry import claim as claims
 from training.registry import client as versions
 from training.registry.client import Client, UnknownError
-from training.registry.stages import Stage, Standing
 
 METRICS = ("roc_auc", "f1", "accuracy")
 COLOURS = {

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from cli.errors import CommandError, registry_errors
 from cli.target import check_tracking
+from contract.stages import CHAMPION, PREVIOUS, Stage
 from training import revision
 from training.registry import claim, copies
 from training.registry import client as versions
 from training.registry import promote as registry
 from training.registry.client import Client
 from training.registry.promote import LONGEST, Request
-from training.registry.stages import CHAMPION, PREVIOUS, Stage
 
 
 def promote(

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.errors import registry_errors
+from contract.stages import RefusedError
 from training import reproduce as again
 from training.fit.metrics import NAMES
 from training.registry import client as versions
-from training.registry.stages import RefusedError
 from training.reproduce import Comparison
 from training.validation import candidate, skew
 

@@ -1,4 +1,4 @@
-"""Commands about the stack: infra-diff, cost. Each imports what it needs when it runs."""
+"""Commands about the stack: preview, infra-diff, cost, doctor. Each imports what it needs when it runs."""
 
 import math
 from typing import Annotated
@@ -11,6 +11,15 @@ from cli.options import Json
 Stack = Annotated[
     str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
 ]
+MlflowUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="Address of the stack's MLflow. Default: a port-forward of kubectl to MLflow in the cluster.",
+        show_default=False,
+    ),
+]
 
 
 def _usd(text: str) -> float:
@@ -21,6 +30,54 @@ def _usd(text: str) -> float:
     if not 0 < amount < math.inf:
         raise typer.BadParameter(f"{text} is not an amount above zero; write it as in 1500 or 19.50")
     return amount
+
+
+def preview(
+    *,
+    stack: Stack = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Git ref whose stack file is compared with that of the working tree, such as origin/main.",
+            show_default=False,
+        ),
+    ] = None,
+    models_only: Annotated[
+        bool,
+        typer.Option(
+            "--models-only",
+            help="Report only models, from the two stack files and MLFLOW_TRACKING_URI. Runs no engine, and needs no "
+            "credentials.",
+        ),
+    ] = False,
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a comment on GitHub.")] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the report into this file, as JSON with --json and as Markdown otherwise, and show it in the "
+            "terminal too.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show what a change does to a stack, and whether it passes.
+
+    The report has models, resources, cost and policies. The command runs `pulumi preview` and changes nothing. Exit
+    code 3 says that a model is refused, a budget is exceeded or a mandatory policy is violated; 1 says that the preview
+    failed, or that MLflow did not respond and the stack is protected.
+    """
+    if json and markdown:
+        raise CommandError("--json and --markdown are two forms of one report; write one of the two")
+    if models_only and not base:
+        raise CommandError("--models-only compares two stack files; write --base REF, such as --base origin/main")
+    from cli import stack_preview
+
+    raise typer.Exit(
+        stack_preview.show(stack=stack, base=base, models_only=models_only, json=json, markdown=markdown, out=out)
+    )
 
 
 def infra_diff(
@@ -37,6 +94,18 @@ def infra_diff(
     from runs.preview import arguments
 
     raise typer.Exit(report(["pulumi", *arguments("--refresh", stack=stack)], as_json=json))
+
+
+def doctor(*, stack: Stack = None, tracking_uri: MlflowUri = None, json: Json = False) -> None:
+    """Check everything that a stack needs, before its first update and on any day after it.
+
+    The checks only read: the account and its quotas, the state, the cluster, its pods, MLflow and the served versions.
+    Each finding has the command that mends it. Exit code 3 says that there is a problem. Without a permission, a check
+    is reported as `not checked`.
+    """
+    from cli import stack_doctor
+
+    raise typer.Exit(stack_doctor.report(stack, tracking_uri=tracking_uri, json=json))
 
 
 def cost(

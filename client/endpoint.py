@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from client.columns import Json
 from client.errors import EndpointError, InputError
 
-RETRIED = frozenset({429, 502, 503, 504})
+RETRIED = frozenset({408, 429, 502, 503, 504})
 """Statuses after which the same request may succeed later."""
 SPLIT = frozenset({400, 413, 422, 500, 504})
 """Statuses after which the rows are sent again in two halves, which finds the row with the error."""

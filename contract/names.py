@@ -10,16 +10,24 @@ TRACKING_SERVICE = "mlflow"
 TRACKING_PORT = 5000
 TRACKING_PODS = {"app.kubernetes.io/component": "tracking"}
 SERVING_PORT = 8080
+PROBE_PORT = 8081
+"""Port of a model server for the kubelet's probes and for scrapers; it makes no predictions."""
 
 VIEWERS, TRAINERS, ONCALL, ADMINS = "mlops-viewers", "mlops-trainers", "mlops-oncall", "mlops-admins"
 """Kubernetes groups of people, by which roles are bound."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
+VERSION = "app.kubernetes.io/version"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
+VALIDATION_REPORTS = "validations"
+"""Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
+ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 TRACKING_UI = "mlops/tracking-ui"
 """Annotation of a training job's CronJob: the URL at which people reach MLflow."""
+RELEASE = "mlops/release"
+"""Annotation of an endpoint's Deployment: the release as JSON (components/endpoint/release.py)."""
 PARAMETERS = "PARAMETERS"
 """Environment variable of the training container: the model code's parameters as JSON; `mlops train` replaces it."""
 REQUESTER = "REQUESTER"
@@ -35,9 +43,9 @@ def validation(training: str) -> str:
     return f"{training}-validation"
 
 
-def endpoint_url(model: str) -> str:
-    """Return the URL of the model's endpoint in the cluster, without a path."""
-    return f"http://{model}.{SERVING}"
+def endpoint_url(endpoint: str) -> str:
+    """Return the URL of an endpoint in the cluster, without a path."""
+    return f"http://{endpoint}.{SERVING}"
 
 
 def selector(name: str, instance: str) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Declaration of a stack from its settings: all components, and the stack's outputs."""
 
+from pathlib import Path
+
 import pulumi
 from pulumi import Input, ResourceHookBinding, ResourceOptions
 
@@ -22,9 +24,12 @@ from components.training.validation import ValidationArgs
 from contract import names
 from infra.config import aws
 from infra.config import training as training_settings
-from infra.config.stack import Endpoint, Images, Settings, Training
+from infra.config.stack import Settings, Training
 from infra.config.training import SecretParameter
 from infra.foundations import kinds as foundations
+from infra.release.gate import ReleaseGate
+
+CHECKOUT = Path(__file__).parent.parent
 
 
 def deploy(stack: Settings) -> None:
@@ -44,11 +49,10 @@ def deploy(stack: Settings) -> None:
     for name, training in stack.training.items():
         TrainingJob(name, _training(name, training, stack, base, tracking), opts)
     cache = _model_cache(stack, base, opts)
+    gate = ReleaseGate(stack, base.access, tracking.url, CHECKOUT)
     endpoints = {
-        name: ModelEndpoint(
-            name, _endpoint(name, endpoint, stack.images, base, tracking, cache=cache, on_unready=on_unready), opts
-        )
-        for name, endpoint in stack.endpoints.items()
+        name: ModelEndpoint(name, _endpoint(name, stack, base, gate, cache=cache, on_unready=on_unready), opts)
+        for name in stack.endpoints
     }
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
@@ -95,7 +99,7 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
         service_account=job.service_account,
         schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
         sweep=_sweep(job.sweep) if job.sweep else None,
-        validation=_validation(job, stack),
+        validation=_validation(job, stack, base),
         tracking_url=tracking.url,
         tracking_ui=_tracking_ui(stack, tracking),
         artifact_store=base.artifact_store,
@@ -103,7 +107,7 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
     )
 
 
-def _validation(job: Training, stack: Settings) -> ValidationArgs:
+def _validation(job: Training, stack: Settings, base: Foundation) -> ValidationArgs:
     """Return the validation's settings; it reads the training's table, so memory and disk default to the training's."""
     return ValidationArgs(
         image=stack.images.serving,
@@ -114,7 +118,9 @@ def _validation(job: Training, stack: Settings) -> ValidationArgs:
         ephemeral_storage=job.ephemeral_storage,
         deadline_minutes=job.validation.deadline_minutes,
         limits=job.validation.limits.model_dump(mode="json", exclude_none=True),
-        endpoint=names.endpoint_url(job.model) if job.model in stack.endpoints else None,
+        endpoint=names.endpoint_url(champion) if (champion := stack.champion_endpoint(job.model)) else None,
+        allow_code=job.validation.allow_code,
+        grant=base.validation,
     )
 
 
@@ -142,18 +148,22 @@ def _model_cache(stack: Settings, base: Foundation, opts: ResourceOptions) -> Mo
 
 def _endpoint(
     name: str,
-    endpoint: Endpoint,
-    images: Images,
+    stack: Settings,
     base: Foundation,
-    tracking: MlflowServer,
+    gate: ReleaseGate,
     *,
     cache: ModelCache | None,
     on_unready: ResourceHookBinding | None,
 ) -> ModelEndpointArgs:
+    endpoint = stack.endpoints[name]
     return ModelEndpointArgs(
-        image=images.serving,
-        model=name,
+        image=stack.images.serving,
+        model=stack.served_model(name),
         version=endpoint.version,
+        files=gate.files(name),
+        override=endpoint.override or "",
+        history=gate.history(name),
+        gate=gate.hooks,
         autoscaling=Autoscaling(
             min_replicas=endpoint.replicas.min,
             max_replicas=endpoint.replicas.max,
@@ -163,8 +173,8 @@ def _endpoint(
         memory=endpoint.memory,
         startup_seconds=endpoint.seconds_to_start,
         drain_seconds=endpoint.drain_seconds,
+        max_body_mib=endpoint.max_body_mib,
         example=endpoint.example,
-        tracking_url=tracking.url,
         artifact_store=base.artifact_store,
         grant=base.serving,
         placement=_placement(base, endpoint.node_pool),

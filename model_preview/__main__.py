@@ -22,7 +22,6 @@ from model_preview.verdict import Gate, Kind, needs_facts
 
 PASSED, UNVERIFIED, REFUSED = 0, 1, 3
 NONE = "none"
-EXCLUDED = Path("model_server/excluded.in")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked = parser.parse_args(arguments)
     try:
-        image = read_image(asked.lock)
+        image = packages.serving_image(asked.lock)
     except (OSError, ValueError) as error:
         parser.error(f"argument --lock: {asked.lock} cannot be read ({error}); write a lock file")
     model = asked.model or asked.endpoint
@@ -58,14 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not found.verdict.fails:
         return PASSED
     return UNVERIFIED if found.verdict.kind is Kind.UNVERIFIED else REFUSED
-
-
-def read_image(lock: Path) -> dict[str, str] | None:
-    """Return the packages of the serving image; None outside a checkout."""
-    if not lock.is_file():
-        return None
-    excluded = packages.listed(EXCLUDED.read_text()) if EXCLUDED.is_file() else []
-    return packages.image_packages(lock.read_text(), excluded)
 
 
 def _version(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from training.registry.stages import Stage
+from contract.stages import Stage
 
 
 def _finite(value: object) -> object:
@@ -142,6 +142,8 @@ class Version(Frozen):
     number: int
     digest: str | None = None
     """SHA-256 of the files at registration."""
+    source: str | None = None
+    """URI of the folder with the files."""
     run: str | None = None
     author: str | None = None
     commit: str | None = None

@@ -7,6 +7,7 @@ table, hide itself, or show a credential.
 import re
 from collections.abc import Sequence
 
+from model_preview.diff import ModelDiff
 from model_preview.preview import Preview, Section, sections
 from model_preview.redact import plain
 from model_preview.verdict import Kind
@@ -24,8 +25,8 @@ _ENTITY = "&#8203;"
 
 def markdown(previews: Sequence[Preview]) -> str:
     """Return the previews as Markdown, one after the other; the verdict lines come first when there are several."""
-    lines = [f"- {_verdict(one)}" for one in previews] if len(previews) > 1 else []
-    return "\n".join([*lines, *("\n".join(_preview(one)) for one in previews)]) + "\n"
+    lines = [f"- {line(one)}" for one in previews] if len(previews) > 1 else []
+    return "\n".join([*lines, *(f"\n### {line(one)}\n\n{body(one)}" for one in previews)]).rstrip("\n") + "\n"
 
 
 def escape(text: str) -> str:
@@ -34,18 +35,32 @@ def escape(text: str) -> str:
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", broken).replace(_BREAK, _ENTITY)
 
 
-def _verdict(found: Preview) -> str:
+def line(found: Preview) -> str:
+    """Return the verdict as one line of Markdown."""
+    return f"{icon(found)} **{escape(found.verdict.line)}**"
+
+
+def icon(found: Preview) -> str:
+    """Return the symbol of the verdict."""
     verdict = found.verdict
-    icon = WARNING if verdict.reasons and not verdict.fails else ICONS[verdict.kind]
-    return f"{icon} **{escape(verdict.line)}**"
+    return WARNING if verdict.reasons and not verdict.fails else ICONS[verdict.kind]
 
 
-def _preview(found: Preview) -> list[str]:
-    lines = ["", f"### {_verdict(found)}", ""]
-    for reason in found.verdict.reasons:
-        icon = ICONS[Kind.REFUSED] if reason.fails else WARNING
-        lines += [f"- {icon} {escape(reason.said)}: <code>{escape(reason.mend)}</code>"]
-    parts = sections(found.diff) if found.diff else []
+def body(found: Preview) -> str:
+    """Return what stands below the verdict line: the reasons, and then the sections."""
+    return "\n".join([reasons(found), *(_details(found.diff) if found.diff else ())])
+
+
+def reasons(found: Preview) -> str:
+    """Return the reasons as a list, each with the command that removes it; empty if there are none."""
+    return "\n".join(
+        f"- {ICONS[Kind.REFUSED] if one.fails else WARNING} {escape(one.said)}: <code>{escape(one.mend)}</code>"
+        for one in found.verdict.reasons
+    )
+
+
+def _details(found: ModelDiff) -> list[str]:
+    parts, lines = sections(found), list[str]()
     for section in (one for one in parts if one.title in OPEN):
         lines += ["", f"**{section.title}**", *_section(section)]
     if closed := [one for one in parts if one.title not in OPEN]:

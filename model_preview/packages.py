@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
@@ -13,6 +14,8 @@ from model_preview.facts import Frozen
 
 LIST = "model_server/requirements.in"
 """List from which the serving image is built, as comments of the lock file name it."""
+EXCLUDED = "model_server/excluded.in"
+"""List of packages that the serving image leaves out."""
 # Environment of the serving image, for markers in requirements: Debian's Python 3.11 (model_server/Dockerfile).
 _IMAGE = {
     "implementation_name": "cpython",
@@ -55,6 +58,14 @@ class Package(Frozen):
     def is_worth_showing(self) -> bool:
         """True if the release changes the package, or if the serving image has another one."""
         return self.old != self.new or self.fit in {Fit.PATCH, Fit.OTHER, Fit.MISSING}
+
+
+def serving_image(lock: Path) -> dict[str, str] | None:
+    """Return the packages of the serving image that a checkout's lock file pins; None if there is no such file."""
+    if not lock.is_file():
+        return None
+    left_out = lock.parent / EXCLUDED
+    return image_packages(lock.read_text(), listed(left_out.read_text()) if left_out.is_file() else [])
 
 
 def image_packages(lock: str, excluded: Collection[str] = (), requirements: str = LIST) -> dict[str, str]:

@@ -30,6 +30,7 @@ _FITS = {
 class Preview(Frozen):
     """Decision of the gate about one endpoint, and the difference on which it is based."""
 
+    change: Change
     verdict: Verdict
     diff: ModelDiff | None = None
     """Difference of the two versions; None if MLflow was not asked or did not respond."""
@@ -57,7 +58,7 @@ def preview(
         image: packages of the serving image by name; None if they are not known.
     """
     found = diff.compare(change, facts, image) if isinstance(facts, Facts) else None
-    return Preview(verdict=verdict.judge(change, facts, found, gate), diff=found)
+    return Preview(change=change, verdict=verdict.judge(change, facts, found, gate), diff=found)
 
 
 def sections(found: ModelDiff) -> list[Section]:

@@ -12,9 +12,10 @@ import httpx
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from contract.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
+from contract.tags import MODEL_DIGEST, VALIDATION_REPORT, VALIDATION_RUN
 from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
-from training.registry.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
 
 SECONDS = 5.0
 """Time limit in seconds for all responses together."""
@@ -58,6 +59,10 @@ class _ModelVersion(BaseModel):
 
 class _VersionAnswer(BaseModel):
     model_version: _ModelVersion
+
+
+class _SourceAnswer(BaseModel):
+    artifact_uri: str
 
 
 class _VersionsAnswer(BaseModel):
@@ -111,20 +116,21 @@ def read(uri: str, changes: Sequence[Change], *, token: str = "", seconds: float
         seconds: time limit for all responses together.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return asyncio.run(read_at(uri, headers, changes, seconds))
+
+
+async def read_at(
+    uri: str, headers: Mapping[str, str], changes: Sequence[Change], seconds: float = SECONDS
+) -> Facts | Unverified:
+    """Return facts about the versions from the MLflow server at the URI, or why they cannot be read."""
     try:
         address = urlsplit(uri)
         if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
             return Unverified(why=f"{redact(uri)} is not the address of an MLflow server; write http://HOST:PORT")
-        return asyncio.run(_read_once(uri, headers, changes, seconds))
+        async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
+            return await read_with(http, changes, seconds=seconds)
     except (ValueError, httpx.InvalidURL) as error:
         return Unverified(why=f"{redact(uri)} is not the address of an MLflow server: {error}")
-
-
-async def _read_once(
-    uri: str, headers: Mapping[str, str], changes: Sequence[Change], seconds: float
-) -> Facts | Unverified:
-    async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
-        return await read_with(http, changes, seconds=seconds)
 
 
 async def read_with(
@@ -200,17 +206,22 @@ class _Mlflow:
 
     async def _version(self, name: str, number: int, one: _ModelVersion, aliases: Mapping[str, int]) -> Version:
         tags, unknown = _texts(one.tags), dict[str, str]()
-        evidence = str(PurePosixPath(tags.get("validation_report", "")).parent / "report.json")
-        run, mlmodel, requirements, report = await asyncio.gather(
+        evidence = str(PurePosixPath(tags.get(VALIDATION_REPORT, "")).parent / "report.json")
+        source, run, mlmodel, requirements, report = await asyncio.gather(
+            self._get("model-versions/get-download-uri", _SourceAnswer, name=name, version=number),
             _attempt("run", unknown, lambda: self._run(one.run_id)),
             _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
             _attempt("packages", unknown, lambda: self._file(name, number, "requirements.txt")),
-            _attempt("validation report", unknown, lambda: self._report(name, one, evidence))
-            if "validation_report" in tags
+            _attempt(
+                "validation report",
+                unknown,
+                lambda: self._report(name, one, tags.get(VALIDATION_RUN, one.run_id), evidence),
+            )
+            if VALIDATION_REPORT in tags
             else _nothing(),
         )
-        if "validation_report" not in tags:
-            unknown["validation report"] = "the version has no tag validation_report"
+        if VALIDATION_REPORT not in tags:
+            unknown["validation report"] = f"the version has no tag {VALIDATION_REPORT}"
         if run and run.info.lifecycle_stage != "active":
             unknown["run"] = f"run {one.run_id} was deleted; its facts are shown until MLflow removes them"
         signature = _signature(mlmodel, unknown) if mlmodel else None
@@ -221,7 +232,8 @@ class _Mlflow:
         return Version(
             model=name,
             number=number,
-            digest=tags.get("model_digest"),
+            digest=tags.get(MODEL_DIGEST),
+            source=source.artifact_uri,
             run=one.run_id or None,
             author=told.get("requester") or told.get("mlflow.user") or redact(one.user_id) or None,
             commit=told.get("git_commit") or told.get("mlflow.source.git.commit"),
@@ -265,12 +277,12 @@ class _Mlflow:
         except (yaml.YAMLError, ValueError, RecursionError):
             raise _RefusedError("the file MLmodel is not readable") from None
 
-    async def _report(self, name: str, one: _ModelVersion, path: str) -> Report:
-        text = await self._text("get-artifact", run_id=one.run_id, path=path)
+    async def _report(self, name: str, one: _ModelVersion, run_id: str, path: str) -> Report:
+        text = await self._text("get-artifact", run_id=run_id, path=path)
         try:
             report = Report.model_validate_json(text)
         except ValidationError:
-            raise _RefusedError(f"the file {path} of run {one.run_id} is not a validation report") from None
+            raise _RefusedError(f"the file {path} of run {run_id} is not a validation report") from None
         if (report.model, report.version) != (name, one.version):
             raise _RefusedError(f"the report is about {report.model} version {report.version}")
         return report

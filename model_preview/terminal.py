@@ -1,5 +1,7 @@
 """Shows previews in a terminal of 80 columns or more."""
 
+from io import StringIO
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -9,6 +11,7 @@ from model_preview.preview import Preview, Section, sections
 from model_preview.redact import plain
 from model_preview.verdict import Kind
 
+WIDTH = 100
 COLORS = {Kind.PASSES: "green", Kind.ROLLBACK: "cyan", Kind.REFUSED: "red", Kind.UNVERIFIED: "yellow"}
 
 
@@ -27,6 +30,13 @@ def show(console: Console, found: Preview) -> None:
             console.print(_indented(Text(plain(sentence))))
         if section.rows:
             console.print(_table(section))
+
+
+def text(found: Preview) -> str:
+    """Return the preview as plain text of WIDTH columns."""
+    written = StringIO()
+    show(Console(file=written, width=WIDTH, highlight=False), found)
+    return written.getvalue().rstrip()
 
 
 def _indented(text: Text) -> Padding:

@@ -9,11 +9,12 @@
 | it was not validated, or its validation did not finish | warns | fails |
 | it was validated against an older champion | warns | fails |
 | it is archived | warns | fails |
+| it has no digest, so its files cannot be verified | warns | fails |
 | its packages are not those of the serving image, or not known | warns | fails |
 | its signature, or the served version's, is not known | warns | fails |
 | MLflow did not respond, or refused the request | warns | fails |
 
-`mlops:gate: warn` or `mlops:gate: fail` decides about the last six reasons instead of the columns. A version that the
+`mlops:gate.mode`, `warn` or `fail`, decides about the last seven reasons instead of the columns. A version that the
 stack has released before passes, and so does a change that keeps the version; neither needs MLflow. A rollback to a
 former champion passes even if that version is archived or was validated long ago.
 """
@@ -23,11 +24,12 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Literal
 
+from contract.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, Stage
+from contract.tags import MODEL_DIGEST
 from model_preview.diff import ModelDiff
 from model_preview.facts import Change, Facts, Frozen, Reference, Unverified, Version
 from model_preview.packages import Fit
 from model_preview.redact import plain
-from training.registry.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, Stage
 
 NUMBERS_NAMED = 10
 """Largest number of versions that a sentence names."""
@@ -44,6 +46,7 @@ class Code(StrEnum):
     NOT_VALIDATED = "not_validated"
     OLDER_CHAMPION = "older_champion"
     ARCHIVED = "archived"
+    NO_DIGEST = "no_digest"
     PACKAGES = "packages"
     UNKNOWN_SIGNATURE = "unknown_signature"
     UNVERIFIED = "unverified"
@@ -61,7 +64,7 @@ class Gate(Frozen):
     protected: bool = False
     """True if the stack is protected: then the reasons outside ALWAYS_FAIL fail the preview too."""
     mode: Literal["warn", "fail"] | None = None
-    """`mlops:gate`: whether the reasons outside ALWAYS_FAIL warn or fail; None: `protected` decides."""
+    """`mlops:gate.mode`: whether the reasons outside ALWAYS_FAIL warn or fail; None: `protected` decides."""
     allow_breaking_signature: str = ""
     """User's reason why the release may break clients; empty if it may not."""
     override: str = ""
@@ -117,7 +120,20 @@ class Verdict(Frozen):
 
 def needs_facts(change: Change, gate: Gate) -> bool:
     """Return whether the gate needs facts from MLflow; False for a change that passes in any case."""
-    return not (_is_unchanged(change) or _was_released(change, gate))
+    return not (is_unchanged(change) or _was_released(change, gate))
+
+
+def is_unchanged(change: Change) -> bool:
+    """Return whether the change keeps the version. Other files than the served ones are another version."""
+    old, new = change.old, change.new
+    return new is None or bool(
+        old and (old.model, old.version) == (new.model, new.version) and is_same_digest(old.digest, new.digest)
+    )
+
+
+def is_same_digest(one: str, other: str) -> bool:
+    """Return whether two digests are equal, with or without `sha256:`; an empty one stands for any."""
+    return not (one and other) or _plain(one) == _plain(other)
 
 
 def judge(change: Change, facts: Facts | Unverified | None, diff: ModelDiff | None, gate: Gate) -> Verdict:
@@ -132,12 +148,14 @@ def judge(change: Change, facts: Facts | Unverified | None, diff: ModelDiff | No
     old, new, title = change.old, change.new, _title(change)
     if new is None:
         return _passes(f"{title} passes: no version is served afterwards")
-    if _is_unchanged(change):
+    if is_unchanged(change):
         return _passes(f"{title} passes: the version stays the same")
     if _was_released(change, gate):
         back = bool(old and old.model == new.model and new.version < old.version)
-        said = "is a rollback to a version that" if back else "passes:"
-        return _passes(f"{title} {said} this stack has released before", Kind.ROLLBACK if back else Kind.PASSES)
+        said = "is a rollback to a version that this stack has released before"
+        if not back:
+            said = "passes: this stack has released the version before"
+        return _passes(f"{title} {said}", Kind.ROLLBACK if back else Kind.PASSES)
     if isinstance(facts, Unverified):
         found = [_reason(Code.UNVERIFIED, facts.why, _command("models", new.model), gate)]
     elif facts is None or diff is None:
@@ -203,6 +221,9 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
     if new.stage is Stage.ARCHIVED and not back:
         mend = _command("promote", new.model, new.number, Stage.STAGING)
         yield _reason(Code.ARCHIVED, f"version {new.number} is archived", mend, gate)
+    if not new.digest:
+        said = f"version {new.number} has no tag {MODEL_DIGEST}, so its files cannot be verified"
+        yield _reason(Code.NO_DIGEST, said, _command("validate", new.model, new.number), gate)
     yield from _packages(diff, new, gate)
 
 
@@ -317,11 +338,6 @@ def _title(change: Change) -> str:
     was = f"{old.model} {old.version}" if old.model != new.model else f"version {old.version}"
     now = f"{new.model} {new.version}" if old.model != new.model else str(new.version)
     return f"{change.endpoint}: {was} -> {now}"
-
-
-def _is_unchanged(change: Change) -> bool:
-    old, new = change.old, change.new
-    return new is None or bool(old and (old.model, old.version) == (new.model, new.version))
 
 
 def _was_released(change: Change, gate: Gate) -> bool:

@@ -8,6 +8,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -21,6 +22,8 @@ from typing import Any, Protocol, TypeAlias, cast
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from model_server import responses
+from model_server.body_budget import BodyBudget, Sender
+from model_server.connections import BODY_BUDGET, PAGES_ONLY, SHUTTING_DOWN
 from model_server.failure import ServingError
 from model_server.openapi import PATHS, document
 from model_server.predict.model import EXAMPLE, Model, load
@@ -37,15 +40,18 @@ LOG = logging.getLogger("serving")
 Scope: TypeAlias = Mapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
-# Multiple of the size limit up to which a body is read and discarded, so that its client can read the 413.
-DISCARD_FACTOR = 4
 # A worker that spends this many deadlines on one batch counts as hanging.
 STUCK_DEADLINES = 2
 # Share of the deadline that a request may wait. A queue as long as the deadline would make every response late.
 QUEUE_SHARE = 0.5
 LOG_EVERY = 1  # seconds; refusals in between are counted in one log line
+NOT_FOUND = Response(status=404, body=b'{"detail":"Not Found"}')
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-HEADERS = frozenset({b"content-encoding", b"content-type", b"traceparent", b"x-request-id"})
+HEADERS = frozenset({
+    b"content-encoding", b"content-length", b"content-type", b"expect", b"traceparent", b"x-request-id"
+})  # fmt: skip
+# Headers that a load balancer adds. Metrics are for the cluster, so a request with one of them does not get them.
+FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 
 
 class _Tracing(Protocol):
@@ -111,8 +117,10 @@ class Server:
     """
 
     def __init__(self, model: Model, settings: ServerSettings) -> None:
-        self.metrics = Metrics(settings.labels, model.signature, model.ranges)
+        self.budget = BodyBudget(settings.body_budget)
+        self.metrics = Metrics(settings.labels, model.signature, model.ranges, model.classes)
         self.metrics.queue_length = self._queued
+        self.metrics.budget = self.budget
         self.watchers: list[Callable[[Request], None]] = []
         self.at_stop: list[Callable[[], None]] = []
         self.draining = False
@@ -139,15 +147,16 @@ class Server:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await self._lifespan(scope, receive, send)
             return
         fields = [field for field in scope["headers"] if field[0] in HEADERS]
         head = dict(fields)
         request_id = self._request_id(head.get(b"x-request-id"))
         method, path = scope["method"], scope["path"].rstrip("/") or "/"
-        if shutting_down := "shutting_down" in scope.get("state", ()):
+        state = scope.get("state", ())
+        if shutting_down := SHUTTING_DOWN in state:
             self.draining = True
-        if path == "/invocations" and method == "POST":
+        if path == "/invocations" and method == "POST" and PAGES_ONLY not in state:
             self.metrics.in_flight += 1
             try:
                 request = Request(
@@ -159,19 +168,24 @@ class Server:
                 header_error = _header_error(fields) if b"content-encoding" in head or len(head) < len(fields) else None
                 if shutting_down:
                     response = self._refuse(request, responses.shutting_down())
+                elif refusal := self._refusal(int(head.get(b"content-length", b"0"))):
+                    # A client that waits for "100 Continue" may or may not send the body, so the connection ends.
+                    response = self._refuse(request, replace(refusal, closes=b"expect" in head))
                 else:
                     response = await self._invocation(request, receive, header_error)
             finally:
                 self.metrics.in_flight -= 1
         elif path in self._pages and method == "GET":
-            response = self._pages[path]()
+            hidden = path == "/metrics" and PAGES_ONLY not in state and _forwarded(scope)
+            response = NOT_FOUND if hidden else self._pages[path]()
         else:
-            response = self._no_page(path)
+            response = NOT_FOUND if PAGES_ONLY in state else self._no_page(path)
         if response is not None:
             await self._send(response, request_id, send)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
+        scope["state"][BODY_BUDGET] = self.budget
         self.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drain)
         await send({"type": "lifespan.startup.complete"})
@@ -211,34 +225,68 @@ class Server:
         self.draining = True
         LOG.info("draining %s", self.settings.title)
 
+    def _refusal(self, declared: int) -> Response | None:
+        """Return the response to a body of the declared size if the server need not read it, else None."""
+        if declared > self.settings.max_request_bytes:
+            return responses.too_large(self.settings.max_request_bytes)
+        return None if self.budget.has_room(declared) else responses.no_room()
+
     async def _invocation(self, request: Request, receive: Receive, header_error: Response | None) -> Response | None:
         """Read the body and return the response, or None if the client has disconnected.
 
         `header_error` is the response to send when the headers are not acceptable; the body is read first.
         """
-        limit = self.settings.max_request_bytes
+        message = await receive()
+        body = message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            return None
+        if message.get("more_body"):
+            return await self._slow_invocation(request, body, receive, header_error)
+        self.budget.take(len(body))
         try:
+            return await self._predicted(request, body, header_error)
+        finally:
+            self.budget.release(len(body))
+
+    async def _slow_invocation(
+        self, request: Request, start: bytes, receive: Receive, header_error: Response | None
+    ) -> Response | None:
+        """Read the rest of a body that does not arrive at once, and return the response."""
+        body: bytes | None = None
+        clock = asyncio.timeout(self.settings.deadline_seconds)
+        with self.budget.receiving(partial(_expire, clock)) as sender:
+            with suppress(TimeoutError):
+                async with clock:
+                    body = await self._read_rest(sender, start, receive)
+            if sender.evicted:
+                return self._refuse(request, responses.evicted())
+            if clock.expired():
+                return self._refuse(request, responses.too_slow(self.settings.deadline_seconds))
+            return await self._predicted(request, body, header_error) if body is not None else None
+
+    async def _read_rest(self, sender: Sender, start: bytes, receive: Receive) -> bytes | None:
+        """Return the whole body, cut off when it exceeds the limit, or None if the client disconnected."""
+        parts, more = [start], True
+        self.budget.add(sender, len(start))
+        while more and sender.held <= self.settings.max_request_bytes:
             message = await receive()
-            body = message.get("body", b"")
             if message["type"] == "http.disconnect":
                 return None
-            if message.get("more_body"):
-                async with asyncio.timeout(self.settings.deadline_seconds):
-                    body = await _read_rest(body, receive, limit)
-        except TimeoutError:
-            return self._refuse(request, responses.too_slow(self.settings.deadline_seconds))
-        if body is None:
-            return None
-        if len(body) > limit:
-            return self._refuse(request, responses.too_large(limit))
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+            if not more:
+                self.budget.senders.discard(sender)
+            self.budget.add(sender, len(parts[-1]))
+        return b"".join(parts)
+
+    async def _predicted(self, request: Request, body: bytes, header_error: Response | None) -> Response:
+        if self._workers is None or self._loop is None:
+            raise RuntimeError("the server was not started")
+        if len(body) > self.settings.max_request_bytes:
+            return self._refuse(request, responses.too_large(self.settings.max_request_bytes))
         if header_error:
             return self._refuse(request, header_error)
         request.body = body
-        return await self._predicted(request)
-
-    async def _predicted(self, request: Request) -> Response:
-        if self._workers is None or self._loop is None:
-            raise RuntimeError("the server was not started")
         if full := self._full(self._workers):
             return self._refuse(request, full)
         request.future = future = self._loop.create_future()
@@ -272,6 +320,7 @@ class Server:
     def _time_out(self, request: Request) -> None:
         if request.future and not request.future.done():
             request.future.set_result(self._refuse(request, responses.too_late(self.settings.deadline_seconds)))
+            request.body = b""  # the request stays in the queue until a worker takes it
 
     def _deliver(self, requests: Sequence[Request]) -> None:
         """Hand the requests to the event loop. Called in worker threads."""
@@ -319,7 +368,7 @@ class Server:
         if path == "/invocations" or path in self._pages:
             allowed = (b"allow", b"POST" if path == "/invocations" else b"GET")
             return Response(status=405, body=b'{"detail":"Method Not Allowed"}', headers=(allowed,))
-        return Response(status=404, body=b'{"detail":"Not Found"}')
+        return NOT_FOUND
 
     def _request_id(self, header: bytes | None) -> bytes:
         """Return the client's request ID if it is valid in a header and a log line, else a new ID."""
@@ -355,20 +404,16 @@ def _header_error(fields: Sequence[tuple[bytes, bytes]]) -> Response | None:
     return responses.compressed(coding.decode("latin-1")) if coding else None
 
 
+def _expire(clock: asyncio.Timeout) -> None:
+    """Let the timeout expire now."""
+    if not clock.expired():
+        clock.reschedule(asyncio.get_running_loop().time())
+
+
+def _forwarded(scope: Scope) -> bool:
+    """Return whether a proxy has forwarded the request."""
+    return any(name in FORWARDED for name, _ in scope["headers"])
+
+
 def _json(page: Mapping[str, Any]) -> bytes:
     return json.dumps(page).encode()
-
-
-async def _read_rest(start: bytes, receive: Receive, limit: int) -> bytes | None:
-    """Return the whole body, cut off when it exceeds the limit, or None if the client disconnected."""
-    parts, size, more = [start], len(start), True
-    while more and size <= DISCARD_FACTOR * limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part = message.get("body", b"")
-        size += len(part)
-        if size - len(part) <= limit:
-            parts.append(part)
-        more = message.get("more_body", False)
-    return b"".join(parts)

@@ -7,9 +7,9 @@ from model_server.responses import JSON
 
 REFUSALS: Mapping[int, str] = {
     400: "The body cannot be parsed, or does not match the model's signature.",
-    408: "The body did not arrive in time.",
+    408: "The body did not arrive in time, or others needed its memory and it arrived slowest.",
     413: "The body is too large.",
-    429: "Too many requests are queued; try again after Retry-After.",
+    429: "Too many requests are queued, or their bodies are too large together; try again after Retry-After.",
     500: "The model or the server failed on this request.",
     503: "The server is stopping; try again on another connection, after Retry-After.",
     504: "There was no prediction within the deadline.",

@@ -56,13 +56,26 @@ def ambiguous(kinds: Sequence[bytes]) -> Response:
 def too_large(limit: int) -> Response:
     """Return 413 for a body over the limit, in bytes."""
     message = f"The body exceeds {limit} bytes; send fewer rows in one request."
-    return Response(status=413, body=_error("REQUEST_TOO_LARGE", message), closes=True)
+    return Response(status=413, body=_error("REQUEST_TOO_LARGE", message))
 
 
 def too_slow(seconds: float) -> Response:
     """Return 408 for a client that did not send its body within this many seconds."""
     message = f"The body did not arrive within {seconds:g} seconds; send it at once."
     return Response(status=408, body=_error("REQUEST_TIMEOUT", message), closes=True)
+
+
+def evicted() -> Response:
+    """Return 408 for a client whose incomplete body was dropped to make room for others."""
+    message = "The server has no room for this body, which arrived slowest of all; send it at once, or try again later."
+    body = _error("REQUEST_TIMEOUT", message)
+    return Response(status=408, body=body, headers=((b"retry-after", b"1"),), closes=True)
+
+
+def no_room() -> Response:
+    """Return 429 for a body that does not fit beside the bodies that wait for a prediction."""
+    body = _error("RESOURCE_EXHAUSTED", "The queued requests use all memory for bodies; try again in 1 s.")
+    return Response(status=429, body=body, headers=((b"retry-after", b"1"),))
 
 
 def too_many(waiting: int, seconds: int) -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Json, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model_server.body_budget import MEMORY_SHARE, memory_limit
 from model_server.cpus import cpu_limit
 from model_server.failure import ServingError
 
@@ -65,11 +66,18 @@ class Settings(Termination):
 class FetchSettings(Settings):
     """Settings of the init container that downloads the model version."""
 
-    mlflow_tracking_uri: Url = Field(
-        description="the URL of the MLflow server", examples=["http://mlflow.mlops-platform:5000"]
+    model_source: Text = Field(
+        description="the URI of the folder with the version's files",
+        examples=["s3://bucket/mlflow/models/m-1/artifacts"],
     )
-    mlflow_patience_seconds: float = Field(
-        20, ge=0, le=600, description="seconds for retries while MLflow or the store does not respond", examples=["20"]
+    model_digest: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="the SHA-256 of the files; without it they are not verified",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    store_patience_seconds: float = Field(
+        20, ge=0, le=600, description="seconds for retries while the artifact store does not respond", examples=["20"]
     )
     model_cache_dir: Path | None = Field(
         None,
@@ -86,6 +94,13 @@ class ServerSettings(Settings):
 
     host: Text = Field("0.0.0.0", description="the address to listen on", examples=["127.0.0.1"])
     port: int = Field(8080, ge=1, le=65535, description="the port to listen on", examples=["8080"])
+    probe_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="the port for probes and metrics only; without it they are on the other port alone",
+        examples=["8081"],
+    )
     role: Text = Field("primary", description="the role of this server, a label of every metric", examples=["shadow"])
     threads: int = Field(
         default_factory=cpu_limit, ge=1, le=256, description="the number of worker threads", examples=["2"]
@@ -114,6 +129,12 @@ class ServerSettings(Settings):
     )
     max_request_bytes: int = Field(
         10 * 1024 * 1024, ge=1, description="the size limit of a request body in bytes", examples=["10485760"]
+    )
+    memory_bytes: int = Field(
+        default_factory=memory_limit,
+        ge=1,
+        description="the memory limit of the container in bytes, which limits the bodies in memory",
+        examples=["1073741824"],
     )
     drain_seconds: int = Field(
         30,
@@ -163,6 +184,11 @@ class ServerSettings(Settings):
     def labels(self) -> dict[str, str]:
         """Return the labels of all metrics and traces."""
         return {"model": self.model, "version": str(self.model_version), "role": self.role}
+
+    @property
+    def body_budget(self) -> int:
+        """Return the bytes of request bodies that may be in memory at the same time, at least one body."""
+        return max(self.memory_bytes // MEMORY_SHARE, self.max_request_bytes)
 
     def prepare_process(self) -> None:
         """Set the environment variables of the libraries, among them the size of their thread pools.

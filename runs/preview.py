@@ -2,11 +2,14 @@
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from runs.cluster import last_line
-from runs.drift import Object
+from runs.drift import Json, Object, is_map
 from runs.errors import RunsError
+
+SECONDS_BETWEEN_CALLS = 5.0
 
 
 def arguments(*options: str, stack: str | None = None) -> list[str]:
@@ -15,23 +18,66 @@ def arguments(*options: str, stack: str | None = None) -> list[str]:
     return ["preview", *options, *form, *(["--stack", stack] if stack else [])]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What an ended `pulumi preview --json` printed."""
+
+    document: Object | None
+    """Parsed output; None if the output is not JSON."""
+    exit_code: int
+    stderr: str
+
+
+def attempt(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, waiting: Callable[[], None] | None = None
+) -> Ended:
+    """Run a `pulumi preview --json` and return what it prints, also if it failed.
+
+    Args:
+        command: command line.
+        environment: environment of the command; None: that of this process.
+        waiting: function that is called every 5 seconds until the command ends.
+
+    Raises:
+        RunsError: there is no program `pulumi`.
+    """
+    try:
+        engine = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+    except FileNotFoundError as missing:
+        raise RunsError("pulumi is not on PATH, but the report needs its preview; install pulumi") from missing
+    with engine:
+        while True:
+            try:
+                output, stderr = engine.communicate(timeout=SECONDS_BETWEEN_CALLS)
+                break
+            except subprocess.TimeoutExpired:
+                if waiting:
+                    waiting()
+    try:
+        document: Json = json.loads(output)
+    except ValueError:
+        document = None
+    return Ended(document=document if is_map(document) else None, exit_code=engine.returncode, stderr=stderr)
+
+
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Object:
     """Run a `pulumi preview --json` and return what it prints, parsed.
 
     Raises:
         RunsError: the preview failed; the message is the engine's own.
     """
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    except FileNotFoundError as missing:
-        raise RunsError("pulumi is not on PATH, but the report needs its preview; install pulumi") from missing
-    try:
-        preview: Object = json.loads(done.stdout)
-    except ValueError:
-        raise RunsError(
-            f"`{' '.join(command)}` failed with exit code {done.returncode}: {last_line(done.stderr)}"
-        ) from None
-    if done.returncode:
-        errors = [each["message"].strip() for each in preview.get("diagnostics", []) if each["severity"] == "error"]
-        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` failed with exit code {done.returncode}")
-    return preview
+    ended = attempt(command, environment)
+    if ended.document is None:
+        raise RunsError(f"`{' '.join(command)}` failed with exit code {ended.exit_code}: {last_line(ended.stderr)}")
+    if ended.exit_code:
+        said: Sequence[Object] = ended.document.get("diagnostics", [])
+        errors = [each["message"].strip() for each in said if each["severity"] == "error"]
+        raise RunsError("\n".join(errors) or f"`{' '.join(command)}` failed with exit code {ended.exit_code}")
+    return ended.document

@@ -14,6 +14,10 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import SETTINGS, get_root_resource
 from typing_extensions import override
 
+from components.endpoint.release import Release, text
+from contract import names
+from infra.release.record import READ_STATE
+
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
 PROJECT = "mlops"
 
@@ -60,8 +64,12 @@ class Recording:
         return found
 
 
+@dataclass
 class Provider(mocks.Mocks):
     """Mock provider that accepts every request and generates names as Pulumi does."""
+
+    state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Outputs of the resources in the stack's state, by URN."""
 
     @override
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -72,7 +80,25 @@ class Provider(mocks.Mocks):
 
     @override
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        return {}, None
+        return ({"outputs": self.state} if args.token == READ_STATE else {}), []
+
+
+def state(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state in which each endpoint of the stack file has released its version."""
+    parent = "urn:pulumi:test::mlops::mlops:index:ModelEndpoint"
+    endpoints = cast("Mapping[str, Any]", config.get("endpoints") or {})
+    return {
+        f"{parent}$kubernetes:apps/v1:Deployment::{name}": {
+            "outputs": {"metadata": {"annotations": {names.RELEASE: text(_released(name, endpoint))}}}
+        }
+        for name, endpoint in endpoints.items()
+        if endpoint and "version" in endpoint
+    }
+
+
+def _released(name: str, endpoint: Mapping[str, Any]) -> Release:
+    model, version = endpoint.get("model", name), endpoint["version"]
+    return Release(model=model, version=version, source=f"s3://mlops-artifacts/{model}/{version}", digest="0" * 64)
 
 
 class _Monitor(mocks.MockMonitor):
@@ -99,6 +125,9 @@ class _Callbacks:
     """Callbacks that are recorded with their resources and never called."""
 
     def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
+        pass
+
+    def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
         pass
 
 
@@ -151,8 +180,9 @@ def record(
     secrets: Mapping[str, str] | None = None,
     stack: str = "test",
     provider: mocks.Mocks | None = None,
+    preview: bool = False,
 ) -> Recording:
-    """Run a program with the recording engine; keys of `config` may omit `mlops:`."""
+    """Run a program with the recording engine, as in an update or a preview; keys of `config` may omit `mlops:`."""
     recording = Recording()
     plain = {
         key if ":" in key else f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
@@ -167,8 +197,8 @@ def record(
 
     def run() -> None:
         set_all_config({**plain, **hidden}, list(hidden))
-        monitor = _Monitor(recording, provider or Provider(), stack)
-        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=False, monitor=monitor)
+        monitor = _Monitor(recording, provider or Provider(state(config or {})), stack)
+        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor)
         cast("Any", SETTINGS).callbacks = _Callbacks()
         cast("Any", mocks).test(exporting)()
 

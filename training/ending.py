@@ -17,13 +17,13 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW
 from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
+from contract.stages import RefusedError
 from training.data.reading import DataError, StoreError
 from training.mlflow_logging import TrackingError, reason
 from training.output import outlive_the_reader
 from training.project import ProjectError
 from training.registry.claim import BusyError
 from training.registry.client import UnknownError
-from training.registry.stages import RefusedError
 from training.settings import SettingsError
 
 LOG = logging.getLogger(__name__)

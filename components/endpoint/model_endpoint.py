@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
 from components import pods, timeouts
-from components.endpoint import autoscaling, model_cache, prediction_log, tracing
+from components.endpoint import autoscaling, model_cache, prediction_log, release, tracing
 from components.endpoint.autoscaling import Autoscaling
 from components.endpoint.model_cache import ModelCache
 from components.endpoint.prediction_log import PredictionLog
+from components.endpoint.release import Files, Release
 from components.endpoint.tracing import Tracing
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
@@ -23,6 +25,8 @@ from components.service import service
 from contract import names
 
 PORT = names.SERVING_PORT
+METRICS = "metrics"
+"""Name of the port for scrapers, on pods and Service."""
 REQUEST_SECONDS = 30
 """Deadline in seconds of one request."""
 LAST_REQUEST_SECONDS = REQUEST_SECONDS + 5
@@ -49,10 +53,18 @@ class ModelEndpointArgs:
     """Seconds within which a pod must have downloaded the model and be ready."""
     drain_seconds: int
     """Seconds for which a pod that Kubernetes deletes goes on accepting requests."""
+    max_body_mib: int = 10
+    """Largest body of a request in MiB, 10 by default."""
     example: Literal["require", "warn"] = "require"
     """`require` fails the release of a version that refuses its own input example; `warn` serves it with a warning."""
-    tracking_url: Input[str]
-    """URL of MLflow inside the cluster."""
+    files: Input[Files]
+    """Files of the version, which the pods download."""
+    override: str = ""
+    """User's reason why the version goes live in spite of the gate; empty if it passed."""
+    history: Input[Sequence[Release]] = ()
+    """Former releases of the endpoint, the oldest first."""
+    gate: ResourceHookBinding | None = None
+    """Hooks that decide whether the version may go live (infra/release/gate.py)."""
     artifact_store: ArtifactStore
     """Bucket from which pods download the model."""
     grant: Grant
@@ -80,6 +92,8 @@ class ModelEndpoint(pulumi.ComponentResource):
 
     url: Output[str]
     """URL inside the cluster, without a path; /invocations accepts MLflow's scoring protocol."""
+    releases: Output[Sequence[Mapping[str, Any]]]
+    """Releases of the endpoint, the oldest first, as JSON values. The gate reads them from the state."""
 
     def __init__(self, name: str, args: ModelEndpointArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:ModelEndpoint", name, None, opts)
@@ -89,22 +103,26 @@ class ModelEndpoint(pulumi.ComponentResource):
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.grant.namespace, "labels": labels}
         named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": name}
         versioned = names.labels("model-endpoint", name, "serving", version=str(args.version))
+        now = Output.from_input(args.files).apply(lambda files: _release(args, files))
         deployment = k8s.apps.v1.Deployment(
             name,
-            metadata={**named, "labels": versioned, "annotations": _change_cause(args)},
+            metadata={**named, "labels": versioned, "annotations": _annotations(args, now)},
             spec=_deployment(selector, versioned, args),
-            opts=ResourceOptions(
-                parent=self,
-                custom_timeouts=timeouts.rollout(
-                    _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
+            opts=ResourceOptions.merge(
+                ResourceOptions(
+                    parent=self,
+                    custom_timeouts=timeouts.rollout(
+                        _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
+                    ),
+                    hooks=args.on_unready,
+                    # The autoscaler sets the number of pods, so the program does not declare it. Without this option,
+                    # the plugin removes a number that `kubectl edit` wrote, and Kubernetes then runs a single pod.
+                    ignore_changes=["spec.replicas"],
                 ),
-                hooks=args.on_unready,
-                # The autoscaler sets the number of pods, so the program does not declare it. Without this option, the
-                # plugin removes a number that `kubectl edit` wrote, and Kubernetes then runs a single pod.
-                ignore_changes=["spec.replicas"],
+                ResourceOptions(hooks=args.gate),
             ),
         )
-        entry = service(name, selector, 80, PORT, metadata=named, opts=child)
+        entry = service(name, selector, 80, PORT, metadata=named, opts=child, more={METRICS: names.PROBE_PORT})
         k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
             name, metadata=metadata, spec=autoscaling.spec(deployment.metadata.name, args.autoscaling), opts=child
@@ -115,12 +133,29 @@ class ModelEndpoint(pulumi.ComponentResource):
             policy = tracing.egress(selector, args.tracing)
             k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=policy, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
-        self.register_outputs({"url": self.url})
+        self.releases = Output.all(args.history, deployment.metadata.annotations).apply(
+            lambda known: _with_present(*known)
+        )
+        self.register_outputs({"url": self.url, "releases": self.releases})
 
 
-def _change_cause(args: ModelEndpointArgs) -> Mapping[str, str]:
-    """Return the annotation that `kubectl rollout history` shows."""
-    return {"kubernetes.io/change-cause": f"{args.model} version {args.version}"}
+def _release(args: ModelEndpointArgs, files: Files) -> Release:
+    return Release(
+        model=args.model, version=args.version, source=files.source, digest=files.digest, override=args.override
+    )
+
+
+def _annotations(args: ModelEndpointArgs, now: Output[Release]) -> Mapping[str, Input[str]]:
+    """Return the annotations: what `kubectl rollout history` shows, and the release."""
+    return {
+        "kubernetes.io/change-cause": f"{args.model} version {args.version}",
+        names.RELEASE: now.apply(release.text),
+    }
+
+
+def _with_present(history: Sequence[Release], annotations: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    """Return the history with the release that the Deployment has; it is known when the rollout is complete."""
+    return release.appended(history, release.served(annotations), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _deployment(
@@ -134,7 +169,8 @@ def _deployment(
         "progress_deadline_seconds": _progress_deadline(args),
         "revision_history_limit": 3,
         "template": {
-            "metadata": {"labels": labels},
+            # The server accepts requests from outside, and reads files only.
+            "metadata": pods.metadata(labels, args.grant, autoscaling.SERVER),
             "spec": {
                 **pods.hardened(_server(args), placement=args.placement),
                 "service_account_name": args.grant.service_account,
@@ -164,6 +200,7 @@ def _grace(args: ModelEndpointArgs) -> int:
 
 
 def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+    files = Output.from_input(args.files)
     return {
         **_container(args),
         "name": "fetch",
@@ -172,7 +209,8 @@ def _fetch(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
             {
                 **_model(args),
                 **args.artifact_store.environment,
-                "MLFLOW_TRACKING_URI": args.tracking_url,
+                "MODEL_DIGEST": files.apply(lambda each: each.digest),
+                "MODEL_SOURCE": files.apply(lambda each: each.source),
                 **(model_cache.environment(args.model_cache) if args.model_cache else {}),
             }
         ),
@@ -192,28 +230,37 @@ def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
 def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     """Return the server's container; it reads the model from a folder, so it needs no address or credentials."""
     log = args.prediction_log
-    ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": PORT}, "timeout_seconds": 3}
+    # Clients that use all connections of the serving port cannot reach the port of the probes.
+    ping: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/ping", "port": names.PROBE_PORT}, "timeout_seconds": 3}
     return {
         **_container(args),
         "name": autoscaling.SERVER,
-        "env": pods.environment(
-            {
-                **_model(args),
-                # The server's default is left out, so that endpoints that do not use the key are not rolled out.
-                **({"EXAMPLE": "warn"} if args.example == "warn" else {}),
-                "DEADLINE_SECONDS": str(REQUEST_SECONDS),
-                "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
-                "PORT": str(PORT),
-                "THREADS": str(_threads(args.cpu)),
-                **(prediction_log.environment(log) if log else {}),
-                **(tracing.environment(args.tracing) if args.tracing else {}),
-            }
-        ),
-        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "env": [
+            *pods.environment(
+                {
+                    **_model(args),
+                    # The server's default is left out, so that endpoints that do not use the key are not rolled out.
+                    **({"EXAMPLE": "warn"} if args.example == "warn" else {}),
+                    "DEADLINE_SECONDS": str(REQUEST_SECONDS),
+                    "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
+                    "MAX_REQUEST_BYTES": str(args.max_body_mib << 20),
+                    "PORT": str(PORT),
+                    "PROBE_PORT": str(names.PROBE_PORT),
+                    "THREADS": str(_threads(args.cpu)),
+                    **(prediction_log.environment(log) if log else {}),
+                    **(tracing.environment(args.tracing) if args.tracing else {}),
+                }
+            ),
+            {"name": "MEMORY_BYTES", "value_from": {"resource_field_ref": {"resource": "limits.memory"}}},
+        ],
+        "ports": [
+            {"name": "http", "container_port": PORT, "protocol": "TCP"},
+            {"name": METRICS, "container_port": names.PROBE_PORT, "protocol": "TCP"},
+        ],
         "startup_probe": {**ping, "period_seconds": 1, "failure_threshold": args.startup_seconds},
         "readiness_probe": {**ping, "period_seconds": 5, "failure_threshold": 2},
         "liveness_probe": {
-            "http_get": {"path": "/health", "port": PORT},
+            "http_get": {"path": "/health", "port": names.PROBE_PORT},
             "timeout_seconds": 5,
             "period_seconds": 10,
             "failure_threshold": 3,

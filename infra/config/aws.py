@@ -163,6 +163,11 @@ class NewCluster(Model):
     people, use `access`.
     Example: ["arn:aws:iam::123456789012:role/mlops-deploy"]
     """
+    preview_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], aws_rules.PREVIEWERS] = ()
+    """ARNs of the IAM roles that may read every object in the cluster and change none. With such a role,
+    `pulumi preview` works and `pulumi up` is refused.
+    Example: ["arn:aws:iam::123456789012:role/mlops-preview"]
+    """
     access: Access = Access()
     """IAM roles of people by their rights: `viewers`, `trainers`, `oncall`, `admins`."""
     public_access_cidrs: tuple[aws_rules.PublicApiCidr, ...] = ()
@@ -189,10 +194,19 @@ class NewCluster(Model):
             raise aws_rules.ADMINISTRATORS.broken()
         return arns
 
+    @field_validator("preview_role_arns")
+    @classmethod
+    def _no_administrators(cls, arns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        names = [arn.rpartition("/")[2] for arn in (*info.data.get("admin_role_arns", ()), *arns)]
+        if len(set(names)) < len(names):
+            raise aws_rules.PREVIEWERS.broken()
+        return arns
+
     @field_validator("access")
     @classmethod
     def _in_one_list(cls, access: Access, info: ValidationInfo) -> Access:
-        if found := twice((*info.data.get("admin_role_arns", ()), *access.arns)):
+        others = (*info.data.get("admin_role_arns", ()), *info.data.get("preview_role_arns", ()))
+        if found := twice((*others, *access.arns)):
             raise aws_rules.ONE_LIST.broken(f"the role {found} in two places")
         return access
 
@@ -490,7 +504,7 @@ class AwsFoundation(Model):
             if isinstance(network, NewNetwork):
                 raise aws_rules.EXISTING_NEEDS_EXISTING.broken(f"the existing {cluster.name}")
             return cluster
-        for arn in (*cluster.admin_role_arns, *cluster.access.arns):
+        for arn in (*cluster.admin_role_arns, *cluster.preview_role_arns, *cluster.access.arns):
             _of_account(arn, info)
         if isinstance(network, NewNetwork) and overlap(cluster.service_cidr, network.cidr):
             raise Rule(

@@ -565,8 +565,13 @@ ADMINISTRATORS = Rule(
     because="only access entries give access to the cluster, so without one nobody has access",
     instead="write the ARN of the role that runs pulumi, and of further administrators",
 )
+PREVIEWERS = Rule(
+    must="must be a list of roles, each once, none of which is in admin_role_arns",
+    because="EKS gives a role one access entry, which either reads or administers",
+    instead="keep each role in one of the two lists",
+)
 ONE_LIST = Rule(
-    must="must name each role once, in one of viewers, trainers, oncall, admins and admin_role_arns",
+    must="must name each role once, in one of viewers, trainers, oncall, admins, admin_role_arns and preview_role_arns",
     because="EKS has one access entry for a role, and each list but viewers includes the rights of viewers",
     instead="remove the role from all lists but one",
 )

@@ -61,6 +61,15 @@ Example = Annotated[
         instead="write example: warn if the model refuses its example on purpose, or leave the key out",
     ),
 ]
+BodyMib = Annotated[
+    int,
+    Field(strict=True, ge=1, le=1024),
+    Rule(
+        must="must be a whole number of MiB from 1 to 1024",
+        because="the server holds the whole body in memory and refuses a larger one",
+        instead="write it as in max_body_mib: 20, or leave the key out for 10",
+    ),
+]
 ModelMib = Annotated[
     int,
     Field(strict=True, ge=1, le=1_048_576),

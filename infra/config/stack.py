@@ -19,11 +19,12 @@ from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
 from infra.config import aws_rules, parameters, problems, rules, secret_rules, training_rules
+from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
-from infra.config.aws import AutoNodePool, AwsFoundation, Ingress, TrackingIngress
+from infra.config.aws import AutoNodePool, AwsFoundation, Ingress, NewCluster, TrackingIngress
 from infra.config.budget import Budget
-from infra.config.endpoint import Autoscaling, Example, ModelCache, ModelMib, Tracing
+from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
 from infra.config.problems import PREFIX, Problem
 from infra.config.quantities import cpu_text, memory_text, octets, thousandths
 from infra.config.rules import Rule
@@ -83,6 +84,8 @@ Foundation = Annotated[LocalFoundation | AwsFoundation, Field(discriminator="kin
 """Foundation of a stack. To add a kind, add its class here and its module to infra/foundations/kinds.py."""
 
 GPU_RESOURCES = {"nvidia": "nvidia.com/gpu"}
+BODIES_IN_MEMORY = 32
+"""A pod's memory divided by its largest request body, at least: two bodies are decoded at a time."""
 
 KINDS: Mapping[str, type[LocalFoundation | AwsFoundation]] = {"local": LocalFoundation, "aws": AwsFoundation}
 
@@ -385,10 +388,23 @@ class PredictionLog(Model):
 
 
 class Endpoint(Model):
-    """One version of one registered model, served under the model's name."""
+    """One version of one registered model, served under the name of the entry."""
 
+    model: rules.ModelName | None = None
+    """Registered model. Default: the name of the entry. Example: churn-predictor"""
     version: rules.Version
     """Version of the registered model that is served. Example: 3"""
+    digest: release_gate.Digest | None = None
+    """SHA-256 of the version's files; a version with other files is refused.
+    Example: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    """
+    override: release_gate.Reason | None = None
+    """Reason why this version goes live although the gate would refuse it. It holds for one version: with another
+    version, remove the key. Example: "INC-123: version 7 rejects every second request"
+    """
+    allow_breaking_signature: release_gate.Reason | None = None
+    """Reason why this version may break clients of the served version. Example: "all clients send the new column"
+    """
     replicas: ReplicaRange = ReplicaRange(min=2, max=4)
     """Smallest and largest number of pods; the autoscaler chooses between them."""
     cpu: rules.Cpu = "100m"
@@ -416,6 +432,11 @@ class Endpoint(Model):
     """
     drain_seconds: rules.DrainSeconds = 5
     """Time in seconds for which a terminating pod still accepts requests. At least 15 with `ingress`. Example: 20"""
+    max_body_mib: BodyMib = 10
+    """Largest body of a request in MiB; a larger one is refused. At most a 32nd of `memory`, because decoded rows need
+    up to twenty times their size.
+    Example: 20
+    """
     example: Example = "require"
     """Treatment of a version that cannot predict its own input example: `require` fails the release, `warn` serves it
     and logs a warning.
@@ -465,6 +486,18 @@ class Endpoint(Model):
             ).broken()
         return mib
 
+    @field_validator("max_body_mib")
+    @classmethod
+    def _with_memory_for_its_rows(cls, mib: int, info: ValidationInfo) -> int:
+        memory = info.data.get("memory")
+        if memory and (mib << 20) * BODIES_IN_MEMORY > octets(memory):
+            raise Rule(
+                must=f"must be at most a {BODIES_IN_MEMORY}nd of memory, {memory}",
+                because="decoded rows need up to twenty times their size, and a pod that exceeds memory is killed",
+                instead=f"write a smaller number, or memory: {mib * BODIES_IN_MEMORY}Mi or more",
+            ).broken()
+        return mib
+
     @field_validator("ingress")
     @classmethod
     def _only_with_load_balancers(cls, ingress: Ingress | None, info: ValidationInfo) -> Ingress | None:
@@ -492,10 +525,33 @@ class Settings(Model):
     """Training jobs, by name."""
     model_cache: ModelCache | None = None
     """Cache of model files on the cluster's nodes; without it each pod downloads its model."""
+    gate: release_gate.Gate = release_gate.Gate()
+    """Gate in front of each release."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
-    """Served models, by the name of the registered model."""
+    """Endpoints, by name; an endpoint serves the registered model of that name unless it names another `model`."""
     budget: Budget = Budget()
     """Limits of what the stack may cost; `mlops cost` checks them."""
+
+    @property
+    def is_protected(self) -> bool:
+        """True if the deletion of any part of the foundation is refused."""
+        foundation = self.foundation
+        if isinstance(foundation, LocalFoundation):
+            return False
+        cluster = isinstance(foundation.cluster, NewCluster) and foundation.cluster.protected
+        return cluster or foundation.artifacts.protected or foundation.database.protected
+
+    def served_model(self, name: str) -> str:
+        """Return the registered model that the endpoint serves."""
+        return self.endpoints[name].model or name
+
+    def champion_endpoint(self, model: str) -> str | None:
+        """Return the endpoint whose version is the model's champion; None if no endpoint serves the model.
+
+        It is the endpoint with the model's name, otherwise the only one that serves the model.
+        """
+        serving = [name for name in self.endpoints if self.served_model(name) == model]
+        return model if model in serving else serving[0] if len(serving) == 1 else None
 
     @field_validator("tracking")
     @classmethod
@@ -506,6 +562,14 @@ class Settings(Model):
             pod = thousandths(tracking.cpu), octets(tracking.memory)
             _fits("platform", quotas.platform, [(2 * tracking.replicas + 1, *pod), (stores, *store)], "replicas")
         return tracking
+
+    @field_validator("endpoints")
+    @classmethod
+    def _with_digests_if_required(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
+        missing = [name for name, endpoint in endpoints.items() if endpoint.digest is None]
+        if missing and info.data.get("gate", release_gate.Gate()).digest == "required":
+            raise release_gate.DIGEST_REQUIRED.broken(f"{missing[0]}.digest is missing")
+        return endpoints
 
     @field_validator("endpoints")
     @classmethod
@@ -529,7 +593,7 @@ def read() -> Settings:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     misread = problems.apart_from(of_parameters, written_numbers.misread(text, values))
     try:
-        settings = Settings.model_validate(values, context=_rest_of(values))
+        settings = parse(values)
     except ValidationError as error:
         readable = [problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key)]
         more = problems.apart_from(readable, [*of_parameters, *misread])
@@ -537,6 +601,15 @@ def read() -> Settings:
     if found := [*of_parameters, *misread, *found]:
         raise problems.refusal(found)
     return settings
+
+
+def parse(values: Mapping[str, object]) -> Settings:
+    """Return the settings in the values of a stack file, by key without `mlops:`; secrets are not among them.
+
+    Raises:
+        ValidationError: a value is invalid; `problems.of` turns the error into messages.
+    """
+    return Settings.model_validate(values, context=_rest_of(values))
 
 
 def _stack_file() -> Path:

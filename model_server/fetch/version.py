@@ -1,9 +1,10 @@
-"""Downloads one version of a registered model to MODEL_DIR: `python -m model_server.fetch`, before the server starts.
+"""Downloads the files of a release to MODEL_DIR: `python -m model_server.fetch`, before the server starts.
 
-The folder MODEL_DIR/MODEL/VERSION appears only when all files are in it and match the digest in the registry. If it
-exists already, it is used as it is. With MODEL_CACHE_DIR, the files come from that cache if they are in it. Exit codes:
-0: the version is there. 1: MLflow or the artifact store did not respond. 2: the version does not exist, has no files,
-or its files are not those that were registered.
+The release names the files' folder (MODEL_SOURCE) and their digest (MODEL_DIGEST), so a pod needs no registry to start,
+and the registry cannot change what a release is. The folder MODEL_DIR/MODEL/VERSION appears only when all files are in
+it and match the digest. If it exists already, it is used as it is. With MODEL_CACHE_DIR, the files come from that cache
+if they are in it. Exit codes: 0: the version is there. 1: the artifact store did not respond. 2: the version has no
+files, or its files are not those that were released.
 """
 
 import errno
@@ -18,11 +19,9 @@ from typing import TypeVar
 
 from contract import locations
 from contract.digest import folder_digest
-from contract.tags import MODEL_DIGEST
 from model_server import bucket, logs
 from model_server.failure import ServingError, report_failure, root_cause
 from model_server.fetch.model_cache import ModelCache
-from model_server.fetch.registry import Registry, RegistryError, UnknownError
 from model_server.settings import FetchSettings, Termination
 
 LOG = logging.getLogger("serving")
@@ -49,9 +48,9 @@ def fetch(settings: FetchSettings) -> None:
     if settings.version_dir.exists():
         LOG.info("%s is already in %s", settings.title, settings.version_dir)
         return
-    source, digest = _locate(settings)
+    source, digest = settings.model_source, settings.model_digest
     if not digest:
-        LOG.warning("%s has no tag %s: its files cannot be verified", settings.title, MODEL_DIGEST)
+        LOG.warning("%s was released without a digest: its files cannot be verified", settings.title)
     start = time.monotonic()
     folder, part = settings.model_cache_dir, settings.version_dir.with_suffix(".part")
     cache = ModelCache(folder, settings.model_cache_bytes) if folder else None
@@ -67,36 +66,14 @@ def fetch(settings: FetchSettings) -> None:
         cache.keep(digest, settings.version_dir)
 
 
-def _locate(settings: FetchSettings) -> tuple[str, str | None]:
-    """Return the URI of the version's files and their digest, if there is one, from the registry."""
-    registry = Registry(settings.mlflow_tracking_uri)
-
-    def look_up() -> tuple[str, str | None]:
-        try:
-            source, tags = registry.version(settings.model, settings.model_version)
-        except UnknownError as error:
-            raise ServingError(_what_exists(registry, settings), final=True) from error
-        return source, tags.get(MODEL_DIGEST)
-
-    return _retry(look_up, f"MLflow at {settings.mlflow_tracking_uri}", settings)
-
-
-def _what_exists(registry: Registry, settings: FetchSettings) -> str:
-    if known := registry.versions(settings.model):
-        numbers = ", ".join(map(str, known))
-        return f"{settings.model} has no version {settings.model_version}; versions that exist: {numbers}"
-    models = ", ".join(registry.models()) or "none; train one first"
-    return f"there is no model {settings.model} in the registry; models that exist: {models}"
-
-
 def _retry(action: Callable[[], Result], server: str, settings: FetchSettings) -> Result:
     """Call the action until it succeeds, or until the time for retries is over."""
-    deadline = time.monotonic() + settings.mlflow_patience_seconds
+    deadline = time.monotonic() + settings.store_patience_seconds
     pause = 1.0
     while True:
         try:
             return action()
-        except (RegistryError, *bucket.errors()) as error:
+        except bucket.errors() as error:
             fault = root_cause(error)
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise ServingError(
@@ -105,7 +82,7 @@ def _retry(action: Callable[[], Result], server: str, settings: FetchSettings) -
         seconds_left = deadline - time.monotonic()
         if seconds_left <= 0:
             raise ServingError(
-                f"{server} did not provide {settings.title} within {settings.mlflow_patience_seconds:.0f} s: {fault}; "
+                f"{server} did not provide {settings.title} within {settings.store_patience_seconds:.0f} s: {fault}; "
                 "check that it runs and that this pod can reach it"
             )
         LOG.warning("%s: %s; retrying for %.0f more seconds", server, fault, seconds_left)
@@ -113,7 +90,7 @@ def _retry(action: Callable[[], Result], server: str, settings: FetchSettings) -
         pause = min(2 * pause, 5)
 
 
-def _download(settings: FetchSettings, source: str, digest: str | None, part: Path) -> int:
+def _download(settings: FetchSettings, source: str, digest: str, part: Path) -> int:
     """Download the version to `part` and verify it. Return its size in bytes."""
     where = _parsed(settings, source)
     store, prefix = bucket.client(), f"{where.key.rstrip('/')}/"
@@ -140,9 +117,8 @@ def _download(settings: FetchSettings, source: str, digest: str | None, part: Pa
     if digest and (found := folder_digest(part)) != digest:
         shutil.rmtree(part)
         raise ServingError(
-            f"{settings.title} is not what was registered: the files at {source} have the digest {found}, but the "
-            f"version's tag {MODEL_DIGEST} is {digest}; serve another version, or "
-            "train this one again",
+            f"{settings.title} is not what was released: the files at {source} have the digest {found}, the release "
+            f"has {digest}; restore the files, or release another version",
             final=True,
         )
     return sum(listed.values())

@@ -74,6 +74,8 @@ class Model:
     batched: bool
     signature: Signature | None
     metadata: Mapping[str, Any]
+    classes: Sequence[str]
+    """Classes that the model predicts, as text; empty if the model does not name them."""
     make_pyfunc: Callable[[], _Pyfunc]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _pyfunc: _Pyfunc | None = None
@@ -115,6 +117,21 @@ def ranges_of(metadata: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
         if len(numbers) == len(pair) == 2:
             ranges[str(name)] = (numbers[0], numbers[1])
     return ranges
+
+
+def classes_of(estimator: object, metadata: Mapping[str, Any]) -> Sequence[str]:
+    """Return the classes that a model predicts, as text: the metadata's `classes`, else the estimator's `classes_`.
+
+    The result is empty for a model without classes, and for one that predicts several labels for a row.
+    """
+    own: object = metadata.get("metadata")
+    found = cast("dict[object, object]", own).get("classes") if isinstance(own, dict) else None
+    try:
+        found = found or cast("Any", estimator).classes_.tolist()
+    except Exception:  # a regressor, a list for each label, or an estimator of somebody else
+        LOG.debug("the model names no classes", exc_info=True)
+    classes = cast("list[object]", found) if isinstance(found, list) else []
+    return [str(one) for one in classes if isinstance(one, str | int)]
 
 
 def load(folder: Path, title: str, *, pickles: bool = True) -> Model:
@@ -214,6 +231,7 @@ def _load_estimator(folder: Path, metadata: Mapping[str, Any]) -> Model:
         batched=len(predictors) > 1,
         signature=signature,
         metadata=metadata,
+        classes=classes_of(estimator, metadata) if name == "predict" else (),
         make_pyfunc=lambda: mlflow_protocol().wrap(folder, method),
     )
 
@@ -239,7 +257,8 @@ def _load_pyfunc(folder: Path, metadata: Mapping[str, Any]) -> Model:
     Plain bodies skip MLflow's casting and checks, which would not change them.
     """
     pyfunc = mlflow_protocol().load(folder)
-    predict_in_one_thread(_raw_model(pyfunc))
+    raw_model = _raw_model(pyfunc)
+    predict_in_one_thread(raw_model)
     signature = read_signature(metadata)
     decoder = body_decoder(signature, values_only=False)
     predictors = [frame_predictor(mlflow_protocol().unchecked(pyfunc), signature)] if signature and decoder else []
@@ -249,6 +268,7 @@ def _load_pyfunc(folder: Path, metadata: Mapping[str, Any]) -> Model:
         batched=False,
         signature=signature,
         metadata=metadata,
+        classes=classes_of(raw_model, metadata),
         make_pyfunc=lambda: pyfunc,
     )
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from model_server.body_budget import BodyBudget
 from model_server.predict.decoding import Row
 from model_server.predict.scoring import Request
 from model_server.predict.signature import Signature
@@ -24,9 +25,11 @@ BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
 # Probabilities in tenths, then orders of magnitude.
 VALUES = (-1e6, -1e4, -100, -10, -1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 10, 100, 1e4, 1e6)
 STAGES = ("queue", "parse", "predict", "serialise")
-MOST_LABELS = 100  # features, and predicted values, with their own series; the others share one
+MOST_LABELS = 100  # features, and predicted classes, with their own series; the others share one
+LONGEST_LABEL = 64  # characters
 OTHER = "other"
 CLASSES = frozenset({str, int, bool})
+TRUTH = frozenset({"False", "True"})
 
 
 class Tally:
@@ -63,7 +66,8 @@ class Metrics(Collector):
     """Metrics of one model version. Times are in seconds.
 
     `labels` are those of every metric. `ranges` are the least and the largest value of each numeric feature in
-    training.
+    training. `classes` are the predictions that have their own series, as text. The other predictions share one,
+    because the output of a model may be personal data.
     """
 
     def __init__(
@@ -71,10 +75,12 @@ class Metrics(Collector):
         labels: Mapping[str, str],
         signature: Signature | None = None,
         ranges: Mapping[str, tuple[float, float]] | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
         self.in_flight = 0
         self.load_seconds = 0.0
         self.queue_length: Callable[[], int] = lambda: 0
+        self.budget: BodyBudget | None = None
         self.prediction_log: Logged | None = None
         self._labels = dict(labels)
         self._codes: Counter[int] = Counter()
@@ -83,6 +89,7 @@ class Metrics(Collector):
         self._batch, self._rows = Tally(COUNTS), Tally(COUNTS)
         self._received, self._sent = Tally(BYTES), Tally(BYTES)
         self._values = Tally(VALUES)
+        self._known = TRUTH | {label for label in classes[:MOST_LABELS] if len(label) <= LONGEST_LABEL}
         self._classes: Counter[str] = Counter()
         names = signature.names if signature else []
         self._features = [name if position < MOST_LABELS else OTHER for position, name in enumerate(names)]
@@ -137,8 +144,7 @@ class Metrics(Collector):
         elif all(map(CLASSES.__contains__, map(type, values))):
             for value, count in Counter(values).items():
                 label = str(value)
-                known = label in self._classes or len(self._classes) < MOST_LABELS
-                self._classes[label if known else OTHER] += count
+                self._classes[label if label in self._known else OTHER] += count
 
     def collect(self) -> Iterator[Metric]:
         """Yield the current metric families."""
@@ -156,7 +162,10 @@ class Metrics(Collector):
         yield self._gauge("requests_in_flight", "Requests without a response", self.in_flight)
         yield self._gauge("queue_length", "Requests that wait for a worker", self.queue_length())
         yield self._gauge("model_load_seconds", "Time to load and warm up the model", self.load_seconds)
-
+        if budget := self.budget:
+            yield self._gauge("body_bytes", "Bytes of request bodies and unread responses", budget.used)
+            yield self._gauge("body_budget_bytes", "Limit of serving_body_bytes", budget.limit)
+            yield self._counter("clients_evicted", "Clients cut because they were slowest", budget.evicted, "reason")
         if log := self.prediction_log:
             written = {"": log.written}
             yield self._counter("prediction_log_written", "Requests in the prediction log", written, "")

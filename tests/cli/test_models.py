@@ -11,11 +11,11 @@ from mlflow.tracking import MlflowClient
 from rich.text import Text
 
 from cli.main import run
+from contract.stages import Stage, Step
 from tests.registry import MODEL, Registry
 from training.registry import client as versions
 from training.registry import promote
 from training.registry.claim import Claim, Holder, write
-from training.registry.stages import Stage, Step
 
 MLOPS = Path(sys.executable).with_name("mlops")
 NAME = f"shown-{os.getpid()}"

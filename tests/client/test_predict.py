@@ -73,7 +73,7 @@ def test_requests_that_are_too_large_for_the_server_are_parted(
     assert max(int(row["request_row"]) for row in answered) < 500
 
 
-@pytest.mark.parametrize("fault", [429, 502, 503, 504, BROKEN])
+@pytest.mark.parametrize("fault", [408, 429, 502, 503, 504, BROKEN])
 def test_what_goes_away_is_waited_for(risk: Endpoint, mlops: Command, rows: Path, out: Path, fault: int) -> None:
     risk.faults.extend([fault] * 4)
     code, said = mlops("predict", "risk", rows, "--out", out, "--url", risk.url, "--rows", 100)

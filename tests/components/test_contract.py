@@ -26,6 +26,7 @@ POD = {
     "metadata.labels['batch.kubernetes.io/job-name']": "churn-0a1b2c3d",
     "metadata.annotations['batch.kubernetes.io/job-index-failure-count']": "2",
     "metadata.name": "churn-predictor-5d9f-x7k2p",
+    "limits.memory": "1073741824",
 }
 READ_BY_LIBRARIES = {
     "AWS_ENDPOINT_URL_S3",
@@ -53,7 +54,9 @@ def written(recording: Recording, kind: str, name: str, group: str) -> dict[str,
 
 def filled_in(value: Any) -> str:
     """Return a variable's value as Kubernetes sets it: $$ becomes $, and a reference to the pod is resolved."""
-    return value.replace("$$", "$") if isinstance(value, str) else POD[value["fieldRef"]["fieldPath"]]
+    if isinstance(value, str):
+        return value.replace("$$", "$")
+    return POD[value["fieldRef"]["fieldPath"] if "fieldRef" in value else value["resourceFieldRef"]["resource"]]
 
 
 TRAINING = ("Job", "churn", "containers")
@@ -123,7 +126,9 @@ def test_what_make_train_changes_is_what_training_reads() -> None:
 def test_the_init_container_fetches_what_the_endpoint_says(container: Mapping[str, str]) -> None:
     read = FetchSettings.load()
     assert (read.model, read.model_version) == ("churn-predictor", 1)
-    assert read.mlflow_tracking_uri == container["MLFLOW_TRACKING_URI"]
+    assert (read.model_source, read.model_digest) == (container["MODEL_SOURCE"], container["MODEL_DIGEST"])
+    assert read.model_source
+    assert read.model_digest
 
 
 def test_the_init_container_keeps_on_its_node_what_the_stack_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +146,15 @@ def test_the_server_serves_what_was_fetched(container: Mapping[str, str]) -> Non
     read = ServerSettings.load()
     assert (read.model, read.model_version) == ("churn-predictor", 1)
     assert str(read.model_dir) == container["MODEL_DIR"]
-    assert read.port == 8080
+    assert (read.port, read.probe_port) == (8080, 8081)
+    assert (read.max_request_bytes, read.body_budget) == (10 << 20, (1 << 30) // 8)
+
+
+def test_the_server_takes_bodies_as_large_as_the_endpoint_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"endpoints.churn-predictor.max_body_mib": 50, "endpoints.churn-predictor.memory": "2Gi"}
+    for key, value in written(deployed(asked), *SERVER).items():
+        monkeypatch.setenv(key, filled_in(value))
+    assert ServerSettings.load().max_request_bytes == 50 << 20
 
 
 def test_server_and_shipper_of_a_prediction_log_read_what_the_endpoint_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,21 @@ def policies(namespace: str) -> list[Resource]:
     return [policy for policy in local().all(":NetworkPolicy") if policy.metadata["namespace"] == namespace]
 
 
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Return whether Kubernetes' selector selects a pod with these labels."""
+    excluded = selector.get("matchExpressions", [])
+    assert {each["operator"] for each in excluded} <= {"NotIn"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and not any(
+        labels.get(each["key"]) in each["values"] for each in excluded
+    )
+
+
 def reaches(namespace: str, name: str, port: int, rule: str, *, pods: dict[str, str] | None = None) -> list[Any]:
     """Return the rules that let a namespace's pods reach `name` in mlops-platform."""
     return [
         peer
         for policy in policies(namespace)
-        if policy.spec["podSelector"] == ({"matchLabels": pods} if pods else {})
+        if selects(policy.spec["podSelector"], pods or {})
         for flow in policy.spec.get(rule, [])
         for peer in flow.get("to", [])
         if peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/name") == name
@@ -76,10 +85,14 @@ def test_a_pod_talks_to_dns_alone_unless_a_flow_is_named(namespace: str) -> None
 
 
 @pytest.mark.parametrize("namespace", ["ml-training", "ml-serving"])
-def test_training_and_serving_reach_mlflow_and_the_artifacts_and_not_the_database(namespace: str) -> None:
-    assert reaches(namespace, "mlflow", 5000, "egress")
+def test_training_and_serving_reach_the_artifacts_and_not_the_database(namespace: str) -> None:
     assert reaches(namespace, "s3", 7070, "egress")
     assert not reaches(namespace, "postgres", 5432, "egress")
+
+
+def test_training_reaches_mlflow_and_serving_does_not() -> None:
+    assert reaches("ml-training", "mlflow", 5000, "egress")
+    assert not reaches("ml-serving", "mlflow", 5000, "egress")
 
 
 def test_mlflow_reaches_the_database_and_the_artifacts() -> None:
@@ -88,16 +101,24 @@ def test_mlflow_reaches_the_database_and_the_artifacts() -> None:
     assert reaches("mlops-platform", "s3", 7070, "egress", pods=tracking)
 
 
-def test_an_endpoint_answers_whoever_asks_and_on_its_port_alone() -> None:
+def test_an_endpoint_answers_whoever_asks_and_on_its_ports_for_requests_and_metrics_alone() -> None:
     policy = local().one(":NetworkPolicy", "ml-serving-requests").spec
-    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": port} for port in (8080, 8081)]}]
 
 
 def test_of_all_that_runs_in_training_only_a_validation_reaches_endpoints() -> None:
     (policy,) = [each for each in policies("ml-training") if "ml-serving" in str(each.spec.get("egress"))]
     assert policy.spec["podSelector"] == {"matchLabels": {"app.kubernetes.io/component": "validation"}}
-    (flow,) = policy.spec["egress"]
+    (flow,) = [flow for flow in policy.spec["egress"] if "ml-serving" in str(flow)]
     assert flow["ports"] == [{"protocol": "TCP", "port": 8080}]
+
+
+def test_a_validation_reaches_mlflow_the_artifacts_and_endpoints_by_rules_of_its_own() -> None:
+    labels = {"app.kubernetes.io/component": "validation"}
+    for name, port in (("mlflow", 5000), ("s3", 7070)):
+        assert len(reaches("ml-training", name, port, "egress", pods=labels)) == 1
+    names = {each.name for each in policies("ml-training") if selects(each.spec["podSelector"], labels)}
+    assert names == {"ml-training-default", "ml-training-validations"}
 
 
 def test_nobody_reaches_into_training() -> None:

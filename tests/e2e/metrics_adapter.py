@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import httpx
 from typing_extensions import override
 
+from contract import names
 from lab.cluster import layout, operate
 from lab.cluster.component import Object, crt, key
 
@@ -63,7 +64,7 @@ def _values(namespace: str, selector: str, metric: str) -> Iterator[Object]:
     listed = operate.kubectl("get", "pods", f"--namespace={namespace}", f"--selector={selector}", "--output=json")
     for pod in json.loads(listed)["items"]:
         try:
-            told = httpx.get(f"http://{pod['status']['podIP']}:8080/metrics", timeout=2).text
+            told = httpx.get(f"http://{pod['status']['podIP']}:{names.PROBE_PORT}/metrics", timeout=2).text
         except (KeyError, httpx.TransportError):
             continue
         if value := re.search(rf"^{metric}{{[^}}]*}} (\d+)", told, re.MULTILINE):

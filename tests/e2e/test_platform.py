@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 
@@ -247,29 +250,63 @@ def drain_its_node(platform: Platform, answers: Answers) -> None:
     print(f"the node drained: p99 {answers.p99(began):.1f} ms")
 
 
-def test_a_version_that_does_not_exist_fails_the_rollout_and_leaves_the_old_one_serving(platform: Platform) -> None:
+def test_a_version_that_does_not_exist_is_refused_before_anything_is_touched(platform: Platform) -> None:
     before, known = served(platform), ", ".join(map(str, sorted(platform.versions())))
+    serving = answering(platform)
     with platform.config_restored():
         platform.set({VERSION: 99})
-        began = time.monotonic()
-        failed = platform.up(check=False)
-        print(f"an update to a version that does not exist failed after {time.monotonic() - began:.0f} s")
-        assert failed.returncode != 0
-        assert f"{ENDPOINT} has no version 99; versions that exist: {known}" in failed.stdout + failed.stderr
-        assert served(platform) == before
-    platform.up()
-    wait_until_alone(platform, before)
+        for refused in (platform.pulumi("preview", check=False), platform.up(check=False)):
+            assert refused.returncode != 0
+            told = f"{ENDPOINT}: version {before} -> 99 is refused because {ENDPOINT} has no version 99"
+            assert f"{told} (versions that exist: {known}); mlops models {ENDPOINT}" in refused.stdout + refused.stderr
+    assert (served(platform), answering(platform)) == (before, serving)
     assert platform.changes() == {}
+
+
+def test_while_mlflow_and_its_database_are_stopped_pods_start_and_a_former_version_goes_live(
+    platform: Platform, versions: tuple[int, int]
+) -> None:
+    with platform.config_restored(), stopped(platform, "deployment/mlflow", "statefulset/postgres"):
+        lost = min(answering(platform))
+        platform.kubectl("delete", "pod", lost, "-n", "ml-serving")
+        wait_for("another pod", lambda: answering(platform) - {lost}, seconds=60)
+        platform.set({VERSION: versions[1]})
+        assert "released the version before" in platform.up().stdout
+        wait_until_alone(platform, versions[1])
+    platform.up()
+
+
+@contextmanager
+def stopped(platform: Platform, *workloads: str) -> Generator[None]:
+    """Workloads of mlops-platform that have no pod while the block runs."""
+    scale = ("kubectl", "scale", "--namespace", "mlops-platform")
+    before = {one: platform.get(one, "-n", "mlops-platform")["spec"]["replicas"] for one in workloads}
+    try:
+        platform.lab(*scale, "--replicas=0", *workloads)
+        for one in workloads:
+            wait_for("no pod", lambda one=one: not pods(platform, "mlops-platform", one.partition("/")[2]), seconds=90)
+        yield
+    finally:
+        for one, replicas in before.items():
+            platform.lab(*scale, f"--replicas={replicas}", one)
+        for one in before:
+            platform.kubectl("rollout", "status", one, "-n", "mlops-platform", "--timeout=180s")
 
 
 @pytest.mark.nightly
 def test_a_release_that_fails_is_taken_back_in_the_cluster_where_that_is_asked_for(platform: Platform) -> None:
     before, serving = served(platform), answering(platform)
+    made = httpx.post(
+        f"{forward.urls()['mlflow']}/api/2.0/mlflow/model-versions/create",
+        json={"name": ENDPOINT, "source": "s3://mlops-artifacts/mlflow/nothing"},
+        timeout=30,
+    )
+    number = made.raise_for_status().json()["model_version"]["version"]
     with platform.config_restored():
-        platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: 99})
+        platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: number})
         failed = platform.up(check=False)
         assert failed.returncode != 0
-        assert f"{ENDPOINT} has no version 99" in failed.stdout + failed.stderr
+        assert f"{ENDPOINT} version {number} has no model at s3://" in failed.stdout + failed.stderr
         assert "the failed release was rolled back in the cluster" in failed.stdout + failed.stderr
         wait_until_alone(platform, before)
     platform.up()

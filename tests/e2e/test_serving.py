@@ -230,7 +230,7 @@ def test_a_model_that_was_changed_in_the_bucket_is_not_served_and_the_pods_that_
         lost = min(answering(serving))
         serving.kubectl("delete", "pod", lost, "-n", "ml-serving")
         said = wait_for("the new pod's refusal", lambda: refusal_of_fetch(serving), seconds=60)
-        assert f"{ENDPOINT} version {version} is not what was registered" in said
+        assert f"{ENDPOINT} version {version} is not what was released" in said
         assert serving.predict(CUSTOMERS).headers["X-Model-Version"] == version
     finally:
         store.put_object(**changed, Body=before)

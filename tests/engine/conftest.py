@@ -2,21 +2,30 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests.mlflow_double import Mlflow, serving
 from tests.projects import CHECKOUT, Engine
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def any_mlflow() -> Iterator[Mlflow]:
+    """MLflow in which every version exists and passed its validation."""
+    with serving(Mlflow()) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory, any_mlflow: Mlflow) -> Engine:
     """Engine whose plugins `aws` and `kubernetes` record requests and return plausible values."""
     home = tmp_path_factory.mktemp("pulumi-home")
     for package in ("aws", "kubernetes"):
         install_recorder(home / "plugins", package)
-    return Engine(home, {})
+    return Engine(home, {"MLFLOW_TRACKING_URI": any_mlflow.uri})
 
 
 def install_recorder(plugins: Path, package: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
+from contract.stages import Stage
 from model_preview import reading
 from model_preview.facts import Change, Facts, Reference, Version
 from tests.mlflow_server import Server
@@ -17,7 +18,6 @@ from tests.registry import Registry, registry
 from training import validate
 from training.registry import client as versions
 from training.registry import promote
-from training.registry.stages import Stage
 from training.validation.limits import Limits
 
 __all__ = ["registry"]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from contract.stages import Stage
 from model_preview import diff, preview
 from model_preview.diff import ModelDiff
 from model_preview.facts import (
@@ -21,7 +22,6 @@ from model_preview.facts import (
 )
 from model_preview.preview import Preview
 from model_preview.verdict import Gate
-from training.registry.stages import Stage
 
 MODEL = "churn-predictor"
 IMAGE = {"numpy": "2.4.6", "scikit-learn": "1.9.1", "scipy": "1.17.1"}

@@ -80,10 +80,9 @@ def test_what_mends_a_release_that_could_not_be_verified_is_a_command_that_exist
     assert run([*shlex.split(reason["mend"])[1:], "--help"]) == 0
 
 
-def test_the_packages_of_the_image_are_those_without_the_excluded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_the_packages_of_the_image_are_those_without_the_excluded_ones() -> None:
     excluded = packages.listed((ROOT / "model_server/excluded.in").read_text())
-    found = command.read_image(ROOT / "requirements.lock")
+    found = packages.serving_image(ROOT / "requirements.lock")
     assert found
     assert not found.keys() & set(excluded)
 

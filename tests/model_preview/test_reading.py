@@ -12,13 +12,13 @@ from urllib.request import url2pathname
 import httpx
 import pytest
 
+from contract.stages import Stage
 from model_preview import preview
 from model_preview.facts import Column
 from model_preview.verdict import Code, Gate, Kind
 from tests.model_preview.conftest import MODEL, NEXT, SERVED, Lab, change
 from tests.model_preview.server import says, server
 from training.registry import client as versions
-from training.registry.stages import Stage
 
 pytestmark = pytest.mark.long
 
@@ -156,6 +156,12 @@ def test_a_validation_report_that_is_missing_or_foreign_is_unknown(
     found = lab.version(model, 1)
     assert (found.report, found.latency_ms, found.validation_status) == (None, None, "passed")
     assert said in found.unknown["validation report"]
+
+
+def test_a_report_is_read_from_the_run_of_its_validation(lab: Lab) -> None:
+    tags = lab.client.get_model_version(MODEL, str(NEXT)).tags
+    assert tags["validation_run"] != lab.client.get_model_version(MODEL, str(NEXT)).run_id
+    assert lab.version(MODEL, NEXT).report
 
 
 def test_files_that_are_gone_leave_signature_and_packages_unknown(lab: Lab) -> None:

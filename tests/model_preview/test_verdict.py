@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from contract.stages import Stage
 from model_preview import preview, verdict
 from model_preview.facts import Change, Facts, Model, Reference, Unverified
 from model_preview.verdict import Code, Gate, Kind, Verdict
@@ -20,7 +21,6 @@ from tests.model_preview.examples import (
     signature,
     version,
 )
-from training.registry.stages import Stage
 
 SERVED = champion(7)
 NEXT = version(8)

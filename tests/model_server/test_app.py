@@ -139,12 +139,27 @@ def test_a_body_over_the_limit_is_refused_however_it_comes(server: app.Server, s
     for said in talk(server, conversation):
         assert (said.status_code, said.json()["error_code"]) == (413, "REQUEST_TOO_LARGE")
         assert str(LIMIT) in said.json()["message"]
-        assert said.headers["connection"] == "close"
 
 
 def test_a_body_at_the_limit_is_read(server: app.Server, example: bytes) -> None:
     said = talk(server, lambda client: client.post("/invocations", content=example.ljust(LIMIT), headers=JSON))
     assert said.status_code == 200
+
+
+def test_metrics_are_for_the_cluster_and_not_for_clients_of_a_load_balancer(server: app.Server) -> None:
+    async def conversation(client: httpx.AsyncClient) -> list[int]:
+        forwarded = {"x-forwarded-for": "203.0.113.7"}
+        answers = [await client.get(path, headers=forwarded) for path in ("/metrics", "/ping")]
+        return [said.status_code for said in answers]
+
+    assert talk(server, conversation) == [404, 200]
+
+
+def test_predicted_classes_that_the_model_names_are_counted_each(server: app.Server, example: bytes) -> None:
+    said = talk(server, lambda client: client.post("/invocations", content=example, headers=JSON))
+    predictions = said.json()["predictions"]
+    for value in ("No", "Yes"):
+        assert metric(server, "serving_predictions_total", value=value) == predictions.count(value)
 
 
 class Slow:
@@ -229,6 +244,21 @@ def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(server: a
     assert (said.status_code, said.json()["error_code"]) == (429, "RESOURCE_EXHAUSTED")
     assert said.headers["retry-after"] == "1"
     assert metric(server, "serving_requests_total", code="429") == 1
+
+
+def test_a_body_that_finds_no_room_beside_those_that_wait_is_refused(server: app.Server, slow: Slow) -> None:
+    async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]:
+        waiting = await busy(client, slow, 2)
+        refused = await client.post("/invocations", content=b" " * 10, headers=JSON)
+        slow.go_on.set()
+        await asyncio.gather(*waiting)
+        return refused, await client.post("/invocations", content=b" " * 10, headers=JSON)
+
+    server.budget.limit = 10
+    refused, later = talk(server, conversation)
+    assert (refused.status_code, refused.json()["error_code"]) == (429, "RESOURCE_EXHAUSTED")
+    assert refused.headers["retry-after"] == "1"
+    assert later.status_code == 200
 
 
 def asks(client: httpx.AsyncClient, count: int) -> list[asyncio.Task[httpx.Response]]:

@@ -10,7 +10,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from model_server import connections
-from model_server.connections import Connection
+from model_server.body_budget import BodyBudget
+from model_server.connections import BODY_BUDGET, Connection
 
 SOON = 0.05  # seconds
 PATIENCE = 10
@@ -165,6 +166,61 @@ def test_a_head_without_bounds_behind_a_request_in_work_ends_the_connection() ->
     run(scene)
 
 
+@pytest.mark.parametrize("end", [b"", b"\r\n"], ids=["incomplete", "complete"])
+def test_a_head_of_many_short_lines_is_refused(end: bytes) -> None:
+    async def scene() -> None:
+        async with opened() as house:
+            reader, writer = await house.visit(HEAD + b"a: b\r\n" * 1000 + end)
+            assert (await reader.read()).startswith(b"HTTP/1.1 431")
+            assert house.arrived == 0
+            writer.close()
+
+    run(scene)
+
+
+def test_a_client_that_sends_requests_ahead_without_end_is_cut() -> None:
+    async def scene() -> None:
+        async with opened() as house:
+            house.go.clear()
+            reader, writer = await house.visit((HEAD + b"\r\n") * 1000)
+            assert await reader.read() == b""
+            assert house.arrived <= 1
+            writer.close()
+
+    run(scene)
+
+
+def test_the_rest_of_a_body_is_discarded_up_to_a_limit_and_then_the_connection_serves_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "DISCARD_BYTES", 2000)
+
+    async def scene() -> None:
+        async with opened() as house:
+            sent = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+            reader, writer = await house.visit(sent % 1000)
+            assert b"200 OK" in await reader.readuntil(b"welcome")
+            writer.write(b"x" * 1000 + sent % 100_000)
+            assert b"200 OK" in await reader.readuntil(b"welcome")
+            writer.write(b"x" * 50_000)
+            await house.until(lambda: not house.state.connections)
+            writer.close()
+
+    run(scene)
+
+
+def test_a_client_that_never_sends_the_rest_of_a_body_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "DISCARD_SECONDS", SOON)
+
+    async def scene() -> None:
+        async with opened() as house:
+            reader, writer = await house.visit(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+            assert (await reader.read()).endswith(b"welcome")
+            writer.close()
+
+    run(scene)
+
+
 def test_a_connection_that_never_says_a_word_is_closed() -> None:
     async def scene() -> None:
         async with opened(keep=SOON) as house:
@@ -184,6 +240,27 @@ def test_an_answer_that_nobody_takes_is_dropped(more: bytes) -> None:
             await house.until(lambda: house.arrived == 1)
             await house.until(lambda: not house.state.connections)
             writer.close()
+
+    run(scene)
+
+
+def test_one_large_answer_waits_for_its_reader_and_of_many_the_oldest_are_dropped() -> None:
+    async def scene() -> None:
+        async with opened() as house:
+            house.answer = LARGE
+            house.app_state[BODY_BUDGET] = budget = BodyBudget(1000)
+            peers = [await house.visit(HEAD + b"\r\n")]
+            await house.until(lambda: budget.used > 0)
+            assert (await peers[0][0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await peers[0][0].readexactly(len(LARGE)) == LARGE
+            await house.until(lambda: budget.used == 0)
+            for number in range(5):
+                peers.append(await house.visit(HEAD + b"\r\n"))
+                await house.until(lambda wanted=number + 2: house.arrived == wanted)
+            await house.until(lambda: len(house.state.connections) == 5)
+            assert budget.evicted == {"unread": 1}
+            for _, writer in peers:
+                writer.close()
 
     run(scene)
 

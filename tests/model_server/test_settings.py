@@ -39,11 +39,20 @@ def test_all_problems_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\n" not in str(told.value)
 
 
-def test_the_fetcher_needs_an_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ServingError, match="MLFLOW_TRACKING_URI is not set"):
+def test_the_fetcher_needs_the_place_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("", None):
+        monkeypatch.setenv("MODEL_SOURCE", value) if value is not None else monkeypatch.delenv("MODEL_SOURCE")
+        with pytest.raises(ServingError, match="MODEL_SOURCE"):
+            FetchSettings.load()
+    monkeypatch.setenv("MODEL_SOURCE", "s3://bucket/models/1")
+    assert FetchSettings.load().store_patience_seconds == 20
+
+
+def test_a_digest_that_is_none_is_refused_by_the_fetcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_SOURCE", "s3://bucket/models/1")
+    monkeypatch.setenv("MODEL_DIGEST", "sha256:12")
+    with pytest.raises(ServingError, match="MODEL_DIGEST='sha256:12' is wrong"):
         FetchSettings.load()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
-    assert FetchSettings.load().mlflow_patience_seconds == 20
 
 
 def test_thread_pools_are_set_unless_somebody_chose(monkeypatch: pytest.MonkeyPatch) -> None:

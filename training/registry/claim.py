@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from contract.stages import Step
 from training.registry.client import Client
-from training.registry.stages import Step
 
 PREFIX = "promotion."
 HOLD = timedelta(seconds=30)

@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from contract import stages
+from contract.stages import Stage, Step
 from training.ending import FailedError
 from training.registry import claim as claims
 from training.registry import client as versions
-from training.registry import stages
 from training.registry.claim import Claim, Deadline
 from training.registry.client import Client
-from training.registry.stages import Stage, Step
 
 LONGEST = 300
 """Maximum number of characters of a reason. A tag repeats it, and MLflow's column in Postgres holds 5,000."""

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from contract.stages import RUNNING
 from contract.tags import VALIDATION_STATUS
 from training.registry.claim import BusyError
 from training.registry.client import Client
-from training.registry.stages import RUNNING
 
 TAG = "validation_turn"
 

@@ -148,11 +148,21 @@ def test_pods_spread_over_zones_and_nodes_where_there_are_several() -> None:
 
 
 def test_a_pod_gets_requests_when_it_answers_and_none_when_it_does_not() -> None:
-    assert server(local())["readinessProbe"]["httpGet"] == {"path": "/ping", "port": 8080}
-    assert server(local())["livenessProbe"]["httpGet"] == {"path": "/health", "port": 8080}
-    (port,) = spec(local(), "Service")["ports"]
-    assert (port["port"], port["targetPort"]) == (80, 8080)
+    """Check that probes have a port of their own, which clients of the endpoint cannot fill with connections."""
+    values = environment(server(local()))
+    probed, served = int(values["PROBE_PORT"]), int(values["PORT"])
+    assert probed != served
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server(local())[probe]["httpGet"]["port"] == probed
+    assert {port["containerPort"] for port in server(local())["ports"]} == {probed, served}
+
+
+def test_requests_reach_pods_of_this_release_and_of_the_last_one_under_one_port() -> None:
+    """Check that the Service sends requests to port 8080, as always, so that a rolling update loses none."""
+    requests, metrics = spec(local(), "Service")["ports"]
+    assert (requests["port"], requests["targetPort"]) == (80, 8080)
     assert environment(server(local()))["PORT"] == "8080"
+    assert str(metrics["targetPort"]) == environment(server(local()))["PROBE_PORT"]
 
 
 def test_the_server_knows_no_store_and_no_credentials() -> None:
@@ -232,3 +242,10 @@ def test_both_meet_in_one_folder_that_holds_more_than_the_log_may(logged: Record
     for container in (server(logged), shipper(logged)):
         folder = environment(container)["PREDICTION_LOG_DIR"]
         assert {"name": "predictions", "mountPath": folder} in container["volumeMounts"]
+
+
+def test_in_a_local_stack_the_server_has_no_keys_and_no_annotation_of_a_cloud() -> None:
+    template = local().one(":Deployment", "churn-predictor").spec["template"]
+    (server,) = template["spec"]["containers"]
+    assert not server.get("envFrom")
+    assert "annotations" not in template["metadata"]

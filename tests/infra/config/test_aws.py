@@ -24,6 +24,7 @@ RIGHT: Mapping[str, Any] = {
     },
     "database": {"instance_class": "db.m7g.large", "storage_gib": 100, "max_storage_gib": 400, "backup_days": 14},
 }
+PREVIEWED = {**RIGHT["cluster"], "preview_role_arns": [PERSON], "access": {"viewers": [PERSON]}}
 EXISTING = {
     "kind": "existing",
     "vpc_id": "vpc-0123456789abcdef0",
@@ -84,12 +85,15 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("cluster.kubernetes_version", 1.35, "1.35 or 1.36, in quotes"),
     ("cluster.admin_role_arns", [], "one role or more"),
     ("cluster.admin_role_arns", [ADMIN, ADMIN], "each once"),
+    ("cluster.preview_role_arns", [ADMIN], "none of which is in admin_role_arns"),
+    ("cluster.preview_role_arns", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
     ("cluster.admin_role_arns", ["arn:aws:iam::111122223333:user/me"], "an IAM role", "cluster.admin_role_arns.0"),
     ("cluster.admin_role_arns", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
     ("cluster.access.viewers", ["arn:aws:iam::111122223333:user/me"], "an IAM role", "cluster.access.viewers.0"),
     ("cluster.access.oncall", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
     ("cluster.access", {"viewers": [PERSON], "oncall": [PERSON]}, "each role once, in one of viewers"),
     ("cluster.access", {"admins": [ADMIN]}, "each role once, in one of viewers"),
+    ("cluster", PREVIEWED, "each role once, in one of viewers", "cluster.access"),
     ("cluster.access.readers", [PERSON], "key that this program reads"),
     ("cluster.public_access_cidrs", ["0.0.0.0/0"], "never to the whole internet", "cluster.public_access_cidrs.0"),
     ("cluster.public_access_cidrs", ["203.0.113.7/24"], "own address", "cluster.public_access_cidrs.0"),

@@ -78,7 +78,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     (
         "training.churn.validation",
         False,
-        "is false: must be a mapping, because it has the keys cpu, deadline_minutes, enabled",
+        "is false: must be a mapping, because it has the keys allow_code, cpu, deadline_minutes, enabled",
     ),
     ("training.churn.validation.enabled", "no", 'is "no": must be true or false'),
     ("training.churn.validation.schedule", "61 * * * *", "because '61' is not a value of the field minute, 0 to 59"),
@@ -255,6 +255,14 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("endpoints.churn-predictor.startup_seconds", 1, "from 5 to 3600"),
     ("endpoints.churn-predictor.model_mib", "2Gi", 'is "2Gi": must be a whole number of MiB from 1 to 1048576'),
     ("endpoints.churn-predictor.model_mib", 1024, "is 1024: must be below memory, 1Gi, because the model is loaded"),
+    ("endpoints.churn-predictor.max_body_mib", "10Mi", 'is "10Mi": must be a whole number of MiB from 1 to 1024'),
+    ("endpoints.churn-predictor.max_body_mib", 0, "is 0: must be a whole number of MiB from 1 to 1024"),
+    (
+        "endpoints.churn-predictor.max_body_mib",
+        33,
+        "is 33: must be at most a 32nd of memory, 1Gi, because decoded rows",
+    ),
+    ("endpoints.churn-predictor.max_body_mib", 33, "write a smaller number, or memory: 1056Mi or more"),
     (
         "endpoints.churn-predictor.autoscaling",
         70,

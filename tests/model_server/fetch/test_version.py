@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from contract.digest import folder_digest
-from contract.tags import MODEL_DIGEST
 from model_server import bucket
 from model_server.fetch import version as fetch
 from model_server.settings import FetchSettings
-from tests.mlflow_server import Server
 from tests.model_server import s3
 from tests.model_server.s3 import Bucket
 from tests.registry import MODEL, Registry
@@ -40,23 +37,9 @@ def store(stored: dict[str, bytes]) -> Iterator[Bucket]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def server(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a real MLflow server whose versions have their files in the bucket."""
-    made = Server(tmp_path_factory.mktemp("mlflow"))
-    made.start()
-    client = MlflowClient(made.uri)
-    client.create_registered_model(MODEL)
-    for version in (1, 2):
-        tags = {MODEL_DIGEST: folder_digest(registry.files(version))}
-        client.create_model_version(MODEL, f"s3://bucket/models/{version}", tags=tags)
-    yield made
-    made.kill()
-
-
 @pytest.fixture
 def fetching(
-    server: Server,
+    registry: Registry,
     store: Bucket,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,12 +51,14 @@ def fetching(
     (tmp_path / "why").touch()
 
     def run(**environment: object) -> tuple[int, str]:
+        version = environment.get("model_version", 1)
         known = {
             "model": MODEL,
             "model_version": 1,
             "model_dir": tmp_path / "models",
-            "mlflow_tracking_uri": server.uri,
-            "mlflow_patience_seconds": 0.2,
+            "model_source": f"s3://bucket/models/{version}",
+            "model_digest": folder_digest(registry.files(int(str(version)))),
+            "store_patience_seconds": 0.2,
             "termination_log": tmp_path / "why",
             **store.environment,
         }
@@ -85,19 +70,6 @@ def fetching(
         return code, json.loads(log.splitlines()[-1])["message"]
 
     return run
-
-
-@pytest.fixture
-def registered(server: Server, tmp_path: Path) -> Callable[[str], str]:
-    """Register one version with its files at this URI, as a new model. Return the model's name."""
-
-    def register(source: str) -> str:
-        client, name = MlflowClient(server.uri), f"own-{tmp_path.name}"
-        client.create_registered_model(name)
-        client.create_model_version(name, source)
-        return name
-
-    return register
 
 
 def test_exactly_the_wanted_version_is_there(fetching: Fetching, registry: Registry, tmp_path: Path) -> None:
@@ -135,70 +107,37 @@ def test_what_a_killed_fetch_left_behind_does_not_count(fetching: Fetching, tmp_
     assert "half" not in (tmp_path / "models" / MODEL / "1" / "MLmodel").read_text()
 
 
-def test_a_version_that_does_not_exist_is_told_with_those_that_do(fetching: Fetching, tmp_path: Path) -> None:
-    code, said = fetching(model_version=9)
-    assert (code, said) == (2, f"{MODEL} has no version 9; versions that exist: 1, 2")
-    assert (tmp_path / "why").read_text() == said
-    assert not (tmp_path / "models").exists()
-
-
-def test_a_model_that_does_not_exist_is_told_with_those_that_do(fetching: Fetching) -> None:
-    code, said = fetching(model="chrun-predictor")
-    assert code == 2
-    assert said.startswith("there is no model chrun-predictor in the registry; models that exist: ")
-    assert MODEL in said
-
-
-@pytest.mark.parametrize("name", ["a&b=c", "a b%2F", "ключ"])
-def test_a_name_of_any_letters_is_asked_for_as_it_is(fetching: Fetching, name: str) -> None:
-    code, said = fetching(model=name)
-    assert (code, said.startswith(f"there is no model {name} in the registry; models that exist: ")) == (2, True)
-
-
-def test_an_mlflow_that_does_not_answer_is_told_in_time(fetching: Fetching) -> None:
-    code, said = fetching(mlflow_tracking_uri="http://127.0.0.1:9")
-    assert code == 1
-    assert said.startswith(f"MLflow at http://127.0.0.1:9 did not provide {MODEL} version 1 within 0 s: ")
-    assert "Connection refused" in said
-
-
-def test_what_is_no_mlflow_is_told(fetching: Fetching, store: Bucket) -> None:
-    code, said = fetching(mlflow_tracking_uri=f"http://127.0.0.1:{store.port}")
-    assert code == 1
-    assert "HTTP 404 Not Found" in said
-
-
 def test_a_store_that_is_down_is_told_in_time_and_is_asked_again(
     fetching: Fetching, store: Bucket, tmp_path: Path
 ) -> None:
     store.down = True
-    code, said = fetching(mlflow_patience_seconds=2)
+    code, said = fetching(store_patience_seconds=2)
     assert code == 1
     assert said.startswith(f"the artifact store at s3://bucket/models/1 did not provide {MODEL} version 1 within 2 s: ")
     assert "503" in said
     assert "retrying for 2 more seconds" in (tmp_path / "log").read_text()
 
 
-def test_a_version_without_its_files_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
-    code, said = fetching(model=registered("s3://bucket/nothing"))
+def test_a_version_without_its_files_is_told(fetching: Fetching, tmp_path: Path) -> None:
+    code, said = fetching(model_source="s3://bucket/nothing")
+    assert (tmp_path / "why").read_text() == said
     assert code == 2
     assert "its files were deleted or never written; serve another version" in said
 
 
-def test_a_version_outside_of_s3_is_told(fetching: Fetching, registered: Callable[[str], str]) -> None:
-    code, said = fetching(model=registered("gs://bucket/models/1"))
+def test_a_version_outside_of_s3_is_told(fetching: Fetching) -> None:
+    code, said = fetching(model_source="gs://bucket/models/1")
     assert code == 2
     assert "has its files at gs://bucket/models/1, but only s3://BUCKET/KEY is supported" in said
 
 
 @pytest.mark.parametrize("folder", ["left#2", "what?versionId=1", "50%23", "a+b", "/models"])
 def test_the_folder_of_a_version_is_taken_letter_by_letter(
-    folder: str, fetching: Fetching, registered: Callable[[str], str], store: Bucket, tmp_path: Path
+    folder: str, fetching: Fetching, store: Bucket, tmp_path: Path
 ) -> None:
     store.objects = {f"{folder}/MLmodel": b"right", "left/MLmodel": b"wrong", "what/MLmodel": b"wrong"}
-    name = registered(f"s3://bucket/{folder}/")
-    assert fetching(model=name)[0] == 0
-    assert (tmp_path / "models" / name / "1" / "MLmodel").read_bytes() == b"right"
+    assert fetching(model_source=f"s3://bucket/{folder}/", model_digest="")[0] == 0
+    assert (tmp_path / "models" / MODEL / "1" / "MLmodel").read_bytes() == b"right"
 
 
 def test_no_file_is_put_outside_of_the_versions_folder(fetching: Fetching, store: Bucket, tmp_path: Path) -> None:
@@ -217,14 +156,14 @@ def test_a_file_that_came_short_is_not_served(fetching: Fetching, store: Bucket,
     assert not (tmp_path / "models" / MODEL / "1").exists()
 
 
-def test_files_that_are_not_those_that_were_registered_are_not_served(
+def test_files_that_are_not_those_that_were_released_are_not_served(
     fetching: Fetching, store: Bucket, tmp_path: Path
 ) -> None:
     store.objects["models/1/model.skops"] = store.objects["models/1/model.skops"][:-1] + b"!"
     code, said = fetching()
     assert code == 2
-    assert said.startswith(f"{MODEL} version 1 is not what was registered: the files at ")
-    assert said.endswith("serve another version, or train this one again")
+    assert said.startswith(f"{MODEL} version 1 is not what was released: the files at ")
+    assert said.endswith("restore the files, or release another version")
     assert len(set(re.findall(r"\b[0-9a-f]{64}\b", said))) == 2
     assert not list((tmp_path / "models" / MODEL).iterdir())
 
@@ -252,10 +191,8 @@ def test_what_somebody_wrote_into_the_nodes_folder_is_not_served(
     assert folder_digest(again) == folder_digest(registry.files(1))
 
 
-def test_a_version_without_a_digest_is_not_kept(
-    fetching: Fetching, registered: Callable[[str], str], tmp_path: Path
-) -> None:
-    assert fetching(model=registered("s3://bucket/models/1"), model_cache_dir=kept(tmp_path))[0] == 0
+def test_a_version_without_a_digest_is_not_kept(fetching: Fetching, tmp_path: Path) -> None:
+    assert fetching(model_digest="", model_cache_dir=kept(tmp_path))[0] == 0
     assert not list(kept(tmp_path).iterdir())
 
 
@@ -271,14 +208,11 @@ def kept(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_version_without_a_digest_is_served_with_a_warning(
-    fetching: Fetching, registered: Callable[[str], str], tmp_path: Path
-) -> None:
-    name = registered("s3://bucket/models/1")
-    code, said = fetching(model=name)
+def test_a_version_without_a_digest_is_served_with_a_warning(fetching: Fetching, tmp_path: Path) -> None:
+    code, said = fetching(model_digest="")
     assert code == 0
-    assert said.startswith(f"{name} version 1, ")
-    warned = f"{name} version 1 has no tag model_digest: its files cannot be verified"
+    assert said.startswith(f"{MODEL} version 1, ")
+    warned = f"{MODEL} version 1 was released without a digest: its files cannot be verified"
     assert warned in (tmp_path / "log").read_text()
 
 

@@ -22,6 +22,27 @@ def test_a_model_predicts_in_one_thread() -> None:
     assert forest.get_params()["randomforestclassifier__n_jobs"] == 1
 
 
+def test_a_loaded_classifier_names_its_classes_and_a_regressor_none(tmp_path: Path) -> None:
+    trained: dict[str, object] = {
+        "three": ensembles.RandomForestClassifier(3),
+        "pipeline": pipelines.make_pipeline(scalers.StandardScaler(), lines.LogisticRegression()),
+        "line": lines.LinearRegression(),
+    }
+    found = {name: model.load(save_sklearn(tmp_path / name, one), name).classes for name, one in trained.items()}
+    assert found == {"three": ["0", "1", "2"], "pipeline": ["0", "1"], "line": []}
+
+
+def test_a_model_of_any_kind_may_name_its_classes_in_its_metadata() -> None:
+    assert model.classes_of(None, {"metadata": {"classes": ["No", "Yes"]}}) == ["No", "Yes"]
+    others: list[dict[str, Any]] = [
+        {},
+        {"metadata": None},
+        {"metadata": {"classes": "No"}},
+        {"metadata": {"classes": [1.5]}},
+    ]
+    assert [model.classes_of(None, other) for other in others] == [[]] * len(others)
+
+
 class Stubborn:
     """A model whose parameters cannot be set, as a fitted CatBoost model."""
 

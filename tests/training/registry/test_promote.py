@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 from mlflow.tracking import MlflowClient
 
+from contract.stages import RefusedError, Stage
 from tests.registry import Registry
 from training.registry import claim as claims
 from training.registry import client as versions
 from training.registry import promote
 from training.registry.claim import BusyError, Claim, Holder
 from training.registry.promote import Request
-from training.registry.stages import RefusedError, Stage
 
 pytestmark = pytest.mark.long
 

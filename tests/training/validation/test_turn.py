@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from mlflow.tracking import MlflowClient
 
+from contract.stages import BROKEN, RUNNING
 from contract.tags import VALIDATION_STATUS
 from tests.registry import Registry
 from training import validate
 from training.registry import client as versions
 from training.registry.claim import BusyError
-from training.registry.stages import BROKEN, RUNNING
 from training.validation import turn
 
 pytestmark = pytest.mark.long

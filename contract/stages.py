@@ -129,6 +129,11 @@ def steps_to(standing: Standing, stage: Stage, record: str) -> tuple[Step, ...]:
     return tuple(_steps(standing, stage, record))
 
 
+def steps_of_release(standing: Standing, record: str) -> tuple[Step, ...]:
+    """Return the steps that make the version the champion because a stack serves it now; none if it is the champion."""
+    return () if standing.champion == standing.version else tuple(_steps(standing, Stage.PRODUCTION, record))
+
+
 def steps_back(standing: Standing, record: str) -> tuple[Step, ...]:
     """Return the steps that make @previous the champion again and archive the present champion.
 

@@ -1,0 +1,132 @@
+"""Stack files before and after a change: the keys that differ, and the endpoints whose version changes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import Field, ValidationError
+
+from change_report.values import Field as ChangedKey
+from change_report.values import differences
+from model_preview.facts import Change, Frozen, Reference
+from model_preview.verdict import Gate
+
+ENDPOINTS = "mlops:endpoints"
+GATE = "mlops:gate"
+FOUNDATION = "mlops:foundation"
+PROTECTED_PARTS = ("cluster", "artifacts", "database")
+"""Sections of an AWS foundation with a flag `protected`, which is true unless the file says otherwise."""
+Config = Mapping[str, Any]
+"""Keys of a stack file below `config`, such as `mlops:endpoints`, with their values."""
+
+
+class StackFileError(ValueError):
+    """A stack file cannot be read. The message says where and why, on one line."""
+
+
+class Endpoint(Frozen):
+    """Entry of an endpoint, as far as it decides which version is served."""
+
+    version: Annotated[int, Field(strict=True, ge=1)]
+    model: str = ""
+    """Name of the registered model; empty if it is the endpoint's name."""
+    digest: str = ""
+    override: str = ""
+    allow_breaking_signature: str = ""
+
+
+class _Gate(Frozen):
+    protected: bool | None = None
+    mode: Literal["warn", "fail"] | None = None
+
+
+def read(text: str, where: str) -> Config:
+    """Return the configuration in a stack file's text; `where` names the file in errors.
+
+    Raises:
+        StackFileError: the text is not a stack file.
+    """
+    try:
+        tree: object = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise StackFileError(f"{where} is not YAML ({reason}); correct it") from error
+    config: object = cast("Config", tree).get("config") if isinstance(tree, dict) else "none"
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise StackFileError(f"{where} has no mapping `config`, so it is not a stack file; write config: and the keys")
+    return {str(key): value for key, value in cast("dict[object, Any]", config).items()}
+
+
+def changed_keys(base: Config, now: Config) -> tuple[ChangedKey, ...]:
+    """Return the keys that differ between two stack files; secrets are not shown."""
+    return tuple(differences(base, now))
+
+
+def releases(base: Config, now: Config, *, strict: bool = False) -> dict[str, Change]:
+    """Return the change of each endpoint that is new, removed, or gets another model or version.
+
+    An entry that has another form counts as a missing one.
+
+    Raises:
+        StackFileError: an entry of the new file has another form, and `strict` is true.
+    """
+    before, after = dict(_references(base)), dict(_references(now, strict=strict))
+    return {
+        name: Change(endpoint=name, old=before.get(name), new=after.get(name))
+        for name in {**after, **before}
+        if _served(before.get(name)) != _served(after.get(name))
+    }
+
+
+def gate(base: Config, now: Config, endpoint: str) -> Gate:
+    """Return the settings of the gate for one endpoint, as far as stack files have them."""
+    own, former = _endpoints(now).get(endpoint), _endpoints(base).get(endpoint)
+    try:
+        set_ = _Gate.model_validate(now.get(GATE) or {})
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        place = ".".join([GATE, *map(str, first["loc"])])
+        raise StackFileError(f"{place} is not valid ({first['msg']}); see docs/stack-file.md") from None
+    return Gate(
+        protected=_is_protected(now) if set_.protected is None else set_.protected,
+        mode=set_.mode,
+        allow_breaking_signature=own.allow_breaking_signature if own else "",
+        override=own.override if own else "",
+        served_override=former.override if former else "",
+    )
+
+
+def _served(reference: Reference | None) -> tuple[str, int] | None:
+    return (reference.model, reference.version) if reference else None
+
+
+def _references(config: Config, *, strict: bool = False) -> Iterator[tuple[str, Reference]]:
+    for name, entry in _endpoints(config, strict=strict).items():
+        yield name, Reference(model=entry.model or name, version=entry.version, digest=entry.digest)
+
+
+def _endpoints(config: Config, *, strict: bool = False) -> dict[str, Endpoint]:
+    entries: Any = config.get(ENDPOINTS) or {}
+    if not isinstance(entries, dict):
+        entries = {"": entries}
+    found: dict[str, Endpoint] = {}
+    for name, entry in cast("dict[str, Any]", entries).items():
+        try:
+            found[str(name)] = Endpoint.model_validate(entry)
+        except ValidationError as problems:
+            if strict:
+                first = problems.errors()[0]
+                place = ".".join([ENDPOINTS, *filter(None, map(str, (name, *first["loc"])))])
+                raise StackFileError(f"{place} is not valid ({first['msg']}); write it as in version: 7") from None
+    return found
+
+
+def _is_protected(config: Config) -> bool:
+    """Return whether the file protects anything that holds data."""
+    foundation: Any = config.get(FOUNDATION)
+    if not isinstance(foundation, dict) or cast("Config", foundation).get("kind") != "aws":
+        return False
+    parts = [cast("Config", foundation).get(part) for part in PROTECTED_PARTS]
+    return any(cast("Config", part).get("protected", True) for part in parts if isinstance(part, dict))

@@ -1,0 +1,148 @@
+"""Gate in front of each release, as hooks of the endpoints' Deployments.
+
+`pulumi preview` and `pulumi up` run the hooks before they change a Deployment, so that nobody can forget or skip the
+gate. A preview also shows what changes in the model. The stack's own state says what is served and what was served
+before; MLflow is asked once, about all endpoints whose version changes, and only then.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi import Input, Output, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions
+
+from components.endpoint.release import Files, Release
+from components.foundation import ClusterAccess
+from infra.config.stack import Settings
+from infra.release import record, settings
+from infra.release.record import Recorded
+from infra.release.tracking import Route
+
+if TYPE_CHECKING:
+    from model_preview.preview import Preview
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Releases of one update."""
+
+    recorded: Recorded
+    """Releases that the state records."""
+    files: Mapping[str, Files]
+    """Files of each endpoint's version, by name of the endpoint; absent if they are not known."""
+    previews: "Mapping[str, Preview]" = field(default_factory=dict[str, "Preview"])
+    """Decision about each endpoint whose version changes, by name; also about removed endpoints."""
+    unknown: str = ""
+    """Reason why MLflow could not be read; empty if it was, or was not asked."""
+
+
+class RefusedReleaseError(Exception):
+    """The gate refuses the release; the message is one line, because the engine prints it several times."""
+
+
+class ReleaseGate:
+    """Gate of all endpoints of a stack."""
+
+    def __init__(self, stack: Settings, access: ClusterAccess, tracking_url: Input[str], checkout: Path) -> None:
+        self._stack = stack
+        self._tracking_url = Output.from_input(tracking_url)
+        self._checkout = checkout
+        self._environment = settings.read()
+        self._route = Route(uri=self._environment.tracking_uri, token=self._environment.tracking_token, access=access)
+        self._plan = Output.from_input(self._make_plan())
+        before = ResourceHook("release-gate", self._before, ResourceHookOptions(on_dry_run=True))
+        after = ResourceHook("release-record", self._after)
+        self.hooks = ResourceHookBinding(
+            before_create=[before], before_update=[before], after_create=[after], after_update=[after]
+        )
+        """Hooks for the Deployment of each endpoint."""
+
+    def files(self, name: str) -> Output[Files]:
+        """Return the files of the endpoint's version; in a preview without MLflow they may be empty."""
+        return self._plan.apply(lambda plan: plan.files.get(name, Files()))
+
+    def history(self, name: str) -> Output[Sequence[Release]]:
+        """Return the former releases of the endpoint, the oldest first."""
+        return self._plan.apply(lambda plan: plan.recorded.past(name))
+
+    async def _make_plan(self) -> Plan:
+        """Return the plan. What only a release needs is imported by a release."""
+        recorded = await record.read()
+        files = {
+            name: found
+            for name, endpoint in self._stack.endpoints.items()
+            if (served := recorded.served.get(name))
+            and served.has(self._stack.served_model(name), endpoint.version, endpoint.digest or "")
+            and (found := served.files).source
+        }
+        if files.keys() == self._stack.endpoints.keys() == recorded.served.keys() and not self._is_report:
+            return Plan(recorded=recorded, files=files)
+        from infra.release.verification import verify
+
+        plan = await verify(
+            self._stack, recorded, self._environment, self._route, self._tracking_url, checkout=self._checkout
+        )
+        for name, found in plan.previews.items():
+            if name not in self._stack.endpoints:  # no hook runs for a removed endpoint
+                pulumi.log.info(found.verdict.line)
+        return plan
+
+    @property
+    def _is_report(self) -> bool:
+        """True in a preview whose result is for `mlops preview`, which refuses by itself."""
+        return pulumi.runtime.is_dry_run() and self._environment.model_report is not None
+
+    async def _before(self, args: ResourceHookArgs) -> None:
+        plan = await self._plan.future()
+        if plan is None or self._is_report:
+            return
+        if found := plan.previews.get(args.name):
+            if pulumi.runtime.is_dry_run():
+                from model_preview.terminal import text
+
+                pulumi.log.info(text(found))
+            else:
+                pulumi.log.info(found.verdict.line)
+            if found.verdict.fails:
+                raise RefusedReleaseError(found.verdict.sentence)
+        if args.name not in plan.files:
+            unknown = (
+                f"{args.name}: the files of version {self._stack.endpoints[args.name].version} are not known, because "
+                f"this stack has not released it before and {plan.unknown or 'the registry does not name them'}; "
+                "`pulumi up` needs them, so run it when MLflow responds"
+            )
+            if not pulumi.runtime.is_dry_run():
+                raise RefusedReleaseError(unknown)
+            pulumi.log.warn(unknown)
+
+    async def _after(self, args: ResourceHookArgs) -> None:
+        """Tell MLflow about the release; a release does not fail because MLflow is away."""
+        plan = await self._plan.future()
+        found = plan and plan.previews.get(args.name)
+        if found is None:
+            return
+        from infra.release import champion
+        from model_preview.verdict import Kind
+
+        endpoint, model = self._stack.endpoints[args.name], self._stack.served_model(args.name)
+        is_champion = self._stack.champion_endpoint(model) == args.name
+        try:
+            lines = await champion.write(
+                self._route,
+                model,
+                endpoint.version,
+                stack=pulumi.get_stack(),
+                is_champion=is_champion,
+                is_rollback=found.verdict.kind is Kind.ROLLBACK,
+                override=endpoint.override or "",
+            )
+        except champion.UnwrittenError as error:
+            pulumi.log.warn(
+                f"{args.name}: version {endpoint.version} is released, but the registry does not know it, because "
+                f"{error}; the next release of the endpoint writes its own version"
+            )
+        else:
+            if lines:
+                pulumi.log.info(f"{model}: {'; '.join(lines)}")

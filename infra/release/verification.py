@@ -1,0 +1,118 @@
+"""Verification of an update's releases: reads MLflow once for all, and lets the rules of model_preview decide."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pulumi
+from pulumi import Output
+
+from components.endpoint.release import Files, Release
+from infra.config.stack import Settings
+from infra.release.gate import Plan
+from infra.release.record import Recorded
+from infra.release.settings import Environment
+from infra.release.tracking import Route, UnreachableError
+from model_preview import reading, verdict
+from model_preview.facts import Change, Facts, Reference, Unverified
+from model_preview.packages import serving_image
+from model_preview.preview import preview
+from model_preview.verdict import Gate
+
+LOCK = "requirements.lock"
+
+
+async def verify(
+    stack: Settings,
+    recorded: Recorded,
+    environment: Environment,
+    route: Route,
+    tracking_url: Output[str],
+    *,
+    checkout: Path,
+) -> Plan:
+    """Return the plan of the update's releases; write it to a file if the environment names one.
+
+    Args:
+        stack: settings of the stack.
+        recorded: releases that the state records.
+        environment: environment of this process.
+        route: route to MLflow.
+        tracking_url: resolves when MLflow is ready.
+        checkout: folder with the lock file of the serving image.
+    """
+    changes = {name: _change(stack, name, recorded) for name in {**stack.endpoints, **recorded.served}}
+    gates = {name: _gate(stack, name, recorded, environment) for name in changes}
+    files = {
+        name: found
+        for name, change in changes.items()
+        if change.new and (found := recorded.files(name, change.new.model, change.new.version, change.new.digest))
+    }
+    judged = [name for name, change in changes.items() if verdict.needs_facts(change, gates[name])]
+    asked = [change for name, change in changes.items() if name in judged or (change.new and name not in files)]
+    facts, image = None, None
+    if asked:
+        await tracking_url.future()
+        facts, image = await _facts(route, asked), serving_image(checkout / LOCK)
+    previews = {
+        name: preview(change, facts if name in judged else None, gates[name], image)
+        for name, change in changes.items()
+        if change.new is None or not verdict.is_unchanged(change)
+    }
+    if isinstance(facts, Facts):
+        for change in asked:
+            wanted, new = change.new, facts.version(change.new)
+            if wanted and new and new.source and change.endpoint not in files:
+                digest = wanted.digest.removeprefix("sha256:") or new.digest or ""
+                files[change.endpoint] = Files(source=new.source, digest=digest)
+        _warn_of_other_files(facts, recorded)
+    if environment.model_report and pulumi.runtime.is_dry_run():
+        written = {"previews": [found.model_dump(mode="json") for found in previews.values()]}
+        environment.model_report.write_text(json.dumps(written))
+    unknown = facts.why if isinstance(facts, Unverified) else ""
+    return Plan(recorded=recorded, files=files, previews=previews, unknown=unknown)
+
+
+def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
+    old, endpoint = recorded.served.get(name), stack.endpoints.get(name)
+    new = endpoint and Reference(model=stack.served_model(name), version=endpoint.version, digest=endpoint.digest or "")
+    return Change(endpoint=name, old=_reference(old) if old else None, new=new)
+
+
+def _reference(release: Release) -> Reference:
+    return Reference(model=release.model, version=release.version, digest=release.digest)
+
+
+def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
+    endpoint, served = stack.endpoints.get(name), recorded.served.get(name)
+    # The preview of the update that creates MLflow cannot verify a version.
+    is_new = pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
+    return Gate(
+        protected=stack.is_protected,
+        mode="warn" if is_new else stack.gate.mode,
+        allow_breaking_signature=(endpoint and endpoint.allow_breaking_signature) or "",
+        override=(endpoint and endpoint.override) or "",
+        served_override=served.override if served else "",
+        released=tuple(_reference(one) for one in recorded.past(name)),
+    )
+
+
+async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:
+    try:
+        async with route.opened() as (uri, headers):
+            return await reading.read_at(uri, headers, changes)
+    except UnreachableError as error:
+        return Unverified(why=str(error))
+
+
+def _warn_of_other_files(facts: Facts, recorded: Recorded) -> None:
+    """Warn of released versions whose number has other files in the registry now."""
+    for name in recorded.served:
+        for one in recorded.past(name):
+            now = facts.versions.get((one.model, one.version))
+            if now and one.digest and now.digest != one.digest:
+                when = f" on {one.at}" if one.at else ""
+                pulumi.log.warn(
+                    f"{one.model} version {one.version} in the registry is not what {name} released{when}: its digest "
+                    f"was {one.digest[:12]} and is {(now.digest or 'none')[:12]}; the released files stay in use"
+                )

@@ -1,0 +1,23 @@
+from components.endpoint.release import Release, appended, parsed, served
+
+SEVEN = Release(model="churn", version=7, source="s3://b/7", digest="a")
+
+
+def test_a_release_that_stays_is_listed_once_with_the_time_when_it_began() -> None:
+    first = appended((), SEVEN, "monday")
+    assert appended(parsed(first), SEVEN, "tuesday") == first == [
+        {"model": "churn", "version": 7, "source": "s3://b/7", "digest": "a", "at": "monday"}
+    ]  # fmt: skip
+
+
+def test_a_release_that_comes_back_is_listed_again() -> None:
+    eight = Release(model="churn", version=8, source="s3://b/8", digest="b")
+    history = appended((), SEVEN, "monday")
+    history = appended(parsed(history), eight, "tuesday")
+    history = appended(parsed(history), SEVEN, "wednesday")
+    assert [(one["version"], one["at"]) for one in history] == [(7, "monday"), (8, "tuesday"), (7, "wednesday")]
+
+
+def test_an_object_without_the_annotation_has_no_release() -> None:
+    assert served(None) is None
+    assert served({"kubernetes.io/change-cause": "churn version 7"}) is None
