@@ -29,7 +29,7 @@ class Mlflow:
     """State of the registry, and what it was asked."""
 
     versions: dict[tuple[str, int], dict[str, str]] | None = None
-    """Tags of each version; None: every version of every model exists and passed its validation against the one before."""
+    """Tags of each version; None: each version of each model exists and passed a validation against the one before."""
     aliases: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     """Aliases by model."""
     signatures: dict[tuple[str, int], Mapping[str, str]] = field(

@@ -160,8 +160,13 @@ def test_a_change_that_replaces_is_announced_by_name_before_the_preview(story: S
     )
 
 
-TOP_DOWN = (
+ENDPOINT_DOWN = (
     ("kubernetes:apps/v1:Deployment", "churn-predictor"),
+    ("kubernetes:core/v1:Namespace", "ml-serving"),
+    ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
+)
+"""Order of deletion: endpoint, nodes. An endpoint needs no MLflow, so either may go first."""
+TOP_DOWN = (
     ("kubernetes:apps/v1:Deployment", "mlflow"),
     ("kubernetes:core/v1:Namespace", "mlops-platform"),
     ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
@@ -169,7 +174,7 @@ TOP_DOWN = (
     ("aws:ec2/internetGateway:InternetGateway", "network"),
     ("aws:ec2/vpc:Vpc", "network"),
 )
-"""Order of deletion: endpoint, platform, nodes, and then the nodes' network."""
+"""Order of deletion: platform, nodes, and then the nodes' network."""
 CLUSTER_DOWN = (
     ("kubernetes:karpenter.sh/v1:NodePool", "cpu"),
     ("aws:eks/cluster:Cluster", "cluster"),
@@ -183,7 +188,7 @@ def test_once_unprotected_everything_goes_from_the_top_down(story: Story) -> Non
     assert story.lifted.succeeded, story.lifted.output
     assert story.destroyed.succeeded, story.destroyed.output
     gone = [(kind_of(urn), name_of(urn)) for urn in requested(story.destroyed, "delete")]
-    for steps in (TOP_DOWN, CLUSTER_DOWN):
+    for steps in (ENDPOINT_DOWN, TOP_DOWN, CLUSTER_DOWN):
         order = [gone.index(each) for each in steps]
         assert order == sorted(order)
     assert ("aws:rds/instance:Instance", "database") in gone
