@@ -12,7 +12,7 @@ _SECRET_NAME = re.compile(
 _ASSIGNED = re.compile(
     r"(?i)\b((?:[\w-]*[_-])?(?:password|passwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]id)?)[\"']?\s*[=:]\s*)[^\s,;]+"
 )
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _KNOWN = re.compile(
     r"""
     -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|$)

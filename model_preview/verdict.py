@@ -264,7 +264,7 @@ def _older_champion(change: Change, facts: Facts, new: Version, gate: Gate) -> I
     champion = model.aliases.get(CHAMPION) if model and CHAMPION not in model.dangling else None
     served = change.old.version if change.old and change.old.model == new.model else None
     against = new.validated_against
-    compared = int(against) if against.isdecimal() else None
+    compared = int(against) if against.isdecimal() and len(against) < 20 else None
     if champion == new.number or (champion is None and served is None and against == NO_CHAMPION):
         return
     if compared is not None and (compared == champion or (served is not None and compared >= served)):
@@ -280,7 +280,7 @@ def _older_champion(change: Change, facts: Facts, new: Version, gate: Gate) -> I
     mend = _command("validate", new.model, new.number)
     if present is not None and present != champion:
         mend = f"{_command('promote', new.model, present, Stage.PRODUCTION)}, then {mend}"
-    yield _reason(Code.OLDER_CHAMPION, said, mend, gate)
+    yield _reason(Code.OLDER_CHAMPION, _one_line(said), mend, gate)
 
 
 def _signature(change: Change, diff: ModelDiff, gate: Gate) -> Iterator[Reason]:

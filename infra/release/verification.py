@@ -12,7 +12,7 @@ from infra.config.stack import Settings
 from infra.release.gate import Plan
 from infra.release.record import Recorded
 from infra.release.settings import Environment
-from infra.release.tracking import Route, UnreachableError
+from infra.release.tracking import Route
 from model_preview import reading, verdict
 from model_preview.facts import Change, Facts, Reference, Unverified
 from model_preview.packages import serving_image
@@ -74,9 +74,23 @@ async def verify(
 
 
 def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
-    old, endpoint = recorded.served.get(name), stack.endpoints.get(name)
+    endpoint = stack.endpoints.get(name)
     new = endpoint and Reference(model=stack.served_model(name), version=endpoint.version, digest=endpoint.digest or "")
+    old = _compared(recorded, name, new)
     return Change(endpoint=name, old=_reference(old) if old else None, new=new)
+
+
+def _compared(recorded: Recorded, name: str, new: Reference | None) -> Release | None:
+    """Return the release with which the next version is compared.
+
+    This is the present one. If its rollout failed, a version that the stack has not released before is compared with
+    the last release that succeeded, because clients use that one.
+    """
+    served = recorded.served.get(name)
+    known = [*([served] if served else ()), *recorded.past(name)]
+    if new is None or any(one.has(new.model, new.version, new.digest) for one in known):
+        return served
+    return recorded.succeeded(name)
 
 
 def _reference(release: Release) -> Reference:
@@ -99,9 +113,9 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
 
 async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:
     try:
-        async with route.opened() as (uri, headers):
-            return await reading.read_at(uri, headers, changes)
-    except UnreachableError as error:
+        async with route.opened() as server:
+            return await reading.read_at(server, changes)
+    except OSError as error:
         return Unverified(why=str(error))
 
 
