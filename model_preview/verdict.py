@@ -223,7 +223,7 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
         yield _reason(Code.ARCHIVED, f"version {new.number} is archived", mend, gate)
     if not new.digest:
         said = f"version {new.number} has no tag {MODEL_DIGEST}, so its files cannot be verified"
-        yield _reason(Code.NO_DIGEST, said, _command("validate", new.model, new.number), gate)
+        yield _reason(Code.NO_DIGEST, said, _command("train", new.training_job or new.model), gate)
     yield from _packages(diff, new, gate)
 
 
@@ -278,8 +278,6 @@ def _older_champion(change: Change, facts: Facts, new: Version, gate: Gate) -> I
     if present is None:
         said = f"version {new.number} was validated {alone}, and there is no champion now"
     mend = _command("validate", new.model, new.number)
-    if present is not None and present != champion:
-        mend = f"{_command('promote', new.model, present, Stage.PRODUCTION)}, then {mend}"
     yield _reason(Code.OLDER_CHAMPION, _one_line(said), mend, gate)
 
 
@@ -313,7 +311,7 @@ def _packages(diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
         yield _reason(Code.PACKAGES, said, mend, gate)
     elif any(one.fit is Fit.UNKNOWN for one in diff.packages):
         said = f"the packages of the serving image of version {new.number} are not known"
-        yield _reason(Code.PACKAGES, said, "--lock requirements.lock", gate)
+        yield _reason(Code.PACKAGES, said, "git restore requirements.lock", gate)
 
 
 def _reason(code: Code, said: str, mend: str, gate: Gate) -> Reason:

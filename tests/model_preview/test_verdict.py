@@ -134,7 +134,7 @@ def test_what_cannot_be_served_or_is_known_to_be_bad_fails_in_every_stack(
             facts(version(7), version(8, validated_against="none")),
             Code.OLDER_CHAMPION,
             "version 8 was validated alone, and version 7 is served now",
-            f"mlops promote {MODEL} 7 production, then mlops validate {MODEL} 8",
+            f"mlops validate {MODEL} 8",
         ),
         (
             facts(SERVED, version(8, stage=Stage.ARCHIVED)),
@@ -365,3 +365,8 @@ def test_three_endpoints_are_judged_each_by_itself() -> None:
     found = facts(SERVED, NEXT, version(9, validation_status=""))
     lines = [answer(release(7, number), found).kind for number in (8, 9, 10)]
     assert lines == [Kind.PASSES, Kind.REFUSED, Kind.REFUSED]
+
+
+def test_only_a_new_training_writes_the_digest_of_a_version() -> None:
+    given = answer(release(7, 8), facts(SERVED, version(8, digest=None)))
+    assert [(one.code, one.mend) for one in given.reasons] == [(Code.NO_DIGEST, f"mlops train {MODEL}")]
