@@ -238,7 +238,7 @@ class _Mlflow:
         tags, unknown = _texts(one.tags), dict[str, str]()
         evidence = str(PurePosixPath(tags.get("validation_report", "")).parent / "report.json")
         source, run, mlmodel, requirements, report = await asyncio.gather(
-            self._get("model-versions/get-download-uri", _SourceAnswer, name=name, version=number),
+            _attempt("source", unknown, lambda: self._source(name, number)),
             _attempt("run", unknown, lambda: self._run(one.run_id)),
             _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
             _attempt("packages", unknown, lambda: self._file(name, number, "requirements.txt")),
@@ -259,7 +259,7 @@ class _Mlflow:
             model=name,
             number=number,
             digest=tags.get(MODEL_DIGEST),
-            source=source.artifact_uri,
+            source=source,
             run=one.run_id or None,
             author=told.get("requester") or told.get("mlflow.user") or redact(one.user_id) or None,
             commit=told.get("git_commit") or told.get("mlflow.source.git.commit"),
@@ -288,6 +288,11 @@ class _Mlflow:
             rolled_back=_is_rollback(tags.get(RECORDS[Stage.ARCHIVED])),
             unknown=unknown,
         )
+
+    async def _source(self, name: str, number: int) -> str:
+        return (
+            await self._get("model-versions/get-download-uri", _SourceAnswer, name=name, version=number)
+        ).artifact_uri
 
     async def _run(self, run_id: str) -> _Run:
         if not run_id:

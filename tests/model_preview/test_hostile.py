@@ -20,8 +20,10 @@ LAUGHS = "\n".join(
 )
 
 
-def verdict(tags: dict[str, str] | None = None, mlmodel: str = "") -> tuple[Facts, Verdict]:
-    """Return the facts and the decision about version 2, which has these tags and this file MLmodel."""
+def verdict(
+    tags: dict[str, str] | None = None, mlmodel: str = "", source: str = "s3://bucket/2"
+) -> tuple[Facts, Verdict]:
+    """Return the facts and the decision about version 2, which has these tags, this file MLmodel and this source."""
 
     def responds(request: httpx.Request) -> httpx.Response:
         asked, path = request.url.params, request.url.path
@@ -32,7 +34,7 @@ def verdict(tags: dict[str, str] | None = None, mlmodel: str = "") -> tuple[Fact
             one: dict[str, Any] = {"version": asked["version"], "run_id": "r", "tags": listed}
             return httpx.Response(200, json={"model_version": one})
         if path.endswith("get-download-uri"):
-            return httpx.Response(200, json={"artifact_uri": "s3://bucket/2"})
+            return httpx.Response(200 if source else 500, json={"artifact_uri": source})
         if path.endswith("runs/get"):
             return httpx.Response(200, json={"run": {"data": {}}})
         return httpx.Response(200, text=mlmodel if asked["path"] == "MLmodel" else "")
@@ -71,3 +73,9 @@ def test_a_file_that_would_take_all_memory_or_time_leaves_the_signature_unknown(
     found, decided = verdict(mlmodel=mlmodel)
     assert found.versions["churn", 2].unknown["signature"] == why
     assert decided.fails
+
+
+def test_a_version_without_a_source_is_judged_all_the_same() -> None:
+    found, decided = verdict({"validation_status": "refused"}, source="")
+    assert found.versions["churn", 2].source is None
+    assert "was refused by its validation" in decided.line
