@@ -109,9 +109,12 @@ class ReleaseGate:
             if found.verdict.fails:
                 raise RefusedReleaseError(found.verdict.sentence)
         if args.name not in plan.files:
+            version, served = self._stack.endpoints[args.name].version, plan.recorded.served.get(args.name)
+            is_former = served is not None and served.version == version and not served.source
             unknown = (
-                f"{args.name}: the files of version {self._stack.endpoints[args.name].version} are not known, because "
-                f"this stack has not released it before and {plan.unknown or 'the registry does not name them'}; "
+                f"{args.name}: the files of version {version} are not known, because "
+                f"{'a former program released it' if is_former else 'this stack has not released it before'} and "
+                f"{plan.unknown or 'the registry does not name them'}; "
                 "`pulumi up` needs them, so run it when MLflow responds"
             )
             if not pulumi.runtime.is_dry_run():

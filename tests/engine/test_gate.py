@@ -322,6 +322,28 @@ def test_a_removed_endpoint_is_named(project: Project) -> None:
     assert f"{MODEL}: removing version 1 passes: no version is served afterwards" in run.messages("info")
 
 
+def test_the_first_update_after_a_former_program_needs_the_files_and_rolls_out_the_served_version(
+    project: Project, mlflow: Mlflow, tmp_path: Path
+) -> None:
+    state = json.loads(project.pulumi("stack", "export"))
+    for each in state["deployment"]["resources"]:
+        if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}"):
+            for side in ("inputs", "outputs"):
+                del each[side]["metadata"]["annotations"]
+        each.get("outputs", {}).pop("releases", None)
+    file = tmp_path / "former.json"
+    file.write_text(json.dumps(state))
+    project.pulumi("stack", "import", "--file", str(file))
+    mlflow.status = 500
+    run = project.up()
+    assert not run.succeeded
+    assert "the files of version 1 are not known, because a former program released it and MLflow" in run.messages()
+    assert asked_to_change(run) == []
+    mlflow.status = 200
+    assert project.up().succeeded
+    assert history(project) == [1]
+
+
 def test_the_preview_of_a_new_stack_cannot_verify_and_does_not_fail(engine: Engine, tmp_path: Path) -> None:
     stack = {**LOCAL, "gate": {"mode": "fail"}}
     project = engine.our_program(tmp_path / "stack", stack, SECRETS, MLFLOW_TRACKING_URI="")
