@@ -127,7 +127,7 @@ class ReleaseGate:
         if plan is None:
             return
         found = plan.previews.get(args.name)
-        if found is None and plan.recorded.succeeded(args.name) == plan.recorded.served.get(args.name):
+        if found is None and not plan.recorded.is_unfinished(args.name):
             return
         from infra.release import champion
         from model_preview.verdict import Kind

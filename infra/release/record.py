@@ -34,20 +34,25 @@ class Recorded:
         """Return the successful releases of an endpoint, the oldest first.
 
         A former program kept no history; its present release, which has no source, counts as successful. An update
-        that fails elsewhere may not have written the history; a version that it rolled out counts too.
+        that fails elsewhere may not have written the history; a version that it rolled out counts too, unless the
+        history knows other files of it: then somebody changed the Deployment in the cluster.
         """
         served, history = self.served.get(name), self.history.get(name, ())
-        if served is None or any((one.model, one.version) == (served.model, served.version) for one in history):
-            return history
-        if served.source:
-            return (*history, served) if name in self.complete else history
-        return history or (served,)
+        if served is None or not served.source:
+            return history or ((served,) if served else ())
+        known = {one.files for one in history if (one.model, one.version) == (served.model, served.version)}
+        is_new = name in self.complete and not (history and _is_same(history[-1], served))
+        return (*history, served) if is_new and served.files in (known or {served.files}) else history
 
     def succeeded(self, name: str) -> Release | None:
         """Return the last release of an endpoint whose pods became ready; before the first, the one that it has."""
-        served, past = self.served.get(name), self.past(name)
-        is_good = served and any(one.has(served.model, served.version, served.digest) for one in past)
-        return served if is_good or not past else past[-1]
+        past = self.past(name)
+        return past[-1] if past else self.served.get(name)
+
+    def is_unfinished(self, name: str) -> bool:
+        """Return whether the pods of the present release of an endpoint did not become ready in the last update."""
+        served, last = self.served.get(name), self.succeeded(name)
+        return bool(served and last and not _is_same(served, last)) or not self.past(name)
 
     def files(self, name: str, model: str, version: int, digest: str) -> Files | None:
         """Return the files with which the endpoint served the version last; None if it never did.
@@ -57,6 +62,10 @@ class Recorded:
         served = self.served.get(name)
         known = [*reversed(self.past(name)), *([served] if served else ())]
         return next((one.files for one in known if one.source and one.has(model, version, digest)), None)
+
+
+def _is_same(one: Release, other: Release) -> bool:
+    return one.has(other.model, other.version, other.digest)
 
 
 async def read() -> Recorded:

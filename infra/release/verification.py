@@ -1,7 +1,7 @@
 """Verification of an update's releases: reads MLflow once for all, and lets the rules of model_preview decide."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pulumi
@@ -65,7 +65,8 @@ async def verify(
             if wanted and new and new.source and change.endpoint not in files:
                 digest = wanted.digest.removeprefix("sha256:") or new.digest or ""
                 files[change.endpoint] = Files(source=new.source, digest=digest)
-        _warn_of_other_files(facts, recorded)
+        for sentence in other_files(facts, recorded):
+            pulumi.log.warn(sentence)
     if environment.model_report and pulumi.runtime.is_dry_run():
         written = {"previews": [found.model_dump(mode="json") for found in previews.values()]}
         environment.model_report.write_text(json.dumps(written))
@@ -119,14 +120,15 @@ async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:
         return Unverified(why=str(error))
 
 
-def _warn_of_other_files(facts: Facts, recorded: Recorded) -> None:
-    """Warn of released versions whose number has other files in the registry now."""
+def other_files(facts: Facts, recorded: Recorded) -> Iterator[str]:
+    """Yield a sentence for each released version whose number has other files in the registry now."""
     for name in recorded.served:
-        for one in recorded.past(name):
+        last = {(one.model, one.version): one for one in recorded.past(name)}
+        for one in last.values():
             now = facts.versions.get((one.model, one.version))
             if now and one.digest and now.digest != one.digest:
                 when = f" on {one.at}" if one.at else ""
-                pulumi.log.warn(
+                yield (
                     f"{one.model} version {one.version} in the registry is not what {name} released{when}: its digest "
                     f"was {one.digest[:12]} and is {(now.digest or 'none')[:12]}; the released files stay in use"
                 )

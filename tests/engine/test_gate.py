@@ -258,6 +258,11 @@ def test_a_version_that_becomes_ready_at_the_second_try_is_the_champion(project:
     assert run.succeeded, run.output
     assert mlflow.aliases[MODEL] == {"champion": 2, "previous": 1}
     assert history(project) == [1, 2]
+    serve(project, 1)
+    assert not unready(project).succeeded
+    assert project.up().succeeded
+    assert mlflow.aliases[MODEL]["champion"] == 1
+    assert history(project) == [1, 2, 1]
 
 
 def test_a_refresh_does_not_make_a_release_of_what_somebody_wrote_into_the_cluster(
