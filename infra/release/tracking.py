@@ -89,7 +89,7 @@ async def _forwarded(cluster: list[str]) -> AsyncGenerator[str]:
         yield await _listening(kubectl)
     finally:
         # A credential plugin of the kubeconfig is in this process group too, and holds the pipe open while it runs.
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of ended processes
             os.killpg(kubectl.pid, signal.SIGKILL)
         await kubectl.communicate()
 
