@@ -53,6 +53,13 @@ IMAGES = _of(
     PutLifecyclePolicy SetRepositoryPolicy TagResource UntagResource UploadLayerPart
     """,
 )
+PUSH_IMAGES = _of(
+    "ecr",
+    """
+    BatchCheckLayerAvailability BatchGetImage CompleteLayerUpload InitiateLayerUpload PutImage UploadLayerPart
+    """,
+)
+"""Actions that `docker push` needs (ECR user guide, "Required IAM permissions for pushing an image")."""
 PULL_IMAGES = _of(
     "ecr",
     """
@@ -116,10 +123,20 @@ INSTANCE_PROFILES = _of(
     """,
 )
 """Actions of EKS Auto Mode, whose cluster role creates an instance profile for each node class."""
+DOCTOR = (
+    *_of("acm", "DescribeCertificate"),
+    *_of("ec2", "DescribeInstanceTypeOfferings DescribeInstanceTypes DescribeRegions"),
+    *_of("ecr", "DescribeImages"),
+    *_of("eks", "DescribeClusterVersions"),
+    *_of("rds", "DescribeOrderableDBInstanceOptions"),
+    *_of("servicequotas", "ListServiceQuotas"),
+)
+"""Actions of `mlops doctor` that Pulumi does not need."""
 PLATFORM = {
     "network": NETWORK,
     "cluster": CLUSTER + LOGS + IMAGES + PULL_IMAGES,
     "data": DATABASE + BUCKET + KEYS,
+    "doctor": DOCTOR,
 }
 """Actions on the resources of a stack; each entry becomes one policy, because IAM limits a policy's length."""
 

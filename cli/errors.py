@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from contract.exit_codes import ExitCode
+from pull_requests.errors import PullRequestError
 
 
 class CommandError(Exception):
@@ -32,3 +33,12 @@ def registry_errors() -> Generator[None]:
         if not sentence:
             raise
         raise CommandError(sentence, code) from error
+
+
+@contextmanager
+def pull_request_errors() -> Generator[None]:
+    """Turn errors of GitHub and of the stack file into CommandError."""
+    try:
+        yield
+    except PullRequestError as error:
+        raise CommandError(str(error), error.code) from error

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import typer
 from typer.main import get_command
 
-from cli import endpoint_commands, registry_commands, run_commands, stack_commands
+from cli import endpoint_commands, pull_request_commands, registry_commands, run_commands, stack_commands
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
 from contract.exit_codes import MEANINGS, ExitCode
@@ -123,6 +123,27 @@ app.command(
         "mlops cost --update-prices eu-west-1",
     )
 )(stack_commands.cost)
+app.command(epilog=examples("mlops doctor --stack prod", "mlops doctor --stack prod --json"))(stack_commands.doctor)
+app.command(
+    epilog=examples(
+        "mlops comment --stack prod --pull-request 12 --file report.md --outcome passes",
+        "mlops comment --stack prod --pull-request 12 --file - --outcome refused < report.md",
+    )
+)(pull_request_commands.comment)
+app.command(
+    epilog=examples(
+        "mlops release churn-predictor 8 --stack prod",
+        "mlops release churn-predictor --previous --stack prod",
+        "mlops release churn-predictor 8 --digest sha256:9f86... --dry-run",
+    )
+)(pull_request_commands.release)
+app.command(
+    epilog=examples(
+        "mlops propose churn-predictor 8 --stack prod",
+        "mlops propose churn-predictor --tagged --stack prod --copy-from https://mlflow.staging.example.com",
+        "mlops propose churn-predictor --previous --stack prod",
+    )
+)(pull_request_commands.propose)
 
 
 class _UsageError(Protocol):

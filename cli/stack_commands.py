@@ -1,4 +1,4 @@
-"""Commands about the stack: preview, infra-diff, cost. Each imports what it needs when it runs."""
+"""Commands about the stack: preview, infra-diff, cost, doctor. Each imports what it needs when it runs."""
 
 import math
 from typing import Annotated
@@ -10,6 +10,15 @@ from cli.options import Json
 
 Stack = Annotated[
     str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
+]
+MlflowUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="Address of the stack's MLflow. Default: a port-forward of kubectl to MLflow in the cluster.",
+        show_default=False,
+    ),
 ]
 
 
@@ -85,6 +94,18 @@ def infra_diff(
     from runs.preview import arguments
 
     raise typer.Exit(report(["pulumi", *arguments("--refresh", stack=stack)], as_json=json))
+
+
+def doctor(*, stack: Stack = None, tracking_uri: MlflowUri = None, json: Json = False) -> None:
+    """Check everything that a stack needs, before its first update and on any day after it.
+
+    The checks only read: the account and its quotas, the state, the cluster, its pods, MLflow and the served versions.
+    Each finding has the command that mends it. Exit code 3 says that there is a problem. Without a permission, a check
+    is reported as `not checked`.
+    """
+    from cli import stack_doctor
+
+    raise typer.Exit(stack_doctor.report(stack, tracking_uri=tracking_uri, json=json))
 
 
 def cost(

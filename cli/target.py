@@ -29,20 +29,41 @@ WORDS = re.compile(r"[^\s\x00-\x1f\x7f]+")
 """Text without a space or a control character."""
 
 
+def is_lab(stack: str) -> bool:
+    """Return whether the stack is the lab's and this machine has a lab; KUBECONFIG names another cluster."""
+    return stack == STACK and paths.kubeconfig().exists() and not os.environ.get("KUBECONFIG")
+
+
+def engine(stack: str) -> dict[str, str]:
+    """Return the environment of pulumi and kubectl for a stack: that of the lab for the lab's stack."""
+    if is_lab(stack):
+        from lab.engine import engine_environment
+
+        return engine_environment()
+    return {**os.environ, "PATH": path()}
+
+
+def path() -> str:
+    """Return PATH with the programs of this installation and of the lab after the user's own."""
+    return os.pathsep.join([os.environ.get("PATH", ""), *_own_programs()])
+
+
+def _own_programs() -> list[str]:
+    return [str(Path(sys.prefix) / "bin"), str(paths.binaries())]
+
+
 def cluster(context: str | None) -> Cluster:
     """Return the cluster. CommandError if none is named and this machine has no lab."""
-    path = [os.environ.get("PATH", "")]
-    own = [str(Path(sys.prefix) / "bin"), str(paths.binaries())]
     if context or os.environ.get("KUBECONFIG"):
-        return Cluster(context=context, environment={**os.environ, "PATH": os.pathsep.join([*path, *own])})
+        return Cluster(context=context, environment={**os.environ, "PATH": path()})
     if not paths.kubeconfig().exists():
         raise CommandError(
             "no cluster is known: this machine has no lab, and neither --context nor KUBECONFIG names another cluster; "
             "write --context NAME, or start the lab with `mlops lab up`",
             ExitCode.FAILED,
         )
-    lab = {"PATH": os.pathsep.join([*own, *path]), "KUBECONFIG": str(paths.kubeconfig())}
-    return Cluster(environment={**os.environ, **lab})
+    first = os.pathsep.join([*_own_programs(), os.environ.get("PATH", "")])
+    return Cluster(environment={**os.environ, "PATH": first, "KUBECONFIG": str(paths.kubeconfig())})
 
 
 def served(uri: str | None) -> Sequence[str]:

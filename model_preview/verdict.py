@@ -223,7 +223,7 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
         yield _reason(Code.ARCHIVED, f"version {new.number} is archived", mend, gate)
     if not new.digest:
         said = f"version {new.number} has no tag {MODEL_DIGEST}, so its files cannot be verified"
-        yield _reason(Code.NO_DIGEST, said, _command("train", new.training_job or new.model), gate)
+        yield _reason(Code.NO_DIGEST, said, _command("validate", new.model, new.number), gate)
     yield from _packages(diff, new, gate)
 
 

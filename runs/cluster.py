@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +26,16 @@ class Cluster:
     """Context of the kubeconfig; None is the current one."""
     environment: Mapping[str, str] | None = None
     """Environment variables of kubectl; None is the environment of this process."""
+    seconds: int | None = None
+    """Time limit in seconds of each request and of each port-forward; None: no limit."""
 
-    def items(self, kinds: str, selector: str) -> list[Object]:
+    def read(self, *arguments: str, namespace: str = names.TRAINING) -> Object:
+        """Return what `kubectl ARGUMENTS --output json` prints."""
+        return json.loads(self._kubectl(*arguments, "--output", "json", namespace=namespace))
+
+    def items(self, kinds: str, selector: str, *, namespace: str = names.TRAINING) -> list[Object]:
         """Return the objects of these kinds whose labels match the selector."""
-        return json.loads(self._kubectl("get", kinds, "--selector", selector, "--output", "json"))["items"]
+        return self.read("get", kinds, "--selector", selector, namespace=namespace)["items"]
 
     def warnings(self, name: str) -> list[str]:
         """Return the messages of the warning events about an object, the latest last."""
@@ -57,7 +64,7 @@ class Cluster:
     def forwarded(self, namespace: str, service: str, port: int) -> Generator[str]:
         """Yield `http://127.0.0.1:<free port>`, forwarded to a pod of the Service until the block or the pod ends."""
         command = self._command("port-forward", f"service/{service}", f":{port}", namespace=namespace)
-        with self._start(command, errors=subprocess.STDOUT) as tunnel:
+        with self._start(command, errors=subprocess.STDOUT) as tunnel, self._ended_in_time(tunnel):
             try:
                 output = ""
                 for line in tunnel.stdout or ():
@@ -65,16 +72,31 @@ class Cluster:
                     if found := LISTENING.search(line):
                         yield f"http://{found[1]}"
                         return
-                raise ClusterError(f"Service {service} cannot be reached through kubectl: {output.strip()}")
+                reason = output.strip() or "no pod responded in time"
+                raise ClusterError(f"Service {service} cannot be reached through kubectl: {reason}")
             finally:
                 tunnel.terminate()
+
+    @contextmanager
+    def _ended_in_time(self, process: subprocess.Popen[str]) -> Generator[None]:
+        """Terminate the process when the time limit has passed."""
+        if self.seconds is None:
+            yield
+            return
+        timer = threading.Timer(self.seconds, process.terminate)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _command(self, *arguments: str, namespace: str = names.TRAINING) -> Sequence[str]:
         context = ["--context", self.context] if self.context else []
         return ["kubectl", *context, "--namespace", namespace, *arguments]
 
-    def _kubectl(self, *arguments: str, stdin: str = "") -> str:
-        command = self._command(*arguments)
+    def _kubectl(self, *arguments: str, stdin: str = "", namespace: str = names.TRAINING) -> str:
+        limit = [f"--request-timeout={self.seconds}s"] if self.seconds else []
+        command = self._command(*arguments, *limit, namespace=namespace)
         try:
             done = subprocess.run(
                 command, env=self.environment, input=stdin, capture_output=True, text=True, check=False

@@ -14,7 +14,8 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import SETTINGS, get_root_resource
 from typing_extensions import override
 
-from components.endpoint.release import ANNOTATION, Release, text
+from components.endpoint.release import Release, text
+from contract import names
 from infra.release.record import READ_STATE
 
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
@@ -88,7 +89,7 @@ def state(config: Mapping[str, Any]) -> dict[str, Any]:
     endpoints = cast("Mapping[str, Any]", config.get("endpoints") or {})
     return {
         f"{parent}$kubernetes:apps/v1:Deployment::{name}": {
-            "outputs": {"metadata": {"annotations": {ANNOTATION: text(_released(name, endpoint))}}}
+            "outputs": {"metadata": {"annotations": {names.RELEASE: text(_released(name, endpoint))}}}
         }
         for name, endpoint in endpoints.items()
         if endpoint and "version" in endpoint
@@ -179,8 +180,9 @@ def record(
     secrets: Mapping[str, str] | None = None,
     stack: str = "test",
     provider: mocks.Mocks | None = None,
+    preview: bool = False,
 ) -> Recording:
-    """Run a program with the recording engine; keys of `config` may omit `mlops:`."""
+    """Run a program with the recording engine, as in an update or a preview; keys of `config` may omit `mlops:`."""
     recording = Recording()
     plain = {
         key if ":" in key else f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
@@ -196,7 +198,7 @@ def record(
     def run() -> None:
         set_all_config({**plain, **hidden}, list(hidden))
         monitor = _Monitor(recording, provider or Provider(state(config or {})), stack)
-        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=False, monitor=monitor)
+        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor)
         cast("Any", SETTINGS).callbacks = _Callbacks()
         cast("Any", mocks).test(exporting)()
 

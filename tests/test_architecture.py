@@ -23,6 +23,8 @@ ROOMS = (
     "model_preview",
     "cost",
     "change_report",
+    "doctor",
+    "pull_requests",
     "lab",
     "cli",
     "bootstrap",
@@ -38,9 +40,22 @@ MAY_IMPORT = {
     "model_preview": {"contract"},
     "change_report": {"cost", "model_preview", "runs"},
     "cost": set[str](),
+    "doctor": {"contract", "components", "infra", "runs"},
+    "pull_requests": {"contract", "model_preview"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
-    "cli": {"change_report", "contract", "runs", "client", "cost", "model_preview", "training", "lab"},
+    "cli": {
+        "change_report",
+        "contract",
+        "runs",
+        "client",
+        "cost",
+        "doctor",
+        "model_preview",
+        "pull_requests",
+        "training",
+        "lab",
+    },
 }
 """Packages that each package may import."""
 
@@ -86,12 +101,14 @@ def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     assert not wrong
 
 
-def test_commands_that_need_a_cluster_or_an_endpoint_need_neither_pulumi_nor_mlflow() -> None:
+def test_commands_that_need_a_cluster_an_endpoint_or_github_need_neither_pulumi_nor_mlflow() -> None:
     without = (
         "import sys; sys.modules.update(dict.fromkeys(['boto3', 'mlflow', 'pandas', 'pulumi', 'pulumi_kubernetes']))"
     )
     subprocess.run(
-        [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions"], cwd=ROOT, check=True
+        [sys.executable, "-c", f"{without}; import cli.jobs, cli.main, cli.predictions, cli.comment, cli.proposal"],
+        cwd=ROOT,
+        check=True,
     )
 
 
@@ -140,6 +157,8 @@ OF_MORE_THAN_ONE_MODULE = {
     "components/test_contract.py": "what components tell images, and what images read",
     "cost/test_command.py": "the command line",
     "cost/test_stacks.py": "the tracked stacks",
+    "doctor/aws/test_cases.py": "every check of an account",
+    "doctor/test_command.py": "the command line",
     "infra/test_main.py": "the program as the engine starts it",
     "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
     "model_server/predict/test_odd_models.py": "models of many kinds",
@@ -160,7 +179,9 @@ OF_MORE_THAN_ONE_MODULE = {
 
 def test_a_test_file_lies_where_its_module_lies() -> None:
     files = {path.relative_to(ROOT / "tests") for path in tracked("tests/**/test_*.py")}
-    of_a_module = {path for path in files if path.parts[0] not in {"e2e", "engine", "test_architecture.py"}}
+    of_a_module = {
+        path for path in files if path.parts[0] not in {"e2e", "engine", "workflows", "test_architecture.py"}
+    }
     lost = {str(path) for path in of_a_module if not (ROOT / path.with_name(path.name.removeprefix("test_"))).is_file()}
     assert lost == OF_MORE_THAN_ONE_MODULE.keys()
 

@@ -42,6 +42,8 @@ class ClusterArgs:
     """Private subnets of the control plane, in two zones or more; nodes may use others."""
     admin_role_arns: Sequence[str]
     """Roles that administer the cluster, among them the role that runs this program."""
+    preview_role_arns: Sequence[str]
+    """Roles that read every object in the cluster."""
     public_access_cidrs: Sequence[str]
     """Networks that reach the API over the internet; if empty, the API is private."""
     vpc_id: pulumi.Input[str]
@@ -112,7 +114,10 @@ class Cluster(pulumi.ComponentResource):
             # No argument refers to the log group and the permissions, so Pulumi would not create them first.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs, *permissions]),
         )
-        entries = _administrators(name, args, cluster, child)
+        entries = [
+            *_grant(name, args.admin_role_arns, "AmazonEKSClusterAdminPolicy", args, cluster=cluster, opts=child),
+            *_grant(name, args.preview_role_arns, "AmazonEKSAdminViewPolicy", args, cluster=cluster, opts=child),
+        ]
         self.access = KubernetesAccess(
             cluster_name=args.cluster_name,
             account=args.account,
@@ -201,24 +206,30 @@ def _role(
     return role, managed_policies(name, role, POLICIES, account=args.account, opts=child)
 
 
-def _administrators(
-    name: str, args: ClusterArgs, cluster: aws.eks.Cluster, child: pulumi.ResourceOptions
+def _grant(
+    name: str,
+    role_arns: Sequence[str],
+    policy: str,
+    args: ClusterArgs,
+    *,
+    cluster: aws.eks.Cluster,
+    opts: pulumi.ResourceOptions,
 ) -> list[aws.eks.AccessPolicyAssociation]:
-    """Grant the administrators every permission in the cluster; no other identity has any."""
+    """Grant the roles what an access policy of EKS allows, in the whole cluster; no other identity has any access."""
     granted: list[aws.eks.AccessPolicyAssociation] = []
-    for role_arn in args.admin_role_arns:
+    for role_arn in role_arns:
         label = f"{name}-{role_arn.rpartition('/')[2]}"
         entry = aws.eks.AccessEntry(
-            label, cluster_name=cluster.name, principal_arn=role_arn, type="STANDARD", opts=child
+            label, cluster_name=cluster.name, principal_arn=role_arn, type="STANDARD", opts=opts
         )
         granted.append(
             aws.eks.AccessPolicyAssociation(
                 label,
                 cluster_name=cluster.name,
                 principal_arn=entry.principal_arn,
-                policy_arn=f"arn:{args.account.partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy",
+                policy_arn=f"arn:{args.account.partition}:eks::aws:cluster-access-policy/{policy}",
                 access_scope={"type": "cluster"},
-                opts=child,
+                opts=opts,
             )
         )
     return granted

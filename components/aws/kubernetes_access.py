@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -27,42 +28,25 @@ class KubernetesAccess:
 
 def kubeconfig(access: KubernetesAccess) -> pulumi.Output[str]:
     """Return a kubeconfig as JSON, for Kubernetes clients on a machine with the AWS CLI; it has no secrets."""
-    name = access.cluster_name
     return pulumi.Output.json_dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": name,
-                    "cluster": {"server": access.endpoint, "certificate-authority-data": access.certificate},
-                }
-            ],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-            "current-context": name,
-            "users": [
-                {
-                    "name": name,
-                    "user": {
-                        "exec": {
-                            "apiVersion": "client.authentication.k8s.io/v1beta1",
-                            "command": "aws",
-                            "args": [
-                                "eks",
-                                "get-token",
-                                "--output",
-                                "json",
-                                "--cluster-name",
-                                name,
-                                "--region",
-                                access.account.region,
-                            ],
-                        }
-                    },
-                }
-            ],
-        }
+        document(access.cluster_name, access.account.region, endpoint=access.endpoint, certificate=access.certificate)
     )
+
+
+def document(
+    name: str, region: str, *, endpoint: pulumi.Input[str], certificate: pulumi.Input[str]
+) -> Mapping[str, object]:
+    """Return the content of a kubeconfig for the EKS cluster of this name."""
+    token = ["eks", "get-token", "--output", "json", "--cluster-name", name, "--region", region]
+    version = "client.authentication.k8s.io/v1beta1"
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": endpoint, "certificate-authority-data": certificate}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+        "users": [{"name": name, "user": {"exec": {"apiVersion": version, "command": "aws", "args": token}}}],
+    }
 
 
 def provider(name: str, access: KubernetesAccess, opts: pulumi.ResourceOptions) -> k8s.Provider:

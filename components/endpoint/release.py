@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-ANNOTATION = "mlops/release"
-"""Annotation of an endpoint's Deployment: the release as JSON."""
+from contract import names
+
 KEPT = 100
 """Largest number of releases in the history of an endpoint; the state is written after each step of an update."""
 
@@ -62,7 +62,7 @@ def served(annotations: Mapping[str, str] | None) -> Release | None:
     A refresh brings annotations from the cluster into the state, so the text may be anything.
     """
     try:
-        return _release(json.loads((annotations or {}).get(ANNOTATION, "")))
+        return _release(json.loads((annotations or {}).get(names.RELEASE, "")))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

@@ -115,6 +115,11 @@ class NewCluster(Model):
     """ARNs of the IAM roles with administrator rights in the cluster; the role that runs Pulumi is one of them.
     Example: ["arn:aws:iam::123456789012:role/mlops-deploy"]
     """
+    preview_role_arns: Annotated[tuple[aws_rules.RoleArn, ...], aws_rules.PREVIEWERS] = ()
+    """ARNs of the IAM roles that may read every object in the cluster and change none. With such a role,
+    `pulumi preview` works and `pulumi up` is refused.
+    Example: ["arn:aws:iam::123456789012:role/mlops-preview"]
+    """
     public_access_cidrs: tuple[aws_rules.PublicApiCidr, ...] = ()
     """Internet networks that may reach the Kubernetes API; empty: the API has private addresses only.
     Example: [203.0.113.0/24]
@@ -135,6 +140,14 @@ class NewCluster(Model):
     def _each_once(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
         if len({arn.rpartition("/")[2] for arn in arns}) < len(arns):
             raise aws_rules.ADMINISTRATORS.broken()
+        return arns
+
+    @field_validator("preview_role_arns")
+    @classmethod
+    def _no_administrators(cls, arns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        names = [arn.rpartition("/")[2] for arn in (*info.data.get("admin_role_arns", ()), *arns)]
+        if len(set(names)) < len(names):
+            raise aws_rules.PREVIEWERS.broken()
         return arns
 
 
@@ -390,7 +403,7 @@ class AwsFoundation(Model):
             if isinstance(network, NewNetwork):
                 raise aws_rules.EXISTING_NEEDS_EXISTING.broken(f"the existing {cluster.name}")
             return cluster
-        for arn in cluster.admin_role_arns:
+        for arn in (*cluster.admin_role_arns, *cluster.preview_role_arns):
             _of_account(arn, info)
         if isinstance(network, NewNetwork) and overlap(cluster.service_cidr, network.cidr):
             raise Rule(

@@ -520,6 +520,11 @@ ADMINISTRATORS = Rule(
     because="only access entries give access to the cluster, so without one nobody has access",
     instead="write the ARN of the role that runs pulumi, and of further administrators",
 )
+PREVIEWERS = Rule(
+    must="must be a list of roles, each once, none of which is in admin_role_arns",
+    because="EKS gives a role one access entry, which either reads or administers",
+    instead="keep each role in one of the two lists",
+)
 SOME_FAMILIES = Rule(
     must="must be a list of one instance family or more",
     because="spot and on-demand capacity run out one family at a time",

@@ -550,7 +550,7 @@ def read() -> Settings:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     misread = problems.apart_from(of_parameters, written_numbers.misread(text, values))
     try:
-        settings = Settings.model_validate(values, context=_rest_of(values))
+        settings = parse(values)
     except ValidationError as error:
         readable = [problem for problem in problems.of(error, Settings) if not is_config_secret(problem.key)]
         more = problems.apart_from(readable, [*of_parameters, *misread])
@@ -558,6 +558,15 @@ def read() -> Settings:
     if found := [*of_parameters, *misread, *found]:
         raise problems.refusal(found)
     return settings
+
+
+def parse(values: Mapping[str, object]) -> Settings:
+    """Return the settings in the values of a stack file, by key without `mlops:`; secrets are not among them.
+
+    Raises:
+        ValidationError: a value is invalid; `problems.of` turns the error into messages.
+    """
+    return Settings.model_validate(values, context=_rest_of(values))
 
 
 def _stack_file() -> Path:

@@ -69,21 +69,39 @@ def _credentials(account: Account, chosen: AwsFoundation) -> Iterator[Problem]:
                 instead="choose the right profile (AWS_PROFILE), or write the number of this account",
             ),
         )
-    elif isinstance(chosen.cluster, NewCluster) and not _may_administer(account.caller_arn, chosen.cluster):
-        yield Problem(
-            path="foundation.cluster.admin_role_arns",
-            found=f"lacks {role_of(account.caller_arn)}",
-            rule=Rule(
-                must="must contain the role that runs pulumi",
-                because="the cluster accepts only these roles, so the first object in it would fail with 401",
-                instead="add it, or run pulumi with one of the roles in the list",
-            ),
-        )
+    elif isinstance(chosen.cluster, NewCluster) and (problem := _access(account.caller_arn, chosen.cluster)):
+        yield problem
 
 
-def _may_administer(caller_arn: str, cluster: NewCluster) -> bool:
+def _access(caller_arn: str, cluster: NewCluster) -> Problem | None:
+    """Return the problem of a caller whom the cluster will refuse; None if it will accept the caller.
+
+    A preview needs only to read: the Kubernetes provider makes it without the cluster's dry run if that is forbidden.
+    """
+    if _is_among(cluster.admin_role_arns, caller_arn):
+        return None
+    previews = _is_among(cluster.preview_role_arns, caller_arn)
+    if previews and pulumi.runtime.is_dry_run():
+        return None
+    return Problem(
+        path="foundation.cluster.admin_role_arns",
+        found=f"lacks {role_of(caller_arn)}",
+        rule=Rule(
+            must="must contain the role that runs pulumi up" if previews else "must contain the role that runs pulumi",
+            because="a role in preview_role_arns may change no object of the cluster"
+            if previews
+            else "the cluster accepts only these roles, so the first object in it would fail with 401",
+            instead="run pulumi with one of the roles in the list"
+            if previews
+            else "add it, or run pulumi with one of the roles in the list; for a role that only previews, add it to "
+            "preview_role_arns",
+        ),
+    )
+
+
+def _is_among(role_arns: Sequence[str], caller_arn: str) -> bool:
     """Compare the last parts of the ARNs, because the ARN of a session omits the path of its role."""
-    return role_of(caller_arn).rpartition("/")[2] in {arn.rpartition("/")[2] for arn in cluster.admin_role_arns}
+    return role_of(caller_arn).rpartition("/")[2] in {arn.rpartition("/")[2] for arn in role_arns}
 
 
 def _zones(account: Account, zones: Sequence[str], chosen: AwsFoundation) -> Iterator[Problem]:
@@ -117,11 +135,10 @@ AUTOSCALING = "AWSServiceRoleForAutoScaling"
 
 def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
     """Yield a problem for each resource that the stack file names and AWS does not have."""
-    admins = chosen.cluster.admin_role_arns if isinstance(chosen.cluster, NewCluster) else ()
-    for place, arn in enumerate(admins):
+    for path, arn in _roles(chosen.cluster):
         if _is_absent(arn, there := accounts.role(arn.rpartition("/")[2])):
             yield Problem(
-                path=f"foundation.cluster.admin_role_arns.{place}",
+                path=path,
                 found=f"is {arn}",
                 rule=Rule(
                     must="must be a role that exists" if there is None else f"must be {there}, the role of that name",
@@ -162,6 +179,17 @@ def _absent(chosen: AwsFoundation) -> Iterator[Problem]:
                 instead="run aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com",
             ),
         )
+
+
+def _roles(cluster: NewCluster | ExistingCluster) -> Iterator[tuple[str, str]]:
+    """Yield the path in the stack file and the ARN of each role that gets access to the cluster."""
+    if isinstance(cluster, NewCluster):
+        for key, arns in (
+            ("admin_role_arns", cluster.admin_role_arns),
+            ("preview_role_arns", cluster.preview_role_arns),
+        ):
+            for place, arn in enumerate(arns):
+                yield f"foundation.cluster.{key}.{place}", arn
 
 
 def _is_absent(arn: str, there: str | None) -> bool:

@@ -17,7 +17,7 @@ from tests.command import Command
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
     "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client",
-    "preview", "infra-diff", "cost", "lab",
+    "preview", "infra-diff", "cost", "doctor", "comment", "release", "propose", "lab",
 ]  # fmt: skip
 LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env", "drift"]
 HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "rich", "sklearn", "yaml"]
@@ -67,7 +67,7 @@ def test_help_comes_without_anything_that_takes_long_to_import(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"), [("mlops pro", ["promote"]), ("mlops lab st", ["status"]), ("mlops train --da", ["--data"])]
+    ("typed", "offered"), [("mlops prom", ["promote"]), ("mlops lab st", ["status"]), ("mlops train --da", ["--data"])]
 )
 def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed: str, offered: list[str]) -> None:
     asked = {"_MLOPS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.endpoint.release import ANNOTATION
+from contract import names
 from tests.mlflow_double import Mlflow, passed, serving
 from tests.projects import Engine, Project, Run
 from tests.stacks import LOCAL, SECRETS
@@ -88,7 +88,7 @@ def asked_to_change(run: Run) -> list[str]:
 
 def release_of(project: Project) -> dict[str, Any]:
     (found,) = [each for each in project.state() if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}")]
-    return json.loads(found["inputs"]["metadata"]["annotations"][ANNOTATION])
+    return json.loads(found["inputs"]["metadata"]["annotations"][names.RELEASE])
 
 
 def history(project: Project) -> list[int]:
@@ -272,7 +272,7 @@ def test_a_refresh_does_not_make_a_release_of_what_somebody_wrote_into_the_clust
     before, live = release_of(project), found["outputs"]
     mlflow.status = 500
     for annotation in (json.dumps(before | {"source": "s3://elsewhere", "digest": "e" * 64}), "garbage"):
-        live["metadata"]["annotations"][ANNOTATION] = annotation
+        live["metadata"]["annotations"][names.RELEASE] = annotation
         orders = {f"kubernetes:apps/v1:Deployment::{MODEL}": {"live": live}}
         project.environment["MLOPS_RECORDING_ORDERS"] = json.dumps(orders)
         assert project.run("refresh", "--yes", "--skip-preview").succeeded

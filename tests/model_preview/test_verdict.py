@@ -365,8 +365,3 @@ def test_three_endpoints_are_judged_each_by_itself() -> None:
     found = facts(SERVED, NEXT, version(9, validation_status=""))
     lines = [answer(release(7, number), found).kind for number in (8, 9, 10)]
     assert lines == [Kind.PASSES, Kind.REFUSED, Kind.REFUSED]
-
-
-def test_only_a_new_training_writes_the_digest_of_a_version() -> None:
-    given = answer(release(7, 8), facts(SERVED, version(8, digest=None)))
-    assert [(one.code, one.mend) for one in given.reasons] == [(Code.NO_DIGEST, f"mlops train {MODEL}")]

@@ -1,6 +1,7 @@
 import pytest
 
-from components.endpoint.release import ANNOTATION, KEPT, Release, appended, parsed, served
+from components.endpoint.release import KEPT, Release, appended, parsed, served
+from contract import names
 
 SEVEN = Release(model="churn", version=7, source="s3://b/7", digest="a")
 
@@ -29,7 +30,7 @@ def test_an_object_without_the_annotation_has_no_release() -> None:
     "text", ["garbage", "[]", "{}", '{"model": 1, "version": 7}', '{"model": "churn", "version": "x"}', "[" * 9000]
 )
 def test_an_annotation_that_somebody_overwrote_names_no_release(text: str) -> None:
-    assert served({ANNOTATION: text}) is None
+    assert served({names.RELEASE: text}) is None
 
 
 def test_a_field_of_a_newer_program_is_left_out() -> None:

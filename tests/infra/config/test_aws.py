@@ -83,6 +83,8 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("cluster.kubernetes_version", 1.35, "1.35 or 1.36, in quotes"),
     ("cluster.admin_role_arns", [], "one role or more"),
     ("cluster.admin_role_arns", [ADMIN, ADMIN], "each once"),
+    ("cluster.preview_role_arns", [ADMIN], "none of which is in admin_role_arns"),
+    ("cluster.preview_role_arns", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
     ("cluster.admin_role_arns", ["arn:aws:iam::111122223333:user/me"], "an IAM role", "cluster.admin_role_arns.0"),
     ("cluster.admin_role_arns", ["arn:aws:iam::999999999999:role/x"], "belong to account_id", "cluster"),
     ("cluster.public_access_cidrs", ["0.0.0.0/0"], "never to the whole internet", "cluster.public_access_cidrs.0"),

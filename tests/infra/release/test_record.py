@@ -1,4 +1,5 @@
-from components.endpoint.release import ANNOTATION, Files
+from components.endpoint.release import Files
+from contract import names
 from infra.release.record import parse
 
 PARENT = "urn:pulumi:prod::mlops::mlops:index:ModelEndpoint"
@@ -26,7 +27,7 @@ def test_a_version_has_the_files_with_which_it_was_served_last() -> None:
 
 def test_a_release_that_failed_is_served_by_the_state_and_not_in_the_past() -> None:
     text = '{"model": "churn", "version": 9, "source": "s3://b/9", "digest": "d"}'
-    outputs = {"metadata": {"annotations": {ANNOTATION: text}}}
+    outputs = {"metadata": {"annotations": {names.RELEASE: text}}}
     recorded = parse({DEPLOYMENT: {"outputs": outputs}})
     assert recorded.served["churn"].version == 9
     assert recorded.past("churn") == ()
@@ -41,7 +42,7 @@ def test_a_version_that_was_rolled_out_counts_although_the_update_failed_elsewhe
     releases = [{"model": "churn", "version": 8.0, "source": "s3://b/8", "digest": "b"}]
 
     def past(generation: int) -> list[int]:
-        metadata = {"annotations": {ANNOTATION: text}, "generation": generation}
+        metadata = {"annotations": {names.RELEASE: text}, "generation": generation}
         deployment = {"outputs": {"metadata": metadata, "status": status}}
         recorded = parse({f"{PARENT}::churn": {"outputs": {"releases": releases}}, DEPLOYMENT: deployment})
         return [one.version for one in recorded.past("churn")]
@@ -52,7 +53,7 @@ def test_a_version_that_was_rolled_out_counts_although_the_update_failed_elsewhe
 
 def test_a_rollback_that_failed_is_unfinished_and_the_version_before_it_is_the_last_that_succeeded() -> None:
     text = '{"model": "churn", "version": 7, "source": "s3://b/7", "digest": "a"}'
-    deployment = {"outputs": {"metadata": {"annotations": {ANNOTATION: text}}}}
+    deployment = {"outputs": {"metadata": {"annotations": {names.RELEASE: text}}}}
     releases = [
         {"model": "churn", "version": 7.0, "source": "s3://b/7", "digest": "a"},
         {"model": "churn", "version": 8.0, "source": "s3://b/8", "digest": "b"},
@@ -68,7 +69,7 @@ def test_a_rollback_that_failed_is_unfinished_and_the_version_before_it_is_the_l
 
 def test_files_that_a_refresh_found_in_the_cluster_do_not_become_those_of_a_released_version() -> None:
     text = '{"model": "churn", "version": 8, "source": "s3://elsewhere/8", "digest": "f"}'
-    deployment = {"outputs": {"metadata": {"annotations": {ANNOTATION: text}}}}
+    deployment = {"outputs": {"metadata": {"annotations": {names.RELEASE: text}}}}
     releases = [{"model": "churn", "version": 8.0, "source": "s3://b/8", "digest": "b"}]
     recorded = parse({f"{PARENT}::churn": {"outputs": {"releases": releases}}, DEPLOYMENT: deployment})
     assert recorded.files("churn", "churn", 8, "") == Files(source="s3://b/8", digest="b")

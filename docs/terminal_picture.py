@@ -1,0 +1,27 @@
+"""Draws what a program prints.
+
+FORCE_COLOR=1 COLUMNS=100 PROGRAM | python docs/terminal_picture.py TITLE > FILE.svg
+"""
+
+import io
+import re
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+WIDTH = 100
+"""Columns of the picture."""
+FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
+"""Font that a browser would load from another host; without it, the reader's own font is used."""
+
+
+def main() -> None:
+    """Read the output of a program from stdin and write a picture of it in SVG to stdout."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
+    console.print(Text.from_ansi(sys.stdin.read()))
+    print(FONT.sub("", console.export_svg(title=sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Checks of an AWS account for one stack."""

@@ -1,0 +1,93 @@
+"""Settings of a stack, read from its file without Pulumi's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import ValidationError
+
+from infra.config import problems
+from infra.config.problems import PREFIX
+from infra.config.stack import KINDS, Settings, parse
+
+REGION = "aws:region"
+
+
+class StackFileError(Exception):
+    """The stack file is missing or wrong. The message has one line for each problem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack, as its file describes it."""
+
+    name: str
+    """Name of the stack, without organization and project."""
+    project: str
+    """Name of the Pulumi project."""
+    file: Path
+    """Path of the stack file."""
+    settings: Settings
+    """Settings in the file."""
+    region: str | None
+    """AWS region in the file; None if the file names none."""
+    missing_secrets: tuple[str, ...]
+    """Keys of the secrets that the file lacks, without `mlops:`."""
+
+    @property
+    def full_name(self) -> str:
+        """Prefix of the names of AWS resources, and the name of a new cluster."""
+        return f"{self.project}-{self.name}"
+
+    def set_command(self, path: str, value: object, *, text: bool = False) -> str:
+        """Return the command that writes a value into the stack file, at a path below `mlops:`."""
+        kind = "--type string " if text else ""
+        return f"run pulumi config set --stack {self.name} {kind}--path '{PREFIX}{path}' {value}"
+
+
+def read(name: str, folder: Path) -> Stack:
+    """Return the stack of this name in the Pulumi project of a folder.
+
+    Raises:
+        StackFileError: there is no such project or file, or the file is wrong.
+    """
+    root = next((each for each in (folder, *folder.parents) if (each / "Pulumi.yaml").is_file()), None)
+    if root is None:
+        raise StackFileError(f"there is no Pulumi.yaml in {folder} or above it; run the command in the repository")
+    file = root / f"Pulumi.{name.rpartition('/')[2]}.yaml"
+    if not file.is_file():
+        there = sorted(each.name.split(".")[1] for each in root.glob("Pulumi.*.yaml"))
+        raise StackFileError(f"there is no {file.name} in {root}; stacks with a file: {', '.join(there) or 'none'}")
+    config = _mapping(_load(file).get("config"))
+    own = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
+    kind = KINDS.get(str(_mapping(own.get("foundation")).get("kind")))
+    secrets = [key for each in ([kind] if kind else KINDS.values()) for key in each.secrets]
+    try:
+        settings = parse({key: value for key, value in own.items() if key not in secrets})
+    except ValidationError as error:
+        lines = [problem.line(file.name) for problem in problems.of(error, Settings)]
+        raise StackFileError("\n".join(lines)) from None
+    region = config.get(REGION)
+    return Stack(
+        name=file.name.split(".")[1],
+        project=str(_load(root / "Pulumi.yaml").get("name")),
+        file=file,
+        settings=settings,
+        region=str(region) if region else None,
+        missing_secrets=tuple(key for key in secrets if key not in own),
+    )
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    try:
+        return _mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StackFileError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""Comments, commit statuses and pull requests on GitHub, and the line of a stack file that a release changes."""
