@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.endpoint.release import ANNOTATION, Release, text
+from components.endpoint.release import Release, text
+from contract import names
 from doctor.findings import Finding, Level
 from doctor.stack_file import Stack
 from tests.doctor.conftest import NOW, World, container, deployment, node, pem, pod
@@ -336,7 +337,7 @@ def test_a_response_that_is_wrong_has_one_line_with_the_command_that_mends_it(
 def test_other_files_under_the_number_of_the_served_version_are_a_problem(world: World, local: Stack) -> None:
     served = deployment("1")
     released = Release(model="churn-predictor", version=1, source="s3://bucket/1", digest="a" * 64)
-    served["metadata"]["annotations"] = {ANNOTATION: text(released)}
+    served["metadata"]["annotations"] = {names.RELEASE: text(released)}
     world.objects["get deployments ml-serving"] = [served]
     world.responses[VERSION] = 200, {"model_version": {"tags": [{"key": "model_digest", "value": "b" * 64}]}}
     said = f"version 1 of churn-predictor has the digest {'b' * 12} in MLflow, and was released with {'a' * 12}"
