@@ -38,11 +38,13 @@ NEWEST := .venv/newest-sdk/pulumi_kubernetes-$(NEWEST_SDK).dist-info
 $(NEWEST): | .venv/.ready
 	@uv pip install --quiet --no-config --no-deps --target $(@D) pulumi-kubernetes==$(NEWEST_SDK)
 
-check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), generated files, links of the docs
+check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), workflows, generated files, links of the docs
 	@ruff format --check .
 	@ruff check .
 	@pyright
 	@pyright --project typings/newest_sdk.json
+	@"$$(go -C .ci/actionlint tool -n actionlint)"
+	@zizmor --offline --persona auditor --no-progress --quiet --strict-collection .github
 	@python -m infra.config.schema --check
 	@python -m training.parameter_schema --check
 	@python -m cli.reference --check
@@ -67,9 +69,18 @@ bench: .venv/.ready  ## time of a preview, against a program without components
 bench-serving: .venv/.ready  ## the model server against others, on a machine with no other load: [QUICK=1]
 	@python bench/serving.py $(if $(QUICK),--quick)
 
-lock: .venv/.ready  ## write requirements.lock again (hashes, no registry address)
+# What an image installs: the versions of requirements.lock, on Linux and its Python; the same on x86-64 and arm64.
+LOCK_IMAGE := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+
+lock: .venv/.ready  ## write requirements.lock and the list of each image again (hashes, no registry address)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras pyproject.toml $(LOCKED) -o requirements.lock
+	@uv pip compile $(LOCK_IMAGE) images/uv.in -o images/uv.lock
+	@for list in $(LOCKED); do \
+	  excluded=$$(dirname $$list)/excluded.in; \
+	  uv pip compile $(LOCK_IMAGE) --constraint requirements.lock $$([ ! -f $$excluded ] || echo --excludes $$excluded) \
+	    $$list -o $${list%.in}.lock; \
+	done
 
 # Targets of former releases, kept for one more release; each calls the command that replaces it. MAKE_GIVEN has the names
 # of the variables on make's command line. Their values come from the environment, so the shell does not read them as code.

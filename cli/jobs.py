@@ -15,9 +15,9 @@ from rich.text import Text
 from cli import target
 from cli.errors import CommandError
 from contract.exit_codes import ExitCode
-from runs import declared, history, tracking
+from runs import declared, endpoints, history, tracking
 from runs.cluster import Cluster, Object
-from runs.declared import Declared
+from runs.declared import Code, Declared
 from runs.errors import ClusterError, RefusedError, RunsError
 from runs.follow import Follower
 from runs.history import Past
@@ -28,14 +28,45 @@ from runs.values import pairs
 VALIDATION_STATUS = {ExitCode.DONE: "passed", ExitCode.REFUSED: "refused"}
 
 
-def train(name: str, words: Sequence[str], context: str | None, *, dry_run: bool, validates: bool, json: bool) -> int:
+def train(
+    name: str,
+    words: Sequence[str],
+    context: str | None,
+    *,
+    code: Code | None,
+    dry_run: bool,
+    validates: bool,
+    json: bool,
+) -> int:
     """Start a run of a training job, follow it, validate the registered version, and return the exit code."""
-    return _Commands(target.cluster(context), json=json).train(name, pairs(words), dry_run=dry_run, validates=validates)
+    commands = _Commands(target.cluster(context), json=json)
+    return commands.train(name, pairs(words), code, dry_run=dry_run, validates=validates)
 
 
-def validate(model: str, version: int, context: str | None, *, dry_run: bool, json: bool) -> int:
-    """Validate a version in a Job and return the exit code."""
-    return _Commands(target.cluster(context), json=json).validate(model, version, dry_run=dry_run)
+def validate(
+    model: str | None, version: int | None, context: str | None, *, endpoint: str | None, dry_run: bool, json: bool
+) -> int:
+    """Validate a version in a Job and return the exit code.
+
+    Args:
+        model: name of the registered model; None for the one that the endpoint serves.
+        version: number of the version; None for the one that the endpoint serves.
+        context: context of the kubeconfig; None for the current one.
+        endpoint: name of an endpoint that serves the version and is tested; None if none is tested.
+        dry_run: True to print the Job and create nothing.
+        json: True to print JSON.
+    """
+    cluster = target.cluster(context)
+    if endpoint is not None:
+        served = endpoints.find_serving(cluster, endpoint, model, version)
+        model, version = served.model, served.version
+    if model is None or version is None:
+        missing = "MODEL and VERSION are" if model is None else "VERSION is"
+        raise CommandError(
+            f"{missing} missing, because no --endpoint names a version; write mlops validate MODEL VERSION, or "
+            "mlops validate --endpoint NAME"
+        )
+    return _Commands(cluster, json=json).validate(model, version, endpoint=endpoint, dry_run=dry_run)
 
 
 def follow(job: str, context: str | None) -> int:
@@ -62,9 +93,9 @@ class _Commands:
     cluster: Cluster
     json: bool
 
-    def train(self, name: str, given: Mapping[str, str], *, dry_run: bool, validates: bool) -> int:
+    def train(self, name: str, given: Mapping[str, str], code: Code | None, *, dry_run: bool, validates: bool) -> int:
         training = declared.find(self.cluster, name)
-        manifest = training.job(given, _requester())
+        manifest = training.job(given, _requester(), code)
         if dry_run:
             _print_manifest(manifest)
             return ExitCode.DONE
@@ -75,15 +106,16 @@ class _Commands:
             _print_json(row | {"validation": validation and _validation(validation)})
         return validation.exit_code if validation else run.exit_code
 
-    def validate(self, model: str, version: int, *, dry_run: bool) -> int:
+    def validate(self, model: str, version: int, *, endpoint: str | None, dry_run: bool) -> int:
         training = self._trained_by(model, version)
-        job = declared.validation(self.cluster, training).job(version)
+        job = declared.validation(self.cluster, training).job(version, endpoint)
         if dry_run:
             _print_manifest(job)
             return ExitCode.DONE
         run = self._follow_validation(training, self._create(job))
         if self.json:
-            _print_json({"model": model, "version": version, **_validation(run)})
+            tested = {"endpoint": endpoint} if endpoint else {}
+            _print_json({"model": model, "version": version, **tested, **_validation(run)})
         return run.exit_code
 
     def follow(self, job: str) -> int:

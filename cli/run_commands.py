@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
-from cli.options import Context, DryRun, Json, Model, Version
+from cli.options import Context, DryRun, Json
 
 Values = Annotated[
     list[str] | None,
@@ -48,6 +48,18 @@ def train(
             show_default=False,
         ),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME@DIGEST",
+            help="Training image for this run instead of the declared one.",
+            show_default=False,
+        ),
+    ] = None,
+    commit: Annotated[
+        str | None,
+        typer.Option(metavar="SHA", help="With --image: git commit that it was built from.", show_default=False),
+    ] = None,
     context: Context = None,
     dry_run: DryRun = False,
     validate: Annotated[bool, typer.Option(help="Validate the registered version after the run.")] = True,
@@ -61,10 +73,10 @@ def train(
     With --data, the model project is trained on this machine and not validated.
     """
     if data is not None:
-        if context or dry_run or not validate:
+        if image or commit or context or dry_run or not validate:
             raise CommandError(
-                "--data trains on this machine, but --context, --dry-run and --no-validate are for a cluster; "
-                "leave out --data or the others"
+                "--data trains on this machine, but --context, --dry-run, --no-validate, --image and --commit are for "
+                "a cluster; leave out --data or the others"
             )
         from cli import laptop
 
@@ -73,9 +85,13 @@ def train(
         raise CommandError(
             "--model and --tracking-uri need --data, because the stack file declares both for a cluster; add --data URI"
         )
+    if commit and not image:
+        raise CommandError("--commit names the code of --image, and the stack file declares the other's; add --image")
     from cli import jobs
+    from runs.declared import Code
 
-    raise typer.Exit(jobs.train(name, values or (), context, dry_run=dry_run, validates=validate, json=json))
+    code = Code(image=image, commit=commit) if image else None
+    raise typer.Exit(jobs.train(name, values or (), context, code=code, dry_run=dry_run, validates=validate, json=json))
 
 
 def runs(
@@ -113,12 +129,41 @@ def follow(
 
 
 def validate(
-    model: Model, version: Version, *, context: Context = None, dry_run: DryRun = False, json: Json = False
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Name of the model in the registry. Default: the model that --endpoint serves.",
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="VERSION",
+            help="Number of the version. Default: the version that --endpoint serves.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Test this endpoint too, a key of mlops:endpoints that serves the version.",
+            show_default=False,
+        ),
+    ] = None,
+    context: Context = None,
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> None:
     """Check in the cluster whether a version may be promoted.
 
-    A Job in the cluster compares the version with the champion, and records the result in the registry.
+    A Job in the cluster compares the version with the champion, and records the result in the registry. With
+    --endpoint, it also sends requests to an endpoint that serves the version, for example a staging endpoint.
     """
     from cli import jobs
 
-    raise typer.Exit(jobs.validate(model, version, context, dry_run=dry_run, json=json))
+    raise typer.Exit(jobs.validate(model, version, context, endpoint=endpoint, dry_run=dry_run, json=json))

@@ -65,6 +65,9 @@ class Grant:
     """Service account of the pods."""
     secret: Input[str] | None = None
     """Secret in `namespace` whose keys are environment variables; None if the service account itself gives access."""
+    skip_annotation: str | None = None
+    """Annotation of a pod that names the containers without credentials, with commas between; None if only containers
+    that name `secret` have credentials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +131,9 @@ class Foundation:
     tracking: Grant
     """Grant of MLflow."""
     training: Grant
-    """Grant of training and validation jobs."""
+    """Grant of training jobs."""
+    validation: Grant
+    """Grant of validation jobs: it reads models and datasets, and writes reports only."""
     serving: Grant
     """Grant of model servers."""
     facts: Mapping[str, Input[str] | Mapping[str, Input[str]]]

@@ -20,6 +20,8 @@ PORT = names.TRACKING_PORT
 SELECTOR = names.selector(NAME, NAME)
 # Only pods behind the Service answer requests; the migration has the tracking component's label but not this selector.
 LABELS = names.labels(NAME, NAME, "tracking")
+MIGRATION = "migration"
+"""Name of the container that migrates the database; it reads no artifacts, so it gets no credentials."""
 MIGRATION_LABELS = names.labels("mlflow-migration", NAME, "tracking")
 DRAIN_SECONDS = 5
 GRACE_SECONDS = DRAIN_SECONDS + 30
@@ -174,22 +176,24 @@ def _pod_seconds(args: MlflowServerArgs) -> int:
 
 def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.JobSpecArgsDict:
     container: k8s.core.v1.ContainerArgsDict = {
-        **_container(args, "migration", password),
+        **_container(args, MIGRATION, password),
         "command": ["mlflow", "db", "upgrade", "$(MLFLOW_BACKEND_STORE_URI)"],
     }
     return {
         "backoff_limit": 3,
         "active_deadline_seconds": MIGRATION_SECONDS,
         "template": {
-            "metadata": {"labels": MIGRATION_LABELS, **_snapshot_annotation(args.database)},
+            "metadata": pods.metadata(
+                MIGRATION_LABELS, args.grant, MIGRATION, annotations=_snapshot_annotation(args.database)
+            ),
             "spec": {**_pod(args, container), "restart_policy": "Never"},
         },
     }
 
 
-def _snapshot_annotation(database: Database) -> k8s.meta.v1.ObjectMetaArgsDict:
+def _snapshot_annotation(database: Database) -> dict[str, Input[str]]:
     """Name the snapshot to restore from. As the value is an output, the migration waits for the snapshot."""
-    return {} if database.snapshot is None else {"annotations": {"mlops/database-snapshot": database.snapshot}}
+    return {} if database.snapshot is None else {"mlops/database-snapshot": database.snapshot}
 
 
 def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.DeploymentSpecArgsDict:

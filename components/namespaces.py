@@ -36,6 +36,14 @@ SERVERS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
     "ports": [{"protocol": "TCP", "port": names.SERVING_PORT}],
 }
 
+EVERY_POD: k8s.meta.v1.LabelSelectorArgsDict = {}
+# Kubernetes adds the rules of all policies that select a pod, so no wider policy may select a validation.
+NO_VALIDATIONS: k8s.meta.v1.LabelSelectorArgsDict = {
+    "match_expressions": [
+        {"key": key, "operator": "NotIn", "values": [value]} for key, value in names.VALIDATIONS.items()
+    ]
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaArgs:
@@ -67,6 +75,8 @@ class NamespacesArgs:
     """Quota of ml-serving."""
     artifact_store: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
     """Rules that let training and serving pods reach the artifact store."""
+    artifact_store_only: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
+    """Rules that let validation pods reach the artifact store, and nothing else on the internet."""
     dns: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
     """Rule that lets every pod reach DNS."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -100,12 +110,12 @@ class Namespaces(pulumi.ComponentResource):
             k8s.core.v1.ResourceQuota(namespace, metadata=inside, spec={"hard": _hard(quota)}, opts=child)
             k8s.core.v1.LimitRange(namespace, metadata=inside, spec={"limits": [_defaults(quota)]}, opts=child)
             k8s.networking.v1.NetworkPolicy(f"{namespace}-default", metadata=inside, spec=_only_dns(args), opts=child)
-        for namespace in (names.TRAINING, names.SERVING):
+        for namespace, selected in {names.TRAINING: NO_VALIDATIONS, names.SERVING: EVERY_POD}.items():
             k8s.networking.v1.NetworkPolicy(
                 f"{namespace}-stores",
                 metadata={"namespace": created[namespace]},
                 spec={
-                    "pod_selector": {},
+                    "pod_selector": selected,
                     "policy_types": ["Egress"],
                     # A release names its files, so model servers have nothing to ask of MLflow.
                     "egress": [*([TRACKING] if namespace == names.TRAINING else []), *args.artifact_store],
@@ -125,12 +135,12 @@ class Namespaces(pulumi.ComponentResource):
             opts=child,
         )
         k8s.networking.v1.NetworkPolicy(
-            f"{names.TRAINING}-endpoints",
+            f"{names.TRAINING}-validations",
             metadata={"namespace": created[names.TRAINING]},
             spec={
                 "pod_selector": {"match_labels": names.VALIDATIONS},
                 "policy_types": ["Egress"],
-                "egress": [SERVERS],
+                "egress": [SERVERS, TRACKING, *args.artifact_store_only],
             },
             opts=child,
         )

@@ -54,6 +54,15 @@ def environment(values: Mapping[str, Input[str]]) -> list[k8s.core.v1.EnvVarArgs
     return [{"name": name, "value": values[name]} for name in sorted(values)]
 
 
+def metadata(
+    labels: Mapping[str, str], grant: Grant, *without: str, annotations: Mapping[str, Input[str]] | None = None
+) -> k8s.meta.v1.ObjectMetaArgsDict:
+    """Return the metadata of a pod; the containers in `without` get no credentials of the service account."""
+    skipped = {grant.skip_annotation: ",".join(without)} if grant.skip_annotation and without else {}
+    every: dict[str, Input[str]] = {**skipped, **(annotations or {})}
+    return {"labels": labels, "annotations": every} if every else {"labels": labels}
+
+
 def secret_environment(grant: Grant) -> list[k8s.core.v1.EnvFromSourceArgsDict]:
     """Return the grant's Secret as a source of environment variables; an empty list if it has none."""
     return [{"secret_ref": {"name": grant.secret}}] if grant.secret else []

@@ -15,10 +15,16 @@ PROBE_PORT = 8081
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
+VERSION = "app.kubernetes.io/version"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
+VALIDATION_REPORTS = "validations"
+"""Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
+ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 TRACKING_UI = "mlops/tracking-ui"
 """Annotation of a training job's CronJob: the URL at which people reach MLflow."""
+RELEASE = "mlops/release"
+"""Annotation of an endpoint's Deployment: the release as JSON (components/endpoint/release.py)."""
 PARAMETERS = "PARAMETERS"
 """Environment variable of the training container: the model code's parameters as JSON; `mlops train` replaces it."""
 REQUESTER = "REQUESTER"
@@ -34,9 +40,9 @@ def validation(training: str) -> str:
     return f"{training}-validation"
 
 
-def endpoint_url(model: str) -> str:
-    """Return the URL of the model's endpoint in the cluster, without a path."""
-    return f"http://{model}.{SERVING}"
+def endpoint_url(endpoint: str) -> str:
+    """Return the URL of an endpoint in the cluster, without a path."""
+    return f"http://{endpoint}.{SERVING}"
 
 
 def selector(name: str, instance: str) -> dict[str, str]:

@@ -91,7 +91,7 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
         service_account=job.service_account,
         schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
         sweep=_sweep(job.sweep) if job.sweep else None,
-        validation=_validation(job, stack),
+        validation=_validation(job, stack, base),
         tracking_url=tracking.url,
         tracking_ui=_tracking_ui(stack, tracking),
         artifact_store=base.artifact_store,
@@ -99,7 +99,7 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
     )
 
 
-def _validation(job: Training, stack: Settings) -> ValidationArgs:
+def _validation(job: Training, stack: Settings, base: Foundation) -> ValidationArgs:
     """Return the validation's settings; it reads the training's table, so memory and disk default to the training's."""
     return ValidationArgs(
         image=stack.images.serving,
@@ -111,6 +111,8 @@ def _validation(job: Training, stack: Settings) -> ValidationArgs:
         deadline_minutes=job.validation.deadline_minutes,
         limits=job.validation.limits.model_dump(mode="json", exclude_none=True),
         endpoint=names.endpoint_url(champion) if (champion := stack.champion_endpoint(job.model)) else None,
+        allow_code=job.validation.allow_code,
+        grant=base.validation,
     )
 
 

@@ -2,7 +2,7 @@
 # Creates .venv with the packages of requirements.lock. Needs python3 >= 3.11; without uv on PATH, also venv and pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-UV_VERSION=0.13.9
+UV_VERSION=$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' images/uv.lock)
 # `make` puts .venv/bin first on PATH; the uv in there is a link to the uv that this script looks for.
 uv=$(PATH=${PATH//$PWD\/.venv\/bin:/} command -v uv || true)
 if [ -z "$uv" ]; then
@@ -10,7 +10,7 @@ if [ -z "$uv" ]; then
   if [ ! -x "$home/bin/uv" ]; then
     echo "installing uv $UV_VERSION"
     python3 -m venv "$home"
-    "$home/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+    "$home/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement images/uv.lock
   fi
   uv="$home/bin/uv"
 fi

@@ -69,6 +69,16 @@ def up(
             bring_up_all(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
 
 
+@app.command(epilog=examples("mlops lab sbom serving", "mlops lab sbom training > training.cdx.json"))
+def sbom(image: Annotated[str, typer.Argument(metavar="IMAGE", help="mlflow, training or serving.")]) -> None:
+    """Print the Python packages of an image, with their hashes, as a CycloneDX bill of materials."""
+    import json
+
+    from lab.sbom import sbom as bill
+
+    print(json.dumps(bill(image, paths.CHECKOUT), indent=1))
+
+
 @contextmanager
 def _interruptible() -> Generator[None]:
     """Turn Ctrl-C into an error that says how to continue."""

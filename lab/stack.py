@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,11 +65,10 @@ class Stack:
         """Set values (path below `mlops:` to value) and missing secrets in the file; other lines and comments stay."""
         config = self.config()
         plain = {path: ConfigValue(str(value)) for path, value in values.items() if _at(config, path) != value}
-        missing = {name: ConfigValue(value, True) for name, value in _secrets().items() if name not in config}
-        if plain or missing:
-            self._engine.set_all_config(
-                {f"mlops:{path}": value for path, value in (plain | missing).items()}, path=True
-            )
+        if plain:
+            self._engine.set_all_config({f"mlops:{path}": value for path, value in plain.items()}, path=True)
+        for name in _secrets().keys() - config.keys():
+            self._set_secret(name, _secrets()[name])
 
     def config(self) -> dict[str, Any]:
         """Return the stack's configuration below `mlops:`, with secrets as text."""
@@ -115,6 +115,16 @@ class Stack:
     def refresh(self) -> None:
         """Refresh the engine's record from the cluster, and drop pending creations."""
         self._engine.refresh(clear_pending_creates=True, show_secrets=False)
+
+    def _set_secret(self, name: str, value: str) -> None:
+        """Set one secret by standard input: Pulumi's Python library would put it on a command line, which all can read.
+
+        LabError with the engine's message if it fails.
+        """
+        command = ["pulumi", "config", "set", "--secret", f"mlops:{name}", "--stack", STACK]
+        done = subprocess.run(command, cwd=self.checkout, input=value, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"Setting {name} of the stack {STACK} failed: {done.stderr.strip()}")
 
     def _interrupt(self) -> None:
         """Interrupt the engine, unless a terminal's Ctrl-C did; a second interrupt would make it stop at once."""

@@ -131,7 +131,7 @@ def _images(
 
 def _commit(commands: Commands) -> str | None:
     """Return the commit of the checkout, with `-dirty` if the training image's files changed; None without git."""
-    status = ["git", "status", "--porcelain", "--", "training", "requirements.lock"]
+    status = ["git", "status", "--porcelain", "--", "training", "images/uv.lock"]
     try:
         head = commands.output(["git", "rev-parse", "HEAD"], cwd=paths.CHECKOUT).strip()
         changed = commands.output(status, cwd=paths.CHECKOUT).strip()

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from contract.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
-from contract.tags import MODEL_DIGEST
+from contract.tags import MODEL_DIGEST, VALIDATION_REPORT, VALIDATION_RUN
 from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
 
@@ -206,18 +206,22 @@ class _Mlflow:
 
     async def _version(self, name: str, number: int, one: _ModelVersion, aliases: Mapping[str, int]) -> Version:
         tags, unknown = _texts(one.tags), dict[str, str]()
-        evidence = str(PurePosixPath(tags.get("validation_report", "")).parent / "report.json")
+        evidence = str(PurePosixPath(tags.get(VALIDATION_REPORT, "")).parent / "report.json")
         source, run, mlmodel, requirements, report = await asyncio.gather(
             self._get("model-versions/get-download-uri", _SourceAnswer, name=name, version=number),
             _attempt("run", unknown, lambda: self._run(one.run_id)),
             _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
             _attempt("packages", unknown, lambda: self._file(name, number, "requirements.txt")),
-            _attempt("validation report", unknown, lambda: self._report(name, one, evidence))
-            if "validation_report" in tags
+            _attempt(
+                "validation report",
+                unknown,
+                lambda: self._report(name, one, tags.get(VALIDATION_RUN, one.run_id), evidence),
+            )
+            if VALIDATION_REPORT in tags
             else _nothing(),
         )
-        if "validation_report" not in tags:
-            unknown["validation report"] = "the version has no tag validation_report"
+        if VALIDATION_REPORT not in tags:
+            unknown["validation report"] = f"the version has no tag {VALIDATION_REPORT}"
         if run and run.info.lifecycle_stage != "active":
             unknown["run"] = f"run {one.run_id} was deleted; its facts are shown until MLflow removes them"
         signature = _signature(mlmodel, unknown) if mlmodel else None
@@ -273,12 +277,12 @@ class _Mlflow:
         except (yaml.YAMLError, ValueError, RecursionError):
             raise _RefusedError("the file MLmodel is not readable") from None
 
-    async def _report(self, name: str, one: _ModelVersion, path: str) -> Report:
-        text = await self._text("get-artifact", run_id=one.run_id, path=path)
+    async def _report(self, name: str, one: _ModelVersion, run_id: str, path: str) -> Report:
+        text = await self._text("get-artifact", run_id=run_id, path=path)
         try:
             report = Report.model_validate_json(text)
         except ValidationError:
-            raise _RefusedError(f"the file {path} of run {one.run_id} is not a validation report") from None
+            raise _RefusedError(f"the file {path} of run {run_id} is not a validation report") from None
         if (report.model, report.version) != (name, one.version):
             raise _RefusedError(f"the report is about {report.model} version {report.version}")
         return report

@@ -9,7 +9,7 @@ from pulumi_policy import (
     StackValidationArgs,
     StackValidationPolicy,
 )
-from rules import RULES, Resource, Rule, buckets_are_complete
+from rules import RULES, Resource, Rule, buckets_are_complete, namespaces_are_closed
 
 
 def resource_policy(rule: Rule) -> ResourceValidationPolicy:
@@ -20,7 +20,10 @@ def resource_policy(rule: Rule) -> ResourceValidationPolicy:
             for sentence in rule.check(args.resource_type, args.props):
                 report(sentence, None)
 
-    return ResourceValidationPolicy(name=rule.name, description=rule.description, validate=validate)
+    level = EnforcementLevel.ADVISORY if rule.advisory else EnforcementLevel.MANDATORY
+    return ResourceValidationPolicy(
+        name=rule.name, description=rule.description, validate=validate, enforcement_level=level
+    )
 
 
 def check_buckets(args: StackValidationArgs, report: ReportViolation) -> None:
@@ -31,6 +34,19 @@ def check_buckets(args: StackValidationArgs, report: ReportViolation) -> None:
         report(sentence, urns[bucket.name])
 
 
+def check_namespaces(args: StackValidationArgs, report: ReportViolation) -> None:
+    """Report namespaces without a NetworkPolicy for all pods; Pulumi calls this when it knows all resources."""
+    urns = {(resource.resource_type, resource.name): resource.urn for resource in args.resources}
+    kinds = ("kubernetes:core/v1:Namespace", "kubernetes:networking.k8s.io/v1:NetworkPolicy")
+    resources = [
+        Resource(kind=r.resource_type, name=r.name, properties=r.props)
+        for r in args.resources
+        if r.resource_type in kinds
+    ]
+    for namespace, sentence in namespaces_are_closed(resources):
+        report(sentence, urns[namespace.kind, namespace.name])
+
+
 PolicyPack(
     name="mlops",
     enforcement_level=EnforcementLevel.MANDATORY,
@@ -38,6 +54,9 @@ PolicyPack(
         *map(resource_policy, RULES),
         StackValidationPolicy(
             name="buckets-are-complete", description=buckets_are_complete.__doc__ or "", validate=check_buckets
+        ),
+        StackValidationPolicy(
+            name="namespaces-are-closed", description=namespaces_are_closed.__doc__ or "", validate=check_namespaces
         ),
     ],
 )

@@ -26,6 +26,8 @@ class Rule:
     """Types of the resources that the rule checks."""
     check: Check
     """Function that yields a message for each violation."""
+    advisory: bool
+    """Whether a violation is only reported; otherwise it stops the update."""
 
 
 RULES: list[Rule] = []
@@ -34,12 +36,13 @@ RULES: list[Rule] = []
 
 def rule(
     *types: str,
+    advisory: bool = False,
 ) -> Callable[[Callable[[str, Properties], Iterator[str]]], Callable[[str, Properties], Iterator[str]]]:
     """Return a decorator that registers a check of these resource types; its docstring describes it to users."""
 
     def register(check: Check) -> Check:
         name, description = check.__name__.replace("_", "-"), check.__doc__ or ""
-        RULES.append(Rule(name=name, description=description, types=frozenset(types), check=check))
+        RULES.append(Rule(name=name, description=description, types=frozenset(types), check=check, advisory=advisory))
         return check
 
     return register
@@ -362,6 +365,89 @@ def images_are_pinned(_kind: str, properties: Properties) -> Iterator[str]:
             yield f"{container.get('name')} runs {image}"
 
 
+@rule(*WORKLOADS, advisory=True)
+def images_have_digests(_kind: str, properties: Properties) -> Iterator[str]:
+    """Every image has a digest. A tag may do where the registry keeps tags immutable, as the stack's own ECR does."""
+    for container in _containers(properties):
+        if not re.search(r"@sha256:[0-9a-f]{64}$", str(container.get("image", ""))):
+            yield f"{container.get('name')} runs {container.get('image')}, which has no digest"
+
+
+CHOWN = frozenset({"CHOWN"})
+MODEL_CACHE = ("kube-system", "model-cache")
+"""Namespace and name of the DaemonSet that makes the models' folder on each node, as root with CHOWN (ADR 0015)."""
+
+
+def _is_model_cache(kind: str, properties: Properties) -> bool:
+    metadata = _map(properties.get("metadata"))
+    return kind.endswith(":DaemonSet") and (metadata.get("namespace"), metadata.get("name")) == MODEL_CACHE
+
+
+@rule(*WORKLOADS)
+def containers_are_hardened(kind: str, properties: Properties) -> Iterator[str]:
+    """A container runs as a user, cannot gain rights, has no capability, a read-only root and the default seccomp
+    profile (the model cache's may be root, with CHOWN).
+    """
+    cache = _is_model_cache(kind, properties)
+    pod = _map(_pod(properties).get("securityContext"))
+    for container in _containers(properties):
+        own, name = _map(container.get("securityContext")), container.get("name")
+        held = {**pod, **own}
+        capabilities = _map(own.get("capabilities"))
+        if held.get("runAsNonRoot") is not True and not cache:
+            yield f"{name} may run as root"
+        if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+            yield f"{name} can gain rights"
+        if _list(capabilities.get("drop")) != ["ALL"] or set(_list(capabilities.get("add"))) - (
+            CHOWN if cache else set()
+        ):
+            yield f"{name} has capabilities"
+        if own.get("readOnlyRootFilesystem") is not True:
+            yield f"{name} can write to its image"
+        if _map(held.get("seccompProfile")).get("type") != "RuntimeDefault":
+            yield f"{name} has no seccomp profile"
+
+
+@rule(*WORKLOADS)
+def pods_stay_off_their_node(kind: str, properties: Properties) -> Iterator[str]:
+    """No pod shares a namespace of its node or mounts a folder of it (but the model cache), or gets an API token."""
+    pod = _pod(properties)
+    yield from (f"has {shared}" for shared in ("hostIPC", "hostNetwork", "hostPID") if pod.get(shared))
+    for volume in _maps(pod.get("volumes")):
+        if "hostPath" in volume and not _is_model_cache(kind, properties):
+            yield f"mounts the node's folder {_map(volume['hostPath']).get('path')}"
+    if pod.get("automountServiceAccountToken") is not False:
+        yield "gets a token of the Kubernetes API"
+
+
+@rule("kubernetes:core/v1:PersistentVolume")
+def volumes_stay_off_nodes(_kind: str, properties: Properties) -> Iterator[str]:
+    """No volume is a folder of a node, except the model cache's, whose files are verified (ADR 0015)."""
+    spec = _map(properties.get("spec"))
+    if "hostPath" in spec and _map(spec.get("claimRef")).get("name") != MODEL_CACHE[1]:
+        yield f"is the node's folder {_map(spec['hostPath']).get('path')}"
+
+
+@rule("kubernetes:core/v1:Namespace")
+def namespaces_restrict_pods(_kind: str, properties: Properties) -> Iterator[str]:
+    """A namespace refuses pods that break the restricted Pod Security Standard."""
+    labels = _map(_map(properties.get("metadata")).get("labels"))
+    if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+        yield "does not enforce the restricted Pod Security Standard"
+
+
+@rule(*WORKLOADS)
+def databases_are_reached_by_tls(_kind: str, properties: Properties) -> Iterator[str]:
+    """A URI of Postgres asks for TLS with sslmode."""
+    for container in _containers(properties):
+        for variable in _maps(container.get("env")):
+            uri = str(variable.get("value", ""))
+            if re.match(r"postgres(ql)?(\+\w+)?://", uri) and not re.search(
+                r"[?&]sslmode=(require|verify-ca|verify-full)(&|$)", uri
+            ):
+                yield f"{container.get('name')} has {variable.get('name')} without sslmode=require or stricter"
+
+
 @rule(*WORKLOADS)
 def containers_hold_no_secret(_kind: str, properties: Properties) -> Iterator[str]:
     """No container has a password or an access key in plain text in its environment."""
@@ -403,10 +489,32 @@ def buckets_are_complete(resources: Sequence[Resource]) -> Iterator[tuple[Resour
             yield from ((bucket, f"a bucket lacks its {part.rpartition(':')[2]}") for bucket in buckets)
 
 
+def namespaces_are_closed(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """Every namespace has a NetworkPolicy that holds all of its pods, for both directions.
+
+    Without one, a pod that no other policy selects may connect to everything. The preview of a new cluster does not
+    know the names of its namespaces; the update does.
+    """
+    closed = set[object]()
+    for resource in resources:
+        spec = _map(resource.properties.get("spec"))
+        types = set(_list(spec.get("policyTypes")))
+        if resource.kind.endswith(":NetworkPolicy") and not spec.get("podSelector") and types == {"Ingress", "Egress"}:
+            closed.add(_map(resource.properties.get("metadata")).get("namespace"))
+    for resource in resources:
+        if resource.kind == "kubernetes:core/v1:Namespace":
+            name = _map(resource.properties.get("metadata")).get("name")
+            if name and name not in closed:
+                yield resource, f"the namespace {name} has no NetworkPolicy for all of its pods"
+
+
 def violations(kind: str, properties: Properties) -> list[str]:
-    """Return the messages of all rules about one resource."""
+    """Return the messages of all mandatory rules about one resource."""
     return [
-        f"{rule.name}: {sentence}" for rule in RULES if kind in rule.types for sentence in rule.check(kind, properties)
+        f"{rule.name}: {sentence}"
+        for rule in RULES
+        if kind in rule.types and not rule.advisory
+        for sentence in rule.check(kind, properties)
     ]
 
 
@@ -423,10 +531,14 @@ def _allowing(document: object) -> list[Properties]:
     return [statement for statement in _statements(document) if statement.get("Effect") == "Allow"]
 
 
-def _containers(properties: Properties) -> list[Properties]:
+def _pod(properties: Properties) -> Properties:
     spec = _map(properties.get("spec"))
     template = _map((_map(_map(spec.get("jobTemplate")).get("spec")) or spec).get("template"))
-    pod = _map(template.get("spec"))
+    return _map(template.get("spec"))
+
+
+def _containers(properties: Properties) -> list[Properties]:
+    pod = _pod(properties)
     return [*_maps(pod.get("initContainers")), *_maps(pod.get("containers"))]
 
 

@@ -33,9 +33,9 @@ class Cluster:
         """Return what `kubectl ARGUMENTS --output json` prints."""
         return json.loads(self._kubectl(*arguments, "--output", "json", namespace=namespace))
 
-    def items(self, kinds: str, selector: str) -> list[Object]:
+    def items(self, kinds: str, selector: str, *, namespace: str = names.TRAINING) -> list[Object]:
         """Return the objects of these kinds whose labels match the selector."""
-        return json.loads(self._kubectl("get", kinds, "--selector", selector, "--output", "json"))["items"]
+        return self.read("get", kinds, "--selector", selector, namespace=namespace)["items"]
 
     def warnings(self, name: str) -> list[str]:
         """Return the messages of the warning events about an object, the latest last."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,8 +15,10 @@ from urllib.parse import urlsplit
 class Server:
     """MLflow process with its own store, which survives when the process is killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, artifacts: str = "", environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.artifacts = artifacts or str(folder / "artifacts")
+        self.environment = environment or {}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.uri = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -25,8 +28,9 @@ class Server:
         """Start the server and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(urlsplit(self.uri).port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--no-serve-artifacts"]
-        command += ["--default-artifact-root", str(self.folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        command += ["--default-artifact-root", self.artifacts]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {**os.environ, **self.environment, **quiet}
         with (self.folder / "log").open("w") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True

@@ -14,7 +14,8 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import SETTINGS, get_root_resource
 from typing_extensions import override
 
-from components.endpoint.release import ANNOTATION, Release, text
+from components.endpoint.release import Release, text
+from contract import names
 from infra.release.record import READ_STATE
 
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
@@ -88,7 +89,7 @@ def state(config: Mapping[str, Any]) -> dict[str, Any]:
     endpoints = cast("Mapping[str, Any]", config.get("endpoints") or {})
     return {
         f"{parent}$kubernetes:apps/v1:Deployment::{name}": {
-            "outputs": {"metadata": {"annotations": {ANNOTATION: text(_released(name, endpoint))}}}
+            "outputs": {"metadata": {"annotations": {names.RELEASE: text(_released(name, endpoint))}}}
         }
         for name, endpoint in endpoints.items()
         if endpoint and "version" in endpoint

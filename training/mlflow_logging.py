@@ -186,6 +186,11 @@ def truth_values(project: Project[Any]) -> dict[str, list[str]]:
     return found
 
 
+def trusted_types(project: Project[Any]) -> list[str]:
+    """Return the types that loading a model of the project may create, besides those that skops itself trusts."""
+    return [*TRUSTED, *project.trusted]
+
+
 def save_model(
     project: Project[Any],
     model: Classifier,
@@ -210,7 +215,7 @@ def save_model(
             signature=_signature(project),
             input_example=example,
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
-            skops_trusted_types=[*TRUSTED, *project.trusted],
+            skops_trusted_types=trusted_types(project),
             extra_files=[str(profile)] if profile else [],
             # The model server counts values outside of the ranges, and /schema has the spelling of truth values.
             metadata={"feature_ranges": dict(ranges), "truth_values": truth_values(project)},

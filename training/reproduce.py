@@ -23,6 +23,7 @@ from training import project
 from training.data import reading, source, split
 from training.ending import BadInputError, FailedError
 from training.fit.metrics import NAMES, measure, predict
+from training.mlflow_logging import trusted_types
 from training.registry import client as versions
 from training.registry.client import Client
 from training.validation import candidate
@@ -127,7 +128,10 @@ def compare(recipe: Recipe, recorded: Candidate, again: Candidate) -> Comparison
     """Compare both models on the rows held out of the recipe's dataset."""
     declared = project.load(recipe.project)
     unseen = split.held_out(declared, reading.load(recipe.dataset, declared).table)
-    one, other = (predict(declared, each.load().get_raw_model(), unseen, each.columns) for each in (recorded, again))
+    trusted = trusted_types(declared)
+    one, other = (
+        predict(declared, each.load(trusted).get_raw_model(), unseen, each.columns) for each in (recorded, again)
+    )
     return Comparison(
         recorded=measure(one),
         again=measure(other),

@@ -3,9 +3,12 @@
 It runs in the serving image, with this code copied into it. So it imports only what model_server/requirements.in has.
 The version is loaded with the packages of that image, predicts its input example, and is compared with the champion on
 rows that neither model learned from. The champion is the version that the stack's endpoint serves, or the version with
-the alias @champion if no endpoint responds. The result is written to the version: the tags `validation_status` (passed
-or refused) and `validated_against`, and its description. The report goes to `validation/` of the version's run, as HTML
-and JSON. Exit code 0: passed. 3: refused; the last line says why. 2: a version, dataset or limit is wrong. 1: any other
+the alias @champion if no endpoint responds. With --endpoint, an endpoint that serves the version, such as a staging
+endpoint, is tested too. The result is written to the version: the tags `validation_status` (passed or refused) and
+`validated_against`, and its description; `model_digest` if the version has none. The report goes to a run of its own in
+the experiment `validations`, as HTML and JSON, because a validation may not write where models are.
+
+Exit code 0: passed. 3: refused; the last line says why. 2: a version, dataset, limit or endpoint is wrong. 1: any other
 failure.
 """
 
@@ -23,12 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
+from contract.digest import folder_digest
 from contract.exit_codes import ExitCode
 from contract.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
-from contract.tags import TRAINING_JOB, VALIDATED_AGAINST
+from contract.tags import MODEL_DIGEST, TRAINING_JOB, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN
 from training import ending, mlflow_logging, project
-from training.data import reading
+from training.data import reading, split
 from training.ending import BadInputError
 from training.fit import metrics
 from training.fit.extras import Extras
@@ -37,7 +42,7 @@ from training.registry import client as versions
 from training.registry.claim import BusyError
 from training.registry.client import Client
 from training.settings import Termination
-from training.validation import candidate, checks, endpoint, limits, report, turn
+from training.validation import candidate, checks, endpoint, endpoint_checks, limits, report, turn
 from training.validation.limits import Limits
 from training.validation.turn import Lock
 from training.validation.verdict import Check, Report
@@ -45,6 +50,8 @@ from training.validation.verdict import Check, Report
 PATIENCE = 60.0
 """Time in seconds to wait for an MLflow server that does not respond."""
 NEWEST = "number of the version (default: the newest version that was not validated yet)"
+EXPERIMENT = "validations"
+"""Experiment of the runs that hold reports."""
 MARK = "\n\nValidation: "
 """Beginning of the part of a version's description that a validation writes."""
 
@@ -66,6 +73,12 @@ class Request:
     """Time in seconds after which the validation counts as dead, and another process may validate the version."""
     endpoint: str = ""
     """URL of the endpoint that serves the champion; empty if there is none."""
+    allow_code: bool = False
+    """Whether a version may be loaded that runs code of its files, such as a pickle."""
+    reports: str = ""
+    """URI of the folder for reports; empty for MLflow's default."""
+    tested_endpoint: str = ""
+    """URL of an endpoint that serves this version, and that is tested; empty if none is tested."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,15 +93,21 @@ def validate(client: Client, uri: str, request: Request) -> Report:
 
     Raises:
         UnknownError: the version does not exist.
-        BadInputError: its project or dataset is not known.
+        BadInputError: its project or dataset is not known, or the endpoint to test serves another version.
         DataError: the dataset cannot be read.
+        FailedError: the endpoint to test does not respond, or a rollout of it has not ended.
         BusyError: another validation of the version started later; this one writes no result.
     """
     version = versions.version(client, request.model, request.version)
+    if request.tested_endpoint and (served := endpoint.tested_version(request.tested_endpoint)) != request.version:
+        raise BadInputError(
+            f"the endpoint {request.tested_endpoint} serves version {served}, so version {request.version} cannot be "
+            f"tested there; release version {request.version} to it first, or validate version {served}"
+        )
     with _lock(client, version, request.seconds) as mine, tempfile.TemporaryDirectory() as folder:
         result = _examine(client, uri, request, version, Path(folder))
         turn.check(client, version, mine)
-        _publish(client, version, result, Path(folder))
+        _publish(client, version, result, Path(folder), request.reports)
     return result
 
 
@@ -113,7 +132,11 @@ def _run(options: argparse.Namespace) -> str:
     if not options.training_job:
         # Raises if the model does not exist. A schedule, which names a training job, may run before the first version.
         versions.standing(client, options.model)
-    version = options.version or newest(client, options.model, options.training_job)
+    version = options.version
+    if version is None and options.endpoint:
+        version = endpoint.tested_version(options.endpoint)
+    elif version is None:
+        version = newest(client, options.model, options.training_job)
     if version is None:
         return f"no version of {options.model} needs a validation; name a version to validate it again"
     request = Request(
@@ -124,6 +147,9 @@ def _run(options: argparse.Namespace) -> str:
         limits=environment.validation,
         seconds=environment.validation_deadline_seconds,
         endpoint=environment.endpoint,
+        allow_code=environment.validation_allow_code,
+        reports=environment.validation_reports,
+        tested_endpoint=options.endpoint or "",
     )
     result = validate(client, options.tracking_uri, request)
     marks = {"passed": "ok     ", "refused": "REFUSED", "noted": "note   "}
@@ -167,20 +193,23 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
     served = endpoint.served_version(request.endpoint) if request.endpoint else None
     champion = served or alias
     new, old, known = candidate.fetch(client, uri, version, folder), None, [version]
+    digest = folder_digest(new.folder)  # before the model's own code is loaded, which may write files
     if champion and champion != new.number:
         known.append(versions.version(client, request.model, champion))
         old = candidate.fetch(client, uri, known[-1], folder)
     dataset = reading.load(dataset_uri, declared)
-    found = checks.run_checks(
-        checks.Inputs(
-            project=declared,
-            new=new,
-            old=old,
-            table=dataset.table,
-            recorded={int(one.version): recorded(one, dataset.digest) for one in known},
-            limits=request.limits,
-        )
+    inputs = checks.Inputs(
+        project=declared,
+        new=new,
+        old=old,
+        table=dataset.table,
+        recorded={int(one.version): recorded(one, dataset.digest) for one in known},
+        limits=request.limits,
+        allow_code=request.allow_code,
     )
+    found = checks.run_checks(inputs)
+    # Without scores the version cannot predict; a check has refused it for that reason.
+    tests = _endpoint_checks(request, inputs) if request.tested_endpoint and found.scores else []
     return Report(
         model=request.model,
         version=new.number,
@@ -189,12 +218,37 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         at=datetime.now(UTC),
         dataset=dataset_uri,
         dataset_digest=dataset.digest,
+        model_digest=digest,
         limits=request.limits,
-        checks=[*found.checks, *_endpoint_note(request.endpoint if served is None else "")],
+        checks=[
+            _files(version, digest),
+            *found.checks,
+            *tests,
+            *_endpoint_note(request.endpoint if served is None else ""),
+        ],
         scores=found.scores,
         slices=found.slices,
         size_mb=new.size_mb,
         latency_ms=found.latency_ms,
+    )
+
+
+def _files(version: ModelVersion, digest: str) -> Check:
+    """Check that the files are the registered ones."""
+    registered = version.tags.get(MODEL_DIGEST)
+    changed = (
+        f"its files have the digest {digest}, and its tag {MODEL_DIGEST} says {registered}, so a file or the tag was "
+        "changed; train the model again"
+    )
+    said = f"sha256 {digest}, as at its training" if registered else f"sha256 {digest}, now in the tag {MODEL_DIGEST}"
+    return Check.of("files", [changed] if registered not in (None, digest) else [], said)
+
+
+def _endpoint_checks(request: Request, inputs: checks.Inputs) -> list[Check]:
+    new, title = inputs.new, f"{request.model} version {request.version}"
+    unseen = split.held_out(inputs.project, inputs.table)[new.columns or inputs.project.features]
+    return endpoint_checks.run_checks(
+        request.tested_endpoint, title, new, new.load(inputs.trusted), unseen, latency_ms=request.limits.latency_ms
     )
 
 
@@ -222,19 +276,14 @@ def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]
     return project.load(name), dataset
 
 
-def _publish(client: Client, version: ModelVersion, result: Report, folder: Path) -> None:
+def _publish(client: Client, version: ModelVersion, result: Report, folder: Path, reports: str) -> None:
     """Write report, description and tags. The status comes last: without it the version is not validated."""
     against, number = str(result.champion or NO_CHAMPION), str(version.version)
-    where = f"validation/against-{against}"
-    if version.run_id:
-        evidence, extras = result.model_dump(mode="json") | {"status": result.status}, Extras()
-        (folder / "report.json").write_text(json.dumps(evidence, indent=1))
-        with extras.attempt("report.html"):
-            (folder / "report.html").write_text(report.html(result))
-        page = "report.json" if extras.failed else "report.html"
-        for name in sorted({"report.json", page}):
-            client.log_artifact(version.run_id, str(folder / name), where)
-        client.set_model_version_tag(version.name, number, "validation_report", f"{where}/{page}")
+    if MODEL_DIGEST not in version.tags:
+        client.set_model_version_tag(version.name, number, MODEL_DIGEST, result.model_digest)
+    run_id, page = _log_report(client, result, folder, reports)
+    client.set_model_version_tag(version.name, number, VALIDATION_RUN, run_id)
+    client.set_model_version_tag(version.name, number, VALIDATION_REPORT, page)
     description = (version.description or "").split(MARK)[0]
     client.update_model_version(
         version.name, number, f"{description}{MARK}{result.summary}"[: mlflow_logging.LONGEST_DESCRIPTION]
@@ -244,6 +293,34 @@ def _publish(client: Client, version: ModelVersion, result: Report, folder: Path
     alias = str(result.champion_alias or NO_CHAMPION)
     client.set_model_version_tag(version.name, number, ALIAS_AT_VALIDATION, alias)
     turn.release(client, version, result.status)
+
+
+def _log_report(client: Client, result: Report, folder: Path, reports: str) -> tuple[str, str]:
+    """Log the report to a run of its own and return the run's ID and the report's path among its artifacts."""
+    evidence, extras = result.model_dump(mode="json") | {"status": result.status}, Extras()
+    (folder / "report.json").write_text(json.dumps(evidence, indent=1))
+    with extras.attempt("report.html"):
+        (folder / "report.html").write_text(report.html(result))
+    page = "report.json" if extras.failed else "report.html"
+    tags = {"model": result.model, "version": str(result.version), VALIDATED_AGAINST: str(result.champion)}
+    run_name = f"{result.model}-{result.version}"
+    run_id = client.create_run(reports_experiment(client, reports), tags=tags, run_name=run_name).info.run_id
+    for name in sorted({"report.json", page}):
+        client.log_artifact(run_id, str(folder / name))
+    client.set_terminated(run_id)
+    return run_id, page
+
+
+def reports_experiment(client: Client, reports: str) -> str:
+    """Return the ID of the experiment `validations`; create it, with the reports' folder, if it does not exist."""
+    if found := client.get_experiment_by_name(EXPERIMENT):
+        return found.experiment_id
+    try:
+        return client.create_experiment(EXPERIMENT, reports or None)
+    except MlflowException:
+        if found := client.get_experiment_by_name(EXPERIMENT):  # another validation created it at the same time
+            return found.experiment_id
+        raise
 
 
 def parser() -> argparse.ArgumentParser:
@@ -256,6 +333,12 @@ def parser() -> argparse.ArgumentParser:
     )
     command_line.add_argument("--project", default="", help="model project (default: the project of the version)")
     command_line.add_argument(
+        "--endpoint",
+        type=_url,
+        metavar="URL",
+        help="test this endpoint too, which must serve the version (default for VERSION: the one that it serves)",
+    )
+    command_line.add_argument(
         "--training-job",
         default="",
         metavar="NAME",
@@ -266,6 +349,12 @@ def parser() -> argparse.ArgumentParser:
         "that runs for more than VALIDATION_DEADLINE_SECONDS (3600) counts as dead."
     )
     return command_line
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a URL; write one such as http://churn-staging.ml-serving")
+    return text.rstrip("/")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import pulumi_aws as aws
 from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.policy_documents import encrypted_connections_only
+from contract import names
 
-ARTIFACTS, DATASETS, PREDICTIONS = "mlflow/", "datasets/", "predictions/"
-"""Prefixes in the bucket: MLflow's runs and models, tables to train on, prediction logs."""
+ARTIFACTS, DATASETS, PREDICTIONS, REPORTS = "mlflow/", "datasets/", "predictions/", f"{names.VALIDATION_REPORTS}/"
+"""Prefixes in the bucket: MLflow's runs and models, tables to train on, prediction logs, reports of validations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,12 @@ class ArtifactBucket(pulumi.ComponentResource):
             )
         self.name, self.arn, self.key_arn = bucket.bucket, bucket.arn, key.arn
         self.register_outputs({"name": self.name, "arn": self.arn, "key_arn": self.key_arn})
+
+
+def addresses(region: str) -> pulumi.Output[Sequence[str]]:
+    """Return the address blocks of S3 in the region, as AWS lists them at each preview and update."""
+    listed = aws.ec2.get_prefix_list_output(name=f"com.amazonaws.{region}.s3")
+    return listed.cidr_blocks.apply(sorted)
 
 
 def encryption(

@@ -11,6 +11,12 @@ import pulumi_kubernetes as k8s
 from components.aws.policy_documents import Rights, objects, trust_pod
 from contract import names
 
+SKIP_CONTAINERS = "eks.amazonaws.com/skip-containers"
+"""Annotation of a pod: containers to which EKS does not give the role's token (amazon-eks-pod-identity-webhook).
+
+Without it, every container of the pod gets the token, whether it uses AWS or not.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadIdentityArgs:

@@ -147,7 +147,7 @@ def _annotations(args: ModelEndpointArgs, now: Output[Release]) -> Mapping[str, 
     """Return the annotations: what `kubectl rollout history` shows, and the release."""
     return {
         "kubernetes.io/change-cause": f"{args.model} version {args.version}",
-        release.ANNOTATION: now.apply(release.text),
+        names.RELEASE: now.apply(release.text),
     }
 
 
@@ -167,7 +167,8 @@ def _deployment(
         "progress_deadline_seconds": _progress_deadline(args),
         "revision_history_limit": 3,
         "template": {
-            "metadata": {"labels": labels},
+            # The server accepts requests from outside, and reads files only.
+            "metadata": pods.metadata(labels, args.grant, autoscaling.SERVER),
             "spec": {
                 **pods.hardened(_server(args)),
                 "service_account_name": args.grant.service_account,

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-ANNOTATION = "mlops/release"
-"""Annotation of an endpoint's Deployment: the release as JSON."""
+from contract import names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def text(release: Release) -> str:
 
 def served(annotations: Mapping[str, str] | None) -> Release | None:
     """Return the release that the annotations of an endpoint's Deployment name; None if they name none."""
-    known = (annotations or {}).get(ANNOTATION)
+    known = (annotations or {}).get(names.RELEASE)
     return Release(**json.loads(known)) if known else None
 
 

@@ -44,9 +44,9 @@ class LocalFoundationArgs:
     database_password: Input[str]
     """Password of MLflow's database user."""
     artifact_store_access_key: Input[str]
-    """Access key ID of the S3 gateway's only account."""
+    """Access key ID of the S3 gateway's account that owns the bucket."""
     artifact_store_secret_key: Input[str]
-    """Secret access key of the S3 gateway's only account."""
+    """Secret access key of that account."""
 
 
 class LocalFoundation(pulumi.ComponentResource):
@@ -69,6 +69,8 @@ class LocalFoundation(pulumi.ComponentResource):
             "AWS_REGION": REGION,
             "MLFLOW_S3_ENDPOINT_URL": store.endpoint,
         }
+        owner = (args.artifact_store_access_key, args.artifact_store_secret_key)
+        validation = (s3_gateway.VALIDATION, s3_gateway.validation_key(args.artifact_store_secret_key))
         self.foundation = Foundation(
             provider=provider,
             access=ClusterAccess(context=args.context),
@@ -87,16 +89,20 @@ class LocalFoundation(pulumi.ComponentResource):
                 egress=postgres.EGRESS,
             ),
             node_pools=args.node_pools,
-            tracking=_grant("tracking", namespaces.platform, args, child),
-            training=_grant("training", namespaces.training, args, child),
-            serving=_grant("serving", namespaces.serving, args, child),
+            tracking=_grant("tracking", namespaces.platform, owner, child),
+            training=_grant("training", namespaces.training, owner, child),
+            validation=_grant("validation", namespaces.training, validation, child),
+            serving=_grant("serving", namespaces.serving, owner, child),
             facts={},
         )
         self.register_outputs({})
 
 
-def _grant(workload: str, namespace: Output[str], args: LocalFoundationArgs, child: ResourceOptions) -> Grant:
-    """Create a workload's identity; the gateway has one account, so all three workloads have the same permissions."""
+def _grant(workload: str, namespace: Output[str], keys: tuple[Input[str], Input[str]], child: ResourceOptions) -> Grant:
+    """Create a workload's identity with an access key ID and a secret access key.
+
+    Tracking, training and serving share the account that owns the bucket; a validation has one with fewer rights.
+    """
     labels = names.labels(workload, workload, workload)
     service_account = k8s.core.v1.ServiceAccount(
         workload,
@@ -108,8 +114,8 @@ def _grant(workload: str, namespace: Output[str], args: LocalFoundationArgs, chi
         f"{workload}-artifact-store",
         metadata={"namespace": namespace, "labels": labels},
         string_data={
-            "AWS_ACCESS_KEY_ID": args.artifact_store_access_key,
-            "AWS_SECRET_ACCESS_KEY": args.artifact_store_secret_key,
+            "AWS_ACCESS_KEY_ID": keys[0],
+            "AWS_SECRET_ACCESS_KEY": keys[1],
         },
         opts=child,
     )
@@ -126,6 +132,7 @@ def _namespaces(args: LocalFoundationArgs) -> NamespacesArgs:
         training=args.training_quota,
         serving=args.serving_quota,
         artifact_store=[s3_gateway.EGRESS],
+        artifact_store_only=[s3_gateway.EGRESS],
         dns=CLUSTER_DNS,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 from dataclasses import dataclass
 
 import pulumi
@@ -18,6 +20,10 @@ PORT = 7070
 BUCKET = "mlops-artifacts"
 HEALTH = "/health"
 EGRESS = stateful.egress(NAME, PORT)
+VALIDATION = "validation"
+"""Access key ID of the account with which validations read models and datasets, and write reports."""
+SECRETS = {"ACCOUNTS": "accounts", "ROOT_ACCESS_KEY": "access_key", "ROOT_SECRET_KEY": "secret_key"}
+"""Key in the Secret, by environment variable of the gateway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +37,16 @@ class S3GatewayArgs:
     storage_gib: int
     """Size of the volume in GiB."""
     access_key: Input[str]
-    """Access key ID of the gateway's only account."""
+    """Access key ID of the account that owns the bucket."""
     secret_key: Input[str]
-    """Secret access key of the gateway's only account."""
+    """Secret access key of the account that owns the bucket."""
 
 
 class S3Gateway(pulumi.ComponentResource):
-    """Gateway that serves a folder on one volume as S3, with the bucket `mlops-artifacts`."""
+    """Gateway that serves a folder on one volume as S3, with the bucket `mlops-artifacts`.
+
+    A second account, `validation`, reads models and datasets and writes reports only.
+    """
 
     endpoint: Output[str]
     """URL for S3 clients inside the cluster; it resolves when the gateway is ready."""
@@ -48,7 +57,11 @@ class S3Gateway(pulumi.ComponentResource):
         secret = k8s.core.v1.Secret(
             name,
             metadata={"namespace": args.namespace},
-            string_data={"access_key": args.access_key, "secret_key": args.secret_key},
+            string_data={
+                "access_key": args.access_key,
+                "secret_key": args.secret_key,
+                "accounts": _accounts(validation_key(args.secret_key)),
+            },
             opts=child,
         )
         store = _store(args, secret.metadata.name)
@@ -70,6 +83,38 @@ class S3Gateway(pulumi.ComponentResource):
         self.register_outputs({"endpoint": self.endpoint})
 
 
+def validation_key(secret_key: Input[str]) -> Output[str]:
+    """Return the secret access key of the account `validation`, which does not reveal the key that it is made from."""
+    return Output.from_input(secret_key).apply(
+        lambda key: hmac.new(key.encode(), VALIDATION.encode(), "sha256").hexdigest()
+    )
+
+
+def _accounts(secret: Output[str]) -> Output[str]:
+    """Return the gateway's accounts, besides the owner of the bucket, in the format of versitygw."""
+    validation = {"access": VALIDATION, "secret": secret, "role": "user"}
+    return Output.json_dumps({"accessAccounts": {VALIDATION: validation}})
+
+
+def _policy() -> str:
+    """Return the bucket's policy: a validation reads all but the prediction logs, and writes reports.
+
+    Datasets of a local stack may lie anywhere in the bucket; on AWS, the role names the prefixes that it reads.
+    """
+    bucket = f"arn:aws:s3:::{BUCKET}"
+    rights = (
+        ("Allow", "s3:ListBucket", bucket),
+        ("Allow", "s3:GetObject", f"{bucket}/*"),
+        ("Deny", "s3:GetObject", f"{bucket}/predictions/*"),
+        ("Allow", "s3:PutObject", f"{bucket}/{names.VALIDATION_REPORTS}/*"),
+    )
+    statements = [
+        {"Effect": effect, "Principal": {"AWS": [VALIDATION]}, "Action": [action], "Resource": [resource]}
+        for effect, action, resource in rights
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
 def _clients() -> list[k8s.networking.v1.NetworkPolicyPeerArgsDict]:
     return [
         {"pod_selector": {"match_labels": names.TRACKING_PODS}},
@@ -88,9 +133,19 @@ def _store(args: S3GatewayArgs, secret: Input[str]) -> stateful.Store:
         port=PORT,
         storage_gib=args.storage_gib,
         environment=[
-            *pods.environment({"BUCKETS": BUCKET, "DATA_DIR": "/data", "PORT": str(PORT), "VGW_HEALTH": HEALTH}),
-            {"name": "ROOT_ACCESS_KEY", "value_from": {"secret_key_ref": {"name": secret, "key": "access_key"}}},
-            {"name": "ROOT_SECRET_KEY", "value_from": {"secret_key_ref": {"name": secret, "key": "secret_key"}}},
+            *pods.environment(
+                {
+                    "BUCKETS": BUCKET,
+                    "BUCKET_POLICY": _policy(),
+                    "DATA_DIR": "/data",
+                    "PORT": str(PORT),
+                    "VGW_HEALTH": HEALTH,
+                }
+            ),
+            *(
+                {"name": name, "value_from": {"secret_key_ref": {"name": secret, "key": key}}}
+                for name, key in SECRETS.items()
+            ),
         ],
         ready={"http_get": {"path": HEALTH, "port": PORT}},
     )

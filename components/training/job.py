@@ -82,10 +82,10 @@ class TrainingJob(pulumi.ComponentResource):
             names.validation(name),
             metadata={
                 "name": names.validation(name),
-                "namespace": args.grant.namespace,
+                "namespace": args.validation.grant.namespace,
                 "labels": validation.labels(name),
             },
-            spec=validation.validation_cron_job(name, args.validation, args, _service_account(args)),
+            spec=validation.validation_cron_job(name, args.validation, args),
             opts=ResourceOptions(parent=self),
         )
         self.template_name = template.metadata.name

@@ -9,14 +9,17 @@ from typing import Any
 from zlib import crc32
 
 import pulumi_kubernetes as k8s
-from pulumi import Input
+from pulumi import Input, Output
 
 from components import pods
+from components.foundation import Grant
 from components.training.container import TrainingContainerArgs, literal
 from components.training.schedule import Schedule, cron_job
 from contract import names
 
 NAME = "validate"
+CODE = "code"
+"""Name of the container that copies the code, which needs no credentials, and of its volume."""
 MINUTES_BETWEEN = 15
 """Minutes between two starts of a validation without its own schedule."""
 COPY = """\
@@ -58,10 +61,14 @@ class ValidationArgs:
     The validation asks the endpoint for its version. Were the version written here, each release would change the
     CronJob too.
     """
+    allow_code: bool
+    """Whether versions may be loaded that run code of their files, such as pickles."""
+    grant: Grant
+    """Namespace and identity of the pods."""
 
 
 def validation_cron_job(
-    name: str, args: ValidationArgs, training: TrainingContainerArgs, service_account: Input[str]
+    name: str, args: ValidationArgs, training: TrainingContainerArgs
 ) -> k8s.batch.v1.CronJobSpecArgsDict:
     """Return a CronJob that validates the newest version of the training job `name` that has no result yet."""
     schedule = Schedule(
@@ -75,10 +82,10 @@ def validation_cron_job(
     pod: k8s.core.v1.PodSpecArgsDict = {
         # It selects no node pool: it measures the version's latency, so it runs on the same nodes as servers.
         **pods.hardened(_validate(name, args, training)),
-        "service_account_name": service_account,
+        "service_account_name": args.grant.service_account,
         "restart_policy": "Never",
         "init_containers": [_copy(name, args, training.image)],
-        "volumes": [pods.scratch("tmp", args.ephemeral_storage), pods.scratch("code", "64Mi")],
+        "volumes": [pods.scratch("tmp", args.ephemeral_storage), pods.scratch(CODE, "64Mi")],
     }
     return cron_job(schedule, {"metadata": {"labels": job_labels}, "spec": _job(job_labels, args, pod)})
 
@@ -103,17 +110,17 @@ def _job(
         "pod_failure_policy": {
             "rules": [{"action": "Ignore", "on_pod_conditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
-        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "template": {"metadata": pods.metadata(labels, args.grant, CODE), "spec": pod},
     }
 
 
 def _copy(name: str, args: ValidationArgs, image: str) -> k8s.core.v1.ContainerArgsDict:
     return {
         **_container(args),
-        "name": "code",
+        "name": CODE,
         "image": image,
         "command": ["/bin/sh", "-c", COPY.format(image=image, name=name)],
-        "volume_mounts": [{"name": "code", "mount_path": "/code"}],
+        "volume_mounts": [{"name": CODE, "mount_path": "/code"}],
     }
 
 
@@ -123,9 +130,11 @@ def _validate(name: str, args: ValidationArgs, training: TrainingContainerArgs) 
     values: dict[str, Input[str]] = {
         **({"ENDPOINT": args.endpoint} if args.endpoint else {}),
         **({"VALIDATION": literal(json.dumps(args.limits, sort_keys=True))} if args.limits else {}),
+        **({"VALIDATION_ALLOW_CODE": "true"} if args.allow_code else {}),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": training.tracking_url,
         "VALIDATION_DEADLINE_SECONDS": str(args.deadline_minutes * 60),
+        "VALIDATION_REPORTS": Output.concat(training.artifact_store.uri, f"/{names.VALIDATION_REPORTS}"),
         **training.artifact_store.environment,
     }
     return {
@@ -137,9 +146,9 @@ def _validate(name: str, args: ValidationArgs, training: TrainingContainerArgs) 
         # Python imports modules from its working directory first.
         "working_dir": "/code",
         "env": pods.environment(values),
-        "env_from": pods.secret_environment(training.grant),
+        "env_from": pods.secret_environment(args.grant),
         "resources": pods.resources(args.cpu, args.memory, **disk),
-        "volume_mounts": [pods.TMP, {"name": "code", "mount_path": "/code", "read_only": True}],
+        "volume_mounts": [pods.TMP, {"name": CODE, "mount_path": "/code", "read_only": True}],
     }
 
 

@@ -147,6 +147,12 @@ class Validation(Model):
     """Memory request and limit of a validation. Default: `memory` of the training job. Example: 2Gi"""
     deadline_minutes: training_rules.ValidationMinutes = 30
     """Longest duration of a validation in minutes. Example: 30"""
+    allow_code: rules.Truth = False
+    """Whether a version may be loaded that can run code of its author: a pickle, a cloudpickle, a pyfunc model, or
+    types that the project does not trust. Otherwise such a version is refused. Versions that the platform trains need
+    no code.
+    Example: true
+    """
     limits: Limits = Limits()
     """Limits that a version must keep to pass."""
 

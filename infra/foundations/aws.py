@@ -12,9 +12,17 @@ from pulumi import Input, Output, ResourceOptions
 
 from components import foundation
 from components.aws import account as accounts
-from components.aws import database, kubernetes_access, load_balancer, nodes
+from components.aws import database, kubernetes_access, load_balancer, nodes, workload_identity
 from components.aws.account import Account
-from components.aws.artifact_bucket import ARTIFACTS, DATASETS, PREDICTIONS, ArtifactBucket, ArtifactBucketArgs
+from components.aws.artifact_bucket import (
+    ARTIFACTS,
+    DATASETS,
+    PREDICTIONS,
+    REPORTS,
+    ArtifactBucket,
+    ArtifactBucketArgs,
+    addresses,
+)
 from components.aws.cluster import Cluster, ClusterArgs
 from components.aws.database import Database, DatabaseArgs, DatabaseSnapshot, DatabaseSnapshotArgs
 from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
@@ -39,10 +47,12 @@ from infra.foundations.aws_checks import check
 IMAGES = ("tracking", "training", "serving")
 POD_IDENTITY_AGENT = "169.254.170.23/32"
 """Address from which a pod gets its role's credentials (EKS user guide, "Pod Identity")."""
-_MODELS, _DATA, _PREDICTIONS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS))
+_MODELS, _DATA, _PREDICTIONS, _REPORTS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS, REPORTS))
 RIGHTS: Mapping[str, Rights] = {
-    "tracking": Rights(read=_MODELS, write=_MODELS, delete=_MODELS),
+    # MLflow shows the reports of validations, and only a validation writes them.
+    "tracking": Rights(read=_MODELS + _REPORTS, write=_MODELS, delete=_MODELS),
     "training": Rights(read=_MODELS + _DATA, write=_MODELS),
+    "validation": Rights(read=_MODELS + _DATA, write=_REPORTS),
     "serving": Rights(read=_MODELS, write=_PREDICTIONS),
 }
 """Permissions of each workload for the bucket's objects."""
@@ -92,13 +102,19 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             training=QuotaArgs(**stack.quotas.training.model_dump()),
             serving=QuotaArgs(**stack.quotas.serving.model_dump()),
             artifact_store=egress,
+            artifact_store_only=_egress_to_s3(site, network),
             dns=_dns(cluster.service_cidr),
             labels=load_balancer.READINESS_GATES,
         ),
         # The nodes must not be deleted before the pods.
         ResourceOptions(provider=cluster.provider, depends_on=pools),
     )
-    namespace_of = {"tracking": namespaces.platform, "training": namespaces.training, "serving": namespaces.serving}
+    namespace_of = {
+        "tracking": namespaces.platform,
+        "training": namespaces.training,
+        "validation": namespaces.training,
+        "serving": namespaces.serving,
+    }
     grants = {name: _grant(site, name, namespace, bucket, cluster) for name, namespace in namespace_of.items()}
     return foundation.Foundation(
         provider=cluster.provider,
@@ -396,7 +412,8 @@ def _grant(
     site: Site, workload: str, namespace: Input[str], bucket: ArtifactBucket, cluster: Cluster | ExistingCluster
 ) -> foundation.Grant:
     identity = WorkloadIdentity(
-        workload,
+        # `mlops-deploy` of former releases may create roles named training-*, and none named validation-*.
+        "training-validation" if workload == "validation" else workload,
         WorkloadIdentityArgs(
             service_account=workload,
             namespace=namespace,
@@ -409,7 +426,11 @@ def _grant(
         ),
         ResourceOptions(provider=cluster.provider),
     )
-    return foundation.Grant(namespace=namespace, service_account=identity.service_account)
+    return foundation.Grant(
+        namespace=namespace,
+        service_account=identity.service_account,
+        skip_annotation=workload_identity.SKIP_CONTAINERS,
+    )
 
 
 def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
@@ -418,6 +439,18 @@ def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
         {"to": [{"ip_block": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 443}]},
         {"to": [{"ip_block": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},
     ]
+
+
+def _egress_to_s3(
+    site: Site, network: Network | ExistingNetwork
+) -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
+    """Return rules for the addresses of S3 in the stack's region, as AWS lists them now, and for the agent.
+
+    An existing network may have an interface endpoint for S3, whose addresses are those of the VPC.
+    """
+    https, agent = _egress()
+    places = [addresses(site.account.region), *([network.cidrs] if isinstance(network, ExistingNetwork) else [])]
+    return [*({**https, "to": peers(each)} for each in places), agent]
 
 
 def _dns(service_cidr: Output[str]) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:

@@ -14,12 +14,21 @@ def policies(namespace: str) -> list[Resource]:
     return [policy for policy in local().all(":NetworkPolicy") if policy.metadata["namespace"] == namespace]
 
 
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Return whether Kubernetes' selector selects a pod with these labels."""
+    excluded = selector.get("matchExpressions", [])
+    assert {each["operator"] for each in excluded} <= {"NotIn"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and not any(
+        labels.get(each["key"]) in each["values"] for each in excluded
+    )
+
+
 def reaches(namespace: str, name: str, port: int, rule: str, *, pods: dict[str, str] | None = None) -> list[Any]:
     """Return the rules that let a namespace's pods reach `name` in mlops-platform."""
     return [
         peer
         for policy in policies(namespace)
-        if policy.spec["podSelector"] == ({"matchLabels": pods} if pods else {})
+        if selects(policy.spec["podSelector"], pods or {})
         for flow in policy.spec.get(rule, [])
         for peer in flow.get("to", [])
         if peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/name") == name
@@ -100,8 +109,16 @@ def test_an_endpoint_answers_whoever_asks_and_on_its_ports_for_requests_and_metr
 def test_of_all_that_runs_in_training_only_a_validation_reaches_endpoints() -> None:
     (policy,) = [each for each in policies("ml-training") if "ml-serving" in str(each.spec.get("egress"))]
     assert policy.spec["podSelector"] == {"matchLabels": {"app.kubernetes.io/component": "validation"}}
-    (flow,) = policy.spec["egress"]
+    (flow,) = [flow for flow in policy.spec["egress"] if "ml-serving" in str(flow)]
     assert flow["ports"] == [{"protocol": "TCP", "port": 8080}]
+
+
+def test_a_validation_reaches_mlflow_the_artifacts_and_endpoints_by_rules_of_its_own() -> None:
+    labels = {"app.kubernetes.io/component": "validation"}
+    for name, port in (("mlflow", 5000), ("s3", 7070)):
+        assert len(reaches("ml-training", name, port, "egress", pods=labels)) == 1
+    names = {each.name for each in policies("ml-training") if selects(each.spec["podSelector"], labels)}
+    assert names == {"ml-training-default", "ml-training-validations"}
 
 
 def test_nobody_reaches_into_training() -> None:

@@ -36,10 +36,12 @@ TARGETS = {
     "api-server": "kubernetes.default:443",
 }
 STRANGER = "network-policy-test"
+VALIDATION = "network-policy-test-validation"
 # From whom: which of the targets and of "host", a port outside the cluster. All others are refused.
 FLOWS = {
     "serving": {"store"},
     "training": {"mlflow", "store"},
+    "validation": {"mlflow", "store", "endpoint"},
     "mlflow": {"database", "store"},
     "database": set[str](),
     "stranger": {"endpoint", "api-server", "host"},
@@ -60,21 +62,27 @@ def pods(platform: Platform) -> Iterator[dict[str, tuple[str, ...]]]:
     spec = job["spec"]["template"]["spec"]
     labels = {key: value for key, value in job["spec"]["template"]["metadata"]["labels"].items() if "job" not in key}
     platform.kubectl("create", "namespace", STRANGER)
-    made = ((names.TRAINING, labels), (STRANGER, {"app": STRANGER}))
-    for namespace, own in made:
-        start_idle(platform, namespace, own, spec)
+    made = (
+        (names.TRAINING, STRANGER, labels),
+        (names.TRAINING, VALIDATION, names.VALIDATIONS),
+        (STRANGER, STRANGER, {"app": STRANGER}),
+    )
+    for namespace, pod, own in made:
+        start_idle(platform, namespace, pod, own, spec)
     yield {
         "serving": ("-n", names.SERVING, f"deployment/{ENDPOINT}"),
         "training": ("-n", names.TRAINING, STRANGER),
+        "validation": ("-n", names.TRAINING, VALIDATION),
         "mlflow": ("-n", names.PLATFORM, "deployment/mlflow"),
         "database": ("-n", names.PLATFORM, "statefulset/postgres"),
         "stranger": ("-n", STRANGER, STRANGER),
     }
-    platform.kubectl("delete", "pod", STRANGER, "-n", names.TRAINING, "--grace-period=1", "--wait=false")
+    both = (STRANGER, VALIDATION)
+    platform.kubectl("delete", "pod", *both, "-n", names.TRAINING, "--grace-period=1", "--wait=false")
     platform.kubectl("delete", "namespace", STRANGER, "--wait=false")
 
 
-def start_idle(platform: Platform, namespace: str, labels: dict[str, str], job: dict[str, Any]) -> None:
+def start_idle(platform: Platform, namespace: str, pod: str, labels: dict[str, str], job: dict[str, Any]) -> None:
     """A pod that is held to the same as a training run's, and does nothing."""
     container = {
         "name": "idle",
@@ -85,8 +93,8 @@ def start_idle(platform: Platform, namespace: str, labels: dict[str, str], job: 
     spec = {"containers": [container], "securityContext": job.get("securityContext", {}), "nodeName": layout.CPU_NODE}
     overrides = {"metadata": {"labels": labels}, "spec": {**spec, "automountServiceAccountToken": False}}
     image = container["image"]
-    platform.kubectl("run", STRANGER, "-n", namespace, f"--image={image}", f"--overrides={json.dumps(overrides)}")
-    platform.kubectl("wait", "pod", STRANGER, "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+    platform.kubectl("run", pod, "-n", namespace, f"--image={image}", f"--overrides={json.dumps(overrides)}")
+    platform.kubectl("wait", "pod", pod, "-n", namespace, "--for=condition=Ready", "--timeout=60s")
 
 
 def opened(platform: Platform, where: tuple[str, ...], host_port: int) -> set[str]:

@@ -1,5 +1,6 @@
 """Stack `dev` with the real engine, the policy pack and recording plugins."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +110,14 @@ def test_an_unprotected_stack_goes_with_its_data_in_one_command(story: Story) ->
 
 BAD = """
     import pulumi_aws as aws
+    import pulumi_kubernetes as k8s
     aws.s3.Bucket("open")
+    for name in ("open", "closed"):
+        k8s.core.v1.Namespace(name, metadata={"name": name})
+    every = {"pod_selector": {}, "policy_types": ["Ingress", "Egress"]}
+    k8s.networking.v1.NetworkPolicy("closed", metadata={"namespace": "closed"}, spec=every)
+    pod = {"containers": [{"name": "app", "image": "app:1"}]}
+    k8s.batch.v1.Job("soft", metadata={"namespace": "closed"}, spec={"template": {"spec": pod}})
     aws.vpc.SecurityGroupIngressRule("world", security_group_id="sg-1", ip_protocol="tcp", cidr_ipv4="0.0.0.0/0")
 """
 
@@ -121,3 +129,7 @@ def test_the_policy_pack_stops_what_breaks_a_rule(engine: Engine, tmp_path: Path
     assert not preview.succeeded
     assert "is open to 0.0.0.0/0" in preview.output
     assert "a bucket lacks its BucketPublicAccessBlock" in preview.output
+    assert "the namespace open has no NetworkPolicy for all of its pods" in preview.output
+    assert "the namespace closed" not in preview.output
+    assert "app may run as root" in preview.output
+    assert re.search(r"\[advisory\].*images-have-digests", preview.output)

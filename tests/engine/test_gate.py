@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.endpoint.release import ANNOTATION
+from contract import names
 from tests.mlflow_double import Mlflow, passed, serving
 from tests.projects import Engine, Project, Run
 from tests.stacks import LOCAL, SECRETS
@@ -88,7 +88,7 @@ def asked_to_change(run: Run) -> list[str]:
 
 def release_of(project: Project) -> dict[str, Any]:
     (found,) = [each for each in project.state() if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}")]
-    return json.loads(found["inputs"]["metadata"]["annotations"][ANNOTATION])
+    return json.loads(found["inputs"]["metadata"]["annotations"][names.RELEASE])
 
 
 def history(project: Project) -> list[int]:

@@ -1,12 +1,18 @@
 """Images: when one is built, how its name changes, and which are removed."""
 
+import hashlib
 import io
 import json
+import re
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 from rich.console import Console
 
 from lab.base_image import BaseImage, apt_sources
@@ -14,7 +20,7 @@ from lab.board import Board
 from lab.errors import LabError
 from lab.image_inputs import content_hash, copied_files
 from lab.image_store import ImageStore
-from lab.images import RECIPES, Images
+from lab.images import RECIPES, Images, Recipe
 from tests.lab.fakes import FakeCommands
 
 ROOT = Path(__file__).parent.parent.parent
@@ -212,3 +218,91 @@ def test_layers_of_the_last_week_stay_for_the_next_build(images: Images, command
     )
     images.prune(["lab.local/training:a"], None)
     assert [line.split()[-1] for line in commands.with_part(" rmi ")] == ["old"]
+
+
+def pip_installs(recipe: Recipe) -> list[list[str]]:
+    """Return the words of each `pip install` in a Dockerfile."""
+    text = (ROOT / recipe.dockerfile).read_text().replace("\\\n", " ")
+    commands = [part.split() for line in text.splitlines() if line.startswith("RUN ") for part in line[4:].split("&&")]
+    return [words for words in commands if "pip" in " ".join(words[:2]) and "install" in words]
+
+
+PYTHON_IMAGES = [recipe for recipe in RECIPES if pip_installs(recipe)]
+
+
+def lists(recipe: Recipe) -> Path:
+    return (ROOT / recipe.dockerfile).with_name("requirements.lock")
+
+
+def entries(file: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """Return version and hashes of each package of a list without markers."""
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for entry in file.read_text().replace("\\\n", " ").splitlines():
+        if pinned := re.match(r"([\w.-]+)==(\S+)", entry):
+            found[pinned[1]] = (pinned[2], frozenset(re.findall(r"--hash=(\S+)", entry)))
+    return found
+
+
+def test_three_images_install_python_packages_and_two_do_not() -> None:
+    assert [recipe.name for recipe in PYTHON_IMAGES] == ["mlflow", "training", "serving"]
+
+
+@pytest.mark.parametrize("recipe", PYTHON_IMAGES, ids=lambda recipe: recipe.name)
+def test_an_image_installs_what_the_lock_has_and_each_file_by_its_hash(recipe: Recipe) -> None:
+    own, lock = entries(lists(recipe)), (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+    for name, (version, hashes) in own.items():
+        (line,) = re.findall(rf"(?m)^{re.escape(name)}=={re.escape(version)} .*$", lock)
+        assert hashes
+        assert hashes == set(re.findall(r"--hash=(\S+)", line)), name
+    wanted = {canonicalize_name(line) for line in lists(recipe).with_suffix(".in").read_text().split()}
+    assert wanted <= own.keys()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package `tiny` in a folder of its own."""
+    file = tmp_path_factory.mktemp("wheels") / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as content:
+        content.writestr("tiny.py", "")
+        content.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        content.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        content.writestr("tiny-1.0.dist-info/RECORD", "")
+    return file
+
+
+@pytest.mark.parametrize("recipe", PYTHON_IMAGES, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("step", [0, 1], ids=["the installer", "the packages"])
+def test_a_build_fails_if_a_file_is_not_the_one_of_the_list(
+    recipe: Recipe, step: int, wheel: Path, tmp_path: Path
+) -> None:
+    words = pip_installs(recipe)[step]
+    given = tmp_path / "list"
+    words[words.index("--requirement") + 1] = str(given)
+    own = [sys.executable, "-m", "pip"] if step == 0 else [str(Path(sys.executable).parent / "uv"), "pip"]
+    if "--python" in words:
+        words[words.index("--python") + 1] = sys.executable
+    arguments = [*words[words.index("install") :], "--no-index", "--find-links", str(wheel.parent)]
+    command = [*own, *arguments, "--target", str(tmp_path / "installed")]
+    right = hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+    def install(hashes: str) -> subprocess.CompletedProcess[str]:
+        given.write_text(f"tiny==1.0{hashes}\n")
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    for wrong in (f" --hash=sha256:{'0' * 64}", ""):
+        failed = install(wrong)
+        assert failed.returncode != 0, failed.stdout
+        assert "hash" in failed.stderr.lower()
+        assert not (tmp_path / "installed" / "tiny.py").exists()
+    assert install(f" --hash=sha256:{right}").returncode == 0
+    assert (tmp_path / "installed" / "tiny.py").exists()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_an_image_stands_on_bases_by_digest(recipe: Recipe) -> None:
+    text = (ROOT / recipe.dockerfile).read_text()
+    given = dict(re.findall(r"(?m)^ARG (\w+)=(\S+)$", text))
+    stages = set(re.findall(r"(?m)^FROM \S+ AS (\S+)$", text))
+    for base in re.findall(r"(?m)^FROM (\S+)", text):
+        image = given[base[2:-1]] if base.startswith("${") else base
+        assert image in stages or re.fullmatch(r"\S+:\S+@sha256:[0-9a-f]{64}", image), image

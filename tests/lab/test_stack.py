@@ -68,6 +68,21 @@ def test_a_new_lab_gets_the_template_with_images_and_secrets(make_stack: MakeSta
     assert paths.secrets().stat().st_mode & 0o777 == 0o600
 
 
+def test_no_secret_stands_on_a_command_line(
+    make_stack: MakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, engine = make_stack("one"), shutil.which("pulumi")
+    listening = tmp_path / "listening" / "pulumi"
+    listening.parent.mkdir()
+    listening.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\nexec {engine} "$@"\n')
+    listening.chmod(0o755)
+    monkeypatch.setenv("PATH", str(listening.parent), prepend=":")
+    prepared(stack)
+    said = (tmp_path / "said").read_text()
+    assert "database_password" in said
+    assert not [value for value in secrets(stack).values() if value in said]
+
+
 def test_the_engine_keeps_one_file_for_a_stack_so_that_killing_it_leaves_nothing_half_written(
     make_stack: MakeStack,
 ) -> None:

@@ -40,6 +40,12 @@ def test_a_comparison_with_another_version_than_the_served_one_is_not_taken_for_
     assert (measured.against, measured.metrics[0].old, measured.metrics[0].new) == (6, 0.82, 0.85)
 
 
+def test_the_notes_name_the_endpoint_that_a_validation_tested() -> None:
+    said = "http://churn-staging.ml-serving serves this version and was tested"
+    tested = report(8, 7, checks=[{"name": "endpoint under test", "outcome": "noted", "said": said}])
+    assert f"Validation: {said}." in compared(champion(7), version(8, report=tested)).notes
+
+
 def test_a_way_back_shows_the_comparison_from_the_other_side() -> None:
     slow = slices(monthly=0.05, yearly=-0.02)
     former = version(7, report=report(7, 6))

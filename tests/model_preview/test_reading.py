@@ -158,6 +158,12 @@ def test_a_validation_report_that_is_missing_or_foreign_is_unknown(
     assert said in found.unknown["validation report"]
 
 
+def test_a_report_is_read_from_the_run_of_its_validation(lab: Lab) -> None:
+    tags = lab.client.get_model_version(MODEL, str(NEXT)).tags
+    assert tags["validation_run"] != lab.client.get_model_version(MODEL, str(NEXT)).run_id
+    assert lab.version(MODEL, NEXT).report
+
+
 def test_files_that_are_gone_leave_signature_and_packages_unknown(lab: Lab) -> None:
     model = next(NAMES)
     source = next_model_folder(lab, model)

@@ -74,11 +74,10 @@ def test_the_images_environment_is_small_and_answers_every_kind_of_body_as_a_who
     rows.to_parquet(tmp_path / "rows.parquet")
     python = tmp_path / "venv" / "bin" / "python"
     uv = str(Path(sys.executable).parent / "uv")
-    lists = ["--constraint", "requirements.lock", "--excludes", "model_server/excluded.in"]
     for command in (
         [uv, "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv")],
-        [uv, "pip", "install", "--quiet", "--link-mode", "copy", "--python", str(python), *lists, "--requirement",
-         "model_server/requirements.in"],
+        [uv, "pip", "install", "--quiet", "--link-mode", "copy", "--python", str(python), "--no-deps",
+         "--require-hashes", "--requirement", "model_server/requirements.lock"],
         [str(python), "model_server/slim.py"],
     ):  # fmt: skip
         subprocess.run(command, cwd=ROOT, check=True)

@@ -77,12 +77,14 @@ def save_sklearn(folder: Path, estimator: object, *, method: str = "predict", te
     return folder
 
 
-def save_echo(folder: Path, *, params: bool = False) -> Path:
+ECHOED = {"a": "double", "b": "long", "c": "float", "d": "boolean", "e": "string", "f": "integer"}
+
+
+def save_echo(folder: Path, *, params: bool = False, kinds: Mapping[str, str] = ECHOED) -> Path:
     """Save a model that returns its input."""
     folder.parent.mkdir(exist_ok=True)
     code = folder.parent / "echo.py"
     code.write_text(ECHO)
-    kinds = {"a": "double", "b": "long", "c": "float", "d": "boolean", "e": "string", "f": "integer"}
     schema: Any = ParamSchema([ParamSpec("k", "long", 3)]) if params else None
     cast("Flavor", mlflow.pyfunc).save_model(
         str(folder),

@@ -16,6 +16,7 @@ from tests.runs.world import (
     World,
     broken_before,
     complete,
+    deployment,
     ended,
     failed,
     job,
@@ -52,6 +53,87 @@ def test_a_version_is_validated_by_the_job_that_the_stack_declares(world: World,
     (owner,) = made["metadata"]["ownerReferences"]
     assert owner["name"] == "churn-validation"
     assert json.loads(made["metadata"]["annotations"]["mlops/given"]) == {"version": 3}
+
+
+STAGING = {
+    "endpoints.churn-predictor.version": 7,
+    "endpoints.churn-staging": {"model": "churn-predictor", "version": 8, "replicas": {"min": 1, "max": 2}},
+    "endpoints.fraud": {"version": 8, "replicas": {"min": 1, "max": 2}},
+}
+ENDPOINTS = [deployment(name, STAGING) for name in ("churn-predictor", "churn-staging", "fraud")]
+
+
+@pytest.mark.parametrize("words", [[], ["churn-predictor"], ["churn-predictor", "8"]])
+def test_an_endpoint_is_tested_by_its_name_and_the_version_may_be_left_out(
+    world: World, mlops: Command, words: list[str]
+) -> None:
+    there = [CHURN, LOOK, *ENDPOINTS]
+    world.scenes(there, [*there, PASSED, look("Succeeded", **ended(0))])
+    world.log(f"{LOOKING}-a", "ok      endpoint version: each response is from version 8")
+    code, said = mlops("validate", *words, "--endpoint", "churn-staging")
+    assert code == 0, said
+    (made,) = world.all_created
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["8", "--endpoint", "http://churn-staging.ml-serving"]
+    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert variables["ENDPOINT"] == "http://churn-predictor.ml-serving"  # the champion is still the one of the stack
+    assert json.loads(made["metadata"]["annotations"]["mlops/given"]) == {"version": 8, "endpoint": "churn-staging"}
+    assert any("--namespace ml-serving get deployments" in line for line in world.asked)
+
+
+def test_a_program_reads_which_endpoint_was_tested(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    there = [CHURN, LOOK, *ENDPOINTS]
+    world.scenes(there, [*there, PASSED, look("Succeeded", **ended(0))])
+    world.log(f"{LOOKING}-a", "passed")
+    assert run(["validate", "--endpoint", "churn-staging", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["version"], told["endpoint"]) == ("churn-predictor", 8, "churn-staging")
+
+
+KNOWN = "the stack has churn-predictor, churn-staging, fraud"
+OTHER_VERSION = (
+    "endpoint churn-predictor serves version 7 of churn-predictor, so version 8 cannot be tested there; write "
+    "version: 8 under mlops:endpoints.churn-predictor and run pulumi up, or write "
+    "mlops validate churn-predictor 7 --endpoint churn-predictor"
+)
+NO_VERSION = (
+    "missing, because no --endpoint names a version; write mlops validate MODEL VERSION, or mlops validate "
+    "--endpoint NAME"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--endpoint churn-stagin", f"there is no endpoint churn-stagin; {KNOWN}; did you mean churn-staging?"),
+        (
+            "--endpoint x=y",
+            f"there is no endpoint x=y; {KNOWN}; declare it under mlops:endpoints and run pulumi up",
+        ),
+        (
+            "churn-predictor 8 --endpoint fraud",
+            "endpoint fraud serves model fraud, not churn-predictor; write mlops validate fraud 8 --endpoint fraud",
+        ),
+        ("churn-predictor 8 --endpoint churn-predictor", OTHER_VERSION),
+        ("churn-predictor", f"VERSION is {NO_VERSION}"),
+        ("", f"MODEL and VERSION are {NO_VERSION}"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_tested_is_told_before_anything_is_made(
+    world: World, mlops: Command, words: str, said: str
+) -> None:
+    world.scenes([CHURN, LOOK, *ENDPOINTS])
+    assert mlops("validate", *words.split()) == (2, f"mlops: {said}\n")
+    assert world.all_created == []
+
+
+def test_an_endpoint_of_an_older_checkout_serves_the_model_of_its_name(world: World, mlops: Command) -> None:
+    old = deployment("churn-predictor", STAGING)
+    del old["metadata"]["annotations"]["mlops/release"]
+    world.scenes([CHURN, LOOK, old])
+    code, said = mlops("validate", "--endpoint", "churn-predictor", "--dry-run")
+    assert code == 0
+    assert "- '7'\n" in said
 
 
 def test_a_version_that_is_refused_ends_with_3_and_the_reason(world: World, mlops: Command) -> None:

@@ -65,6 +65,12 @@ def validation(changes: Mapping[str, object] | None = None, *, name: str = "chur
     return template(changes, name=f"{name}-validation")
 
 
+def deployment(endpoint: str, changes: Mapping[str, object] | None = None) -> Object:
+    """Return the Deployment of an endpoint as the cluster has it."""
+    made: Object = json.loads(json.dumps(deployed(changes).one(":Deployment", endpoint).inputs))
+    return {"kind": "Deployment", **made}
+
+
 def job(template: Object, *, name: str = JOB, status: Object | None = None, **metadata: Any) -> Object:
     """Return a Job of the CronJob in some state."""
     made = deepcopy(template["spec"]["jobTemplate"])

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,16 @@ import mlflow
 import mlflow.artifacts
 import pandas as pd
 import pytest
+import skops.io
 import yaml
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
+from contract.digest import folder_digest
 from contract.stages import RefusedError, Stage
+from contract.tags import MODEL_DIGEST
 from tests.registry import Registry, write_sample
+from tests.served import served
 from training import mlflow_logging, project, validate
 from training.data import reading, split
 from training.data.source import StoreError
@@ -59,15 +66,14 @@ class Made:
         return Candidate(number, self.folder / str(number))
 
     def command(self, number: object, **told: str) -> int:
+        """Run the command; without a number if it is empty."""
         options = [word for name, value in told.items() for word in (f"--{name}", value)]
-        return validate.main(["--tracking-uri", self.uri, MODEL, str(number), *options])
+        return validate.main(["--tracking-uri", self.uri, MODEL, *filter(None, [str(number)]), *options])
 
-    def report(self, number: int, against: str) -> dict[str, Any]:
-        run = self.version(number).run_id
-        place = mlflow.artifacts.download_artifacts(
-            run_id=run, artifact_path=f"validation/against-{against}/report.json", tracking_uri=self.uri
-        )
-        return json.loads(Path(place).read_text())
+    def report(self, number: int, name: str = "report.json") -> str:
+        run = self.version(number).tags["validation_run"]
+        place = mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, tracking_uri=self.uri)
+        return Path(place).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +152,8 @@ def test_a_version_as_good_as_the_champion_passes_and_the_registry_holds_the_evi
         r"roc_auc 0\.8\d\d \(0\.\d+ to 0\.\d+\), [+-]0\.\d+ \([+-]0\.\d+ to [+-]0\.\d+\)",
         version.description or "",
     )
-    report = made.report(ALIKE, "1")
+    report = json.loads(made.report(ALIKE))
+    assert report["champion"] == 1
     assert report["status"] == "passed"
     assert report["scores"]["rows"] == 500
     assert {one["name"] for one in report["slices"]} == {
@@ -200,6 +207,84 @@ def test_where_no_endpoint_answers_the_alias_says_who_is_the_champion_and_that_i
     )
 
 
+@pytest.mark.parametrize("version", [ALIKE, ""], ids=["VERSION", "no VERSION"])
+def test_an_endpoint_that_serves_the_version_is_tested_and_the_champion_stays_the_champion(
+    made: Made, capsys: pytest.CaptureFixture[str], version: object
+) -> None:
+    with served(made.folder / str(ALIKE), MODEL, ALIKE) as url:
+        assert made.command(version, endpoint=url) == 0
+    told = capsys.readouterr().out
+    assert f"note    endpoint under test: {url} serves this version and was tested" in told
+    assert "ok      endpoint predicts held-out rows: 100 predictions are those of the downloaded files" in told
+    assert "ok      endpoint predicts the input example: 3 predictions are those of the downloaded files" in told
+    assert re.search(r"ok      endpoint refuses a missing column: responds 400 \(Model is missing inputs", told)
+    assert made.version(ALIKE).tags["validated_against"] == "1"
+    report = made.report(ALIKE, "1")
+    assert {"endpoint version", "endpoint pages"} <= {check["name"] for check in report["checks"]}
+
+
+def test_an_endpoint_that_predicts_something_else_refuses_the_version(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(made.folder / str(WORSE), MODEL, ALIKE) as url:
+        assert made.command(ALIKE, endpoint=url) == 3
+    assert re.search(
+        r"is refused: the endpoint predicts '(Yes|No)' for row \d+ of held-out rows, and the downloaded files predict "
+        r"'(Yes|No)' \(\d+ of 100 rows differ\)",
+        capsys.readouterr().err,
+    )
+    assert made.version(ALIKE).tags["validation_status"] == "refused"
+
+
+def test_an_endpoint_that_cannot_be_tested_changes_nothing_of_the_version(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validate.validate(made.client, made.uri, asked(ALIKE))
+    before = made.version(ALIKE).tags
+    with served(made.folder / str(WORSE), MODEL, WORSE) as url:
+        assert made.command(ALIKE, endpoint=url) == 2
+        assert f"{url} serves version 3, so version 2 cannot be tested there" in capsys.readouterr().err
+    assert made.command(ALIKE, endpoint="http://127.0.0.1:1") == 1
+    assert "http://127.0.0.1:1 cannot be tested: /ping does not respond" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        made.command(ALIKE, endpoint="churn-staging")
+    assert "'churn-staging' is not a URL; write one such as http://" in capsys.readouterr().err
+    assert made.version(ALIKE).tags == before
+
+
+def test_a_version_that_cannot_predict_is_refused_for_that_and_its_endpoint_is_not_tested(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.candidate, "measure_latency", failing(candidate.UnusableError("it cannot predict")))
+    with served(made.folder / str(ALIKE), MODEL, ALIKE) as url:
+        found = validate.validate(made.client, made.uri, replace(asked(ALIKE), tested_endpoint=url))
+    assert found.refusals == ["it cannot predict"]
+    assert not [check for check in found.checks if check.name.startswith("endpoint")]
+
+
+def test_a_version_without_a_digest_gets_that_of_its_files(made: Made) -> None:
+    with suppress(MlflowException):  # a test before may have written none
+        made.client.delete_model_version_tag(MODEL, str(ALIKE), MODEL_DIGEST)
+    validate.validate(made.client, made.uri, asked(ALIKE))
+    source = mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{ALIKE}", tracking_uri=made.uri)
+    digest = made.version(ALIKE).tags[MODEL_DIGEST]
+    assert digest == folder_digest(Path(source))
+    check = made.report(ALIKE, "1")["checks"][0]
+    assert (check["outcome"], check["said"]) == ("passed", f"sha256 {digest}, now in the tag model_digest")
+
+
+def test_a_version_whose_files_are_not_the_registered_ones_is_refused(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.client.set_model_version_tag(MODEL, str(RENAMED), MODEL_DIGEST, "0" * 64)
+    try:
+        assert made.command(RENAMED) == 3
+        assert f"its tag model_digest says {'0' * 64}, so a file or the tag was changed" in capsys.readouterr().err
+        assert made.version(RENAMED).tags[MODEL_DIGEST] == "0" * 64
+    finally:
+        made.client.delete_model_version_tag(MODEL, str(RENAMED), MODEL_DIGEST)
+
+
 def test_a_worse_version_is_refused_with_the_interval_and_cannot_be_promoted(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,10 +311,7 @@ def test_a_version_with_a_renamed_column_is_refused_as_breaking(made: Made) -> N
 
 def test_the_report_is_a_page_of_its_own(made: Made) -> None:
     validate.validate(made.client, made.uri, asked(WORSE))
-    place = mlflow.artifacts.download_artifacts(
-        run_id=made.version(WORSE).run_id, artifact_path="validation/against-1/report.html", tracking_uri=made.uri
-    )
-    page = Path(place).read_text()
+    page = made.report(WORSE, "report.html")
     assert '<span class="refused">refused</span>' in page
     assert "contract is Two year" in page
     assert page.count("<svg") == 3 + 3  # three metrics, three slices
@@ -241,8 +323,17 @@ def test_a_page_that_cannot_be_made_costs_no_verdict(made: Made, monkeypatch: py
     validate.validate(made.client, made.uri, asked(ALIKE))
     tags = made.version(ALIKE).tags
     assert tags["validation_status"] == "passed"
-    assert tags["validation_report"] == "validation/against-1/report.json"
-    assert made.report(ALIKE, "1")["status"] == "passed"
+    assert tags["validation_report"] == "report.json"
+    assert json.loads(made.report(ALIKE))["status"] == "passed"
+
+
+def test_reports_go_to_the_folder_of_the_environment_and_stay_there(tmp_path: Path) -> None:
+    client = versions.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    first = validate.reports_experiment(client, "s3://bucket/validations")
+    assert validate.reports_experiment(client, "s3://other/validations") == first
+    kept = client.get_experiment_by_name(validate.EXPERIMENT)
+    assert kept
+    assert kept.artifact_location == "s3://bucket/validations"
 
 
 def test_a_validation_that_breaks_leaves_no_older_answer_standing(made: Made, tmp_path: Path) -> None:
@@ -371,6 +462,32 @@ def drop(key: str) -> Callable[[Path], object]:
 def make_older(folder: Path) -> None:
     file = folder / "requirements.txt"
     file.write_text(re.sub(r"scikit-learn==.*", "scikit-learn==0.24.1", file.read_text()))
+
+
+def as_pickle(folder: Path) -> None:
+    """Save the model again, as cloudpickle, which MLflow loads by running its code."""
+    kept = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["sklearn"]["skops_trusted_types"]
+    model = skops.io.load(folder / "model.skops", trusted=kept)
+    (folder / "model.skops").write_bytes(pickle.dumps(model))
+    edit(folder, lambda told: told["flavors"]["sklearn"].update(serialization_format="cloudpickle"))
+
+
+def test_a_pickle_is_refused_unless_the_stack_allows_code(
+    judged: Callable[..., Findings], made: Made, tmp_path: Path
+) -> None:
+    said = refusals(judged(as_pickle))
+    assert said.startswith("version 2 is saved as cloudpickle, not in the format of skops")
+    assert said.endswith("or write validation: {allow_code: true} under the training job in the stack file")
+    inputs = Inputs(
+        project=made.project,
+        new=Candidate(2, tmp_path / "version"),
+        old=made.candidate(CHAMPION),
+        table=reading.load(str(made.dataset), made.project).table,
+        recorded={},
+        limits=LIMITS,
+        allow_code=True,
+    )
+    assert refusals(checks.run_checks(inputs)) == ""
 
 
 def damage(folder: Path) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import mlflow
-from mlflow.entities import Experiment, LoggedModel, Metric, Param, Run
+from mlflow.entities import LoggedModel, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 
 from contract.digest import folder_digest
 from contract.stages import ALIAS_AT_VALIDATION, RECORDS, RefusedError
-from contract.tags import MODEL_DIGEST, VALIDATED_AGAINST
+from contract.tags import MODEL_DIGEST, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN
 from training import mlflow_logging
 from training.registry import client as versions
 from training.registry import filters
@@ -29,12 +29,8 @@ SOURCE_RUN, SOURCE_VERSION, SOURCE_DIGEST = "source_run_id", "source_version", "
 class _Target(Client, Protocol):
     """Client of the target registry, with the calls that write a copy."""
 
-    def get_experiment_by_name(self, name: str) -> Experiment | None: ...
-    def create_experiment(self, name: str) -> str: ...
     def search_runs(self, experiment_ids: list[str], filter_string: str = "") -> Sequence[Run]: ...
-    def create_run(self, experiment_id: str, *, tags: Mapping[str, str], run_name: str) -> Run: ...
     def log_batch(self, run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = ()) -> object: ...
-    def set_terminated(self, run_id: str) -> None: ...
     def create_logged_model(self, experiment_id: str, name: str, source_run_id: str) -> LoggedModel: ...
     def log_model_artifacts(self, model_id: str, local_dir: str) -> None: ...
     def finalize_logged_model(self, model_id: str, status: str) -> LoggedModel: ...
@@ -72,7 +68,7 @@ def copy(client: Client, uri: str, target_uri: str, model: str, number: int) -> 
             return int(there.version)
     run_id = _run(client, target, version, lineage)
     model_id, source_digest, copied_digest = _files(client, uri, target, version, run_id)
-    left_out = {ALIAS_AT_VALIDATION, VALIDATED_AGAINST, *RECORDS.values()}
+    left_out = {ALIAS_AT_VALIDATION, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN, *RECORDS.values()}
     if not any(there.name == model for there in versions.models(target)):
         target.create_registered_model(model)
     with _global(target_uri):

@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import scoring_server
 
 from training.mlflow_logging import reason
 from training.project import Classifier
 from training.registry import client as versions
 from training.registry.client import Client
+from training.validation import formats
+from training.validation.formats import CodeError
 
 WARM_UP, TIMED = 5, 40
 
@@ -40,6 +43,14 @@ class _Described(Protocol):
     signature: ModelSignature | None
 
     def load_input_example(self, path: str) -> pd.DataFrame | None: ...
+
+
+class _Scored(Protocol):
+    response: str
+
+
+class _ScoringServer(Protocol):
+    def invocations(self, data: str, content_type: str, model: Loaded, input_schema: object) -> _Scored: ...
 
 
 class _Pyfunc(Protocol):
@@ -85,14 +96,37 @@ class Candidate:
         """Size of the files in MB (10^6 bytes)."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()) / 1e6
 
-    def load(self) -> Loaded:
-        """Load the model into memory.
+    def response(self, model: Loaded, body: str) -> str:
+        """Return the body of the response of MLflow's own server to a POST /invocations with this JSON body.
 
         Raises:
-            UnusableError: it cannot be loaded with the packages of this process.
+            UnusableError: the model refuses the request.
+        """
+        schema = self.signature.inputs if self.signature else None
+        try:
+            return cast("_ScoringServer", scoring_server).invocations(body, "application/json", model, schema).response
+        except Exception as error:
+            raise UnusableError(f"version {self.number} refuses the request: {reason(error)}") from error
+
+    def load(self, trusted: Sequence[str] | None) -> Loaded:
+        """Load the model into memory.
+
+        Args:
+            trusted: types that loading may create; None to load any format, which may run code of the version.
+
+        Raises:
+            UnusableError: it cannot be loaded with the packages of this process, or only by running its code.
         """
         try:
-            return cast("_Pyfunc", mlflow_pyfunc).load_model(str(self.folder))
+            if trusted is None:
+                return cast("_Pyfunc", mlflow_pyfunc).load_model(str(self.folder))
+            return cast("Loaded", formats.load(self.folder, trusted))
+        except CodeError as error:
+            raise UnusableError(
+                f"version {self.number} {error}, so loading it could run code of its author; save it in the format of "
+                "skops, with types that the project lists in `trusted`, or write validation: {allow_code: true} under "
+                "the training job in the stack file"
+            ) from error
         except Exception as error:
             raise UnusableError(
                 f"version {self.number} cannot be loaded with the packages of this image: {reason(error)}; "

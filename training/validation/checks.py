@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from training.data import split
 from training.fit import metrics
 from training.fit.metrics import Estimate, Predictions
-from training.mlflow_logging import reason
+from training.mlflow_logging import reason, trusted_types
 from training.project import Project
 from training.validation import candidate, comparison, signatures, skew
 from training.validation.candidate import Candidate, UnusableError
@@ -36,6 +36,13 @@ class Inputs:
     recorded: Mapping[int, Mapping[str, float]]
     """Metrics recorded by training, by version; empty for a version that was trained with another dataset."""
     limits: Limits
+    allow_code: bool = False
+    """Whether a version may be loaded that runs code of its files, such as a pickle."""
+
+    @property
+    def trusted(self) -> Sequence[str] | None:
+        """Types that loading a version may create; None for any, with code of the version."""
+        return None if self.allow_code else trusted_types(self.project)
 
 
 @dataclass(kw_only=True)
@@ -66,15 +73,15 @@ def run_checks(inputs: Inputs) -> Findings:
 def _static(inputs: Inputs) -> Iterator[Check]:
     """Check signature, size and packages, without loading the version."""
     new, old, allowed = inputs.new, inputs.old, inputs.limits
-    yield _check("signature", _signature_faults(new, old), "present, and compatible with clients of the champion")
+    yield Check.of("signature", _signature_faults(new, old), "present, and compatible with clients of the champion")
     too_large = [f"its files have {new.size_mb:.1f} MB, and may have {allowed.size_mb:g} MB"]
-    yield _check("size", too_large if new.size_mb > allowed.size_mb else [], f"{new.size_mb:.1f} MB")
+    yield Check.of("size", too_large if new.size_mb > allowed.size_mb else [], f"{new.size_mb:.1f} MB")
     differences = skew.differences(new.requirements)
     far = [
         f"{one}; use the same packages in both images, or raise the limit skew"
         for one in skew.beyond(differences, allowed.skew)
     ]
-    yield _check("packages", far, ", ".join(map(str, differences)) or "the same as at training")
+    yield Check.of("packages", far, ", ".join(map(str, differences)) or "the same as at training")
 
 
 def _signature_faults(new: Candidate, old: Candidate | None) -> list[str]:
@@ -96,10 +103,10 @@ def _runs(inputs: Inputs, found: Findings) -> Iterator[Check]:
             said="it has no input example, so it cannot be tried; log the model with one",
         )
         return
-    found.latency_ms = candidate.measure_latency(inputs.new.load(), example, inputs.new.number)
+    found.latency_ms = candidate.measure_latency(inputs.new.load(inputs.trusted), example, inputs.new.number)
     yield Check(name="example", outcome="passed", said=f"predicts its {len(example)} rows")
     said = f"95 % of the predictions for one row take at most {found.latency_ms:.1f} ms"
-    yield _check("latency", [f"{said}, and may take {most:g} ms"] if found.latency_ms > most else [], said)
+    yield Check.of("latency", [f"{said}, and may take {most:g} ms"] if found.latency_ms > most else [], said)
 
 
 def _measured(inputs: Inputs, found: Findings) -> Iterator[Check]:
@@ -161,7 +168,7 @@ def _slice(inputs: Inputs, name: str, scores: Scores) -> Slice:
 def _judge(scores: Scores, old: Candidate | None, allowed: Limits) -> Iterator[Check]:
     for name, least in allowed.least.items():
         low = [f"{name} is {scores.own[name].value:.3f} on {scores.rows} unseen rows, and must be at least {least:g}"]
-        yield _check(name, low if scores.own[name].value < least else [], f"{scores.own[name]}, at least {least:g}")
+        yield Check.of(name, low if scores.own[name].value < least else [], f"{scores.own[name]}, at least {least:g}")
     if old is None:
         yield Check(name="champion", outcome="noted", said="there is no champion to compare with")
         return
@@ -172,13 +179,13 @@ def _judge(scores: Scores, old: Candidate | None, allowed: Limits) -> Iterator[C
         faults = [f"{said}: certainly worse by more than {allowed.certain_loss:g}"] if certainly else []
         if -difference.value > allowed.any_loss:
             faults = [f"{said}: worse by more than {allowed.any_loss:g}"]
-        yield _check(f"{name} compared with the champion", faults, said)
+        yield Check.of(f"{name} compared with the champion", faults, said)
 
 
 def _worst(slices: Sequence[Slice], old: Candidate | None, allowed: Limits) -> Check:
     judged = [one for one in slices if one.judged]
     faults = [fault for one in judged for fault in _slice_faults(one, old, allowed)]
-    return _check(
+    return Check.of(
         "slices", faults, f"{len(judged)} of {len(slices)} have enough rows to be judged, and keep the limits"
     )
 
@@ -211,12 +218,8 @@ def _predictions(inputs: Inputs, one: Candidate, unseen: pd.DataFrame) -> Predic
             "it cannot be measured; train it again with the present project"
         )
     try:
-        return metrics.predict(inputs.project, one.load().get_raw_model(), unseen, columns)
+        return metrics.predict(inputs.project, one.load(inputs.trusted).get_raw_model(), unseen, columns)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise UnusableError(
             f"version {one.number} cannot predict the unseen rows: {reason(error)}; train it with the present project"
         ) from error
-
-
-def _check(name: str, faults: Sequence[str], said: str) -> Check:
-    return Check(name=name, outcome="refused" if faults else "passed", said="; ".join(faults) or said)

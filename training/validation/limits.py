@@ -63,6 +63,15 @@ class Environment(Termination):
         description="URL of the model's endpoint in the stack; the version that it serves is the champion. Without a "
         "URL, the champion is the version with the alias @champion",
     )
+    validation_allow_code: bool = Field(
+        default=False,
+        description="whether versions are validated that run code of their files when they are loaded, such as pickles",
+    )
+    validation_reports: str = Field(
+        default="",
+        description="URI of the folder for reports, which takes effect when the experiment `validations` is created; "
+        "without one, MLflow chooses the folder",
+    )
 
 
 def from_environment() -> Environment:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +22,11 @@ class Check(BaseModel):
     """`noted` is information for readers; it does not refuse the version."""
     said: str
     """Explanation of the outcome, with the measured value and the limit."""
+
+    @classmethod
+    def of(cls, name: str, faults: Sequence[str], said: str) -> Self:
+        """Return a refused check that lists the faults, or a passed check that says `said` if there are none."""
+        return cls(name=name, outcome="refused" if faults else "passed", said="; ".join(faults) or said)
 
 
 class Slice(BaseModel):
@@ -55,6 +60,8 @@ class Report(BaseModel):
     """Address of the table."""
     dataset_digest: str
     """SHA-256 of the table's file."""
+    model_digest: str
+    """SHA-256 of the version's files (contract/digest.py)."""
     limits: Limits
     checks: Sequence[Check]
     scores: Scores | None

@@ -242,3 +242,10 @@ def test_both_meet_in_one_folder_that_holds_more_than_the_log_may(logged: Record
     for container in (server(logged), shipper(logged)):
         folder = environment(container)["PREDICTION_LOG_DIR"]
         assert {"name": "predictions", "mountPath": folder} in container["volumeMounts"]
+
+
+def test_in_a_local_stack_the_server_has_no_keys_and_no_annotation_of_a_cloud() -> None:
+    template = local().one(":Deployment", "churn-predictor").spec["template"]
+    (server,) = template["spec"]["containers"]
+    assert not server.get("envFrom")
+    assert "annotations" not in template["metadata"]

@@ -1,5 +1,6 @@
 """Local stores, which replace those of a cloud."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,17 @@ def test_the_bucket_is_there_before_the_first_request() -> None:
     assert container["readinessProbe"]["httpGet"] == {"path": environment(container)["VGW_HEALTH"], "port": 7070}
 
 
+def test_the_gateway_gets_its_accounts_from_a_secret_and_no_key_is_in_its_policy() -> None:
+    (container,) = pod("s3")["containers"]
+    given = environment(container)
+    assert given["ACCOUNTS"]["secretKeyRef"]["key"] == "accounts"
+    (secret,) = [each for each in local().all(":Secret") if "accounts" in each.inputs["stringData"]]
+    assert "stringData.accounts" in secret.secrets or "stringData" in secret.secrets
+    (validation,) = json.loads(secret.inputs["stringData"]["accounts"])["accessAccounts"].values()
+    assert validation["role"] == "user"
+    assert validation["secret"] not in given["BUCKET_POLICY"]
+
+
 def test_mlflow_training_and_serving_reach_the_artifacts_and_nobody_else() -> None:
     (rule,) = local().one(":NetworkPolicy", "s3").spec["ingress"]
     peers = [
@@ -71,6 +83,7 @@ def test_each_workload_has_an_account_of_its_own_without_a_token() -> None:
     assert {name: account.metadata["namespace"] for name, account in accounts.items()} == {
         "tracking": "mlops-platform",
         "training": "ml-training",
+        "validation": "ml-training",
         "serving": "ml-serving",
     }
     assert {account.inputs["automountServiceAccountToken"] for account in accounts.values()} == {False}

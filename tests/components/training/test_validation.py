@@ -98,13 +98,24 @@ def test_it_ends_at_its_deadline_and_knows_it_and_an_answer_is_not_asked_for_twi
     assert lost == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
-def test_it_may_do_what_a_run_may_do() -> None:
-    run = local().one(":Job", "churn")
+@pytest.mark.parametrize("changes", [{}, {"training.churn.service_account": "mine"}])
+def test_it_is_somebody_else_than_a_run_with_keys_of_its_own(changes: Mapping[str, object]) -> None:
+    recording = deployed(changes)
+    run = recording.one(":Job", "churn")
     (trains,) = run.spec["template"]["spec"]["containers"]
-    assert pod(local())["serviceAccountName"] == run.spec["template"]["spec"]["serviceAccountName"]
-    assert container(local())["envFrom"] == trains["envFrom"]
-    assert local().one(":CronJob", "churn-validation").metadata["namespace"] == run.metadata["namespace"]
-    assert pod(deployed({"training.churn.service_account": "mine"}))["serviceAccountName"] == "mine"
+    assert pod(recording)["serviceAccountName"] == "validation"
+    assert run.spec["template"]["spec"]["serviceAccountName"] != "validation"
+    assert container(recording)["envFrom"] != trains["envFrom"]
+    assert recording.one(":CronJob", "churn-validation").metadata["namespace"] == run.metadata["namespace"]
+
+
+def test_it_loads_what_runs_code_only_where_the_stack_says_so() -> None:
+    assert "VALIDATION_ALLOW_CODE" not in environment(container(local()))
+    assert environment(container(deployed({f"{OWN}.allow_code": True})))["VALIDATION_ALLOW_CODE"] == "true"
+
+
+def test_its_reports_go_where_only_it_may_write() -> None:
+    assert environment(container(local()))["VALIDATION_REPORTS"] == "s3://mlops-artifacts/validations"
 
 
 def test_it_has_the_memory_and_disk_of_a_run_or_its_own() -> None:

@@ -193,6 +193,12 @@ FUNCTIONS: Final[dict[str, Any]] = {
         "groupNames": ["{region}"],
         "allAvailabilityZones": False,
     },
+    "aws:ec2/getPrefixList:getPrefixList": {
+        "id": "pl-6da54004",
+        "prefixListId": "pl-6da54004",
+        "name": "{name}",
+        "cidrBlocks": ["52.218.0.0/17", "3.5.64.0/21"],
+    },
     "aws:iam/getPolicyDocument:getPolicyDocument": {
         "id": "1",
         "json": '{{"Version": "2012-10-17", "Statement": []}}',

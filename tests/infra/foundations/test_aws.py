@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from typing import Any
 
 import pulumi
@@ -11,6 +12,7 @@ import yaml
 from pulumi.runtime import mocks
 from typing_extensions import override
 
+from bootstrap import documents
 from infra.config.stack import read
 from infra.foundations.aws_changes import consequences
 from infra.program import deploy
@@ -33,6 +35,7 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
     "aws:index/getRegion:getRegion": {"region": "eu-west-1"},
     "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ["eu-west-1c", "eu-west-1a", "eu-west-1b"]},
     "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1-for-the-cluster"},
+    "aws:ec2/getPrefixList:getPrefixList": {"id": "pl-1", "cidrBlocks": ["52.218.0.0/17", "3.5.64.0/21"]},
     "aws:ec2/getVpc:getVpc": {
         "id": "vpc-01234567",
         "cidrBlockAssociations": [{"cidrBlock": "10.9.0.0/16"}, {"cidrBlock": "100.64.0.0/16"}],
@@ -169,8 +172,9 @@ def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("workload", "reads", "writes", "deletes"),
     [
-        ("tracking", {"mlflow/"}, {"mlflow/"}, {"mlflow/"}),
+        ("tracking", {"mlflow/", "validations/"}, {"mlflow/"}, {"mlflow/"}),
         ("training", {"mlflow/", "datasets/"}, {"mlflow/"}, set[str]()),
+        ("training-validation", {"mlflow/", "datasets/"}, {"validations/"}, set[str]()),
         ("serving", {"mlflow/"}, {"predictions/"}, set[str]()),
     ],
 )
@@ -205,8 +209,15 @@ def test_nodes_have_no_right_on_any_bucket(prod: Recording) -> None:
         "network-flows",
         "tracking",
         "training",
+        "training-validation",
         "serving",
     }
+
+
+def test_the_roles_of_workloads_have_names_that_the_deploying_role_may_create(prod: Recording) -> None:
+    workloads = [each.name for each in prod.all("iam/role:Role") if "pods.eks" in each.inputs["assumeRolePolicy"]]
+    assert len(workloads) == 4
+    assert all(any(fnmatch(f"{name}-0a1b2c3", pattern) for pattern in documents.ROLES) for name in workloads)
 
 
 def test_only_the_pods_of_its_service_account_take_a_role(prod: Recording) -> None:
@@ -393,6 +404,49 @@ def test_credentials_reach_pods_and_names_are_found_under_the_network_policies(p
     ways = json.dumps([rule for policy in policies for rule in policy.spec["egress"]])
     assert "172.20.0.10/32" in ways
     assert "169.254.170.23/32" in ways
+
+
+SKIP = "eks.amazonaws.com/skip-containers"
+
+
+def test_only_containers_that_use_the_store_get_the_roles_token(prod: Recording) -> None:
+    skipped = dict[str, set[str]]()
+    for resource in prod.all(":Deployment") + prod.all(":Job") + prod.all(":CronJob"):
+        spec: dict[str, Any] = resource.spec.get("jobTemplate", {}).get("spec", resource.spec)
+        pod: dict[str, Any] = spec["template"]
+        names = {each["name"] for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]}
+        if text := str(pod["metadata"].get("annotations", {}).get(SKIP, "")):
+            skipped[resource.name] = set(text.split(","))
+            assert skipped[resource.name] <= names
+    assert skipped == {
+        "churn-predictor": {"server"},
+        "churn-validation": {"code"},
+        "mlflow-migration": {"migration"},
+    }
+
+
+def egress(recording: Recording, name: str) -> list[tuple[str, int]]:
+    """Return the address blocks, with ports, that a policy lets its pods reach."""
+    return [
+        (peer["ipBlock"]["cidr"], rule["ports"][0]["port"])
+        for rule in recording.one(":NetworkPolicy", name).spec["egress"]
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+
+
+def test_a_validation_reaches_s3_and_the_agent_for_credentials_but_not_the_internet(
+    prod: Recording, existing: Recording
+) -> None:
+    s3, agent = [("3.5.64.0/21", 443), ("52.218.0.0/17", 443)], ("169.254.170.23/32", 80)
+    assert egress(prod, "ml-training-validations") == [*s3, agent]
+    # There, S3 may have an interface endpoint, with addresses of the network.
+    network = [("10.9.0.0/16", 443), ("100.64.0.0/16", 443)]
+    assert egress(existing, "ml-training-validations") == [*s3, *network, agent]
+    selected = prod.one(":NetworkPolicy", "ml-training-stores").spec["podSelector"]
+    assert selected["matchExpressions"] == [
+        {"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["validation"]}
+    ]
 
 
 def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Recording) -> None:

@@ -1,4 +1,5 @@
-from components.endpoint.release import ANNOTATION, Files
+from components.endpoint.release import Files
+from contract import names
 from infra.release.record import parse
 
 PARENT = "urn:pulumi:prod::mlops::mlops:index:ModelEndpoint"
@@ -26,7 +27,7 @@ def test_a_version_has_the_files_with_which_it_was_served_last() -> None:
 
 def test_a_release_that_failed_is_served_by_the_state_and_not_in_the_past() -> None:
     text = '{"model": "churn", "version": 9, "source": "s3://b/9", "digest": "d"}'
-    outputs = {"metadata": {"annotations": {ANNOTATION: text}}}
+    outputs = {"metadata": {"annotations": {names.RELEASE: text}}}
     recorded = parse({DEPLOYMENT: {"outputs": outputs}})
     assert recorded.served["churn"].version == 9
     assert recorded.past("churn") == ()

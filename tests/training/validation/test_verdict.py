@@ -24,6 +24,7 @@ def report(champion: int | None, scores: Scores | None, **outcomes: Literal["pas
         at=datetime(2026, 1, 1, tzinfo=UTC),
         dataset="s3://b/k.csv",
         dataset_digest="",
+        model_digest="",
         limits=Limits(compared=("roc_auc",)),
         checks=[Check(name=name, outcome=outcome, said=f"{name} is {outcome}") for name, outcome in outcomes.items()],
         scores=scores,
