@@ -170,7 +170,6 @@ OF_MORE_THAN_ONE_MODULE = {
     "runs/test_list.py": "a command over the whole room",
     "runs/test_train.py": "a command over the whole room",
     "runs/test_validate.py": "a command over the whole room",
-    "test_security_page.py": "the page about security",
     "training/test_guide.py": "the example in the guide",
     "training/test_images.py": "what an image must have",
     "training/test_killed.py": "runs as processes",
