@@ -38,11 +38,13 @@ NEWEST := .venv/newest-sdk/pulumi_kubernetes-$(NEWEST_SDK).dist-info
 $(NEWEST): | .venv/.ready
 	@uv pip install --quiet --no-config --no-deps --target $(@D) pulumi-kubernetes==$(NEWEST_SDK)
 
-check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), generated files, links of the docs
+check: .venv/.ready $(NEWEST)  ## format, lint, types (against both ends of the SDK's range), workflows, generated files, links of the docs
 	@ruff format --check .
 	@ruff check .
 	@pyright
 	@pyright --project typings/newest_sdk.json
+	@"$$(go -C .ci/actionlint tool -n actionlint)"
+	@zizmor --offline --persona auditor --no-progress --quiet --strict-collection .github
 	@python -m infra.config.schema --check
 	@python -m training.parameter_schema --check
 	@python -m cli.reference --check

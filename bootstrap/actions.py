@@ -53,6 +53,13 @@ IMAGES = _of(
     PutLifecyclePolicy SetRepositoryPolicy TagResource UntagResource UploadLayerPart
     """,
 )
+PUSH_IMAGES = _of(
+    "ecr",
+    """
+    BatchCheckLayerAvailability BatchGetImage CompleteLayerUpload InitiateLayerUpload PutImage UploadLayerPart
+    """,
+)
+"""Actions that `docker push` needs (ECR user guide, "Required IAM permissions for pushing an image")."""
 PULL_IMAGES = _of(
     "ecr",
     """

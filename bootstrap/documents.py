@@ -6,12 +6,18 @@ from dataclasses import dataclass
 import pulumi
 
 from bootstrap import actions
+from bootstrap.settings import Copies, Training
 from components.aws.account import Account, role_arn
+from components.aws.account import arn as arn_of
+from components.aws.artifact_bucket import ARTIFACTS
 from components.aws.policy_documents import Statement, document
 
 ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
 PREVIEW, DEPLOY, BOUNDARY = "mlops-preview", "mlops-deploy", "boundary/mlops"
+TRAIN, PROPOSE = "mlops-train", "mlops-propose"
+PROJECT = "mlops"
+"""Pulumi project of the stacks; names of their keys and roles begin with it."""
 ROLES = ("cluster-*", "mlops-*", "network-flows-*", "serving-*", "tracking-*", "training-*")
 """Names of the roles in stacks of the project `mlops`; Pulumi adds random digits to most of them."""
 SERVICES = (
@@ -69,7 +75,7 @@ def boundary(state: State, *, account: Account) -> pulumi.Output[str]:
     A boundary gives no right. A role that has it can use the platform's services, but can neither create a role
     without it, nor change the roles and the state's store that the bootstrap makes.
     """
-    own_roles = [role_arn(name, account) for name in (PREVIEW, DEPLOY)]
+    own_roles = [role_arn(name, account) for name in (PREVIEW, DEPLOY, TRAIN, PROPOSE)]
     alias = f"arn:{account.partition}:kms:{account.region}:{account.id}:alias/pulumi"
     role_actions = (*actions.BOUNDED, *actions.WRITE_ROLES)
     further = (*READ_POLICIES, "iam:CreateServiceLinkedRole", "iam:PassRole", "servicequotas:ListServiceQuotas")
@@ -140,6 +146,67 @@ def of_preview(state: State, *, account: Account) -> dict[str, pulumi.Output[str
         "roles": document(_named(account), {"Effect": "Allow", "Action": list(actions.READ_ROLES), "Resource": roles}),
         # `pulumi preview` takes no lock in a bucket.
         "state": _stored(state, objects=("s3:GetObject",), key=("kms:Decrypt", "kms:DescribeKey")),
+    }
+
+
+def of_train(training: Training, *, account: Account) -> dict[str, pulumi.Output[str]]:
+    """Return the policies of the role that trains, by name.
+
+    They let it push the stack's training image and find its cluster. The stack file gives it rights in the cluster.
+    """
+    name = f"{PROJECT}-{training.stack}"
+    return {
+        "images": document(
+            _anywhere(["ecr:GetAuthorizationToken"], account.region),
+            {
+                "Effect": "Allow",
+                "Action": list(actions.PUSH_IMAGES),
+                "Resource": [arn_of("ecr", f"repository/{name}/training", account)],
+            },
+        ),
+        "cluster": document(
+            {
+                "Effect": "Allow",
+                "Action": ["eks:DescribeCluster"],
+                "Resource": [arn_of("eks", f"cluster/{name}", account)],
+            }
+        ),
+    }
+
+
+def of_propose(copies: Copies, *, account: Account) -> dict[str, pulumi.Output[str]]:
+    """Return the policies of the role that copies models, by name; it reads both registries and writes the target's."""
+    source, target = (f"arn:{account.partition}:s3:::{each.bucket}" for each in (copies.source, copies.target))
+    models = f"{ARTIFACTS}*"
+    aliases = [f"alias/{PROJECT}-{each.stack}-artifacts" for each in (copies.source, copies.target)]
+    return {
+        "models": document(
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": [source, target],
+                "Condition": {"StringLike": {"s3:prefix": [models]}},
+            },
+            {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [f"{source}/{models}", f"{target}/{models}"]},
+            {
+                "Effect": "Allow",
+                "Action": ["s3:AbortMultipartUpload", "s3:PutObject"],
+                "Resource": [f"{target}/{models}"],
+            },
+            {
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                # The stacks make the keys later, and AWS chooses their ids.
+                "Resource": [arn_of("kms", "key/*", account)],
+                "Condition": {
+                    "StringEquals": {
+                        "aws:RequestedRegion": account.region,
+                        "kms:ViaService": f"s3.{account.region}.amazonaws.com",
+                    },
+                    "ForAnyValue:StringEquals": {"kms:ResourceAliases": aliases},
+                },
+            },
+        )
     }
 
 

@@ -7,7 +7,7 @@ import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
 from bootstrap import documents
-from bootstrap.documents import AUDIENCE, DEPLOY, ISSUER, PREVIEW, State
+from bootstrap.documents import AUDIENCE, DEPLOY, ISSUER, PREVIEW, PROPOSE, TRAIN, State
 from bootstrap.settings import GitHub, Settings
 from components.aws import account as accounts
 from components.aws.account import Account
@@ -45,10 +45,15 @@ def deploy(settings: Settings) -> None:
     trusted: list[pulumi.Resource] = []
     if settings.github.provider == "new":
         trusted.append(aws.iam.OpenIdConnectProvider("github", url=f"https://{ISSUER}", client_id_lists=[AUDIENCE]))
-    for name, environments, policies in (
+    roles = [
         (PREVIEW, settings.github.environments.preview, documents.of_preview(state, account=account)),
         (DEPLOY, settings.github.environments.deploy, documents.of_deploy(state, account=account)),
-    ):
+    ]
+    if training := settings.training:
+        roles.append((TRAIN, training.environments, documents.of_train(training, account=account)))
+    if copies := settings.copies:
+        roles.append((PROPOSE, copies.environments, documents.of_propose(copies, account=account)))
+    for name, environments, policies in roles:
         subjects = [subject for each in environments for subject in settings.github.subjects_of(each)]
         role = _role(
             name,

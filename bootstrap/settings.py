@@ -65,6 +65,15 @@ Provider = Annotated[
         instead="write existing if `aws iam list-open-id-connect-providers` lists token.actions.githubusercontent.com",
     ),
 ]
+StackName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
+    Rule(
+        must="must be the name of a stack: a-z, 0-9 and -, with a letter or digit at both ends",
+        because="the names of the stack's cluster, image repositories and keys contain it",
+        instead="write what is between `Pulumi.` and `.yaml`, as in prod",
+    ),
+]
 SOME_ENVIRONMENTS = Rule(
     must="must be a list of one environment or more",
     because="without an environment, no workflow can take the role",
@@ -122,6 +131,35 @@ class GitHub(Model):
         return [f"repo:{forms[form]}:environment:{environment}" for form in self.subjects]
 
 
+class Training(Model):
+    """Role that builds the training image of one stack of this account and region, and starts runs in its cluster."""
+
+    environments: Annotated[tuple[Environment, ...], AfterValidator(at_least(1)), SOME_ENVIRONMENTS]
+    """Environments whose jobs can take the role. Example: [dev]"""
+    stack: StackName
+    """Stack of the project `mlops`. Example: dev"""
+
+
+class Registry(Model):
+    """Registry of one stack, whose models are in a bucket of this account and region."""
+
+    stack: StackName
+    """Stack of the project `mlops`. Example: prod"""
+    bucket: aws_rules.BucketName
+    """Bucket of the stack, mlops:foundation.artifacts.bucket. Example: example-mlops-prod"""
+
+
+class Copies(Model):
+    """Role that copies models from one stack's registry to another's."""
+
+    environments: Annotated[tuple[Environment, ...], AfterValidator(at_least(1)), SOME_ENVIRONMENTS]
+    """Environments whose jobs can take the role. Example: [prod-propose]"""
+    source: Registry
+    """Registry whose models are read. Example: {stack: dev, bucket: example-mlops-dev}"""
+    target: Registry
+    """Registry into which models are written. Example: {stack: prod, bucket: example-mlops-prod}"""
+
+
 class Settings(Model):
     """The keys of a stack file of the bootstrap below `config`, without their prefix `mlops:`."""
 
@@ -131,6 +169,27 @@ class Settings(Model):
     """Name of the bucket for the state of all stacks in the account. Example: acme-pulumi-state"""
     github: GitHub
     """Repository whose workflows can take the roles."""
+    training: Training | None = None
+    """Role that builds a training image and starts runs; without this key, there is none."""
+    copies: Copies | None = None
+    """Role that copies models between registries; without this key, there is none."""
+
+    @field_validator("training", "copies")
+    @classmethod
+    def _apart_from_other_roles(
+        cls, chosen: Training | Copies | None, info: ValidationInfo
+    ) -> Training | Copies | None:
+        github: GitHub | None = info.data.get("github")
+        training: Training | None = info.data.get("training")
+        taken = {*github.environments.deploy, *github.environments.preview} if github else set[str]()
+        taken |= set(training.environments) if training else set()
+        if chosen and (both := sorted(taken & set(chosen.environments))):
+            raise Rule(
+                must="must not name an environment of another role",
+                because="every job in it could take both roles",
+                instead="create another environment, as in environments: [prod-propose]",
+            ).broken(", ".join(both))
+        return chosen
 
 
 def read() -> Settings:

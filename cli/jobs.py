@@ -17,7 +17,7 @@ from cli.errors import CommandError
 from contract.exit_codes import ExitCode
 from runs import declared, history, tracking
 from runs.cluster import Cluster, Object
-from runs.declared import Declared
+from runs.declared import Code, Declared
 from runs.errors import ClusterError, RefusedError, RunsError
 from runs.follow import Follower
 from runs.history import Past
@@ -28,9 +28,19 @@ from runs.values import pairs
 VALIDATION_STATUS = {ExitCode.DONE: "passed", ExitCode.REFUSED: "refused"}
 
 
-def train(name: str, words: Sequence[str], context: str | None, *, dry_run: bool, validates: bool, json: bool) -> int:
+def train(
+    name: str,
+    words: Sequence[str],
+    context: str | None,
+    *,
+    code: Code | None,
+    dry_run: bool,
+    validates: bool,
+    json: bool,
+) -> int:
     """Start a run of a training job, follow it, validate the registered version, and return the exit code."""
-    return _Commands(target.cluster(context), json=json).train(name, pairs(words), dry_run=dry_run, validates=validates)
+    commands = _Commands(target.cluster(context), json=json)
+    return commands.train(name, pairs(words), code, dry_run=dry_run, validates=validates)
 
 
 def validate(model: str, version: int, context: str | None, *, dry_run: bool, json: bool) -> int:
@@ -62,9 +72,9 @@ class _Commands:
     cluster: Cluster
     json: bool
 
-    def train(self, name: str, given: Mapping[str, str], *, dry_run: bool, validates: bool) -> int:
+    def train(self, name: str, given: Mapping[str, str], code: Code | None, *, dry_run: bool, validates: bool) -> int:
         training = declared.find(self.cluster, name)
-        manifest = training.job(given, _requester())
+        manifest = training.job(given, _requester(), code)
         if dry_run:
             _print_manifest(manifest)
             return ExitCode.DONE

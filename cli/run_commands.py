@@ -48,6 +48,18 @@ def train(
             show_default=False,
         ),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME@DIGEST",
+            help="Training image for this run instead of the declared one.",
+            show_default=False,
+        ),
+    ] = None,
+    commit: Annotated[
+        str | None,
+        typer.Option(metavar="SHA", help="With --image: git commit that it was built from.", show_default=False),
+    ] = None,
     context: Context = None,
     dry_run: DryRun = False,
     validate: Annotated[bool, typer.Option(help="Validate the registered version after the run.")] = True,
@@ -61,10 +73,10 @@ def train(
     With --data, the model project is trained on this machine and not validated.
     """
     if data is not None:
-        if context or dry_run or not validate:
+        if image or commit or context or dry_run or not validate:
             raise CommandError(
-                "--data trains on this machine, but --context, --dry-run and --no-validate are for a cluster; "
-                "leave out --data or the others"
+                "--data trains on this machine, but --context, --dry-run, --no-validate, --image and --commit are for "
+                "a cluster; leave out --data or the others"
             )
         from cli import laptop
 
@@ -73,9 +85,13 @@ def train(
         raise CommandError(
             "--model and --tracking-uri need --data, because the stack file declares both for a cluster; add --data URI"
         )
+    if commit and not image:
+        raise CommandError("--commit names the code of --image, and the stack file declares the other's; add --image")
     from cli import jobs
+    from runs.declared import Code
 
-    raise typer.Exit(jobs.train(name, values or (), context, dry_run=dry_run, validates=validate, json=json))
+    code = Code(image=image, commit=commit) if image else None
+    raise typer.Exit(jobs.train(name, values or (), context, code=code, dry_run=dry_run, validates=validate, json=json))
 
 
 def runs(

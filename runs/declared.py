@@ -20,8 +20,37 @@ GIVEN = "mlops/given"
 """Annotation of a Job: the values that differ from the declaration, as JSON."""
 PARAMETER_SCHEMAS = Path(__file__).parents[1] / "schema" / "parameters.json"
 """File with the parameters of the projects in the platform's training image; `make schema` writes it."""
+IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
+"""Pattern of an image with its digest."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """Pattern of a label value. Other characters would change the meaning of a selector."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """Image that a run uses instead of the declared one.
+
+    Raises:
+        RefusedError: the image has no digest, or the commit is not the full name of one.
+    """
+
+    image: str
+    """Name and digest of the image. Example: registry.example.com/training@sha256:..."""
+    commit: str | None
+    """Git commit that the image was built from, 40 digits; None if it is unknown."""
+
+    def __post_init__(self) -> None:
+        if not IMAGE.fullmatch(self.image):
+            raise RefusedError(
+                f"image {self.image!r} has no digest; another image could have its tag before the pod starts; "
+                "write NAME@sha256:DIGEST, as `docker inspect --format '{{index .RepoDigests 0}}' NAME` prints it"
+            )
+        if self.commit and not COMMIT.fullmatch(self.commit):
+            raise RefusedError(
+                f"commit {self.commit!r} is not 40 digits; `mlops reproduce` could not find it; "
+                "write the output of `git rev-parse HEAD`"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +75,8 @@ class Declared:
         """Parameters of the stack file, without those that come from Secrets."""
         return json.loads(self._variables.get(names.PARAMETERS, "{}").replace("$$", "$"))
 
-    def job(self, given: Mapping[str, str], requester: str | None) -> Object:
-        """Return a Job as the schedule would create it, with some values changed.
+    def job(self, given: Mapping[str, str], requester: str | None, code: Code | None = None) -> Object:
+        """Return a Job as the schedule would create it, with some values changed, and with other code if it is given.
 
         Raises:
             RefusedError: a parameter is unknown, or a value has another type or range than the declared one.
@@ -59,9 +88,14 @@ class Declared:
                 raise RefusedError(f"{own} is given twice; write it once")
             values[own] = self._checked(own, text)
         job = _job(self.template, values)
-        variables = {names.PARAMETERS: _literal({**self.parameters, **values})} if values else {}
+        variables: dict[str, str | None] = {}
+        if values:
+            variables[names.PARAMETERS] = _literal({**self.parameters, **values})
         if requester:
             variables[names.REQUESTER] = requester
+        if code:
+            variables |= {"IMAGE": code.image, "GIT_COMMIT": code.commit}
+            job["spec"]["template"]["spec"]["containers"][0]["image"] = code.image
         _set(job["spec"], variables)
         return job
 
@@ -222,7 +256,9 @@ def _literal(values: Mapping[str, Value]) -> str:
     return json.dumps(values, sort_keys=True).replace("$", "$$")
 
 
-def _set(spec: dict[str, Any], variables: Mapping[str, str]) -> None:
+def _set(spec: dict[str, Any], variables: Mapping[str, str | None]) -> None:
+    """Set variables of the container; None removes one."""
     (container,) = spec["template"]["spec"]["containers"]
     rest = [entry for entry in container["env"] if entry["name"] not in variables]
-    container["env"] = [*rest, *({"name": name, "value": value} for name, value in variables.items())]
+    new = [{"name": name, "value": value} for name, value in variables.items() if value is not None]
+    container["env"] = [*rest, *new]

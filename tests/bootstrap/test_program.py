@@ -65,7 +65,15 @@ def actions(recording: Recording, role: str) -> set[str]:
     return {action for each in statements(recording, role) for action in each["Action"]}
 
 
-@pytest.mark.parametrize(("role", "environment"), [("mlops-preview", "prod-preview"), ("mlops-deploy", "prod")])
+@pytest.mark.parametrize(
+    ("role", "environment"),
+    [
+        ("mlops-preview", "prod-preview"),
+        ("mlops-deploy", "prod"),
+        ("mlops-train", "dev"),
+        ("mlops-propose", "prod-propose"),
+    ],
+)
 def test_only_jobs_in_the_named_environments_of_the_named_repository_can_take_a_role(
     bootstrap: Recording, role: str, environment: str
 ) -> None:
@@ -109,6 +117,53 @@ def test_the_preview_role_reads_no_data_but_the_state(bootstrap: Recording) -> N
     assert not actions(bootstrap, "mlops-preview") & {"ecr:GetDownloadUrlForLayer", "logs:GetLogEvents"}
 
 
+def test_the_role_that_copies_models_reads_both_registries_and_writes_the_target_only(bootstrap: Recording) -> None:
+    allowed = {
+        action: {resource.removeprefix("arn:aws:s3:::") for resource in each["Resource"]}
+        for each in statements(bootstrap, "mlops-propose")
+        for action in each["Action"]
+        if action.startswith("s3:")
+    }
+    source, target = "example-mlops-dev", "example-mlops-prod"
+    assert allowed == {
+        "s3:ListBucket": {source, target},
+        "s3:GetObject": {f"{source}/mlflow/*", f"{target}/mlflow/*"},
+        "s3:PutObject": {f"{target}/mlflow/*"},
+        "s3:AbortMultipartUpload": {f"{target}/mlflow/*"},
+    }
+
+
+def test_the_role_that_copies_models_may_use_the_keys_that_the_stacks_make(
+    bootstrap: Recording, prod: Recording
+) -> None:
+    (key,) = [each for each in statements(bootstrap, "mlops-propose") if "kms:Decrypt" in each["Action"]]
+    aliases = key["Condition"]["ForAnyValue:StringEquals"]["kms:ResourceAliases"]
+    made = prod.one("kms/alias:Alias", "artifacts").inputs["name"]
+    assert aliases == [made.replace("prod", "dev"), made]
+    assert key["Condition"]["StringEquals"]["kms:ViaService"] == "s3.eu-west-1.amazonaws.com"
+
+
+def test_the_role_that_trains_pushes_the_training_image_and_finds_the_cluster(bootstrap: Recording) -> None:
+    pushes, finds = f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/mlops-dev/training", "cluster/mlops-dev"
+    resources = {action: each["Resource"] for each in statements(bootstrap, "mlops-train") for action in each["Action"]}
+    assert resources.pop("ecr:GetAuthorizationToken") == "*"
+    assert resources.pop("eks:DescribeCluster") == [f"arn:aws:eks:eu-west-1:{ACCOUNT}:{finds}"]
+    assert set(resources) >= {"ecr:PutImage", "ecr:UploadLayerPart"}
+    assert all(each == [pushes] for each in resources.values())
+
+
+def test_the_names_of_a_stack_are_those_that_the_role_that_trains_may_use(prod: Recording) -> None:
+    assert prod.one("eks/cluster:Cluster", "cluster").inputs["name"] == "mlops-prod"
+    repositories = {each.inputs["name"] for each in prod.all("ecr/repository:Repository")}
+    assert "mlops-prod/training" in repositories
+
+
+def test_roles_that_the_file_does_not_name_are_not_made() -> None:
+    config = {key: value for key, value in tracked().items() if key not in {"copies", "training"}}
+    made = record(lambda: deploy(read()), config=config, stack="prod", provider=Account())
+    assert [each.name for each in made.all("iam/role:Role")] == ["mlops-preview", "mlops-deploy"]
+
+
 def test_the_deploy_role_can_do_nothing_that_its_boundary_does_not_allow(bootstrap: Recording) -> None:
     limits = json.loads(bootstrap.one("iam/policy:Policy", "boundary").inputs["policy"])["Statement"]
     patterns = [action for each in limits if each["Effect"] == "Allow" for action in each["Action"]]
@@ -147,6 +202,7 @@ def _listed(value: object) -> list[str]:
     return cast("list[str]", value if isinstance(value, list) else [value])
 
 
+PROPOSE, TRAIN = (f"arn:aws:iam::{ACCOUNT}:role/mlops-{name}" for name in ("propose", "train"))
 ROLE, OWN = f"arn:aws:iam::{ACCOUNT}:role/training-0a1b2c3", f"arn:aws:iam::{ACCOUNT}:role/mlops-deploy"
 VPC, KEY = f"arn:aws:ec2:eu-west-1:{ACCOUNT}:vpc/vpc-1", "arn:aws:state"
 
@@ -180,6 +236,8 @@ def test_the_deploy_role_may_do_what_a_stack_needs(
         ("iam:CreatePolicyVersion", BOUNDARY, {}),
         ("iam:UpdateAssumeRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/administrator", {}),
         ("iam:UpdateAssumeRolePolicy", OWN, {}),
+        ("iam:UpdateAssumeRolePolicy", PROPOSE, {}),
+        ("iam:UpdateAssumeRolePolicy", TRAIN, {}),
         ("iam:AttachRolePolicy", OWN, {"PermissionsBoundary": BOUNDARY}),
         ("iam:PassRole", OWN, {"PassedToService": "ec2.amazonaws.com"}),
         ("iam:CreateAccessKey", f"arn:aws:iam::{ACCOUNT}:user/x", {}),

@@ -68,6 +68,31 @@ def test_a_value_that_would_trust_nobody_or_too_many_is_refused(path: str) -> No
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("copies", {"environments": ["prod"]}, "must not name an environment of another role"),
+        ("copies", {"environments": ["dev"]}, "must not name an environment of another role"),
+        ("copies.environments", {"environments": []}, "must be a list of one environment or more"),
+        ("copies.source.stack", {"source": {"stack": "*", "bucket": "example-mlops-dev"}}, "the name of a stack"),
+        ("copies.target.bucket", {"target": {"stack": "prod", "bucket": "My.Bucket"}}, "My.Bucket"),
+    ],
+)
+def test_a_role_for_copies_that_could_do_more_or_nothing_is_refused(
+    path: str, value: Mapping[str, object], said: str
+) -> None:
+    headline, line = refused({**tracked(), "copies": {**tracked()["copies"], **value}})
+    assert headline == "1 problem in Pulumi.prod.yaml; nothing was touched"
+    assert line.startswith(f"Pulumi.prod.yaml: mlops:{path} is ")
+    assert said in line
+
+
+def test_a_role_for_training_shares_no_environment_with_the_one_that_deploys() -> None:
+    _, line = refused({**tracked(), "training": {"environments": ["prod"], "stack": "dev"}})
+    assert line.startswith("Pulumi.prod.yaml: mlops:training is ")
+    assert "must not name an environment of another role" in line
+
+
 def test_all_problems_of_a_file_are_listed_in_one_refusal() -> None:
     lines = refused({"account_id": "1234", "state_bucket": "My.State", "state": "x", "github": {"subjects": []}})
     named = {line.removeprefix("Pulumi.prod.yaml: mlops:").split()[0] for line in lines[1:]}

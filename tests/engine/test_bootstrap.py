@@ -61,6 +61,8 @@ def test_the_outputs_are_what_stacks_and_workflows_need(story: Story) -> None:
         "deploy_role_arn": "arn:aws:iam::123456789012:role/mlops-deploy",
         "permissions_boundary": "arn:aws:iam::123456789012:policy/boundary/mlops",
         "preview_role_arn": "arn:aws:iam::123456789012:role/mlops-preview",
+        "propose_role_arn": "arn:aws:iam::123456789012:role/mlops-propose",
+        "train_role_arn": "arn:aws:iam::123456789012:role/mlops-train",
         "secrets_provider": "awskms://alias/pulumi?region=eu-west-1",
         "state_url": "s3://example-pulumi-state?region=eu-west-1&awssdk=v2",
     }

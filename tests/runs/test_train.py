@@ -86,6 +86,21 @@ def test_without_values_it_is_the_declared_run(world: World, mlops: Command) -> 
     assert variables(world.created)["PARAMETERS"] == '{"max_depth": 10, "n_estimators": 100}'
 
 
+IMAGE = f"registry.example.com/training@sha256:{'a' * 64}"
+
+
+@pytest.mark.parametrize("commit", ["b" * 40, None])
+def test_another_image_runs_under_its_own_name_and_commit(world: World, mlops: Command, commit: str | None) -> None:
+    world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
+    assert mlops("train", "churn", "--image", IMAGE, *(["--commit", commit] if commit else []))[0] == 0
+    made = world.created
+    assert made
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == IMAGE
+    assert "GIT_COMMIT" in variables({"spec": CHURN["spec"]["jobTemplate"]["spec"]})
+    assert (variables(made)["IMAGE"], variables(made).get("GIT_COMMIT")) == (IMAGE, commit)
+
+
 REFUSED: list[tuple[str, list[str], str]] = [
     (
         "churn",
@@ -100,6 +115,10 @@ REFUSED: list[tuple[str, list[str], str]] = [
     ("churn", ["MAX_DEPTH=1", "MAX_DEPTH=2"], "MAX_DEPTH is given twice, as 1 and as 2"),
     ("chrun", [], "there is no training job chrun; the stack has churn; did you mean churn?"),
     ("zebra", [], "declare it under mlops:training and run pulumi up"),
+    ("churn", ["--image", "mine:1"], "image 'mine:1' has no digest"),
+    ("churn", ["--image", IMAGE, "--commit", "main"], "commit 'main' is not 40 digits"),
+    ("churn", ["--commit", "b" * 40], "--commit names the code of --image"),
+    ("churn", ["--data", "x.csv", "--image", IMAGE], "are for a cluster; leave out --data or the others"),
 ]
 
 
