@@ -25,6 +25,7 @@ from lab.cluster import forward
 from lab.engine import engine_environment
 from tests.e2e.conftest import ENDPOINT, ROOT, Platform, wait_for
 from tests.e2e.load import load
+from tests.mlflow_server import Server
 from tests.pull_requests.github_double import ACTIONS, APP, NAME, GitHub, serve
 from tests.workflows import act
 
@@ -210,7 +211,30 @@ def test_a_version_is_red_until_it_is_validated_goes_live_without_a_lost_request
     inputs = {"endpoint": ENDPOINT, "how": "direct"}
     assert project.run("rollback", "workflow_dispatch", {"inputs": inputs})
     assert served_by(platform) == former
-    (pull,) = github.pulls
+    assert_one_line(project, version, former)
+
+
+def test_a_version_of_another_registry_becomes_a_pull_request_of_one_line(project: Project, tmp_path: Path) -> None:
+    table, registry = tmp_path / "churn.csv", Server(tmp_path / "registry")
+    dataset.churn_table().to_csv(table, index=False)
+    registry.folder.mkdir()
+    registry.start()
+    try:
+        mlops("train", "churn", "N_ESTIMATORS=20", "--data", str(table), "--tracking-uri", registry.uri)
+        inputs = {"model": ENDPOINT, "version": "1"}
+        assert project.run("propose", "workflow_dispatch", {"inputs": inputs}, {"COPY_FROM": registry.uri})
+    finally:
+        registry.kill()
+    copied = max(project.platform.versions())
+    pull = assert_one_line(project, project.version, copied)
+    assert f"Version {copied} is a copy of version 1 at" in pull["body"]
+    assert f"version {copied} was not validated" in pull["body"]
+
+
+def assert_one_line(project: Project, old: int, new: int) -> Mapping[str, Any]:
+    """Fail unless the App has one pull request and it changes nothing but the version; return the pull request."""
+    (pull,) = project.github.pulls
     assert pull["user"]["id"] == APP.id
-    old, new = project.changed_lines(pull["head"]["ref"])
-    assert (old.split(), new.split()) == (["-", "version:", str(version)], ["+", "version:", str(former)])
+    removed, added = project.changed_lines(pull["head"]["ref"])
+    assert (removed.split(), added.split()) == (["-", "version:", str(old)], ["+", "version:", str(new)])
+    return pull
