@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from change_report.values import Field as ChangedKey
 from change_report.values import differences
 from model_preview.facts import Change, Frozen, Reference
-from model_preview.verdict import Gate
+from model_preview.verdict import Gate, is_same_digest
 
 ENDPOINTS = "mlops:endpoints"
 GATE = "mlops:gate"
@@ -18,6 +18,9 @@ PROTECTED_PARTS = ("cluster", "artifacts", "database")
 """Sections of an AWS foundation with a flag `protected`, which is true unless the file says otherwise."""
 Config = Mapping[str, Any]
 """Keys of a stack file below `config`, such as `mlops:endpoints`, with their values."""
+
+
+_Reason = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 class StackFileError(ValueError):
@@ -31,8 +34,8 @@ class Endpoint(Frozen):
     model: str = ""
     """Name of the registered model; empty if it is the endpoint's name."""
     digest: str = ""
-    override: str = ""
-    allow_breaking_signature: str = ""
+    override: _Reason = ""
+    allow_breaking_signature: _Reason = ""
 
 
 class _Gate(Frozen):
@@ -76,7 +79,7 @@ def releases(base: Config, now: Config, *, strict: bool = False) -> dict[str, Ch
     return {
         name: Change(endpoint=name, old=before.get(name), new=after.get(name))
         for name in {**after, **before}
-        if _served(before.get(name)) != _served(after.get(name))
+        if _differs(before.get(name), after.get(name))
     }
 
 
@@ -98,8 +101,11 @@ def gate(base: Config, now: Config, endpoint: str) -> Gate:
     )
 
 
-def _served(reference: Reference | None) -> tuple[str, int] | None:
-    return (reference.model, reference.version) if reference else None
+def _differs(old: Reference | None, new: Reference | None) -> bool:
+    """Return whether another version is served. Another digest of the same version is another version."""
+    if old is None or new is None:
+        return old is not new
+    return (old.model, old.version) != (new.model, new.version) or not is_same_digest(old.digest, new.digest)
 
 
 def _references(config: Config, *, strict: bool = False) -> Iterator[tuple[str, Reference]]:

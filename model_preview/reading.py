@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
@@ -16,6 +17,7 @@ from contract.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STA
 from contract.tags import MODEL_DIGEST, VALIDATION_REPORT, VALIDATION_RUN
 from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
+from model_preview.server import Server
 
 SECONDS = 5.0
 """Time limit in seconds for all responses together."""
@@ -23,6 +25,8 @@ AT_ONCE = 16
 """Largest number of connections to MLflow."""
 LONGEST_ARTIFACT = 8_000_000
 """Largest size in bytes of a model's or validation's file; a larger file is not read."""
+LONGEST_MLMODEL = 1_000_000
+"""Largest size in bytes of a file MLmodel, because a larger YAML text takes longer than MLflow's time limit."""
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 _SIDE_METRICS = ("cost_", "system/")
 _INTERVAL = ("_low", "_high")
@@ -95,7 +99,11 @@ class _RunAnswer(BaseModel):
 
 class _Mlmodel(BaseModel):
     signature: Mapping[str, Any] | None = None
-    size: int | None = Field(default=None, alias="model_size_bytes")
+    size: int | None = Field(default=None, alias="model_size_bytes", ge=0, le=1 << 60)
+
+
+class AddressError(ValueError):
+    """Requests cannot be sent to the server; the message says why, without credentials."""
 
 
 class _RefusedError(Exception):
@@ -115,22 +123,44 @@ def read(uri: str, changes: Sequence[Change], *, token: str = "", seconds: float
         token: bearer token for the server; empty if the server needs none.
         seconds: time limit for all responses together.
     """
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return asyncio.run(read_at(uri, headers, changes, seconds))
+    return asyncio.run(read_at(Server(uri=uri, token=token), changes, seconds))
 
 
-async def read_at(
-    uri: str, headers: Mapping[str, str], changes: Sequence[Change], seconds: float = SECONDS
-) -> Facts | Unverified:
-    """Return facts about the versions from the MLflow server at the URI, or why they cannot be read."""
+async def read_at(server: Server, changes: Sequence[Change], seconds: float = SECONDS) -> Facts | Unverified:
+    """Return facts about the versions from the MLflow server, or why they cannot be read within the seconds."""
     try:
-        address = urlsplit(uri)
-        if address.scheme not in {"http", "https"} or not address.hostname or address.port == 0:
-            return Unverified(why=f"{redact(uri)} is not the address of an MLflow server; write http://HOST:PORT")
-        async with httpx.AsyncClient(base_url=uri, headers=headers) as http:
+        async with connected(server, seconds) as http:
             return await read_with(http, changes, seconds=seconds)
+    except AddressError as error:
+        return Unverified(why=str(error))
+
+
+@asynccontextmanager
+async def connected(server: Server, seconds: float) -> AsyncGenerator[httpx.AsyncClient]:
+    """Yield an HTTP client for the server; `seconds` limits each response.
+
+    Raises:
+        AddressError: requests cannot be sent to the address, with the token, or through the environment's proxy.
+    """
+    address, token = redact(server.uri), server.token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise AddressError("the token for MLflow has characters that HTTP does not allow; write the token alone")
+    headers = {"Host": server.host} if server.host else {}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        parts = urlsplit(server.uri)
+        is_http = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        base = httpx.URL(server.uri)
     except (ValueError, httpx.InvalidURL) as error:
-        return Unverified(why=f"{redact(uri)} is not the address of an MLflow server: {error}")
+        raise AddressError(f"{address} is not the address of an MLflow server: {redact(str(error))}") from None
+    if not is_http:
+        raise AddressError(f"{address} is not the address of an MLflow server; write http://HOST:PORT")
+    try:
+        client = httpx.AsyncClient(base_url=base, headers=headers, timeout=seconds, trust_env=not server.host)
+    except (ValueError, ImportError) as error:
+        raise AddressError(f"the proxy of the environment cannot be used for {address}: {redact(str(error))}") from None
+    async with client as http:
+        yield http
 
 
 async def read_with(
@@ -208,7 +238,7 @@ class _Mlflow:
         tags, unknown = _texts(one.tags), dict[str, str]()
         evidence = str(PurePosixPath(tags.get(VALIDATION_REPORT, "")).parent / "report.json")
         source, run, mlmodel, requirements, report = await asyncio.gather(
-            self._get("model-versions/get-download-uri", _SourceAnswer, name=name, version=number),
+            _attempt("source", unknown, lambda: self._source(name, number)),
             _attempt("run", unknown, lambda: self._run(one.run_id)),
             _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
             _attempt("packages", unknown, lambda: self._file(name, number, "requirements.txt")),
@@ -233,7 +263,7 @@ class _Mlflow:
             model=name,
             number=number,
             digest=tags.get(MODEL_DIGEST),
-            source=source.artifact_uri,
+            source=source,
             run=one.run_id or None,
             author=told.get("requester") or told.get("mlflow.user") or redact(one.user_id) or None,
             commit=told.get("git_commit") or told.get("mlflow.source.git.commit"),
@@ -263,6 +293,11 @@ class _Mlflow:
             unknown=unknown,
         )
 
+    async def _source(self, name: str, number: int) -> str:
+        return (
+            await self._get("model-versions/get-download-uri", _SourceAnswer, name=name, version=number)
+        ).artifact_uri
+
     async def _run(self, run_id: str) -> _Run:
         if not run_id:
             raise _RefusedError("the version has no run ID")
@@ -273,7 +308,10 @@ class _Mlflow:
 
     async def _mlmodel(self, name: str, number: int) -> _Mlmodel:
         try:
-            return _Mlmodel.model_validate(yaml.safe_load(await self._file(name, number, "MLmodel")))
+            text = await self._text(
+                "model-versions/get-artifact", LONGEST_MLMODEL, name=name, version=number, path="MLmodel"
+            )
+            return _Mlmodel.model_validate(yaml.safe_load(text))
         except (yaml.YAMLError, ValueError, RecursionError):
             raise _RefusedError("the file MLmodel is not readable") from None
 
@@ -290,14 +328,17 @@ class _Mlflow:
     async def _file(self, name: str, number: int, path: str) -> str:
         return await self._text("model-versions/get-artifact", name=name, version=number, path=path)
 
-    async def _text(self, place: str, **query: str | int) -> str:
-        """Return the text of a file. MLflow responds with 404 or 500 if its artifact store does not have the file."""
+    async def _text(self, place: str, longest: int = LONGEST_ARTIFACT, **query: str | int) -> str:
+        """Return the text of a file of at most `longest` bytes.
+
+        MLflow responds with 404 or 500 if its artifact store does not have the file.
+        """
         async with self._free, self._http.stream("GET", place, params=query) as answer:
             content = bytearray()
             async for part in answer.aiter_bytes():
                 content += part
-                if len(content) > LONGEST_ARTIFACT:
-                    raise _RefusedError(f"the file {query['path']} is larger than {LONGEST_ARTIFACT / 1e6:g} MB")
+                if len(content) > longest:
+                    raise _RefusedError(f"the file {query['path']} is larger than {longest / 1e6:g} MB")
         if not answer.is_success:
             raise _RefusedError(
                 f"MLflow responded with {_words(answer.status_code, bytes(content))} for {query['path']}"
@@ -365,7 +406,9 @@ def _signature(mlmodel: _Mlmodel, unknown: dict[str, str]) -> Signature | None:
 
 
 def _columns(stored: object) -> tuple[Column, ...]:
-    entries = cast("list[dict[str, Any]]", json.loads(str(stored)) if stored else [])
+    if not isinstance(stored, str | None):  # a YAML value whose text may be endless
+        raise TypeError("MLflow writes columns as JSON text")
+    entries = cast("list[dict[str, Any]]", json.loads(stored) if stored else [])
     return tuple(
         Column(name=str(entry.get("name") or f"#{place}"), kind=_kind(entry), required=entry.get("required", True))
         for place, entry in enumerate(entries)
@@ -383,7 +426,7 @@ def _record(stored: str | None) -> Mapping[str, str]:
     """Return the record that a promotion wrote into a tag; empty if the tag has another content."""
     try:
         record: object = json.loads(stored or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return (
         {str(key): str(value) for key, value in cast("dict[object, object]", record).items()}
@@ -405,7 +448,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _whole(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def _real(text: str) -> float | None:
@@ -418,7 +461,7 @@ def _real(text: str) -> float | None:
 def _code(content: bytes) -> str:
     try:
         said: object = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(cast("dict[str, object]", said).get("error_code", "")) if isinstance(said, dict) else ""
 
@@ -427,7 +470,7 @@ def _words(status: int, content: bytes) -> str:
     """Return the HTTP status and the beginning of the response's message, on one line."""
     try:
         said = str(json.loads(content)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         said = content[:1000].decode(errors="replace")
     said = " ".join(redact(said).split())[:160]
     return f"HTTP {status}" + (f" ({said})" if said and not said.startswith("<") else "")

@@ -12,7 +12,7 @@ _SECRET_NAME = re.compile(
 _ASSIGNED = re.compile(
     r"(?i)\b((?:[\w-]*[_-])?(?:password|passwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]id)?)[\"']?\s*[=:]\s*)[^\s,;]+"
 )
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _KNOWN = re.compile(
     r"""
     -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|$)
@@ -25,6 +25,7 @@ _KNOWN = re.compile(
     | \bAIza[A-Za-z0-9_-]{30,}                           # Google
     | \bdapi[0-9a-f]{32}                                 # Databricks
     | \bhf_[A-Za-z0-9]{20,}                              # Hugging Face
+    | (?<=\bBearer\ )[A-Za-z0-9._~+/=-]{16,}             # HTTP header
     | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*  # JSON web token
     | (?<![A-Za-z0-9/+=])(?=[^\s]{0,39}[A-Z])(?=[^\s]{0,39}[a-z])(?=[^\s]{0,39}[0-9])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])
     """,

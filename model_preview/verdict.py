@@ -264,7 +264,7 @@ def _older_champion(change: Change, facts: Facts, new: Version, gate: Gate) -> I
     champion = model.aliases.get(CHAMPION) if model and CHAMPION not in model.dangling else None
     served = change.old.version if change.old and change.old.model == new.model else None
     against = new.validated_against
-    compared = int(against) if against.isdecimal() else None
+    compared = int(against) if against.isdecimal() and len(against) < 20 else None
     if champion == new.number or (champion is None and served is None and against == NO_CHAMPION):
         return
     if compared is not None and (compared == champion or (served is not None and compared >= served)):
@@ -278,9 +278,7 @@ def _older_champion(change: Change, facts: Facts, new: Version, gate: Gate) -> I
     if present is None:
         said = f"version {new.number} was validated {alone}, and there is no champion now"
     mend = _command("validate", new.model, new.number)
-    if present is not None and present != champion:
-        mend = f"{_command('promote', new.model, present, Stage.PRODUCTION)}, then {mend}"
-    yield _reason(Code.OLDER_CHAMPION, said, mend, gate)
+    yield _reason(Code.OLDER_CHAMPION, _one_line(said), mend, gate)
 
 
 def _signature(change: Change, diff: ModelDiff, gate: Gate) -> Iterator[Reason]:
@@ -313,7 +311,7 @@ def _packages(diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
         yield _reason(Code.PACKAGES, said, mend, gate)
     elif any(one.fit is Fit.UNKNOWN for one in diff.packages):
         said = f"the packages of the serving image of version {new.number} are not known"
-        yield _reason(Code.PACKAGES, said, "--lock requirements.lock", gate)
+        yield _reason(Code.PACKAGES, said, "git restore requirements.lock", gate)
 
 
 def _reason(code: Code, said: str, mend: str, gate: Gate) -> Reason:

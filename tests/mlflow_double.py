@@ -38,6 +38,8 @@ class Mlflow:
     """Signatures that differ from SIGNATURE."""
     status: int = 200
     """Status of every response; other than 200: MLflow is broken."""
+    page: str = ""
+    """Body of every response, as a proxy in front of MLflow sends it; empty: MLflow responds itself."""
     seconds: float = 0
     """Seconds before each response."""
     asked: list[str] = field(default_factory=list[str])
@@ -53,6 +55,8 @@ class Mlflow:
     def respond(self, method: str, path: str, given: Mapping[str, str]) -> tuple[int, Any]:
         """Return the status and the body, decoded JSON or text."""
         model, version = given.get("name", ""), int(given.get("version", 0))
+        if self.page:
+            return self.status, self.page
         if self.status != 200:
             return self.status, {"error_code": "INTERNAL_ERROR", "message": "the database is away"}
         if path == "model-versions/search":

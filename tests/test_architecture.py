@@ -165,6 +165,7 @@ OF_MORE_THAN_ONE_MODULE = {
     "model_server/test_attacks.py": "the server as a process, under attack",
     "model_server/test_hostile.py": "the server as a process",
     "model_preview/test_command.py": "the command line",
+    "model_preview/test_hostile.py": "a registry that is made to stop the preview",
     "model_preview/test_unreachable.py": "MLflow that fails in every way",
     "model_preview/test_views.py": "all three views",
     "runs/test_list.py": "a command over the whole room",

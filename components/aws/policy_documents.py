@@ -186,14 +186,12 @@ def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:
-    """Prefixes of a bucket, each with a final `/`, for each permission; no permission includes another."""
+    """Prefixes of a bucket, each with a final `/`, for each permission; neither includes the other."""
 
     read: Sequence[str] = ()
     """Prefixes below which objects can be listed and read."""
     write: Sequence[str] = ()
     """Prefixes below which objects can be written and overwritten; S3 keeps old versions."""
-    delete: Sequence[str] = ()
-    """Prefixes below which objects can be deleted."""
 
 
 def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights: Rights) -> pulumi.Output[str]:
@@ -215,7 +213,6 @@ def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights
         {"Effect": "Allow", "Action": key, "Resource": [key_arn]},
         *([listing, below(["s3:GetObject"], rights.read)] if rights.read else []),
         *([below(["s3:AbortMultipartUpload", "s3:PutObject"], rights.write)] if rights.write else []),
-        *([below(["s3:DeleteObject"], rights.delete)] if rights.delete else []),
     )
 
 

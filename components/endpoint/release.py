@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from contract import names
+
+KEPT = 100
+"""Largest number of releases in the history of an endpoint; the state is written after each step of an update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +57,40 @@ def text(release: Release) -> str:
 
 
 def served(annotations: Mapping[str, str] | None) -> Release | None:
-    """Return the release that the annotations of an endpoint's Deployment name; None if they name none."""
-    known = (annotations or {}).get(names.RELEASE)
-    return Release(**json.loads(known)) if known else None
+    """Return the release that the annotations of an endpoint's Deployment name; None if they name none.
+
+    A refresh brings annotations from the cluster into the state, so the text may be anything.
+    """
+    try:
+        return _release(json.loads((annotations or {}).get(names.RELEASE, "")))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def appended(history: Sequence[Release], release: Release | None, now: str) -> list[dict[str, Any]]:
-    """Return the history with the release at its end, as JSON values; a release that is the last stays the last."""
+    """Return the last KEPT releases of the history with the release at its end, as JSON values.
+
+    A release that is the last already is not added again.
+    """
     if release and release.source and not (history and replace(history[-1], at="") == release):
         history = [*history, replace(release, at=now)]
-    return [_values(one) for one in history]
+    return [_values(one) for one in history[-KEPT:]]
 
 
 def parsed(history: Sequence[Mapping[str, Any]]) -> tuple[Release, ...]:
     """Return the releases of a history in the state, whose numbers are floats."""
-    return tuple(replace(Release(**one), version=int(one["version"])) for one in history)
+    return tuple(_release(one) for one in history)
+
+
+def _release(values: Mapping[str, Any]) -> Release:
+    """Return the release with these values; fields of a newer program are left out."""
+    texts: dict[str, Any] = {key: values[key] for key in _TEXTS if key in values}
+    if not all(isinstance(each, str) for each in texts.values()):
+        raise TypeError(f"each of {', '.join(texts)} must be text")
+    return Release(version=int(values["version"]), **texts)
+
+
+_TEXTS = tuple(field.name for field in fields(Release) if field.name != "version")
 
 
 def _values(release: Release) -> dict[str, Any]:

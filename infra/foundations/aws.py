@@ -54,8 +54,9 @@ POD_IDENTITY_AGENT = "169.254.170.23/32"
 """Address from which a pod gets its role's credentials (EKS user guide, "Pod Identity")."""
 _MODELS, _DATA, _PREDICTIONS, _REPORTS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS, REPORTS))
 RIGHTS: Mapping[str, Rights] = {
-    # MLflow shows the reports of validations, and only a validation writes them.
-    "tracking": Rights(read=_MODELS + _REPORTS, write=_MODELS, delete=_MODELS),
+    # Clients write artifacts themselves. Whoever reaches MLflow may send files to its route `upload-artifact`, which
+    # writes with MLflow's own role.
+    "tracking": Rights(read=_MODELS + _REPORTS),
     "training": Rights(read=_MODELS + _DATA, write=_MODELS),
     "validation": Rights(read=_MODELS + _DATA, write=_REPORTS),
     "serving": Rights(read=_MODELS, write=_PREDICTIONS),

@@ -12,8 +12,10 @@ from contract import stages
 from contract.stages import Standing, Step
 from contract.tags import RELEASE_OVERRIDE
 from infra.release.tracking import Route
+from model_preview.reading import AddressError, connected
 from model_preview.redact import redact
 
+API = "api/2.0/mlflow/"
 SECONDS = 5.0
 """Time limit in seconds for one response of MLflow."""
 
@@ -44,10 +46,8 @@ async def write(
     record = {"at": now, "by": f"pulumi up of {stack}", "commit": "", "why": why}
     try:
         async with AsyncExitStack() as opened:
-            uri, headers = await opened.enter_async_context(route.opened())
-            http = await opened.enter_async_context(
-                httpx.AsyncClient(base_url=f"{uri.rstrip('/')}/api/2.0/mlflow/", headers=headers, timeout=SECONDS)
-            )
+            server = await opened.enter_async_context(route.opened())
+            http = await opened.enter_async_context(connected(server, SECONDS))
             registry = _Registry(http, model, version)
             steps = list[Step]()
             if is_champion:
@@ -62,6 +62,10 @@ async def write(
         raise UnwrittenError(f"MLflow responded with HTTP {error.response.status_code}") from error
     except (httpx.HTTPError, OSError) as error:
         raise UnwrittenError(f"MLflow does not respond: {redact(str(error)) or type(error).__name__}") from error
+    except AddressError as error:
+        raise UnwrittenError(str(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnwrittenError("a response does not have MLflow's form") from error
 
 
 class _Registry:
@@ -99,7 +103,7 @@ class _Registry:
     async def _send(self, method: str, path: str, **values: str) -> Mapping[str, Any]:
         is_get = method == "GET"
         response = await self._http.request(
-            method, path, params=values if is_get else None, json=None if is_get else values
+            method, f"{API}{path}", params=values if is_get else None, json=None if is_get else values
         )
         response.raise_for_status()
         return response.json()

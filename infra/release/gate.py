@@ -74,8 +74,8 @@ class ReleaseGate:
             name: found
             for name, endpoint in self._stack.endpoints.items()
             if (served := recorded.served.get(name))
-            and served.has(self._stack.served_model(name), endpoint.version, endpoint.digest or "")
-            and (found := served.files).source
+            and served.has(*(wanted := (self._stack.served_model(name), endpoint.version, endpoint.digest or "")))
+            and (found := recorded.files(name, *wanted))
         }
         if files.keys() == self._stack.endpoints.keys() == recorded.served.keys() and not self._is_report:
             return Plan(recorded=recorded, files=files)
@@ -96,9 +96,10 @@ class ReleaseGate:
 
     async def _before(self, args: ResourceHookArgs) -> None:
         plan = await self._plan.future()
-        if plan is None or self._is_report:
+        if plan is None:
             return
-        if found := plan.previews.get(args.name):
+        found = plan.previews.get(args.name)
+        if found and not self._is_report:
             if pulumi.runtime.is_dry_run():
                 from model_preview.terminal import text
 
@@ -108,9 +109,12 @@ class ReleaseGate:
             if found.verdict.fails:
                 raise RefusedReleaseError(found.verdict.sentence)
         if args.name not in plan.files:
+            version, served = self._stack.endpoints[args.name].version, plan.recorded.served.get(args.name)
+            is_former = served is not None and served.version == version and not served.source
             unknown = (
-                f"{args.name}: the files of version {self._stack.endpoints[args.name].version} are not known, because "
-                f"this stack has not released it before and {plan.unknown or 'the registry does not name them'}; "
+                f"{args.name}: the files of version {version} are not known, because "
+                f"{'a former program released it' if is_former else 'this stack has not released it before'} and "
+                f"{plan.unknown or 'the registry does not name them'}; "
                 "`pulumi up` needs them, so run it when MLflow responds"
             )
             if not pulumi.runtime.is_dry_run():
@@ -120,8 +124,10 @@ class ReleaseGate:
     async def _after(self, args: ResourceHookArgs) -> None:
         """Tell MLflow about the release; a release does not fail because MLflow is away."""
         plan = await self._plan.future()
-        found = plan and plan.previews.get(args.name)
-        if found is None:
+        if plan is None:
+            return
+        found = plan.previews.get(args.name)
+        if found is None and not plan.recorded.is_unfinished(args.name):
             return
         from infra.release import champion
         from model_preview.verdict import Kind
@@ -135,7 +141,7 @@ class ReleaseGate:
                 endpoint.version,
                 stack=pulumi.get_stack(),
                 is_champion=is_champion,
-                is_rollback=found.verdict.kind is Kind.ROLLBACK,
+                is_rollback=bool(found and found.verdict.kind is Kind.ROLLBACK),
                 override=endpoint.override or "",
             )
         except champion.UnwrittenError as error:

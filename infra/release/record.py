@@ -1,6 +1,6 @@
 """Releases that the stack's own state records: what each endpoint serves, and what it has served before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -25,22 +25,47 @@ class Recorded:
     """Release that each endpoint has now, by name; it may have failed."""
     history: Mapping[str, tuple[Release, ...]] = field(default_factory=dict[str, tuple[Release, ...]])
     """Successful releases of each endpoint, by name, the oldest first."""
+    complete: frozenset[str] = frozenset()
+    """Endpoints whose Deployment has rolled out its present release completely."""
     has_tracking: bool = False
     """True if the stack has an MLflow server."""
 
     def past(self, name: str) -> tuple[Release, ...]:
         """Return the successful releases of an endpoint, the oldest first.
 
-        A former program kept no history; its present release, which has no source, counts as successful.
+        A former program kept no history; its present release, which has no source, counts as successful. An update
+        that fails elsewhere may not have written the history; a version that it rolled out counts too, unless the
+        history knows other files of it: then somebody changed the Deployment in the cluster.
         """
-        served = self.served.get(name)
-        return self.history.get(name) or ((served,) if served and not served.source else ())
+        served, history = self.served.get(name), self.history.get(name, ())
+        if served is None or not served.source:
+            return history or ((served,) if served else ())
+        known = {one.files for one in history if (one.model, one.version) == (served.model, served.version)}
+        is_new = name in self.complete and not (history and _is_same(history[-1], served))
+        return (*history, served) if is_new and served.files in (known or {served.files}) else history
+
+    def succeeded(self, name: str) -> Release | None:
+        """Return the last release of an endpoint whose pods became ready; before the first, the one that it has."""
+        past = self.past(name)
+        return past[-1] if past else self.served.get(name)
+
+    def is_unfinished(self, name: str) -> bool:
+        """Return whether the pods of the present release of an endpoint did not become ready in the last update."""
+        served, last = self.served.get(name), self.succeeded(name)
+        return bool(served and last and not _is_same(served, last)) or not self.past(name)
 
     def files(self, name: str, model: str, version: int, digest: str) -> Files | None:
-        """Return the files with which the endpoint serves the version or served it last; None if it never did."""
+        """Return the files with which the endpoint served the version last; None if it never did.
+
+        The history comes first, because a refresh changes the present release to what the cluster has.
+        """
         served = self.served.get(name)
-        known = [*([served] if served else ()), *reversed(self.past(name))]
+        known = [*reversed(self.past(name)), *([served] if served else ())]
         return next((one.files for one in known if one.source and one.has(model, version, digest)), None)
+
+
+def _is_same(one: Release, other: Release) -> bool:
+    return one.has(other.model, other.version, other.digest)
 
 
 async def read() -> Recorded:
@@ -52,7 +77,8 @@ async def read() -> Recorded:
 
 def parse(resources: Mapping[str, Mapping[str, Any]]) -> Recorded:
     """Return the releases in the outputs of resources, which are listed by URN."""
-    served, history, has_tracking = dict[str, Release](), dict[str, tuple[Release, ...]](), False
+    served, history, complete = dict[str, Release](), dict[str, tuple[Release, ...]](), set[str]()
+    has_tracking = False
     for urn, resource in resources.items():
         *_, types, name = urn.split("::")
         outputs: Mapping[str, Any] = resource.get("outputs") or {}
@@ -60,8 +86,20 @@ def parse(resources: Mapping[str, Mapping[str, Any]]) -> Recorded:
             history[name] = release.parsed(outputs.get("releases") or ())
         elif types.endswith(ENDPOINT + DEPLOYMENT) and (now := _served(name, outputs.get("metadata") or {})):
             served[name] = now
+            complete |= {name} if _is_complete(outputs) else set()
         has_tracking = has_tracking or types.endswith(SERVER + DEPLOYMENT)
-    return Recorded(served=served, history=history, has_tracking=has_tracking)
+    return Recorded(served=served, history=history, complete=frozenset(complete), has_tracking=has_tracking)
+
+
+def _is_complete(deployment: Mapping[str, Any]) -> bool:
+    """Return whether Kubernetes has replaced all pods of the Deployment since its last change."""
+    status: Mapping[str, Any] = deployment.get("status") or {}
+    metadata: Mapping[str, Any] = deployment.get("metadata") or {}
+    is_seen = "generation" in metadata and status.get("observedGeneration") == metadata["generation"]
+    conditions: Sequence[Mapping[str, Any]] = status.get("conditions") or ()
+    return is_seen and any(
+        (each.get("type"), each.get("reason")) == ("Progressing", "NewReplicaSetAvailable") for each in conditions
+    )
 
 
 def _served(name: str, metadata: Mapping[str, Any]) -> Release | None:

@@ -1,20 +1,29 @@
 """Route to the stack's MLflow from the machine that runs Pulumi."""
 
 import asyncio
+import os
 import re
+import shutil
+import signal
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from pulumi import Output
 
 from components.foundation import ClusterAccess
 from contract import names
+from model_preview.server import Server
 
 LISTENING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+)")
 SECONDS = 5.0
 """Time limit in seconds for kubectl to forward a port."""
+TIED = 'exec 3<&0; { read -r _; kill -KILL 0; } <&3 >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+"""Shell script that becomes a command and kills its process group when standard input closes.
+
+The engine kills the program at Ctrl-C, so the program cannot end kubectl then.
+"""
 HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
 """Host header of requests through a forwarded port; MLflow refuses a host that it does not know."""
 
@@ -35,17 +44,16 @@ class Route:
     """Settings by which kubectl reaches the cluster."""
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[tuple[str, Mapping[str, str]]]:
-        """Yield the URL and the headers of requests, which are valid while the block runs.
+    async def opened(self) -> AsyncGenerator[Server]:
+        """Yield the server, which can be reached while the block runs.
 
         A port-forward keeps the caller's Authorization header, which the API server's proxy for Services would remove.
 
         Raises:
             UnreachableError: the cluster does not exist yet, or kubectl cannot forward the port within SECONDS.
         """
-        authorization = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         if self.uri:
-            yield self.uri, authorization
+            yield Server(uri=self.uri, token=self.token)
             return
         kubeconfig = ""
         if self.access.kubeconfig is not None:
@@ -58,29 +66,31 @@ class Route:
             file.flush()
             cluster = ["--kubeconfig", file.name] if kubeconfig else ["--context", context] if context else []
             async with _forwarded(cluster) as url:
-                yield url, {"Host": HOST, **authorization}
+                yield Server(uri=url, token=self.token, host=HOST)
 
 
 @asynccontextmanager
 async def _forwarded(cluster: list[str]) -> AsyncGenerator[str]:
     """Yield the URL of a local port that kubectl forwards to MLflow while the block runs."""
     service = [f"service/{names.TRACKING_SERVICE}", f":{names.TRACKING_PORT}"]
-    try:
-        kubectl = await asyncio.create_subprocess_exec(
-            *["kubectl", *cluster, "--namespace", names.PLATFORM, "port-forward", *service],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    except FileNotFoundError:
+    program = shutil.which("kubectl")
+    if program is None:
         raise UnreachableError(
             "kubectl, which forwards a port to MLflow, is not on PATH; install it or set MLFLOW_TRACKING_URI"
-        ) from None
+        )
+    kubectl = await asyncio.create_subprocess_exec(
+        *["/bin/sh", "-c", TIED, "sh", program, *cluster, "--namespace", names.PLATFORM, "port-forward", *service],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
         yield await _listening(kubectl)
     finally:
-        if kubectl.returncode is None:
-            kubectl.kill()
+        # A credential plugin of the kubeconfig is in this process group too, and holds the pipe open while it runs.
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of ended processes
+            os.killpg(kubectl.pid, signal.SIGKILL)
         await kubectl.communicate()
 
 

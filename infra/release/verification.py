@@ -1,7 +1,7 @@
 """Verification of an update's releases: reads MLflow once for all, and lets the rules of model_preview decide."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pulumi
@@ -12,7 +12,7 @@ from infra.config.stack import Settings
 from infra.release.gate import Plan
 from infra.release.record import Recorded
 from infra.release.settings import Environment
-from infra.release.tracking import Route, UnreachableError
+from infra.release.tracking import Route
 from model_preview import reading, verdict
 from model_preview.facts import Change, Facts, Reference, Unverified
 from model_preview.packages import serving_image
@@ -65,7 +65,8 @@ async def verify(
             if wanted and new and new.source and change.endpoint not in files:
                 digest = wanted.digest.removeprefix("sha256:") or new.digest or ""
                 files[change.endpoint] = Files(source=new.source, digest=digest)
-        _warn_of_other_files(facts, recorded)
+        for sentence in other_files(facts, recorded):
+            pulumi.log.warn(sentence)
     if environment.model_report and pulumi.runtime.is_dry_run():
         written = {"previews": [found.model_dump(mode="json") for found in previews.values()]}
         environment.model_report.write_text(json.dumps(written))
@@ -74,9 +75,23 @@ async def verify(
 
 
 def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
-    old, endpoint = recorded.served.get(name), stack.endpoints.get(name)
+    endpoint = stack.endpoints.get(name)
     new = endpoint and Reference(model=stack.served_model(name), version=endpoint.version, digest=endpoint.digest or "")
+    old = _compared(recorded, name, new)
     return Change(endpoint=name, old=_reference(old) if old else None, new=new)
+
+
+def _compared(recorded: Recorded, name: str, new: Reference | None) -> Release | None:
+    """Return the release with which the next version is compared.
+
+    This is the present one. If its rollout failed, a version that the stack has not released before is compared with
+    the last release that succeeded, because clients use that one.
+    """
+    served = recorded.served.get(name)
+    known = [*([served] if served else ()), *recorded.past(name)]
+    if new is None or any(one.has(new.model, new.version, new.digest) for one in known):
+        return served
+    return recorded.succeeded(name)
 
 
 def _reference(release: Release) -> Reference:
@@ -99,20 +114,21 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
 
 async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:
     try:
-        async with route.opened() as (uri, headers):
-            return await reading.read_at(uri, headers, changes)
-    except UnreachableError as error:
+        async with route.opened() as server:
+            return await reading.read_at(server, changes)
+    except OSError as error:
         return Unverified(why=str(error))
 
 
-def _warn_of_other_files(facts: Facts, recorded: Recorded) -> None:
-    """Warn of released versions whose number has other files in the registry now."""
+def other_files(facts: Facts, recorded: Recorded) -> Iterator[str]:
+    """Yield a sentence for each released version whose number has other files in the registry now."""
     for name in recorded.served:
-        for one in recorded.past(name):
+        last = {(one.model, one.version): one for one in recorded.past(name)}
+        for one in last.values():
             now = facts.versions.get((one.model, one.version))
             if now and one.digest and now.digest != one.digest:
                 when = f" on {one.at}" if one.at else ""
-                pulumi.log.warn(
+                yield (
                     f"{one.model} version {one.version} in the registry is not what {name} released{when}: its digest "
                     f"was {one.digest[:12]} and is {(now.digest or 'none')[:12]}; the released files stay in use"
                 )

@@ -58,6 +58,18 @@ def test_an_endpoint_with_another_model_is_a_change() -> None:
     assert new == Reference(model="churn-predictor", version=7, digest="sha256:0a")
 
 
+def test_another_digest_of_the_same_version_is_a_change_and_a_new_one_beside_it_is_none() -> None:
+    plain, stated, other = ({"version": 7} | more for more in ({}, {"digest": "sha256:0a"}, {"digest": "sha256:0b"}))
+    assert not releases(endpoints(churn=plain), endpoints(churn=stated))
+    (changed,) = releases(endpoints(churn=stated), endpoints(churn=other)).values()
+    assert changed.new == Reference(model="churn", version=7, digest="sha256:0b")
+
+
+def test_an_override_of_white_space_is_none() -> None:
+    before, after = endpoints(churn={"version": 7}), endpoints(churn={"version": 8, "override": "  "})
+    assert gate(before, after, "churn").override == ""
+
+
 @pytest.mark.parametrize("entry", [{"version": "latest"}, {"version": 0}, {"replicas": 1}, 7, None, {"version": True}])
 def test_an_entry_without_a_version_is_an_error_only_in_the_new_file(entry: Any) -> None:
     assert releases(endpoints(churn=entry), BASE)["churn"].old is None

@@ -177,6 +177,17 @@ def test_a_version_that_was_released_before_goes_live_again_without_mlflow_and_w
     assert history(project) == [1, 2, 1]
 
 
+def test_a_login_page_in_the_place_of_mlflow_does_not_fail_a_rollback(project: Project, mlflow: Mlflow) -> None:
+    serve(project, 2)
+    assert project.up().succeeded
+    mlflow.page = "<html>Log in</html>"
+    serve(project, 1)
+    run = project.up()
+    assert run.succeeded, run.output
+    assert "because a response does not have MLflow's form" in run.messages("warning")
+    assert history(project) == [1, 2, 1]
+
+
 def test_other_files_under_the_number_of_a_release_are_named(project: Project, mlflow: Mlflow) -> None:
     assert mlflow.versions is not None
     mlflow.versions[MODEL, 1] = passed() | {"model_digest": "b" * 64}
@@ -213,6 +224,61 @@ def test_a_release_that_failed_does_not_count_as_released(project: Project) -> N
     del project.environment["MLOPS_RECORDING_ORDERS"]
     assert project.up().succeeded
     assert history(project) == [1, 2]
+
+
+def unready(project: Project) -> Run:
+    """Run an update in which the endpoint's pods do not become ready, and return it."""
+    orders = {f"kubernetes:apps/v1:Deployment::{MODEL}": {"unready": "the pods did not become ready"}}
+    project.environment["MLOPS_RECORDING_ORDERS"] = json.dumps(orders)
+    run = project.up()
+    del project.environment["MLOPS_RECORDING_ORDERS"]
+    return run
+
+
+def test_a_version_is_compared_with_the_last_one_that_became_ready(project: Project, mlflow: Mlflow) -> None:
+    configure(project, f"endpoints.{MODEL}.allow_breaking_signature", "all clients send the age now")
+    serve(project, BREAKING)
+    assert not unready(project).succeeded
+    assert mlflow.versions is not None
+    mlflow.versions[MODEL, 10], mlflow.signatures[MODEL, 10] = passed("1"), WIDER
+    configure(project, f"endpoints.{MODEL}.allow_breaking_signature", None)
+    serve(project, 10)
+    run = project.preview()
+    assert not run.succeeded
+    assert "version 1 -> 10 is refused because version 10 breaks clients of version 1" in run.messages()
+    serve(project, 1)
+    assert "version 6 -> 1 is a rollback" in project.preview().messages("info")
+
+
+def test_a_version_that_becomes_ready_at_the_second_try_is_the_champion(project: Project, mlflow: Mlflow) -> None:
+    serve(project, 2)
+    assert not unready(project).succeeded
+    assert mlflow.aliases[MODEL]["champion"] == 1
+    run = project.up()
+    assert run.succeeded, run.output
+    assert mlflow.aliases[MODEL] == {"champion": 2, "previous": 1}
+    assert history(project) == [1, 2]
+    serve(project, 1)
+    assert not unready(project).succeeded
+    assert project.up().succeeded
+    assert mlflow.aliases[MODEL]["champion"] == 1
+    assert history(project) == [1, 2, 1]
+
+
+def test_a_refresh_does_not_make_a_release_of_what_somebody_wrote_into_the_cluster(
+    project: Project, mlflow: Mlflow
+) -> None:
+    (found,) = [each for each in project.state() if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}")]
+    before, live = release_of(project), found["outputs"]
+    mlflow.status = 500
+    for annotation in (json.dumps(before | {"source": "s3://elsewhere", "digest": "e" * 64}), "garbage"):
+        live["metadata"]["annotations"][names.RELEASE] = annotation
+        orders = {f"kubernetes:apps/v1:Deployment::{MODEL}": {"live": live}}
+        project.environment["MLOPS_RECORDING_ORDERS"] = json.dumps(orders)
+        assert project.run("refresh", "--yes", "--skip-preview").succeeded
+        run = project.up()
+        assert run.succeeded, run.output
+        assert (release_of(project), history(project)) == (before, [1])
 
 
 def test_an_override_lets_one_version_through_and_is_recorded(project: Project, mlflow: Mlflow) -> None:
@@ -259,6 +325,29 @@ def test_a_removed_endpoint_is_named(project: Project) -> None:
     run = project.preview()
     assert run.succeeded, run.output
     assert f"{MODEL}: removing version 1 passes: no version is served afterwards" in run.messages("info")
+
+
+def test_the_first_update_after_a_former_program_needs_the_files_and_rolls_out_the_served_version(
+    project: Project, mlflow: Mlflow, tmp_path: Path
+) -> None:
+    state = json.loads(project.pulumi("stack", "export"))
+    for each in state["deployment"]["resources"]:
+        if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}"):
+            for side in ("inputs", "outputs"):
+                del each[side]["metadata"]["annotations"]
+        each.get("outputs", {}).pop("releases", None)
+    file = tmp_path / "former.json"
+    file.write_text(json.dumps(state))
+    project.pulumi("stack", "import", "--file", str(file))
+    mlflow.status = 500
+    run = project.up()
+    assert not run.succeeded
+    assert "the files of version 1 are not known, because a former program released it and MLflow" in run.messages()
+    assert asked_to_change(run) == []
+    mlflow.status = 200
+    assert project.up().succeeded
+    assert set(history(project)) == {1}
+    assert release_of(project)["source"].startswith("s3://")
 
 
 def test_the_preview_of_a_new_stack_cannot_verify_and_does_not_fail(engine: Engine, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A server that is down, slow, broken or no MLflow: one sentence says why nothing could be verified."""
 
+import asyncio
 import threading
 from http.server import BaseHTTPRequestHandler
 
@@ -7,6 +8,7 @@ import pytest
 
 from model_preview import reading
 from model_preview.facts import Change, Reference, Unverified
+from model_preview.server import Server
 from tests.model_preview.server import says, server
 
 MINUTE = 60.0
@@ -92,3 +94,40 @@ def test_a_server_that_answers_byte_by_byte_is_given_up_after_the_limit_too() ->
 def test_an_address_where_no_mlflow_is_could_not_verify(uri: str, said: str) -> None:
     assert said in why(uri)
     assert "secret" not in why(uri)
+
+
+@pytest.mark.parametrize("token", ["sesame-open\n", " sesame-open", "sesame\x7f-open", "sésame-open", "sesame\nopen"])
+def test_a_token_that_cannot_be_sent_is_not_shown(token: str) -> None:
+    with server(says(200, "{}")) as uri:
+        found = reading.read(uri, [CHANGE], token=token, seconds=MINUTE)
+    assert isinstance(found, Unverified)
+    assert "open" not in found.why
+    is_clean = token.strip() == "sesame-open"
+    assert ("does not have MLflow's form" if is_clean else "has characters that HTTP does not allow") in found.why
+
+
+def test_a_password_with_the_sign_before_a_host_is_hidden_whole() -> None:
+    assert "http://(hidden)@127.0.0.1:1 does not respond" in why("http://ada:se@cret@127.0.0.1:1")
+
+
+@pytest.mark.parametrize("proxy", ["ftp://ada:secret@proxy:1", "socks5://ada:secret@proxy:1"])
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    found = why("http://127.0.0.1:1")
+    assert found.startswith("the proxy of the environment cannot be used for http://127.0.0.1:1: ")
+    assert "secret" not in found
+
+
+def test_a_port_that_is_forwarded_on_this_machine_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    hosts = list[str]()
+
+    def answers(request: BaseHTTPRequestHandler) -> None:
+        hosts.append(request.headers["Host"])
+        says(500, "no database")(request)
+
+    with server(answers) as uri:
+        found = asyncio.run(reading.read_at(Server(uri=uri, host="mlflow:5000"), [CHANGE], MINUTE))
+    assert isinstance(found, Unverified)
+    assert "HTTP 500 (no database)" in found.why
+    assert set(hosts) == {"mlflow:5000"}

@@ -134,7 +134,7 @@ def test_what_cannot_be_served_or_is_known_to_be_bad_fails_in_every_stack(
             facts(version(7), version(8, validated_against="none")),
             Code.OLDER_CHAMPION,
             "version 8 was validated alone, and version 7 is served now",
-            f"mlops promote {MODEL} 7 production, then mlops validate {MODEL} 8",
+            f"mlops validate {MODEL} 8",
         ),
         (
             facts(SERVED, version(8, stage=Stage.ARCHIVED)),

@@ -146,6 +146,11 @@ def test_what_looks_like_a_credential_is_hidden(secret: str) -> None:
         assert secret[:8] not in redact(text).replace("-----BEG", "")
 
 
+def test_a_token_in_a_header_is_hidden_and_words_after_bearer_are_not() -> None:
+    assert redact("refused: Authorization: Bearer k8s.a-token~1234") == f"refused: Authorization: Bearer {HIDDEN}"
+    assert redact("Bearer authentication failed") == "Bearer authentication failed"
+
+
 def test_a_parameter_is_hidden_by_its_name() -> None:
     told = {"db_password": "x", "api_key": "x", "n_estimators": "100", "max_tokens_kept": "5", "keyword": "x"}
     assert redact_values(told) == told | {"db_password": HIDDEN, "api_key": HIDDEN}

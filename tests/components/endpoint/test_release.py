@@ -1,4 +1,7 @@
-from components.endpoint.release import Release, appended, parsed, served
+import pytest
+
+from components.endpoint.release import KEPT, Release, appended, parsed, served
+from contract import names
 
 SEVEN = Release(model="churn", version=7, source="s3://b/7", digest="a")
 
@@ -21,3 +24,21 @@ def test_a_release_that_comes_back_is_listed_again() -> None:
 def test_an_object_without_the_annotation_has_no_release() -> None:
     assert served(None) is None
     assert served({"kubernetes.io/change-cause": "churn version 7"}) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["garbage", "[]", "{}", '{"model": 1, "version": 7}', '{"model": "churn", "version": "x"}', "[" * 9000]
+)
+def test_an_annotation_that_somebody_overwrote_names_no_release(text: str) -> None:
+    assert served({names.RELEASE: text}) is None
+
+
+def test_a_field_of_a_newer_program_is_left_out() -> None:
+    values = {"model": "churn", "version": 7.0, "source": "s3://b/7", "digest": "a", "approved_by": "ada"}
+    assert parsed([values]) == (SEVEN,)
+
+
+def test_the_history_has_a_largest_length() -> None:
+    many = [Release(model="churn", version=number, source="s3://b", digest="a") for number in range(1, KEPT + 1)]
+    found = appended(many, Release(model="churn", version=999, source="s3://b", digest="a"), "now")
+    assert (len(found), found[0]["version"], found[-1]["version"]) == (KEPT, 2, 999)

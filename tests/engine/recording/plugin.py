@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message_factory import GetMessageClass
-from pulumi.runtime.proto import provider_pb2
+from pulumi.runtime.proto import provider_pb2, status_pb2
 
 LARGEST_MESSAGE_BYTES = 400 * 1024 * 1024  # the engine's own limit
 THREADS = 64
@@ -21,6 +22,15 @@ SERVICE = "pulumirpc.ResourceProvider"
 
 class RefusalError(Exception):
     """Error whose message the engine shows to the user."""
+
+
+class UnreadyError(Exception):
+    """Error of an object that exists, but did not become ready; the engine keeps the object in the state."""
+
+    def __init__(self, made: provider_pb2.ErrorResourceInitFailed) -> None:
+        super().__init__("; ".join(made.reasons))
+        self.made = made
+        """The object as it exists."""
 
 
 class Call(Protocol):
@@ -81,6 +91,13 @@ def _answering(handle: Callable[[Any, Call], Any]) -> Callable[[Any, grpc.Servic
             return handle(request, context)
         except RefusalError as refusal:
             return context.abort(grpc.StatusCode.UNKNOWN, str(refusal))
+        except UnreadyError as unready:
+            detail = AnyMessage()
+            detail.Pack(unready.made)
+            code: int = grpc.StatusCode.UNKNOWN.value[0]
+            status = status_pb2.Status(code=code, message=str(unready), details=[detail])
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+            return context.abort(grpc.StatusCode.UNKNOWN, str(unready))
         except Exception:
             traceback.print_exc()
             raise

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 
 from tests.engine.recording import aws
 from tests.engine.recording.differences import Difference, diff_response, differences, property_path
-from tests.engine.recording.plugin import Call, RefusalError
+from tests.engine.recording.plugin import Call, RefusalError, UnreadyError
 from tests.engine.recording.values import (
     UNKNOWN,
     Json,
@@ -134,19 +135,21 @@ class RecordingProvider:
         self.recorder.write("create", request.urn, inputs, preview=preview)
         if preview:
             return provider_pb2.CreateResponse(properties=encode(inputs))
-        self._obey(request.urn)
         while self._order(request.urn).get("wait") and call.is_active():
             time.sleep(0.1)
         identity = self._id(request.urn, inputs)
-        return provider_pb2.CreateResponse(id=identity, properties=encode(self._outputs(request.urn, identity, inputs)))
+        properties = encode(self._outputs(request.urn, identity, inputs))
+        self._obey(request.urn, identity, properties, request.properties)
+        return provider_pb2.CreateResponse(id=identity, properties=properties)
 
     def update(self, request: provider_pb2.UpdateRequest, _call: Call) -> provider_pb2.UpdateResponse:
         """Return the old outputs with the new inputs."""
         inputs, preview = decode(request.news), bool(request.preview)
         self.recorder.write("update", request.urn, inputs, preview=preview)
+        properties = encode({**decode(request.olds), **inputs})
         if not preview:
-            self._obey(request.urn)
-        return provider_pb2.UpdateResponse(properties=encode({**decode(request.olds), **inputs}))
+            self._obey(request.urn, request.id, properties, request.news)
+        return provider_pb2.UpdateResponse(properties=properties)
 
     def read(self, request: provider_pb2.ReadRequest, _call: Call) -> provider_pb2.ReadResponse:
         """Return the resource as created, or the `live` outputs of its order."""
@@ -172,9 +175,16 @@ class RecordingProvider:
         resource_type, name = _type_of(urn), urn.rpartition("::")[2]
         return self.orders.get(f"{resource_type}::{name}") or self.orders.get(resource_type) or {}
 
-    def _obey(self, urn: str) -> None:
-        if message := self._order(urn).get("fail"):
+    def _obey(self, urn: str, identity: str, properties: Struct, inputs: Struct) -> None:
+        order = self._order(urn)
+        if message := order.get("fail"):
             raise RefusalError(str(message))
+        if message := order.get("unready"):
+            raise UnreadyError(
+                provider_pb2.ErrorResourceInitFailed(
+                    id=identity, properties=properties, inputs=inputs, reasons=[str(message)]
+                )
+            )
 
     def _id(self, urn: str, inputs: Tree) -> str:
         if self.package == "kubernetes":

@@ -33,6 +33,49 @@ def test_a_release_that_failed_is_served_by_the_state_and_not_in_the_past() -> N
     assert recorded.past("churn") == ()
 
 
+def test_a_version_that_was_rolled_out_counts_although_the_update_failed_elsewhere() -> None:
+    text = '{"model": "churn", "version": 9, "source": "s3://b/9", "digest": "d"}'
+    status = {
+        "observedGeneration": 4.0,
+        "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}],
+    }
+    releases = [{"model": "churn", "version": 8.0, "source": "s3://b/8", "digest": "b"}]
+
+    def past(generation: int) -> list[int]:
+        metadata = {"annotations": {names.RELEASE: text}, "generation": generation}
+        deployment = {"outputs": {"metadata": metadata, "status": status}}
+        recorded = parse({f"{PARENT}::churn": {"outputs": {"releases": releases}}, DEPLOYMENT: deployment})
+        return [one.version for one in recorded.past("churn")]
+
+    assert past(generation=4) == [8, 9]
+    assert past(generation=5) == [8], "Kubernetes has not seen the last change yet"
+
+
+def test_a_rollback_that_failed_is_unfinished_and_the_version_before_it_is_the_last_that_succeeded() -> None:
+    text = '{"model": "churn", "version": 7, "source": "s3://b/7", "digest": "a"}'
+    deployment = {"outputs": {"metadata": {"annotations": {names.RELEASE: text}}}}
+    releases = [
+        {"model": "churn", "version": 7.0, "source": "s3://b/7", "digest": "a"},
+        {"model": "churn", "version": 8.0, "source": "s3://b/8", "digest": "b"},
+    ]
+    state = {f"{PARENT}::churn": {"outputs": {"releases": releases}}, DEPLOYMENT: deployment}
+    recorded = parse(state)
+    assert recorded.is_unfinished("churn")
+    assert (last := recorded.succeeded("churn"))
+    assert last.version == 8
+    again = parse({**state, f"{PARENT}::churn": {"outputs": {"releases": [*releases, releases[0]]}}})
+    assert not again.is_unfinished("churn")
+
+
+def test_files_that_a_refresh_found_in_the_cluster_do_not_become_those_of_a_released_version() -> None:
+    text = '{"model": "churn", "version": 8, "source": "s3://elsewhere/8", "digest": "f"}'
+    deployment = {"outputs": {"metadata": {"annotations": {names.RELEASE: text}}}}
+    releases = [{"model": "churn", "version": 8.0, "source": "s3://b/8", "digest": "b"}]
+    recorded = parse({f"{PARENT}::churn": {"outputs": {"releases": releases}}, DEPLOYMENT: deployment})
+    assert recorded.files("churn", "churn", 8, "") == Files(source="s3://b/8", digest="b")
+    assert [one.digest for one in recorded.past("churn")] == ["b"]
+
+
 def test_the_state_says_whether_the_stack_has_mlflow() -> None:
     server = "urn:pulumi:prod::mlops::mlops:index:MlflowServer$kubernetes:apps/v1:Deployment::mlflow"
     assert parse({server: {"outputs": {}}}).has_tracking
