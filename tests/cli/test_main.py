@@ -82,7 +82,7 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["runs", "--lst", "3"], "mlops: No such option: --lst"),
         (["runs", "--last", "none"], "mlops: Invalid value for '--last'"),
         (["runs", "--last", "0"], "mlops: Invalid value for '--last'"),
-        (["validate", "churn-predictor"], "mlops: Missing argument 'VERSION' (see mlops validate --help)"),
+        (["validate", "churn-predictor"], "mlops: VERSION is missing, because no --endpoint names a version"),
         (["train", "churn", "--data", "a.csv", "--context", "prod"], "mlops: --data trains on this machine, but --con"),
         (["cost", "--plan", ""], "mlops: --plan is empty; write a value, or leave it out for the default"),
         (["cost", "--update-prices="], "mlops: --update-prices is empty"),
