@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -276,15 +277,19 @@ def test_while_mlflow_and_its_database_are_stopped_pods_start_and_a_former_versi
     platform.up()
 
 
+def scaled(platform: Platform, workload: str) -> dict[str, Any]:
+    return platform.get(workload, "-n", "mlops-platform")
+
+
 @contextmanager
 def stopped(platform: Platform, *workloads: str) -> Generator[None]:
     """Workloads of mlops-platform that have no pod while the block runs."""
     scale = ("kubectl", "scale", "--namespace", "mlops-platform")
-    before = {one: platform.get(one, "-n", "mlops-platform")["spec"]["replicas"] for one in workloads}
+    before = {one: scaled(platform, one)["spec"]["replicas"] for one in workloads}
     try:
         platform.lab(*scale, "--replicas=0", *workloads)
         for one in workloads:
-            wait_for("no pod", lambda one=one: not pods(platform, "mlops-platform", one.partition("/")[2]), seconds=90)
+            wait_for("no pod", lambda one=one: not scaled(platform, one)["status"].get("replicas"), seconds=90)
         yield
     finally:
         for one, replicas in before.items():
