@@ -267,13 +267,16 @@ def test_a_version_that_does_not_exist_is_refused_before_anything_is_touched(pla
 def test_while_mlflow_and_its_database_are_stopped_pods_start_and_a_former_version_goes_live(
     platform: Platform, versions: tuple[int, int]
 ) -> None:
-    with platform.config_restored(), stopped(platform, "deployment/mlflow", "statefulset/postgres"):
-        lost = min(answering(platform))
-        platform.kubectl("delete", "pod", lost, "-n", "ml-serving")
-        wait_for("another pod", lambda: answering(platform) - {lost}, seconds=60)
+    with platform.config_restored():
         platform.set({VERSION: versions[1]})
-        assert "released the version before" in platform.up().stdout
-        wait_until_alone(platform, versions[1])
+        platform.up()
+        with stopped(platform, "deployment/mlflow", "statefulset/postgres"):
+            lost = min(answering(platform))
+            platform.kubectl("delete", "pod", lost, "-n", "ml-serving")
+            wait_for("another pod", lambda: answering(platform) - {lost}, seconds=60)
+            platform.set({VERSION: versions[0]})
+            assert "a rollback to a version that this stack has released before" in platform.up().stdout
+            wait_until_alone(platform, versions[0])
     platform.up()
 
 
