@@ -1,6 +1,7 @@
-"""Draws what a program prints.
+"""Draws what a program prints: text with colours, or with --markdown a comment in Markdown.
 
 FORCE_COLOR=1 COLUMNS=100 PROGRAM | python docs/terminal_picture.py TITLE > FILE.svg
+PROGRAM | python docs/terminal_picture.py TITLE --markdown > FILE.svg
 """
 
 import io
@@ -8,6 +9,7 @@ import re
 import sys
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.text import Text
 
 WIDTH = 100
@@ -19,7 +21,8 @@ FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 def main() -> None:
     """Read the output of a program from stdin and write a picture of it in SVG to stdout."""
     console = Console(record=True, width=WIDTH, file=io.StringIO())
-    console.print(Text.from_ansi(sys.stdin.read()))
+    text = sys.stdin.read()
+    console.print(Markdown(text) if "--markdown" in sys.argv[2:] else Text.from_ansi(text))
     print(FONT.sub("", console.export_svg(title=sys.argv[1])))
 
 

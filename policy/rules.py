@@ -391,11 +391,16 @@ def images_are_pinned(_kind: str, properties: Properties) -> Iterator[str]:
             yield f"{container.get('name')} runs {image}"
 
 
+FIXED_TAGS = re.compile(r"lab\.local/|\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/")
+"""Registries whose tags do not move: a stack's ECR repositories are immutable, and the lab's tags are hashes."""
+
+
 @rule(*WORKLOADS, advisory=True)
 def images_have_digests(_kind: str, properties: Properties) -> Iterator[str]:
-    """Every image has a digest. A tag may do where the registry keeps tags immutable, as the stack's own ECR does."""
+    """Every image has a digest, except in registries whose tags do not move."""
     for container in _containers(properties):
-        if not re.search(r"@sha256:[0-9a-f]{64}$", str(container.get("image", ""))):
+        image = str(container.get("image", ""))
+        if not (FIXED_TAGS.match(image) or re.search(r"@sha256:[0-9a-f]{64}$", image)):
             yield f"{container.get('name')} runs {container.get('image')}, which has no digest"
 
 

@@ -383,6 +383,13 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
     ("images-are-pinned", DEPLOYMENT, pod("host:5000/app:1.2"), pod("host:5000/app")),
     ("images-are-pinned", "kubernetes:batch/v1:Job", pod(f"host/app@sha256:{'0' * 64}"), pod("host/app:latest")),
     ("images-have-digests", DEPLOYMENT, pod(f"host/app@sha256:{'0' * 64}"), pod("host/app:1")),
+    (
+        "images-have-digests",
+        DEPLOYMENT,
+        pod("123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1"),
+        pod("ecr.host/app:1"),
+    ),
+    ("images-have-digests", DEPLOYMENT, pod("lab.local/app:0f3e"), pod("host/lab.local/app:0f3e")),
     *(
         ("containers-are-hardened", DEPLOYMENT, held(), held(bad))
         for bad in (
