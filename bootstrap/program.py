@@ -13,7 +13,7 @@ from components.aws import account as accounts
 from components.aws.account import Account
 from components.aws.artifact_bucket import encryption
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from components.aws.policy_documents import encrypted_connections_only
+from components.aws.private_bucket import keep_private
 from infra.config.problems import Problem, refusal
 from infra.config.rules import Rule
 
@@ -102,24 +102,8 @@ def _bucket(name: str, key: EncryptionKey) -> None:
     """Declare a private, versioned bucket, encrypted with the key, that accepts only TLS connections."""
     # Without its state, Pulumi no longer knows the resources of any stack.
     bucket = aws.s3.Bucket("state", bucket=name, opts=ResourceOptions(protect=True))
-    aws.s3.BucketVersioning("state", bucket=bucket.id, versioning_configuration={"status": "Enabled"})
     aws.s3.BucketServerSideEncryptionConfiguration("state", bucket=bucket.id, rules=encryption(key.arn))
-    closed = aws.s3.BucketPublicAccessBlock(
-        "state",
-        bucket=bucket.id,
-        block_public_acls=True,
-        block_public_policy=True,
-        ignore_public_acls=True,
-        restrict_public_buckets=True,
-    )
-    aws.s3.BucketOwnershipControls("state", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"})
-    aws.s3.BucketPolicy(
-        "state",
-        bucket=bucket.id,
-        policy=encrypted_connections_only(bucket.arn),
-        # S3 answers 409 if the public access block and the policy are set at the same time.
-        opts=ResourceOptions(depends_on=[closed]),
-    )
+    keep_private("state", bucket)
     aws.s3.BucketLifecycleConfiguration(
         "state",
         bucket=bucket.id,

@@ -8,7 +8,8 @@ import pulumi
 import pulumi_aws as aws
 
 from components.aws.account import Account
-from components.aws.policy_documents import encrypted_connections_only, written_by_log_services
+from components.aws.policy_documents import written_by_log_services
+from components.aws.private_bucket import keep_private
 
 LOAD_BALANCERS, BUCKETS = "load-balancers", "buckets"
 """Prefixes in the bucket, without a slash at the end."""
@@ -42,7 +43,6 @@ class AccessLogs(pulumi.ComponentResource):
         super().__init__("mlops:aws:AccessLogs", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         bucket = aws.s3.Bucket(name, bucket=args.bucket, force_destroy=not args.protected, opts=child)
-        aws.s3.BucketVersioning(name, bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=child)
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,
             # The name is known before the bucket exists, and by it the policy pack knows that this is its purpose.
@@ -50,29 +50,11 @@ class AccessLogs(pulumi.ComponentResource):
             rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
             opts=child,
         )
-        closed = aws.s3.BucketPublicAccessBlock(
+        allowed = keep_private(
             name,
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
+            bucket,
+            *written_by_log_services(bucket.arn, load_balancers=LOAD_BALANCERS, buckets=BUCKETS, account=args.account),
             opts=child,
-        )
-        aws.s3.BucketOwnershipControls(
-            name, bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=child
-        )
-        allowed = aws.s3.BucketPolicy(
-            name,
-            bucket=bucket.id,
-            policy=encrypted_connections_only(
-                bucket.arn,
-                *written_by_log_services(
-                    bucket.arn, load_balancers=LOAD_BALANCERS, buckets=BUCKETS, account=args.account
-                ),
-            ),
-            # S3 answers 409 if the public access block and the policy are set at the same time.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[closed]),
         )
         aws.s3.BucketLifecycleConfiguration(
             name,

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 
 from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
-from components.aws.policy_documents import encrypted_connections_only
+from components.aws.private_bucket import keep_private
 from contract import names
 
 ARTIFACTS, DATASETS, PREDICTIONS, REPORTS = "mlflow/", "datasets/", "predictions/", f"{names.VALIDATION_REPORTS}/"
@@ -69,32 +69,13 @@ class ArtifactBucket(pulumi.ComponentResource):
             # Models in use and their training data cannot be recreated.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protected),
         )
-        aws.s3.BucketVersioning(name, bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=child)
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,
             bucket=bucket.id,
             rules=encryption(key.arn),
             opts=child,
         )
-        closed = aws.s3.BucketPublicAccessBlock(
-            name,
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=child,
-        )
-        aws.s3.BucketOwnershipControls(
-            name, bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=child
-        )
-        aws.s3.BucketPolicy(
-            name,
-            bucket=bucket.id,
-            policy=encrypted_connections_only(bucket.arn),
-            # S3 answers 409 if the public access block and the policy are set at the same time.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[closed]),
-        )
+        keep_private(name, bucket, opts=child)
         aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=lifecycle(args), opts=child)
         if args.access_log_bucket:
             aws.s3.BucketLogging(
