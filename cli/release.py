@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cli import target
 from cli.errors import CommandError, pull_request_errors
+from contract import project
 from contract.exit_codes import ExitCode
 from contract.tags import MODEL_DIGEST
 from model_preview import reading
@@ -111,13 +112,12 @@ def locate(stack: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise CommandError(f"--stack {stack!r} is not the name of a stack; write one such as prod")
     here = Path.cwd()
-    project = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), None)
-    if project is None:
+    root = project.root(here)
+    if root is None:
         raise CommandError(f"there is no Pulumi.yaml in {here} or above it; run the command in a checkout")
-    file = project / f"Pulumi.{name}.yaml"
+    file = project.stack_file(root, name)
     if not file.is_file():
-        known = sorted(path.name.split(".")[1] for path in project.glob("Pulumi.*.yaml"))
-        raise CommandError(f"{project} has no {file.name}; stacks with a file: {', '.join(known) or 'none'}")
+        raise CommandError(f"{root} has no {file.name}; stacks with a file: {project.stacks(root)}")
     return file
 
 

@@ -20,6 +20,7 @@ from change_report.report import Base, Cost, EngineResult, Outcome, Report, make
 from change_report.stack_file import Config, StackFileError
 from change_report.terminal import show as show_in_terminal
 from cli.errors import CommandError
+from contract import project
 from contract.exit_codes import ExitCode
 from cost import budget
 from cost.plan import PlanError
@@ -58,10 +59,10 @@ def show(
     """
     if out:
         _check_file(Path(out))
-    project = _Project(stack, models_only=models_only)
+    chosen = _Project(stack, models_only=models_only)
     try:
-        compared = project.compared(base) if base else None
-        report = project.models(compared) if models_only and compared else project.report(compared)
+        compared = chosen.compared(base) if base else None
+        report = chosen.models(compared) if models_only and compared else chosen.report(compared)
     except StackFileError as error:
         raise CommandError(str(error)) from error
     if out:
@@ -90,7 +91,7 @@ class _Project:
 
     def __init__(self, stack: str | None, *, models_only: bool) -> None:
         here = Path.cwd()
-        folder = next((each for each in (here, *here.parents) if (each / "Pulumi.yaml").is_file()), None)
+        folder = project.root(here)
         if folder is None:
             raise CommandError(
                 f"{here} is not in a Pulumi project, which has a Pulumi.yaml; run the command in a checkout"
@@ -101,15 +102,13 @@ class _Project:
                 "--models-only runs no engine, so it does not know the selected stack; write --stack NAME"
             )
         self.stack = stack or _selected_stack(folder)
-        self.file = folder / f"Pulumi.{self.stack.rpartition('/')[2]}.yaml"
+        self.file = project.stack_file(folder, self.stack)
 
     def compared(self, ref: str) -> _Compared:
         """Return the stack file of the git ref and of the working tree. CommandError if one of them is missing."""
         if not self.file.is_file():
-            names = sorted(each.name.split(".")[1] for each in self.folder.glob("Pulumi.*.yaml"))
-            raise CommandError(
-                f"there is no {self.file.name} in {self.folder}; stacks with a file: {', '.join(names) or 'none'}"
-            )
+            known = project.stacks(self.folder)
+            raise CommandError(f"there is no {self.file.name} in {self.folder}; stacks with a file: {known}")
         commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
         if commit is None:
             branch = ref.removeprefix("origin/")

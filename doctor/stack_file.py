@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
+from contract import project
 from infra.config import problems
 from infra.config.problems import PREFIX
 from infra.config.stack import KINDS, Settings, parse
@@ -55,13 +56,12 @@ def read(name: str, folder: Path) -> Stack:
     Raises:
         StackFileError: there is no such project or file, or the file is wrong.
     """
-    root = next((each for each in (folder, *folder.parents) if (each / "Pulumi.yaml").is_file()), None)
+    root = project.root(folder)
     if root is None:
         raise StackFileError(f"there is no Pulumi.yaml in {folder} or above it; run the command in the repository")
-    file = root / f"Pulumi.{name.rpartition('/')[2]}.yaml"
+    file = project.stack_file(root, name)
     if not file.is_file():
-        there = sorted(each.name.split(".")[1] for each in root.glob("Pulumi.*.yaml"))
-        raise StackFileError(f"there is no {file.name} in {root}; stacks with a file: {', '.join(there) or 'none'}")
+        raise StackFileError(f"there is no {file.name} in {root}; stacks with a file: {project.stacks(root)}")
     config = _mapping(_load(file).get("config"))
     own = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
     kind = KINDS.get(str(_mapping(own.get("foundation")).get("kind")))

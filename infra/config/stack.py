@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
+from contract import project
 from infra.config import aws_rules, parameters, problems, rules, secret_rules, training_rules
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
@@ -615,8 +616,7 @@ def parse(values: Mapping[str, object]) -> Settings:
 def _stack_file() -> Path:
     """Return the path of the stack file beside Pulumi.yaml; with `--config-file`, no file need be there."""
     here = Path.cwd()  # Pulumi starts the program in the folder of its code
-    root = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), here)
-    return root / f"Pulumi.{pulumi.get_stack()}.yaml"
+    return project.stack_file(project.root(here) or here, pulumi.get_stack())
 
 
 def secret(key: str) -> pulumi.Output[str]:
