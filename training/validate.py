@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from contract.digest import folder_digest
 from contract.exit_codes import ExitCode
@@ -313,14 +312,7 @@ def _log_report(client: Client, result: Report, folder: Path, reports: str) -> t
 
 def reports_experiment(client: Client, reports: str) -> str:
     """Return the ID of the experiment `validations`; create it, with the reports' folder, if it does not exist."""
-    if found := client.get_experiment_by_name(EXPERIMENT):
-        return found.experiment_id
-    try:
-        return client.create_experiment(EXPERIMENT, reports or None)
-    except MlflowException:
-        if found := client.get_experiment_by_name(EXPERIMENT):  # another validation created it at the same time
-            return found.experiment_id
-        raise
+    return versions.experiment(client, EXPERIMENT, reports or None)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -130,6 +130,21 @@ def version(client: Client, model: str, number: int) -> ModelVersion:
         raise UnknownError(_what_exists(client, model, f"{model} has no version {number}")) from error
 
 
+def experiment(client: Client, name: str, location: str | None = None) -> str:
+    """Return the ID of the experiment; create it if it does not exist, with its artifacts below the location.
+
+    Without a location, a new experiment has MLflow's default one.
+    """
+    if found := client.get_experiment_by_name(name):
+        return found.experiment_id
+    try:
+        return client.create_experiment(name, location)
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):  # another process created it at the same time
+            return found.experiment_id
+        raise
+
+
 def standing(client: Client, model: str, number: int | None = None) -> Standing:
     """Return the present aliases of the model and, if a number is given, the tags of that version.
 

@@ -125,8 +125,7 @@ def _global(uri: str) -> Generator[None]:
 
 def _run(client: Client, target: _Target, version: ModelVersion, lineage: Mapping[str, str]) -> str:
     """Create or continue the target's run, with the metrics and parameters of the version's own run; return its ID."""
-    experiment = target.get_experiment_by_name(EXPERIMENT)
-    experiment_id = experiment.experiment_id if experiment else target.create_experiment(EXPERIMENT)
+    experiment_id = versions.experiment(target, EXPERIMENT)
     condition = filters.all_of(*(filters.equal(f"tags.{key}", value) for key, value in lineage.items()))
     earlier = [
         run for run in target.search_runs([experiment_id], condition) if lineage.items() <= run.data.tags.items()

@@ -63,13 +63,13 @@ def run_checks(
         FailedError: another version responded during the test.
     """
     tested, example = _Endpoint(url), new.example
-    sample = unseen if example is None else example
+    row = _records((unseen if example is None else example).head(1))[0]
     found = [
         *([_same_predictions(tested, new, loaded, "the input example", example)] if example is not None else []),
         _same_predictions(tested, new, loaded, "held-out rows", unseen.head(ROWS)),
-        *_bad_requests(tested, new, _records(sample.head(1))[0]),
+        *_bad_requests(tested, new, row),
         _pages(tested, title),
-        _latency(tested, _body(_records(sample.head(1))), latency_ms),
+        _latency(tested, _body([row]), latency_ms),
     ]
     return [*_version(tested, new.number), *found]
 
