@@ -28,6 +28,9 @@ Url = Annotated[
         show_default=False,
     ),
 ]
+Stack = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program; all other text goes to stderr.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model in the registry.", show_default=False)]

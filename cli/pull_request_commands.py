@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.errors import CommandError
-from cli.options import DryRun, Endpoint, Model, TrackingUri
+from cli.options import DryRun, Endpoint, Model, Stack, TrackingUri
 
 Previous = Annotated[
     bool, typer.Option("--previous", help="Take the last version that differs, from the git history of the stack file.")
@@ -59,9 +59,7 @@ def release(
         int | None, typer.Argument(metavar="VERSION", help="Number of the new version.", min=1, show_default=False)
     ] = None,
     *,
-    stack: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
-    ] = None,
+    stack: Stack = None,
     previous: Previous = False,
     digest: Annotated[
         str | None,

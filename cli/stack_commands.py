@@ -6,11 +6,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
-from cli.options import Json
+from cli.options import Json, Stack
 
-Stack = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Pulumi stack. Default: the selected one.", show_default=False)
-]
 MlflowUri = Annotated[
     str | None,
     typer.Option(

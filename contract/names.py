@@ -8,6 +8,8 @@ SERVING = "ml-serving"
 
 TRACKING_SERVICE = "mlflow"
 TRACKING_PORT = 5000
+TRACKING_HOST = f"{TRACKING_SERVICE}.{PLATFORM}:{TRACKING_PORT}"
+"""Host header of requests to MLflow through a forwarded port; MLflow refuses a host that it does not know."""
 TRACKING_PODS = {"app.kubernetes.io/component": "tracking"}
 SERVING_PORT = 8080
 PROBE_PORT = 8081

@@ -22,7 +22,6 @@ from doctor.findings import Finding, UncheckedError, ok, problem, warning
 from infra.config.stack import Settings
 from runs.cluster import Cluster, Object
 from runs.errors import ClusterError
-from runs.tracking import HOST
 
 FORBIDDEN = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"')
 SOON = timedelta(days=30)
@@ -244,7 +243,11 @@ def mlflow(kubernetes: Kubernetes, uri: str | None) -> Generator[httpx.Client]:
             yield http
         return
     tunnel = kubernetes.cluster.forwarded(names.PLATFORM, names.TRACKING_SERVICE, names.TRACKING_PORT)
-    with permitted(), tunnel as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=10) as http:
+    with (
+        permitted(),
+        tunnel as address,
+        httpx.Client(base_url=address, headers={"Host": names.TRACKING_HOST}, timeout=10) as http,
+    ):
         yield http
 
 
@@ -279,7 +282,7 @@ def served(kubernetes: Kubernetes, name: str, version: int) -> Iterator[Finding]
     if not found:
         yield warning(f"{name} is in the stack file and not in the cluster", "clients get no response", "run pulumi up")
         return
-    deployed = found[0]["metadata"]["labels"].get("app.kubernetes.io/version", "")
+    deployed = found[0]["metadata"]["labels"].get(names.VERSION, "")
     if deployed != str(version):
         yield warning(
             f"the stack file says version {version} of {name}, and the cluster has version {deployed or 'unknown'}",

@@ -16,8 +16,6 @@ from runs.errors import ClusterError
 PARENT_TAG = "mlflow.parentRunId"
 NEWEST = 200
 """Largest number of runs that are read of one experiment."""
-HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
-"""Host header of each request. MLflow responds 403 to a name that is not in its list of allowed hosts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +119,7 @@ class Tracking:
 def connected(cluster: Cluster) -> Generator[Tracking]:
     """Yield a client of the cluster's MLflow. ClusterError if MLflow does not respond, or with an error."""
     tunnel = cluster.forwarded(names.PLATFORM, names.TRACKING_SERVICE, names.TRACKING_PORT)
-    with tunnel as address, httpx.Client(base_url=address, headers={"Host": HOST}, timeout=30) as http:
+    with tunnel as address, httpx.Client(base_url=address, headers={"Host": names.TRACKING_HOST}, timeout=30) as http:
         try:
             yield Tracking(http=http)
         except httpx.HTTPError as error:

@@ -1,7 +1,7 @@
 """Real model server on a port of this machine, whose responses a test may change."""
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ class Reply:
     version: str
 
 
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Change = Callable[[Reply], Reply]
 """Function that returns the response to send instead of the server's own."""
 
@@ -42,6 +43,16 @@ def served(folder: Path, name: str, version: int, change: Change = _unchanged) -
             patch.setenv(variable, value)
         settings = ServerSettings.load()
     app = _Changed(Server(model.load(folder, settings.title), settings), change)
+    try:
+        with listening(app) as port:
+            yield f"http://127.0.0.1:{port}"
+    finally:
+        app.server.stop()
+
+
+@contextmanager
+def listening(app: Application) -> Generator[int]:
+    """Yield the port of an application that runs in a thread until the block ends."""
     running = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -49,11 +60,10 @@ def served(folder: Path, name: str, version: int, change: Change = _unchanged) -
         while not running.started:
             assert thread.is_alive()
             thread.join(0.005)
-        yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+        yield running.servers[0].sockets[0].getsockname()[1]
     finally:
         running.force_exit = running.should_exit = True
         thread.join()
-        app.server.stop()
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,9 +44,7 @@ async def write(
     why = f"{'rollback: ' if is_rollback else ''}released by the stack {stack}"
     record = {"at": now, "by": f"pulumi up of {stack}", "commit": "", "why": why}
     try:
-        async with AsyncExitStack() as opened:
-            server = await opened.enter_async_context(route.opened())
-            http = await opened.enter_async_context(connected(server, SECONDS))
+        async with route.opened() as server, connected(server, SECONDS) as http:
             registry = _Registry(http, model, version)
             steps = list[Step]()
             if is_champion:

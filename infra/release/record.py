@@ -8,12 +8,12 @@ import pulumi
 
 from components.endpoint import release
 from components.endpoint.release import Files, Release
+from contract import names
 
 READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
 """Function of the engine that returns the outputs of all resources in the state of a stack."""
 ENDPOINT = "mlops:index:ModelEndpoint"
 DEPLOYMENT = "$kubernetes:apps/v1:Deployment"
-VERSION = "app.kubernetes.io/version"
 SERVER = "mlops:index:MlflowServer"
 
 
@@ -54,13 +54,17 @@ class Recorded:
         served, last = self.served.get(name), self.succeeded(name)
         return bool(served and last and not _is_same(served, last)) or not self.past(name)
 
-    def files(self, name: str, model: str, version: int, digest: str) -> Files | None:
-        """Return the files with which the endpoint served the version last; None if it never did.
+    def known(self, name: str) -> list[Release]:
+        """Return the releases of an endpoint in the state: the successful ones, the latest first, and the present one.
 
         The history comes first, because a refresh changes the present release to what the cluster has.
         """
         served = self.served.get(name)
-        known = [*reversed(self.past(name)), *([served] if served else ())]
+        return [*reversed(self.past(name)), *([served] if served else ())]
+
+    def files(self, name: str, model: str, version: int, digest: str) -> Files | None:
+        """Return the files with which the endpoint served the version last; None if it never did."""
+        known = self.known(name)
         return next((one.files for one in known if one.source and one.has(model, version, digest)), None)
 
 
@@ -105,6 +109,6 @@ def _is_complete(deployment: Mapping[str, Any]) -> bool:
 def _served(name: str, metadata: Mapping[str, Any]) -> Release | None:
     """Return the release of a Deployment. One of a former program has no annotation, and its model has its name."""
     labels: Mapping[str, str] = metadata.get("labels") or {}
-    number = labels.get(VERSION, "")
+    number = labels.get(names.VERSION, "")
     former = Release(model=name, version=int(number)) if number.isdecimal() else None
     return release.served(metadata.get("annotations")) or former

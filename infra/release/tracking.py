@@ -24,8 +24,6 @@ TIED = 'exec 3<&0; { read -r _; kill -KILL 0; } <&3 >/dev/null 2>&1 & exec "$@" 
 
 The engine kills the program at Ctrl-C, so the program cannot end kubectl then.
 """
-HOST = f"{names.TRACKING_SERVICE}.{names.PLATFORM}:{names.TRACKING_PORT}"
-"""Host header of requests through a forwarded port; MLflow refuses a host that it does not know."""
 
 
 class UnreachableError(OSError):
@@ -66,7 +64,7 @@ class Route:
             file.flush()
             cluster = ["--kubeconfig", file.name] if kubeconfig else ["--context", context] if context else []
             async with _forwarded(cluster) as url:
-                yield Server(uri=url, token=self.token, host=HOST)
+                yield Server(uri=url, token=self.token, host=names.TRACKING_HOST)
 
 
 @asynccontextmanager

@@ -87,10 +87,8 @@ def _compared(recorded: Recorded, name: str, new: Reference | None) -> Release |
     This is the present one. If its rollout failed, a version that the stack has not released before is compared with
     the last release that succeeded, because clients use that one.
     """
-    served = recorded.served.get(name)
-    known = [*([served] if served else ()), *recorded.past(name)]
-    if new is None or any(one.has(new.model, new.version, new.digest) for one in known):
-        return served
+    if new is None or any(one.has(new.model, new.version, new.digest) for one in recorded.known(name)):
+        return recorded.served.get(name)
     return recorded.succeeded(name)
 
 

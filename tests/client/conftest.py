@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from client import endpoint
 from model_server.app import Receive, Scope, Send, Server
@@ -21,6 +20,7 @@ from model_server.predict.model import Model
 from model_server.settings import ServerSettings
 from tests.command import mlops
 from tests.model_server.zoo import ZOO, table
+from tests.served import listening
 
 __all__ = ["mlops"]
 
@@ -146,18 +146,8 @@ class Port:
 @pytest.fixture(scope="session")
 def port() -> Iterator[Port]:
     made = Port()
-    running = uvicorn.Server(uvicorn.Config(made, port=0, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        while not running.started:
-            assert thread.is_alive()
-            thread.join(0.005)
-        made.number = running.servers[0].sockets[0].getsockname()[1]
+    with listening(made) as made.number:
         yield made
-    finally:
-        running.force_exit = running.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from components.foundation import ClusterAccess
+from contract.names import TRACKING_HOST
 from infra.release import tracking
-from infra.release.tracking import HOST, Route, UnreachableError
+from infra.release.tracking import Route, UnreachableError
 from model_preview.server import Server
 from tests.projects import CHECKOUT
 
@@ -44,7 +45,7 @@ def ends(pid: int) -> bool:
 def test_a_forwarded_port_is_reached_with_the_name_that_mlflow_knows(kubectl: Path) -> None:
     kubectl.write_text("#!/bin/sh\necho 'Forwarding from 127.0.0.1:1234 -> 5000'\nexec /bin/sleep 600\n")
     kubectl.chmod(0o755)
-    assert opened("abc") == Server(uri="http://127.0.0.1:1234", token="abc", host=HOST)
+    assert opened("abc") == Server(uri="http://127.0.0.1:1234", token="abc", host=TRACKING_HOST)
 
 
 def test_kubectl_ends_with_its_credential_plugin_that_hangs(
