@@ -20,7 +20,7 @@ class Violation(Frozen):
     resource: str
     """Kind and name of the resource; empty for a rule about the whole stack."""
     sentence: str
-    """What is wrong with the resource."""
+    """Description of the violation."""
     rule: str
     """Explanation of the rule; empty if the pack has none."""
     mandatory: bool
@@ -28,7 +28,7 @@ class Violation(Frozen):
 
 
 class Messages(Frozen):
-    """What the engine and the program said in a preview. A message may have several lines."""
+    """Errors and warnings that the engine and the program printed in a preview. A message may have several lines."""
 
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ class Change(Frozen):
     unknown: int = 0
     """Number of values that are known only after the update."""
     store: str = ""
-    """What the resource is, if it holds data that the update deletes; empty otherwise."""
+    """Kind of data store, such as `bucket`, if the update deletes its data; empty otherwise."""
 
     @property
     def title(self) -> str:

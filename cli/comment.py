@@ -84,7 +84,8 @@ def _read(file: str) -> str:
 def _commit(environment: Mapping[str, str]) -> str:
     """Return the newest commit of the pull request whose event started the workflow, or the commit of the checkout.
 
-    GITHUB_SHA is not enough: in a pull request it is a merge that GitHub made for the test, and nobody sees its status.
+    GITHUB_SHA is not used in a pull request: there it names a merge commit that GitHub creates for the workflow, and
+    GitHub does not show the status of this commit.
     """
     if event := environment.get("GITHUB_EVENT_PATH"):
         try:

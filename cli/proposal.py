@@ -37,7 +37,7 @@ class Candidate:
     digest: str | None = None
     """Digest as a stack file has it; None if it is not known."""
     note: str = ""
-    """Where the version comes from, in Markdown."""
+    """Origin of the version, in Markdown."""
     is_former: bool = False
     """True if the stack had the version before."""
 

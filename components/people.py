@@ -104,8 +104,9 @@ class PeopleArgs:
 class People(pulumi.ComponentResource):
     """ClusterRoles and bindings of four groups: mlops-viewers, mlops-trainers, mlops-oncall, mlops-admins.
 
-    They give rights to nobody by themselves. On AWS, access entries put IAM roles into the groups; in other clusters, a
-    client certificate or the OIDC provider does, and an administrator tries them with `kubectl --as-group`.
+    A group grants rights only to its members. On AWS, access entries put IAM roles into the groups. In other clusters,
+    a client certificate or the OIDC provider names the groups of a user. An administrator can test the rights of a
+    group with `kubectl --as-group`.
     """
 
     def __init__(self, name: str, args: PeopleArgs, opts: ResourceOptions | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Memory budget for request bodies that are being received, queued or predicted, and for responses that nobody reads.
+"""Memory budget for request bodies that are received, queued or predicted, and for responses that clients do not read.
 
 Without it, many bodies at once fill the container's memory, and the kernel kills the server. When the budget is used
 up, the server ends the requests whose bodies arrive slowest, so a client that stops in the middle of a body makes room

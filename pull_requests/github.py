@@ -77,7 +77,7 @@ class Repository:
 
 
 class Nothing(BaseModel):
-    """Content of a response that nobody reads."""
+    """Content of a response that the caller does not read."""
 
 
 class _Viewer(BaseModel):

@@ -62,7 +62,7 @@ class ValidationArgs:
     CronJob too.
     """
     allow_code: bool
-    """Whether versions may be loaded that run code of their files, such as pickles."""
+    """True: a version is loaded even if loading runs code from its files, as with pickles. False: it is refused."""
     grant: Grant
     """Namespace and identity of the pods."""
 
