@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -80,12 +80,10 @@ class Server:
             time.sleep(0.01)
 
     def ask(self, method: str, path: str, body: bytes | None = None, port: int = 0) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE)
-        connection.request(method, path, body, JSON)
-        answer = connection.getresponse()
-        said = answer.read().decode()
-        connection.close()
-        return answer.status, said
+        with closing(http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE)) as connection:
+            connection.request(method, path, body, JSON)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
     def predict(self, text: str = "a", size: int = 0) -> int:
         return self.ask("POST", "/invocations", payload(text).ljust(size))[0]
