@@ -14,8 +14,6 @@ from model_preview.verdict import Gate, is_same_digest
 ENDPOINTS = "mlops:endpoints"
 GATE = "mlops:gate"
 FOUNDATION = "mlops:foundation"
-PROTECTED_PARTS = ("cluster", "artifacts", "database")
-"""Sections of an AWS foundation with a flag `protected`, which is true unless the file says otherwise."""
 Config = Mapping[str, Any]
 """Keys of a stack file below `config`, such as `mlops:endpoints`, with their values."""
 
@@ -39,7 +37,6 @@ class Endpoint(Frozen):
 
 
 class _Gate(Frozen):
-    protected: bool | None = None
     mode: Literal["warn", "fail"] | None = None
 
 
@@ -93,12 +90,29 @@ def gate(base: Config, now: Config, endpoint: str) -> Gate:
         place = ".".join([GATE, *map(str, first["loc"])])
         raise StackFileError(f"{place} is not valid ({first['msg']}); see docs/stack-file.md") from None
     return Gate(
-        protected=_is_protected(now) if set_.protected is None else set_.protected,
+        protected=is_protected(now),
         mode=set_.mode,
         allow_breaking_signature=own.allow_breaking_signature if own else "",
         override=own.override if own else "",
         served_override=former.override if former else "",
     )
+
+
+def is_protected(config: Config) -> bool:
+    """Return whether a part of an AWS foundation is protected, as each is unless the file says otherwise."""
+    foundation = _section(config, FOUNDATION)
+    if foundation.get("kind") != "aws":
+        return False
+    cluster = _section(foundation, "cluster")
+    parts = [_section(foundation, "artifacts"), _section(foundation, "database")]
+    if cluster.get("kind", "new") == "new":
+        parts.append(cluster)
+    return any(part.get("protected", True) for part in parts)
+
+
+def _section(config: Config, key: str) -> Config:
+    section: Any = config.get(key)
+    return cast("Config", section) if isinstance(section, dict) else {}
 
 
 def _differs(old: Reference | None, new: Reference | None) -> bool:
@@ -127,12 +141,3 @@ def _endpoints(config: Config, *, strict: bool = False) -> dict[str, Endpoint]:
                 place = ".".join([ENDPOINTS, *filter(None, map(str, (name, *first["loc"])))])
                 raise StackFileError(f"{place} is not valid ({first['msg']}); write it as in version: 7") from None
     return found
-
-
-def _is_protected(config: Config) -> bool:
-    """Return whether the file protects anything that holds data."""
-    foundation: Any = config.get(FOUNDATION)
-    if not isinstance(foundation, dict) or cast("Config", foundation).get("kind") != "aws":
-        return False
-    parts = [cast("Config", foundation).get(part) for part in PROTECTED_PARTS]
-    return any(cast("Config", part).get("protected", True) for part in parts if isinstance(part, dict))

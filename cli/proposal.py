@@ -5,10 +5,11 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import ValidationError
 
+from change_report.stack_file import is_protected
 from cli import release, target
 from cli.comment import run_url, tell
 from cli.errors import CommandError, pull_request_errors, registry_errors
@@ -224,14 +225,7 @@ def _gate(config: Mapping[str, object], entry: Entry, found: Candidate) -> Gate:
         gate = Gate()
     former = Reference(model=entry.model, version=found.version, digest=found.digest or "")
     released = (former,) if found.is_former else ()
-    return gate.model_copy(update={"released": released, "protected": _is_protected(config)})
-
-
-def _is_protected(config: Mapping[str, object]) -> bool:
-    """Return whether a part of the foundation is protected, which is the default on AWS."""
-    foundation = cast("Mapping[str, object]", config.get("mlops:foundation") or {})
-    parts = [cast("Mapping[str, object]", foundation.get(part) or {}) for part in ("artifacts", "database")]
-    return foundation.get("kind") == "aws" and any(part.get("protected", True) for part in parts)
+    return gate.model_copy(update={"released": released, "protected": is_protected(config)})
 
 
 def _report(said: Preview, note: str, base: Base, repository: Repository) -> str:

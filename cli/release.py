@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from difflib import unified_diff
@@ -42,7 +41,7 @@ def release(
         tracking_uri: address of the stack's MLflow; None: as for the other commands.
         dry_run: change nothing.
     """
-    name = stack or selected()
+    name = stack or target.selected_stack(Path.cwd())
     path = locate(name)
     before = read(path)
     with pull_request_errors():
@@ -127,17 +126,6 @@ def read(path: Path) -> StackFile:
         return StackFile(path.name, path.read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path} cannot be read ({error}); a stack file is text in UTF-8") from error
-
-
-def selected() -> str:
-    """Return the name of the stack that Pulumi has selected in this folder."""
-    try:
-        done = subprocess.run(["pulumi", "stack", "--show-name"], capture_output=True, text=True, check=False)
-    except OSError:
-        done = None
-    if not done or done.returncode or not done.stdout.strip():
-        raise CommandError("no stack is selected here; write --stack NAME, or run `pulumi stack select NAME`")
-    return done.stdout.strip()
 
 
 def _lines(diff: Iterator[str]) -> Iterator[str]:

@@ -1,9 +1,6 @@
 """Function behind `mlops doctor`."""
 
-import os
-import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +11,6 @@ from contract.exit_codes import ExitCode
 from doctor import stack_file, views
 from doctor.checks import Surroundings, checks
 from doctor.examination import examine
-from runs.cluster import last_line
 
 
 def report(name: str | None, *, tracking_uri: str | None, json: bool) -> ExitCode:
@@ -31,7 +27,7 @@ def report(name: str | None, *, tracking_uri: str | None, json: bool) -> ExitCod
     if tracking_uri:
         target.check_tracking(tracking_uri)
     try:
-        stack = stack_file.read(name or _selected(), Path.cwd())
+        stack = stack_file.read(name or target.selected_stack(Path.cwd()), Path.cwd())
     except stack_file.StackFileError as error:
         raise CommandError(str(error)) from error
     kubectl = "mlops lab kubectl" if target.is_lab(stack.name) else None
@@ -47,18 +43,3 @@ def report(name: str | None, *, tracking_uri: str | None, json: bool) -> ExitCod
     else:
         views.show(Console(highlight=False), stack.name, found)
     return views.exit_code(found)
-
-
-def _selected() -> str:
-    """Return the name of the selected stack."""
-    environment: Mapping[str, str] = {**os.environ, "PATH": target.path()}
-    try:
-        done = subprocess.run(
-            ["pulumi", "stack", "--show-name", "--non-interactive"], env=environment, timeout=30,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        raise CommandError("no stack is named; write --stack NAME") from None
-    if done.returncode:
-        raise CommandError(f"no stack is selected ({last_line(done.stderr)}); write --stack NAME")
-    return done.stdout.strip()

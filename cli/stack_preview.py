@@ -19,6 +19,7 @@ from change_report.markdown import markdown as as_markdown
 from change_report.report import Base, Cost, EngineResult, Outcome, Report, make
 from change_report.stack_file import Config, StackFileError
 from change_report.terminal import show as show_in_terminal
+from cli import target
 from cli.errors import CommandError
 from contract import project
 from contract.exit_codes import ExitCode
@@ -101,7 +102,7 @@ class _Project:
             raise CommandError(
                 "--models-only runs no engine, so it does not know the selected stack; write --stack NAME"
             )
-        self.stack = stack or _selected_stack(folder)
+        self.stack = stack or target.selected_stack(folder)
         self.file = project.stack_file(folder, self.stack)
 
     def compared(self, ref: str) -> _Compared:
@@ -147,7 +148,11 @@ class _Project:
     def _preview(self, events: Path, models: Path) -> EngineResult:
         pack, skipped = self._policy_pack()
         command = ["pulumi", *previews.arguments(*pack, "--event-log", str(events), stack=self.stack)]
-        environment = {**os.environ, MODEL_REPORT: str(models), "PULUMI_DEBUG_COMMANDS": "true"}  # for --event-log
+        environment = {
+            **target.engine(self.stack),
+            MODEL_REPORT: str(models),
+            "PULUMI_DEBUG_COMMANDS": "true",
+        }  # for --event-log
         _say(f"previewing {self.stack}")
         start = time.monotonic()
         ended = previews.attempt(
@@ -193,25 +198,6 @@ def _can_import(module: str) -> bool:
         return find_spec(module) is not None
     except ValueError:  # the module is blocked
         return False
-
-
-def _selected_stack(folder: Path) -> str:
-    try:
-        done = subprocess.run(
-            ["pulumi", "stack", "--show-name", "--non-interactive"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError as missing:
-        raise CommandError(
-            "pulumi is not on PATH, but the report needs its preview; install pulumi", ExitCode.FAILED
-        ) from missing
-    if done.returncode:
-        reason = " ".join(done.stderr.split()).removeprefix("error: ")
-        raise CommandError(f"the selected stack is not known ({reason}); write --stack NAME")
-    return done.stdout.strip()
 
 
 def _facts(changes: list[Change]) -> reading.Facts | Unverified:

@@ -7,6 +7,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,24 @@ def engine(stack: str) -> dict[str, str]:
 
         return engine_environment()
     return {**os.environ, "PATH": path()}
+
+
+def selected_stack(folder: Path) -> str:
+    """Return the stack that Pulumi has selected in the folder. CommandError if there is none."""
+    command = ["pulumi", "stack", "--show-name", "--non-interactive"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, "PATH": path()}, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise CommandError(f"{error}; install pulumi, or write --stack NAME") from error
+    if done.returncode or not done.stdout.strip():
+        reason = " ".join(done.stderr.split()).removeprefix("error: ")
+        raise CommandError(
+            f"no stack is selected{f' ({reason})' if reason else ''}; write --stack NAME, or run "
+            "`pulumi stack select NAME`"
+        )
+    return done.stdout.strip()
 
 
 def path() -> str:

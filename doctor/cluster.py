@@ -259,13 +259,13 @@ def tracking(kubernetes: Kubernetes, uri: str | None) -> Iterator[Finding]:
             response = http.get("/health")
     except (ClusterError, httpx.HTTPError) as error:
         yield problem(
-            f"MLflow does not respond: {error}", "no run is recorded, and no new pod finds its model", f"run {look}"
+            f"MLflow does not respond: {error}", "no run is recorded, and no version is verified", f"run {look}"
         )
         return
     if response.is_error:
         yield problem(
             f"MLflow responds {response.status_code} {response.text[:100].strip()}",
-            "no run is recorded, and no new pod finds its model",
+            "no run is recorded, and no version is verified",
             f"run {kubernetes.command(f'-n {names.PLATFORM} logs deployment/{names.TRACKING_SERVICE} --tail 50')}",
         )
         return

@@ -103,13 +103,23 @@ def test_a_stack_file_may_have_no_configuration(text: str) -> None:
         ({"mlops:foundation": {"kind": "aws", "database": {}}}, True),
         (
             {"mlops:foundation": {"kind": "aws", "database": {"protected": False}, "cluster": {"protected": False}}},
+            True,
+        ),
+        ({"mlops:foundation": {"kind": "aws"}}, True),
+        (
+            {
+                "mlops:foundation": {
+                    "kind": "aws",
+                    "database": {"protected": False},
+                    "artifacts": {"protected": False},
+                    "cluster": {"kind": "existing"},
+                }
+            },
             False,
         ),
-        ({"mlops:foundation": {"kind": "local"}, "mlops:gate": {"protected": True}}, True),
-        ({"mlops:foundation": {"kind": "aws", "database": {}}, "mlops:gate": {"protected": False}}, False),
     ],
 )
-def test_a_stack_is_protected_if_it_says_so_or_protects_its_data(config: dict[str, Any], protected: bool) -> None:
+def test_a_stack_is_protected_unless_each_part_says_otherwise(config: dict[str, Any], protected: bool) -> None:
     assert gate({}, config, "churn").protected is protected
 
 

@@ -201,11 +201,11 @@ def test_the_selected_stack_is_the_default(git: Git, mlops: Command, pulumi: Pat
     commit(git, 7, "Release 7")
     (pulumi / "preview").write_text("prod\n")
     assert mlops("release", "churn", 8)[0] == 0
-    assert (pulumi / "asked").read_text() == "stack --show-name\n"
+    assert (pulumi / "asked").read_text() == "stack --show-name --non-interactive\n"
     (pulumi / "code").write_text("255")
     assert mlops("release", "churn", 9) == (
         2,
-        "mlops: no stack is selected here; write --stack NAME, or run `pulumi stack select NAME`\n",
+        "mlops: no stack is selected; write --stack NAME, or run `pulumi stack select NAME`\n",
     )
 
 

@@ -29,7 +29,7 @@ from tests.model_preview.server import says, server
 STACK_FILE = "Pulumi.prod.yaml"
 SERVED = {"mlops:endpoints": {"churn-predictor": {"version": 7}}}
 BUMPED = {"mlops:endpoints": {"churn-predictor": {"version": 8}}}
-PROTECTED = {"mlops:gate": {"protected": True}}
+PROTECTED = {"mlops:foundation": {"kind": "aws"}}
 RELEASE = step(
     "update", DEPLOYMENT, "churn-predictor", old=serves("churn-predictor", 7), new=serves("churn-predictor", 8)
 )
@@ -179,6 +179,7 @@ def test_a_machine_without_the_engine_says_so(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "git").symlink_to(shutil.which("git") or "")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path))
     code, said = mlops("preview", "--stack", "prod", "--base", "main")
     assert (code, said.splitlines()[-1]) == (
         ExitCode.FAILED, "mlops: pulumi is not on PATH, but the report needs its preview; install pulumi",
@@ -212,8 +213,8 @@ def test_without_a_selected_stack_the_command_says_what_to_write(
     prints(pulumi, code=1, said="error: no stack selected; please use `pulumi stack select`\n")
     code, said = mlops("preview")
     assert code == ExitCode.BAD_INPUT
-    assert said.startswith("mlops: the selected stack is not known (no stack selected;")
-    assert said.endswith("write --stack NAME\n")
+    assert said.startswith("mlops: no stack is selected (no stack selected;")
+    assert said.endswith("write --stack NAME, or run `pulumi stack select NAME`\n")
     assert checkout.folder.exists()
 
 

@@ -46,8 +46,8 @@ def test_a_problem_ends_with_3_and_stands_last_with_its_command(project: World, 
     code, output = mlops("doctor", "--stack", "prod")
     assert code == ExitCode.REFUSED
     assert output.splitlines()[-2] == (
-        "problem      MLflow                    MLflow responds 500 broken: no run is recorded, and no new pod finds "
-        "its model; run kubectl --context mine -n mlops-platform logs deployment/mlflow --tail 50"
+        "problem      MLflow                    MLflow responds 500 broken: no run is recorded, and no version is "
+        "verified; run kubectl --context mine -n mlops-platform logs deployment/mlflow --tail 50"
     )
     assert output.splitlines()[-1].endswith("1 problem, 1 not checked")
 
@@ -120,4 +120,7 @@ def test_without_a_name_the_selected_stack_is_checked(pulumi: Pulumi, mlops: Com
     pulumi.write()
     code, output = mlops("doctor")
     assert code == ExitCode.BAD_INPUT
-    assert output == "mlops: no stack is selected (error: no stack selected); write --stack NAME\n"
+    assert (
+        output
+        == "mlops: no stack is selected (no stack selected); write --stack NAME, or run `pulumi stack select NAME`\n"
+    )
