@@ -104,6 +104,10 @@ class Images(Model):
     """Image of the training Jobs. Example: registry.example.com/mlops/training:1.0.0"""
     serving: rules.Image
     """Image of the model servers and of the validation Jobs. Example: registry.example.com/mlops/serving:1.0.0"""
+    envoy: rules.Image | None = None
+    """Image of the proxy Envoy, with the command `envoy`; only stacks that use the proxy need it.
+    Example: envoyproxy/envoy:distroless-v1.40.0
+    """
     training_commit: rules.Commit | None = None
     """Git commit that the training image was built from; each model version gets it as the tag `git_commit`.
     Example: "3f2a9c1"
