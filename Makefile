@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-LOCKED := training/requirements.in model_server/requirements.in images/mlflow/requirements.in
+LOCKED := training/requirements.in model_server/requirements.in images/mlflow/requirements.in images/envoy/requirements.in
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help:  ## print this list

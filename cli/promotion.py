@@ -6,8 +6,13 @@ import shlex
 from dataclasses import replace
 
 from cli.errors import CommandError, registry_errors
-from cli.target import check_tracking
-from contract.stages import CHAMPION, PREVIOUS, Stage
+from cli.target import check_tracking, is_http
+from contract.evidence import champion_tag, is_needed
+from contract.exit_codes import ExitCode
+from contract.stages import ALIAS_AT_VALIDATION, CHAMPION, PASSED, PREVIOUS, UNPROVEN, Stage
+from contract.tags import VALIDATED_AGAINST, VALIDATION_STATUS
+from model_preview import reading
+from model_preview.facts import Change, Reference, Unverified
 from training import revision
 from training.registry import claim, copies
 from training.registry import client as versions
@@ -39,13 +44,14 @@ def promote(
     with registry_errors():
         client = _client(uri, request)
         if not copy_to:
-            _carry_out(client, request, dry_run=dry_run)
+            _carry_out(client, _proven(uri, request), dry_run=dry_run)
         elif dry_run:
             print(f"{model} version {version} would be copied to {copy_to}, and the copy moved to {stage}")
         else:
             number = copies.copy(client, uri, copy_to, model, version)
             print(f"{model} version {version} is version {number} at {copy_to}")
-            _carry_out(versions.connect(copy_to), replace(request, version=number), dry_run=False)
+            copy = _proven(copy_to, replace(request, version=number))
+            _carry_out(versions.connect(copy_to), copy, dry_run=False)
 
 
 def rollback(uri: str, model: str, *, why: str, by: str | None, commit: str | None, dry_run: bool) -> None:
@@ -61,6 +67,28 @@ def _request(model: str, version: int | None, stage: Stage, *, why: str, by: str
     return Request(
         model=model, version=version, stage=stage, by=(by or _user())[:60], commit=commit or revision.head(), why=why
     )
+
+
+def _proven(uri: str, request: Request) -> Request:
+    """Return the request with what the version's report proves, if it asks for production in an MLflow server."""
+    if request.version is None or request.stage is not Stage.PRODUCTION or not is_http(uri):
+        return request
+    new = Reference(model=request.model, version=request.version)
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    facts = reading.read(uri, [Change(endpoint=request.model, old=None, new=new)], token=token)
+    if isinstance(facts, Unverified):
+        raise CommandError(f"{request.model} version {request.version} {facts}; try again", ExitCode.FAILED)
+    version = facts.version(new)
+    if version is None or not is_needed(PASSED, version.source or ""):
+        return request
+    if version.report is None:
+        return replace(request, proven={VALIDATION_STATUS: UNPROVEN})
+    proven = {
+        VALIDATION_STATUS: version.validation_status,
+        VALIDATED_AGAINST: champion_tag(version.report.champion),
+        ALIAS_AT_VALIDATION: champion_tag(version.report.champion_alias),
+    }
+    return replace(request, proven=proven)
 
 
 def _client(uri: str, request: Request) -> Client:

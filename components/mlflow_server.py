@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
-from components import pods, timeouts
+from components import mlflow_gateway, mlflow_identities, pods, timeouts
 from components.foundation import ArtifactStore, Database, Grant, Ingress
 from components.ingress import from_load_balancer, ingress
 from components.service import service
@@ -20,15 +21,32 @@ PORT = names.TRACKING_PORT
 SELECTOR = names.selector(NAME, NAME)
 # Only pods behind the Service answer requests; the migration has the tracking component's label but not this selector.
 LABELS = names.labels(NAME, NAME, "tracking")
+GATEWAY = "gateway"
+"""Name of the proxy's container, which needs no credentials of the store."""
+SOCKETS: k8s.core.v1.VolumeMountArgsDict = {"name": "socket", "mount_path": mlflow_gateway.SOCKET.rpartition("/")[0]}
 MIGRATION = "migration"
 """Name of the container that migrates the database; it reads no artifacts, so it gets no credentials."""
 MIGRATION_LABELS = names.labels("mlflow-migration", NAME, "tracking")
+API_SERVER: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
+    "ports": [{"protocol": "TCP", "port": port} for port in (443, 6443)]
+}
+"""Rule for the API server, whose address is no pod's and differs between clusters."""
 DRAIN_SECONDS = 5
 GRACE_SECONDS = DRAIN_SECONDS + 30
 STARTUP_SECONDS = 180
 """Seconds within which a server must respond for the first time."""
 MIGRATION_SECONDS = 540
 """Deadline in seconds of a database migration, with its retries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """Proxy in front of MLflow that verifies who asks."""
+
+    image: str
+    """Image with the program `envoy`."""
+    trainers: Sequence[str]
+    """Service accounts of training Jobs other than the platform's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +73,8 @@ class MlflowServerArgs:
     """Namespace and identity of the pods."""
     placement: pods.Placement
     """Nodes and priority of the pods."""
+    gateway: Gateway | None = None
+    """Proxy that verifies who asks; None if everybody who reaches MLflow may do everything."""
     ingress: Ingress | None = None
     """Ingress settings; None if MLflow is reached only inside the cluster."""
     on_unready: ResourceHookBinding | None = None
@@ -64,8 +84,9 @@ class MlflowServerArgs:
 class MlflowServer(pulumi.ComponentResource):
     """MLflow server behind the Service `mlflow`; a Job migrates the database before a new version starts.
 
-    Clients read and write artifacts in the store directly, not through MLflow. MLflow has no accounts: every client
-    that reaches the Service may change everything.
+    Clients read and write artifacts in the store directly, not through MLflow. MLflow has no accounts. With a gateway,
+    each client needs a token of its service account, and components/mlflow_gateway.py says what it may do; without one,
+    every client that reaches the Service may change everything.
     """
 
     url: Output[str]
@@ -90,7 +111,7 @@ class MlflowServer(pulumi.ComponentResource):
         deployment = k8s.apps.v1.Deployment(
             name,
             metadata=named,
-            spec=_deployment(args, password),
+            spec=_deployment(args, password, _gateway_configuration(name, args, metadata, child)),
             opts=ResourceOptions(
                 parent=self,
                 # A server of a new version must not start with the schema of the old one.
@@ -198,7 +219,39 @@ def _snapshot_annotation(database: Database) -> dict[str, Input[str]]:
     return {} if database.snapshot is None else {"mlops/database-snapshot": database.snapshot}
 
 
-def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.DeploymentSpecArgsDict:
+def _gateway_configuration(
+    name: str, args: MlflowServerArgs, metadata: k8s.meta.v1.ObjectMetaArgsDict, child: ResourceOptions
+) -> Input[str]:
+    """Declare the gateway's configuration; another content has another name, so the pods are replaced."""
+    if args.gateway is None:
+        return ""
+    configuration = mlflow_gateway.gateway(trainers=args.gateway.trainers)
+    data = {
+        "envoy.json": json.dumps(configuration, sort_keys=True),
+        "token.json": json.dumps(mlflow_gateway.token(), sort_keys=True),
+    }
+    return k8s.core.v1.ConfigMap(f"{name}-gateway", metadata=metadata, data=data, opts=child).metadata.name
+
+
+def _add_gateway(pod: k8s.core.v1.PodSpecArgsDict, gateway: Gateway, configuration: Input[str]) -> None:
+    proxy: k8s.core.v1.ContainerArgsDict = {
+        **mlflow_identities.envoy(GATEWAY, gateway.image),
+        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "startup_probe": {"tcp_socket": {"port": PORT}, "period_seconds": 1, "failure_threshold": 60},
+        "volume_mounts": [mlflow_identities.CONFIGURATION, mlflow_identities.TOKENS, SOCKETS],
+    }
+    pod["init_containers"] = [proxy]
+    pod["volumes"] = [
+        pods.scratch("tmp", "512Mi"),
+        pods.scratch("socket", "1Mi"),
+        mlflow_identities.configuration(configuration),
+        mlflow_identities.tokens(for_api_server=True),
+    ]
+
+
+def _deployment(
+    args: MlflowServerArgs, password: Input[str], configuration: Input[str]
+) -> k8s.apps.v1.DeploymentSpecArgsDict:
     health: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/health", "port": PORT}, "timeout_seconds": 5}
     container: k8s.core.v1.ContainerArgsDict = {
         **_container(args, "mlflow", password),
@@ -209,15 +262,22 @@ def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.Dep
         "liveness_probe": {**health, "period_seconds": 10, "failure_threshold": 6},
         "lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}},
     }
+    if args.gateway:
+        del container["ports"]
+        container["command"] = ["mlflow", "server", "--uvicorn-opts", f"--uds {mlflow_gateway.SOCKET}"]
+        container["volume_mounts"] = [pods.TMP, SOCKETS]
+    pod = _pod(args, container)
+    if args.gateway:
+        _add_gateway(pod, args.gateway, configuration)
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": SELECTOR},
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
         "revision_history_limit": 3,
         "template": {
-            "metadata": {"labels": LABELS},
+            "metadata": pods.metadata(LABELS, args.grant, *([GATEWAY] if args.gateway else [])),
             "spec": {
-                **_pod(args, container),
+                **pod,
                 "topology_spread_constraints": pods.spread(SELECTOR),
                 "termination_grace_period_seconds": GRACE_SECONDS,
             },
@@ -236,5 +296,5 @@ def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDi
             },
             *([from_load_balancer(args.ingress, PORT)] if args.ingress else []),
         ],
-        "egress": [args.database.egress, *args.artifact_store.egress],
+        "egress": [args.database.egress, *args.artifact_store.egress, *([API_SERVER] if args.gateway else [])],
     }

@@ -10,6 +10,10 @@ TRACKING_SERVICE = "mlflow"
 TRACKING_PORT = 5000
 TRACKING_HOST = f"{TRACKING_SERVICE}.{PLATFORM}:{TRACKING_PORT}"
 """Host header of requests to MLflow through a forwarded port; MLflow refuses a host that it does not know."""
+TRACKING_AUDIENCE = "mlflow"
+"""Audience of the tokens that MLflow's gateway accepts."""
+PEOPLE, PROMOTER = "mlflow-people", "mlflow-promoter"
+"""Service accounts in the namespace mlops-platform as which people ask MLflow: to read, and to promote and delete."""
 TRACKING_PODS = {"app.kubernetes.io/component": "tracking"}
 SERVING_PORT = 8080
 PROBE_PORT = 8081

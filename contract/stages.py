@@ -20,12 +20,15 @@ ALIAS_AT_VALIDATION = "champion_alias_at_validation"
 PASSED, REFUSED = "passed", "refused"
 RUNNING, BROKEN = "running", "broken"
 """Status of a validation that has not ended or was killed, and of one that failed before it could decide."""
+UNPROVEN = "unproven"
+"""Status of a version whose tag says that it passed, without a report that proves it. No tag has this value."""
 NO_CHAMPION = "none"
 """Value of the two tags about the champion at a validation, if there was no champion."""
 UNVALIDATED = {
     REFUSED: "was refused by its validation",
     RUNNING: "is being validated, or its validation was killed",
     BROKEN: "could not be validated",
+    UNPROVEN: "has a tag that says it passed its validation, and no report that proves it",
 }
 
 

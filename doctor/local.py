@@ -149,7 +149,11 @@ def images(kubernetes: Kubernetes, stack: Stack, chosen: LocalFoundation) -> Ite
         for name in cast("list[str] | None", image.get("names")) or []
     }
     wanted = {
-        **{f"mlops:images.{key}": getattr(stack.settings.images, key) for key in ("tracking", "training", "serving")},
+        **{
+            f"mlops:images.{key}": name
+            for key in ("tracking", "training", "serving", "envoy")
+            if (name := getattr(stack.settings.images, key))
+        },
         "mlops:foundation.images.postgres": chosen.images.postgres,
         "mlops:foundation.images.s3_gateway": chosen.images.s3_gateway,
         **{f"mlops:training.{name}.image": job.image for name, job in stack.settings.training.items() if job.image},

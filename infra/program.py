@@ -13,7 +13,8 @@ from components.endpoint.model_endpoint import ModelEndpoint, ModelEndpointArgs
 from components.endpoint.prediction_log import PredictionLog
 from components.endpoint.tracing import Tracing
 from components.foundation import Foundation, Ingress
-from components.mlflow_server import MlflowServer, MlflowServerArgs
+from components.mlflow_identities import ClientProxy, MlflowIdentities, MlflowIdentitiesArgs
+from components.mlflow_server import Gateway, MlflowServer, MlflowServerArgs
 from components.people import People, PeopleArgs
 from components.pods import Placement
 from components.training.container import SecretValue
@@ -30,6 +31,8 @@ from infra.foundations import kinds as foundations
 from infra.release.gate import ReleaseGate
 
 CHECKOUT = Path(__file__).parent.parent
+LOCAL_TRACKING = f"http://localhost:{names.TRACKING_PORT}"
+"""Address of the proxy to MLflow in the pod of a client."""
 
 
 def deploy(stack: Settings) -> None:
@@ -46,8 +49,9 @@ def deploy(stack: Settings) -> None:
         base.access, {name for name, endpoint in stack.endpoints.items() if endpoint.rollback_on_failure}
     )
     tracking = MlflowServer("mlflow", _tracking(stack, base, on_unready), opts)
+    proxy = _tracking_proxy(stack, base, opts)
     for name, training in stack.training.items():
-        TrainingJob(name, _training(name, training, stack, base, tracking), opts)
+        TrainingJob(name, _training(name, training, stack, base, tracking, proxy=proxy), opts)
     cache = _model_cache(stack, base, opts)
     gate = ReleaseGate(stack, base.access, tracking.url, CHECKOUT)
     endpoints = {
@@ -67,17 +71,36 @@ def deploy(stack: Settings) -> None:
 def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding | None) -> MlflowServerArgs:
     return MlflowServerArgs(
         image=stack.images.tracking,
-        **stack.tracking.model_dump(exclude={"ingress", "node_pool"}),
+        **stack.tracking.model_dump(exclude={"authenticated", "ingress", "node_pool"}),
         placement=_placement(base, stack.tracking.node_pool),
         database=base.database,
         artifact_store=base.artifact_store,
         grant=base.tracking,
+        gateway=_gateway(stack),
         ingress=_ingress(base, stack.tracking.ingress, "/health"),
         on_unready=on_unready,
     )
 
 
-def _training(name: str, job: Training, stack: Settings, base: Foundation, tracking: MlflowServer) -> TrainingJobArgs:
+def _gateway(stack: Settings) -> Gateway | None:
+    if not (stack.tracking.authenticated and stack.images.envoy):
+        return None
+    accounts = {job.service_account for job in stack.training.values() if job.service_account}
+    return Gateway(image=stack.images.envoy, trainers=sorted(accounts))
+
+
+def _tracking_proxy(stack: Settings, base: Foundation, opts: ResourceOptions) -> ClientProxy | None:
+    if not (stack.tracking.authenticated and stack.images.envoy):
+        return None
+    args = MlflowIdentitiesArgs(
+        image=stack.images.envoy, platform=base.tracking.namespace, training=base.training.namespace
+    )
+    return MlflowIdentities("identities", args, opts).proxy
+
+
+def _training(
+    name: str, job: Training, stack: Settings, base: Foundation, tracking: MlflowServer, *, proxy: ClientProxy | None
+) -> TrainingJobArgs:
     return TrainingJobArgs(
         image=job.image or stack.images.training,
         # The commit of another image is unknown.
@@ -100,7 +123,9 @@ def _training(name: str, job: Training, stack: Settings, base: Foundation, track
         schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
         sweep=_sweep(job.sweep) if job.sweep else None,
         validation=_validation(job, stack, base),
-        tracking_url=tracking.url,
+        # The proxy's address still waits for MLflow.
+        tracking_url=tracking.url.apply(lambda _: LOCAL_TRACKING) if proxy else tracking.url,
+        tracking_proxy=proxy,
         tracking_ui=_tracking_ui(stack, tracking),
         artifact_store=base.artifact_store,
         grant=base.training,

@@ -48,6 +48,7 @@ RECIPES = (
     Recipe("mlflow", "images/mlflow/Dockerfile", "images.tracking"),
     Recipe("training", "training/Dockerfile", "images.training", late=True),
     Recipe("serving", "model_server/Dockerfile", "images.serving", late=True),
+    Recipe("envoy", "images/envoy/Dockerfile", "images.envoy"),
     Recipe("postgres", "images/postgres/Dockerfile", "foundation.images.postgres"),
     Recipe("s3-gateway", "images/s3-gateway/Dockerfile", "foundation.images.s3_gateway"),
 )

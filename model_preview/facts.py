@@ -126,6 +126,12 @@ class Report(Frozen):
     model: str
     version: int
     champion: int | None = None
+    champion_alias: int | None = None
+    """Version that had the alias @champion."""
+    status: str = ""
+    """Result: `passed` or `refused`."""
+    model_digest: str = ""
+    """SHA-256 of the version's files."""
     dataset_digest: str = ""
     limits: Limits = Limits()
     checks: tuple[Check, ...] = ()
@@ -165,7 +171,8 @@ class Version(Frozen):
     latency_ms: float | None = None
     """Time in milliseconds to predict one row, as the validation measured it: 95 % of the predictions are faster."""
     validation_status: str = ""
-    """`passed`, `refused`, `running`, `broken`, or empty for a version that was never validated."""
+    """`passed`, `refused`, `running`, `broken`, or empty for a version that was never validated; `unproven` if its tag
+    says `passed` and no report proves it."""
     validated_at: datetime | None = None
     validated_against: str = ""
     """Number of the champion at the validation, `none` if there was none, or empty if the version has no such tag."""

@@ -13,8 +13,9 @@ import httpx
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from contract.stages import CHAMPION, RECORDS, VALIDATED_AGAINST, VALIDATION_STATUS, Stage, Standing
-from contract.tags import MODEL_DIGEST, VALIDATION_REPORT, VALIDATION_RUN
+from contract import evidence
+from contract.stages import CHAMPION, RECORDS, UNPROVEN, Stage, Standing
+from contract.tags import MODEL_DIGEST, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN, VALIDATION_STATUS
 from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
 from model_preview.server import Server
@@ -80,6 +81,7 @@ class _Metric(BaseModel):
 
 class _RunInfo(BaseModel):
     lifecycle_stage: str = "active"
+    artifact_uri: str = ""
 
 
 class _RunData(BaseModel):
@@ -236,8 +238,8 @@ class _Mlflow:
 
     async def _version(self, name: str, number: int, one: _ModelVersion, aliases: Mapping[str, int]) -> Version:
         tags, unknown = _texts(one.tags), dict[str, str]()
-        evidence = str(PurePosixPath(tags.get(VALIDATION_REPORT, "")).parent / "report.json")
-        source, run, mlmodel, requirements, report = await asyncio.gather(
+        page = str(PurePosixPath(tags.get(VALIDATION_REPORT, "")).parent / evidence.REPORT)
+        source, run, mlmodel, requirements, found = await asyncio.gather(
             _attempt("source", unknown, lambda: self._source(name, number)),
             _attempt("run", unknown, lambda: self._run(one.run_id)),
             _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
@@ -245,11 +247,12 @@ class _Mlflow:
             _attempt(
                 "validation report",
                 unknown,
-                lambda: self._report(name, one, tags.get(VALIDATION_RUN, one.run_id), evidence),
+                lambda: self._report(name, one, tags.get(VALIDATION_RUN, one.run_id), page),
             )
             if VALIDATION_REPORT in tags
             else _nothing(),
         )
+        report, folder = found or (None, "")
         if VALIDATION_REPORT not in tags:
             unknown["validation report"] = f"the version has no tag {VALIDATION_REPORT}"
         if run and run.info.lifecycle_stage != "active":
@@ -257,7 +260,13 @@ class _Mlflow:
         signature = _signature(mlmodel, unknown) if mlmodel else None
         told = _texts(run.data.tags) | tags if run else tags
         parameters = _texts(run.data.params) if run else {}
-        status, record = tags.get(VALIDATION_STATUS, ""), tags.get(RECORDS[Stage.PRODUCTION])
+        status, against = tags.get(VALIDATION_STATUS, ""), tags.get(VALIDATED_AGAINST, "")
+        if evidence.is_needed(status, source or ""):
+            fault = _fault(report, folder, source or "", tags.get(MODEL_DIGEST, ""))
+            unknown |= {"validation report": fault} if report and fault else {}
+            status = UNPROVEN if fault or report is None else report.status
+            against = evidence.champion_tag(report.champion) if report else against
+        record = tags.get(RECORDS[Stage.PRODUCTION])
         champion = aliases.get(CHAMPION) == number
         return Version(
             model=name,
@@ -282,7 +291,7 @@ class _Mlflow:
             latency_ms=report.latency_ms if report else None,
             validation_status=status,
             validated_at=_time(tags.get("validated_at")),
-            validated_against=tags.get(VALIDATED_AGAINST, ""),
+            validated_against=against,
             report=report,
             stage=Standing(aliases=aliases, version=number, tags=tags).stage,
             aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
@@ -315,15 +324,16 @@ class _Mlflow:
         except (yaml.YAMLError, ValueError, RecursionError):
             raise _RefusedError("the file MLmodel is not readable") from None
 
-    async def _report(self, name: str, one: _ModelVersion, run_id: str, path: str) -> Report:
-        text = await self._text("get-artifact", run_id=run_id, path=path)
+    async def _report(self, name: str, one: _ModelVersion, run_id: str, path: str) -> tuple[Report, str]:
+        """Return the report of a validation, and the URI of the artifacts of its run."""
+        text, run = await asyncio.gather(self._text("get-artifact", run_id=run_id, path=path), self._run(run_id))
         try:
             report = Report.model_validate_json(text)
         except ValidationError:
             raise _RefusedError(f"the file {path} of run {run_id} is not a validation report") from None
         if (report.model, report.version) != (name, one.version):
             raise _RefusedError(f"the report is about {report.model} version {report.version}")
-        return report
+        return report, run.info.artifact_uri
 
     async def _file(self, name: str, number: int, path: str) -> str:
         return await self._text("model-versions/get-artifact", name=name, version=number, path=path)
@@ -370,6 +380,15 @@ async def _attempt(what: str, unknown: dict[str, str], ask: Callable[[], Awaitab
     except _RefusedError as error:
         unknown[what] = str(error)
         return None
+
+
+def _fault(report: Report | None, folder: str, source: str, digest: str) -> str:
+    """Return why the report does not prove that the version passed; empty if it does."""
+    if report is None:
+        return ""
+    place = evidence.fault_of_place(folder, source)
+    reported = (report.model, report.version, report.model_digest)
+    return place or evidence.fault_of_content(reported, report.model, report.version, digest)
 
 
 async def _nothing() -> None:

@@ -6,7 +6,7 @@
 | its validation refused it | fails | fails |
 | it breaks clients of the served version, without `allow_breaking_signature` | fails | fails |
 | its `override` was written for another version | fails | fails |
-| it was not validated, or its validation did not finish | warns | fails |
+| it was not validated, its validation did not finish, or no report proves its result | warns | fails |
 | it was validated against an older champion | warns | fails |
 | it is archived | warns | fails |
 | it has no digest, so its files cannot be verified | warns | fails |
@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Literal
 
-from contract.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, Stage
+from contract.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, UNPROVEN, Stage
 from contract.tags import MODEL_DIGEST
 from model_preview.diff import ModelDiff
 from model_preview.facts import Change, Facts, Frozen, Reference, Unverified, Version
@@ -252,6 +252,11 @@ def _unvalidated(new: Version) -> str:
             return f"version {new.number} is being validated, or its validation was killed"
         case status if status == BROKEN:
             return f"the validation of version {new.number} failed before it had a result"
+        case status if status == UNPROVEN:
+            why = new.unknown.get("validation report", "there is no report")
+            return _one_line(
+                f"a tag says that version {new.number} passed its validation, and nothing proves it: {why}"
+            )
         case status:
             return _one_line(
                 f"version {new.number} has the validation status {status!r}, which this platform does not write"

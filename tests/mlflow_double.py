@@ -17,6 +17,8 @@ import yaml
 
 SIGNATURE = {"inputs": '[{"type": "double", "name": "tenure"}]', "outputs": '[{"type": "long"}]'}
 API = "/api/2.0/mlflow/"
+VALIDATION = "validation:"
+"""Beginning of the ID of a validation's run."""
 
 
 def passed(against: str = "none") -> dict[str, str]:
@@ -55,10 +57,8 @@ class Mlflow:
     def respond(self, method: str, path: str, given: Mapping[str, str]) -> tuple[int, Any]:
         """Return the status and the body, decoded JSON or text."""
         model, version = given.get("name", ""), int(given.get("version", 0))
-        if self.page:
-            return self.status, self.page
-        if self.status != 200:
-            return self.status, {"error_code": "INTERNAL_ERROR", "message": "the database is away"}
+        if self.page or self.status != 200:
+            return self.status, self.page or {"error_code": "INTERNAL_ERROR", "message": "the database is away"}
         if path == "model-versions/search":
             known = [number for name, number in self.versions or {} if f"'{name}'" in given["filter"]]
             return 200, {"model_versions": [{"version": str(number)} for number in known]}
@@ -66,6 +66,8 @@ class Mlflow:
         if is_known and path.startswith("registered-models/"):
             return 200, self._of_model(method, model, given)
         tags = self.tags(model, version)
+        if given.get("run_id", "").startswith(VALIDATION):
+            return 200, self._of_validation(path, given["run_id"])
         if is_known and tags is not None and path != "runs/get":
             return 200, self._of_version(path, model, version, tags, given)
         return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"{model} {version}"}
@@ -79,6 +81,21 @@ class Mlflow:
         listed = [{"alias": alias, "version": str(number)} for alias, number in aliases.items()]
         return {"registered_model": {"name": model, "aliases": listed}}
 
+    def _of_validation(self, path: str, run: str) -> object:
+        """Respond about the run of a validation, which lies where only validations write."""
+        _, model, number = run.split(":")
+        tags = self.tags(model, int(number)) or {}
+        if path == "runs/get":
+            return {"run": {"info": {"artifact_uri": f"s3://mlops-artifacts/validations/{number}/artifacts"}}}
+        against = tags["validated_against"]
+        return {
+            "model": model,
+            "version": int(number),
+            "champion": int(against) if against.isdecimal() else None,
+            "status": tags["validation_status"],
+            "model_digest": tags.get("model_digest", ""),
+        }
+
     def _of_version(
         self, path: str, model: str, version: int, tags: dict[str, str], given: Mapping[str, str]
     ) -> object:
@@ -91,7 +108,10 @@ class Mlflow:
             tags[given["key"]] = given["value"]
         if path == "model-versions/delete-tag":
             tags.pop(given["key"], None)
-        listed = [{"key": key, "value": value} for key, value in tags.items()]
+        report = {"validation_run": f"{VALIDATION}{model}:{version}", "validation_report": "report.html"}
+        is_validated = "validation_status" in tags and "validated_against" in tags
+        every = tags | (report if is_validated else {})
+        listed = [{"key": key, "value": value} for key, value in every.items()]
         return {"model_version": {"version": str(version), "run_id": "r", "tags": listed}}
 
 

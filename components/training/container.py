@@ -12,6 +12,7 @@ from pulumi import Input
 
 from components import pods
 from components.foundation import ArtifactStore, Grant, NodePool
+from components.mlflow_identities import ClientProxy
 from components.training import sweep
 from components.training.sweep import Scalar, Sweep
 from contract import names
@@ -64,7 +65,9 @@ class TrainingContainerArgs:
     sweep: Sweep | None
     """Sweep over several points; None for a single run."""
     tracking_url: Input[str]
-    """URL of MLflow inside the cluster."""
+    """URL of MLflow as the container reaches it."""
+    tracking_proxy: ClientProxy | None = None
+    """Proxy that adds the pod's token to requests to MLflow; None if MLflow needs no token."""
     artifact_store: ArtifactStore
     """Bucket of datasets and models."""
     grant: Grant

@@ -11,6 +11,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components import pods
 from components.foundation import TRAINING_ONLY, NodePool
+from components.mlflow_identities import PROXY, add_proxy
 from components.training import sweep, validation
 from components.training.container import NAME, TrainingContainerArgs, container
 from components.training.schedule import NEVER, Schedule, cron_job
@@ -132,7 +133,7 @@ def _job(
                 },
             ]
         },
-        "template": {"metadata": _metadata(labels, args.pool), "spec": pod},
+        "template": {"metadata": _metadata(labels, args), "spec": pod},
     }
     if args.sweep:
         sweep.index(job, args.sweep, args.retries)
@@ -155,6 +156,8 @@ def _pod(args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s
     }
     if args.priority_class:
         pod["priority_class_name"] = args.priority_class
+    if args.tracking_proxy:
+        add_proxy(pod, args.tracking_proxy)
     return pod
 
 
@@ -162,8 +165,9 @@ def _service_account(args: TrainingJobArgs) -> Input[str]:
     return args.service_account or args.grant.service_account
 
 
-def _metadata(labels: Mapping[str, str], pool: NodePool) -> k8s.meta.v1.ObjectMetaArgsDict:
-    return {"labels": labels, "annotations": pool.annotations} if pool.annotations else {"labels": labels}
+def _metadata(labels: Mapping[str, str], args: TrainingJobArgs) -> k8s.meta.v1.ObjectMetaArgsDict:
+    without = [PROXY] if args.tracking_proxy else []
+    return pods.metadata(labels, args.grant, *without, annotations=args.pool.annotations)
 
 
 def _tolerations(pool: NodePool) -> list[k8s.core.v1.TolerationArgsDict]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -13,6 +13,7 @@ from pulumi import Input, Output
 
 from components import pods
 from components.foundation import Grant
+from components.mlflow_identities import PROXY, add_proxy
 from components.training.container import TrainingContainerArgs, literal
 from components.training.schedule import Schedule, cron_job
 from contract import names
@@ -87,7 +88,10 @@ def validation_cron_job(
         "init_containers": [_copy(name, args, training.image)],
         "volumes": [pods.scratch("tmp", args.ephemeral_storage), pods.scratch(CODE, "64Mi")],
     }
-    return cron_job(schedule, {"metadata": {"labels": job_labels}, "spec": _job(job_labels, args, pod)})
+    if training.tracking_proxy:
+        add_proxy(pod, training.tracking_proxy)
+    without = [CODE, *([PROXY] if training.tracking_proxy else [])]
+    return cron_job(schedule, {"metadata": {"labels": job_labels}, "spec": _job(job_labels, args, pod, without)})
 
 
 def labels(training: str) -> dict[str, str]:
@@ -101,7 +105,7 @@ def _spread(name: str) -> str:
 
 
 def _job(
-    labels: Mapping[str, str], args: ValidationArgs, pod: k8s.core.v1.PodSpecArgsDict
+    labels: Mapping[str, str], args: ValidationArgs, pod: k8s.core.v1.PodSpecArgsDict, without: Sequence[str]
 ) -> k8s.batch.v1.JobSpecArgsDict:
     return {
         "active_deadline_seconds": args.deadline_minutes * 60,
@@ -110,7 +114,7 @@ def _job(
         "pod_failure_policy": {
             "rules": [{"action": "Ignore", "on_pod_conditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
-        "template": {"metadata": pods.metadata(labels, args.grant, CODE), "spec": pod},
+        "template": {"metadata": pods.metadata(labels, args.grant, *without), "spec": pod},
     }
 
 

@@ -19,7 +19,7 @@ from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
 from contract import project
-from infra.config import aws_rules, parameters, problems, rules, secret_rules, training_rules
+from infra.config import aws_rules, parameters, problems, rules, secret_rules, tracking_rules, training_rules
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
@@ -104,6 +104,10 @@ class Images(Model):
     """Image of the training Jobs. Example: registry.example.com/mlops/training:1.0.0"""
     serving: rules.Image
     """Image of the model servers and of the validation Jobs. Example: registry.example.com/mlops/serving:1.0.0"""
+    envoy: rules.Image | None = None
+    """Image of the proxy Envoy, with the command `envoy`; only stacks that use the proxy need it.
+    Example: envoyproxy/envoy:distroless-v1.40.0
+    """
     training_commit: rules.Commit | None = None
     """Git commit that the training image was built from; each model version gets it as the tag `git_commit`.
     Example: "3f2a9c1"
@@ -162,6 +166,11 @@ class Tracking(Model):
     """Further values of the Host header that MLflow accepts; it always accepts its names in the cluster and its ingress
     host. The first value is the address that the stack's outputs show.
     Example: [localhost:5000]
+    """
+    authenticated: rules.Truth = False
+    """Whether MLflow asks who you are: a proxy in its pod accepts only tokens of the cluster's service accounts, and
+    allows requests by account and route (docs/security.md). It needs `mlops:images.envoy`. A change runs each training
+    job without a schedule once more. Example: true
     """
     ingress: TrackingIngress | None = None
     """Load balancer in front of MLflow, on AWS only; without it MLflow is reachable inside the cluster only."""
@@ -553,6 +562,14 @@ class Settings(Model):
         """
         serving = [name for name in self.endpoints if self.served_model(name) == model]
         return model if model in serving else serving[0] if len(serving) == 1 else None
+
+    @field_validator("tracking")
+    @classmethod
+    def _with_a_proxy_if_authenticated(cls, tracking: Tracking, info: ValidationInfo) -> Tracking:
+        images = info.data.get("images")
+        if tracking.authenticated and isinstance(images, Images) and images.envoy is None:
+            raise tracking_rules.NEEDS_ENVOY.broken("authenticated is true, and mlops:images.envoy is missing")
+        return tracking
 
     @field_validator("tracking")
     @classmethod

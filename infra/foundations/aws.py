@@ -94,7 +94,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     name_access(site.account, chosen)
     facts = aws_changes.facts(site.account.region, chosen)
     aws_changes.announce(facts)
-    registry = _registry(site)
+    registry = _registry(site, stack)
     network = _network(site)
     cluster = _cluster(site, network)
     pools = _node_pools(site, network, cluster, stack.training)
@@ -199,13 +199,13 @@ def _managed_role(site: Site, pool: str) -> str:
     return f"{site.name}-{pool}-nodes"
 
 
-def _registry(site: Site) -> ImageRegistry:
+def _registry(site: Site, stack: Settings) -> ImageRegistry:
     """Declare the registry without dependencies, so that images can be pushed before the first pod starts."""
     return ImageRegistry(
         "images",
         ImageRegistryArgs(
             prefix=site.name,
-            images=IMAGES,
+            images=(*IMAGES, *(["envoy"] if stack.images.envoy else [])),
             puller_role_arns=_image_readers(site),
             keep=site.chosen.keep_images,
             protected=site.chosen.artifacts.protected,

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.command import Command
+from tests.mlflow_server import Server
 from tests.registry import Registry
 from tests.training.registry.test_promote import Made
 
@@ -28,6 +29,23 @@ def test_a_version_is_promoted_and_a_rollback_brings_the_former_champion_back(mo
     code, said = mlops("rollback", model.name, *there)
     assert (code, said.splitlines()[-1]) == (0, f"{model.name}: @champion is version 1 again")
     assert model.aliases == {"champion": 1}
+
+
+def test_a_result_that_only_a_tag_states_does_not_reach_production(
+    model: Made, registry: Registry, mlops: Command
+) -> None:
+    server = Server(registry.dataset.parent)
+    server.start()
+    there = ("--tracking-uri", server.uri)
+    try:
+        assert mlops("promote", model.name, 1, "staging", *there)[0] == 0
+        code, said = mlops("promote", model.name, 1, "production", *there)
+    finally:
+        server.kill()
+    assert code == 3
+    assert "has a tag that says it passed its validation, and no report that proves it" in said
+    assert f"run `mlops validate {model.name} 1`" in said
+    assert model.aliases == {"challenger": 1}
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])

@@ -372,7 +372,8 @@ def registry(request: BaseHTTPRequestHandler) -> None:
     tags = [{"key": "validation_status", "value": "passed"}, {"key": "validated_against", "value": str(number - 1)}]
     answer: dict[str, Any] = {"registered_model": {"name": "churn-predictor"}}
     if "model-versions" in path:
-        answer = {"model_version": {"name": "churn-predictor", "version": str(number), "tags": tags}}
+        version = {"name": "churn-predictor", "version": str(number), "tags": tags}
+        answer = {"model_version": version, "artifact_uri": f"/models/{number}"}
     says(200, json.dumps(answer))(request)
 
 

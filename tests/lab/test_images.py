@@ -243,8 +243,8 @@ def entries(file: Path) -> dict[str, tuple[str, frozenset[str]]]:
     return found
 
 
-def test_three_images_install_python_packages_and_two_do_not() -> None:
-    assert [recipe.name for recipe in PYTHON_IMAGES] == ["mlflow", "training", "serving"]
+def test_four_images_install_python_packages_and_two_do_not() -> None:
+    assert [recipe.name for recipe in PYTHON_IMAGES] == ["mlflow", "training", "serving", "envoy"]
 
 
 @pytest.mark.parametrize("recipe", PYTHON_IMAGES, ids=lambda recipe: recipe.name)

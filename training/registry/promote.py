@@ -2,18 +2,20 @@
 
     none -> staging (@challenger) -> production (@champion) -> archived
 
-A version reaches staging if it passed its validation, and production if it passed against the present champion. The
-former champion gets the alias @previous, and a rollback makes it the champion again. If a promotion is killed, the next
-promotion of the model finishes it.
+A version reaches staging if it passed its validation, and production if a report proves that it passed against the
+present champion. The former champion gets the alias @previous, and a rollback makes it the champion again. If a
+promotion is killed, the next promotion of the model finishes it.
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from contract import stages
-from contract.stages import Stage, Step
+from contract.stages import PASSED, Stage, Step
+from contract.tags import VALIDATION_STATUS
 from training.ending import FailedError
 from training.registry import claim as claims
 from training.registry import client as versions
@@ -40,6 +42,8 @@ class Request:
     """Git commit of the checkout that the request comes from."""
     why: str
     """Reason, as text."""
+    proven: Mapping[str, str] | None = None
+    """Tags about the validation as its report proves them; None to believe the version's own tags."""
 
     def __str__(self) -> str:
         return f"version {self.version} to {self.stage}" if self.version else "the champion back to @previous"
@@ -89,6 +93,8 @@ def plan(client: Client, request: Request) -> tuple[Step, ...]:
     now = versions.standing(client, request.model, request.version)
     if request.version is None:
         return stages.steps_back(now, request.record)
+    if request.proven is not None and now.tags.get(VALIDATION_STATUS) == PASSED:
+        now = now.model_copy(update={"tags": {**now.tags, **request.proven}})
     return stages.steps_to(now, request.stage, request.record)
 
 
