@@ -9,9 +9,10 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
-from components import pods, timeouts
+from components import mlflow_database, pods, timeouts
 from components.foundation import ArtifactStore, Database, Grant, Ingress
 from components.ingress import from_load_balancer, ingress
+from components.mlflow_database import Connection
 from components.service import service
 from contract import names
 
@@ -77,20 +78,18 @@ class MlflowServer(pulumi.ComponentResource):
         namespace = args.grant.namespace
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": namespace, "labels": LABELS}
         named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": NAME}
-        password = k8s.core.v1.Secret(
-            name, metadata=metadata, string_data={"PGPASSWORD": args.database.password}, opts=child
-        ).metadata.name
+        connection = mlflow_database.connect(name, args.database, args.image, metadata, child)
         k8s.networking.v1.NetworkPolicy(name, metadata=metadata, spec=_policy(args), opts=child)
         migration = k8s.batch.v1.Job(
             f"{name}-migration",
             metadata={"namespace": namespace, "labels": MIGRATION_LABELS},
-            spec=_migration(args, password),
+            spec=_migration(args, connection),
             opts=ResourceOptions(parent=self, custom_timeouts=timeouts.job(MIGRATION_SECONDS)),
         )
         deployment = k8s.apps.v1.Deployment(
             name,
             metadata=named,
-            spec=_deployment(args, password),
+            spec=_deployment(args, connection),
             opts=ResourceOptions(
                 parent=self,
                 # A server of a new version must not start with the schema of the old one.
@@ -123,14 +122,9 @@ def allowed_hosts(more: Sequence[str]) -> str:
     return ",".join([*qualified, *(f"{host}:{PORT}" for host in qualified), *more])
 
 
-def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.v1.EnvVarArgsDict]:
-    # libpq reads the password from PGPASSWORD, so that it is in no URI, command line or log.
-    database = args.database
-    uri = Output.concat(
-        f"postgresql+psycopg2://{database.user}@", database.host, f":{database.port}/{database.name}?sslmode=require"
-    )
+def _environment(args: MlflowServerArgs, connection: Connection) -> list[k8s.core.v1.EnvVarArgsDict]:
     settings: dict[str, Input[str]] = {
-        "MLFLOW_BACKEND_STORE_URI": uri,
+        "MLFLOW_BACKEND_STORE_URI": connection.uri,
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": Output.concat(args.artifact_store.uri, "/mlflow"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HOST": "0.0.0.0",
@@ -144,30 +138,29 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
         "MLFLOW_WORKERS": str(args.workers),
         **args.artifact_store.environment,
     }
-    return [
-        *pods.environment(settings),
-        {"name": "PGPASSWORD", "value_from": {"secret_key_ref": {"name": password, "key": "PGPASSWORD"}}},
-    ]
+    return [*pods.environment(settings), connection.password]
 
 
-def _pod(args: MlflowServerArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
+def _pod(
+    args: MlflowServerArgs, container: k8s.core.v1.ContainerArgsDict, connection: Connection
+) -> k8s.core.v1.PodSpecArgsDict:
     return {
         **pods.hardened(container, placement=args.placement),
         "service_account_name": args.grant.service_account,
-        "volumes": [pods.scratch("tmp", "512Mi")],
+        "volumes": [pods.scratch("tmp", "512Mi"), *connection.volumes],
     }
 
 
-def _container(args: MlflowServerArgs, name: str, password: Input[str]) -> k8s.core.v1.ContainerArgsDict:
+def _container(args: MlflowServerArgs, name: str, connection: Connection) -> k8s.core.v1.ContainerArgsDict:
     return {
         "name": name,
         "image": args.image,
-        "env": _environment(args, password),
+        "env": _environment(args, connection),
         "env_from": pods.secret_environment(args.grant),
         "resources": pods.resources(args.cpu, args.memory),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",
-        "volume_mounts": [pods.TMP],
+        "volume_mounts": [pods.TMP, *connection.mounts],
     }
 
 
@@ -176,19 +169,25 @@ def _pod_seconds(args: MlflowServerArgs) -> int:
     return timeouts.IMAGE_PULL_SECONDS + STARTUP_SECONDS + (args.ingress.healthy_seconds if args.ingress else 0)
 
 
-def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.JobSpecArgsDict:
+def _migration(args: MlflowServerArgs, connection: Connection) -> k8s.batch.v1.JobSpecArgsDict:
     container: k8s.core.v1.ContainerArgsDict = {
-        **_container(args, MIGRATION, password),
+        **_container(args, MIGRATION, connection),
         "command": ["mlflow", "db", "upgrade", "$(MLFLOW_BACKEND_STORE_URI)"],
     }
+    pod = _pod(args, container, connection)
+    without = [MIGRATION]
+    if connection.owner:
+        pod["init_containers"] = [connection.owner]
+        pod["volumes"] = [pods.scratch("tmp", "512Mi"), *connection.volumes, *connection.owner_volumes]
+        without.append(mlflow_database.OWNER)
     return {
         "backoff_limit": 3,
         "active_deadline_seconds": MIGRATION_SECONDS,
         "template": {
             "metadata": pods.metadata(
-                MIGRATION_LABELS, args.grant, MIGRATION, annotations=_snapshot_annotation(args.database)
+                MIGRATION_LABELS, args.grant, *without, annotations=_snapshot_annotation(args.database)
             ),
-            "spec": {**_pod(args, container), "restart_policy": "Never"},
+            "spec": {**pod, "restart_policy": "Never"},
         },
     }
 
@@ -198,10 +197,10 @@ def _snapshot_annotation(database: Database) -> dict[str, Input[str]]:
     return {} if database.snapshot is None else {"mlops/database-snapshot": database.snapshot}
 
 
-def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.DeploymentSpecArgsDict:
+def _deployment(args: MlflowServerArgs, connection: Connection) -> k8s.apps.v1.DeploymentSpecArgsDict:
     health: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/health", "port": PORT}, "timeout_seconds": 5}
     container: k8s.core.v1.ContainerArgsDict = {
-        **_container(args, "mlflow", password),
+        **_container(args, "mlflow", connection),
         "command": ["mlflow", "server"],
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
         "startup_probe": {**health, "period_seconds": 2, "failure_threshold": STARTUP_SECONDS // 2},
@@ -217,7 +216,7 @@ def _deployment(args: MlflowServerArgs, password: Input[str]) -> k8s.apps.v1.Dep
         "template": {
             "metadata": {"labels": LABELS},
             "spec": {
-                **_pod(args, container),
+                **_pod(args, container, connection),
                 "topology_spread_constraints": pods.spread(SELECTOR),
                 "termination_grace_period_seconds": GRACE_SECONDS,
             },

@@ -381,6 +381,8 @@ class Database(Model):
     """Snapshot with which a new database starts; keep the key afterwards. Example: mlops-prod-final-20261130"""
     log_days: aws_rules.LogDays = 30
     """Days for which CloudWatch keeps the database's logs. Example: 30"""
+    authority: aws_rules.Authority | None = None
+    """Certificates (PEM) of the region's authority, for a region that the program has none for."""
 
     @field_validator("max_storage_gib")
     @classmethod

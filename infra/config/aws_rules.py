@@ -3,6 +3,7 @@
 import ipaddress
 from typing import Annotated, Literal
 
+from cryptography import x509
 from pydantic import AfterValidator, Field, StringConstraints
 
 from components.aws import instance_families, node_pool, subnets
@@ -57,6 +58,11 @@ RESERVED_NETWORKS = [
 def _network(cidr: str) -> str:
     subnets.plan(cidr, subnets.MAX_ZONES)
     return cidr
+
+
+def _certificates(pem: str) -> str:
+    x509.load_pem_x509_certificates(pem.encode())
+    return pem
 
 
 def _services(cidr: str) -> str:
@@ -498,6 +504,16 @@ SnapshotId = Annotated[
         must="must name a snapshot of a database",
         because="a new database starts with its content",
         instead="choose one that `aws rds describe-db-snapshots` lists",
+    ),
+]
+Authority = Annotated[
+    str,
+    AfterValidator(_certificates),
+    Rule(
+        must="must hold certificates (PEM)",
+        because="MLflow connects only to a database whose certificate one of them has signed",
+        instead="write the content of https://truststore.pki.rds.amazonaws.com/REGION/REGION-bundle.pem, indented, "
+        "below authority: |",
     ),
 ]
 KeepImages = Annotated[

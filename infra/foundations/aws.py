@@ -12,7 +12,15 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import foundation
-from components.aws import access_logs, database, kubernetes_access, load_balancer, nodes, workload_identity
+from components.aws import (
+    access_logs,
+    database,
+    kubernetes_access,
+    load_balancer,
+    nodes,
+    rds_authorities,
+    workload_identity,
+)
 from components.aws import account as accounts
 from components.aws.access_logs import AccessLogs, AccessLogsArgs
 from components.aws.account import Account
@@ -139,7 +147,11 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             port=database.PORT,
             name=database.NAME,
             user=database.USER,
-            password=settings.secret("database_password"),
+            password=database.user_password(settings.secret("database_password")),
+            authority=chosen.database.authority or rds_authorities.root(site.account.region) or "",
+            administrator=foundation.DatabaseAdministrator(
+                user=database.ADMINISTRATOR, password=settings.secret("database_password")
+            ),
             egress={"to": peers(network.cidrs), "ports": [{"protocol": "TCP", "port": database.PORT}]},
             snapshot=_snapshot(site, store, stack.images.tracking) if chosen.database.snapshots else None,
         ),

@@ -13,6 +13,7 @@ from pulumi.runtime import mocks
 from typing_extensions import override
 
 from bootstrap import documents
+from components.aws import rds_authorities
 from infra.config.stack import read
 from infra.foundations.aws_changes import consequences
 from infra.program import deploy
@@ -513,7 +514,7 @@ def test_only_containers_that_use_the_store_get_the_roles_token(prod: Recording)
     assert skipped == {
         "churn-predictor": {"server"},
         "churn-validation": {"code"},
-        "mlflow-migration": {"migration"},
+        "mlflow-migration": {"migration", "owner"},
     }
 
 
@@ -547,6 +548,18 @@ def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Rec
     server = prod.one(":Deployment", "mlflow").spec["template"]["spec"]["containers"][0]
     hosts = {v["name"]: v.get("value") for v in server["env"]}["MLFLOW_SERVER_ALLOWED_HOSTS"]
     assert "mlflow.ml.example.com" in hosts.split(",")
+
+
+def test_a_region_without_an_authority_for_its_database_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, "aws:index/getRegion:getRegion": {"region": "mx-central-1"}})
+    said = r"database.authority is missing: must hold .* of mx-central-1, .* write .*/mx-central-1-bundle.pem"
+    with pytest.raises(pulumi.RunError, match=said):
+        declared()
+    pem = rds_authorities.root("eu-west-1")
+    recording = declared(database={**DATABASE, "authority": pem})
+    assert recording.one(":ConfigMap", "mlflow-database-authority").inputs["data"]["ca.crt"] == pem
+    with pytest.raises(pulumi.RunError, match=r"database.authority is .*: must hold certificates \(PEM\)"):
+        declared(database={**DATABASE, "authority": "rds-ca-rsa2048-g1"})
 
 
 def test_an_existing_network_and_cluster_are_used_and_not_made(existing: Recording) -> None:
