@@ -49,14 +49,16 @@ class Postgres:
             self._run("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "rdsadmin", "postgres", "-qc", statement)
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_user = {"user": ANOTHER_USER, "group": ANOTHER_USER, "extra_groups": []} if os.getuid() == 0 else {}
+        other = ANOTHER_USER if os.getuid() == 0 else None
         subprocess.run(
             [_path(program), *arguments],
             check=True,
             env={"PGPASSWORD": PASSWORD, "LC_ALL": "C.UTF-8"},
             cwd="/",
             stdout=subprocess.DEVNULL,
-            **as_user,
+            user=other,
+            group=other,
+            extra_groups=None if other is None else [],
         )
 
 
