@@ -209,6 +209,14 @@ NatGateways = Annotated[
         instead="write nat_gateways: one for development, per_zone for production",
     ),
 ]
+Egress = Annotated[
+    Literal["https", "s3"],
+    Rule(
+        must="must be https or s3",
+        because="it says which addresses outside the cluster pods may reach on port 443: all, or those of S3",
+        instead="write egress: s3; or https, if training runs download from the internet",
+    ),
+]
 InterfaceEndpoint = Annotated[
     Literal["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "kms", "logs", "sts"],
     Rule(

@@ -32,6 +32,7 @@ from components.aws.artifact_bucket import (
     REPORTS,
     ArtifactBucket,
     ArtifactBucketArgs,
+    PodNetwork,
     addresses,
 )
 from components.aws.backup import Backup, BackupArgs
@@ -109,9 +110,10 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     _metrics(cluster, pools)
     _pod_logs(site, cluster, pools)
     logs = _access_logs(site)
-    bucket = _bucket(site, logs)
+    bucket = _bucket(site, logs, network)
     store = _database(site, network, cluster)
-    egress = _egress()
+    to_s3 = _egress_to_s3(site, network)
+    egress = to_s3 if chosen.egress == "s3" else _egress()
     namespaces = Namespaces(
         "namespaces",
         NamespacesArgs(
@@ -119,7 +121,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             training=QuotaArgs(**stack.quotas.training.model_dump()),
             serving=QuotaArgs(**stack.quotas.serving.model_dump()),
             artifact_store=egress,
-            artifact_store_only=_egress_to_s3(site, network),
+            artifact_store_only=to_s3,
             dns=_dns(cluster.service_cidr),
             labels=load_balancer.READINESS_GATES,
         ),
@@ -344,6 +346,7 @@ def _node_pools(
                             expire_after_days=auto.expire_after_days,
                             grace_hours=_grace_hours(name, training),
                             max_disrupted=auto.max_disrupted,
+                            policy_logs=site.chosen.network_policy_logs,
                             node_role=shared.role_name,
                             subnet_ids=network.private_subnet_ids,
                             security_group_id=cluster.security_group_id,
@@ -468,8 +471,10 @@ def _access_logs(site: Site) -> AccessLogs | None:
     return AccessLogs("access-logs", args)
 
 
-def _bucket(site: Site, logs: AccessLogs | None) -> ArtifactBucket:
+def _bucket(site: Site, logs: AccessLogs | None, network: Network | ExistingNetwork) -> ArtifactBucket:
     chosen = site.chosen.artifacts
+    # The ARN is made from the name, because the policy must not wait for the cluster.
+    cluster_arn = accounts.arn("eks", f"cluster/{_cluster_name(site)}", site.account)
     alias = f"{site.name}-artifacts"
     return ArtifactBucket(
         "artifacts",
@@ -480,6 +485,8 @@ def _bucket(site: Site, logs: AccessLogs | None) -> ArtifactBucket:
             prediction_log_days=chosen.prediction_log_days,
             access_log_bucket=chosen.access_log_bucket or (logs and logs.bucket),
             access_log_prefix=alias if chosen.access_log_bucket else f"{access_logs.BUCKETS}/{alias}",
+            # An existing network may have no endpoint for S3.
+            pods=PodNetwork(cluster_arn=cluster_arn, vpc_id=network.vpc_id) if isinstance(network, Network) else None,
             protected=chosen.protected,
             account=site.account,
         ),
@@ -543,7 +550,7 @@ def _grant(
 
 
 def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
-    """Return rules for S3, whose addresses are not fixed, and for the agent on the node that gives out credentials."""
+    """Return rules for port 443 of every address, and for the agent on the node that gives out credentials."""
     return [
         {"to": [{"ip_block": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 443}]},
         {"to": [{"ip_block": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},

@@ -120,12 +120,12 @@ def prod() -> Recording:
 
 
 OBSERVABILITY = "amazon-cloudwatch-observability"
-SEEN_AND_KEPT = ("alarms", "access_log_days", "backup")
+SEEN_AND_KEPT = ("alarms", "access_log_days", "backup", "egress", "network_policy_logs")
 
 
 @pytest.fixture(scope="module")
 def plain() -> Recording:
-    """Stack without alarms, logs of pods and accesses, and backups."""
+    """Stack without the keys that only Pulumi.prod.yaml has: alarms, logs, backups, less egress."""
     tree = tracked()
     for key in SEEN_AND_KEPT:
         del tree["foundation"][key]
@@ -540,6 +540,47 @@ def test_a_validation_reaches_s3_and_the_agent_for_credentials_but_not_the_inter
     assert selected["matchExpressions"] == [
         {"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["validation"]}
     ]
+
+
+@pytest.mark.parametrize("policy", ["ml-serving-stores", "ml-training-stores", "mlflow"])
+def test_pods_reach_s3_and_no_other_address_on_the_internet_if_the_stack_says_so(
+    prod: Recording, plain: Recording, policy: str
+) -> None:
+    database = {("10.40.0.0/16", 5432)} if policy == "mlflow" else set[tuple[str, int]]()
+    agent = ("169.254.170.23/32", 80)
+    assert set(egress(prod, policy)) == {("3.5.64.0/21", 443), ("52.218.0.0/17", 443), agent, *database}
+    assert set(egress(plain, policy)) == {("0.0.0.0/0", 443), agent, *database}
+
+
+def test_nodes_log_what_policies_refuse_if_the_stack_says_so(prod: Recording, plain: Recording) -> None:
+    for recording, logs in ((prod, "Enabled"), (plain, "Disabled")):
+        assert {each.spec["networkPolicyEventLogs"] for each in recording.all(":NodeClass")} == {logs}
+
+
+def test_the_bucket_refuses_credentials_of_a_pod_outside_the_network(prod: Recording, existing: Recording) -> None:
+    cluster = f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/mlops-prod"
+
+    def refused(**request: str) -> bool:
+        """Evaluate the conditions as IAM does: an absent key fulfils only StringNotEquals."""
+        request = {key.replace("_", ":", 1): value for key, value in request.items()}
+        request = {**request, "aws:PrincipalTag/eks-cluster-arn": request.pop("tag", "")}
+        return any(
+            all(
+                (request.get(key) == value) is (operator == "StringEquals")
+                for operator, keys in statement["Condition"].items()
+                for key, value in keys.items()
+            )
+            for statement in json.loads(prod.one(":BucketPolicy", "artifacts").inputs["policy"])["Statement"]
+            if statement["Condition"].keys() <= {"StringEquals", "StringNotEquals"}
+        )
+
+    assert refused(tag=cluster), "over the internet"
+    assert refused(tag=cluster, aws_SourceVpc="vpc-of-a-stranger")
+    assert not refused(tag=cluster, aws_SourceVpc="network-id")
+    assert not refused(), "people and CI"
+    assert not refused(tag=f"{cluster}-another"), "pods of other clusters"
+    # An existing network may have no endpoint for S3.
+    assert "aws:SourceVpc" not in existing.one(":BucketPolicy", "artifacts").inputs["policy"]
 
 
 def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Recording) -> None:
