@@ -56,6 +56,8 @@ class Database:
     """NetworkPolicy rule that lets pods reach the database."""
     administrator: DatabaseAdministrator | None = None
     """User that creates `user` and gives it the database before each migration; None if `user` has it already."""
+    identity: Input[str] | None = None
+    """Identifier that differs after the database was replaced, as by one from a snapshot; None if it never is."""
     snapshot: Input[str] | None = None
     """Identifier of the snapshot taken before a new MLflow version migrates the schema; None if none is taken."""
 

@@ -184,17 +184,19 @@ def _migration(args: MlflowServerArgs, connection: Connection) -> k8s.batch.v1.J
         "backoff_limit": 3,
         "active_deadline_seconds": MIGRATION_SECONDS,
         "template": {
-            "metadata": pods.metadata(
-                MIGRATION_LABELS, args.grant, *without, annotations=_snapshot_annotation(args.database)
-            ),
+            "metadata": pods.metadata(MIGRATION_LABELS, args.grant, *without, annotations=_annotations(args.database)),
             "spec": {**pod, "restart_policy": "Never"},
         },
     }
 
 
-def _snapshot_annotation(database: Database) -> dict[str, Input[str]]:
-    """Name the snapshot to restore from. As the value is an output, the migration waits for the snapshot."""
-    return {} if database.snapshot is None else {"mlops/database-snapshot": database.snapshot}
+def _annotations(database: Database) -> dict[str, Input[str]]:
+    """Name the database, so that another one is migrated too, and the snapshot to restore from.
+
+    As the values are outputs, the migration waits for both.
+    """
+    named = {"mlops/database": database.identity, "mlops/database-snapshot": database.snapshot}
+    return {key: value for key, value in named.items() if value is not None}
 
 
 def _deployment(args: MlflowServerArgs, connection: Connection) -> k8s.apps.v1.DeploymentSpecArgsDict:

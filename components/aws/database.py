@@ -68,6 +68,8 @@ class Database(pulumi.ComponentResource):
     """DNS name, which stays the same after a failover."""
     arn: pulumi.Output[str]
     """ARN of the instance."""
+    identity: pulumi.Output[str]
+    """Resource ID, which a database from a snapshot does not share with the one before."""
 
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Database", name, {}, opts)
@@ -100,7 +102,7 @@ class Database(pulumi.ComponentResource):
             # create the log group itself, unencrypted and without an expiry.
             pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs]),
         )
-        self.host, self.arn = instance.address, instance.arn
+        self.host, self.arn, self.identity = instance.address, instance.arn, instance.id
         self.register_outputs({"host": self.host})
 
 

@@ -155,6 +155,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
                 user=database.ADMINISTRATOR, password=settings.secret("database_password")
             ),
             egress={"to": peers(network.cidrs), "ports": [{"protocol": "TCP", "port": database.PORT}]},
+            identity=store.identity,
             snapshot=_snapshot(site, store, stack.images.tracking) if chosen.database.snapshots else None,
         ),
         node_pools={

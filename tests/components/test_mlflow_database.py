@@ -67,3 +67,9 @@ def test_mlflow_connects_as_a_user_whose_password_is_not_the_administrators(aws:
 
 def test_a_local_stack_needs_no_administrator() -> None:
     assert len(containers(local().one(":Job", "mlflow-migration").spec["template"]["spec"])) == 1
+
+
+def test_a_database_from_a_snapshot_is_migrated_and_gets_the_user_again(aws: Recording) -> None:
+    annotations = aws.one(":Job", "mlflow-migration").spec["template"]["metadata"]["annotations"]
+    assert annotations["mlops/database"] == "database-id"
+    assert aws.one("rds/instance:Instance", "database").urn in aws.one(":Job", "mlflow-migration").dependencies
