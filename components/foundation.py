@@ -27,6 +27,16 @@ class ArtifactStore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatabaseAdministrator:
+    """User that may create other users."""
+
+    user: str
+    """User name."""
+    password: Input[str]
+    """Password of the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Database:
     """Postgres database, empty or with MLflow's schema, that accepts only TLS connections."""
 
@@ -40,8 +50,14 @@ class Database:
     """User name of MLflow."""
     password: Input[str]
     """Password of the user."""
+    authority: Input[str]
+    """Certificates (PEM) of the authorities that sign the server's certificate, which names `host`."""
     egress: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
     """NetworkPolicy rule that lets pods reach the database."""
+    administrator: DatabaseAdministrator | None = None
+    """User that creates `user` and gives it the database before each migration; None if `user` has it already."""
+    identity: Input[str] | None = None
+    """Identifier that differs after the database was replaced, as by one from a snapshot; None if it never is."""
     snapshot: Input[str] | None = None
     """Identifier of the snapshot taken before a new MLflow version migrates the schema; None if none is taken."""
 

@@ -10,9 +10,10 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
-from components import mlflow_gateway, mlflow_identities, pods, timeouts
+from components import mlflow_database, mlflow_gateway, mlflow_identities, pods, timeouts
 from components.foundation import ArtifactStore, Database, Grant, Ingress
 from components.ingress import from_load_balancer, ingress
+from components.mlflow_database import Connection
 from components.service import service
 from contract import names
 
@@ -98,20 +99,18 @@ class MlflowServer(pulumi.ComponentResource):
         namespace = args.grant.namespace
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": namespace, "labels": LABELS}
         named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": NAME}
-        password = k8s.core.v1.Secret(
-            name, metadata=metadata, string_data={"PGPASSWORD": args.database.password}, opts=child
-        ).metadata.name
+        connection = mlflow_database.connect(name, args.database, args.image, metadata, child)
         k8s.networking.v1.NetworkPolicy(name, metadata=metadata, spec=_policy(args), opts=child)
         migration = k8s.batch.v1.Job(
             f"{name}-migration",
             metadata={"namespace": namespace, "labels": MIGRATION_LABELS},
-            spec=_migration(args, password),
+            spec=_migration(args, connection),
             opts=ResourceOptions(parent=self, custom_timeouts=timeouts.job(MIGRATION_SECONDS)),
         )
         deployment = k8s.apps.v1.Deployment(
             name,
             metadata=named,
-            spec=_deployment(args, password, _gateway_configuration(name, args, metadata, child)),
+            spec=_deployment(args, connection, _gateway_configuration(name, args, metadata, child)),
             opts=ResourceOptions(
                 parent=self,
                 # A server of a new version must not start with the schema of the old one.
@@ -144,14 +143,9 @@ def allowed_hosts(more: Sequence[str]) -> str:
     return ",".join([*qualified, *(f"{host}:{PORT}" for host in qualified), *more])
 
 
-def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.v1.EnvVarArgsDict]:
-    # libpq reads the password from PGPASSWORD, so that it is in no URI, command line or log.
-    database = args.database
-    uri = Output.concat(
-        f"postgresql+psycopg2://{database.user}@", database.host, f":{database.port}/{database.name}?sslmode=require"
-    )
+def _environment(args: MlflowServerArgs, connection: Connection) -> list[k8s.core.v1.EnvVarArgsDict]:
     settings: dict[str, Input[str]] = {
-        "MLFLOW_BACKEND_STORE_URI": uri,
+        "MLFLOW_BACKEND_STORE_URI": connection.uri,
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": Output.concat(args.artifact_store.uri, "/mlflow"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HOST": "0.0.0.0",
@@ -165,30 +159,29 @@ def _environment(args: MlflowServerArgs, password: Input[str]) -> list[k8s.core.
         "MLFLOW_WORKERS": str(args.workers),
         **args.artifact_store.environment,
     }
-    return [
-        *pods.environment(settings),
-        {"name": "PGPASSWORD", "value_from": {"secret_key_ref": {"name": password, "key": "PGPASSWORD"}}},
-    ]
+    return [*pods.environment(settings), connection.password]
 
 
-def _pod(args: MlflowServerArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s.core.v1.PodSpecArgsDict:
+def _pod(
+    args: MlflowServerArgs, container: k8s.core.v1.ContainerArgsDict, connection: Connection
+) -> k8s.core.v1.PodSpecArgsDict:
     return {
         **pods.hardened(container, placement=args.placement),
         "service_account_name": args.grant.service_account,
-        "volumes": [pods.scratch("tmp", "512Mi")],
+        "volumes": [pods.scratch("tmp", "512Mi"), *connection.volumes],
     }
 
 
-def _container(args: MlflowServerArgs, name: str, password: Input[str]) -> k8s.core.v1.ContainerArgsDict:
+def _container(args: MlflowServerArgs, name: str, connection: Connection) -> k8s.core.v1.ContainerArgsDict:
     return {
         "name": name,
         "image": args.image,
-        "env": _environment(args, password),
+        "env": _environment(args, connection),
         "env_from": pods.secret_environment(args.grant),
         "resources": pods.resources(args.cpu, args.memory),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",
-        "volume_mounts": [pods.TMP],
+        "volume_mounts": [pods.TMP, *connection.mounts],
     }
 
 
@@ -197,26 +190,34 @@ def _pod_seconds(args: MlflowServerArgs) -> int:
     return timeouts.IMAGE_PULL_SECONDS + STARTUP_SECONDS + (args.ingress.healthy_seconds if args.ingress else 0)
 
 
-def _migration(args: MlflowServerArgs, password: Input[str]) -> k8s.batch.v1.JobSpecArgsDict:
+def _migration(args: MlflowServerArgs, connection: Connection) -> k8s.batch.v1.JobSpecArgsDict:
     container: k8s.core.v1.ContainerArgsDict = {
-        **_container(args, MIGRATION, password),
+        **_container(args, MIGRATION, connection),
         "command": ["mlflow", "db", "upgrade", "$(MLFLOW_BACKEND_STORE_URI)"],
     }
+    pod = _pod(args, container, connection)
+    without = [MIGRATION]
+    if connection.owner:
+        pod["init_containers"] = [connection.owner]
+        pod["volumes"] = [pods.scratch("tmp", "512Mi"), *connection.volumes, *connection.owner_volumes]
+        without.append(mlflow_database.OWNER)
     return {
         "backoff_limit": 3,
         "active_deadline_seconds": MIGRATION_SECONDS,
         "template": {
-            "metadata": pods.metadata(
-                MIGRATION_LABELS, args.grant, MIGRATION, annotations=_snapshot_annotation(args.database)
-            ),
-            "spec": {**_pod(args, container), "restart_policy": "Never"},
+            "metadata": pods.metadata(MIGRATION_LABELS, args.grant, *without, annotations=_annotations(args.database)),
+            "spec": {**pod, "restart_policy": "Never"},
         },
     }
 
 
-def _snapshot_annotation(database: Database) -> dict[str, Input[str]]:
-    """Name the snapshot to restore from. As the value is an output, the migration waits for the snapshot."""
-    return {} if database.snapshot is None else {"mlops/database-snapshot": database.snapshot}
+def _annotations(database: Database) -> dict[str, Input[str]]:
+    """Name the database, so that another one is migrated too, and the snapshot to restore from.
+
+    As the values are outputs, the migration waits for both.
+    """
+    named = {"mlops/database": database.identity, "mlops/database-snapshot": database.snapshot}
+    return {key: value for key, value in named.items() if value is not None}
 
 
 def _gateway_configuration(
@@ -233,7 +234,9 @@ def _gateway_configuration(
     return k8s.core.v1.ConfigMap(f"{name}-gateway", metadata=metadata, data=data, opts=child).metadata.name
 
 
-def _add_gateway(pod: k8s.core.v1.PodSpecArgsDict, gateway: Gateway, configuration: Input[str]) -> None:
+def _add_gateway(
+    pod: k8s.core.v1.PodSpecArgsDict, gateway: Gateway, configuration: Input[str], connection: Connection
+) -> None:
     proxy: k8s.core.v1.ContainerArgsDict = {
         **mlflow_identities.envoy(GATEWAY, gateway.image),
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
@@ -246,15 +249,16 @@ def _add_gateway(pod: k8s.core.v1.PodSpecArgsDict, gateway: Gateway, configurati
         pods.scratch("socket", "1Mi"),
         mlflow_identities.configuration(configuration),
         mlflow_identities.tokens(for_api_server=True),
+        *connection.volumes,
     ]
 
 
 def _deployment(
-    args: MlflowServerArgs, password: Input[str], configuration: Input[str]
+    args: MlflowServerArgs, connection: Connection, configuration: Input[str]
 ) -> k8s.apps.v1.DeploymentSpecArgsDict:
     health: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/health", "port": PORT}, "timeout_seconds": 5}
     container: k8s.core.v1.ContainerArgsDict = {
-        **_container(args, "mlflow", password),
+        **_container(args, "mlflow", connection),
         "command": ["mlflow", "server"],
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
         "startup_probe": {**health, "period_seconds": 2, "failure_threshold": STARTUP_SECONDS // 2},
@@ -265,10 +269,10 @@ def _deployment(
     if args.gateway:
         del container["ports"]
         container["command"] = ["mlflow", "server", "--uvicorn-opts", f"--uds {mlflow_gateway.SOCKET}"]
-        container["volume_mounts"] = [pods.TMP, SOCKETS]
-    pod = _pod(args, container)
+        container["volume_mounts"] = [pods.TMP, SOCKETS, *connection.mounts]
+    pod = _pod(args, container, connection)
     if args.gateway:
-        _add_gateway(pod, args.gateway, configuration)
+        _add_gateway(pod, args.gateway, configuration, connection)
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": SELECTOR},

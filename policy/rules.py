@@ -469,14 +469,12 @@ def namespaces_restrict_pods(_kind: str, properties: Properties) -> Iterator[str
 
 @rule(*WORKLOADS)
 def databases_are_reached_by_tls(_kind: str, properties: Properties) -> Iterator[str]:
-    """A URI of Postgres asks for TLS with sslmode."""
+    """A URI of Postgres asks for TLS with a verified certificate."""
     for container in _containers(properties):
         for variable in _maps(container.get("env")):
             uri = str(variable.get("value", ""))
-            if re.match(r"postgres(ql)?(\+\w+)?://", uri) and not re.search(
-                r"[?&]sslmode=(require|verify-ca|verify-full)(&|$)", uri
-            ):
-                yield f"{container.get('name')} has {variable.get('name')} without sslmode=require or stricter"
+            if re.match(r"postgres(ql)?(\+\w+)?://", uri) and not re.search(r"[?&]sslmode=verify-full(&|$)", uri):
+                yield f"{container.get('name')} has {variable.get('name')} without sslmode=verify-full"
 
 
 @rule(*WORKLOADS)

@@ -66,6 +66,7 @@ class AccessLogs(pulumi.ComponentResource):
                     "filter": {},
                     "expiration": {"days": args.days},
                     "noncurrent_version_expiration": {"noncurrent_days": 1},
+                    "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
                 }
             ],
             opts=child,

@@ -10,11 +10,22 @@ import pulumi_aws as aws
 
 from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
+from components.aws.policy_documents import pods_from_network_only
 from components.aws.private_bucket import keep_private
 from contract import names
 
 ARTIFACTS, DATASETS, PREDICTIONS, REPORTS = "mlflow/", "datasets/", "predictions/", f"{names.VALIDATION_REPORTS}/"
 """Prefixes in the bucket: MLflow's runs and models, tables to train on, prediction logs, reports of validations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodNetwork:
+    """Network that a cluster's pods must use to reach the bucket."""
+
+    cluster_arn: pulumi.Input[str]
+    """ARN of the cluster; people, CI and other clusters are not affected."""
+    vpc_id: pulumi.Input[str]
+    """ID of the VPC, which has an endpoint for S3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +44,8 @@ class ArtifactBucketArgs:
     """Bucket that receives one line for each request; None for no access log."""
     access_log_prefix: str
     """Prefix of the access log's objects, without a slash at the end."""
+    pods: PodNetwork | None
+    """Network that pods must use; None if they may use any."""
     protected: bool
     """True: Pulumi refuses to delete the bucket. False: Pulumi deletes it with its objects."""
     account: Account
@@ -75,7 +88,12 @@ class ArtifactBucket(pulumi.ComponentResource):
             rules=encryption(key.arn),
             opts=child,
         )
-        keep_private(name, bucket, opts=child)
+        further = (
+            [pods_from_network_only(bucket.arn, cluster_arn=args.pods.cluster_arn, vpc_id=args.pods.vpc_id)]
+            if args.pods
+            else []
+        )
+        keep_private(name, bucket, *further, opts=child)
         aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=lifecycle(args), opts=child)
         if args.access_log_bucket:
             aws.s3.BucketLogging(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,14 +10,15 @@ from hashlib import sha256
 import pulumi
 import pulumi_aws as aws
 
+from components.aws import rds_authorities
 from components.aws.account import Account
 from components.aws.encryption_key import EncryptionKey, EncryptionKeyArgs
 from components.aws.log_group import LogGroup, LogGroupArgs
 
-NAME, USER, PORT = "mlflow", "mlflow", 5432
+NAME, PORT = "mlflow", 5432
+ADMINISTRATOR, USER = "mlflow", "mlflow_server"
+"""Master user of the instance, who creates the user with which MLflow connects."""
 LOG = "postgresql"
-CERTIFICATE_AUTHORITY = "rds-ca-rsa2048-g1"
-"""Certificate authority, valid until 2061 (RDS user guide, "Certificate authorities"); AWS's default may change."""
 BACKUP_WINDOW, MAINTENANCE_WINDOW = "01:00-02:00", "sun:02:30-sun:03:30"
 """Daily and weekly windows in UTC; RDS refuses windows that overlap."""
 
@@ -50,7 +52,7 @@ class DatabaseArgs:
     account: Account
     """AWS account of the database."""
     password: pulumi.Input[str]
-    """Password of the user `mlflow`."""
+    """Password of the master user."""
     vpc_id: pulumi.Input[str]
     """ID of the VPC of the subnets."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
@@ -66,6 +68,8 @@ class Database(pulumi.ComponentResource):
     """DNS name, which stays the same after a failover."""
     arn: pulumi.Output[str]
     """ARN of the instance."""
+    identity: pulumi.Output[str]
+    """Resource ID, which a database from a snapshot does not share with the one before."""
 
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:Database", name, {}, opts)
@@ -98,7 +102,7 @@ class Database(pulumi.ComponentResource):
             # create the log group itself, unencrypted and without an expiry.
             pulumi.ResourceOptions(parent=self, protect=args.protected, depends_on=[logs]),
         )
-        self.host, self.arn = instance.address, instance.arn
+        self.host, self.arn, self.identity = instance.address, instance.arn, instance.id
         self.register_outputs({"host": self.host})
 
 
@@ -135,7 +139,7 @@ def _instance(
         kms_key_id=None if args.restore_from else key.arn,
         db_name=None if args.restore_from else NAME,
         snapshot_identifier=args.restore_from,
-        username=None if args.restore_from else USER,
+        username=None if args.restore_from else ADMINISTRATOR,
         password=args.password,
         port=PORT,
         multi_az=args.multi_az,
@@ -143,7 +147,7 @@ def _instance(
         db_subnet_group_name=subnets.name,
         vpc_security_group_ids=[_security_group(name, args, child).id],
         parameter_group_name=parameters.name,
-        ca_cert_identifier=CERTIFICATE_AUTHORITY,
+        ca_cert_identifier=rds_authorities.NAME,
         backup_retention_period=args.backup_days,
         backup_window=BACKUP_WINDOW,
         maintenance_window=MAINTENANCE_WINDOW,
@@ -156,6 +160,13 @@ def _instance(
         skip_final_snapshot=not args.final_snapshot,
         final_snapshot_identifier=_final_snapshot(args, key.arn) if args.final_snapshot else None,
         opts=opts,
+    )
+
+
+def user_password(administrators: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Return the password of USER, which does not reveal the administrator's password that it is made from."""
+    return pulumi.Output.from_input(administrators).apply(
+        lambda password: hmac.new(password.encode(), USER.encode(), "sha256").hexdigest()
     )
 
 

@@ -53,6 +53,8 @@ class NodePoolArgs:
     """True: the nodes have a taint that keeps all pods away except training runs."""
     max_disrupted: str
     """Nodes that may be drained at the same time, as a number or a percentage."""
+    policy_logs: bool
+    """True: a file on each node has a line for each connection that a NetworkPolicy allows or refuses."""
     node_role: pulumi.Input[str]
     """Name of the nodes' role."""
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
@@ -103,7 +105,7 @@ def node_class_spec(args: NodePoolArgs) -> dict[str, object]:
         "securityGroupSelectorTerms": [{"id": args.security_group_id}],
         "ephemeralStorage": {"size": f"{args.disk_gib}Gi", "kmsKeyID": args.disk_key_arn},
         "networkPolicy": "DefaultAllow",
-        "networkPolicyEventLogs": "Disabled",
+        "networkPolicyEventLogs": "Enabled" if args.policy_logs else "Disabled",
         "snatPolicy": "Random",
     }
 

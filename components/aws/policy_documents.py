@@ -236,6 +236,27 @@ def encrypted_connections_only(bucket_arn: pulumi.Input[str], *more: Statement) 
     )
 
 
+def pods_from_network_only(
+    bucket_arn: pulumi.Input[str], *, cluster_arn: pulumi.Input[str], vpc_id: pulumi.Input[str]
+) -> Statement:
+    """Return a bucket policy's statement that refuses a cluster's pods unless they use the VPC's endpoint for S3.
+
+    A pod's credentials have the tag of its cluster, which nobody can remove (EKS user guide, "Grant Pods access to AWS
+    resources based on tags"). A request over the internet has no `aws:SourceVpc`, so it is refused too. People and CI
+    have no such tag.
+    """
+    return {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": ["s3:*"],
+        "Resource": [bucket_arn, pulumi.Output.concat(bucket_arn, "/*")],
+        "Condition": {
+            "StringEquals": {"aws:PrincipalTag/eks-cluster-arn": cluster_arn},
+            "StringNotEquals": {"aws:SourceVpc": vpc_id},
+        },
+    }
+
+
 def written_by_log_services(
     bucket_arn: pulumi.Input[str], *, load_balancers: str, buckets: str, account: Account
 ) -> list[Statement]:

@@ -86,6 +86,7 @@ class LocalFoundation(pulumi.ComponentResource):
                 name=postgres.DATABASE,
                 user=postgres.USER,
                 password=args.database_password,
+                authority=database.authority,
                 egress=postgres.EGRESS,
             ),
             node_pools=args.node_pools,

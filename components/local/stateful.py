@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pulumi_kubernetes as k8s
 from pulumi import Input
@@ -40,6 +41,8 @@ class Store:
     """Request or command by which the startup and readiness probes check the store."""
     scratch: tuple[str, ...] = ()
     """Folders in addition to /tmp that the image writes to."""
+    secrets: Mapping[str, Input[str]] = field(default_factory=dict[str, Input[str]])
+    """Name of a Secret for each folder that has its keys as files."""
 
 
 def metadata(store: Store, namespace: Input[str]) -> k8s.meta.v1.ObjectMetaArgsDict:
@@ -62,6 +65,11 @@ def stateful_set_spec(store: Store) -> k8s.apps.v1.StatefulSetSpecArgsDict:
                 "volumes": [
                     pods.scratch("tmp", "256Mi"),
                     *(pods.scratch(_volume(path), "16Mi") for path in store.scratch),
+                    # Postgres refuses a private key that others than its group can read.
+                    *(
+                        {"name": _volume(path), "secret": {"secret_name": secret, "default_mode": 0o440}}
+                        for path, secret in store.secrets.items()
+                    ),
                 ],
             },
         },
@@ -117,6 +125,7 @@ def _container(store: Store) -> k8s.core.v1.ContainerArgsDict:
             pods.TMP,
             {"name": "data", "mount_path": "/data"},
             *({"name": _volume(path), "mount_path": path} for path in store.scratch),
+            *({"name": _volume(path), "mount_path": path, "read_only": True} for path in store.secrets),
         ],
     }
 

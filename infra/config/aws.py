@@ -381,6 +381,8 @@ class Database(Model):
     """Snapshot with which a new database starts; keep the key afterwards. Example: mlops-prod-final-20261130"""
     log_days: aws_rules.LogDays = 30
     """Days for which CloudWatch keeps the database's logs. Example: 30"""
+    authority: aws_rules.Authority | None = None
+    """Certificates (PEM) of the region's authority, for a region that the program has none for."""
 
     @field_validator("max_storage_gib")
     @classmethod
@@ -469,6 +471,15 @@ class AwsFoundation(Model):
     """The S3 bucket of datasets, models and prediction logs."""
     database: Database
     """The RDS database of MLflow."""
+    egress: aws_rules.Egress = "https"
+    """Addresses outside the cluster that pods of MLflow, training and serving reach on port 443: `https` for all, `s3`
+    for those of S3 in the region. AWS adds addresses from time to time, and the next update allows them.
+    Example: s3
+    """
+    network_policy_logs: rules.Truth = False
+    """Whether nodes of Auto Mode log each connection that a NetworkPolicy allows or refuses, in a file on the node. A
+    change replaces the nodes one after another. Example: true
+    """
     alarms: Alarms | None = None
     """CloudWatch alarms; without the key there are none."""
     access_log_days: aws_rules.AccessLogDays | None = None

@@ -3,6 +3,7 @@
 import ipaddress
 from typing import Annotated, Literal
 
+from cryptography import x509
 from pydantic import AfterValidator, Field, StringConstraints
 
 from components.aws import instance_families, node_pool, subnets
@@ -57,6 +58,11 @@ RESERVED_NETWORKS = [
 def _network(cidr: str) -> str:
     subnets.plan(cidr, subnets.MAX_ZONES)
     return cidr
+
+
+def _certificates(pem: str) -> str:
+    x509.load_pem_x509_certificates(pem.encode())
+    return pem
 
 
 def _services(cidr: str) -> str:
@@ -201,6 +207,14 @@ NatGateways = Annotated[
         must="must be none, one or per_zone",
         because="each costs money by the hour; with only one, the failure of its zone cuts off the other zones",
         instead="write nat_gateways: one for development, per_zone for production",
+    ),
+]
+Egress = Annotated[
+    Literal["https", "s3"],
+    Rule(
+        must="must be https or s3",
+        because="it says which addresses outside the cluster pods may reach on port 443: all, or those of S3",
+        instead="write egress: s3; or https, if training runs download from the internet",
     ),
 ]
 InterfaceEndpoint = Annotated[
@@ -498,6 +512,16 @@ SnapshotId = Annotated[
         must="must name a snapshot of a database",
         because="a new database starts with its content",
         instead="choose one that `aws rds describe-db-snapshots` lists",
+    ),
+]
+Authority = Annotated[
+    str,
+    AfterValidator(_certificates),
+    Rule(
+        must="must hold certificates (PEM)",
+        because="MLflow connects only to a database whose certificate one of them has signed",
+        instead="write the content of https://truststore.pki.rds.amazonaws.com/REGION/REGION-bundle.pem, indented, "
+        "below authority: |",
     ),
 ]
 KeepImages = Annotated[

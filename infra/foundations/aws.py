@@ -12,7 +12,15 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import foundation
-from components.aws import access_logs, database, kubernetes_access, load_balancer, nodes, workload_identity
+from components.aws import (
+    access_logs,
+    database,
+    kubernetes_access,
+    load_balancer,
+    nodes,
+    rds_authorities,
+    workload_identity,
+)
 from components.aws import account as accounts
 from components.aws.access_logs import AccessLogs, AccessLogsArgs
 from components.aws.account import Account
@@ -24,6 +32,7 @@ from components.aws.artifact_bucket import (
     REPORTS,
     ArtifactBucket,
     ArtifactBucketArgs,
+    PodNetwork,
     addresses,
 )
 from components.aws.backup import Backup, BackupArgs
@@ -101,9 +110,10 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     _metrics(cluster, pools)
     _pod_logs(site, cluster, pools)
     logs = _access_logs(site)
-    bucket = _bucket(site, logs)
+    bucket = _bucket(site, logs, network)
     store = _database(site, network, cluster)
-    egress = _egress()
+    to_s3 = _egress_to_s3(site, network)
+    egress = to_s3 if chosen.egress == "s3" else _egress()
     namespaces = Namespaces(
         "namespaces",
         NamespacesArgs(
@@ -111,7 +121,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             training=QuotaArgs(**stack.quotas.training.model_dump()),
             serving=QuotaArgs(**stack.quotas.serving.model_dump()),
             artifact_store=egress,
-            artifact_store_only=_egress_to_s3(site, network),
+            artifact_store_only=to_s3,
             dns=_dns(cluster.service_cidr),
             labels=load_balancer.READINESS_GATES,
         ),
@@ -139,8 +149,13 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             port=database.PORT,
             name=database.NAME,
             user=database.USER,
-            password=settings.secret("database_password"),
+            password=database.user_password(settings.secret("database_password")),
+            authority=chosen.database.authority or rds_authorities.root(site.account.region) or "",
+            administrator=foundation.DatabaseAdministrator(
+                user=database.ADMINISTRATOR, password=settings.secret("database_password")
+            ),
             egress={"to": peers(network.cidrs), "ports": [{"protocol": "TCP", "port": database.PORT}]},
+            identity=store.identity,
             snapshot=_snapshot(site, store, stack.images.tracking) if chosen.database.snapshots else None,
         ),
         node_pools={
@@ -332,6 +347,7 @@ def _node_pools(
                             expire_after_days=auto.expire_after_days,
                             grace_hours=_grace_hours(name, training),
                             max_disrupted=auto.max_disrupted,
+                            policy_logs=site.chosen.network_policy_logs,
                             node_role=shared.role_name,
                             subnet_ids=network.private_subnet_ids,
                             security_group_id=cluster.security_group_id,
@@ -456,8 +472,10 @@ def _access_logs(site: Site) -> AccessLogs | None:
     return AccessLogs("access-logs", args)
 
 
-def _bucket(site: Site, logs: AccessLogs | None) -> ArtifactBucket:
+def _bucket(site: Site, logs: AccessLogs | None, network: Network | ExistingNetwork) -> ArtifactBucket:
     chosen = site.chosen.artifacts
+    # The ARN is made from the name, because the policy must not wait for the cluster.
+    cluster_arn = accounts.arn("eks", f"cluster/{_cluster_name(site)}", site.account)
     alias = f"{site.name}-artifacts"
     return ArtifactBucket(
         "artifacts",
@@ -468,6 +486,8 @@ def _bucket(site: Site, logs: AccessLogs | None) -> ArtifactBucket:
             prediction_log_days=chosen.prediction_log_days,
             access_log_bucket=chosen.access_log_bucket or (logs and logs.bucket),
             access_log_prefix=alias if chosen.access_log_bucket else f"{access_logs.BUCKETS}/{alias}",
+            # An existing network may have no endpoint for S3.
+            pods=PodNetwork(cluster_arn=cluster_arn, vpc_id=network.vpc_id) if isinstance(network, Network) else None,
             protected=chosen.protected,
             account=site.account,
         ),
@@ -531,7 +551,7 @@ def _grant(
 
 
 def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:
-    """Return rules for S3, whose addresses are not fixed, and for the agent on the node that gives out credentials."""
+    """Return rules for port 443 of every address, and for the agent on the node that gives out credentials."""
     return [
         {"to": [{"ip_block": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 443}]},
         {"to": [{"ip_block": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},

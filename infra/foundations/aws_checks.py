@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pulumi
 
 from components.aws import account as accounts
+from components.aws import rds_authorities
 from components.aws.account import Account, role_of
 from components.aws.existing_cluster import ClusterFacts, cluster_facts
 from infra.config import aws_rules
@@ -34,7 +35,13 @@ def check(name: str, account: Account, zones: Sequence[str], stack: Settings) ->
     """
     if not isinstance(chosen := stack.foundation, AwsFoundation):
         return
-    found = [*_name(name), *_credentials(account, chosen), *_zones(account, zones, chosen), *_copies(account, chosen)]
+    found = [
+        *_name(name),
+        *_credentials(account, chosen),
+        *_zones(account, zones, chosen),
+        *_copies(account, chosen),
+        *_authority(account, chosen),
+    ]
     if not found:
         found = list(_absent(chosen))
         if isinstance(chosen.cluster, ExistingCluster):
@@ -66,6 +73,21 @@ def _name(name: str) -> Iterator[Problem]:
                 f"{aws_rules.MAX_STACK} characters",
                 because="cluster, database, repositories and roles are named after it, and AWS accepts no other names",
                 instead="run pulumi stack init with such a name, as in prod, and rename the file",
+            ),
+        )
+
+
+def _authority(account: Account, chosen: AwsFoundation) -> Iterator[Problem]:
+    if chosen.database.authority is None and rds_authorities.root(account.region) is None:
+        yield Problem(
+            path="foundation.database.authority",
+            found="is missing",
+            rule=Rule(
+                must=f"must hold the certificates (PEM) of the database authority of {account.region}",
+                because="the program has no certificate for this region, and MLflow connects only to a database that "
+                "it can verify",
+                instead=f"write the content of https://truststore.pki.rds.amazonaws.com/{account.region}/"
+                f"{account.region}-bundle.pem, indented, below authority: |",
             ),
         )
 

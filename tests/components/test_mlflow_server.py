@@ -52,7 +52,8 @@ def test_the_database_is_reached_over_tls_with_a_password_that_is_in_no_address(
     for workload in (deployment(), migration()):
         values = environment(workload.spec["template"]["spec"]["containers"][0])
         assert values["MLFLOW_BACKEND_STORE_URI"] == (
-            "postgresql+psycopg2://mlflow@postgres.mlops-platform:5432/mlflow?sslmode=require"
+            "postgresql+psycopg2://mlflow@postgres.mlops-platform:5432/mlflow"
+            "?sslmode=verify-full&sslrootcert=/etc/database-authority/ca.crt"
         )
         assert values["PGPASSWORD"]["secretKeyRef"]["key"] == "PGPASSWORD"
 

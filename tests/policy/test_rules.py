@@ -415,10 +415,10 @@ CASES: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = [
         (
             "databases-are-reached-by-tls",
             DEPLOYMENT,
-            pod(name="URI", value="postgresql+psycopg2://mlflow@db:5432/mlflow?sslmode=require"),
+            pod(name="URI", value="postgresql+psycopg2://mlflow@db:5432/mlflow?sslmode=verify-full"),
             pod(name="URI", value=f"postgresql+psycopg2://mlflow@db:5432/mlflow{bad}"),
         )
-        for bad in ("", "?sslmode=prefer", "?sslmode=disable&x=sslmode=require")
+        for bad in ("", "?sslmode=require", "?sslmode=disable&x=sslmode=verify-full")
     ),
     (
         "containers-hold-no-secret",

@@ -13,6 +13,7 @@ from pulumi.runtime import mocks
 from typing_extensions import override
 
 from bootstrap import documents
+from components.aws import rds_authorities
 from infra.config.stack import read
 from infra.foundations.aws_changes import consequences
 from infra.program import deploy
@@ -119,12 +120,12 @@ def prod() -> Recording:
 
 
 OBSERVABILITY = "amazon-cloudwatch-observability"
-SEEN_AND_KEPT = ("alarms", "access_log_days", "backup")
+SEEN_AND_KEPT = ("alarms", "access_log_days", "backup", "egress", "network_policy_logs")
 
 
 @pytest.fixture(scope="module")
 def plain() -> Recording:
-    """Stack without alarms, logs of pods and accesses, and backups."""
+    """Stack without the keys that only Pulumi.prod.yaml has: alarms, logs, backups, less egress."""
     tree = tracked()
     for key in SEEN_AND_KEPT:
         del tree["foundation"][key]
@@ -513,7 +514,7 @@ def test_only_containers_that_use_the_store_get_the_roles_token(prod: Recording)
     assert skipped == {
         "churn-predictor": {"server"},
         "churn-validation": {"code"},
-        "mlflow-migration": {"migration"},
+        "mlflow-migration": {"migration", "owner"},
     }
 
 
@@ -541,12 +542,65 @@ def test_a_validation_reaches_s3_and_the_agent_for_credentials_but_not_the_inter
     ]
 
 
+@pytest.mark.parametrize("policy", ["ml-serving-stores", "ml-training-stores", "mlflow"])
+def test_pods_reach_s3_and_no_other_address_on_the_internet_if_the_stack_says_so(
+    prod: Recording, plain: Recording, policy: str
+) -> None:
+    database = {("10.40.0.0/16", 5432)} if policy == "mlflow" else set[tuple[str, int]]()
+    agent = ("169.254.170.23/32", 80)
+    assert set(egress(prod, policy)) == {("3.5.64.0/21", 443), ("52.218.0.0/17", 443), agent, *database}
+    assert set(egress(plain, policy)) == {("0.0.0.0/0", 443), agent, *database}
+
+
+def test_nodes_log_what_policies_refuse_if_the_stack_says_so(prod: Recording, plain: Recording) -> None:
+    for recording, logs in ((prod, "Enabled"), (plain, "Disabled")):
+        assert {each.spec["networkPolicyEventLogs"] for each in recording.all(":NodeClass")} == {logs}
+
+
+def test_the_bucket_refuses_credentials_of_a_pod_outside_the_network(prod: Recording, existing: Recording) -> None:
+    cluster = f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/mlops-prod"
+
+    def refused(**request: str) -> bool:
+        """Evaluate the conditions as IAM does: an absent key fulfils only StringNotEquals."""
+        request = {key.replace("_", ":", 1): value for key, value in request.items()}
+        request = {**request, "aws:PrincipalTag/eks-cluster-arn": request.pop("tag", "")}
+        return any(
+            all(
+                (request.get(key) == value) is (operator == "StringEquals")
+                for operator, keys in statement["Condition"].items()
+                for key, value in keys.items()
+            )
+            for statement in json.loads(prod.one(":BucketPolicy", "artifacts").inputs["policy"])["Statement"]
+            if statement["Condition"].keys() <= {"StringEquals", "StringNotEquals"}
+        )
+
+    assert refused(tag=cluster), "over the internet"
+    assert refused(tag=cluster, aws_SourceVpc="vpc-of-a-stranger")
+    assert not refused(tag=cluster, aws_SourceVpc="network-id")
+    assert not refused(), "people and CI"
+    assert not refused(tag=f"{cluster}-another"), "pods of other clusters"
+    # An existing network may have no endpoint for S3.
+    assert "aws:SourceVpc" not in existing.one(":BucketPolicy", "artifacts").inputs["policy"]
+
+
 def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Recording) -> None:
     ingress = prod.one(":Ingress", "mlflow")
     assert ingress.metadata["annotations"]["alb.ingress.kubernetes.io/scheme"] == "internal"
     server = prod.one(":Deployment", "mlflow").spec["template"]["spec"]["containers"][0]
     hosts = {v["name"]: v.get("value") for v in server["env"]}["MLFLOW_SERVER_ALLOWED_HOSTS"]
     assert "mlflow.ml.example.com" in hosts.split(",")
+
+
+def test_a_region_without_an_authority_for_its_database_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Aws, "answers", {**ANSWERS, "aws:index/getRegion:getRegion": {"region": "mx-central-1"}})
+    said = r"database.authority is missing: must hold .* of mx-central-1, .* write .*/mx-central-1-bundle.pem"
+    with pytest.raises(pulumi.RunError, match=said):
+        declared()
+    pem = rds_authorities.root("eu-west-1")
+    recording = declared(database={**DATABASE, "authority": pem})
+    assert recording.one(":ConfigMap", "mlflow-database-authority").inputs["data"]["ca.crt"] == pem
+    with pytest.raises(pulumi.RunError, match=r"database.authority is .*: must hold certificates \(PEM\)"):
+        declared(database={**DATABASE, "authority": "rds-ca-rsa2048-g1"})
 
 
 def test_an_existing_network_and_cluster_are_used_and_not_made(existing: Recording) -> None:
