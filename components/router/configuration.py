@@ -95,7 +95,7 @@ class Router:
     """Seconds that a pod may take to answer a complete request."""
     max_body_bytes: int
     """Largest body that is mirrored, or sent again after a failed connection; the pods refuse larger ones."""
-    memory_bytes: int
+    memory_bytes: int = 256 << 20
     """Memory limit of the router's container in bytes."""
     listen: Address = field(default_factory=lambda: Address(host="0.0.0.0"))
     """Address on which the router listens for requests, and for probes and metrics."""
@@ -176,7 +176,10 @@ def _requests(router: Router) -> Json:
             ),
         },
     }
-    return {"route_config": {"name": "endpoint", "virtual_hosts": [host]}, "http_filters": [_mutation(), _last_filter()]}
+    return {
+        "route_config": {"name": "endpoint", "virtual_hosts": [host]},
+        "http_filters": [_mutation(), _last_filter()],
+    }
 
 
 def _routes(router: Router) -> Sequence[Json]:
@@ -213,7 +216,10 @@ def _routes(router: Router) -> Sequence[Json]:
         }
         chosen = [
             {
-                "match": {**predictions, "headers": [{"name": VERSION_HEADER, "string_match": {"exact": str(version)}}]},
+                "match": {
+                    **predictions,
+                    "headers": [{"name": VERSION_HEADER, "string_match": {"exact": str(version)}}],
+                },
                 "stat_prefix": "chosen",
                 "route": {**to, **mirrored, "cluster": cluster},
                 **unassigned,
@@ -269,7 +275,7 @@ def _mirror(shadow: Shadow) -> Json:
 def _probes() -> Json:
     """Return the part of the connection manager for probes and metrics.
 
-    /ping is 200 while the champion has a healthy pod and the router does not stop, /health always.
+    /ping is 200 until the router is told to stop, /health always.
     """
     ready = _typed(
         "envoy.filters.http.health_check",
@@ -277,7 +283,6 @@ def _probes() -> Json:
         {
             "pass_through_mode": False,
             "headers": [{"name": ":path", "string_match": {"exact": "/ping"}}],
-            "cluster_min_healthy_percentages": {CHAMPION: {"value": 1}},
         },
     )
     routes = [
@@ -305,7 +310,7 @@ def _clusters(router: Router) -> Sequence[Json]:
 
 def _pods(name: str, address: Address, more: Mapping[str, Any]) -> Json:
     """Return the cluster of one version's pods, whose addresses are the answer of DNS."""
-    http = {
+    http: Json = {
         "explicit_http_config": {"http_protocol_options": {}},
         "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"},
     }
@@ -357,9 +362,7 @@ def _either() -> Json:
         "connect_timeout": "1s",
         "lb_policy": "CLUSTER_PROVIDED",
         "circuit_breakers": {"thresholds": [MANY]},
-        "cluster_type": _typed(
-            "envoy.clusters.aggregate", "extensions.clusters.aggregate.v3.ClusterConfig", config
-        ),
+        "cluster_type": _typed("envoy.clusters.aggregate", "extensions.clusters.aggregate.v3.ClusterConfig", config),
     }
 
 

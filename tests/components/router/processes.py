@@ -21,6 +21,7 @@ from components.router.configuration import Address, Challenger, Router, Shadow,
 ROOT = Path(__file__).parent.parent.parent.parent
 ENVOY = Path(envoy.__file__).parent / "_bin" / "envoy"
 MIB = 1 << 20
+KEY = "X-Customer-Id"
 
 
 def wait_for(what: str, happened: Callable[[], bool], seconds: float = 20) -> None:
@@ -117,7 +118,7 @@ class World:
             challenger=Challenger(
                 address=self.challenger.address,
                 percent=percent,
-                key="X-Customer-Id",
+                key=KEY,
                 experiment=experiment,
                 versions=versions,
                 patience_seconds=2,
@@ -138,19 +139,21 @@ def world() -> Generator[World]:
         yield World(*(stack.enter_context(backend(version)) for version in (7, 8, 9)))
 
 
-def request(body: bytes = b"{}", **headers: str) -> bytes:
-    """Bytes of a request for predictions; an underscore in a header's name is a hyphen."""
-    fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+def request(body: bytes = b"{}", headers: Mapping[str, str] | None = None) -> bytes:
+    """Bytes of a request for predictions."""
+    fields = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = f"POST /invocations HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: {len(body)}\r\n\r\n"
     return head.encode("latin-1") + body
 
 
 def keyed(keys: Sequence[object]) -> list[bytes]:
     """A request for each key."""
-    return [request(X_Customer_Id=str(key)) for key in keys]
+    return [request(headers={KEY: str(key)}) for key in keys]
 
 
-def send(port: int, requests: Sequence[bytes], *, ahead: int = 16, connections: int = 8) -> list[tuple[int, str, float]]:
+def send(
+    port: int, requests: Sequence[bytes], *, ahead: int = 16, connections: int = 8
+) -> list[tuple[int, str, float]]:
     """Status, version and seconds of each answer; status 0 for a connection that ended without one."""
     answers = list[tuple[int, str, float]]([(0, "", 0.0)] * len(requests))
 
