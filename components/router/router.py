@@ -17,7 +17,7 @@ from contract import names
 KIND = "model-router"
 CONTAINER = "envoy"
 REPLICAS = 2
-CPU = "250m"
+CPU = "100m"
 WORKERS = 2
 """Number of Envoy's worker threads."""
 BASE_MIB, BODIES = 256, 8
