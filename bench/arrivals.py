@@ -38,7 +38,7 @@ class Load:
     """Sends requests at a fixed rate, over as many keep-alive connections as needed, in rotation.
 
     `on_answer` is called with each answer, its headers and its body. `pace` is called before each request and returns a
-    factor for the rate.
+    factor for the rate. `vary` returns the bytes to send in place of `request`.
     """
 
     port: int
@@ -46,6 +46,7 @@ class Load:
     host: str = "127.0.0.1"
     on_answer: Callable[[Answer, bytes, bytes], None] | None = None
     pace: Callable[[], float] = lambda: 1.0
+    vary: Callable[[bytes], bytes] = lambda request: request
     answers: list[Answer] = field(default_factory=list[Answer])
     connections: int = 0
     _idle: deque["_Connection"] = field(default_factory=deque["_Connection"])
@@ -125,7 +126,7 @@ class _Connection(asyncio.Protocol):
     def send(self, due: float) -> None:
         """Send the request that is due."""
         self._due = due
-        self._transport.write(self._load.request)
+        self._transport.write(self._load.vary(self._load.request))
 
     def data_received(self, data: bytes) -> None:
         self._read += data

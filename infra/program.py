@@ -7,6 +7,7 @@ from pulumi import Input, ResourceHookBinding, ResourceOptions
 
 from components import gone, rollout
 from components.endpoint import model_cache
+from components.endpoint.arms import Challenger, Shadow
 from components.endpoint.autoscaling import Autoscaling
 from components.endpoint.model_cache import ModelCache, ModelCacheArgs
 from components.endpoint.model_endpoint import ModelEndpoint, ModelEndpointArgs
@@ -25,7 +26,7 @@ from components.training.validation import ValidationArgs
 from contract import names
 from infra.config import aws
 from infra.config import training as training_settings
-from infra.config.stack import Settings, Training
+from infra.config.stack import Endpoint, Settings, Training
 from infra.config.training import SecretParameter
 from infra.foundations import kinds as foundations
 from infra.release.gate import ReleaseGate
@@ -186,6 +187,9 @@ def _endpoint(
         model=stack.served_model(name),
         version=endpoint.version,
         files=gate.files(name),
+        challenger=_challenger(name, endpoint, gate),
+        shadow=_shadow(name, endpoint, gate),
+        router_image=stack.images.envoy or "",
         override=endpoint.override or "",
         history=gate.history(name),
         gate=gate.hooks,
@@ -209,6 +213,18 @@ def _endpoint(
         prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
         tracing=Tracing(**endpoint.tracing.model_dump()) if endpoint.tracing else None,
     )
+
+
+def _challenger(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Challenger | None:
+    challenger = endpoint.challenger
+    if challenger is None:
+        return None
+    return Challenger(**challenger.model_dump(exclude={"digest"}), files=gate.files(f"{name}-challenger"))
+
+
+def _shadow(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Shadow | None:
+    shadow = endpoint.shadow
+    return shadow and Shadow(version=shadow.version, percent=shadow.percent, files=gate.files(f"{name}-shadow"))
 
 
 def _placement(base: Foundation, pool: str | None) -> Placement:

@@ -87,17 +87,21 @@ def state(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state in which each endpoint of the stack file has released its version."""
     parent = "urn:pulumi:test::mlops::mlops:index:ModelEndpoint"
     endpoints = cast("Mapping[str, Any]", config.get("endpoints") or {})
+    served = {
+        f"{name}{role and '-'}{role}": _released(endpoint.get("model", name), entry["version"])
+        for name, endpoint in endpoints.items()
+        for role in ("", "challenger", "shadow")
+        if (entry := endpoint and (endpoint.get(role) if role else endpoint)) and "version" in entry
+    }
     return {
         f"{parent}$kubernetes:apps/v1:Deployment::{name}": {
-            "outputs": {"metadata": {"annotations": {names.RELEASE: text(_released(name, endpoint))}}}
+            "outputs": {"metadata": {"annotations": {names.RELEASE: text(release)}}}
         }
-        for name, endpoint in endpoints.items()
-        if endpoint and "version" in endpoint
+        for name, release in served.items()
     }
 
 
-def _released(name: str, endpoint: Mapping[str, Any]) -> Release:
-    model, version = endpoint.get("model", name), endpoint["version"]
+def _released(model: str, version: int) -> Release:
     return Release(model=model, version=version, source=f"s3://mlops-artifacts/{model}/{version}", digest="0" * 64)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
 from components import pods, timeouts
-from components.endpoint import autoscaling, model_cache, prediction_log, release, tracing
+from components.endpoint import arms, autoscaling, model_cache, prediction_log, release, tracing
+from components.endpoint.arms import Arm, Challenger, Shadow
 from components.endpoint.autoscaling import Autoscaling
 from components.endpoint.model_cache import ModelCache
 from components.endpoint.prediction_log import PredictionLog
@@ -21,6 +22,8 @@ from components.endpoint.release import Files, Release
 from components.endpoint.tracing import Tracing
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
+from components.router import configuration
+from components.router.router import Router, RouterArgs
 from components.service import service
 from contract import names
 
@@ -81,6 +84,12 @@ class ModelEndpointArgs:
     """Hooks for a release whose pods do not become ready (components/rollout.py)."""
     tracing: Tracing | None = None
     """Settings of tracing; None if requests are not traced."""
+    challenger: Challenger | None = None
+    """Second version that answers a share of the callers; None if there is none."""
+    shadow: Shadow | None = None
+    """Version that gets copies of requests; None if there is none."""
+    router_image: str = ""
+    """Image with Envoy, for an endpoint with a challenger or a shadow."""
 
 
 class ModelEndpoint(pulumi.ComponentResource):
@@ -88,6 +97,9 @@ class ModelEndpoint(pulumi.ComponentResource):
 
     A new version changes only the Deployment: an old pod stops when a new pod is ready, and finishes its requests
     first. If the new version does not start, the rollout fails and the old version goes on serving.
+
+    With a challenger or a shadow, a router stands between the Service and the pods. It takes over, and leaves again,
+    without a request lost (docs/two-versions.md).
     """
 
     url: Output[str]
@@ -98,45 +110,128 @@ class ModelEndpoint(pulumi.ComponentResource):
     def __init__(self, name: str, args: ModelEndpointArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:ModelEndpoint", name, None, opts)
         child = ResourceOptions(parent=self)
-        selector = names.selector("model-endpoint", name)
         labels = names.labels("model-endpoint", name, "serving")
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.grant.namespace, "labels": labels}
         named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": name}
-        versioned = names.labels("model-endpoint", name, "serving", version=str(args.version))
-        now = Output.from_input(args.files).apply(lambda files: _release(args, files))
-        deployment = k8s.apps.v1.Deployment(
-            name,
-            metadata={**named, "labels": versioned, "annotations": _annotations(args, now)},
-            spec=_deployment(selector, versioned, args),
-            opts=ResourceOptions.merge(
-                ResourceOptions(
-                    parent=self,
-                    custom_timeouts=timeouts.rollout(
-                        _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
-                    ),
-                    hooks=args.on_unready,
-                    # The autoscaler sets the number of pods, so the program does not declare it. Without this option,
-                    # the plugin removes a number that `kubectl edit` wrote, and Kubernetes then runs a single pod.
-                    ignore_changes=["spec.replicas"],
-                ),
-                ResourceOptions(hooks=args.gate),
-            ),
-        )
-        entry = service(name, selector, 80, PORT, metadata=named, opts=child, more={METRICS: names.PROBE_PORT})
-        k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(selector), opts=child)
-        k8s.autoscaling.v2.HorizontalPodAutoscaler(
-            name, metadata=metadata, spec=autoscaling.spec(deployment.metadata.name, args.autoscaling), opts=child
-        )
+        ports = {METRICS: names.PROBE_PORT}
+        if args.challenger or args.shadow:
+            entry = service(name, arms.entry(name), 80, PORT, metadata=named, opts=child, more=ports)
+            champion, *others = _arms(name, args, metadata, child)
+            hosts = [arm.service(metadata, child) for arm in (champion, *others)]
+            ready = [_declare(arm, _of_arm(arm, args), metadata, self) for arm in others]
+            router = Router(f"{name}-router", _router(name, args, [entry, *hosts, *ready]), child)
+            deployment = _declare(champion, _of_arm(champion, args), metadata, self, after=router)
+        else:
+            champion = Arm(endpoint=name)
+            deployment = _declare(champion, args, metadata, self)
+            # The pods are there before a router goes.
+            later = ResourceOptions(parent=self, depends_on=[deployment])
+            entry = service(name, champion.selector, 80, PORT, metadata=named, opts=later, more=ports)
         if args.ingress:
             ingress(name, args.ingress, entry.metadata.name, 80, _progress_deadline(args), metadata=named, opts=child)
-        if args.tracing:
-            policy = tracing.egress(selector, args.tracing)
-            k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=policy, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
         self.releases = Output.all(args.history, deployment.metadata.annotations).apply(
             lambda known: _with_present(*known)
         )
         self.register_outputs({"url": self.url, "releases": self.releases})
+
+
+def _arms(
+    name: str, args: ModelEndpointArgs, metadata: k8s.meta.v1.ObjectMetaArgsDict, opts: ResourceOptions
+) -> list[Arm]:
+    """Return the versions of an endpoint with a router, the champion first; declare the Secret that they share."""
+    header, salt = {}, None
+    if args.challenger:
+        header, salt = {"UNIT_HEADER": args.challenger.key}, arms.salt(name, metadata, opts)
+    wanted: Mapping[arms.Role, object] = {"champion": args, "challenger": args.challenger, "shadow": args.shadow}
+    return [
+        Arm(endpoint=name, role=role, is_routed=True, salt=salt, environment={**header, "MODEL_ROLE": role})
+        for role, declared in wanted.items()
+        if declared
+    ]
+
+
+def _of_arm(arm: Arm, args: ModelEndpointArgs) -> ModelEndpointArgs:
+    """Return the settings of one version of an endpoint with a router."""
+    slow = replace(args, drain_seconds=max(args.drain_seconds, arms.ROUTED_DRAIN_SECONDS))
+    own = {"challenger": args.challenger, "shadow": args.shadow}.get(arm.role)
+    return replace(slow, version=own.version, files=own.files, override="") if own else slow
+
+
+def _router(name: str, args: ModelEndpointArgs, after: Sequence[pulumi.Resource]) -> RouterArgs:
+    def address(role: arms.Role) -> configuration.Address:
+        return configuration.Address(host=f"{Arm(endpoint=name, role=role).host}.{names.SERVING}")
+
+    challenger, shadow = args.challenger, args.shadow
+    routes = configuration.Router(
+        champion=address("champion"),
+        challenger=challenger
+        and configuration.Challenger(
+            address=address("challenger"),
+            percent=challenger.percent,
+            key=challenger.key,
+            experiment=challenger.experiment,
+            versions=(args.version, challenger.version) if challenger.override else None,
+        ),
+        shadow=shadow and configuration.Shadow(address=address("shadow"), percent=shadow.percent),
+        request_seconds=LAST_REQUEST_SECONDS,
+        max_body_bytes=args.max_body_mib << 20,
+    )
+    return RouterArgs(
+        endpoint=name,
+        image=args.router_image,
+        routes=routes,
+        namespace=args.grant.namespace,
+        placement=args.placement,
+        drain_seconds=args.drain_seconds,
+        healthy_seconds=args.ingress.healthy_seconds if args.ingress else 0,
+        after=after,
+    )
+
+
+def _declare(
+    arm: Arm,
+    args: ModelEndpointArgs,
+    metadata: k8s.meta.v1.ObjectMetaArgsDict,
+    parent: pulumi.Resource,
+    *,
+    after: pulumi.Resource | None = None,
+) -> k8s.apps.v1.Deployment:
+    """Declare the Deployment of one version, with its autoscaler, its disruption budget and its rules."""
+    name, child = arm.name, ResourceOptions(parent=parent)
+    now = Output.from_input(args.files).apply(lambda files: _release(args, files))
+    deployment = k8s.apps.v1.Deployment(
+        name,
+        metadata={
+            **metadata,
+            "name": name,
+            "labels": arm.labels(args.version),
+            "annotations": _annotations(args, now),
+        },
+        spec=_deployment(arm, args),
+        opts=ResourceOptions.merge(
+            ResourceOptions(
+                parent=parent,
+                depends_on=[after] if after else [],
+                custom_timeouts=timeouts.rollout(
+                    _progress_deadline(args), args.autoscaling.min_replicas, grace_seconds=_grace(args)
+                ),
+                hooks=args.on_unready,
+                # The autoscaler sets the number of pods, so the program does not declare it. Without this option,
+                # the plugin removes a number that `kubectl edit` wrote, and Kubernetes then runs a single pod.
+                ignore_changes=["spec.replicas"],
+            ),
+            ResourceOptions(hooks=args.gate),
+        ),
+    )
+    k8s.policy.v1.PodDisruptionBudget(name, metadata=metadata, spec=_disruption(arm.selector), opts=child)
+    k8s.autoscaling.v2.HorizontalPodAutoscaler(
+        name, metadata=metadata, spec=autoscaling.spec(deployment.metadata.name, args.autoscaling), opts=child
+    )
+    if args.tracing:
+        policy = tracing.egress(arm.selector, args.tracing)
+        k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=policy, opts=child)
+    return deployment
 
 
 def _release(args: ModelEndpointArgs, files: Files) -> Release:
@@ -158,11 +253,9 @@ def _with_present(history: Sequence[Release], annotations: Mapping[str, str]) ->
     return release.appended(history, release.served(annotations), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def _deployment(
-    selector: Mapping[str, str], labels: Mapping[str, str], args: ModelEndpointArgs
-) -> k8s.apps.v1.DeploymentSpecArgsDict:
+def _deployment(arm: Arm, args: ModelEndpointArgs) -> k8s.apps.v1.DeploymentSpecArgsDict:
     """Return the spec without `replicas`, which the autoscaler sets."""
-    log = args.prediction_log
+    log, selector = args.prediction_log, arm.selector
     return {
         "selector": {"match_labels": selector},
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_unavailable": 0, "max_surge": 1}},
@@ -170,9 +263,9 @@ def _deployment(
         "revision_history_limit": 3,
         "template": {
             # The server accepts requests from outside, and reads files only.
-            "metadata": pods.metadata(labels, args.grant, autoscaling.SERVER),
+            "metadata": pods.metadata(arm.pod_labels(args.version), args.grant, autoscaling.SERVER),
             "spec": {
-                **pods.hardened(_server(args), placement=args.placement),
+                **pods.hardened(_server(arm, args), placement=args.placement),
                 "service_account_name": args.grant.service_account,
                 "topology_spread_constraints": pods.spread(selector),
                 "termination_grace_period_seconds": _grace(args),
@@ -227,7 +320,7 @@ def _shipper(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     return prediction_log.shipper(_container(args), _model(args), args.artifact_store, args.grant)
 
 
-def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
+def _server(arm: Arm, args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     """Return the server's container; it reads the model from a folder, so it needs no address or credentials."""
     log = args.prediction_log
     # Clients that use all connections of the serving port cannot reach the port of the probes.
@@ -252,6 +345,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
                 }
             ),
             {"name": "MEMORY_BYTES", "value_from": {"resource_field_ref": {"resource": "limits.memory"}}},
+            *arm.variables(),
         ],
         "ports": [
             {"name": "http", "container_port": PORT, "protocol": "TCP"},

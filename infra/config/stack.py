@@ -18,8 +18,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
+from components.router import router
 from contract import project
-from infra.config import aws_rules, parameters, problems, rules, secret_rules, tracking_rules, training_rules
+from infra.config import aws_rules, parameters, problems, rules, secret_rules, tracking_rules, training_rules, two_versions
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
@@ -105,8 +106,8 @@ class Images(Model):
     serving: rules.Image
     """Image of the model servers and of the validation Jobs. Example: registry.example.com/mlops/serving:1.0.0"""
     envoy: rules.Image | None = None
-    """Image of the proxy Envoy, with the command `envoy`; only stacks that use the proxy need it.
-    Example: envoyproxy/envoy:distroless-v1.40.0
+    """Image of the proxy Envoy, with the commands `envoy` and `bash`; only stacks that use the proxy need it.
+    Example: envoyproxy/envoy:v1.40.0
     """
     training_commit: rules.Commit | None = None
     """Git commit that the training image was built from; each model version gets it as the tag `git_commit`.
@@ -462,6 +463,23 @@ class Endpoint(Model):
     """Log of requests and predictions in the artifact store; without it nothing is logged."""
     tracing: Tracing | None = None
     """OpenTelemetry traces of requests; without it no traces are sent."""
+    challenger: two_versions.Challenger | None = None
+    """Second version that answers a share of the callers; without it all get `version`."""
+    shadow: two_versions.Shadow | None = None
+    """Version that gets copies of requests, and whose responses are dropped."""
+
+    @property
+    def arms(self) -> Mapping[str, two_versions.Challenger | two_versions.Shadow]:
+        """Versions beside the served one, by role."""
+        roles = {"challenger": self.challenger, "shadow": self.shadow}
+        return {role: arm for role, arm in roles.items() if arm}
+
+    @property
+    def pods(self) -> list[tuple[int, int, int]]:
+        """Largest number, CPU request in thousandths and memory request in bytes of each kind of pod."""
+        kinds = [((1 + len(self.arms)) * self.replicas.max, *self.pod)]
+        routers = router.REPLICAS, thousandths(router.CPU), router.memory_mib(self.max_body_mib) << 20
+        return [*kinds, routers] if self.arms else kinds
 
     @property
     def pod(self) -> tuple[int, int]:
@@ -508,6 +526,11 @@ class Endpoint(Model):
             ).broken()
         return mib
 
+    @field_validator("challenger", "shadow")
+    @classmethod
+    def _another_version(cls, arm: two_versions.Arm, info: ValidationInfo) -> two_versions.Arm:
+        return two_versions.checked(arm, info.data)
+
     @field_validator("ingress")
     @classmethod
     def _only_with_load_balancers(cls, ingress: Ingress | None, info: ValidationInfo) -> Ingress | None:
@@ -518,6 +541,22 @@ class Endpoint(Model):
         if ingress and (drain := info.data.get("drain_seconds", aws_rules.LEAST_DRAIN)) < aws_rules.LEAST_DRAIN:
             raise aws_rules.DRAIN_BEHIND_LOAD_BALANCER.broken(f"used with drain_seconds: {drain}")
         return ingress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """Version that an endpoint runs."""
+
+    endpoint: str
+    """Name of the endpoint."""
+    role: str
+    """`challenger` or `shadow`; empty for the version that the endpoint serves."""
+    model: str
+    """Name of the registered model."""
+    version: int
+    """Number of the version in the registry."""
+    digest: str
+    """SHA-256 of the version's files, as the stack file states it; empty if it does not."""
 
 
 class Settings(Model):
@@ -555,6 +594,20 @@ class Settings(Model):
         """Return the registered model that the endpoint serves."""
         return self.endpoints[name].model or name
 
+    def releases(self) -> Mapping[str, Released]:
+        """Return all versions that the endpoints run, by name of their Deployment."""
+        return {
+            f"{name}-{role}" if role else name: Released(
+                endpoint=name,
+                role=role,
+                model=self.served_model(name),
+                version=entry.version,
+                digest=entry.digest or "",
+            )
+            for name, endpoint in self.endpoints.items()
+            for role, entry in {"": endpoint, **endpoint.arms}.items()
+        }
+
     def champion_endpoint(self, model: str) -> str | None:
         """Return the endpoint whose version is the model's champion; None if no endpoint serves the model.
 
@@ -584,7 +637,8 @@ class Settings(Model):
     @field_validator("endpoints")
     @classmethod
     def _with_digests_if_required(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
-        missing = [name for name, endpoint in endpoints.items() if endpoint.digest is None]
+        stated = {f"{name}.{role}": arm for name, each in endpoints.items() for role, arm in each.arms.items()}
+        missing = [name for name, entry in {**endpoints, **stated}.items() if entry.digest is None]
         if missing and info.data.get("gate", release_gate.Gate()).digest == "required":
             raise release_gate.DIGEST_REQUIRED.broken(f"{missing[0]}.digest is missing")
         return endpoints
@@ -593,7 +647,18 @@ class Settings(Model):
     @classmethod
     def _all_within_the_quota(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
         if quotas := _rest(info).quotas:
-            _fits("serving", quotas.serving, [(2 * e.replicas.max, *e.pod) for e in endpoints.values()], "replicas.max")
+            asked = [(2 * n, cpu, memory) for e in endpoints.values() for n, cpu, memory in e.pods]
+            _fits("serving", quotas.serving, asked, "replicas.max")
+        return endpoints
+
+    @field_validator("endpoints")
+    @classmethod
+    def _with_a_router(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
+        images: Images | None = info.data.get("images")
+        for name in (each for each, endpoint in endpoints.items() if endpoint.arms):
+            two_versions.check_names(name, list(endpoints))
+            if images and images.envoy is None:
+                raise two_versions.ENVOY.broken(f"{name} has a {next(iter(endpoints[name].arms))}")
         return endpoints
 
 

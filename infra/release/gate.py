@@ -72,12 +72,12 @@ class ReleaseGate:
         recorded = await record.read()
         files = {
             name: found
-            for name, endpoint in self._stack.endpoints.items()
+            for name, each in self._stack.releases().items()
             if (served := recorded.served.get(name))
-            and served.has(*(wanted := (self._stack.served_model(name), endpoint.version, endpoint.digest or "")))
+            and served.has(*(wanted := (each.model, each.version, each.digest)))
             and (found := recorded.files(name, *wanted))
         }
-        if files.keys() == self._stack.endpoints.keys() == recorded.served.keys() and not self._is_report:
+        if files.keys() == self._stack.releases().keys() == recorded.served.keys() and not self._is_report:
             return Plan(recorded=recorded, files=files)
         from infra.release.verification import verify
 
@@ -85,7 +85,7 @@ class ReleaseGate:
             self._stack, recorded, self._environment, self._route, self._tracking_url, checkout=self._checkout
         )
         for name, found in plan.previews.items():
-            if name not in self._stack.endpoints:  # no hook runs for a removed endpoint
+            if name not in self._stack.releases():  # no hook runs for a removed endpoint
                 pulumi.log.info(found.verdict.line)
         return plan
 
@@ -109,7 +109,7 @@ class ReleaseGate:
             if found.verdict.fails:
                 raise RefusedReleaseError(found.verdict.sentence)
         if args.name not in plan.files:
-            version, served = self._stack.endpoints[args.name].version, plan.recorded.served.get(args.name)
+            version, served = self._stack.releases()[args.name].version, plan.recorded.served.get(args.name)
             is_former = served is not None and served.version == version and not served.source
             unknown = (
                 f"{args.name}: the files of version {version} are not known, because "
@@ -124,7 +124,7 @@ class ReleaseGate:
     async def _after(self, args: ResourceHookArgs) -> None:
         """Tell MLflow about the release; a release does not fail because MLflow is away."""
         plan = await self._plan.future()
-        if plan is None:
+        if plan is None or args.name not in self._stack.endpoints:  # a challenger or a shadow is no champion
             return
         found = plan.previews.get(args.name)
         if found is None and not plan.recorded.is_unfinished(args.name):

@@ -41,7 +41,7 @@ async def verify(
         tracking_url: resolves when MLflow is ready.
         checkout: folder with the lock file of the serving image.
     """
-    changes = {name: _change(stack, name, recorded) for name in {**stack.endpoints, **recorded.served}}
+    changes = {name: _change(stack, name, recorded) for name in {**stack.releases(), **recorded.served}}
     gates = {name: _gate(stack, name, recorded, environment) for name in changes}
     files = {
         name: found
@@ -75,8 +75,14 @@ async def verify(
 
 
 def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
-    endpoint = stack.endpoints.get(name)
-    new = endpoint and Reference(model=stack.served_model(name), version=endpoint.version, digest=endpoint.digest or "")
+    wanted = stack.releases().get(name)
+    new = wanted and Reference(model=wanted.model, version=wanted.version, digest=wanted.digest)
+    kept = recorded.served.get(name)
+    if wanted and wanted.role and not (kept and kept.has(wanted.model, wanted.version, wanted.digest)):
+        # A new challenger or shadow runs beside the version that the endpoint serves.
+        served = stack.releases()[wanted.endpoint]
+        old = Reference(model=served.model, version=served.version, digest=served.digest)
+        return Change(endpoint=name, old=old, new=new)
     old = _compared(recorded, name, new)
     return Change(endpoint=name, old=_reference(old) if old else None, new=new)
 

@@ -1,10 +1,11 @@
 """A bounded load at a fixed rate: each answer is kept with who gave it and how long after its time it came.
 
-It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND`, which comes before all others: clients
+It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND KEY_HEADER`, which comes before all others: clients
 elsewhere share no CPU with what they ask, or with a test. It reads the body from stdin, ends at SIGTERM, and prints a
 line of JSON for each answer.
 """
 
+import itertools
 import json
 import math
 import re
@@ -22,6 +23,7 @@ from bench import arrivals
 from bench.listening import listening
 
 MOST_SECONDS = 300
+KEYS = 1000
 VERSION = re.compile(rb"x-model-version: *(\S+)", re.IGNORECASE)
 
 
@@ -68,13 +70,15 @@ class Answers:
 
 
 @contextmanager
-def load(url: str, body: object, *, per_second: int = 100) -> Generator[Answers]:
+def load(url: str, body: object, *, per_second: int = 100, key_header: str = "") -> Generator[Answers]:
     """Sends `per_second` requests a second for as long as the block runs, however slow the answers are.
+
+    With `key_header`, each request names one of KEYS callers in it.
 
     Nothing is tried again: a request that got no answer counts as a failure.
     """
     answers, where = Answers(), urlsplit(url)
-    command = [sys.executable, "-m", __name__, where.hostname or "", str(where.port), str(per_second)]
+    command = [sys.executable, "-m", __name__, where.hostname or "", str(where.port), str(per_second), key_header]
     with listening(command, answers.read, stdin=json.dumps(body)) as process:
         yield answers
     if process.returncode:
@@ -83,8 +87,11 @@ def load(url: str, body: object, *, per_second: int = 100) -> Generator[Answers]
 
 def main() -> None:
     """The load, to its end."""
-    host, port, per_second = sys.argv[1:]
-    start = time.monotonic()
+    host, port, per_second, key_header = sys.argv[1:]
+    start, callers = time.monotonic(), itertools.cycle(range(KEYS))
+
+    def with_key(request: bytes) -> bytes:
+        return request.replace(b"\r\n", f"\r\n{key_header}: {next(callers)}\r\n".encode(), 1)
 
     def tell(answer: arrivals.Answer, head: bytes, body: bytes) -> None:
         version = VERSION.search(head)
@@ -100,6 +107,8 @@ def main() -> None:
     with suppress(OSError):  # without autogroups, or without the right to
         Path("/proc/self/autogroup").write_text("-20")
     sent = arrivals.Load(int(port), arrivals.post(sys.stdin.read()), host, tell)
+    if key_header:
+        sent.vary = with_key
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sent.stop())
     arrivals.run(sent, [(float(per_second), MOST_SECONDS)])
 

@@ -1,0 +1,132 @@
+"""Versions that an endpoint runs at the same time: champion, challenger and shadow."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceOptions
+
+from components.endpoint.release import Files
+from contract import names
+
+Role = Literal["champion", "challenger", "shadow"]
+KINDS: Mapping[Role, str] = {
+    "champion": "model-endpoint",
+    "challenger": "model-challenger",
+    "shadow": "model-shadow",
+}
+"""Value of the label `app.kubernetes.io/name` on the pods of each role."""
+ROUTED_DRAIN_SECONDS = 10
+"""Seconds for which a pod behind a router accepts requests at least while it stops: the router reads its pods from DNS,
+whose answers are up to 5 seconds old."""
+SALT = "salt"
+"""Key in the Secret with which the pods hash the callers' keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shadow:
+    """Version that gets copies of requests and whose responses are dropped."""
+
+    version: int
+    """Number of the version in the registry."""
+    files: Input[Files]
+    """Files of the version, which the pods download."""
+    percent: int
+    """Share of the requests that is copied, in percent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenger(Shadow):
+    """Second version that answers a share of the callers; `percent` is the share of the keys."""
+
+    key: str
+    """Name of the request header by which callers are split."""
+    experiment: str
+    """Name of the experiment."""
+    override: bool
+    """Whether clients may choose a version by the header X-Model-Version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One of the versions of an endpoint, with the names and labels of its objects."""
+
+    endpoint: str
+    """Name of the endpoint."""
+    role: Role = "champion"
+    """Role of the version."""
+    is_routed: bool = False
+    """True if the pods get their requests from a router, not from the endpoint's Service."""
+    environment: Mapping[str, str] | None = None
+    """Further environment variables of the server."""
+    salt: Input[str] | None = None
+    """Name of the Secret with the salt for the callers' keys; None if callers have no key."""
+
+    @property
+    def name(self) -> str:
+        """Name of the Deployment."""
+        return self.endpoint if self.role == "champion" else f"{self.endpoint}-{self.role}"
+
+    @property
+    def host(self) -> str:
+        """Name of the Service whose DNS name resolves to the addresses of the ready pods."""
+        return f"{self.endpoint}-{self.role}"
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """Labels by which objects select the pods."""
+        return names.selector(KINDS[self.role], self.endpoint)
+
+    def labels(self, version: int) -> dict[str, str]:
+        """Return the labels of the Deployment."""
+        component = "serving" if self.role == "champion" else self.role
+        return names.labels(KINDS[self.role], self.endpoint, component, version=str(version))
+
+    def pod_labels(self, version: int) -> dict[str, str]:
+        """Return the labels of the pods. Pods behind a router lack the label by which a Service finds the router."""
+        return names.labels(
+            KINDS[self.role], self.endpoint, self.role if self.is_routed else "serving", version=str(version)
+        )
+
+    def variables(self) -> list[k8s.core.v1.EnvVarArgsDict]:
+        """Return the environment variables by which the server knows its role."""
+        plain: list[k8s.core.v1.EnvVarArgsDict] = [
+            {"name": name, "value": value} for name, value in sorted((self.environment or {}).items())
+        ]
+        if self.salt is None:
+            return plain
+        return [*plain, {"name": "UNIT_SALT", "value_from": {"secret_key_ref": {"name": self.salt, "key": SALT}}}]
+
+    def service(self, metadata: k8s.meta.v1.ObjectMetaArgsDict, opts: ResourceOptions) -> k8s.core.v1.Service:
+        """Declare the Service without an address of its own, whose DNS name has the addresses of the pods."""
+        return k8s.core.v1.Service(
+            self.host,
+            metadata={**metadata, "name": self.host, "annotations": {"pulumi.com/skipAwait": "true"}},
+            spec={
+                "cluster_ip": "None",
+                "selector": self.selector,
+                "ports": [{"name": "http", "port": names.SERVING_PORT, "protocol": "TCP"}],
+            },
+            opts=opts,
+        )
+
+
+def entry(endpoint: str) -> dict[str, str]:
+    """Return the labels by which the Service of an endpoint with a router finds its pods.
+
+    They select the router and the pods of an endpoint without one. When a router starts, new pods of the champion lack
+    a label, so the old ones answer until the router does; when it ends, new ones with the label answer before it goes.
+    """
+    return {names.INSTANCE: endpoint, **names.ENDPOINTS}
+
+
+def salt(endpoint: str, metadata: k8s.meta.v1.ObjectMetaArgsDict, opts: ResourceOptions) -> Output[str]:
+    """Declare the Secret with the salt for the callers' keys, which is made once, and return its name."""
+    value = Output.secret(base64.b64encode(secrets.token_hex(32).encode()).decode())
+    once = ResourceOptions.merge(opts, ResourceOptions(ignore_changes=["data"]))
+    return k8s.core.v1.Secret(f"{endpoint}-unit", metadata=metadata, data={SALT: value}, opts=once).metadata.name

@@ -1,0 +1,64 @@
+"""HTTP server that stands for the pods of one version: `python -m tests.components.router.backend PORT VERSION`.
+
+It answers at once, with its version. A body of the word `slow` is never answered. GET /seen lists what it got.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import cast
+
+import uvloop
+
+HEAD = re.compile(rb"(?i)\r\n(content-length|x-request-id|x-mlops-experiment): *([^\r]*)")
+
+
+@dataclass
+class Seen:
+    """Requests for predictions that arrived."""
+
+    requests: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+
+
+class Connection(asyncio.Protocol):
+    """Connection of one client."""
+
+    def __init__(self, version: str, seen: Seen) -> None:
+        self._version, self._seen, self._read = version, seen, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport has no base class
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        while True:
+            head, found, rest = self._read.partition(b"\r\n\r\n")
+            if not found:
+                return
+            values = {name.lower(): value.decode("latin-1") for name, value in HEAD.findall(head)}
+            length = int(values.get(b"content-length", 0))
+            if len(rest) < length:
+                return
+            body, self._read = rest[:length], rest[length:]
+            if head.startswith(b"POST"):
+                who, experiment = values.get(b"x-request-id", ""), values.get(b"x-mlops-experiment", "")
+                self._seen.requests.append((who, experiment, length))
+                if body == b"slow":
+                    continue
+            answer = json.dumps(self._seen.requests) if head.startswith(b"GET /seen") else "{}"
+            fields = f"x-model-version: {self._version}\r\ncontent-length: {len(answer)}"
+            self._transport.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{answer}".encode())
+
+
+async def main() -> None:
+    """Serve until the process is killed."""
+    loop, seen = asyncio.get_running_loop(), Seen()
+    server = await loop.create_server(lambda: Connection(sys.argv[2], seen), "127.0.0.1", int(sys.argv[1]))
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,105 @@
+"""An endpoint with a challenger and a shadow: it starts, changes and ends while clients send requests all the time."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.e2e.conftest import Platform, answering, wait_for
+from tests.e2e.load import KEYS, Answers, load
+from tests.e2e.models import register
+
+pytestmark = pytest.mark.e2e
+
+NAME, KEY = "split", "X-Customer-Id"
+SOURCE = """
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [0] * len(model_input)
+"""
+ROWS = {"dataframe_records": [{"number": 1}]}
+SERVING = ("-n", "ml-serving")
+
+
+@pytest.fixture
+def split(platform: Platform) -> Iterator[tuple[Platform, list[str]]]:
+    """The platform with an endpoint of its own, and three versions of its model; the first is served."""
+    platform.lab("up", timeout=3000)
+    versions = [register(NAME, SOURCE, {"number": [1]}) for _ in range(3)]
+    with platform.config_restored():
+        platform.set(
+            {
+                f"endpoints.{NAME}.version": versions[0],
+                f"endpoints.{NAME}.replicas.min": 1,
+                f"endpoints.{NAME}.replicas.max": 2,
+                f"endpoints.{NAME}.prediction_log.sample": 1,
+            }
+        )
+        platform.up()
+        wait_for("its pod", lambda: len(answering(platform, NAME)) == 1, seconds=120)
+        yield platform, versions
+    platform.up()
+
+
+def challenge(platform: Platform, version: str, percent: int, experiment: str = "trees") -> None:
+    """Set the challenger, and release the change."""
+    values: Mapping[str, str | int] = {"version": version, "percent": percent, "key": KEY, "experiment": experiment}
+    platform.set({f"endpoints.{NAME}.challenger.{key}": value for key, value in values.items()})
+    platform.up()
+
+
+def remove(platform: Platform, role: str) -> None:
+    platform.pulumi("config", "rm", "--path", f"mlops:endpoints.{NAME}.{role}")
+
+
+def shares(answers: Answers) -> Mapping[str, float]:
+    """Share of each version among answers to requests that were sent after now."""
+    start, before = time.monotonic(), len(answers.all)
+    wait_for("two answers to each key", lambda: len(answers.all) > before + 2 * KEYS + 100, seconds=120)
+    ours = [answer for answer in answers.all if answer.due > start]
+    return {version: sum(a.version == version for a in ours) / len(ours) for version in {a.version for a in ours}}
+
+
+def test_an_experiment_starts_grows_survives_its_routers_and_is_promoted_and_no_request_is_lost(
+    split: tuple[Platform, list[str]],
+) -> None:
+    platform, (first, second, _) = split
+    with load(f"{platform.endpoint_url(NAME)}/invocations", ROWS, per_second=100, key_header=KEY) as answers:
+        wait_for("an answer", lambda: answers.latest, seconds=20)
+        challenge(platform, second, 10)
+        assert 0.05 < shares(answers)[second] < 0.15
+        challenge(platform, second, 50)
+        assert 0.42 < shares(answers)[second] < 0.58
+        platform.kubectl("rollout", "restart", f"deployment/{NAME}-router", *SERVING)
+        platform.kubectl("rollout", "status", f"deployment/{NAME}-router", *SERVING, "--timeout=120s")
+        remove(platform, "challenger")
+        platform.set({f"endpoints.{NAME}.version": second})
+        platform.up()
+        assert shares(answers) == {second: 1.0}
+    print(f"{len(answers.all)} answers, {len(answers.failures)} failures {answers.failures[:5]}")
+    assert answers.failures == []
+    assert {one["metadata"]["name"] for one in platform.items("deployments", *SERVING)} & {
+        f"{NAME}-router",
+        f"{NAME}-challenger",
+    } == set()
+
+
+@pytest.mark.nightly
+def test_a_challenger_that_dies_a_shadow_a_drained_node_and_an_abort_lose_no_request(
+    split: tuple[Platform, list[str]],
+) -> None:
+    platform, (first, second, third) = split
+    with load(f"{platform.endpoint_url(NAME)}/invocations", ROWS, per_second=100, key_header=KEY) as answers:
+        wait_for("an answer", lambda: answers.latest, seconds=20)
+        platform.set({f"endpoints.{NAME}.shadow.version": third})
+        challenge(platform, second, 50, "forest")
+        assert 0.42 < shares(answers)[second] < 0.58
+        assert third not in answers.by_version
+        platform.kubectl("delete", "pod", *SERVING, "-l", "app.kubernetes.io/name=model-challenger", "--force")
+        wait_for("the challenger again", lambda: shares(answers).get(second, 0) > 0.4, seconds=120)
+        remove(platform, "shadow")
+        remove(platform, "challenger")
+        platform.up()
+        assert shares(answers) == {first: 1.0}
+    print(f"{len(answers.all)} answers, {len(answers.failures)} failures {answers.failures[:5]}")
+    assert answers.failures == []
