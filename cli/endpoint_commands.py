@@ -1,11 +1,12 @@
-"""Commands about served models: predict, client. Each command imports what it needs when it runs."""
+"""Commands about served models: predict, client, compare. Each command imports what it needs when it runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import Context, Endpoint, Url
+from cli import target
+from cli.options import Context, Endpoint, Json, TrackingUri, Url
 
 
 def predict(
@@ -57,3 +58,89 @@ def client(model: Endpoint, *, url: Url = None, context: Context = None) -> None
     from cli import predictions
 
     predictions.write_client(model, url, context)
+
+
+def compare(
+    endpoint: Endpoint,
+    *,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Prediction log: a folder, or s3://BUCKET/predictions. Default: that of the lab.",
+            show_default=False,
+        ),
+    ] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Stack whose file declares the endpoint: its model, and the challenger's percent.",
+            show_default=False,
+        ),
+    ] = None,
+    percent: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=99, metavar="NUMBER", help="Declared share of the challenger.", show_default=False),
+    ] = None,
+    experiment: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the experiment. Default: the last one.", show_default=False)
+    ] = "",
+    outcomes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="What really happened: CSV or Parquet with request_id, row, label and at. A file, or a folder or "
+            "prefix that ends in a slash.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Compare each value of this column too. May be repeated."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Start, in UTC. Default: 28 days before the end.", show_default=False),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End, in UTC. Default: now.", show_default=False)
+    ] = None,
+    prediction: Annotated[
+        str, typer.Option(metavar="NAME", help="Predicted value, if the model has several.", show_default=False)
+    ] = "",
+    prometheus: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Prometheus that counts the errors of each arm.", show_default=False),
+    ] = None,
+    json: Json = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as a page of HTML too.", show_default=False)
+    ] = None,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Write the report into MLflow too, and tag the challenger's version."),
+    ] = False,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Compare the versions of an endpoint: champion and challenger, or champion and shadow.
+
+    The command reads the prediction log. It first tests whether the challenger got its share of the units; if not, it
+    concludes nothing, and exits with 3. Its intervals stay valid however often you look.
+    """
+    uri = target.tracking(tracking_uri) if record else None
+    from cli import comparison
+
+    options = comparison.Options(
+        log=log,
+        stack=stack,
+        experiment=experiment,
+        percent=percent,
+        outcomes=outcomes,
+        since=since,
+        until=until,
+        by=by or (),
+        prediction=prediction,
+        prometheus=prometheus,
+    )
+    raise typer.Exit(comparison.show(endpoint, options, json=json, html=html, record=uri))

@@ -108,6 +108,13 @@ app.command(
 )(endpoint_commands.client)
 app.command(
     epilog=examples(
+        "mlops compare churn-predictor --percent 10",
+        "mlops compare churn-predictor --stack prod --log s3://example-mlops-prod/predictions --outcomes outcomes.csv",
+        "mlops compare churn-predictor --percent 10 --outcomes outcomes.csv --by contract --html report.html",
+    )
+)(endpoint_commands.compare)
+app.command(
+    epilog=examples(
         "mlops preview --stack prod",
         "mlops preview --stack prod --base origin/main --out report.md",
         "mlops preview --stack prod --base origin/main --models-only --markdown",

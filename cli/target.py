@@ -113,6 +113,27 @@ def _is_lab_tracking(uri: str | None) -> bool:
     return not (uri or os.environ.get("MLFLOW_TRACKING_URI"))
 
 
+def prediction_log(uri: str | None) -> str:
+    """Return the address of the prediction log. Without one, it is the lab's, whose keys are set in the environment.
+
+    CommandError if none is named and the lab does not run.
+    """
+    if uri:
+        return uri
+    from lab import stores
+    from lab.errors import LabError
+
+    try:
+        os.environ.update(stores.environment())
+    except LabError as error:
+        raise CommandError(
+            f"no log is named, and {error}; or write --log s3://BUCKET/predictions (`pulumi stack output artifacts` "
+            "prints the bucket)",
+            ExitCode.FAILED,
+        ) from error
+    return stores.PREDICTION_LOG
+
+
 def is_http(text: str) -> bool:
     """Return whether the text is an HTTP URL with a host that can exist, and a port that can exist if it has one."""
     try:

@@ -26,6 +26,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
 VERSION = "app.kubernetes.io/version"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
+LOCAL_BUCKET = "mlops-artifacts"
+"""Name of the artifact store's bucket in a local stack."""
 VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}

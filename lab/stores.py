@@ -2,12 +2,15 @@
 
 import json
 
+from contract import names
 from lab import paths
 from lab.cluster import forward
 from lab.errors import LabError
 
 REGION = "us-east-1"
 """Region for S3 clients, which need one; the gateway accepts any."""
+PREDICTION_LOG = f"s3://{names.LOCAL_BUCKET}/predictions"
+"""Address of the lab's prediction log."""
 
 
 def environment() -> dict[str, str]:

@@ -47,6 +47,7 @@ QUEUE_SHARE = 0.5
 LOG_EVERY = 1  # seconds; refusals in between are counted in one log line
 NOT_FOUND = Response(status=404, body=b'{"detail":"Not Found"}')
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+EXPERIMENT = b"x-mlops-experiment"
 HEADERS = frozenset({
     b"content-encoding", b"content-length", b"content-type", b"expect", b"traceparent", b"x-request-id"
 })  # fmt: skip
@@ -125,7 +126,9 @@ class Server:
         self.at_stop: list[Callable[[], None]] = []
         self.draining = False
         self._model, self.settings = model, settings
-        self._version = str(settings.model_version).encode()
+        self._version, self._role = str(settings.model_version).encode(), settings.model_role.encode()
+        self._unit_header = settings.unit_header.lower().encode()
+        self._headers = HEADERS | {self._unit_header, EXPERIMENT} if self._unit_header else HEADERS
         self._ids, self._prefix = count(1), token_hex(6)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._workers: Workers | None = None
@@ -149,7 +152,7 @@ class Server:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        fields = [field for field in scope["headers"] if field[0] in HEADERS]
+        fields = [field for field in scope["headers"] if field[0] in self._headers]
         head = dict(fields)
         request_id = self._request_id(head.get(b"x-request-id"))
         method, path = scope["method"], scope["path"].rstrip("/") or "/"
@@ -165,6 +168,8 @@ class Server:
                     request_id=request_id.decode(),
                     trace=head.get(b"traceparent", b"").decode("latin-1"),
                 )
+                if self._unit_header:
+                    request.unit, request.experiment = self._unit(fields), _experiment(head.get(EXPERIMENT, b""))
                 header_error = _header_error(fields) if b"content-encoding" in head or len(head) < len(fields) else None
                 if shutting_down:
                     response = self._refuse(request, responses.shutting_down())
@@ -376,11 +381,16 @@ class Server:
             return header
         return f"{self._prefix}-{next(self._ids):x}".encode()
 
+    def _unit(self, fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return the caller's key. Several values are one key in any order, as for the router that hashes them."""
+        return b",".join(sorted(value for name, value in fields if name == self._unit_header))
+
     async def _send(self, response: Response, request_id: bytes, send: Send) -> None:
         headers = [
             (b"content-type", response.media_type.encode()),
             (b"content-length", str(len(response.body)).encode()),
             (b"x-model-version", self._version),
+            (b"x-model-role", self._role),
             (b"x-request-id", request_id),
             *response.headers,
         ]
@@ -389,6 +399,11 @@ class Server:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+
+
+def _experiment(header: bytes) -> str:
+    """Return the name of the experiment if it is one that a router writes, else the empty text."""
+    return header.decode() if REQUEST_ID.fullmatch(header) else ""
 
 
 def _header_error(fields: Sequence[tuple[bytes, bytes]]) -> Response | None:

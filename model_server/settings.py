@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Json, StringConstraints, ValidationError
+from pydantic import Field, Json, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_server.body_budget import MEMORY_SHARE, memory_limit
@@ -101,7 +101,20 @@ class ServerSettings(Settings):
         description="the port for probes and metrics only; without it they are on the other port alone",
         examples=["8081"],
     )
-    role: Text = Field("primary", description="the role of this server, a label of every metric", examples=["shadow"])
+    model_role: Literal["champion", "challenger", "shadow"] = Field(
+        "champion",
+        description="the role of this server: a label of every metric, and a column of the prediction log",
+        examples=["shadow"],
+    )
+    unit_header: str = Field(
+        "",
+        pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]*$",
+        description="the request header with the caller's key in an experiment; the prediction log gets its hash",
+        examples=["X-Customer-Id"],
+    )
+    unit_salt: SecretStr = Field(
+        SecretStr(""), description="the secret key of that hash, 16 characters or more", examples=["(from a Secret)"]
+    )
     threads: int = Field(
         default_factory=cpu_limit, ge=1, le=256, description="the number of worker threads", examples=["2"]
     )
@@ -183,7 +196,7 @@ class ServerSettings(Settings):
     @property
     def labels(self) -> dict[str, str]:
         """Return the labels of all metrics and traces."""
-        return {"model": self.model, "version": str(self.model_version), "role": self.role}
+        return {"model": self.model, "version": str(self.model_version), "role": self.model_role}
 
     @property
     def body_budget(self) -> int:

@@ -17,7 +17,7 @@ from contract import names
 
 NAME = "s3"
 PORT = 7070
-BUCKET = "mlops-artifacts"
+BUCKET = names.LOCAL_BUCKET
 HEALTH = "/health"
 EGRESS = stateful.egress(NAME, PORT)
 VALIDATION = "validation"

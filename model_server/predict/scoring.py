@@ -36,6 +36,10 @@ class Request:
     """ID from the X-Request-Id header, or a generated one."""
     trace: str = ""
     """W3C `traceparent` header as received, or empty."""
+    experiment: str = ""
+    """Name of the experiment that the router wrote into the request, or empty."""
+    unit: bytes = b""
+    """The caller's key in an experiment, or empty. It is written nowhere; the prediction log gets its keyed hash."""
     arrived: float = field(default_factory=perf_counter)
     """Time when the headers were complete."""
     started: float = 0

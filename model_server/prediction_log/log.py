@@ -4,6 +4,7 @@ On the event loop, a request costs one hash and one append; a thread does the re
 Records that exceed the limits of memory or disk are counted and dropped, so no request waits for the log.
 """
 
+import hmac
 import json
 import logging
 import threading
@@ -31,6 +32,8 @@ CHUNK, CHUNK_BYTES = 128, 256 << 10
 QUEUE_BYTES = 16 << 20  # limit for requests and responses in memory
 OVERHEAD = 256  # approximate bytes of a request in memory beside its bodies
 CLOSING_SECONDS = 5
+UNIT_BYTES = 16  # of the keyed hash of a caller's key; RFC 2104 allows half of SHA-256's bytes
+SHORTEST_SALT = 16  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +171,8 @@ class Recorder:
     """Names of the columns and outputs to leave out."""
     read: Callable[[str | None, bytes], Sequence[Row] | None]
     """Function that reads the rows of a body that is not plain."""
+    salt: bytes
+    """Secret key of the hash that replaces a caller's key."""
 
     def __call__(self, at: int, request: Request) -> Record:
         """Return the record. `at` is in microseconds since 1970."""
@@ -185,6 +190,8 @@ class Recorder:
             rows=rows,
             body=text,
             response=self._without_redacted(response) if self.redact else response,
+            experiment=request.experiment or None,
+            unit=hmac.digest(self.salt, request.unit, "sha256")[:UNIT_BYTES].hex() if request.unit else None,
         )
 
     def _without_redacted(self, response: str) -> str:
@@ -204,11 +211,18 @@ def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | No
     """Return the prediction log, or None if the settings disable it.
 
     Raises:
-        ServingError: the folder is not writable, or a column to redact does not exist.
+        ServingError: the folder is not writable, a column to redact does not exist, or the salt is too short.
     """
     folder, redact = settings.prediction_log_dir, frozenset(settings.prediction_log_redact)
     if folder is None or settings.prediction_log_sample == 0:
         return None
+    salt = settings.unit_salt.get_secret_value()
+    if settings.unit_header and len(salt) < SHORTEST_SALT:
+        raise ServingError(
+            f"UNIT_SALT has {len(salt)} characters, and the log of {settings.title} needs at least {SHORTEST_SALT}: "
+            "without a secret, anyone could compute the hash of a known key; set it from a Secret",
+            final=True,
+        )
     inputs = [
         Field(name=column.name, kind=column.kind) for column in (model.signature.columns if model.signature else ())
     ]
@@ -236,6 +250,7 @@ def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | No
         Header(
             inputs=[field for field in inputs if field.name not in redact],
             outputs=[field for field in outputs if field.name not in redact],
+            role=settings.model_role,
         ),
         Limits(
             queue_bytes=QUEUE_BYTES,
@@ -247,10 +262,11 @@ def prediction_log(model: Model, settings: ServerSettings) -> PredictionLog | No
         record=Recorder(
             positions=kept if redact else None,
             redact=redact,
+            salt=salt.encode(),
             read=lambda content_type, body: model.rows_by_mlflow(content_type, body, names_of_all),
         ),
     )
 
 
 def _size(request: Request) -> int:
-    return len(request.body) + (len(request.response.body) if request.response else 0) + OVERHEAD
+    return len(request.body) + (len(request.response.body) if request.response else 0) + len(request.unit) + OVERHEAD

@@ -34,6 +34,8 @@ class Header(msgspec.Struct):
 
     inputs: list[Field]
     outputs: list[Field]
+    role: str | None = None
+    """Role of the server. None in a segment of a former release."""
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -51,6 +53,10 @@ class Record(msgspec.Struct, array_like=True):
     """Body as text, if it is not a table of the model's columns."""
     response: str
     """Body of the response."""
+    experiment: str | None = None
+    """Name of the experiment that the request belongs to. None: no experiment, or a record of a former release."""
+    unit: str | None = None
+    """Keyed hash of the caller's key. None: the caller sent no key, or a record of a former release."""
 
 
 ENCODER = msgspec.json.Encoder(enc_hook=str)

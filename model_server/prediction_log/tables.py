@@ -2,7 +2,8 @@
 
 Columns: request_id, row, at, latency_ms; `input_<name>` for each column of the model's signature; `prediction`, or
 `prediction_<name>` if there are several; `request` and `answer`, which hold JSON or text that does not fit the typed
-columns. The signature sets the type of each column, so it is the same in every file.
+columns; `role`, `experiment` and `unit`. The signature sets the type of each column, so it is the same in every file.
+Files of former releases lack the last three columns: add new columns at the end, and never change or remove one.
 """
 
 import json
@@ -35,6 +36,8 @@ class _Rows:
     positions: list[int] = field(default_factory=list[int])
     times: list[int] = field(default_factory=list[int])
     latencies: list[float] = field(default_factory=list[float])
+    experiments: list[str | None] = field(default_factory=list[str | None])
+    units: list[str | None] = field(default_factory=list[str | None])
     inputs: list[Sequence[Any] | None] = field(default_factory=list[Sequence[Any] | None])
     outputs: list[Any] = field(default_factory=list[Any])
     request: list[str | None] = field(default_factory=list[str | None])
@@ -62,6 +65,9 @@ def as_parquet(content: Content, metadata: Mapping[str, str]) -> bytes:
         columns[title] = _column(values, one, rows.outputs, rows.response)
     columns["request"] = pa.array(rows.request, pa.string())
     columns["answer"] = pa.array(rows.response, pa.string())
+    columns["role"] = pa.array([content.header.role] * len(rows.ids), pa.string())
+    columns["experiment"] = pa.array(rows.experiments, pa.string())
+    columns["unit"] = pa.array(rows.units, pa.string())
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns).replace_schema_metadata(dict(metadata)), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
@@ -78,6 +84,8 @@ def _add(rows: _Rows, record: Record) -> None:
     rows.positions += range(len(inputs))
     rows.times += [record.at] * len(inputs)
     rows.latencies += [record.latency_ms] * len(inputs)
+    rows.experiments += [record.experiment] * len(inputs)
+    rows.units += [record.unit] * len(inputs)
     rows.inputs += inputs
     rows.outputs += by_row if by_row and fits else [None, *padding]
     rows.request += [record.body, *padding]

@@ -248,7 +248,7 @@ def test_validation_is_told_in_words_that_it_knows() -> None:
 
 
 def test_the_autoscaler_follows_a_number_that_the_server_tells() -> None:
-    told = Metrics({"model": "m", "version": "1", "role": "primary"}, None, {}).text().decode()
+    told = Metrics({"model": "m", "version": "1", "role": "champion"}, None, {}).text().decode()
     assert f"# TYPE {IN_FLIGHT} gauge" in told
 
 

@@ -38,7 +38,7 @@ def example(models: Path) -> bytes:
 
 
 def metric(server: app.Server, name: str, **labels: str) -> float:
-    wanted = {"model": MODEL, "version": "1", "role": "primary", **labels}
+    wanted = {"model": MODEL, "version": "1", "role": "champion", **labels}
     for family in text_string_to_metric_families(server.metrics.text().decode()):
         for sample in family.samples:
             if sample.name == name and sample.labels == wanted:

@@ -187,6 +187,82 @@ def test_redacted_columns_are_nowhere(
     assert "input_tenure" in log.columns
 
 
+EXPERIMENT = {"UNIT_HEADER": "X-Customer-Id", "UNIT_SALT": "a salt of enough characters", "MODEL_ROLE": "challenger"}
+
+
+@pytest.fixture
+def experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in EXPERIMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("experiment")
+def test_role_experiment_and_hash_of_the_callers_key_are_columns(
+    store: Bucket, example: Mapping[str, Any], tmp_path: Path
+) -> None:
+    server, row = app.create(), json.dumps(rows_of(example, 2))
+    key, name = b"x-customer-id", b"x-mlops-experiment"
+    keys = [
+        [(key, b"customer-1"), (name, b"trees-2026-12")],
+        [(key.upper(), b"customer-1"), (name, b"no name\tof a router")],
+        [(key, b"b"), (key, b"a")],
+        [(key, b"a"), (key, b"b")],
+        [(key, "é".encode() * 4000)],
+        [(key, b"")],
+        [],
+    ]
+
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await client.post("/invocations", content=row, headers=[(b"content-type", b"application/json"), *more])
+            for more in keys
+        ]
+
+    answers = talk(server, conversation)
+    assert {(said.status_code, said.headers["x-model-role"]) for said in answers} == {(200, "challenger")}
+    assert b"customer-1" not in b"".join(file.read_bytes() for file in (tmp_path / "spool").iterdir())
+    log = shipped(store)
+    assert set(log.role) == {"challenger"}
+    by_request = [log[log.request_id == said.headers["x-request-id"]] for said in answers]
+    assert by_request[0].experiment.tolist() == ["trees-2026-12"] * 2
+    assert log.experiment.notna().sum() == 2
+    units = [rows.unit.iloc[0] for rows in by_request]
+    assert re.fullmatch("[0-9a-f]{32}", units[0])
+    assert units[0] == units[1]
+    assert units[2] == units[3]
+    assert len(set(units[:5])) == 3
+    assert [pd.isna(unit) for unit in units] == [False] * 5 + [True] * 2
+
+
+@pytest.mark.usefixtures("experiment")
+def test_another_salt_makes_another_unit_of_the_same_key(
+    store: Bucket, example: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {**JSON, "x-customer-id": "customer-1"}
+    ask(rows_of(example, 1), headers=headers)
+    monkeypatch.setenv("UNIT_SALT", "another salt of some length")
+    ask(rows_of(example, 1), headers=headers)
+    assert shipped(store).unit.nunique() == 2
+
+
+def test_without_a_configured_header_no_client_writes_itself_into_an_experiment(
+    store: Bucket, example: Mapping[str, Any]
+) -> None:
+    ask(rows_of(example, 1), headers={**JSON, "x-mlops-experiment": "trees", "x-customer-id": "customer-1"})
+    log = shipped(store)
+    assert log.role.tolist() == ["champion"]
+    assert log[["experiment", "unit"]].isna().all(axis=None)
+
+
+@pytest.mark.usefixtures("experiment")
+def test_a_short_salt_stops_the_server_and_stays_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNIT_SALT", "guessable")
+    with pytest.raises(ServingError, match=r"UNIT_SALT has 9 characters, and the log of .* needs at least 16") as told:
+        app.create()
+    assert told.value.final
+    assert "guessable" not in str(told.value)
+
+
 def test_a_redacted_column_that_does_not_exist_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREDICTION_LOG_REDACT", '["contrakt"]')
     with pytest.raises(

@@ -122,6 +122,38 @@ def test_a_column_keeps_its_type_whatever_comes(store: Bucket, spool: Path) -> N
     assert log.answer.fillna("").tolist() == ["", "", '"high"', '{"predictions": {"all": 1}}', ""]
 
 
+def test_a_segment_of_a_former_release_is_shipped_with_empty_columns(store: Bucket, spool: Path) -> None:
+    former = spool / "20251124T16-1-00001.segment"
+    header, line = (
+        '{"inputs":[["tenure","long"]],"outputs":[["","double"]]}',
+        '["a",1764000000000000,1.5,[[3]],null,"[0.25]"]',
+    )
+    former.write_text(f"{header}\n{line}\n")
+    assert shipper().ship()
+    log = found(store)
+    assert (log.request_id[0], log.input_tenure[0], log.prediction[0]) == ("a", 3, 0.25)
+    assert log[["role", "experiment", "unit"]].isna().all(axis=None)
+
+
+def test_files_of_former_releases_and_new_ones_are_one_table(store: Bucket, spool: Path, tmp_path: Path) -> None:
+    segment(spool, record("new")).close()
+    assert shipper().ship()
+    (new,) = store.objects.values()
+    former = pd.read_parquet(io.BytesIO(new)).drop(columns=["role", "experiment", "unit"]).assign(request_id="former")
+    for order in (["new", "former"], ["former", "new"]):  # a reader takes the columns of the first file
+        folder = tmp_path / order[0]
+        folder.mkdir()
+        (folder / f"{order.index('new')}.parquet").write_bytes(new)
+        former.to_parquet(folder / f"{order.index('former')}.parquet")
+        table = pd.read_parquet(folder)
+        assert table.request_id.tolist() == order
+        assert table.prediction.tolist() == [0.25, 0.25]
+        if order[0] == "new":
+            assert table.role.isna().tolist() == [True, True]
+        else:
+            assert "role" not in table
+
+
 def test_named_predictions_are_columns(store: Bucket, spool: Path) -> None:
     header = Header(inputs=HEADER.inputs, outputs=[Field("low", "double"), Field("high", "double")])
     said = '{"predictions": [{"low": 0.5, "high": NaN}]}'

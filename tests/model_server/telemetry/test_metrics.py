@@ -13,7 +13,7 @@ from model_server.telemetry.metrics import LONGEST_LABEL, Metrics
 
 def counted(predictions: Sequence[Any], classes: Sequence[str]) -> dict[str, float]:
     """Return how often each predicted class was counted, by its label."""
-    metrics = Metrics({"model": "m", "version": "1", "role": "primary"}, classes=classes)
+    metrics = Metrics({"model": "m", "version": "1", "role": "champion"}, classes=classes)
     response = Response(status=200, body=b"")
     metrics.answered(
         [Request(content_type=None, body=b"", request_id="a", rows=[()], predictions=predictions, response=response)]

@@ -28,7 +28,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 WHOLE, STAGES = "POST /invocations", ["queue", "parse", "predict", "serialise"]
 JSON = {"content-type": "application/json", "x-request-id": "asked-1"}
-OF = {"model": MODEL, "version": "1", "role": "primary"}
+OF = {"model": MODEL, "version": "1", "role": "champion"}
 
 
 @dataclass
