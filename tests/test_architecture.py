@@ -24,6 +24,7 @@ ROOMS = (
     "cost",
     "change_report",
     "doctor",
+    "monitoring",
     "pull_requests",
     "lab",
     "cli",
@@ -31,7 +32,7 @@ ROOMS = (
 )
 MAY_IMPORT = {
     "contract": set[str](),
-    "infra": {"contract", "components", "model_preview"},
+    "infra": {"contract", "components", "model_preview", "monitoring"},
     "components": {"contract"},
     "runs": {"contract"},
     "client": {"contract", "runs"},
@@ -42,6 +43,7 @@ MAY_IMPORT = {
     "cost": set[str](),
     "doctor": {"contract", "components", "infra", "runs"},
     "pull_requests": {"contract", "model_preview"},
+    "monitoring": {"contract"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
     "cli": {
@@ -52,6 +54,7 @@ MAY_IMPORT = {
         "cost",
         "doctor",
         "model_preview",
+        "monitoring",
         "pull_requests",
         "training",
         "lab",
