@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from contract import project
 from infra.config import problems
 from infra.config.problems import PREFIX
-from infra.config.stack import KINDS, Settings, parse
+from infra.config.stack import Settings, all_secrets, parse, secrets_of
 
 REGION = "aws:region"
 
@@ -64,10 +64,9 @@ def read(name: str, folder: Path) -> Stack:
         raise StackFileError(f"there is no {file.name} in {root}; stacks with a file: {project.stacks(root)}")
     config = _mapping(_load(file).get("config"))
     own = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
-    kind = KINDS.get(str(_mapping(own.get("foundation")).get("kind")))
-    secrets = [key for each in ([kind] if kind else KINDS.values()) for key in each.secrets]
+    secrets = secrets_of(own)
     try:
-        settings = parse({key: value for key, value in own.items() if key not in secrets})
+        settings = parse({key: value for key, value in own.items() if key not in all_secrets()})
     except ValidationError as error:
         lines = [problem.line(file.name) for problem in problems.of(error, Settings)]
         raise StackFileError("\n".join(lines)) from None

@@ -24,6 +24,7 @@ from components.training.schedule import Schedule
 from components.training.sweep import Scalar, Sweep
 from components.training.validation import ValidationArgs
 from contract import names
+from infra import observability
 from infra.config import aws
 from infra.config import training as training_settings
 from infra.config.stack import Endpoint, Settings, Training
@@ -59,6 +60,7 @@ def deploy(stack: Settings) -> None:
         name: ModelEndpoint(name, _endpoint(name, stack, base, gate, cache=cache, on_unready=on_unready), opts)
         for name in stack.endpoints
     }
+    observability.declare(stack, base, tracking.url, opts)
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
     ingresses = {"mlflow": stack.tracking.ingress, **{name: each.ingress for name, each in stack.endpoints.items()}}

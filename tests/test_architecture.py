@@ -25,6 +25,7 @@ ROOMS = (
     "change_report",
     "doctor",
     "experiments",
+    "monitoring",
     "pull_requests",
     "lab",
     "cli",
@@ -32,7 +33,7 @@ ROOMS = (
 )
 MAY_IMPORT = {
     "contract": set[str](),
-    "infra": {"contract", "components", "model_preview"},
+    "infra": {"contract", "components", "model_preview", "monitoring"},
     "components": {"contract"},
     "runs": {"contract"},
     "client": {"contract", "runs"},
@@ -44,6 +45,7 @@ MAY_IMPORT = {
     "doctor": {"contract", "components", "infra", "runs"},
     "experiments": {"contract"},
     "pull_requests": {"contract", "model_preview"},
+    "monitoring": {"contract"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
     "cli": {
@@ -55,6 +57,7 @@ MAY_IMPORT = {
         "doctor",
         "experiments",
         "model_preview",
+        "monitoring",
         "pull_requests",
         "training",
         "lab",

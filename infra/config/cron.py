@@ -3,8 +3,21 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
 
-WORDS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+MEANINGS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+WORDS = tuple(MEANINGS)
+FIRST_DAY, DAYS = date(2024, 1, 1), 9 * 366
+"""Days that hold two starts of every schedule, also of one on 29 February."""
 LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 PART = re.compile(r"(?:[*?]|(?P<first>[a-z]{3}|\d{1,2})(?:-(?P<last>[a-z]{3}|\d{1,2}))?)(?:/(?P<step>\d{1,2}))?")
 
@@ -47,6 +60,22 @@ def check(schedule: str) -> None:
     _, _, days, months, _ = (_values(field, text) for field, text in zip(FIELDS, texts, strict=True))
     if texts[4] in {"*", "?"} and min(days) > max(LONGEST_MONTHS[month - 1] for month in months):
         raise ValueError(f"no month {texts[3]} has a day {texts[2]}")
+
+
+def longest_pause(schedule: str) -> timedelta:
+    """Return the longest time from one start to the next of a valid schedule."""
+    texts = MEANINGS.get(schedule, schedule).lower().split()
+    minutes, hours, days, months, weekdays = (_values(field, text) for field, text in zip(FIELDS, texts, strict=True))
+    # As in crontab(5): if both kinds of days are restricted, either is enough.
+    both = not any(text.startswith(("*", "?")) for text in (texts[2], texts[4]))
+    starts = sorted(hour * 60 + minute for hour in hours for minute in minutes)
+    dates = [
+        day
+        for day in (FIRST_DAY + timedelta(days=each) for each in range(DAYS))
+        if day.month in months and (any if both else all)((day.day in days, day.isoweekday() % 7 in weekdays))
+    ]
+    nights = max(after - before for before, after in pairwise(dates)) - timedelta(minutes=starts[-1] - starts[0])
+    return max([nights, *(timedelta(minutes=after - before) for before, after in pairwise(starts))])
 
 
 def _values(field: _Field, text: str) -> set[int]:

@@ -18,7 +18,7 @@ import yaml
 from infra.config import reference
 from infra.config.problems import PREFIX
 from infra.config.section import Model
-from infra.config.stack import KINDS, Settings
+from infra.config.stack import Settings, all_secrets
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "Example: "
@@ -33,7 +33,7 @@ def tree() -> dict[str, Any]:
     for model in _models(Settings):
         if model is not Settings:
             _describe(definitions[model.__name__], model)
-    secrets = sorted({key for kind in KINDS.values() for key in kind.secrets})
+    secrets = sorted(all_secrets())
     properties = {
         **{PREFIX + key: value for key, value in settings["properties"].items()},
         **{PREFIX + key: _secret(key) for key in secrets},
@@ -106,8 +106,7 @@ def _models_in(annotation: object) -> list[type[Model]]:
 
 
 def _secret(key: str) -> dict[str, Any]:
-    rules = {kind.secrets[key] for kind in KINDS.values() if key in kind.secrets}
-    (rule,) = rules
+    rule = all_secrets()[key]
     return {
         "description": f"Encrypted value, written by `pulumi config set --secret {PREFIX}{key}`.\n\n"
         f"{rule.must[0].upper()}{rule.must[1:]}, because {rule.because}.",

@@ -20,13 +20,24 @@ from components.endpoint import prediction_log
 from components.local import stateful
 from components.router import router
 from contract import project
-from infra.config import aws_rules, parameters, problems, rules, secret_rules, tracking_rules, training_rules, two_versions
+from infra.config import (
+    aws_rules,
+    monitoring_rules,
+    parameters,
+    problems,
+    rules,
+    secret_rules,
+    tracking_rules,
+    training_rules,
+    two_versions,
+)
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.aws import AutoNodePool, AwsFoundation, Ingress, NewCluster, TrackingIngress
 from infra.config.budget import Budget
 from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
+from infra.config.monitoring import ClusterMonitoring, Monitoring, Objectives
 from infra.config.problems import PREFIX, Problem
 from infra.config.quantities import cpu_text, memory_text, octets, thousandths
 from infra.config.rules import Rule
@@ -207,6 +218,8 @@ class Rest:
     """Days after which nodes expire, for each pool whose nodes do."""
     quotas: Quotas | None = None
     """Resource quotas; None if they are invalid."""
+    monitored: bool = True
+    """Whether the file has the key `mlops:monitoring`."""
 
 
 class Training(Model):
@@ -463,6 +476,8 @@ class Endpoint(Model):
     """Log of requests and predictions in the artifact store; without it nothing is logged."""
     tracing: Tracing | None = None
     """OpenTelemetry traces of requests; without it no traces are sent."""
+    objectives: Objectives | None = None
+    """Objectives that alerts watch; they need `mlops:monitoring`."""
     challenger: two_versions.Challenger | None = None
     """Second version that answers a share of the callers; without it all get `version`."""
     shadow: two_versions.Shadow | None = None
@@ -501,6 +516,13 @@ class Endpoint(Model):
     @classmethod
     def _an_open_pool(cls, name: str | None, info: ValidationInfo) -> str | None:
         return name and _open_pool(name, info)
+
+    @field_validator("objectives")
+    @classmethod
+    def _watched_by_something(cls, objectives: Objectives | None, info: ValidationInfo) -> Objectives | None:
+        if objectives and not _rest(info).monitored:
+            raise monitoring_rules.NEEDS_MONITORING.broken()
+        return objectives
 
     @field_validator("model_mib")
     @classmethod
@@ -576,6 +598,8 @@ class Settings(Model):
     """Cache of model files on the cluster's nodes; without it each pod downloads its model."""
     gate: release_gate.Gate = release_gate.Gate()
     """Gate in front of each release."""
+    monitoring: Monitoring | None = None
+    """Metrics, alerts and dashboards; `kind` chooses who runs Prometheus. Without it, nothing is monitored."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
     """Endpoints, by name; an endpoint serves the registered model of that name unless it names another `model`."""
     budget: Budget = Budget()
@@ -695,6 +719,19 @@ def parse(values: Mapping[str, object]) -> Settings:
     return Settings.model_validate(values, context=_rest_of(values))
 
 
+def secrets_of(values: Mapping[str, object]) -> dict[str, SecretRule]:
+    """Return the rules of the secrets that a stack with these values needs; of all kinds if its kind is unknown."""
+    kind = _kind(values)
+    monitored = _mapping(values.get("monitoring")).get("kind") == "cluster"
+    needing = [*([kind] if kind else KINDS.values()), *([ClusterMonitoring] if monitored else [])]
+    return {key: rule for each in needing for key, rule in each.secrets.items()}
+
+
+def all_secrets() -> dict[str, SecretRule]:
+    """Return the rules of the secrets of stacks of every kind."""
+    return {key: rule for each in (*KINDS.values(), ClusterMonitoring) for key, rule in each.secrets.items()}
+
+
 def _stack_file() -> Path:
     """Return the path of the stack file beside Pulumi.yaml; with `--config-file`, no file need be there."""
     here = Path.cwd()  # Pulumi starts the program in the folder of its code
@@ -715,9 +752,7 @@ def _parsed(text: str) -> object:
 
 
 def _unknown_keys(written: Mapping[str, str], values: Mapping[str, object]) -> Iterator[Problem]:
-    kind = _kind(values)
-    secrets = {key for each in ([kind] if kind else KINDS.values()) for key in each.secrets}
-    known = Settings.model_fields.keys() | secrets
+    known = Settings.model_fields.keys() | secrets_of(values).keys() | ClusterMonitoring.secrets.keys()
     for key in sorted(written.keys() - known):
         yield Problem(path=key, found="is unknown", rule=problems.unknown_key(key, known))
 
@@ -728,9 +763,9 @@ def _problems_of_secrets(written: Mapping[str, str], values: Mapping[str, object
         if is_config_secret(PREFIX + key):
             rule = secret_rules.NO_SECRET.rule("write the value without --secret")
             yield Problem(path=key, found="holds a secret", rule=rule)
-    if (kind := _kind(values)) is None:
+    if _kind(values) is None:
         return
-    for key, secret_rule in kind.secrets.items():
+    for key, secret_rule in secrets_of(values).items():
         command = f"run pulumi config set --secret {PREFIX}{key}"
         if key not in written:
             yield Problem(path=key, found="is missing", rule=secret_rule.rule(command))
@@ -765,6 +800,7 @@ def _rest_of(values: Mapping[str, object]) -> Rest:
             if foundation.get("kind") == "aws" and (days := _expiry(pool)) is not None
         },
         quotas=quotas,
+        monitored=values.get("monitoring") is not None,
     )
 
 

@@ -131,6 +131,11 @@ BUILDS = (
             "main/ptp", "main/loopback", "meta/portmap", "ipam/host-local",
         ),
     ),
+    Build(
+        name="prometheus",
+        module=HERE / "prometheus",
+        packages=_below("github.com/prometheus/prometheus/cmd", "prometheus", "promtool"),
+    ),
     Build(name="versitygw", packages={"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
     PLUGIN_BUILD,
     ENGINE,
@@ -141,6 +146,7 @@ GROUPS = {
     "engine": ("pulumi", "pulumi-python"),
     "cluster": ("kube", "addons", "containerd", "cni"),
     "images": ("versitygw",),
+    "monitoring": ("prometheus",),
 }
 """Groups of builds, for `lab tools --only NAME`."""
 

@@ -1,0 +1,74 @@
+"""Settings of monitoring, and of an endpoint's objectives."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from infra.config import monitoring_rules, rules
+from infra.config.secret_rules import SecretRule
+from infra.config.section import Model
+
+
+class Objectives(Model):
+    """Objectives of an endpoint: alerts fire when it misses them."""
+
+    availability: monitoring_rules.Availability | None = None
+    """Percentage of requests, over 30 days, that get no 5xx response; without it no alert speaks of an error budget.
+    Example: 99.9
+    """
+    p95_ms: monitoring_rules.Milliseconds | None = None
+    """Time in milliseconds within which 95 % of the requests are answered: a bound of the server's histogram.
+    Example: 100
+    """
+
+    @field_validator("p95_ms")
+    @classmethod
+    def _one_that_the_server_counts(cls, milliseconds: float | None) -> float | None:
+        if milliseconds is not None and milliseconds not in monitoring_rules.BOUNDS_MS:
+            raise monitoring_rules.not_a_bound(milliseconds).broken()
+        return milliseconds
+
+
+class MonitoringImages(Model):
+    """Images of the programs that run in the cluster."""
+
+    prometheus: rules.Image
+    """Image of Prometheus 3. Example: registry.example.com/prometheus/prometheus:v3.5.0"""
+    alertmanager: rules.Image
+    """Image of Alertmanager. Example: registry.example.com/prometheus/alertmanager:v0.28.1"""
+
+
+class ClusterMonitoring(Model):
+    """Prometheus, Alertmanager and an exporter that run in `mlops-platform`."""
+
+    secrets: ClassVar[Mapping[str, SecretRule]] = {"alert_receiver": monitoring_rules.RECEIVER}
+    kind: Literal["cluster"]
+    """Kind of monitoring: `cluster` runs Prometheus and Alertmanager in the cluster."""
+    images: MonitoringImages
+    """Images of the programs that run in the cluster."""
+    receiver: monitoring_rules.ReceiverKind
+    """Program that gets the alerts; the secret `mlops:alert_receiver` is its URL, or the key of PagerDuty.
+    Example: slack
+    """
+    storage_gib: rules.Gibibytes = 20
+    """Size in GiB of the volume of Prometheus; the oldest series are deleted when they fill it. Example: 50"""
+    storage_class: monitoring_rules.StorageClass | None = None
+    """StorageClass of the volume; without it, the cluster's default. Example: gp3"""
+    memory: rules.Memory = "1Gi"
+    """Memory request and limit of Prometheus. Example: 2Gi"""
+
+
+class OperatorMonitoring(Model):
+    """Objects for a Prometheus that the prometheus-operator runs in the cluster already, and an exporter."""
+
+    kind: Literal["operator"]
+    """Kind of monitoring: `operator` declares PodMonitors, PrometheusRules and dashboards for an operator."""
+    labels: dict[monitoring_rules.ObjectLabelKey, monitoring_rules.ObjectLabelValue] = Field(default_factory=dict)
+    """Labels by which your Prometheus selects PodMonitors and PrometheusRules.
+    Example: {release: kube-prometheus-stack}
+    """
+
+
+Monitoring = Annotated[ClusterMonitoring | OperatorMonitoring, Field(discriminator="kind")]
+"""Monitoring of a stack."""

@@ -1,0 +1,115 @@
+"""Declaration of a stack's monitoring: the exporter, and who scrapes it, the endpoints' pods and the boards."""
+
+import json
+from pathlib import Path
+
+import yaml
+from pulumi import Input, ResourceOptions
+
+from components import pods
+from components.foundation import Foundation
+from components.local import s3_gateway
+from components.monitoring import alertmanager, exporter
+from components.monitoring.access import ALERTMANAGER
+from components.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
+from components.monitoring.exporter import Exporter, ExporterArgs
+from components.monitoring.operator import OperatorObjects, OperatorObjectsArgs
+from components.monitoring.prometheus import Prometheus, PrometheusArgs
+from contract import names
+from infra.config import cron, stack
+from infra.config.monitoring import ClusterMonitoring
+from infra.config.stack import Settings
+from monitoring import rules, scrape
+from monitoring.spec import Endpoint, Platform
+
+CODE = Path(__file__).parent.parent / "monitoring" / "exporter.py"
+RULES = "rules.yml"
+
+
+def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts: ResourceOptions) -> None:
+    """Declare the monitoring of a stack; nothing if the stack file has no `mlops:monitoring`."""
+    chosen = settings.monitoring
+    if chosen is None:
+        return
+    placement = pods.Placement(priority_class=base.priority_class)
+    namespaces: dict[str, Input[str]] = {
+        names.PLATFORM: base.tracking.namespace,
+        names.TRAINING: base.training.namespace,
+        names.SERVING: base.serving.namespace,
+    }
+    Exporter(
+        "exporter",
+        ExporterArgs(
+            image=settings.images.serving,
+            code=CODE.read_text(),
+            namespaces=namespaces,
+            placement=placement,
+            tracking_url=tracking_url,
+            store=_store() if settings.foundation.kind == "local" else None,
+            from_anywhere=chosen.kind == "operator",
+        ),
+        opts,
+    )
+    watched = platform(settings)
+    if not isinstance(chosen, ClusterMonitoring):
+        objects = OperatorObjectsArgs(
+            namespace=base.tracking.namespace,
+            labels=chosen.labels,
+            pod_monitors={name: scrape.pod_monitor(name) for name in scrape.PODS},
+            rules=rules.document(watched),
+            boards={},
+        )
+        OperatorObjects("monitoring", objects, opts)
+        return
+    receiver = AlertmanagerArgs(
+        image=chosen.images.alertmanager,
+        namespace=base.tracking.namespace,
+        placement=placement,
+        receiver=chosen.receiver,
+        address=stack.secret("alert_receiver"),
+    )
+    Alertmanager("alertmanager", receiver, opts)
+    files = scrape.config(rule_files=[RULES], alertmanagers=[f"{ALERTMANAGER}:{alertmanager.PORT}"])
+    server = PrometheusArgs(
+        image=chosen.images.prometheus,
+        namespaces=namespaces,
+        placement=placement,
+        memory=chosen.memory,
+        storage_gib=chosen.storage_gib,
+        storage_class=chosen.storage_class,
+        files={"prometheus.yml": _text(files), RULES: _text(rules.document(watched))},
+    )
+    Prometheus("prometheus", server, opts)
+
+
+def platform(settings: Settings) -> Platform:
+    """Return what is monitored of a stack."""
+    return Platform(
+        endpoints=[
+            Endpoint(
+                name=name,
+                availability=each.objectives.availability if each.objectives else None,
+                p95_seconds=each.objectives.p95_ms / 1000 if each.objectives and each.objectives.p95_ms else None,
+                spool_bytes=each.prediction_log.spool_mib << 20 if each.prediction_log else None,
+            )
+            for name, each in sorted(settings.endpoints.items())
+        ],
+        scheduled={
+            name: cron.longest_pause(each.schedule.cron).total_seconds()
+            for name, each in sorted(settings.training.items())
+            if each.schedule and not each.schedule.suspend
+        },
+    )
+
+
+def _store() -> exporter.Store:
+    return exporter.Store(
+        url=f"http://{s3_gateway.NAME}.{names.PLATFORM}:{s3_gateway.PORT}{s3_gateway.HEALTH}",
+        port=s3_gateway.PORT,
+        selector=names.selector(s3_gateway.NAME, s3_gateway.NAME),
+    )
+
+
+def _text(document: object) -> str:
+    # JSON is YAML, but YAML is what people read in the ConfigMap.
+    return yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, width=1000)

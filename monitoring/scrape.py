@@ -1,0 +1,84 @@
+"""Scrape configuration of Prometheus, as data: which pods it reads, and the labels that their series get.
+
+The same labels come from a PodMonitor of the prometheus-operator, so that rules and boards hold for both.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from contract import names
+from monitoring.spec import EXPORTER, SERVERS
+
+INTERVAL_SECONDS = 15
+PORTS = {SERVERS: "metrics", EXPORTER: "metrics"}
+"""Name of the pods' port, by scrape job."""
+PODS: Mapping[str, Mapping[str, str]] = {
+    SERVERS: names.ENDPOINTS,
+    EXPORTER: {"app.kubernetes.io/component": "exporter"},
+}
+"""Labels of the pods, by scrape job."""
+SPACES = {SERVERS: names.SERVING, EXPORTER: names.PLATFORM}
+"""Namespace of the pods, by scrape job."""
+ENDPOINT = "__meta_kubernetes_pod_label_app_kubernetes_io_instance"
+
+
+def config(
+    *, rule_files: Sequence[str], alertmanagers: Sequence[str], interval_seconds: int = INTERVAL_SECONDS
+) -> dict[str, Any]:
+    """Return the configuration of a Prometheus in the cluster; `alertmanagers` are addresses as host:port."""
+    return {
+        "global": {
+            "scrape_interval": f"{interval_seconds}s",
+            "evaluation_interval": f"{interval_seconds}s",
+        },
+        "rule_files": list(rule_files),
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": list(alertmanagers)}]}]},
+        "scrape_configs": [_job(name) for name in PODS],
+    }
+
+
+def _job(name: str) -> dict[str, Any]:
+    discovery = {"role": "pod", "namespaces": {"names": [SPACES[name]]}}
+    selector = {"role": "pod", "label": names.matching(PODS[name])}
+    return {
+        "job_name": name,
+        "kubernetes_sd_configs": [{**discovery, "selectors": [selector]}],
+        # The exporter's own label `endpoint` says which endpoint a series is about.
+        "honor_labels": name == EXPORTER,
+        "relabel_configs": [
+            {
+                "source_labels": ["__meta_kubernetes_pod_container_port_name"],
+                "regex": PORTS[name],
+                "action": "keep",
+            },
+            {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
+            *relabelings(name, "source_labels", "target_label"),
+        ],
+    }
+
+
+def pod_monitor(name: str) -> dict[str, Any]:
+    """Return the `spec` of the PodMonitor of a scrape job."""
+    return {
+        "selector": {"matchLabels": dict(PODS[name])},
+        "namespaceSelector": {"matchNames": [SPACES[name]]},
+        "podMetricsEndpoints": [
+            {
+                "port": PORTS[name],
+                "interval": f"{INTERVAL_SECONDS}s",
+                "honorLabels": name == EXPORTER,
+                "relabelings": [
+                    *relabelings(name, "sourceLabels", "targetLabel"),
+                    {"targetLabel": "job", "replacement": name},
+                ],
+            }
+        ],
+    }
+
+
+def relabelings(name: str, source: str, target: str) -> list[dict[str, Any]]:
+    """Return the labels of a scrape job's series; the words for source and target differ between the two formats."""
+    kept = {"pod": "__meta_kubernetes_pod_name", "namespace": "__meta_kubernetes_namespace"}
+    if name == SERVERS:
+        kept["endpoint"] = ENDPOINT
+    return [{source: [origin], target: label} for label, origin in kept.items()]

@@ -1,0 +1,64 @@
+"""Run of the alerts by the real promtool, over series that a test writes down."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import paths
+from monitoring import rules
+from monitoring.spec import Platform
+
+EVALUATED = {"m": "1m", "h": "10m", "d": "6h"}
+"""Time between two evaluations of the rules, by the unit of a case's time: each takes as long in promtool."""
+BINARY = paths.binaries() / "promtool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Series, and whether an alert fires at a time."""
+
+    name: str
+    """Description of the case."""
+    alert: str
+    """Name of the alert."""
+    at: str
+    """Time of the check."""
+    series: Mapping[str, str]
+    """Values of each series, in promtool's notation."""
+    fires: Mapping[str, str] | None
+    """Labels of the alert that fires, among others; None if it is silent."""
+    interval: str = "1m"
+    """Time between two values of a series."""
+
+
+def check(platform: Platform, cases: Sequence[Case], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run all cases, and return promtool's exit code with its output."""
+    (folder / "rules.yml").write_text(json.dumps(rules.document(platform)))
+    (folder / "tests.yml").write_text(
+        json.dumps(
+            {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [_test(each) for each in cases]}
+        )
+    )
+    return subprocess.run(
+        [BINARY, "test", "rules", "tests.yml"], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def _test(case: Case) -> dict[str, Any]:
+    matchers = {"alertname": case.alert, "alertstate": "firing", **(case.fires or {})}
+    query = ",".join(f'{label}="{value}"' for label, value in matchers.items())
+    return {
+        "name": case.name,
+        "interval": case.interval,
+        "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"count(ALERTS{{{query}}})",
+                "eval_time": case.at,
+                "exp_samples": [{"labels": "{}", "value": 1}] if case.fires is not None else [],
+            }
+        ],
+    }
