@@ -38,7 +38,7 @@ class ModelEndpointArgs:
     """Settings of one endpoint."""
 
     image: str
-    """Serving image."""
+    """Serving image, unless `files` has one for the version's own packages."""
     model: str
     """Name of the registered model."""
     version: int
@@ -141,7 +141,12 @@ class ModelEndpoint(pulumi.ComponentResource):
 
 def _release(args: ModelEndpointArgs, files: Files) -> Release:
     return Release(
-        model=args.model, version=args.version, source=files.source, digest=files.digest, override=args.override
+        model=args.model,
+        version=args.version,
+        source=files.source,
+        digest=files.digest,
+        override=args.override,
+        image=files.image,
     )
 
 
@@ -280,7 +285,7 @@ def _server(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
 def _container(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     return {
         "name": "",
-        "image": args.image,
+        "image": Output.from_input(args.files).apply(lambda each: each.own_image or args.image),
         "resources": pods.resources(args.cpu, args.memory),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",

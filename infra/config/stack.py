@@ -19,7 +19,7 @@ from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
 from contract import project
-from infra.config import aws_rules, parameters, problems, rules, secret_rules, training_rules
+from infra.config import aws_rules, image_rules, parameters, problems, rules, secret_rules, training_rules
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
@@ -395,6 +395,11 @@ class Endpoint(Model):
     """Registered model. Default: the name of the entry. Example: churn-predictor"""
     version: rules.Version
     """Version of the registered model that is served. Example: 3"""
+    image: image_rules.EndpointImage | None = None
+    """Serving image of the version: `auto` for the one that `mlops image` recorded for its packages, or a reference.
+    Default: `mlops:images.serving`.
+    Example: auto
+    """
     digest: release_gate.Digest | None = None
     """SHA-256 of the version's files; a version with other files is refused.
     Example: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
