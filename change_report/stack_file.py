@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from change_report.values import Field as ChangedKey
 from change_report.values import differences
+from model_preview import images
 from model_preview.facts import Change, Frozen, Reference
 from model_preview.verdict import Gate, is_same_digest
 
@@ -95,7 +96,7 @@ def gate(base: Config, now: Config, endpoint: str) -> Gate:
         allow_breaking_signature=own.allow_breaking_signature if own else "",
         override=own.override if own else "",
         served_override=former.override if former else "",
-    )
+    ).model_copy(update=images.of_stack_file(now, endpoint))
 
 
 def is_protected(config: Config) -> bool:

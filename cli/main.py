@@ -18,7 +18,7 @@ from client.errors import EndpointError, InputError
 from contract.exit_codes import MEANINGS, ExitCode
 from lab import cli as lab
 from lab.cli import examples
-from lab.errors import InterruptedLabError, LabError
+from lab.errors import InterruptedLabError, LabError, RequirementsError
 from runs.errors import RefusedError, RunsError
 from training.output import outlive_the_reader
 
@@ -29,6 +29,7 @@ CODES: Mapping[type[Exception], ExitCode] = {
     InterruptedLabError: ExitCode.INTERRUPTED,
     RunsError: ExitCode.FAILED,
     EndpointError: ExitCode.FAILED,
+    RequirementsError: ExitCode.BAD_INPUT,
     LabError: ExitCode.FAILED,
 }
 """Exit codes of the errors whose message is for the user; the first class that matches is used."""
@@ -93,6 +94,12 @@ app.command(
         "mlops reproduce churn-predictor 4", "mlops reproduce churn-predictor 4 --dataset s3://archive/churn.csv"
     )
 )(registry_commands.reproduce)
+app.command(
+    epilog=examples(
+        "mlops image churn-predictor --version 8",
+        "mlops image churn-predictor --version 8 --registry registry.example.com/mlops --sbom packages.cdx.json",
+    )
+)(registry_commands.image)
 app.command(
     epilog=examples(
         "mlops predict churn-predictor rows.csv",

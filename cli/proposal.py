@@ -15,7 +15,7 @@ from cli.comment import run_url, tell
 from cli.errors import CommandError, pull_request_errors, registry_errors
 from contract.exit_codes import ExitCode
 from contract.tags import PROPOSED
-from model_preview import packages, reading
+from model_preview import images, packages, reading
 from model_preview.facts import Change, Facts, Reference, Unverified
 from model_preview.markdown import escape, markdown
 from model_preview.preview import Preview, preview
@@ -225,7 +225,8 @@ def _gate(config: Mapping[str, object], entry: Entry, found: Candidate) -> Gate:
         gate = Gate()
     former = Reference(model=entry.model, version=found.version, digest=found.digest or "")
     released = (former,) if found.is_former else ()
-    return gate.model_copy(update={"released": released, "protected": is_protected(config)})
+    own = images.of_stack_file(config, entry.endpoint)
+    return gate.model_copy(update={"released": released, "protected": is_protected(config), **own})
 
 
 def _report(said: Preview, note: str, base: Base, repository: Repository) -> str:

@@ -3,6 +3,7 @@
 Each command determines the address of MLflow first, and then makes the slow imports.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -118,3 +119,33 @@ def reproduce(
     from cli import reproduction
 
     reproduction.reproduce(uri, model, version, dataset)
+
+
+def image(
+    model: Model,
+    *,
+    version: Annotated[int, typer.Option(metavar="N", help="Number of the version.", min=1, show_default=False)],
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST/PATH",
+            help="Registry to which the image is pushed, as HOST/PATH/serving. Default: the lab's node.",
+            show_default=False,
+        ),
+    ] = None,
+    sbom: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a CycloneDX bill of materials to this file.", show_default=False),
+    ] = None,
+    tracking_uri: TrackingUri = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Find or build the serving image with the packages of a version.
+
+    If the standard image has them, the command says so. Otherwise it builds an image with the model server and these
+    packages, unless one exists, and records its name with the version. Set `image: auto` for the endpoint.
+    """
+    uri = target.tracking(tracking_uri)
+    from cli import image as images
+
+    images.image(uri, model, version, registry=registry, sbom=sbom, dry_run=dry_run)

@@ -25,7 +25,7 @@ from components.training.sweep import Scalar, Sweep
 from components.training.validation import ValidationArgs
 from contract import names
 from infra import observability
-from infra.config import aws
+from infra.config import aws, image_rules
 from infra.config import training as training_settings
 from infra.config.stack import Endpoint, Settings, Training
 from infra.config.training import SecretParameter
@@ -185,7 +185,7 @@ def _endpoint(
 ) -> ModelEndpointArgs:
     endpoint = stack.endpoints[name]
     return ModelEndpointArgs(
-        image=stack.images.serving,
+        image=image_rules.own(endpoint.image) or stack.images.serving,
         model=stack.served_model(name),
         version=endpoint.version,
         files=gate.files(name),

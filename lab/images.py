@@ -53,6 +53,10 @@ RECIPES = (
     Recipe("s3-gateway", "images/s3-gateway/Dockerfile", "foundation.images.s3_gateway"),
 )
 
+SERVING = next(recipe for recipe in RECIPES if recipe.name == "serving")
+OWN = "own-"
+"""Beginning of the tag of a serving image that was built for the packages of a model version."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
@@ -90,6 +94,17 @@ class Images:
             self._in_parallel([partial(self._build_one, recipe, ref) for recipe, ref in missing.items()])
         return refs
 
+    def build_serving(self, context: Path, ref: str) -> bool:
+        """Build a serving image from another build context, unless the store has it. Return whether it was built."""
+        with self.store.alone():
+            present = self.store.refs()
+            if ref in present:
+                return False
+            self._need_disk(1)
+            self._build_foundations({SERVING: ref}, present)
+            self._build_one(SERVING, ref, context)
+        return True
+
     def load(self, refs: Sequence[str], ctr: Sequence[str]) -> None:
         """Load the images that the node's containerd lacks. `ctr` is the command line of its client."""
         present = set(self.commands.output([*ctr, "images", "ls", "--quiet"]).split())
@@ -116,10 +131,10 @@ class Images:
         self.store.root.mkdir(parents=True, exist_ok=True)
         history_file.write_text("\n".join(kept))
         prefixes = tuple(f"lab.local/{recipe.name}:" for recipe in RECIPES)
-        self.store.remove({ref for ref in self.store.refs() if ref.startswith(prefixes) and ref not in kept})
+        self.store.remove({ref for ref in self.store.refs() if _is_stale(ref, prefixes, kept)})
         if ctr is not None:
             loaded = self.commands.output([*ctr, "images", "ls", "--quiet"]).split()
-            stale = [ref for ref in loaded if ref.startswith(prefixes) and ref not in kept]
+            stale = [ref for ref in loaded if _is_stale(ref, prefixes, kept)]
             if stale:
                 self.commands.output([*ctr, "images", "rm", *stale])
 
@@ -144,13 +159,14 @@ class Images:
                 (folder / "Dockerfile").write_text(GATEWAY_DOCKERFILE)
                 self._buildah("bud", "--tag", gateway, str(folder), log="versitygw")
 
-    def _build_one(self, recipe: Recipe, ref: str) -> None:
+    def _build_one(self, recipe: Recipe, ref: str, context: Path | None = None) -> None:
+        folder = context or self.checkout
         arguments = [f"--build-arg={name}={value}" for name, value in self._arguments(recipe).items()]
         volumes = [f"--volume={file.resolve()}:{file}:ro" for file in MACHINE_FILES if file.exists()]
         with self.board.line(f"image {recipe.name}") as progress:
             self._buildah(
                 "bud", "--layers", "--pull-never", "--tag", ref, *arguments, *volumes,
-                "--file", str(self.checkout / recipe.dockerfile), str(self.checkout),
+                "--file", str(folder / recipe.dockerfile), str(folder),
                 log=recipe.name, line=lambda text: progress.at(step[1]) if (step := STEP.search(text)) else None,
             )  # fmt: skip
 
@@ -203,6 +219,11 @@ class Images:
 
 def _repository(ref: str) -> str:
     return ref.rpartition(":")[0]
+
+
+def _is_stale(ref: str, prefixes: tuple[str, ...], kept: Sequence[str]) -> bool:
+    """Return whether `prune` removes the image. An image for a model's own packages stays: a stack may serve it."""
+    return ref.startswith(prefixes) and ref not in kept and not ref.rpartition(":")[2].startswith(OWN)
 
 
 def _newest(history: Sequence[str], repository: str) -> list[str]:

@@ -28,7 +28,11 @@ def sbom(image: str, checkout: Path) -> dict[str, object]:
             f"There is no list of Python packages for the image {image}: only {', '.join(lists)} have one. Write "
             "one of these, or scan the built image."
         )
-    text = lists[image].read_text()
+    return document(image, lists[image].read_text())
+
+
+def document(image: str, text: str) -> dict[str, object]:
+    """Return the bill of materials of an image with this list of packages."""
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",

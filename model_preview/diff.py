@@ -73,6 +73,8 @@ class ModelDiff(Frozen):
     signature: SignatureChange | None
     """Difference of the two signatures; None if one of them is not known."""
     packages: tuple[Package, ...]
+    image: str = ""
+    """Image that serves the next version; empty if it is not known."""
     parameters: tuple[Parameter, ...]
     notes: tuple[str, ...] = ()
     """Sentences about facts that a reader of the figures could misunderstand."""

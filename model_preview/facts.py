@@ -166,6 +166,8 @@ class Version(Frozen):
     signature: Signature | None = None
     requirements: tuple[str, ...] | None = None
     """Lines of the model's requirements.txt."""
+    serving_image: str = ""
+    """Image that `mlops image` recorded for the version's packages; empty if the standard image serves it."""
     size_mb: float | None = None
     """Size of the files in MB (10^6 bytes)."""
     latency_ms: float | None = None

@@ -16,6 +16,8 @@ LIST = "model_server/requirements.in"
 """List from which the serving image is built, as comments of the lock file name it."""
 EXCLUDED = "model_server/excluded.in"
 """List of packages that the serving image leaves out."""
+MLFLOW = frozenset({"mlflow", "mlflow-skinny", "mlflow-tracing"})
+"""Packages of MLflow. Every serving image has `mlflow-skinny`, which serves models of other releases too."""
 # Environment of the serving image, for markers in requirements: Debian's Python 3.11 (model_server/Dockerfile).
 _IMAGE = {
     "implementation_name": "cpython",
@@ -36,7 +38,7 @@ class Fit(StrEnum):
 
     SAME = "same"
     PATCH = "patch"
-    """Another patch release, which a validation allows by default."""
+    """Another patch release, which a validation allows by default; for MLflow, any other release."""
     OTHER = "other"
     MISSING = "missing"
     UNKNOWN = "unknown"
@@ -109,8 +111,8 @@ def compare(old: Sequence[str], new: Sequence[str], image: Mapping[str, str] | N
             name=name,
             old=_pin(before.get(name)),
             new=_pin(after.get(name)),
-            image=(image or {}).get(name, ""),
-            fit=_fit(after.get(name), name, image),
+            image=(image or {}).get(_in_image(name), ""),
+            fit=_fit(after.get(name), _in_image(name), image),
         )
         for name in sorted({*before, *after})
     )
@@ -150,6 +152,11 @@ def _pin(wanted: Requirement | None) -> str:
     return exact[0] if exact else str(wanted.specifier) or "any"
 
 
+def _in_image(name: str) -> str:
+    """Return the package of the serving image that takes the place of a required one."""
+    return "mlflow-skinny" if name in MLFLOW else name
+
+
 def _fit(wanted: Requirement | None, name: str, image: Mapping[str, str] | None) -> Fit:
     if wanted is None:
         return Fit.SAME
@@ -162,5 +169,5 @@ def _fit(wanted: Requirement | None, name: str, image: Mapping[str, str] | None)
     try:
         one, other = Version(_pin(wanted)).release, Version(image[name]).release
     except InvalidVersion:
-        return Fit.OTHER
-    return Fit.PATCH if one[:2] == other[:2] else Fit.OTHER
+        one, other = (), (0, 0)
+    return Fit.PATCH if one[:2] == other[:2] or name in MLFLOW else Fit.OTHER

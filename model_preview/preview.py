@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from model_preview import diff, verdict
+from model_preview import diff, images, verdict
 from model_preview.diff import Measured, ModelDiff, SliceMetric
 from model_preview.facts import Change, Facts, Frozen, Unverified, Version, number
 from model_preview.packages import Fit
@@ -58,6 +58,9 @@ def preview(
         image: packages of the serving image by name; None if they are not known.
     """
     found = diff.compare(change, facts, image) if isinstance(facts, Facts) else None
+    if found and found.new:
+        serving = images.chosen(gate.image, gate.standard_image, found.new.serving_image)
+        found = found.model_copy(update={"image": serving})
     return Preview(change=change, verdict=verdict.judge(change, facts, found, gate), diff=found)
 
 
@@ -155,6 +158,8 @@ def _packages(found: ModelDiff) -> Section:
     said = [] if shown or not known else ["The packages are those of the served version and of the serving image."]
     if any(one.fit is Fit.UNKNOWN for one in found.packages):
         said = ["The packages of the serving image are not known."]
+    if found.image:
+        said = [f"The pods run {found.image}.", *said]
     rows = [
         (one.name, one.old or NOTHING, one.new or NOTHING, " ".join(filter(None, (one.image, _FITS[one.fit]))))
         for one in shown

@@ -15,7 +15,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from contract import evidence
 from contract.stages import CHAMPION, RECORDS, UNPROVEN, Stage, Standing
-from contract.tags import MODEL_DIGEST, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN, VALIDATION_STATUS
+from contract.tags import (
+    MODEL_DIGEST,
+    SERVING_IMAGE,
+    VALIDATED_AGAINST,
+    VALIDATION_REPORT,
+    VALIDATION_RUN,
+    VALIDATION_STATUS,
+)
 from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
 from model_preview.server import Server
@@ -286,6 +293,7 @@ class _Mlflow:
             parameters={key: value for key, value in parameters.items() if key not in tags and key != "dataset_size"},
             metrics=_metrics(run.data.metrics, unknown) if run else _tagged_metrics(tags),
             signature=signature,
+            serving_image=tags.get(SERVING_IMAGE, ""),
             requirements=tuple(requirements.splitlines()) if requirements is not None else None,
             size_mb=mlmodel.size / 1e6 if mlmodel and mlmodel.size else report.size_mb if report else None,
             latency_ms=report.latency_ms if report else None,

@@ -3,6 +3,7 @@
 | reason | unprotected stack | protected stack |
 | --- | --- | --- |
 | the version does not exist, or is not the one with the digest in the stack file | fails | fails |
+| the registry records an image for it that is not in the repository of `mlops:images.serving` | fails | fails |
 | its validation refused it | fails | fails |
 | it breaks clients of the served version, without `allow_breaking_signature` | fails | fails |
 | its `override` was written for another version | fails | fails |
@@ -26,6 +27,7 @@ from typing import Literal
 
 from contract.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNNING, UNPROVEN, Stage
 from contract.tags import MODEL_DIGEST
+from model_preview import images
 from model_preview.diff import ModelDiff
 from model_preview.facts import Change, Facts, Frozen, Reference, Unverified, Version
 from model_preview.packages import Fit
@@ -40,6 +42,7 @@ class Code(StrEnum):
 
     MISSING = "missing"
     OTHER_DIGEST = "other_digest"
+    OTHER_IMAGE = "other_image"
     REFUSED = "refused"
     BREAKS_SIGNATURE = "breaks_signature"
     STALE_OVERRIDE = "stale_override"
@@ -52,9 +55,11 @@ class Code(StrEnum):
     UNVERIFIED = "unverified"
 
 
-ALWAYS_FAIL = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.REFUSED, Code.BREAKS_SIGNATURE, Code.STALE_OVERRIDE})
+ALWAYS_FAIL = frozenset(
+    {Code.MISSING, Code.OTHER_DIGEST, Code.OTHER_IMAGE, Code.REFUSED, Code.BREAKS_SIGNATURE, Code.STALE_OVERRIDE}
+)
 """Reasons that fail in every stack."""
-NEVER_OVERRIDDEN = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.STALE_OVERRIDE})
+NEVER_OVERRIDDEN = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.OTHER_IMAGE, Code.STALE_OVERRIDE})
 """Reasons that an override does not remove, because such a version cannot be served."""
 
 
@@ -71,6 +76,10 @@ class Gate(Frozen):
     """User's reason why this version may go live in spite of the gate; empty without an override."""
     served_override: str = ""
     """Override of the release that is served now."""
+    image: str = ""
+    """Endpoint's key `image`: a reference, `auto`, or empty for the standard image."""
+    standard_image: str = ""
+    """Reference of the standard serving image, `mlops:images.serving`; empty if unknown."""
     released: tuple[Reference, ...] = ()
     """Versions that this stack has released before."""
 
@@ -224,7 +233,7 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
     if not new.digest:
         said = f"version {new.number} has no tag {MODEL_DIGEST}, so its files cannot be verified"
         yield _reason(Code.NO_DIGEST, said, _command("validate", new.model, new.number), gate)
-    yield from _packages(diff, new, gate)
+    yield from _packages(change, diff, new, gate)
 
 
 def _missing(wanted: Reference, facts: Facts) -> str:
@@ -302,7 +311,21 @@ def _signature(change: Change, diff: ModelDiff, gate: Gate) -> Iterator[Reason]:
         yield _reason(Code.UNKNOWN_SIGNATURE, said, mend, gate)
 
 
-def _packages(diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
+def _packages(change: Change, diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
+    own = new.serving_image
+    build = shlex.join(["mlops", "image", new.model, "--version", str(new.number)])
+    if gate.image == images.AUTO and own and not images.is_of_platform(own, gate.standard_image):
+        said = (
+            f"the registry names the image {own} for version {new.number}, which is not a serving image of this stack"
+        )
+        yield _reason(Code.OTHER_IMAGE, _one_line(said), f"{build} --registry HOST/PATH", gate)
+        return
+    if own and gate.image in {images.AUTO, own}:
+        return
+    if gate.image not in {"", images.AUTO, gate.standard_image}:
+        said = f"it is not known whether the image {gate.image} has the packages of version {new.number}"
+        yield _reason(Code.PACKAGES, _one_line(said), build, gate)
+        return
     mend = _command("train", new.training_job or new.model)
     if new.requirements is None:
         why = new.unknown.get("packages", "")
@@ -313,7 +336,9 @@ def _packages(diff: ModelDiff, new: Version, gate: Gate) -> Iterator[Reason]:
     if wrong:
         listed = "; ".join(f"{one.name} {one.new}, the image has {one.image or 'none'}" for one in wrong)
         said = _one_line(f"version {new.number} needs packages that the serving image lacks ({listed})")
-        yield _reason(Code.PACKAGES, said, mend, gate)
+        key = f"mlops:endpoints.{change.endpoint}.image"
+        auto = "" if gate.image else f" && {shlex.join(['pulumi', 'config', 'set', '--path', key, images.AUTO])}"
+        yield _reason(Code.PACKAGES, said, build + auto, gate)
     elif any(one.fit is Fit.UNKNOWN for one in diff.packages):
         said = f"the packages of the serving image of version {new.number} are not known"
         yield _reason(Code.PACKAGES, said, "git restore requirements.lock", gate)

@@ -1,7 +1,8 @@
 """Removes files that no server needs from the image's virtual environment: `/app/venv/bin/python slim.py`.
 
-Afterwards it imports every package that a server may need, so that the build fails if too much is gone. Only the
-imported modules get bytecode. This file needs the standard library alone, and runs while the image is built.
+Afterwards it imports every package that a server may need, so that the build fails if too much is gone. An image for
+the packages of one model version lacks some of them. Only the imported modules get bytecode. This file needs the
+standard library alone, and runs while the image is built.
 """
 
 import importlib
@@ -12,6 +13,7 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 # Unused parts: tests, Arrow's RPC, C headers, example data, matrix files, curve fitting.
@@ -46,7 +48,8 @@ def main() -> None:
         library.write_bytes(loaded(library.read_bytes()))
     link_twins(libraries)
     for name in IMPORTED:
-        importlib.import_module(name)
+        if find_spec(name.partition(".")[0]):
+            importlib.import_module(name)
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None) or ""
         if file.startswith(f"{site}{os.sep}") and file.endswith(".py"):

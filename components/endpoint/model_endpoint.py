@@ -41,7 +41,7 @@ class ModelEndpointArgs:
     """Settings of one endpoint."""
 
     image: str
-    """Serving image."""
+    """Serving image, unless `files` has one for the version's own packages."""
     model: str
     """Name of the registered model."""
     version: int
@@ -236,7 +236,12 @@ def _declare(
 
 def _release(args: ModelEndpointArgs, files: Files) -> Release:
     return Release(
-        model=args.model, version=args.version, source=files.source, digest=files.digest, override=args.override
+        model=args.model,
+        version=args.version,
+        source=files.source,
+        digest=files.digest,
+        override=args.override,
+        image=files.image,
     )
 
 
@@ -374,7 +379,7 @@ def _server(arm: Arm, args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
 def _container(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     return {
         "name": "",
-        "image": args.image,
+        "image": Output.from_input(args.files).apply(lambda each: each.own_image or args.image),
         "resources": pods.resources(args.cpu, args.memory),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",

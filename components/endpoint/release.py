@@ -11,6 +11,8 @@ from contract import names
 
 KEPT = 100
 """Largest number of releases in the history of an endpoint; the state is written after each step of an update."""
+STANDARD = "standard"
+"""Image of a release whose pods run `mlops:images.serving`, whichever image that is at the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,13 @@ class Files:
     """URI of the folder with the files; empty if it is not known yet, as in a preview without MLflow."""
     digest: str = ""
     """SHA-256 of the files (contract/digest.py); empty if the registry has none."""
+    image: str = ""
+    """Image of the pods, or STANDARD, if the endpoint's key `image` is `auto`; empty otherwise."""
+
+    @property
+    def own_image(self) -> str:
+        """Image for the version's own packages; empty if the endpoint's image serves the version."""
+        return "" if self.image == STANDARD else self.image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +46,15 @@ class Release:
     """SHA-256 of the files; empty if the registry had none."""
     override: str = ""
     """User's reason why the version went live in spite of the gate; empty if it passed."""
+    image: str = ""
+    """Image of the pods, or STANDARD, if the endpoint's key `image` was `auto`; empty otherwise."""
     at: str = ""
     """Time of the release in UTC (ISO 8601); empty in the annotation, which must not change while the release stays."""
 
     @property
     def files(self) -> Files:
         """Files of the version."""
-        return Files(source=self.source, digest=self.digest)
+        return Files(source=self.source, digest=self.digest, image=self.image)
 
     def has(self, model: str, version: int, digest: str) -> bool:
         """Return whether the release is of this version; an empty digest stands for any files."""

@@ -22,6 +22,7 @@ from components.router import router
 from contract import project
 from infra.config import (
     aws_rules,
+    image_rules,
     monitoring_rules,
     parameters,
     problems,
@@ -418,6 +419,11 @@ class Endpoint(Model):
     """Registered model. Default: the name of the entry. Example: churn-predictor"""
     version: rules.Version
     """Version of the registered model that is served. Example: 3"""
+    image: image_rules.EndpointImage | None = None
+    """Serving image of the version: `auto` for the one that `mlops image` recorded for its packages, or a reference.
+    Default: `mlops:images.serving`.
+    Example: auto
+    """
     digest: release_gate.Digest | None = None
     """SHA-256 of the version's files; a version with other files is refused.
     Example: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -579,6 +585,8 @@ class Released:
     """Number of the version in the registry."""
     digest: str
     """SHA-256 of the version's files, as the stack file states it; empty if it does not."""
+    image: str
+    """Key `image` of the endpoint; empty if it is not set."""
 
 
 class Settings(Model):
@@ -627,6 +635,7 @@ class Settings(Model):
                 model=self.served_model(name),
                 version=entry.version,
                 digest=entry.digest or "",
+                image=endpoint.image or "",
             )
             for name, endpoint in self.endpoints.items()
             for role, entry in {"": endpoint, **endpoint.arms}.items()

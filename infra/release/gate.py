@@ -19,6 +19,7 @@ from infra.config.stack import Settings
 from infra.release import record, settings
 from infra.release.record import Recorded
 from infra.release.tracking import Route
+from model_preview.images import AUTO
 
 if TYPE_CHECKING:
     from model_preview.preview import Preview
@@ -76,6 +77,7 @@ class ReleaseGate:
             if (served := recorded.served.get(name))
             and served.has(*(wanted := (each.model, each.version, each.digest)))
             and (found := recorded.files(name, *wanted))
+            and bool(found.image) == (each.image == AUTO)
         }
         if files.keys() == self._stack.releases().keys() == recorded.served.keys() and not self._is_report:
             return Plan(recorded=recorded, files=files)

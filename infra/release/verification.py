@@ -7,7 +7,7 @@ from pathlib import Path
 import pulumi
 from pulumi import Output
 
-from components.endpoint.release import Files, Release
+from components.endpoint.release import STANDARD, Files, Release
 from infra.config.stack import Settings
 from infra.release.gate import Plan
 from infra.release.record import Recorded
@@ -15,6 +15,7 @@ from infra.release.settings import Environment
 from infra.release.tracking import Route
 from model_preview import reading, verdict
 from model_preview.facts import Change, Facts, Reference, Unverified
+from model_preview.images import AUTO, chosen
 from model_preview.packages import serving_image
 from model_preview.preview import preview
 from model_preview.verdict import Gate
@@ -46,7 +47,9 @@ async def verify(
     files = {
         name: found
         for name, change in changes.items()
-        if change.new and (found := recorded.files(name, change.new.model, change.new.version, change.new.digest))
+        if change.new
+        and (found := recorded.files(name, change.new.model, change.new.version, change.new.digest))
+        and bool(found.image) == (gates[name].image == AUTO)
     }
     judged = [name for name, change in changes.items() if verdict.needs_facts(change, gates[name])]
     asked = [change for name, change in changes.items() if name in judged or (change.new and name not in files)]
@@ -64,7 +67,8 @@ async def verify(
             wanted, new = change.new, facts.version(change.new)
             if wanted and new and new.source and change.endpoint not in files:
                 digest = wanted.digest.removeprefix("sha256:") or new.digest or ""
-                files[change.endpoint] = Files(source=new.source, digest=digest)
+                image = _image(gates[change.endpoint], new.serving_image)
+                files[change.endpoint] = Files(source=new.source, digest=digest, image=image)
         for sentence in other_files(facts, recorded):
             pulumi.log.warn(sentence)
     if environment.model_report and pulumi.runtime.is_dry_run():
@@ -103,7 +107,7 @@ def _reference(release: Release) -> Reference:
 
 
 def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
-    endpoint, served = stack.endpoints.get(name), recorded.served.get(name)
+    endpoint, served, wanted = stack.endpoints.get(name), recorded.served.get(name), stack.releases().get(name)
     # The preview of the update that creates MLflow cannot verify a version.
     is_new = pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
     return Gate(
@@ -112,8 +116,18 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
         allow_breaking_signature=(endpoint and endpoint.allow_breaking_signature) or "",
         override=(endpoint and endpoint.override) or "",
         served_override=served.override if served else "",
+        image=wanted.image if wanted else "",
+        standard_image=stack.images.serving,
         released=tuple(_reference(one) for one in recorded.past(name)),
     )
+
+
+def _image(gate: Gate, recorded: str) -> str:
+    """Return the image of a release; empty if the stack file names the image."""
+    if gate.image != AUTO:
+        return ""
+    image = chosen(AUTO, gate.standard_image, recorded)
+    return STANDARD if image == gate.standard_image else image
 
 
 async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:

@@ -356,3 +356,33 @@ def test_the_preview_of_a_new_stack_cannot_verify_and_does_not_fail(engine: Engi
     run = project.preview()
     assert run.succeeded, run.output
     assert f"{MODEL}: first version 1 could not be verified because kubectl could not forward" in run.messages("info")
+
+
+def test_auto_serves_the_image_of_the_version_and_goes_back_to_the_standard_image_with_the_version_before(
+    project: Project, mlflow: Mlflow
+) -> None:
+    def image() -> str:
+        (found,) = [each for each in project.state() if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}")]
+        return found["inputs"]["spec"]["template"]["spec"]["containers"][0]["image"]
+
+    assert mlflow.versions
+    mlflow.versions[(MODEL, 2)]["serving_image"] = "lab.local/serving:own-1"
+    configure(project, f"endpoints.{MODEL}.image", "auto")
+    serve(project, 2)
+    run = project.preview()
+    assert "The pods run lab.local/serving:own-1." in run.output
+    assert project.up().succeeded
+    assert image() == "lab.local/serving:own-1"
+    mlflow.status = 500
+    run = project.up()
+    assert run.succeeded, "the state knows the image of a released version"
+    assert (asked_to_change(run), image()) == ([], "lab.local/serving:own-1")
+    mlflow.status = 200
+    serve(project, 1)
+    assert project.up().succeeded
+    assert image() == "lab.local/serving:1"
+    mlflow.versions[(MODEL, OLDER)]["serving_image"] = "elsewhere.example.com/serving@sha256:" + "b" * 64
+    serve(project, OLDER)
+    run = project.preview()
+    assert not run.succeeded
+    assert "is not a serving image of this stack" in run.output

@@ -146,7 +146,7 @@ def test_what_cannot_be_served_or_is_known_to_be_bad_fails_in_every_stack(
             facts(SERVED, version(8, requirements=("numpy==2.4.1", "torch==2.15.0", "scikit-learn==1.8.0"))),
             Code.PACKAGES,
             LACKS,
-            f"mlops train {MODEL}",
+            f"mlops image {MODEL} --version 8 && pulumi config set --path mlops:endpoints.churn.image auto",
         ),
         (
             facts(SERVED, version(8, requirements=None, unknown={"packages": "MLflow responded with HTTP 500"})),

@@ -40,6 +40,14 @@ def test_it_fetches_the_version_of_the_stack_file_and_serves_that() -> None:
         assert environment(container)["MODEL_DIR"] == "/model"
 
 
+def test_an_image_that_the_stack_file_names_runs_in_every_container_of_the_pods() -> None:
+    own = "lab.local/serving:own-1"
+    recording = deployed({f"endpoints.{NAME}.image": own, f"endpoints.{NAME}.prediction_log": {}})
+    containers = [*pod(recording)["initContainers"], *pod(recording)["containers"]]
+    assert {container["image"] for container in containers} == {own}
+    assert server(local())["image"] == "lab.local/serving:1"
+
+
 def test_the_version_is_written_on_pods_and_history_and_is_in_no_selector() -> None:
     deployment = local().one(":Deployment", NAME)
     assert deployment.metadata["annotations"]["kubernetes.io/change-cause"] == f"{NAME} version 1"

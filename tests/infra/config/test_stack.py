@@ -47,6 +47,8 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("images.serving", "lab.local/serving", "with a tag other than latest"),
     ("images.serving", "lab.local:5000/serving", "with a tag other than latest"),
     ("images.serving", Absent(), "is missing: must be a full image name"),
+    ("endpoints.churn-predictor.image", "lab.local/serving:latest", "must be auto, or a full image name"),
+    ("endpoints.churn-predictor.image", "automatic", "write image: auto, or the name that `mlops image MODEL"),
     ("images.training_commit", "main", "must be a git commit"),
     ("images.training_commit", 1234567, "must be a git commit: 7 to 40 hexadecimal digits, in quotes"),
     ("images.server", "lab.local/x:1", "is unknown: must be a key that this program reads"),
