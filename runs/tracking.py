@@ -119,11 +119,17 @@ class Tracking:
 def connected(cluster: Cluster) -> Generator[Tracking]:
     """Yield a client of the cluster's MLflow. ClusterError if MLflow does not respond, or with an error."""
     tunnel = cluster.forwarded(names.PLATFORM, names.TRACKING_SERVICE, names.TRACKING_PORT)
-    with tunnel as address, httpx.Client(base_url=address, headers={"Host": names.TRACKING_HOST}, timeout=30) as http:
+    with tunnel as address, httpx.Client(base_url=address, headers=headers(cluster), timeout=30) as http:
         try:
             yield Tracking(http=http)
         except httpx.HTTPError as error:
             raise ClusterError(f"MLflow did not respond: {error}") from error
+
+
+def headers(cluster: Cluster) -> dict[str, str]:
+    """Return the headers of a person's requests to MLflow through a forwarded port."""
+    token = cluster.token(names.PEOPLE)
+    return {"Host": names.TRACKING_HOST, **({"Authorization": f"Bearer {token}"} if token else {})}
 
 
 def _checked(response: httpx.Response) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from contract import stages
+from contract import names, stages
 from contract.stages import Standing, Step
 from contract.tags import RELEASE_OVERRIDE
 from infra.release.tracking import Route
@@ -44,7 +44,7 @@ async def write(
     why = f"{'rollback: ' if is_rollback else ''}released by the stack {stack}"
     record = {"at": now, "by": f"pulumi up of {stack}", "commit": "", "why": why}
     try:
-        async with route.opened() as server, connected(server, SECONDS) as http:
+        async with route.opened(names.PROMOTER) as server, connected(server, SECONDS) as http:
             registry = _Registry(http, model, version)
             steps = list[Step]()
             if is_champion:

@@ -51,7 +51,12 @@ class ReleaseGate:
         self._tracking_url = Output.from_input(tracking_url)
         self._checkout = checkout
         self._environment = settings.read()
-        self._route = Route(uri=self._environment.tracking_uri, token=self._environment.tracking_token, access=access)
+        self._route = Route(
+            uri=self._environment.tracking_uri,
+            token=self._environment.tracking_token,
+            access=access,
+            is_authenticated=stack.tracking.authenticated,
+        )
         self._plan = Output.from_input(self._make_plan())
         before = ResourceHook("release-gate", self._before, ResourceHookOptions(on_dry_run=True))
         after = ResourceHook("release-record", self._after)

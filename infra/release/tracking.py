@@ -40,17 +40,20 @@ class Route:
     """Bearer token for MLflow; empty if it needs none."""
     access: ClusterAccess
     """Settings by which kubectl reaches the cluster."""
+    is_authenticated: bool = False
+    """Whether MLflow needs a token; without `token`, kubectl gets one."""
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[Server]:
-        """Yield the server, which can be reached while the block runs.
+    async def opened(self, account: str = names.PEOPLE) -> AsyncGenerator[Server]:
+        """Yield the server, which can be reached while the block runs, with a token of the service account.
 
         A port-forward keeps the caller's Authorization header, which the API server's proxy for Services would remove.
 
         Raises:
             UnreachableError: the cluster does not exist yet, or kubectl cannot forward the port within SECONDS.
         """
-        if self.uri:
+        needs_token = self.is_authenticated and not self.token
+        if self.uri and not needs_token:
             yield Server(uri=self.uri, token=self.token)
             return
         kubeconfig = ""
@@ -63,28 +66,57 @@ class Route:
             file.write(kubeconfig)
             file.flush()
             cluster = ["--kubeconfig", file.name] if kubeconfig else ["--context", context] if context else []
+            token = await _token(cluster, account) if needs_token else self.token
+            if self.uri:
+                yield Server(uri=self.uri, token=token)
+                return
             async with _forwarded(cluster) as url:
-                yield Server(uri=url, token=self.token, host=names.TRACKING_HOST)
+                yield Server(uri=url, token=token, host=names.TRACKING_HOST)
+
+
+async def _token(cluster: list[str], account: str) -> str:
+    """Return a token of a service account for MLflow, valid for the ten minutes that Kubernetes issues at least."""
+    words = ["create", "token", account, "--audience", names.TRACKING_AUDIENCE, "--duration", "10m"]
+    async with _started(cluster, words) as kubectl:
+        try:
+            async with asyncio.timeout(SECONDS):
+                # `communicate` would close standard input, and so end kubectl.
+                printed = await kubectl.stdout.read() if kubectl.stdout else b""
+                await kubectl.wait()
+        except TimeoutError:
+            printed = f"it did not do so within {SECONDS:g} s".encode()
+        text = printed.decode(errors="replace").strip()
+        if kubectl.returncode != 0:
+            why = (text.splitlines() or ["it printed no reason"])[-1]
+            raise UnreachableError(f"kubectl could not get a token of {account} for MLflow: {why}")
+        return text
 
 
 @asynccontextmanager
 async def _forwarded(cluster: list[str]) -> AsyncGenerator[str]:
     """Yield the URL of a local port that kubectl forwards to MLflow while the block runs."""
-    service = [f"service/{names.TRACKING_SERVICE}", f":{names.TRACKING_PORT}"]
+    words = ["port-forward", f"service/{names.TRACKING_SERVICE}", f":{names.TRACKING_PORT}"]
+    async with _started(cluster, words) as kubectl:
+        yield await _listening(kubectl)
+
+
+@asynccontextmanager
+async def _started(cluster: list[str], words: list[str]) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Yield kubectl, which runs in MLflow's namespace at most as long as the block."""
     program = shutil.which("kubectl")
     if program is None:
         raise UnreachableError(
             "kubectl, which forwards a port to MLflow, is not on PATH; install it or set MLFLOW_TRACKING_URI"
         )
     kubectl = await asyncio.create_subprocess_exec(
-        *["/bin/sh", "-c", TIED, "sh", program, *cluster, "--namespace", names.PLATFORM, "port-forward", *service],
+        *["/bin/sh", "-c", TIED, "sh", program, *cluster, "--namespace", names.PLATFORM, *words],
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
     )
     try:
-        yield await _listening(kubectl)
+        yield kubectl
     finally:
         # A credential plugin of the kubeconfig is in this process group too, and holds the pipe open while it runs.
         with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of ended processes
