@@ -691,7 +691,7 @@ class Settings(Model):
         for name in (each for each, endpoint in endpoints.items() if endpoint.arms):
             two_versions.check_names(name, list(endpoints))
             if images and images.envoy is None:
-                raise two_versions.ENVOY.broken(f"{name} has a {next(iter(endpoints[name].arms))}")
+                raise two_versions.ENVOY.broken(f"used with a {next(iter(endpoints[name].arms))} in {name}")
         return endpoints
 
 

@@ -67,7 +67,7 @@ Experiment = Annotated[
     ),
 ]
 ANOTHER_VERSION = Rule(
-    must="must be another version than the other versions of the endpoint",
+    must="must name a version that the endpoint does not have yet",
     because="a comparison of a version with itself shows nothing",
     instead="write the number of the version to compare, or remove the entry",
 )
@@ -87,8 +87,8 @@ SHORT_NAME = Rule(
     instead="serve the model under a shorter name: write model: with the model's name in an entry with another name",
 )
 OWN_NAMES = Rule(
-    must="must not be used while another endpoint is named NAME-champion, NAME-challenger, NAME-shadow or NAME-router",
-    because="objects of the versions have these names",
+    must="must be used while no other endpoint is named NAME-champion, NAME-challenger, NAME-shadow or NAME-router",
+    because="objects of an endpoint with a challenger or a shadow have these names",
     instead="rename the other endpoint",
 )
 
@@ -136,7 +136,7 @@ def checked(arm: Arm, endpoint: Mapping[str, Any]) -> Arm:
         return arm
     challenger: Challenger | None = endpoint.get("challenger")
     if arm.version in {endpoint.get("version"), challenger and challenger.version}:
-        raise ANOTHER_VERSION.broken(f"has version {arm.version} twice")
+        raise ANOTHER_VERSION.broken(f"version {arm.version} twice")
     if endpoint.get("prediction_log", arm) is None:
         raise LOGGED.broken("used without prediction_log")
     return arm
@@ -145,6 +145,6 @@ def checked(arm: Arm, endpoint: Mapping[str, Any]) -> Arm:
 def check_names(name: str, others: Sequence[str]) -> None:
     """Raise the problem of an endpoint with a challenger or a shadow whose objects' names are too long or taken."""
     if len(name) > LONGEST_NAME:
-        raise SHORT_NAME.broken(f"is used in {name}, which has {len(name)} characters")
+        raise SHORT_NAME.broken(f"used in {name}, which has {len(name)} characters")
     if taken := sorted({f"{name}-{suffix}" for suffix in SUFFIXES} & set(others)):
-        raise OWN_NAMES.broken(f"is used in {name} while there is an endpoint {taken[0]}")
+        raise OWN_NAMES.broken(f"used in {name} while there is an endpoint {taken[0]}")

@@ -1,8 +1,8 @@
 """A bounded load at a fixed rate: each answer is kept with who gave it and how long after its time it came.
 
-It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND KEY_HEADER`, which comes before all others: clients
-elsewhere share no CPU with what they ask, or with a test. It reads the body from stdin, ends at SIGTERM, and prints a
-line of JSON for each answer.
+It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND KEY_HEADER`, which comes before all others:
+clients elsewhere share no CPU with what they ask, or with a test. It reads the body from stdin, ends at SIGTERM, and
+prints a line of JSON for each answer.
 """
 
 import itertools

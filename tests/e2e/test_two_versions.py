@@ -65,7 +65,7 @@ def test_an_experiment_starts_grows_survives_its_routers_and_is_promoted_and_no_
 ) -> None:
     platform, (first, second, _) = split
     with load(f"{platform.endpoint_url(NAME)}/invocations", ROWS, per_second=100, key_header=KEY) as answers:
-        wait_for("an answer", lambda: answers.latest, seconds=20)
+        wait_for("an answer", lambda: answers.latest == first, seconds=20)
         challenge(platform, second, 10)
         assert 0.05 < shares(answers)[second] < 0.15
         challenge(platform, second, 50)
