@@ -19,7 +19,7 @@ from contract import names
 from infra.config import cron, stack
 from infra.config.monitoring import ClusterMonitoring
 from infra.config.stack import Settings
-from monitoring import rules, scrape
+from monitoring import boards, rules, scrape
 from monitoring.spec import Endpoint, Platform
 
 CODE = Path(__file__).parent.parent / "monitoring" / "exporter.py"
@@ -57,7 +57,7 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
             labels=chosen.labels,
             pod_monitors={name: scrape.pod_monitor(name) for name in scrape.PODS},
             rules=rules.document(watched),
-            boards={},
+            boards=boards.texts(),
         )
         OperatorObjects("monitoring", objects, opts)
         return

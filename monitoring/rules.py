@@ -14,7 +14,7 @@ Severity = Literal["page", "ticket"]
 """`page`: clients notice it now, wake somebody. `ticket`: look at it in working hours."""
 SERVED = 'role!="shadow"'
 """Matcher of the series whose responses clients get."""
-CHAMPION, COMPARED = 'role="champion"', 'role=~"challenger|shadow"'
+CHAMPION, COMPARED = 'role!~"challenger|shadow"', 'role=~"challenger|shadow"'
 FAILED, REFUSED = 'code=~"5.."', 'code="429"'
 FAILING_SHARE, FAILING_COUNT = 0.05, 5
 """EndpointFailing: share and number of 5xx responses in a minute, above which the alert fires at once."""
@@ -259,6 +259,7 @@ def _of(endpoint: Endpoint) -> list[Alert]:
                 summary=f"{{{{ $value | humanizePercentage }}}} of the requests of {endpoint.name} take longer than "
                 f"{seconds * 1000:g} ms; the objective allows 5 %.",
                 action="Look at the stages on the endpoint's board: queue means too few pods, predict a slower model.",
+                labels=labels,
             )
         )
     if endpoint.spool_bytes:
@@ -271,7 +272,8 @@ def _of(endpoint: Endpoint) -> list[Alert]:
                 severity="ticket",
                 summary=f"A pod of {endpoint.name} keeps {{{{ $value | humanize1024 }}}}B of its prediction log, "
                 "because uploads do not keep up; it will drop requests from the log.",
-                action="Read the log of the container `shipper`; check that the artifact store answers.",
+                action="Read the log of the container `ship`; check that the artifact store answers.",
+                labels=labels,
             )
         )
     return found

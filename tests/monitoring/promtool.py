@@ -37,14 +37,13 @@ class Case:
 def check(platform: Platform, cases: Sequence[Case], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run all cases, and return promtool's exit code with its output."""
     (folder / "rules.yml").write_text(json.dumps(rules.document(platform)))
-    (folder / "tests.yml").write_text(
-        json.dumps(
-            {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [_test(each) for each in cases]}
-        )
-    )
-    return subprocess.run(
-        [BINARY, "test", "rules", "tests.yml"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    files = list[str]()
+    for unit, interval in EVALUATED.items():
+        tests = [_test(each) for each in cases if each.at.endswith(unit)]
+        content = {"rule_files": ["rules.yml"], "evaluation_interval": interval, "tests": tests}
+        files.append(f"tests-{interval}.yml")
+        (folder / files[-1]).write_text(json.dumps(content))
+    return subprocess.run([BINARY, "test", "rules", *files], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def _test(case: Case) -> dict[str, Any]:

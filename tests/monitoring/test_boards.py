@@ -1,0 +1,193 @@
+"""Boards, rules and alerts against a real Prometheus over real model servers under load."""
+
+import json
+import math
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import mlflow.pyfunc
+import pandas as pd
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema
+from prometheus_client import CollectorRegistry, start_http_server
+
+from monitoring import boards, exporter
+from monitoring.spec import EXPORTER, SERVERS, Endpoint, Platform
+from tests.monitoring import cluster
+from tests.monitoring.prometheus import PATIENCE, Prometheus, Target, free_port, model_server, prometheus, until
+from tests.registry import MODEL, Registry, registry
+
+__all__ = ["registry"]
+
+NUMBERS = "numbers"
+FRAIL = '''
+import mlflow
+import pandas as pd
+from mlflow.pyfunc import PythonModel
+
+
+class Frail(PythonModel):
+    """Answers with what it got, and fails for less than none."""
+
+    def predict(self, context, model_input: pd.DataFrame, params=None):
+        if model_input["x"].min() < 0:
+            raise RuntimeError("less than none")
+        return [float(value) for value in model_input["x"]]
+
+
+mlflow.models.set_model(Frail())
+'''
+PLATFORM = Platform(
+    endpoints=[
+        Endpoint(name=MODEL, availability=99.9, p95_seconds=0.1, spool_bytes=1 << 20),
+        Endpoint(name=NUMBERS, availability=99.9, p95_seconds=1),
+    ],
+    scheduled={"churn": 86400},
+)
+
+
+class _Pyfunc(Protocol):
+    def save_model(self, path: str, **more: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Prometheus, and the ports of the servers that it watches."""
+
+    prometheus: Prometheus
+    churn: tuple[int, int]
+    numbers: int
+
+
+def known() -> exporter.Exporter:
+    """Return the real exporter over objects of a cluster and a registry."""
+    versions = [cluster.version(2, {"validation_status": "passed", "proposed": "yes"}), cluster.version(1, {})]
+    found = exporter.Exporter(
+        {
+            "kubernetes": lambda: [
+                *exporter.releases([cluster.DEPLOYMENT], [cluster.pod("2")], [cluster.AUTOSCALER]),
+                *exporter.runs(
+                    [cluster.job("training", "Complete", "2026-11-30T10:00:00Z")], [cluster.schedule(last=None)]
+                ),
+                *exporter.quotas([cluster.QUOTA]),
+                *exporter.gpus([cluster.NODE], []),
+            ],
+            "mlflow": lambda: [*exporter.versions(cluster.model(champion=1), versions)],
+            "artifact_store": list,
+        }
+    )
+    found.refresh()
+    return found
+
+
+@pytest.fixture(scope="module")
+def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Start three model servers, the exporter and Prometheus."""
+    folder = tmp_path_factory.mktemp("monitoring")
+    for version in (1, 2):
+        shutil.copytree(registry.files(version), folder / "models" / MODEL / str(version))
+    (folder / "frail.py").write_text(FRAIL)
+    cast("_Pyfunc", mlflow.pyfunc).save_model(
+        str(folder / "models" / NUMBERS / "1"),
+        python_model=str(folder / "frail.py"),
+        signature=ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")])),
+        input_example=pd.DataFrame({"x": [0.0]}),
+        pip_requirements=[],
+    )
+    log = folder / "predictions"
+    log.mkdir()
+    own = CollectorRegistry()
+    own.register(known())
+    port = free_port()
+    server, thread = start_http_server(port, addr="127.0.0.1", registry=own)
+    with ExitStack() as stack:
+        models = folder / "models"
+        champion = stack.enter_context(model_server(models, MODEL, 1, folder, PREDICTION_LOG_DIR=str(log)))
+        challenger = stack.enter_context(model_server(models, MODEL, 2, folder, MODEL_ROLE="challenger"))
+        numbers = stack.enter_context(model_server(models, NUMBERS, 1, folder))
+        targets = [
+            Target(job=SERVERS, endpoint=MODEL, port=champion[1]),
+            Target(job=SERVERS, endpoint=MODEL, port=challenger[1]),
+            Target(job=SERVERS, endpoint=NUMBERS, port=numbers[1]),
+            Target(job=EXPORTER, endpoint="mlops-exporter", port=port),
+        ]
+        running = stack.enter_context(prometheus(PLATFORM, targets, folder))
+        until(lambda: len(running.query("up == 1")) == len(targets), "all targets are scraped")
+        yield Watched(running, (champion[0], challenger[0]), numbers[0])
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def ask(port: int, row: Mapping[str, Any]) -> int:
+    """Return the status of the response to one request."""
+    body = json.dumps({"dataframe_records": [row]}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", data=body, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def has_value(series: list[Any]) -> bool:
+    """Return whether a series has a number; 0 divided by 0 is none."""
+    return any(not math.isnan(float(each["value"][1])) for each in series)
+
+
+@pytest.mark.long
+def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_alert(
+    watched: Watched, registry: Registry
+) -> None:
+    rows: list[dict[str, Any]] = json.loads(
+        cast("str", pd.read_csv(registry.dataset).drop(columns=["Churn"]).head(40).to_json(orient="records"))
+    )
+    rows[0]["MonthlyCharges"] = 1e6
+    rows[1]["MonthlyCharges"] = None
+    query = watched.prometheus.query
+
+    def load() -> None:
+        for row in rows:
+            assert [ask(port, row) for port in watched.churn] == [200, 200]
+            assert ask(watched.numbers, {"x": 1.0}) == 200
+
+    def empty() -> list[str]:
+        """Return the panels that show no number for any endpoint."""
+        return [
+            f"{board.title}, {panel.title}: {each.expr}"
+            for board in boards.BOARDS.values()
+            for panel in board.panels
+            for each in panel.queries
+            if not any(has_value(query(boards.resolved(each.expr, name))) for name in (MODEL, NUMBERS))
+        ]
+
+    deadline = time.monotonic() + PATIENCE
+    load()
+    while without := empty():
+        assert time.monotonic() < deadline, "\n".join(without)
+        load()
+    groups = watched.prometheus.get("/api/v1/rules")["data"]["groups"]
+    checked = [rule for group in groups for rule in group["rules"]]
+    assert [rule["lastError"] for rule in checked if rule["health"] != "ok"] == []
+    assert not [rule["name"] for rule in checked if rule["type"] == "recording" and not query(rule["name"])]
+
+    start = time.monotonic()
+    firing = 'ALERTS{alertname="EndpointFailing",alertstate="firing",endpoint="numbers"}'
+    while not query(firing):
+        assert time.monotonic() - start < 60
+        assert [ask(watched.numbers, {"x": x}) for x in [-1.0] + 9 * [1.0]] == [500] + 9 * [200]
+    assert {each["labels"]["alertname"] for each in watched.prometheus.get("/api/v1/alerts")["data"]["alerts"]} <= {
+        "EndpointFailing", "TrainingLate", "EndpointErrorBudgetFast", "EndpointErrorBudgetSlow",
+        "EndpointErrorBudgetSteady",
+    }  # fmt: skip
