@@ -22,7 +22,8 @@ from training.registry import claim as claims
 from training.registry import client as versions
 from training.registry.client import Client, UnknownError
 
-METRICS = ("roc_auc", "f1", "accuracy")
+METRICS = ("roc_auc", "f1", "roc_auc_ovr", "f1_macro", "accuracy", "rmse", "mae", "r2")
+"""Metrics of all tasks; the table has those that one of its versions has."""
 COLOURS = {
     Stage.PRODUCTION: "green", Stage.STAGING: "yellow", Stage.ARCHIVED: "dim", Stage.NONE: "",
     "passed": "green", "refused": "red",
@@ -30,7 +31,7 @@ COLOURS = {
 HEADINGS = (
     "model", "version", "stage", "aliases", *METRICS, "validation", "trained (UTC)", "commit", "served",
 )  # fmt: skip
-SPARE = ("commit", "accuracy", "f1", "trained (UTC)", "validation", "aliases")
+SPARE = ("commit", "accuracy", "f1", "f1_macro", "mae", "trained (UTC)", "validation", "aliases")
 """Columns that are left out on a narrow terminal, in this order."""
 WIDE = 1000
 ENDPOINTS = "mlops:endpoints"
@@ -140,7 +141,8 @@ def _print(found: Sequence[Row]) -> None:
 def _table(found: Sequence[Row], left_out: Sequence[str]) -> Table:
     """Return the table with cells as Text, so that a model called `[red]` is not read as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    shown = [heading for heading in HEADINGS if heading not in left_out]
+    absent = {*METRICS} - {metric for row in found for metric in row.metrics}
+    shown = [heading for heading in HEADINGS if heading not in {*left_out, *absent}]
     for heading in shown:
         numeric = heading in ("version", *METRICS)
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=heading != "aliases")

@@ -11,7 +11,6 @@ from rich.table import Table
 from cli.errors import registry_errors
 from contract.stages import RefusedError
 from training import reproduce as again
-from training.fit.metrics import NAMES
 from training.registry import client as versions
 from training.reproduce import Comparison
 from training.validation import candidate, skew
@@ -47,8 +46,8 @@ def _reproduce(uri: str, model: str, number: int, dataset: str) -> None:
     console.print(_table(found))
     if not found.is_same:
         raise RefusedError(
-            f"{title} is not reproduced: {found.other_labels} of {found.rows} labels differ, probabilities by up to "
-            f"{found.largest:.2g}; compare the packages and the commit in the notes above"
+            f"{title} is not reproduced: {found.other_labels} of {found.rows} labels differ, and probabilities or "
+            f"numbers by up to {found.largest:.2g}; compare the packages and the commit in the notes above"
         )
     print(f"{title} is reproduced: metrics and all {found.rows} predictions are the same")
 
@@ -57,9 +56,9 @@ def _table(found: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "recorded", "again", "difference"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name in NAMES:
-        one, other = found.recorded[name], found.again[name]
+    for name, one in found.recorded.items():
+        other = found.again[name]
         table.add_row(name, f"{one:.6f}", f"{other:.6f}", f"{abs(one - other):.2g}")
     table.add_row("other labels", "", f"of {found.rows}", str(found.other_labels))
-    table.add_row("probabilities", "", "at most", f"{found.largest:.2g}")
+    table.add_row("probabilities or numbers", "", "at most", f"{found.largest:.2g}")
     return table

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from contract.tasks import ERRORS
 from model_preview import packages, signatures
 from model_preview.facts import Change, Estimate, Facts, Frozen, Report, Scores, Version
 from model_preview.packages import Package
@@ -49,7 +50,7 @@ class Measured(Frozen):
     metrics: tuple[Metric, ...] = ()
     slices: tuple[SliceMetric, ...] = ()
     worst: SliceMetric | None = None
-    """Slice with the largest loss (without differences, the lowest metric) among those with enough rows."""
+    """Slice with the largest loss (without differences, the worst metric) among those with enough rows."""
 
 
 class Parameter(Frozen):
@@ -196,7 +197,7 @@ def _slices(report: Report | None) -> Iterator[SliceMetric]:
 def _worst(slices: Sequence[SliceMetric]) -> SliceMetric | None:
     judged = [one for one in slices if one.judged]
     lost = [(one.difference.value, one) for one in judged if one.difference and one.difference.value is not None]
-    low = [(one.new, one) for one in judged if one.new is not None]
+    low = [(-one.new if one.metric in ERRORS else one.new, one) for one in judged if one.new is not None]
     return min(lost if any(one.difference for one in judged) else low, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 

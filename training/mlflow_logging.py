@@ -31,7 +31,8 @@ from contract import locations
 from contract.digest import folder_digest
 from training.data.columns import spelled
 from training.data.reading import Dataset
-from training.project import Classifier, Project, ProjectError
+from training.project import Model as FittedModel
+from training.project import Project, ProjectError
 from training.registry import filters
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ TRUSTED = (
     "collections.OrderedDict",
     "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )
@@ -65,7 +67,7 @@ class _Mlflow(Protocol):
 class _MlflowSklearn(Protocol):
     def save_model(
         self,
-        sk_model: Classifier,
+        sk_model: FittedModel,
         path: Path,
         *,
         signature: ModelSignature,
@@ -172,7 +174,7 @@ def _signature(project: Project[Any]) -> ModelSignature:
     """Return the declared signature. An inferred one depends on the rows and makes MLflow warn about integers."""
     return ModelSignature(
         inputs=Schema([ColSpec(TYPES[column.kind], column.name) for column in project.columns]),
-        outputs=Schema([ColSpec("string")]),
+        outputs=Schema([ColSpec("double" if project.task == "regression" else "string")]),
     )
 
 
@@ -193,7 +195,7 @@ def trusted_types(project: Project[Any]) -> list[str]:
 
 def save_model(
     project: Project[Any],
-    model: Classifier,
+    model: FittedModel,
     folder: Path,
     *,
     example: pd.DataFrame,

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from contract.tasks import TASKS, Task
 from training import projects
 
 RUN_PARAMETERS = {"dataset", "dataset_digest", "dataset_size", "seed"}
@@ -65,10 +66,15 @@ class Target:
 
     name: str
     """Name of the column in the table."""
-    labels: tuple[str, str]
-    """Two labels of the column, the label of interest last."""
+    labels: tuple[str, ...] = ()
+    """Labels of the column: two for `binary`, the label of interest last; three or more for `multiclass`; none for
+    `regression`."""
     rarest: float = 0.01
-    """Smallest share of the rarer label, 0 to 1; a table below it is refused."""
+    """Smallest share of the rarest label, 0 to 1; a table below it is refused."""
+    at_least: float | None = None
+    """Smallest value that a table for a regression may hold; None for no limit."""
+    at_most: float | None = None
+    """Largest value that a table for a regression may hold; None for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +98,20 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Classifier(Protocol):
-    """Classifier that `fit` returns, such as a pipeline of scikit-learn."""
+class Model(Protocol):
+    """Model that `fit` returns, such as a pipeline of scikit-learn."""
+
+    def predict(self, table: pd.DataFrame, /) -> NDArray[Any]:
+        """Return a label or, for a regression, a number for each row."""
+        ...
+
+
+class Classifier(Model, Protocol):
+    """Model that `fit` returns for the tasks `binary` and `multiclass`."""
 
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels in the order of `predict_proba`'s columns."""
-        ...
-
-    def predict(self, table: pd.DataFrame, /) -> NDArray[Any]:
-        """Return a label for each row."""
         ...
 
     def predict_proba(self, table: pd.DataFrame, /) -> NDArray[Any]:
@@ -115,8 +125,8 @@ class Rows:
 
     features: pd.DataFrame
     """Features in the order of the declared columns."""
-    labels: "pd.Series[str]"
-    """Label of each row."""
+    labels: "pd.Series[Any]"
+    """Target of each row: a label or, for a regression, a number."""
     divide: Callable[[float], "tuple[Rows, Rows]"]
     """Function that splits these rows again by the project's rule, for early stopping; returns (rest, share)."""
     seed: int
@@ -141,8 +151,10 @@ class Project(Generic[P]):
     """Column to predict."""
     parameters: type[P]
     """Class of the parameters."""
-    fit: Callable[[Rows, P], Classifier]
-    """Function that fits a model to the rows."""
+    fit: Callable[[Rows, P], Model]
+    """Function that fits a model to the rows; it returns a classifier unless the task is `regression`."""
+    task: Task = "binary"
+    """Task of the model, which decides its metrics, plots, checks and limits."""
     split: Split = field(default_factory=Split)
     """Rule that selects the rows held out."""
     slices: Sequence[str] = ()
@@ -153,6 +165,8 @@ class Project(Generic[P]):
     """Packages, besides scikit-learn, that loading the model needs; model_server/requirements.in must list them."""
 
     def __post_init__(self) -> None:
+        if fault := _target_fault(self.task, self.target):
+            raise ProjectError(fault)
         names = [*self.features, self.target.name]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ProjectError(f"the columns {', '.join(doubled)} are declared twice; name each once")
@@ -172,6 +186,25 @@ class Project(Generic[P]):
     def features(self) -> list[str]:
         """Names of the features, in order."""
         return [column.name for column in self.columns]
+
+
+def _target_fault(task: Task, target: Target) -> str:
+    """Return why the target does not fit the task; empty if it does."""
+    labels, fault = target.labels, ""
+    if task not in TASKS:
+        return f"the task {task!r} is not known; write one of {', '.join(TASKS)}"
+    if task == "regression":
+        fault = "labels, but a regression predicts numbers; leave `labels` out" if labels else ""
+    elif target.at_least is not None or target.at_most is not None:
+        fault = "a range of numbers, but labels have none; leave out at_least and at_most"
+    elif len(set(labels)) < len(labels):
+        fault = f"a label twice: {', '.join(labels)}; name each once"
+    elif task == "binary" and len(labels) != 2:
+        instead = "write task='multiclass'" if len(labels) > 2 else "name both, the one of interest last"
+        fault = f"{len(labels)} labels, but it needs two; {instead}"
+    elif task == "multiclass" and len(labels) < 3:
+        fault = f"{len(labels)} labels, but it needs three or more; name all, or leave `task` out for two"
+    return fault and f"the task is {task}, and the target {target.name} declares {fault}"
 
 
 def named(project: Project[Any], values: Mapping[str, V]) -> dict[str, V]:

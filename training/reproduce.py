@@ -10,6 +10,7 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from contract.tags import GIT_COMMIT
 from training import project
 from training.data import reading, source, split
 from training.ending import BadInputError, FailedError
-from training.fit.metrics import NAMES, measure, predict
+from training.fit.metrics import predict
+from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions
 from training.mlflow_logging import trusted_types
 from training.registry import client as versions
 from training.registry.client import Client
@@ -30,7 +32,7 @@ from training.validation import candidate
 from training.validation.candidate import Candidate
 
 SAME = 1e-9
-"""Tolerance for probabilities and metrics: sums in another order differ in the last digits."""
+"""Tolerance for probabilities and metrics, relative above 1: sums in another order differ in the last digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +64,15 @@ class Comparison:
     other_labels: int
     """Number of rows for which the two models predict different labels."""
     largest: float
-    """Largest difference of two probabilities for the same row."""
+    """Largest difference of two probabilities for the same row. For a regression: of two predicted numbers, as a share
+    of the largest one."""
 
     @property
     def is_same(self) -> bool:
         """True if labels, probabilities and metrics are the same, up to the last digits."""
-        metrics = all(abs(self.recorded[name] - self.again[name]) < SAME for name in NAMES)
+        metrics = all(
+            isclose(value, self.again[name], rel_tol=SAME, abs_tol=SAME) for name, value in self.recorded.items()
+        )
         return metrics and not self.other_labels and self.largest < SAME
 
 
@@ -132,13 +137,23 @@ def compare(recipe: Recipe, recorded: Candidate, again: Candidate) -> Comparison
     one, other = (
         predict(declared, each.load(trusted).get_raw_model(), unseen, each.columns) for each in (recorded, again)
     )
+    # Probabilities are at most 1; numbers have a unit.
+    largest = float(np.abs(one.outputs).max()) if declared.task == "regression" else 1
     return Comparison(
-        recorded=measure(one),
-        again=measure(other),
+        recorded=one.measure(),
+        again=other.measure(),
         rows=len(unseen),
-        other_labels=int((one.predicted != other.predicted).sum()),
-        largest=float(np.abs(one.probability - other.probability).max()),
+        other_labels=_other_labels(one, other),
+        largest=float(np.abs(one.outputs - other.outputs).max()) / (largest or 1),
     )
+
+
+def _other_labels(one: Predictions, other: Predictions) -> int:
+    match one, other:
+        case (BinaryPredictions(), BinaryPredictions()) | (MulticlassPredictions(), MulticlassPredictions()):
+            return int((one.predicted != other.predicted).sum())
+        case _:
+            return 0
 
 
 def _parameters(name: str, run: Run) -> dict[str, str]:

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
 from contract.tags import MODEL_DIGEST
+from contract.tasks import ERRORS
 from training import mlflow_logging, project
 from training.data import reading, split
 from training.failure import Failure, StoppedError
@@ -204,8 +205,13 @@ class _Run:
         return (
             self.settings.origin
             | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
-            | {name: f"{value:.4f}" for name, value in evaluation.metrics.items()}
+            | {name: _rounded(name, value) for name, value in evaluation.metrics.items()}
         )
+
+
+def _rounded(name: str, value: float) -> str:
+    """Return the metric as a tag: four decimal places, or six digits in the unit of the target."""
+    return f"{value:.6g}" if name.removesuffix("_low").removesuffix("_high") in ERRORS else f"{value:.4f}"
 
 
 def _cost(start: float) -> dict[str, float]:

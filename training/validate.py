@@ -31,10 +31,10 @@ from contract.digest import folder_digest
 from contract.exit_codes import ExitCode
 from contract.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
 from contract.tags import MODEL_DIGEST, TRAINING_JOB, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN
+from contract.tasks import METRICS, Task
 from training import ending, mlflow_logging, project
 from training.data import reading, split
 from training.ending import BadInputError
-from training.fit import metrics
 from training.fit.extras import Extras
 from training.project import Project
 from training.registry import client as versions
@@ -197,13 +197,14 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         known.append(versions.version(client, request.model, champion))
         old = candidate.fetch(client, uri, known[-1], folder)
     dataset = reading.load(dataset_uri, declared)
+    allowed = request.limits.of(declared.task)
     inputs = checks.Inputs(
         project=declared,
         new=new,
         old=old,
         table=dataset.table,
-        recorded={int(one.version): recorded(one, dataset.digest) for one in known},
-        limits=request.limits,
+        recorded={int(one.version): recorded(one, dataset.digest, declared.task) for one in known},
+        limits=allowed,
         allow_code=request.allow_code,
     )
     found = checks.run_checks(inputs)
@@ -218,7 +219,7 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         dataset=dataset_uri,
         dataset_digest=dataset.digest,
         model_digest=digest,
-        limits=request.limits,
+        limits=allowed,
         checks=[
             _files(version, digest),
             *found.checks,
@@ -247,7 +248,7 @@ def _endpoint_checks(request: Request, inputs: checks.Inputs) -> list[Check]:
     new, title = inputs.new, f"{request.model} version {request.version}"
     unseen = split.held_out(inputs.project, inputs.table)[new.columns or inputs.project.features]
     return endpoint_checks.run_checks(
-        request.tested_endpoint, title, new, new.load(inputs.trusted), unseen, latency_ms=request.limits.latency_ms
+        request.tested_endpoint, title, new, new.load(inputs.trusted), unseen, latency_ms=inputs.limits.latency_ms
     )
 
 
@@ -257,11 +258,11 @@ def _endpoint_note(url: str) -> Iterator[Check]:
         yield Check(name="endpoint", outcome="noted", said=said)
 
 
-def recorded(version: ModelVersion, digest: str) -> dict[str, float]:
-    """Return the metrics that the version's training recorded; empty if it used a dataset with another digest."""
+def recorded(version: ModelVersion, digest: str, task: Task) -> dict[str, float]:
+    """Return the task's metrics that the version's training recorded; empty if its dataset had another digest."""
     if version.tags.get("dataset_digest") != digest:
         return {}
-    return versions.measured(version, metrics.NAMES)
+    return versions.measured(version, METRICS[task])
 
 
 def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]:

@@ -39,7 +39,8 @@ def test_every_file_among_the_projects_is_a_project(name: str) -> None:
 @pytest.mark.parametrize(("name", "hint"), [("chrn", "is churn meant?"), ("x", "add training/projects/NAME.py")])
 def test_an_unknown_project_is_told_with_those_that_there_are(name: str, hint: str) -> None:
     with pytest.raises(
-        ProjectError, match=f"there is no project {name}; projects that exist: churn, churn_boosted; "
+        ProjectError,
+        match=f"there is no project {name}; projects that exist: churn, churn_boosted, diamonds, hpc_jobs; ",
     ) as told:
         project.load(name)
     assert hint in str(told.value)
@@ -92,6 +93,16 @@ class Taken(Parameters):
         ({"split": Split(by="age")}, "and leave it out for random"),
         ({"slices": ["age"]}, "the slices age are not category columns"),
         ({"parameters": Taken}, "the parameters seed are recorded by every run"),
+        ({"task": "ranking"}, "the task 'ranking' is not known; write one of binary, multiclass, regression"),
+        ({"task": "regression"}, "the task is regression, and the target left declares labels, but a regression"),
+        ({"task": "multiclass"}, "declares 2 labels, but it needs three or more; name all"),
+        ({"target": Target(name="left")}, "declares 0 labels, but it needs two; name both"),
+        (
+            {"target": Target(name="left", labels=("a", "b", "c"))},
+            "3 labels, but it needs two; write task='multiclass'",
+        ),
+        ({"target": Target(name="left", labels=("a", "a"))}, "declares a label twice: a, a; name each once"),
+        ({"target": Target(name="left", labels=("a", "b"), at_least=0)}, "leave out at_least and at_most"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(changes: dict[str, object], said: str) -> None:

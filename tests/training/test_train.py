@@ -217,7 +217,7 @@ def test_the_same_input_makes_the_same_model(registry: Registry, name: str) -> N
     parameters = project.read_parameters(declared, {"n_estimators": 3})
     known, unseen = split.divide(declared, reading.load(str(registry.dataset), declared).table)
     one, two = (
-        predict(declared, declared.fit(split.rows(declared, known), parameters), unseen).probability for _ in range(2)
+        predict(declared, declared.fit(split.rows(declared, known), parameters), unseen).outputs for _ in range(2)
     )
     assert np.array_equal(one, two)
 

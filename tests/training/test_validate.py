@@ -30,7 +30,7 @@ from tests.served import served
 from training import mlflow_logging, project, validate
 from training.data import reading, split
 from training.data.source import StoreError
-from training.project import Classifier, Project
+from training.project import Model, Project
 from training.registry import client as versions
 from training.registry import promote
 from training.validation import candidate, checks, turn
@@ -109,7 +109,7 @@ def made(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made
 
 
-def save(declared: Project[Any], model: Classifier, known: pd.DataFrame, folder: Path) -> None:
+def save(declared: Project[Any], model: Model, known: pd.DataFrame, folder: Path) -> None:
     profile = folder.parent / "reference_profile.json"
     profile.write_text("{}")
     words = {column.name: object for column in declared.columns if column.kind == "category"}
@@ -572,7 +572,7 @@ def test_the_rows_held_out_are_those_that_training_held_out(registry: Registry, 
         new=candidate.fetch(made.client, registry.uri, version, tmp_path),
         old=None,
         table=table.table,
-        recorded={1: validate.recorded(version, table.digest)},
+        recorded={1: validate.recorded(version, table.digest, "binary")},
         limits=LIMITS,
     )
     last = checks.run_checks(inputs).checks[-1]

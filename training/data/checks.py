@@ -1,18 +1,32 @@
 """Checks that a table can be learned from. Each problem is a sentence that names the column, a value and a row."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self, cast
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from sklearn.tree import DecisionTreeClassifier
 
-from training.data.columns import RULES, shown
-from training.fit.metrics import Predictions, measure
+from training.data.columns import NUMBER, RULES, shown
+from training.fit.predictions import BinaryPredictions
 from training.project import Column, Project, Target
 
 LEAK = 0.999
-"""Area under the ROC curve of one feature from which it counts as a leak: it was probably written after the label."""
+"""Quality of a prediction by one feature from which it counts as a leak: it was probably written after the target."""
 LEAST_ROWS_FOR_A_LEAK, ROWS_LOOKED_AT = 50, 50_000
 ROWS_PER_CATEGORY = 20
+MANY_NUMBERS = 3
+"""Number of unknown labels, all of them numbers, from which the target is taken for a quantity."""
+FEW_LABELS = 20
+"""Largest number of unknown labels that may be meant as further labels."""
+
+
+class _Tree(Protocol):
+    """Typed part of scikit-learn's tree."""
+
+    def fit(self, table: NDArray[Any], labels: NDArray[Any]) -> Self: ...
+    def score(self, table: NDArray[Any], labels: NDArray[Any]) -> float: ...
 
 
 def problems(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> Iterator[str]:
@@ -24,7 +38,8 @@ def problems(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> 
         for problem in _column(columns[column.name], column)
     ]
     if project.target.name in columns:
-        found += _label(columns[project.target.name], project.target)
+        check = _amount if project.task == "regression" else _label
+        found += check(columns[project.target.name], project.target)
     if (by := project.split.by) in columns:
         found += _complete(by, columns[by], "because rows are split by it")
     yield from found
@@ -50,7 +65,7 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
         yield from _numbers(values, column)
 
 
-def _numbers(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
+def _numbers(values: "pd.Series[Any]", column: Column | Target) -> Iterator[str]:
     yield from _first(values.abs() == float("inf"), values, column.name, "and must be a finite number")
     if column.at_least is not None:
         yield from _first(values < column.at_least, values, column.name, f"and must be at least {column.at_least:g}")
@@ -72,17 +87,36 @@ def _label(labels: "pd.Series[Any]", target: Target) -> Iterator[str]:
     if unknown := [label for label in _occurring(labels) if label not in target.labels]:
         yield (
             f"the column {target.name} holds {', '.join(map(shown, unknown[:5]))}, and may hold only "
-            f"{' or '.join(target.labels)}; correct the file"
+            f"{' or '.join(target.labels)}; {_instead(unknown, target)}"
         )
         return
     rarer = min(target.labels, key=lambda label: int(counts.get(label, 0)))
     count = int(counts.get(rarer, 0))
     if not count:
-        yield f"the column {target.name} never holds {rarer}, so there is nothing to predict; give rows of both labels"
+        yield f"the column {target.name} never holds {rarer}, so there is nothing to predict; give rows of every label"
     elif count < target.rarest * len(labels):
         yield (
             f"the column {target.name} holds {rarer} in {count} of {len(labels)} rows, less than {target.rarest:.1%}; "
             "give more such rows, or lower rarest in the project"
+        )
+
+
+def _instead(unknown: Sequence[str], target: Target) -> str:
+    """Return what to do about unknown labels: another task, if they look like it."""
+    if len(unknown) >= MANY_NUMBERS and all(NUMBER.fullmatch(label) for label in unknown):
+        return "if it is a quantity, write task='regression' in the project, without labels; or correct the file"
+    if len(target.labels) == 2 and len(unknown) <= FEW_LABELS:
+        return "correct the file, or write task='multiclass' in the project with every label"
+    return "correct the file, or add the label to the project" if len(target.labels) > 2 else "correct the file"
+
+
+def _amount(values: "pd.Series[Any]", target: Target) -> Iterator[str]:
+    yield from _complete(target.name, values, "because each row needs a value to learn from")
+    yield from _numbers(values, target)
+    if len(values) and not values.isna().any() and (values == values.iloc[0]).all():
+        yield (
+            f"the column {target.name} holds {shown(values.iloc[0])} in all {len(values)} rows, so there is nothing to "
+            "predict; give another table"
         )
 
 
@@ -93,30 +127,71 @@ def _complete(name: str, values: "pd.Series[Any]", reason: str) -> Iterator[str]
 
 
 def _leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> Iterator[str]:
-    rows = len(columns[project.target.name])
-    if rows < LEAST_ROWS_FOR_A_LEAK:
+    target = columns[project.target.name]
+    if len(target) < LEAST_ROWS_FOR_A_LEAK:
         return
-    every = slice(None, None, -(-rows // ROWS_LOOKED_AT))
-    truth = (columns[project.target.name].iloc[every] == project.target.labels[-1]).to_numpy()
+    every = slice(None, None, -(-len(target) // ROWS_LOOKED_AT))
+    truth = target.iloc[every].reset_index(drop=True)
+    name, quality_of = _QUALITIES[project.task]
     for column in project.columns:
         if column.decisive:
             continue
         values = columns[column.name].iloc[every].reset_index(drop=True)
-        if column.kind == "category":
-            codes = values.cat.codes
-            if codes.nunique() * ROWS_PER_CATEGORY > len(codes):
-                continue
-            values = pd.Series(truth).groupby(codes).transform("mean")
-        else:
-            values = values.fillna(values.min() - 1)  # a missing value may tell the label, too
-        ranked = Predictions(truth=truth, predicted=truth, probability=values.to_numpy())
-        quality = measure(ranked)["roc_auc"]
-        if max(quality, 1 - quality) >= LEAK:
+        if column.kind == "category" and values.nunique() * ROWS_PER_CATEGORY > len(values):
+            continue
+        quality = quality_of(values, truth, project.target)
+        if quality >= LEAK:
             yield (
-                f"the column {column.name} predicts {project.target.name} on its own (area under ROC curve "
-                f"{max(quality, 1 - quality):.4f}), probably because it was written after the label was known; leave "
-                "it out of the project, or declare it decisive"
+                f"the column {column.name} predicts {project.target.name} on its own ({name} {quality:.4f}), probably "
+                "because it was written after the target was known; leave it out of the project, or declare it decisive"
             )
+
+
+def _area(values: "pd.Series[Any]", truth: "pd.Series[Any]", target: Target) -> float:
+    """Return the area under the ROC curve, in the better direction, when the feature alone ranks the rows."""
+    positive = (truth == target.labels[-1]).to_numpy()
+    ranked = BinaryPredictions(truth=positive, predicted=positive, probability=_scale(values, pd.Series(positive)))
+    area = ranked.measure()["roc_auc"]
+    return max(area, 1 - area)
+
+
+def _accuracy(values: "pd.Series[Any]", truth: "pd.Series[Any]", target: Target) -> float:
+    """Return the share of rows that a small tree of the feature alone predicts.
+
+    The tree has two leaves for each label, so that it cannot learn the rows by heart.
+    """
+    codes = truth.cat.codes.to_numpy()
+    known = values.cat.codes if isinstance(values.dtype, pd.CategoricalDtype) else values
+    if known is not values:  # the share of each label by category, so that the tree need not split them one by one
+        known = pd.Series(codes).groupby(known).transform(lambda label: label.mode().iloc[0])
+    table = _filled(known).reshape(-1, 1)
+    tree = cast("_Tree", DecisionTreeClassifier(max_leaf_nodes=2 * len(target.labels), random_state=0))
+    return tree.fit(table, codes).score(table, codes)
+
+
+def _correlation(values: "pd.Series[Any]", truth: "pd.Series[Any]", _target: Target) -> float:
+    """Return the absolute rank correlation of the feature with a number; 0 for a constant feature."""
+    ranks = pd.Series(_scale(values, truth)).rank()
+    return 0.0 if ranks.nunique() < 2 else abs(float(np.corrcoef(ranks, truth.rank())[0, 1]))
+
+
+_QUALITIES = {
+    "binary": ("area under ROC curve", _area),
+    "multiclass": ("accuracy", _accuracy),
+    "regression": ("rank correlation", _correlation),
+}
+
+
+def _scale(values: "pd.Series[Any]", truth: "pd.Series[Any]") -> NDArray[np.float64]:
+    """Return the numbers of a feature; for a category, the mean of the truth in its rows."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return truth.groupby(values.cat.codes).transform("mean").to_numpy(dtype=float)
+    return _filled(values)
+
+
+def _filled(values: "pd.Series[Any]") -> NDArray[np.float64]:
+    """Return the numbers with a value of its own for a missing one, which may tell the target, too."""
+    return values.fillna(values.min() - 1).to_numpy(dtype=float)
 
 
 def _occurring(values: "pd.Series[Any]") -> list[str]:

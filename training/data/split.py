@@ -46,12 +46,29 @@ def _mask(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     for part, fault in ((mask, "holds out no row"), (~mask, "leaves no row to learn from")):
         if not part.any():
             raise DataError(f"the split {split} {fault} of {len(table)}; give more rows, or another split")
+    if _has_labels(table[target]):
+        held, learned = (set(table[target][part].unique()) for part in (mask, ~mask))
+        if unseen := sorted(held - learned):
+            raise DataError(
+                f"the split {split} holds out all rows with the label {', '.join(unseen)}, so a model cannot learn it; "
+                "give more such rows, or another split"
+            )
     return mask
 
 
+def _has_labels(target: "pd.Series[Any]") -> bool:
+    return not pd.api.types.is_numeric_dtype(target)
+
+
 def _random(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Hold out the share of each label. Only the indices of one label are in memory at a time."""
+    """Hold out the share of each label, or of all rows if the target is a number.
+
+    Only the indices of one label are in memory at a time.
+    """
     chance, mask = np.random.default_rng(split.seed), np.zeros(len(table), dtype=bool)
+    if not _has_labels(table[target]):
+        mask[chance.permutation(len(table))[: round(split.test_share * len(table))]] = True
+        return mask
     labels = table[target].astype("category").cat
     for code, label in enumerate(labels.categories):
         rows = np.flatnonzero(labels.codes == code)

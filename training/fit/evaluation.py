@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contract.tasks import RANKED
 from training.data.source import DataError
 from training.fit import metrics, plots, reference_profile
 from training.fit.extras import Extras
-from training.project import Classifier, Project
+from training.project import Model, Project
 
 ROWS_SHUFFLED, FEATURES_TOGETHER = 2_000, 20
 
@@ -43,19 +44,21 @@ class Evaluation:
 
 
 def evaluate(
-    project: Project[Any], model: Classifier, known: pd.DataFrame, unseen: pd.DataFrame, *, folder: Path, extras: Extras
+    project: Project[Any], model: Model, known: pd.DataFrame, unseen: pd.DataFrame, *, folder: Path, extras: Extras
 ) -> Evaluation:
     """Evaluate the model; write plots, feature importance, reference profile and packages to the folder.
 
     A file that cannot be made is left out and noted in `extras`.
 
     Raises:
-        DataError: the rows held out all have the same label.
+        DataError: the rows held out all have the same label or value.
+        ProjectError: the model does not predict what the project's task needs.
     """
     predictions = metrics.predict(project, model, unseen)
-    if predictions.truth.all() or not predictions.truth.any():
+    if predictions.is_constant:
+        what = "value" if project.task == "regression" else "label"
         raise DataError(
-            f"the {len(unseen)} rows held out by {project.split} all have one label; give more rows, or another split"
+            f"the {len(unseen)} rows held out by {project.split} all have one {what}; give more rows, or another split"
         )
     folder.mkdir(parents=True)
     estimates = metrics.estimate(predictions, project.split.seed)
@@ -64,7 +67,7 @@ def evaluate(
         importance = _importance(project, model, unseen)
         _write(folder / "feature_importance.json", importance)
     with extras.attempt("plots"):
-        plots.draw(folder, project.target.labels, predictions, estimates["roc_auc"], importance)
+        plots.draw(folder, project, predictions, estimates, importance)
     profile = folder / "reference_profile.json"
     with extras.attempt("reference profile"):
         _write(profile, reference_profile.describe(project, known, predictions))
@@ -81,8 +84,8 @@ def evaluate(
     )
 
 
-def _importance(project: Project[Any], model: Classifier, unseen: pd.DataFrame) -> dict[str, float]:
-    """Return the loss of roc_auc when a feature is shuffled, for each feature. It works for any kind of model.
+def _importance(project: Project[Any], model: Model, unseen: pd.DataFrame) -> dict[str, float]:
+    """Return the loss of roc_auc, roc_auc_ovr or r2 when a feature is shuffled, for each feature and any kind of model.
 
     One call predicts the rows of several features, because for a forest a call costs more than its rows.
     """
@@ -93,8 +96,8 @@ def _importance(project: Project[Any], model: Classifier, unseen: pd.DataFrame) 
         names = project.features[start : start + FEATURES_TOGETHER]
         shuffled = [sample.assign(**{name: other[name].array}) for name in names]
         predictions = metrics.predict(project, model, pd.concat([sample, *shuffled], ignore_index=True))
-        table = np.arange(len(predictions.truth)) // len(sample)
-        whole, *rest = (metrics.measure(predictions.only(table == one))["roc_auc"] for one in range(1 + len(names)))
+        table = np.arange(len(predictions)) // len(sample)
+        whole, *rest = (predictions.only(table == one).measure()[RANKED[project.task]] for one in range(1 + len(names)))
         lost |= {name: whole - area for name, area in zip(names, rest, strict=True)}
     return lost
 

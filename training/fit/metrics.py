@@ -1,47 +1,22 @@
-"""Metrics of a binary classifier on rows that it has not seen, with bootstrap intervals."""
+"""Metrics of a model on rows that it has not seen, with bootstrap intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.project import Classifier, Project
+from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions, RegressionPredictions
+from training.project import Classifier, Model, Project, ProjectError
 
-NAMES = ("accuracy", "f1", "roc_auc")
-"""Metrics that are computed for every model."""
 RESAMPLES = 200
 """Bootstrap samples of one estimate."""
 CONFIDENCE = 0.95
 """Share of the bootstrap samples that lie inside an interval."""
 ROWS_PREDICTED = 10_000
 """Largest number of rows for which `predict` is called, in addition to `predict_proba`."""
-STEPS = 1_000
-"""Largest number of distinct probabilities that `estimate` keeps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """Labels and predictions of some rows, in the order of the rows."""
-
-    truth: NDArray[np.bool_]
-    """True if the row has the label of interest, the last one of the target."""
-    predicted: NDArray[np.bool_]
-    """True if the model predicts the label of interest, the last one of the target."""
-    probability: NDArray[np.float64]
-    """Probability of the label of interest according to the model, 0 to 1."""
-
-    @cached_property
-    def rank(self) -> NDArray[np.intp]:
-        """Rank of each row's probability among the distinct probabilities, from 0."""
-        return np.unique(self.probability, return_inverse=True)[1]
-
-    def only(self, rows: NDArray[np.bool_]) -> "Predictions":
-        """Return the predictions of the selected rows."""
-        return Predictions(truth=self.truth[rows], predicted=self.predicted[rows], probability=self.probability[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +24,7 @@ class Estimate:
     """A metric with its 95 % bootstrap interval."""
 
     value: float
-    """Value of the metric, from 0 to 1, or of a difference of two, from -1 to 1."""
+    """Value of the metric, or of a difference of two."""
     low: float
     """Lower bound of the interval."""
     high: float
@@ -60,42 +35,83 @@ class Estimate:
 
 
 def predict(
-    project: Project[Any], model: Classifier, table: pd.DataFrame, columns: Sequence[str] | None = None
+    project: Project[Any], model: Model, table: pd.DataFrame, columns: Sequence[str] | None = None
 ) -> Predictions:
     """Return the model's predictions for the rows of a checked table.
 
-    `columns` are the columns that the model takes, by default those of the project. If there are more than 10,000 rows,
-    `predict` is called for 10,000 of them, because a call for all doubles the time. If it returns the likelier label
-    for each, all rows get the likelier label; then less than 1 row in 3,000 is wrong (with 95 % confidence).
+    `columns` are the columns that the model takes, by default those of the project.
+
+    Raises:
+        ProjectError: the model does not predict what the project's task needs.
     """
-    features, interesting = table[list(project.features if columns is None else columns)], project.target.labels[-1]
-    every = -(-len(table) // ROWS_PREDICTED)
-    probabilities, labels = model.predict_proba(features), model.predict(features.iloc[::every])
-    if every > 1:
-        likelier = model.classes_[probabilities.argmax(axis=1)]
-        labels = likelier if np.array_equal(labels, likelier[::every]) else model.predict(features)
-    return Predictions(
-        truth=(table[project.target.name] == interesting).to_numpy(),
-        predicted=labels == interesting,
-        probability=probabilities[:, list(model.classes_).index(interesting)],
+    features, truth = table[list(project.features if columns is None else columns)], table[project.target.name]
+    if project.task == "regression":
+        return _numbers(project, model, features, truth)
+    classifier = cast("Classifier", model)
+    if not hasattr(classifier, "predict_proba"):
+        raise ProjectError(
+            f"{type(model).__name__} has no predict_proba, which the task {project.task} needs; return a classifier "
+            "from `fit`, or write task='regression'"
+        )
+    predicted, probabilities = _labels(classifier, features)
+    labels = project.target.labels
+    if unknown := sorted({str(label) for label in classifier.classes_} - set(labels)):
+        raise ProjectError(
+            f"the model predicts the label {', '.join(unknown)}, and the target {project.target.name} declares "
+            f"{', '.join(labels)}; give `fit` the labels as they are"
+        )
+    learned = [str(label) for label in classifier.classes_]
+    if missing := [label for label in labels if label not in learned]:
+        raise ProjectError(
+            f"the model cannot predict the label {', '.join(missing)} of the target {project.target.name}; fit it with "
+            "rows of every label"
+        )
+    places = [learned.index(label) for label in labels]
+    if project.task == "binary":
+        return BinaryPredictions(
+            truth=(truth == labels[-1]).to_numpy(),
+            predicted=predicted == labels[-1],
+            probability=probabilities[:, places[-1]],
+        )
+    known = pd.Index(labels)
+    return MulticlassPredictions(
+        truth=known.get_indexer(pd.Index(truth.astype(str))),
+        predicted=known.get_indexer(pd.Index(predicted)),
+        probabilities=probabilities[:, places],
     )
 
 
-def measure(predictions: Predictions, weights: NDArray[Any] | None = None) -> dict[str, float]:
-    """Return accuracy, f1 and roc_auc, 0 to 1; nan if undefined. `weights` holds how often each row counts."""
-    truth, predicted = predictions.truth, predictions.predicted
-    weights = np.ones(len(truth)) if weights is None else weights
-    right, hits = float(weights @ (truth == predicted)), float(weights @ (truth & predicted))
-    wrong = float(weights.sum()) - right
-    positive = np.bincount(predictions.rank, weights * truth)
-    negative = np.bincount(predictions.rank, weights * ~truth)
-    # Pairs of a positive and a negative row in which the positive ranks higher, half of those in which they tie
-    ordered = float(positive @ (np.cumsum(negative) - negative / 2))
-    return {
-        "accuracy": _ratio(right, right + wrong),
-        "f1": _ratio(2 * hits, 2 * hits + wrong),
-        "roc_auc": _ratio(ordered, float(positive.sum() * negative.sum())),
-    }
+def _labels(model: Classifier, features: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the predicted label of each row, and the probabilities.
+
+    If there are more than 10,000 rows, `predict` is called for 10,000 of them, because a call for all doubles the time.
+    If it returns the likeliest label for each, all rows get the likeliest label; then less than 1 row in 3,000 is wrong
+    (with 95 % confidence).
+    """
+    every = -(-len(features) // ROWS_PREDICTED)
+    probabilities, labels = model.predict_proba(features), model.predict(features.iloc[::every])
+    if every > 1:
+        likeliest = model.classes_[probabilities.argmax(axis=1)]
+        labels = likeliest if np.array_equal(labels, likeliest[::every]) else model.predict(features)
+    return labels, probabilities
+
+
+def _numbers(
+    project: Project[Any], model: Model, features: pd.DataFrame, truth: "pd.Series[Any]"
+) -> RegressionPredictions:
+    predicted = np.asarray(model.predict(features))
+    if predicted.shape not in {(len(features),), (len(features), 1)} or predicted.dtype.kind not in "fiu":
+        raise ProjectError(
+            f"{type(model).__name__} predicts an array of {predicted.dtype} with the shape {predicted.shape}, and the "
+            f"task regression needs one number for each of {len(features)} rows; return such a model from `fit`"
+        )
+    numbers = predicted.reshape(-1).astype(float)
+    if wrong := int((~np.isfinite(numbers)).sum()):
+        raise ProjectError(
+            f"{type(model).__name__} predicts no finite number for {wrong} of {len(numbers)} rows, so that "
+            f"{project.target.name} cannot be compared; fill missing values in `fit`"
+        )
+    return RegressionPredictions(truth=truth.to_numpy(dtype=float), predicted=numbers)
 
 
 def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[np.intp]]:
@@ -111,33 +127,16 @@ def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[
 def estimate(predictions: Predictions, seed: int) -> Mapping[str, Estimate]:
     """Return each metric with its bootstrap interval, at a cost that hardly grows with the number of rows.
 
-    Rows with the same label, prediction and probability form a group, and a sample draws a count for each group. If
-    there are more than 1,000 probabilities, each thousandth of the rows shares one, which changes roc_auc by at most
-    0.0005. The interval is moved to the exact value.
+    A sample draws a count for each group of rows that `Predictions.groups` returns. If the groups stand for a part of
+    the rows, the interval is narrowed by the square root of that share. It is moved to the exact value.
     """
-    values, (groups, counts) = measure(predictions), _groups(predictions)
-    rows = len(predictions.truth)
+    values, (groups, counts) = predictions.measure(), predictions.groups()
+    rows = int(counts.sum())
     samples = np.random.default_rng(seed).multinomial(rows, counts / rows, RESAMPLES)
-    drawn = pd.DataFrame([measure(groups, weights) for weights in samples]) - pd.Series(measure(groups, counts))
+    drawn = pd.DataFrame([groups.measure(weights) for weights in samples]) - pd.Series(groups.measure(counts))
+    drawn *= (rows / len(predictions)) ** 0.5
     low, high = (drawn.quantile(tail) for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return {
         name: Estimate(value=value, low=value + float(low[name]), high=value + float(high[name]))
         for name, value in values.items()
     }
-
-
-def _groups(predictions: Predictions) -> tuple[Predictions, NDArray[np.intp]]:
-    """Return one row for each group of rows that count alike in every metric, and the size of each group."""
-    occurring = np.bincount(predictions.rank)
-    step = np.arange(len(occurring))
-    if len(step) > STEPS:
-        step = (np.cumsum(occurring) - 1) * STEPS // len(predictions.rank)
-    code, counts = np.unique(
-        4 * step[predictions.rank] + 2 * predictions.truth + predictions.predicted, return_counts=True
-    )
-    alike = Predictions(truth=code // 2 % 2 == 1, predicted=code % 2 == 1, probability=(code // 4).astype(float))
-    return alike, counts
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")

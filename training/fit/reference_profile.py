@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.fit.metrics import Predictions
+from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions, RegressionPredictions
 from training.project import Project
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -21,7 +21,6 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
     The result can be written as JSON. A number has quantiles and a histogram of 20 bins of equal width (fewer if there
     are not enough floats between the values), a category the counts of its 100 most frequent values.
     """
-    labels = pd.Series(pd.Categorical.from_codes(predictions.predicted.astype("int8"), pd.Index(project.target.labels)))
     return {
         "rows": len(known),
         "features": {
@@ -29,12 +28,27 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
             | (_categories if column.kind == "category" else _numbers)(known[column.name])
             for column in project.columns
         },
-        "prediction": {
-            "rows": len(labels),
-            "label": _categories(labels),
-            "probability": _numbers(pd.Series(predictions.probability), (0.0, 1.0)),
-        },
+        "prediction": {"rows": len(predictions)} | _predicted(project, predictions),
     }
+
+
+def _predicted(project: Project[Any], predictions: Predictions) -> dict[str, object]:
+    """Return the distribution of the predicted labels and their probability, or of the predicted numbers.
+
+    The probability is that of the label of interest or, with more than two labels, that of the predicted one.
+    """
+    match predictions:
+        case RegressionPredictions():
+            return {"value": _numbers(pd.Series(predictions.predicted))}
+        case MulticlassPredictions():
+            probability = predictions.probabilities.max(axis=1)
+        case BinaryPredictions():
+            probability = predictions.probability
+        case _:
+            raise TypeError(f"{type(predictions).__name__} has no distribution")
+    codes = predictions.predicted.astype("int64")
+    labels = pd.Series(pd.Categorical.from_codes(codes, pd.Index(project.target.labels)))
+    return {"label": _categories(labels), "probability": _numbers(pd.Series(probability), (0.0, 1.0))}
 
 
 def ranges(project: Project[Any], known: pd.DataFrame) -> dict[str, list[float]]:

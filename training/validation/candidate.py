@@ -14,7 +14,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import scoring_server
 
 from training.mlflow_logging import reason
-from training.project import Classifier
+from training.project import Model as FittedModel
 from training.registry import client as versions
 from training.registry.client import Client
 from training.validation import formats
@@ -34,8 +34,8 @@ class Loaded(Protocol):
         """Return the predictions that a model server returns."""
         ...
 
-    def get_raw_model(self) -> Classifier:
-        """Return the trained classifier."""
+    def get_raw_model(self) -> FittedModel:
+        """Return the trained model."""
         ...
 
 

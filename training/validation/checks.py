@@ -7,19 +7,22 @@ from typing import Any, Literal
 import pandas as pd
 from numpy.typing import NDArray
 
+from contract.tasks import ERRORS, better
 from training.data import split
 from training.fit import metrics
-from training.fit.metrics import Estimate, Predictions
+from training.fit.metrics import Estimate
+from training.fit.predictions import Predictions
 from training.mlflow_logging import reason, trusted_types
-from training.project import Project
+from training.project import Project, ProjectError
 from training.validation import candidate, comparison, signatures, skew
 from training.validation.candidate import Candidate, UnusableError
 from training.validation.comparison import Scores
 from training.validation.limits import Limits
-from training.validation.verdict import Check, Slice, signed
+from training.validation.verdict import Check, Slice, changed
 
 SAME = 0.002
-"""Tolerance for a metric that training recorded on the same rows: tags are rounded, and packages may differ."""
+"""Tolerance for a metric that training recorded on the same rows, for mae and rmse as a share of it: tags are rounded,
+and packages may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,7 @@ def _unseen_by(
         )
         return Check(name=name, outcome="noted", said=said)
     for metric, value in before.items():
-        if abs(measured[metric].value - value) > SAME:
+        if abs(measured[metric].value - value) > SAME * (value if metric in ERRORS else 1):
             said = (
                 f"{metric} of version {one.number} was {value:.3f} at its training and is {measured[metric].value:.3f} "
                 "here, so the split has changed and it may have learned from these rows; train it again"
@@ -169,16 +172,19 @@ def _judge(scores: Scores, old: Candidate | None, allowed: Limits) -> Iterator[C
     for name, least in allowed.least.items():
         low = [f"{name} is {scores.own[name].value:.3f} on {scores.rows} unseen rows, and must be at least {least:g}"]
         yield Check.of(name, low if scores.own[name].value < least else [], f"{scores.own[name]}, at least {least:g}")
+    for name, most in allowed.most.items():
+        high = [f"{name} is {scores.own[name].value:.3f} on {scores.rows} unseen rows, and must be at most {most:g}"]
+        yield Check.of(name, high if scores.own[name].value > most else [], f"{scores.own[name]}, at most {most:g}")
     if old is None:
         yield Check(name="champion", outcome="noted", said="there is no champion to compare with")
         return
     for name in allowed.compared:
-        difference = scores.difference[name]
-        said = f"{name} {signed(difference)} against version {old.number} on the same {scores.rows} rows"
-        certainly = difference.high < 0 and -difference.value > allowed.certain_loss
-        faults = [f"{said}: certainly worse by more than {allowed.certain_loss:g}"] if certainly else []
-        if -difference.value > allowed.any_loss:
-            faults = [f"{said}: worse by more than {allowed.any_loss:g}"]
+        difference, loss = scores.difference[name], -comparison.advantage(scores, name).value
+        said = f"{better(name)} {changed(name, difference)} against version {old.number} on the same {scores.rows} rows"
+        certainly = difference.high < 0 and loss > allowed.certain_loss
+        faults = [f"{said}: certainly worse by more than {_share(name, allowed.certain_loss)}"] if certainly else []
+        if loss > allowed.any_loss:
+            faults = [f"{said}: worse by more than {_share(name, allowed.any_loss)}"]
         yield Check.of(f"{name} compared with the champion", faults, said)
 
 
@@ -196,12 +202,16 @@ def _slice_faults(one: Slice, old: Candidate | None, allowed: Limits) -> Iterato
         if value < least:
             yield f"{name} is {value:.3f} where {one.name} ({one.scores.rows} rows), and must be at least {least:g}"
     for name in allowed.compared if old else ():
-        loss = one.scores.difference[name]
-        if old and loss.high < 0 and -loss.value > allowed.slice_loss:
+        difference = one.scores.difference[name]
+        if old and difference.high < 0 and -comparison.advantage(one.scores, name).value > allowed.slice_loss:
             yield (
-                f"{name} {signed(loss)} against version {old.number} where {one.name}: certainly worse by more than "
-                f"{allowed.slice_loss:g}"
+                f"{better(name)} {changed(name, difference)} against version {old.number} where {one.name}: certainly "
+                f"worse by more than {_share(name, allowed.slice_loss)}"
             )
+
+
+def _share(name: str, limit: float) -> str:
+    return f"{limit:.3g} of the champion's" if name in ERRORS else f"{limit:g}"
 
 
 def _slices(declared: Project[Any], unseen: pd.DataFrame) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -219,7 +229,7 @@ def _predictions(inputs: Inputs, one: Candidate, unseen: pd.DataFrame) -> Predic
         )
     try:
         return metrics.predict(inputs.project, one.load(inputs.trusted).get_raw_model(), unseen, columns)
-    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, NotImplementedError, ProjectError, TypeError, ValueError) as error:
         raise UnusableError(
             f"version {one.number} cannot predict the unseen rows: {reason(error)}; train it with the present project"
         ) from error

@@ -1,12 +1,15 @@
 """Compares the metrics of two models on the same rows, with bootstrap intervals."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fit.metrics import CONFIDENCE, Estimate, Predictions, measure, resamples
+from contract.tasks import ERRORS
+from training.fit.metrics import CONFIDENCE, Estimate, resamples
+from training.fit.predictions import Predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +19,14 @@ class Scores:
     rows: int
     """Number of rows."""
     rarer: int
-    """Number of rows with the rarer label."""
+    """Number of rows with the rarest label; all rows for a regression."""
     own: Mapping[str, Estimate]
     """Metrics of the model."""
     other: Mapping[str, Estimate]
     """Metrics of the other model; empty if there is none."""
     difference: Mapping[str, Estimate]
-    """`own` minus `other`: positive if the model is better; empty if there is no other model."""
+    """Advantage of the model, positive if it is better; empty if there is no other model. It is `own` minus `other`, or
+    `other` minus `own` for mae and rmse."""
 
 
 def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: int) -> Scores:
@@ -33,22 +37,31 @@ def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: 
     """
     models = [own] if other is None else [own, other]
     drawn = [
-        np.array([[*measure(model, weights).values()] for model in models])
-        for weights in resamples(len(own.truth), seed, samples)
+        np.array([[*model.measure(weights).values()] for model in models])
+        for weights in resamples(len(own), seed, samples)
     ]
-    values = np.array([[*measure(model).values()] for model in models])
+    values = np.array([[*model.measure().values()] for model in models])
     # A metric is undefined for a sample that lacks a label; `_quantile` leaves such values out.
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    names = [*measure(own)]
+    names = [*own.measure()]
+    sides = np.array([-1 if name in ERRORS else 1 for name in names])
     stacked = np.stack(drawn)
-    positives = int(own.truth.sum())
     return Scores(
-        rows=len(own.truth),
-        rarer=min(positives, len(own.truth) - positives),
+        rows=len(own),
+        rarer=own.rarer,
         own=_estimates(names, values[0], stacked[:, 0], tails),
         other=_estimates(names, values[1], stacked[:, 1], tails) if other else {},
-        difference=_estimates(names, values[0] - values[1], stacked[:, 0] - stacked[:, 1], tails) if other else {},
+        difference=_estimates(names, sides * (values[0] - values[1]), sides * (stacked[:, 0] - stacked[:, 1]), tails)
+        if other
+        else {},
     )
+
+
+def advantage(scores: Scores, name: str) -> Estimate:
+    """Return the advantage in a metric; that in mae and rmse as a share of the other model's value."""
+    difference = scores.difference[name]
+    unit = (scores.other[name].value or sys.float_info.min) if name in ERRORS else 1
+    return Estimate(value=difference.value / unit, low=difference.low / unit, high=difference.high / unit)
 
 
 def _estimates(

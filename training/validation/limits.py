@@ -4,32 +4,49 @@ The variable `VALIDATION={"any_loss": 0.02, "latency_ms": 100}` changes two defa
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import SettingsError as UnreadableError
 
+from contract.tasks import ERRORS, METRICS, Task
 from training.settings import SettingsError, Termination
 
-Metric = Literal["accuracy", "f1", "roc_auc"]
 Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+DEFAULTS: Mapping[Task, Mapping[str, object]] = {
+    "binary": {},
+    "multiclass": {
+        "least": {"roc_auc_ovr": 0.6},
+        "compared": ("roc_auc_ovr",),
+        "slice_least": {"roc_auc_ovr": 0.55},
+    },
+    "regression": {"least": {"r2": 0.0}, "compared": ("rmse",), "slice_least": {}},
+}
+"""Defaults of a task that differ from those of `Limits`. A regression with an r2 of 0 predicts as badly as the mean."""
 
 
 class Limits(BaseModel):
-    """Limits of a validation. Metrics are from 0 to 1. A loss is the champion's metric minus the version's metric."""
+    """Limits of a validation. A loss is how much worse than the champion's metric the version's metric is.
+
+    Metrics are from 0 to 1, but for mae and rmse, which have the unit of the target: a loss of these is a share of the
+    champion's metric. The defaults of `least`, `compared` and `slice_least` are those of the task `binary`; `of`
+    returns the limits with the defaults of another task.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least: Mapping[Metric, Share] = Field(default={"roc_auc": 0.6}, description="smallest value of each metric")
-    compared: tuple[Metric, ...] = Field(
-        default=("roc_auc",), description="metrics that are compared with the champion's"
+    least: Mapping[str, Share] = Field(default={"roc_auc": 0.6}, description="smallest value of each metric")
+    most: Mapping[str, Amount] = Field(
+        default={}, description="largest value of mae or rmse, in the unit of the target"
     )
+    compared: tuple[str, ...] = Field(default=("roc_auc",), description="metrics that are compared with the champion's")
     certain_loss: Share = Field(
         default=0.005,
         description="largest certain loss: one whose whole 95 % interval is on the side of a loss",
     )
     any_loss: Share = Field(default=0.03, description="largest loss, whether certain or not")
-    slice_least: Mapping[Metric, Share] = Field(
+    slice_least: Mapping[str, Share] = Field(
         default={"roc_auc": 0.55}, description="smallest value of each metric in a slice"
     )
     slice_loss: Share = Field(default=0.05, description="largest certain loss in a slice")
@@ -47,6 +64,24 @@ class Limits(BaseModel):
         default="patch", description="largest allowed difference between the packages here and those at training"
     )
     resamples: int = Field(default=500, ge=100, le=10_000, description="number of bootstrap samples for an interval")
+
+    def of(self, task: Task) -> Self:
+        """Return these limits with the defaults of the task.
+
+        Raises:
+            SettingsError: a limit names a metric that the task does not have, or is on the wrong side.
+        """
+        own = type(self).model_validate({**DEFAULTS[task], **self.model_dump(exclude_unset=True)})
+        sides = {"least": set(own.least), "most": set(own.most), "compared": set(own.compared)}
+        sides["slice_least"] = set(own.slice_least)
+        for field, names in sides.items():
+            known = [name for name in METRICS[task] if field == "compared" or (name in ERRORS) == (field == "most")]
+            if unknown := sorted(names - set(known)):
+                raise SettingsError(
+                    f"VALIDATION {field} names {', '.join(unknown)}, but of a model with the task {task} it can limit "
+                    f"only {', '.join(known) or 'nothing'}; write one of these, or leave {field} out"
+                )
+        return own
 
 
 class Environment(Termination):

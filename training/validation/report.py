@@ -1,12 +1,15 @@
 """Writes the report of a validation as one self-contained HTML page, without scripts or external files."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from math import isnan
 
+from contract.tasks import better
 from training.fit.metrics import Estimate
-from training.validation.verdict import Report, Slice, signed
+from training.validation import comparison
+from training.validation.comparison import Scores
+from training.validation.verdict import Report, Slice, changed
 
 WIDTH, HALF = 260, 130
 STYLE = """
@@ -59,21 +62,18 @@ def _scores(report: Report) -> Iterator[str]:
     if report.scores is None:
         return
     scores = report.scores
-    reach = max([_reach(one) for one in scores.difference.values()], default=0.0)
+    reach = _reach([scores], [*scores.difference])
     yield f"<h2>Metrics on {scores.rows} unseen rows, with 95 % intervals</h2><table>"
     yield "<tr><th>metric</th><th>this version</th><th>champion</th><th>difference</th><th>worse | better</th></tr>"
     for name, own in scores.own.items():
-        beside = _beside(name, scores.other, scores.difference, reach)
-        yield f"<tr><td>{escape(name)}</td><td class=number>{own}</td>{beside}"
+        yield f"<tr><td>{escape(better(name))}</td><td class=number>{own}</td>{_beside(name, scores, reach)}"
     yield "</table>"
 
 
 def _slices(slices: Sequence[Slice], compared: Sequence[str]) -> Iterator[str]:
     if not slices:
         return
-    reach = max(
-        [_reach(one.scores.difference[n]) for one in slices for n in compared if one.scores.difference], default=0
-    )
+    reach = _reach([one.scores for one in slices], compared)
     yield "<h2>Slices</h2><table>"
     yield (
         "<tr><th>where</th><th>rows (rarer label)</th><th>metric</th><th>this version</th><th>champion</th>"
@@ -85,18 +85,19 @@ def _slices(slices: Sequence[Slice], compared: Sequence[str]) -> Iterator[str]:
             scores = one.scores
             yield (
                 f"<tr><td>{escape(one.name)}</td><td class=number>{scores.rows} ({scores.rarer}){few}</td>"
-                f"<td>{escape(name)}</td><td class=number>{scores.own[name]}</td>"
-                f"{_beside(name, scores.other, scores.difference, reach)}"
+                f"<td>{escape(better(name))}</td><td class=number>{scores.own[name]}</td>"
+                f"{_beside(name, scores, reach)}"
             )
     yield "</table>"
 
 
-def _beside(name: str, other: Mapping[str, Estimate], difference: Mapping[str, Estimate], reach: float) -> str:
-    if name not in difference:
+def _beside(name: str, scores: Scores, reach: float) -> str:
+    if name not in scores.difference:
         return '<td class="quiet">none</td><td></td><td></td></tr>'
+    change = changed(name, scores.difference[name])
     return (
-        f"<td class=number>{other[name]}</td><td class=number>{signed(difference[name])}</td>"
-        f"<td>{_interval(difference[name], reach)}</td></tr>"
+        f"<td class=number>{scores.other[name]}</td><td class=number>{change}</td>"
+        f"<td>{_interval(comparison.advantage(scores, name), reach, change)}</td></tr>"
     )
 
 
@@ -109,7 +110,7 @@ def _limits(report: Report) -> Iterator[str]:
     yield "</table>"
 
 
-def _interval(difference: Estimate, reach: float) -> str:
+def _interval(difference: Estimate, reach: float, change: str) -> str:
     """Draw the interval as a line, the value as a dot and zero as a mark; empty if a bound is not known."""
     places = [
         HALF + HALF * 0.95 * bound / (reach or 1) for bound in (difference.low, difference.value, difference.high)
@@ -119,13 +120,14 @@ def _interval(difference: Estimate, reach: float) -> str:
     low, value, high = (f"{place:.1f}" for place in places)
     colour = "var(--bad)" if difference.high < 0 else "var(--good)" if difference.low > 0 else "var(--bar)"
     return (
-        f'<svg width="{WIDTH}" height="18" role="img" aria-label="{signed(difference)}">'
+        f'<svg width="{WIDTH}" height="18" role="img" aria-label="{change}">'
         f'<line x1="{HALF}" x2="{HALF}" y1="0" y2="18" stroke="var(--line)" stroke-width="2"/>'
         f'<line x1="{low}" x2="{high}" y1="9" y2="9" stroke="{colour}" stroke-width="3"/>'
         f'<circle cx="{value}" cy="9" r="4.5" fill="{colour}"/></svg>'
     )
 
 
-def _reach(difference: Estimate) -> float:
-    """Return the largest distance of a bound from zero."""
-    return max((abs(bound) for bound in (difference.low, difference.high) if not isnan(bound)), default=0.0)
+def _reach(found: Sequence[Scores], names: Sequence[str]) -> float:
+    """Return the largest distance of a bound from zero, over all intervals that are drawn below each other."""
+    drawn = [comparison.advantage(scores, name) for scores in found for name in names if name in scores.difference]
+    return max((abs(bound) for one in drawn for bound in (one.low, one.high) if not isnan(bound)), default=0.0)

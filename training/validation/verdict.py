@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from contract.stages import PASSED, REFUSED
+from contract.tasks import ERRORS, better
 from training.fit.metrics import Estimate
 from training.validation.comparison import Scores
 from training.validation.limits import Limits
@@ -104,9 +105,16 @@ class Report(BaseModel):
             return "no metric was measured"
         own, difference = self.scores.own, self.scores.difference
         return ", ".join(
-            f"{name} {own[name]}" + (f", {signed(difference[name])}" if name in difference else "")
+            f"{better(name)} {own[name]}" + (f", {changed(name, difference[name])}" if name in difference else "")
             for name in self.limits.compared
         )
+
+
+def changed(name: str, difference: Estimate) -> str:
+    """Format the change of a metric that the advantage `difference` means; mae and rmse fall when they get better."""
+    if name not in ERRORS:
+        return signed(difference)
+    return signed(Estimate(value=-difference.value, low=-difference.high, high=-difference.low))
 
 
 def signed(difference: Estimate) -> str:

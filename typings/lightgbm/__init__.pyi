@@ -32,4 +32,16 @@ class LGBMClassifier:
     ) -> Self: ...
     def set_params(self, **params: object) -> Self: ...
 
+class LGBMRegressor:
+    def __init__(
+        self,
+        *,
+        n_estimators: int,
+        learning_rate: float = 0.1,
+        num_leaves: int = 31,
+        random_state: int | None = None,
+        deterministic: bool = False,
+        verbosity: int,
+    ) -> None: ...
+
 def early_stopping(stopping_rounds: int, *, verbose: bool) -> Callable[..., object]: ...

@@ -1,7 +1,30 @@
-from numpy.typing import ArrayLike
+from typing import Any, Literal
 
-def accuracy_score(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None) -> float: ...
-def f1_score(
-    y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None, pos_label: str | bool
+from numpy.typing import NDArray
+
+def accuracy_score(
+    y_true: NDArray[Any], y_pred: NDArray[Any], *, sample_weight: NDArray[Any] | None = None
 ) -> float: ...
-def roc_auc_score(y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None) -> float: ...
+def confusion_matrix(y_true: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[Any]: ...
+def f1_score(
+    y_true: NDArray[Any],
+    y_pred: NDArray[Any],
+    *,
+    sample_weight: NDArray[Any] | None = None,
+    pos_label: object = 1,
+    average: Literal["binary", "macro"] = "binary",
+) -> float: ...
+def mean_absolute_error(
+    y_true: NDArray[Any], y_pred: NDArray[Any], *, sample_weight: NDArray[Any] | None = None
+) -> float: ...
+def r2_score(y_true: NDArray[Any], y_pred: NDArray[Any], *, sample_weight: NDArray[Any] | None = None) -> float: ...
+def roc_auc_score(
+    y_true: NDArray[Any],
+    y_score: NDArray[Any],
+    *,
+    sample_weight: NDArray[Any] | None = None,
+    multi_class: Literal["raise", "ovr"] = "raise",
+) -> float: ...
+def root_mean_squared_error(
+    y_true: NDArray[Any], y_pred: NDArray[Any], *, sample_weight: NDArray[Any] | None = None
+) -> float: ...

@@ -7,11 +7,11 @@ import pytest
 
 from tests.training.test_project import declared
 from training.fit import reference_profile
-from training.fit.metrics import Predictions
+from training.fit.predictions import BinaryPredictions
 from training.project import categories, integers, numbers
 
 ROWS = 200
-PREDICTIONS = Predictions(
+PREDICTIONS = BinaryPredictions(
     truth=np.arange(4) < 2, predicted=np.arange(4) < 1, probability=np.array([0.9, 0.4, 0.1, 0.1])
 )
 

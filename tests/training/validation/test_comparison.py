@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from training.fit.metrics import Predictions
-from training.validation.comparison import compare
+from training.fit.predictions import BinaryPredictions, RegressionPredictions
+from training.validation.comparison import advantage, compare
 
 ROWS = 1000
 CHANCE = np.random.default_rng(7)
@@ -10,11 +10,11 @@ TRUTH = CHANCE.random(ROWS) < 0.3
 HARD = CHANCE.normal(size=ROWS)
 
 
-def predictions(noise: float) -> Predictions:
+def predictions(noise: float) -> BinaryPredictions:
     """Return predictions of a model: the truth, plus the difficulty of each row, plus the model's own noise."""
     score = TRUTH + HARD + CHANCE.normal(scale=noise, size=ROWS)
     probability = 1 / (1 + np.exp(-score))
-    return Predictions(truth=TRUTH, predicted=probability > 0.6, probability=probability)
+    return BinaryPredictions(truth=TRUTH, predicted=probability > 0.6, probability=probability)
 
 
 GOOD, WORSE = predictions(0.1), predictions(2)
@@ -43,6 +43,16 @@ def test_the_interval_of_a_metric_is_the_textbook_one_at_both_ends() -> None:
     deviation = (found.value * (1 - found.value) / ROWS) ** 0.5
     for end in (found.value - found.low, found.high - found.value):
         assert end == pytest.approx(1.96 * deviation, abs=0.1 * deviation)
+
+
+def test_a_smaller_error_is_an_advantage_and_counts_as_a_share_of_the_other_models() -> None:
+    truth = HARD * 1000
+    good, worse = (RegressionPredictions(truth=truth, predicted=truth + noise) for noise in (HARD * 50, HARD * 100))
+    scores = compare(good, worse, samples=100, seed=7)
+    assert scores.difference["rmse"].low > 0 < scores.difference["mae"].low
+    assert scores.difference["rmse"].value == scores.other["rmse"].value - scores.own["rmse"].value
+    assert advantage(scores, "rmse").value == pytest.approx(0.5)
+    assert advantage(scores, "r2") == scores.difference["r2"]
 
 
 def test_the_rarer_label_is_the_other_one_where_most_rows_have_the_label_of_interest() -> None:

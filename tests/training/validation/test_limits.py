@@ -25,7 +25,7 @@ def test_a_deadline_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ('{"any_loss": 2}', "VALIDATION any_loss: input should be less than or equal to 1, not 2"),
         ('{"any_los": 0.1}', "VALIDATION any_los: extra inputs are not permitted"),
-        ('{"least": {"auc": 0.5}}', "VALIDATION least.auc"),
+        ('{"least": {"roc_auc": 5}}', "VALIDATION least.roc_auc"),
         ("{", "VALIDATION is not JSON"),
     ],
 )
@@ -39,6 +39,39 @@ def test_a_wrong_limit_is_told_with_those_that_there_are(
     assert said in sentence
     assert "any_loss, slice_least" in sentence
     assert "\n" not in sentence
+
+
+def test_the_limits_of_a_task_are_its_defaults_and_what_the_user_changes() -> None:
+    assert limits.Limits().of("binary") == limits.Limits()
+    changed = limits.Limits(any_loss=0.1, most={"mae": 300}).of("regression")
+    assert (changed.compared, changed.least, changed.most, changed.any_loss) == (
+        ("rmse",),
+        {"r2": 0},
+        {"mae": 300},
+        0.1,
+    )
+    assert limits.Limits(compared=("accuracy",)).of("multiclass").compared == ("accuracy",)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"least": {"roc_auc": 0.7}},
+            "least names roc_auc, but of a model with the task regression it can limit only r2;",
+        ),
+        ({"least": {"rmse": 0.7}}, "least names rmse, but of a model with the task regression it can limit only r2;"),
+        ({"most": {"r2": 0.7}}, "most names r2, but of a model with the task regression it can limit only mae, rmse;"),
+        (
+            {"compared": ["f1"]},
+            "compared names f1, but of a model with the task regression it can limit only mae, r2, rmse",
+        ),
+    ],
+)
+def test_a_limit_of_a_metric_that_the_task_does_not_have_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError) as told:
+        limits.Limits.model_validate(given).of("regression")
+    assert said in str(told.value)
 
 
 def test_the_defaults_keep_the_bounds_that_a_user_must_keep() -> None:

