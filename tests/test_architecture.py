@@ -24,6 +24,7 @@ ROOMS = (
     "cost",
     "change_report",
     "doctor",
+    "drift",
     "pull_requests",
     "lab",
     "cli",
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     "change_report": {"cost", "model_preview", "runs"},
     "cost": set[str](),
     "doctor": {"contract", "components", "infra", "runs"},
+    "drift": {"contract", "training"},
     "pull_requests": {"contract", "model_preview"},
     "lab": {"contract", "components", "runs"},
     "bootstrap": {"components", "infra"},
@@ -51,6 +53,7 @@ MAY_IMPORT = {
         "client",
         "cost",
         "doctor",
+        "drift",
         "model_preview",
         "pull_requests",
         "training",
@@ -95,7 +98,7 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("room", ["contract", "training", "model_server"])
+@pytest.mark.parametrize("room", ["contract", "drift", "training", "model_server"])
 def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     wrong = {str(p.relative_to(ROOT)) for p in tracked(f"{room}/*.py") for n in imports(p) if n.startswith("pulumi")}
     assert not wrong
@@ -144,7 +147,7 @@ def test_only_settings_read_configuration_and_environment() -> None:
     reads = re.compile(r"pulumi\.Config\b|os\.environ|os\.getenv")
     wrong = {
         str(path.relative_to(ROOT))
-        for room in ("bootstrap", "infra", "components", "contract", "training", "model_server")
+        for room in ("bootstrap", "infra", "components", "contract", "drift", "training", "model_server")
         for path in tracked(f"{room}/*.py")
         if path.name not in {"settings.py", "stack.py"} and reads.search(path.read_text())
     }

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from training.fit import equal_mass
 from training.fit.metrics import Predictions
 from training.project import Project
 
@@ -18,8 +19,9 @@ MOST_CATEGORIES = 100
 def describe(project: Project[Any], known: pd.DataFrame, predictions: Predictions) -> Mapping[str, object]:
     """Return the distribution of each feature in the rows learned from, and of the predictions for the rows held out.
 
-    The result can be written as JSON. A number has quantiles and a histogram of 20 bins of equal width (fewer if there
-    are not enough floats between the values), a category the counts of its 100 most frequent values.
+    The result can be written as JSON. A number has quantiles, a histogram of 20 bins of equal width (fewer if there are
+    not enough floats between the values) and 100 bins of equal mass; a category the counts of its 100 most frequent
+    values.
     """
     labels = pd.Series(pd.Categorical.from_codes(predictions.predicted.astype("int8"), pd.Index(project.target.labels)))
     return {
@@ -33,6 +35,7 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
             "rows": len(labels),
             "label": _categories(labels),
             "probability": _numbers(pd.Series(predictions.probability), (0.0, 1.0)),
+            "calibration": equal_mass.calibration(predictions.probability, predictions.truth),
         },
     }
 
@@ -72,6 +75,7 @@ def _numbers(values: "pd.Series[Any]", limits: tuple[float, float] | None = None
         "most": float(present.max()),
         "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "bins": equal_mass.bins(present),
     }
 
 
