@@ -32,6 +32,23 @@ class Endpoint:
         """Number of the version that the stack released last."""
         return int(self.deployment["metadata"]["labels"][names.VERSION])
 
+    @property
+    def prediction_log(self) -> str:
+        """Address of the bucket of the prediction log, as s3://BUCKET.
+
+        Raises:
+            RefusedError: the endpoint writes no prediction log.
+        """
+        pod = self.deployment["spec"]["template"]["spec"]
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            variables = {one["name"]: one.get("value", "") for one in container.get("env", ())}
+            if container["name"] == "ship" and (bucket := variables.get("ARTIFACT_BUCKET")):
+                return f"s3://{bucket}"
+        raise RefusedError(
+            f"endpoint {self.name} writes no prediction log, so there is nothing to read; write prediction_log: {{}} "
+            f"under mlops:endpoints.{self.name} and run pulumi up"
+        )
+
 
 def find(cluster: Cluster, name: str) -> Endpoint:
     """Return the endpoint of that name. RefusedError if the cluster has none."""

@@ -26,6 +26,7 @@ ROOMS = (
     "doctor",
     "experiments",
     "monitoring",
+    "drift",
     "pull_requests",
     "lab",
     "cli",
@@ -44,6 +45,7 @@ MAY_IMPORT = {
     "cost": set[str](),
     "doctor": {"contract", "components", "infra", "runs"},
     "experiments": {"contract"},
+    "drift": {"contract", "training"},
     "pull_requests": {"contract", "model_preview"},
     "monitoring": {"contract"},
     "lab": {"contract", "components", "runs"},
@@ -56,6 +58,7 @@ MAY_IMPORT = {
         "cost",
         "doctor",
         "experiments",
+        "drift",
         "model_preview",
         "monitoring",
         "pull_requests",
@@ -101,7 +104,7 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("room", ["contract", "training", "model_server"])
+@pytest.mark.parametrize("room", ["contract", "drift", "training", "model_server"])
 def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     wrong = {str(p.relative_to(ROOT)) for p in tracked(f"{room}/*.py") for n in imports(p) if n.startswith("pulumi")}
     assert not wrong
@@ -150,7 +153,7 @@ def test_only_settings_read_configuration_and_environment() -> None:
     reads = re.compile(r"pulumi\.Config\b|os\.environ|os\.getenv")
     wrong = {
         str(path.relative_to(ROOT))
-        for room in ("bootstrap", "infra", "components", "contract", "training", "model_server")
+        for room in ("bootstrap", "infra", "components", "contract", "drift", "training", "model_server")
         for path in tracked(f"{room}/*.py")
         if path.name not in {"settings.py", "stack.py"} and reads.search(path.read_text())
     }

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from training.fit import equal_mass
 from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions, RegressionPredictions
 from training.project import Project
 
@@ -18,8 +19,9 @@ MOST_CATEGORIES = 100
 def describe(project: Project[Any], known: pd.DataFrame, predictions: Predictions) -> Mapping[str, object]:
     """Return the distribution of each feature in the rows learned from, and of the predictions for the rows held out.
 
-    The result can be written as JSON. A number has quantiles and a histogram of 20 bins of equal width (fewer if there
-    are not enough floats between the values), a category the counts of its 100 most frequent values.
+    The result can be written as JSON. A number has quantiles, a histogram of 20 bins of equal width (fewer if there are
+    not enough floats between the values) and 100 bins of equal mass; a category the counts of its 100 most frequent
+    values.
     """
     return {
         "rows": len(known),
@@ -37,6 +39,7 @@ def _predicted(project: Project[Any], predictions: Predictions) -> dict[str, obj
 
     The probability is that of the label of interest or, with more than two labels, that of the predicted one.
     """
+    more = dict[str, object]()
     match predictions:
         case RegressionPredictions():
             return {"value": _numbers(pd.Series(predictions.predicted))}
@@ -44,11 +47,12 @@ def _predicted(project: Project[Any], predictions: Predictions) -> dict[str, obj
             probability = predictions.probabilities.max(axis=1)
         case BinaryPredictions():
             probability = predictions.probability
+            more["calibration"] = equal_mass.calibration(probability, predictions.truth)
         case _:
             raise TypeError(f"{type(predictions).__name__} has no distribution")
     codes = predictions.predicted.astype("int64")
     labels = pd.Series(pd.Categorical.from_codes(codes, pd.Index(project.target.labels)))
-    return {"label": _categories(labels), "probability": _numbers(pd.Series(probability), (0.0, 1.0))}
+    return {"label": _categories(labels), "probability": _numbers(pd.Series(probability), (0.0, 1.0)), **more}
 
 
 def ranges(project: Project[Any], known: pd.DataFrame) -> dict[str, list[float]]:
@@ -86,6 +90,7 @@ def _numbers(values: "pd.Series[Any]", limits: tuple[float, float] | None = None
         "most": float(present.max()),
         "quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "bins": equal_mass.bins(present),
     }
 
 

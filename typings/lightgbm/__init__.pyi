@@ -1,5 +1,5 @@
 # What we use of LightGBM, whose own types are partly unknown. Add a line here when you use more of it.
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import pandas as pd
@@ -45,3 +45,12 @@ class LGBMRegressor:
     ) -> None: ...
 
 def early_stopping(stopping_rounds: int, *, verbose: bool) -> Callable[..., object]: ...
+
+class Dataset:
+    def __init__(self, data: NDArray[Any], label: NDArray[Any]) -> None: ...
+
+class Booster:
+    def feature_importance(self, importance_type: Literal["split", "gain"]) -> NDArray[Any]: ...
+    def predict(self, data: NDArray[Any]) -> NDArray[Any]: ...
+
+def train(params: Mapping[str, object], train_set: Dataset, num_boost_round: int) -> Booster: ...

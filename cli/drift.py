@@ -1,0 +1,104 @@
+"""Function behind `mlops drift`: a look at the prediction log now, without writing anything to MLflow."""
+
+import json as jsons
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cli import target
+from cli.errors import registry_errors
+from contract.exit_codes import ExitCode
+from drift import look as looks
+from drift import report, store
+from drift.estimate import BLIND
+from drift.hypotheses import FLOORS
+from drift.look import Look, Request
+from runs import endpoints
+from training.registry import client as versions
+
+COLOURS: Mapping[str, str] = {"drift": "red", "none": "green", "too few rows": "yellow"}
+LEAST_SHOWN = 8
+"""Number of tests that the table has at least, besides those that are drift."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """Version to look at, and the store of its prediction log."""
+
+    model: str
+    version: int
+    log: str
+    """Address of the store that has the folder `predictions`."""
+
+
+def served(endpoint: str, version: int | None, log: str | None, context: str | None) -> Served:
+    """Return the version that an endpoint serves, and its log; the cluster is not asked if both are given."""
+    if version and log:
+        return Served(model=endpoint, version=version, log=log)
+    found = endpoints.find(target.cluster(context), endpoint)
+    return Served(model=found.model, version=version or found.version, log=log or found.prediction_log)
+
+
+def show(uri: str, of: Served, *, hours: float, end: datetime | None, out: Path | None, json: bool) -> ExitCode:
+    """Print a look at the last `hours` of the log, and return REFUSED if it found drift.
+
+    Args:
+        uri: address of MLflow.
+        of: version, and its log.
+        hours: length of the window in hours.
+        end: first moment after the window; None for now.
+        out: file for the report as an HTML page; None for none.
+        json: print JSON.
+    """
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    until = end or datetime.now(UTC)
+    request = Request(model=of.model, version=of.version, start=until - timedelta(hours=hours), end=until)
+    with registry_errors():
+        client = versions.connect(uri)
+        about = looks.known(client, uri, versions.version(client, of.model, of.version))
+        found = looks.look(store.at(of.log), about, request)
+    if out:
+        out.write_text(report.html(found))
+    if json:
+        print(jsons.dumps(report.as_json(found), indent=1, default=float))
+    else:
+        _print(found)
+        if out:
+            print(f"report: {out}")
+    return ExitCode.REFUSED if found.status == "drift" else ExitCode.DONE
+
+
+def _print(found: Look) -> None:
+    console = Console(highlight=False)
+    console.print(f"[{COLOURS[found.status]}]{found.status}[/]  {found.summary}", soft_wrap=True)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    if found.estimated:
+        one = found.estimated
+        beside = f"; at the training {found.expected[0]:.3f} to {found.expected[1]:.3f}" if found.expected else ""
+        console.print(f"ROC-AUC estimated without labels {one.roc_auc:.3f} ({one.low:.3f} to {one.high:.3f}){beside}")
+        console.print(f"note: {BLIND}", markup=False, soft_wrap=True)
+    if not found.findings:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("column", "what", "effect", "floor", "probability", "in words"):
+        table.add_column(heading, justify="right" if heading in {"effect", "floor", "probability"} else "left")
+    shown = max(LEAST_SHOWN, len(found.drifted))
+    for one in found.findings[:shown]:
+        table.add_row(
+            one.column or "all together",
+            one.kind,
+            f"{one.effect:.3f}",
+            f"{FLOORS[one.kind]:g}",
+            f"{one.adjusted:.2g}",
+            one.said,
+            style="red" if one.is_drift else "",
+        )
+    console.print(table)
+    if more := len(found.findings) - shown:
+        console.print(f"and {more} tests without drift" if more > 0 else "", style="dim")

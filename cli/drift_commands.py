@@ -1,0 +1,87 @@
+"""Commands about the prediction log of an endpoint: drift, outcomes. Each imports what it needs when it runs."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import target
+from cli.options import Context, Endpoint, Json, TrackingUri
+
+Number = Annotated[
+    int | None,
+    typer.Option("--version", min=1, metavar="NUMBER", help="Version of the model.", show_default="the served one"),
+]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="Store with the folder `predictions`: s3://BUCKET or a folder. With --version, no cluster is needed.",
+        show_default="the endpoint's bucket",
+    ),
+]
+
+
+def drift(
+    endpoint: Endpoint,
+    *,
+    hours: Annotated[float, typer.Option(min=0.1, metavar="NUMBER", help="Length of the window in hours.")] = 24,
+    end: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", help="End of the window in UTC, as in 2026-11-24T12:00:00.", show_default="now"),
+    ] = None,
+    version: Number = None,
+    log: Log = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTML page to write.", show_default="no page")
+    ] = None,
+    context: Context = None,
+    tracking_uri: TrackingUri = None,
+    json: Json = False,
+) -> int:
+    """Compare the requests of an endpoint with the training of the version that it serves.
+
+    The command reads the prediction log and writes nothing to MLflow. With --log and --version, ENDPOINT is the name of
+    the model. The exit code is 3 if the requests drifted.
+    """
+    uri = target.tracking(tracking_uri)
+    from cli import drift as looks
+
+    served = looks.served(endpoint, version, log, context)
+    return looks.show(uri, served, hours=hours, end=end and end.replace(tzinfo=UTC), out=out, json=json)
+
+
+def outcomes(
+    endpoint: Endpoint,
+    where: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUTCOMES",
+            help="Folder with the outcomes, in CSV or Parquet: s3://BUCKET/PREFIX/ or a folder.",
+            show_default=False,
+        ),
+    ],
+    *,
+    days: Annotated[float, typer.Option(min=0.1, metavar="NUMBER", help="Days of the prediction log to join.")] = 30,
+    version: Number = None,
+    log: Log = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Parquet file to write, with the joined rows.", show_default="no file"),
+    ] = None,
+    context: Context = None,
+    tracking_uri: TrackingUri = None,
+    json: Json = False,
+) -> None:
+    """Show how good the predictions of an endpoint were, from outcomes that are known by now.
+
+    Outcomes have the columns request_id, row, label (or the name of the target) and at. They are joined to the
+    prediction log by request_id and row.
+    """
+    uri = target.tracking(tracking_uri)
+    from cli import drift as looks
+    from cli import outcomes as observed
+
+    served = looks.served(endpoint, version, log, context)
+    observed.show(uri, served, where, days=days, out=out, json=json)

@@ -1,0 +1,247 @@
+"""One look at the prediction log of a version: compares a window with the version's reference, and decides."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from numpy.typing import NDArray
+
+from drift import estimate, hypotheses, joint, log, reference
+from drift.estimate import Estimated
+from drift.hypotheses import Finding
+from drift.reference import Reference
+from drift.store import Store
+from drift.window import BLOCKS, Window
+from training import mlflow_logging, project
+from training.data import reading, split
+from training.ending import BadInputError
+from training.fit.extras import Extras
+from training.project import Classifier, Project, ProjectError
+from training.registry import client as versions
+from training.registry.client import Client
+from training.validation import candidate
+from training.validation.candidate import UnusableError
+
+YEAR = timedelta(days=365)
+FALSE_ALARMS_PER_YEAR = 4.0
+LEAST_ROWS = 500
+PROFILE = "extra_files/reference_profile.json"
+"""Path of the reference profile among a version's files."""
+FEW_BLOCKS = 4
+"""With rows in fewer blocks than this, dependence between rows cannot be measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Request to look at one window."""
+
+    model: str
+    """Name of the registered model."""
+    version: int
+    """Number of the version."""
+    start: datetime
+    """First moment of the window."""
+    end: datetime
+    """First moment after the window."""
+    least_rows: int = LEAST_ROWS
+    """Smallest number of rows that is compared."""
+    false_alarms_per_year: float = FALSE_ALARMS_PER_YEAR
+    """Number of false alarms in a year that is accepted."""
+
+    def part(self, version: int | None = None) -> log.Part:
+        """Return the part of the log that the request is about, or that of another version."""
+        return log.Part(model=self.model, version=version or self.version, start=self.start, end=self.end)
+
+    @property
+    def level(self) -> float:
+        """Probability of a false alarm in one window without drift."""
+        return min(0.5, self.false_alarms_per_year * ((self.end - self.start) / YEAR))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Result of a look."""
+
+    request: Request
+    window: Window
+    findings: Sequence[Finding]
+    """Results of all tests, the most significant first; empty if there were too few rows."""
+    notes: Sequence[str]
+    """Sentences about what was not compared, and why."""
+    estimated: Estimated | None = None
+    """Performance estimated without labels; None if it could not be estimated."""
+    expected: tuple[float, float] | None = None
+    """Interval of the ROC-AUC that the training measured on the rows held out."""
+
+    @property
+    def status(self) -> str:
+        """`drift`, `none`, or `too few rows`."""
+        if not self.findings:
+            return "too few rows"
+        return "drift" if self.drifted else "none"
+
+    @property
+    def drifted(self) -> Sequence[Finding]:
+        """Findings that are drift."""
+        return [one for one in self.findings if one.is_drift]
+
+    @property
+    def is_worse(self) -> bool:
+        """True if the estimated performance is certainly below what the training measured."""
+        return bool(self.estimated and self.expected and self.estimated.high < self.expected[0])
+
+    @property
+    def has_effect(self) -> bool:
+        """True if the window drifted and the model's predictions or its estimated performance changed."""
+        return bool(self.drifted) and (self.is_worse or any(one.kind == "prediction" for one in self.drifted))
+
+    @property
+    def summary(self) -> str:
+        """Result in one sentence."""
+        request, rows = self.request, self.window.rows
+        title = f"{request.model} version {request.version}, {request.start:%Y-%m-%d %H:%M} to {request.end:%H:%M} UTC"
+        if self.status == "too few rows":
+            return f"{title}: {self.too_few}"
+        if not self.drifted:
+            return f"{title}: no drift in {rows:,} rows ({len(self.findings)} tests)"
+        named = ", ".join(dict.fromkeys(one.column or "all columns together" for one in self.drifted))
+        effect = "; the predictions changed" if self.has_effect else "; no effect on the predictions was found"
+        return f"{title}: drift in {rows:,} rows of {named}{effect}"
+
+    @property
+    def too_few(self) -> str:
+        """Sentence about too few rows, with the time that enough would take at this rate."""
+        request, rows = self.request, self.window.rows
+        if not rows:
+            return f"the log has no row of this window, and {request.least_rows} are needed"
+        needed = (request.end - request.start) * (request.least_rows / rows)
+        return (
+            f"{rows} rows, and {request.least_rows} are needed; at this rate a window must have {_words(needed)}, "
+            "so write a longer `window`, or a smaller `least_rows`"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a version: its reference, and rows and model if they can be had."""
+
+    reference: Reference
+    project: Project[Any] | None = None
+    rows: pd.DataFrame | None = None
+    """Rows that the version's training held out; None if its table cannot be read."""
+    model: Classifier | None = None
+    """Model; None if it cannot be loaded."""
+    expected: tuple[float, float] | None = None
+    """Interval of the ROC-AUC that the training measured; None if it measured none."""
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def known(client: Client, uri: str, version: ModelVersion) -> Known:
+    """Return what is known of the version.
+
+    Raises:
+        BadInputError: the version has no reference profile.
+        UnknownError: the version has no files.
+    """
+    title, notes = f"{version.name} version {version.version}", list[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        files = candidate.fetch(client, uri, version, Path(folder))
+        profile = files.folder / PROFILE
+        if not profile.is_file():
+            raise BadInputError(
+                f"{title} has no reference profile ({PROFILE}), so there is nothing to compare its requests with; "
+                "train it again with this platform, and release the new version"
+            )
+        found = reference.read(profile.read_text(), title)
+        declared, model = None, None
+        try:
+            declared = project.load(version.tags.get("project", ""))
+            if found.calibration:
+                model = cast("Classifier", files.load(mlflow_logging.trusted_types(declared)).get_raw_model())
+        except (ProjectError, UnusableError) as error:
+            notes.append(f"the performance is not estimated: {error}")
+    if found.is_old:
+        notes.append("the version was trained by a former release, so drift of skewed columns is found later")
+    if found.empty:
+        notes.append(f"not compared, because they had no value at the training: {', '.join(found.empty)}")
+    rows = None
+    if declared:
+        try:
+            rows = split.held_out(declared, reading.load(version.tags.get("dataset", ""), declared).table)
+        except (reading.DataError, reading.StoreError) as error:
+            notes.append(f"the columns are not compared all together, because the training's table is gone: {error}")
+    expected = measured(version, ["roc_auc"]).get("roc_auc")
+    return Known(reference=found, project=declared, rows=rows, model=model, expected=expected, notes=notes)
+
+
+def measured(version: ModelVersion, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the intervals of metrics that the version's training measured; unknown ones are left out."""
+    found = versions.measured(version, [name + end for name in names for end in ("_low", "_high")])
+    return {n: (found[f"{n}_low"], found[f"{n}_high"]) for n in names if {f"{n}_low", f"{n}_high"} <= found.keys()}
+
+
+def look(store: Store, about: Known, request: Request) -> Look:
+    """Compare one window of the log with the version's reference."""
+    window, trouble = Window(about.reference, request.start, request.end), log.Trouble()
+    for table in log.tables(store, request.part(), trouble):
+        window.add(table)
+    notes = [*about.notes, *_notes(store, window, trouble, request)]
+    if window.rows < request.least_rows:
+        return Look(request=request, window=window, findings=(), notes=notes)
+    sample, block = window.sample()
+    found = hypotheses.compare(window)
+    if about.rows is not None and (together := joint.compare(about.reference, about.rows, sample, block)):
+        found.append(together)
+    extras = Extras()
+    estimated = None
+    with extras.attempt("the estimate of the performance"):  # the model may refuse rows that a server accepts
+        estimated = _estimated(about, sample, block)
+    notes += [f"{part} could not be made: {why}" for part, why in extras.failed.items()]
+    return Look(
+        request=request,
+        window=window,
+        findings=hypotheses.decide(found, request.level),
+        notes=notes,
+        estimated=estimated,
+        expected=about.expected,
+    )
+
+
+def _estimated(about: Known, sample: pd.DataFrame, block: NDArray[np.int64]) -> Estimated | None:
+    declared, model = about.project, about.model
+    if not (about.reference.calibration and declared and model) or set(declared.features) - set(sample.columns):
+        return None
+    place = list(model.classes_).index(declared.target.labels[-1])
+    probability = model.predict_proba(sample[declared.features])[:, place]
+    return estimate.estimate(about.reference.calibration, probability, block)
+
+
+def _notes(store: Store, window: Window, trouble: log.Trouble, request: Request) -> Iterator[str]:
+    if trouble.unreadable:
+        yield (
+            f"{len(trouble.unreadable)} files of the log cannot be read and are left out; the first is "
+            f"{trouble.unreadable[0]}"
+        )
+    if window.absent:
+        yield f"not compared, because the log does not have them (`redact`): {', '.join(sorted(window.absent))}"
+    for version in log.versions(store, request.model):
+        files = 0 if version == request.version else log.count_files(store, request.part(version))
+        if files:
+            yield f"{files} files of the window are of version {version} and are not compared"
+    used = int((window.by_block > 0).sum())
+    if window.rows and used < FEW_BLOCKS:
+        yield (
+            f"all rows are in {used} of {BLOCKS} parts of the window, so dependence between rows cannot be measured, "
+            "and an alarm may be false"
+        )
+
+
+def _words(length: timedelta) -> str:
+    hours = length / timedelta(hours=1)
+    return f"{hours / 24:.0f} days" if hours >= 72 else f"{hours:.0f} hours" if hours >= 2 else f"{hours * 60:.0f} min"
