@@ -156,7 +156,9 @@ class Foundation:
     validation: Grant
     """Grant of validation jobs: it reads models and datasets, and writes reports only."""
     serving: Grant
-    """Grant of model servers."""
+    """Grant of pods in ml-serving that belong to no endpoint."""
+    endpoints: Mapping[str, Grant]
+    """Grant of each endpoint's model servers, by the endpoint's name."""
     priority_class: Input[str]
     """Name of the PriorityClass of pods that answer requests."""
     facts: Mapping[str, Input[str] | Mapping[str, Input[str]]]

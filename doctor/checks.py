@@ -96,6 +96,7 @@ def _aws(stack: Stack, chosen: AwsFoundation, around: Surroundings) -> list[Chec
         of_region("Kubernetes version", lambda: eks.version(aws(), stack, chosen)),
         of_region(CLUSTER, lambda: eks.cluster(aws(), stack, chosen)),
         Check(name=API, run=lambda: cluster.api(kubernetes()), needs=CLUSTER),
+        Check(name="addresses of S3", run=lambda: network.s3(aws(), kubernetes()), needs=API),
         *_running(stack, kubernetes, around.tracking_uri),
     ]
 

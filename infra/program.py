@@ -207,7 +207,7 @@ def _endpoint(
         max_body_mib=endpoint.max_body_mib,
         example=endpoint.example,
         artifact_store=base.artifact_store,
-        grant=base.serving,
+        grant=base.endpoints[name],
         placement=_placement(base, endpoint.node_pool),
         ingress=_ingress(base, endpoint.ingress, "/ping"),
         model_cache=cache,

@@ -63,12 +63,14 @@ class WorkloadIdentity(pulumi.ComponentResource):
             policy=objects(bucket_arn=args.bucket_arn, key_arn=args.key_arn, rights=args.rights),
             opts=child,
         )
+        # The name of an endpoint may be too long for a label.
+        label = args.service_account.partition("-")[0]
         account = k8s.core.v1.ServiceAccount(
             name,
             metadata={
                 "name": args.service_account,
                 "namespace": args.namespace,
-                "labels": names.labels(args.service_account, args.service_account, args.service_account),
+                "labels": names.labels(label, label, label),
             },
             automount_service_account_token=False,
             opts=child,

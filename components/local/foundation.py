@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -33,6 +33,8 @@ class LocalFoundationArgs:
     """Image of Postgres."""
     s3_gateway_image: str
     """Image of the S3 gateway."""
+    endpoints: Sequence[str]
+    """Names of the endpoints."""
     node_pools: Mapping[str, NodePool]
     """Existing nodes by the name of their pool."""
     platform_quota: QuotaArgs
@@ -71,6 +73,7 @@ class LocalFoundation(pulumi.ComponentResource):
         }
         owner = (args.artifact_store_access_key, args.artifact_store_secret_key)
         validation = (s3_gateway.VALIDATION, s3_gateway.validation_key(args.artifact_store_secret_key))
+        serving = _grant("serving", namespaces.serving, owner, child)
         self.foundation = Foundation(
             provider=provider,
             access=ClusterAccess(context=args.context),
@@ -93,7 +96,9 @@ class LocalFoundation(pulumi.ComponentResource):
             tracking=_grant("tracking", namespaces.platform, owner, child),
             training=_grant("training", namespaces.training, owner, child),
             validation=_grant("validation", namespaces.training, validation, child),
-            serving=_grant("serving", namespaces.serving, owner, child),
+            serving=serving,
+            # All workloads but validations share one account of the gateway.
+            endpoints=dict.fromkeys(args.endpoints, serving),
             priority_class=namespaces.priority_class,
             facts={},
         )

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from contract import names
 from doctor.aws.account import used_zones
 from doctor.aws.quotas import increase, quotas
 from doctor.aws.requests import AbsentError, Answer, Aws
+from doctor.cluster import Kubernetes
 from doctor.findings import Finding, ok, problem, unchecked, warning
 from doctor.stack_file import Stack
 from infra.config.aws import AwsFoundation, ExistingNetwork, NewNetwork
@@ -106,6 +108,43 @@ def _addresses(aws: Aws, stack: Stack, network: NewNetwork) -> Iterator[Finding]
         )
     if not clashes:
         yield ok(f"network.cidr {mine} overlaps none of {len(taken)} other VPCs")
+
+
+def s3(aws: Aws, kubernetes: Kubernetes) -> Iterator[Finding]:
+    """Check that the NetworkPolicies admit every address of S3 in the region; AWS adds some from time to time."""
+    named = {"Name": "prefix-list-name", "Values": [f"com.amazonaws.{aws.region}.s3"]}
+    (listed,) = aws.ask("ec2", "describe_prefix_lists", Filters=[named])["PrefixLists"]
+    wanted = {IPv4Network(cidr) for cidr in listed["Cidrs"] if ":" not in cidr}
+    found = False
+    for namespace in (names.PLATFORM, names.TRAINING, names.SERVING):
+        for policy in kubernetes.items("networkpolicies", namespace=namespace):
+            admitted = _https(policy)
+            missing = sorted(each for each in wanted if not any(each.subnet_of(block) for block in admitted))
+            # A policy that admits none of the blocks is about something else.
+            if missing and len(missing) < len(wanted):
+                found = True
+                yield problem(
+                    f"{policy['metadata']['name']} in {namespace} lacks {len(missing)} of S3's {len(wanted)} address "
+                    f"blocks, such as {missing[0]}",
+                    "its pods reach S3 only as long as they get another address for it",
+                    "run pulumi up",
+                )
+    if not found:
+        yield ok(f"the NetworkPolicies admit S3's {len(wanted)} address blocks")
+
+
+def _https(policy: Answer) -> list[IPv4Network]:
+    """Return the blocks to which a NetworkPolicy lets its pods connect on port 443."""
+    rules: list[Answer] = policy["spec"].get("egress", [])
+    ports: list[list[Answer]] = [rule.get("ports", []) for rule in rules]
+    peers: list[list[Answer]] = [rule.get("to", []) for rule in rules]
+    return [
+        IPv4Network(peer["ipBlock"]["cidr"])
+        for of_rule, targets in zip(ports, peers, strict=True)
+        if 443 in [port.get("port") for port in of_rule]
+        for peer in targets
+        if "ipBlock" in peer
+    ]
 
 
 def _blocks(vpc: Answer) -> list[IPv4Network]:

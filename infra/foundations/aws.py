@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import IPv4Network
 
 import pulumi
@@ -70,7 +71,8 @@ RIGHTS: Mapping[str, Rights] = {
     "validation": Rights(read=_MODELS + _DATA, write=_REPORTS),
     "serving": Rights(read=_MODELS, write=_PREDICTIONS),
 }
-"""Permissions of each workload for the bucket's objects."""
+"""Permissions of each workload for the bucket's objects; an endpoint writes below the prefix of its model only."""
+LONGEST_ENDPOINT_ROLE = 64 - len("serving-") - 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,24 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         "validation": namespaces.training,
         "serving": namespaces.serving,
     }
-    grants = {name: _grant(site, name, namespace, bucket, cluster) for name, namespace in namespace_of.items()}
+    # What all identities have in common.
+    store_access = _StoreAccess(bucket=bucket, cluster=cluster, boundary=chosen.permissions_boundary)
+    grants = {
+        # `mlops-deploy` of former releases may create roles named training-*, and none named validation-*.
+        name: store_access.grant(
+            "training-validation" if name == "validation" else name, name, namespace, rights=RIGHTS[name]
+        )
+        for name, namespace in namespace_of.items()
+    }
+    endpoints = {
+        name: store_access.grant(
+            _endpoint_role(name),
+            f"serving-{name}",
+            namespaces.serving,
+            rights=_endpoint_rights(stack.served_model(name)),
+        )
+        for name in stack.endpoints
+    }
     return foundation.Foundation(
         provider=cluster.provider,
         access=foundation.ClusterAccess(kubeconfig=kubernetes_access.kubeconfig(cluster.access)),
@@ -168,6 +187,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             for name, pool in chosen.node_pools.items()
         },
         **grants,
+        endpoints=endpoints,
         priority_class=namespaces.priority_class,
         facts={
             "cluster": cluster.name,
@@ -525,29 +545,47 @@ def _snapshot(site: Site, store: Database, image: str) -> Output[str]:
     return DatabaseSnapshot("before-mlflow", args, ResourceOptions(depends_on=[store])).arn
 
 
-def _grant(
-    site: Site, workload: str, namespace: Input[str], bucket: ArtifactBucket, cluster: Cluster | ExistingCluster
-) -> foundation.Grant:
-    identity = WorkloadIdentity(
-        # `mlops-deploy` of former releases may create roles named training-*, and none named validation-*.
-        "training-validation" if workload == "validation" else workload,
-        WorkloadIdentityArgs(
-            service_account=workload,
+@dataclass(frozen=True, kw_only=True)
+class _StoreAccess:
+    """Bucket and cluster, between which each workload gets an identity."""
+
+    bucket: ArtifactBucket
+    cluster: Cluster | ExistingCluster
+    boundary: str | None
+
+    def grant(self, role: str, service_account: str, namespace: Input[str], *, rights: Rights) -> foundation.Grant:
+        """Create a role, and the service account whose pods get it."""
+        identity = WorkloadIdentity(
+            role,
+            WorkloadIdentityArgs(
+                service_account=service_account,
+                namespace=namespace,
+                rights=rights,
+                bucket_arn=self.bucket.arn,
+                key_arn=self.bucket.key_arn,
+                cluster_name=self.cluster.name,
+                cluster_arn=self.cluster.arn,
+                permissions_boundary=self.boundary,
+            ),
+            ResourceOptions(provider=self.cluster.provider),
+        )
+        return foundation.Grant(
             namespace=namespace,
-            rights=RIGHTS[workload],
-            bucket_arn=bucket.arn,
-            key_arn=bucket.key_arn,
-            cluster_name=cluster.name,
-            cluster_arn=cluster.arn,
-            permissions_boundary=site.chosen.permissions_boundary,
-        ),
-        ResourceOptions(provider=cluster.provider),
-    )
-    return foundation.Grant(
-        namespace=namespace,
-        service_account=identity.service_account,
-        skip_annotation=workload_identity.SKIP_CONTAINERS,
-    )
+            service_account=identity.service_account,
+            skip_annotation=workload_identity.SKIP_CONTAINERS,
+        )
+
+
+def _endpoint_rights(model: str) -> Rights:
+    """Return the permissions of an endpoint; model servers upload logs below `predictions/model=NAME/`."""
+    return Rights(read=_MODELS, write=(f"{PREDICTIONS}model={model}/",))
+
+
+def _endpoint_role(endpoint: str) -> str:
+    """Return the name of an endpoint's role without Pulumi's eight characters; IAM allows 64 in all."""
+    if len(endpoint) <= LONGEST_ENDPOINT_ROLE:
+        return f"serving-{endpoint}"
+    return f"serving-{endpoint[: LONGEST_ENDPOINT_ROLE - 9]}-{sha256(endpoint.encode()).hexdigest()[:8]}"
 
 
 def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:

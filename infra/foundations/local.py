@@ -15,6 +15,7 @@ def build(stack: Settings, chosen: settings.LocalFoundation) -> Foundation:
         storage_gib=chosen.storage_gib,
         postgres_image=chosen.images.postgres,
         s3_gateway_image=chosen.images.s3_gateway,
+        endpoints=tuple(stack.endpoints),
         node_pools={
             name: NodePool(labels=pool.labels, gpu_resource=settings.GPU_RESOURCES[pool.gpu.kind] if pool.gpu else None)
             for name, pool in chosen.node_pools.items()

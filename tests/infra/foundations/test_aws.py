@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Mapping
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -17,6 +18,8 @@ from components.aws import rds_authorities
 from infra.config.stack import read
 from infra.foundations.aws_changes import consequences
 from infra.program import deploy
+from model_server.prediction_log.ship import Shipper
+from model_server.settings import ShipSettings
 from tests.deployed import pod_specs
 from tests.engine.recording.aws import REPLACES
 from tests.engine.recording.differences import differences, property_path
@@ -192,6 +195,7 @@ def rights(recording: Recording, workload: str) -> dict[str, set[str]]:
         ("training", {"mlflow/", "datasets/"}, {"mlflow/"}),
         ("training-validation", {"mlflow/", "datasets/"}, {"validations/"}),
         ("serving", {"mlflow/"}, {"predictions/"}),
+        ("serving-churn-predictor", {"mlflow/"}, {"predictions/model=churn-predictor/"}),
     ],
 )
 def test_a_workload_reaches_its_own_prefixes_of_the_bucket_and_deletes_nothing(
@@ -201,6 +205,28 @@ def test_a_workload_reaches_its_own_prefixes_of_the_bucket_and_deletes_nothing(
     for action, prefixes in (("s3:GetObject", reads), ("s3:PutObject", writes), ("s3:DeleteObject", set[str]())):
         assert found.get(action, set()) == {f"arn:aws:artifacts/{prefix}*" for prefix in prefixes}
     assert found["s3:ListBucket"] == {"arn:aws:artifacts"}
+
+
+def test_an_endpoint_uploads_its_log_where_its_role_may_write(prod: Recording, tmp_path: Path) -> None:
+    pod = prod.one(":Deployment", "churn-predictor").spec["template"]["spec"]
+    assert pod["serviceAccountName"] == "serving-churn-predictor"
+    settings = ShipSettings.model_construct(
+        model="churn-predictor", model_version=1, pod_name="pod", prediction_log_dir=tmp_path
+    )
+    key = Shipper(settings).key(tmp_path / "20261130T10-0001")
+    (allowed,) = rights(prod, "serving-churn-predictor")["s3:PutObject"]
+    assert fnmatch(f"arn:aws:artifacts/{key}", allowed)
+
+
+def test_endpoints_with_long_names_have_roles_of_their_own() -> None:
+    tree = tracked()
+    (settings,) = tree["endpoints"].values()
+    settings = {key: value for key, value in settings.items() if key != "ingress"} | {"replicas": {"min": 1, "max": 2}}
+    names = [f"{'churn-' * 9}{end}" for end in ("predictor", "proponent")]
+    tree["endpoints"] = {name: {**settings, "model": "churn-predictor"} for name in names}
+    roles = [each.name for each in run(tree).all("iam/role:Role") if each.name.startswith("serving-")]
+    assert len(set(roles)) == 2
+    assert max(map(len, roles)) + len("-1234567") <= 64, "IAM refuses a longer name"
 
 
 def test_every_role_is_held_by_the_boundary(managed: Recording) -> None:
@@ -229,12 +255,13 @@ def test_nodes_have_no_right_on_any_bucket(prod: Recording) -> None:
         "training",
         "training-validation",
         "serving",
+        "serving-churn-predictor",
     }
 
 
 def test_the_roles_of_workloads_have_names_that_the_deploying_role_may_create(prod: Recording) -> None:
     workloads = [each.name for each in prod.all("iam/role:Role") if "pods.eks" in each.inputs["assumeRolePolicy"]]
-    assert len(workloads) == 5
+    assert len(workloads) == 6
     assert all(any(fnmatch(f"{name}-0a1b2c3", pattern) for pattern in documents.ROLES) for name in workloads)
 
 
