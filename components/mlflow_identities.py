@@ -17,6 +17,8 @@ PROXY = "mlflow-proxy"
 """Name of the proxy's container and of the ConfigMap with its configuration."""
 TOKEN_SECONDS = 3600
 """Life of a token in seconds; the kubelet replaces it after four fifths of this time."""
+CPU, MEMORY = "20m", "128Mi"
+"""Requests of a proxy, whose memory is limited to its request."""
 RBAC = "rbac.authorization.k8s.io"
 
 
@@ -59,7 +61,7 @@ class MlflowIdentities(pulumi.ComponentResource):
             k8s.core.v1.ServiceAccount(
                 account, metadata=_metadata(account, args.platform), automount_service_account_token=False, opts=child
             )
-        readers = (names.VIEWERS, names.TRAINERS, names.ONCALL)
+        readers = (names.VIEWERS, names.TRAINERS, names.ONCALL, names.PREVIEWERS)
         _token_right(names.PEOPLE, args.platform, readers, child)
         _token_right(names.PROMOTER, args.platform, [names.ONCALL], child)
         _token_right("training", args.training, [names.TRAINERS], child)
@@ -108,7 +110,7 @@ def envoy(name: str, image: str) -> k8s.core.v1.ContainerArgsDict:
         # Without hot restarts, Envoy needs no shared memory.
         "args": ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"],
         "restart_policy": "Always",
-        "resources": pods.resources("20m", "128Mi"),
+        "resources": pods.resources(CPU, MEMORY),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",
     }

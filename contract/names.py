@@ -21,6 +21,8 @@ PROBE_PORT = 8081
 
 VIEWERS, TRAINERS, ONCALL, ADMINS = "mlops-viewers", "mlops-trainers", "mlops-oncall", "mlops-admins"
 """Kubernetes groups of people, by which roles are bound."""
+PREVIEWERS = "mlops-previewers"
+"""Kubernetes group of the roles that preview a stack."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"

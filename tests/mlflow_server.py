@@ -2,7 +2,7 @@
 
 import os
 import signal
-import socket
+import socket as sockets
 import subprocess
 import sys
 import time
@@ -15,11 +15,20 @@ from urllib.parse import urlsplit
 class Server:
     """MLflow process with its own store, which survives when the process is killed."""
 
-    def __init__(self, folder: Path, artifacts: str = "", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        artifacts: str = "",
+        environment: Mapping[str, str] | None = None,
+        *,
+        socket: Path | None = None,
+    ) -> None:
+        """`socket` is a file on which the server listens instead of a port."""
         self.folder = folder
+        self.socket = socket
         self.artifacts = artifacts or str(folder / "artifacts")
         self.environment = environment or {}
-        with socket.socket() as free:
+        with sockets.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.uri = f"http://127.0.0.1:{free.getsockname()[1]}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -29,6 +38,7 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(urlsplit(self.uri).port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--no-serve-artifacts"]
         command += ["--default-artifact-root", self.artifacts]
+        command += ["--uvicorn-opts", f"--uds {self.socket}"] if self.socket else []
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment = {**os.environ, **self.environment, **quiet}
         with (self.folder / "log").open("w") as log:
@@ -47,6 +57,9 @@ class Server:
             self._process = None
 
     def _answers(self) -> bool:
+        if self.socket:
+            with sockets.socket(sockets.AF_UNIX) as probe:
+                return probe.connect_ex(str(self.socket)) == 0
         try:
             urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
         except OSError:

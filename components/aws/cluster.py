@@ -44,6 +44,8 @@ class ClusterArgs:
     """Roles that administer the cluster, among them the role that runs this program."""
     preview_role_arns: Sequence[str]
     """Roles that read every object in the cluster."""
+    preview_groups: Sequence[str]
+    """Kubernetes groups of these roles, which may have rights from RoleBindings too."""
     people: Mapping[str, Sequence[str]]
     """Roles of people, by the Kubernetes group that they get."""
     public_access_cidrs: Sequence[str]
@@ -118,7 +120,15 @@ class Cluster(pulumi.ComponentResource):
         )
         entries = [
             *_grant(name, args.admin_role_arns, "AmazonEKSClusterAdminPolicy", args, cluster=cluster, opts=child),
-            *_grant(name, args.preview_role_arns, "AmazonEKSAdminViewPolicy", args, cluster=cluster, opts=child),
+            *_grant(
+                name,
+                args.preview_role_arns,
+                "AmazonEKSAdminViewPolicy",
+                args,
+                cluster=cluster,
+                opts=child,
+                groups=args.preview_groups,
+            ),
         ]
         _people(name, args, cluster, child)
         self.access = KubernetesAccess(
@@ -217,13 +227,19 @@ def _grant(
     *,
     cluster: aws.eks.Cluster,
     opts: pulumi.ResourceOptions,
+    groups: Sequence[str] = (),
 ) -> list[aws.eks.AccessPolicyAssociation]:
-    """Grant the roles what an access policy of EKS allows, in the whole cluster."""
+    """Grant the roles what an access policy of EKS allows, in the whole cluster; put them into Kubernetes groups."""
     granted: list[aws.eks.AccessPolicyAssociation] = []
     for role_arn in role_arns:
         label = f"{name}-{role_arn.rpartition('/')[2]}"
         entry = aws.eks.AccessEntry(
-            label, cluster_name=cluster.name, principal_arn=role_arn, type="STANDARD", opts=opts
+            label,
+            cluster_name=cluster.name,
+            principal_arn=role_arn,
+            kubernetes_groups=list(groups) or None,
+            type="STANDARD",
+            opts=opts,
         )
         granted.append(
             aws.eks.AccessPolicyAssociation(

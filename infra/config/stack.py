@@ -15,6 +15,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from components import mlflow_identities
 from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
@@ -663,7 +664,12 @@ class Settings(Model):
         if quotas := _rest(info).quotas:
             stores = len(LocalImages.model_fields) if _rest(info).kind == "local" else 0
             store = thousandths(stateful.CPU), octets(stateful.MEMORY)
-            pod = thousandths(tracking.cpu), octets(tracking.memory)
+            proxy = (
+                (thousandths(mlflow_identities.CPU), octets(mlflow_identities.MEMORY))
+                if tracking.authenticated
+                else (0, 0)
+            )
+            pod = thousandths(tracking.cpu) + proxy[0], octets(tracking.memory) + proxy[1]
             _fits("platform", quotas.platform, [(2 * tracking.replicas + 1, *pod), (stores, *store)], "replicas")
         return tracking
 

@@ -52,6 +52,7 @@ from components.aws.policy_documents import Rights
 from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
 from components.ingress import peers
 from components.namespaces import CLUSTER_DNS, DNS_PODS, Namespaces, NamespacesArgs, QuotaArgs
+from contract import names
 from infra.config import aws
 from infra.config import stack as settings
 from infra.config.aws import POOL_LABEL, AwsFoundation, ManagedNodePool
@@ -107,7 +108,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     aws_changes.announce(facts)
     registry = _registry(site, stack)
     network = _network(site)
-    cluster = _cluster(site, network)
+    cluster = _cluster(site, network, [names.PREVIEWERS] if stack.tracking.authenticated else [])
     pools = _node_pools(site, network, cluster, stack.training)
     _metrics(cluster, pools)
     _pod_logs(site, cluster, pools)
@@ -276,7 +277,9 @@ def _network(site: Site) -> Network | ExistingNetwork:
             )
 
 
-def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | ExistingCluster:
+def _cluster(
+    site: Site, network: Network | ExistingNetwork, preview_groups: Sequence[str]
+) -> Cluster | ExistingCluster:
     match site.chosen.cluster:
         case aws.ExistingCluster() as existing:
             return ExistingCluster("cluster", ExistingClusterArgs(cluster_name=existing.name, account=site.account))
@@ -290,6 +293,7 @@ def _cluster(site: Site, network: Network | ExistingNetwork) -> Cluster | Existi
                     subnet_ids=network.control_plane_subnet_ids,
                     admin_role_arns=new.admin_role_arns,
                     preview_role_arns=new.preview_role_arns,
+                    preview_groups=preview_groups,
                     people=new.access.groups,
                     public_access_cidrs=new.public_access_cidrs,
                     vpc_id=network.vpc_id,

@@ -1,0 +1,141 @@
+"""MLflow asks who you are: what each identity may do, from pods and from this machine, and a whole release."""
+
+import base64
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from components import mlflow_gateway
+from contract import names
+from lab.cluster import forward
+
+from .conftest import ENDPOINT, LAB, Platform, fresh_shell, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+MLOPS = LAB.with_name("mlops")
+POD = "identity-test"
+# Asks at localhost, as a team's script does; prints the status of each request.
+ASK = """
+import json, sys, urllib.error, urllib.request
+def ask(method, path):
+    body = None if method == "GET" else b"{}"
+    request = urllib.request.Request(sys.argv[1] + path, body, {"Content-Type": "application/json"}, method=method)
+    try:
+        return urllib.request.urlopen(request, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+print(json.dumps([ask(*each) for each in json.loads(sys.argv[2])]))
+"""
+API = "/api/2.0/mlflow/"
+READ, RUN, TAG, ALIAS, UPLOAD = REQUESTS = (
+    ("GET", f"{API}experiments/search?max_results=1"),
+    ("POST", f"{API}runs/create"),
+    ("POST", f"{API}model-versions/set-tag"),
+    ("POST", f"{API}registered-models/alias"),
+    ("POST", "/ajax-api/2.0/mlflow/upload-artifact?run_uuid=x&path=y"),
+)
+MAY: Mapping[str, set[tuple[str, str]]] = {
+    "training": {READ, RUN},
+    "validation": {READ, RUN, TAG},
+    names.PEOPLE: {READ},
+    names.PROMOTER: {READ, TAG, ALIAS},
+}
+
+
+@pytest.fixture(scope="module")
+def authenticated(platform: Platform) -> Iterator[Platform]:
+    """The platform with `mlops:tracking.authenticated`, which is taken back afterwards."""
+    with platform.config_restored():
+        platform.set({"tracking.authenticated": "true"})
+        platform.up()
+        yield platform
+    platform.up()
+
+
+def allowed(statuses: list[int]) -> set[tuple[str, str]]:
+    """Return the requests that reached MLflow, which answers 400 to what lacks its fields."""
+    return {request for request, status in zip(REQUESTS, statuses, strict=True) if status not in {401, 403}}
+
+
+def token(platform: Platform, account: str, audience: str = names.TRACKING_AUDIENCE) -> str:
+    words = ("create", "token", account, "-n", names.PLATFORM, "--audience", audience)
+    return platform.kubectl(*words).strip()
+
+
+def asked(bearer: str | None) -> list[int]:
+    headers = {"Host": names.TRACKING_HOST} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
+    with httpx.Client(base_url=forward.urls()["mlflow"], headers=headers, timeout=20) as http:
+        return [http.request(method, path, json={}).status_code for method, path in REQUESTS]
+
+
+def start(platform: Platform, account: str, job: dict[str, Any]) -> str:
+    """Start a pod with the proxy of a training run, under a service account, and return its name."""
+    spec: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    idle = {**spec["containers"][0], "command": ["sleep", "600"], "args": None}
+    pod = {
+        "metadata": {"name": f"{POD}-{account}", "labels": {"app.kubernetes.io/component": "training"}},
+        "spec": {**spec, "serviceAccountName": account, "containers": [idle]},
+    }
+    words = ("run", f"{POD}-{account}", "-n", names.TRAINING, f"--image={idle['image']}")
+    platform.kubectl(*words, f"--overrides={json.dumps(pod)}")
+    platform.kubectl("wait", "pod", f"{POD}-{account}", "-n", names.TRAINING, "--for=condition=Ready", "--timeout=90s")
+    return f"{POD}-{account}"
+
+
+@pytest.mark.parametrize("account", ["training", "validation"])
+def test_a_pod_is_known_by_its_service_account_without_a_change_of_its_script(
+    authenticated: Platform, account: str
+) -> None:
+    job = authenticated.get("cronjob", "churn", "-n", names.TRAINING)
+    pod = start(authenticated, account, job)
+    try:
+        uri = "http://localhost:5000"
+        words = ("exec", pod, "-n", names.TRAINING, "-c", "train", "--", "python3", "-c", ASK)
+        statuses = json.loads(authenticated.kubectl(*words, uri, json.dumps(REQUESTS)))
+        around = json.loads(authenticated.kubectl(*words, f"http://{names.TRACKING_HOST}", json.dumps(REQUESTS)))
+    finally:
+        authenticated.kubectl("delete", "pod", pod, "-n", names.TRAINING, "--grace-period=1", "--wait=false")
+    assert allowed(statuses) == MAY[account]
+    assert around == [401] * len(REQUESTS), "without the proxy, the pod has no token"
+
+
+@pytest.mark.parametrize("account", [names.PEOPLE, names.PROMOTER])
+def test_people_ask_with_a_token_that_kubectl_gets(authenticated: Platform, account: str) -> None:
+    assert allowed(asked(token(authenticated, account))) == MAY[account]
+
+
+def test_no_other_token_is_accepted(authenticated: Platform) -> None:
+    assert asked(None) == [401] * len(REQUESTS)
+    assert set(asked(token(authenticated, names.PEOPLE, "another"))) <= {401, 403}
+    header, _, signature = token(authenticated, names.PEOPLE).split(".")
+    claims = {"aud": ["mlflow"], "sub": mlflow_gateway.IDENTITIES["promoter"], "exp": time.time() + 600}
+    forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    assert asked(f"{header}.{forged}.{signature}") == [401] * len(REQUESTS)
+
+
+def test_a_version_is_trained_validated_and_released(authenticated: Platform) -> None:
+    jobs = authenticated.items("jobs", "-n", names.TRAINING, "-l", "app.kubernetes.io/instance=churn")
+    newest = max(jobs, key=lambda job: job["metadata"]["creationTimestamp"])["metadata"]["name"]
+    words = ("wait", "job", newest, "-n", names.TRAINING, "--for=condition=complete", "--timeout=300s")
+    authenticated.kubectl(*words)
+    bearer = {"Authorization": f"Bearer {token(authenticated, names.PROMOTER)}", "Host": names.TRACKING_HOST}
+    uri = forward.urls()["mlflow"]
+    found = httpx.get(f"{uri}{API}model-versions/search", headers=bearer, params={"filter": f"name='{ENDPOINT}'"})
+    number = max(int(one["version"]) for one in found.json()["model_versions"])
+    words = [MLOPS, "validate", ENDPOINT, str(number)]
+    done = subprocess.run(words, env=fresh_shell(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    authenticated.set({f"endpoints.{ENDPOINT}.version": number})
+    assert f"@champion is version {number}" in authenticated.up().stdout
+    wait_for("the champion", lambda: champion(uri, bearer) == number, seconds=10)
+
+
+def champion(uri: str, headers: Mapping[str, str]) -> int:
+    answer = httpx.get(f"{uri}{API}registered-models/get", headers=headers, params={"name": ENDPOINT})
+    aliases = answer.json()["registered_model"].get("aliases", [])
+    return next((int(one["version"]) for one in aliases if one["alias"] == "champion"), 0)
