@@ -21,6 +21,7 @@ VIEWERS, TRAINERS, ONCALL, ADMINS = "mlops-viewers", "mlops-trainers", "mlops-on
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
 VERSION = "app.kubernetes.io/version"
+COMPONENT = "app.kubernetes.io/component"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
 VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
