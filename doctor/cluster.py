@@ -29,6 +29,7 @@ SOON = timedelta(days=30)
 SKEW = 1
 """Largest difference of minor versions between kubectl and the API server that Kubernetes supports."""
 PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
+COMPONENT = "app.kubernetes.io/component"
 RECENT = timedelta(days=1)
 """Time for which a restart of a container is reported."""
 
@@ -311,7 +312,7 @@ def served(kubernetes: Kubernetes, name: str, version: int) -> Iterator[Finding]
 
 def _is_champion(deployment: Object) -> bool:
     """Return whether the Deployment has the served version of an endpoint: no challenger, no shadow and no router."""
-    component = deployment["metadata"].get("labels", {}).get(names.COMPONENT)
+    component = deployment["metadata"].get("labels", {}).get(COMPONENT)
     return component not in {"challenger", "shadow", "router"}
 
 

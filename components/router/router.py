@@ -16,6 +16,8 @@ from components.router import configuration
 from contract import names
 
 KIND = "model-router"
+EXPERIMENT = "mlops/experiment"
+"""Annotation of the Deployment: the experiment as JSON (components/endpoint/experiments.py)."""
 CONTAINER = "envoy"
 REPLICAS = 2
 CPU = "100m"
@@ -124,7 +126,7 @@ class Router(pulumi.ComponentResource):
 
 def _annotations(args: RouterArgs) -> Mapping[str, str]:
     """Return the experiment as an annotation, so that other versions change the Deployment, and its hooks run."""
-    return {names.EXPERIMENT: json.dumps(asdict(args.experiment))} if args.experiment else {}
+    return {EXPERIMENT: json.dumps(asdict(args.experiment))} if args.experiment else {}
 
 
 def memory_mib(max_body_mib: int) -> int:
