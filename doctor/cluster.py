@@ -30,6 +30,7 @@ SOON = timedelta(days=30)
 SKEW = 1
 """Largest difference of minor versions between kubectl and the API server that Kubernetes supports."""
 PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
+COMPONENT = "app.kubernetes.io/component"
 RECENT = timedelta(days=1)
 """Time for which a restart of a container is reported."""
 
@@ -278,7 +279,7 @@ def served(kubernetes: Kubernetes, name: str, version: int) -> Iterator[Finding]
     found = [
         each
         for each in kubernetes.items("deployments", namespace=names.SERVING)
-        if each["metadata"].get("labels", {}).get(names.INSTANCE) == name
+        if each["metadata"].get("labels", {}).get(names.INSTANCE) == name and _is_champion(each)
     ]
     if not found:
         yield warning(f"{name} is in the stack file and not in the cluster", "clients get no response", "run pulumi up")
@@ -310,12 +311,18 @@ def served(kubernetes: Kubernetes, name: str, version: int) -> Iterator[Finding]
         yield ok(f"version {version} of {name} is in the file, in the cluster and in the response")
 
 
+def _is_champion(deployment: Object) -> bool:
+    """Return whether the Deployment has the served version of an endpoint: no challenger, no shadow and no router."""
+    component = deployment["metadata"].get("labels", {}).get(COMPONENT)
+    return component not in {"challenger", "shadow", "router"}
+
+
 def champions(kubernetes: Kubernetes, uri: str | None, settings: Settings) -> Iterator[Finding]:
     """Check that each served version is in MLflow with the files that were released, and is its model's champion."""
     released = {
         one.model: one
         for each in kubernetes.items("deployments", namespace=names.SERVING)
-        if (one := release.served(each["metadata"].get("annotations")))
+        if _is_champion(each) and (one := release.served(each["metadata"].get("annotations")))
     }
     try:
         with mlflow(kubernetes, uri) as http:

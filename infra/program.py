@@ -192,6 +192,8 @@ def _endpoint(
         challenger=_challenger(name, endpoint, gate),
         shadow=_shadow(name, endpoint, gate),
         router_image=stack.images.envoy or "",
+        experiments=gate.experiments(name),
+        experiment_gate=gate.experiment_hooks,
         override=endpoint.override or "",
         history=gate.history(name),
         gate=gate.hooks,

@@ -50,6 +50,8 @@ class Change(Frozen):
     """Version that is served now; None for a new endpoint."""
     new: Reference | None
     """Version that is served after the release; None for an endpoint that is removed."""
+    role: str = ""
+    """`challenger` or `shadow` for a version that runs beside `old`; empty for one that replaces it."""
 
 
 class Column(Frozen):

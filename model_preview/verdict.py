@@ -393,6 +393,9 @@ def _command(verb: str, *words: object) -> str:
 
 
 def _set(change: Change, key: str) -> str:
+    if change.role:  # such a version cannot be forced beside the served one
+        entry = f"mlops:endpoints.{change.endpoint.removesuffix(f'-{change.role}')}.{change.role}"
+        return shlex.join(["pulumi", "config", "rm", "--path", entry])
     return f"{shlex.join(['pulumi', 'config', 'set', '--path', f'mlops:endpoints.{change.endpoint}.{key}'])} '<reason>'"
 
 

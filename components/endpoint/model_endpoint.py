@@ -13,9 +13,10 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
 from components import pods, timeouts
-from components.endpoint import arms, autoscaling, model_cache, prediction_log, release, tracing
+from components.endpoint import arms, autoscaling, experiments, model_cache, prediction_log, release, tracing
 from components.endpoint.arms import Arm, Challenger, Shadow
 from components.endpoint.autoscaling import Autoscaling
+from components.endpoint.experiments import Experiment
 from components.endpoint.model_cache import ModelCache
 from components.endpoint.prediction_log import PredictionLog
 from components.endpoint.release import Files, Release
@@ -90,6 +91,10 @@ class ModelEndpointArgs:
     """Version that gets copies of requests; None if there is none."""
     router_image: str = ""
     """Image with Envoy, for an endpoint with a challenger or a shadow."""
+    experiments: Input[Sequence[Experiment]] = ()
+    """Experiments that the endpoint has run."""
+    experiment_gate: ResourceHookBinding | None = None
+    """Hooks that decide whether the experiment may run (infra/release/gate.py)."""
 
 
 class ModelEndpoint(pulumi.ComponentResource):
@@ -106,6 +111,8 @@ class ModelEndpoint(pulumi.ComponentResource):
     """URL inside the cluster, without a path; /invocations accepts MLflow's scoring protocol."""
     releases: Output[Sequence[Mapping[str, Any]]]
     """Releases of the endpoint, the oldest first, as JSON values. The gate reads them from the state."""
+    experiments: Output[Sequence[Mapping[str, Any]] | None]
+    """Experiments of the endpoint, as `releases`; None if there was none, and then the state has no such output."""
 
     def __init__(self, name: str, args: ModelEndpointArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:ModelEndpoint", name, None, opts)
@@ -133,7 +140,10 @@ class ModelEndpoint(pulumi.ComponentResource):
         self.releases = Output.all(args.history, deployment.metadata.annotations).apply(
             lambda known: _with_present(*known)
         )
-        self.register_outputs({"url": self.url, "releases": self.releases})
+        self.experiments = Output.all(args.experiments, deployment.id).apply(
+            lambda known: experiments.appended(known[0], _experiment(args)) or None
+        )
+        self.register_outputs({"url": self.url, "releases": self.releases, "experiments": self.experiments})
 
 
 def _arms(
@@ -186,6 +196,8 @@ def _router(name: str, args: ModelEndpointArgs, after: Sequence[pulumi.Resource]
         drain_seconds=args.drain_seconds,
         healthy_seconds=args.ingress.healthy_seconds if args.ingress else 0,
         after=after,
+        experiment=_experiment(args),
+        gate=args.experiment_gate,
     )
 
 
@@ -243,6 +255,13 @@ def _release(args: ModelEndpointArgs, files: Files) -> Release:
         override=args.override,
         image=files.image,
     )
+
+
+def _experiment(args: ModelEndpointArgs) -> Experiment | None:
+    challenger = args.challenger
+    if challenger is None:
+        return None
+    return Experiment(name=challenger.experiment, champion=args.version, challenger=challenger.version)
 
 
 def _annotations(args: ModelEndpointArgs, now: Output[Release]) -> Mapping[str, Input[str]]:

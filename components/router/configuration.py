@@ -298,13 +298,13 @@ def _probes() -> Json:
 
 def _clusters(router: Router) -> Sequence[Json]:
     clusters = [_pods(CHAMPION, router.champion, {}), _static(ADMIN, Address(host="127.0.0.1", port=router.admin_port))]
+    # Without a healthy pod, the requests go to the champion or nowhere; in a "panic" they would go to unhealthy pods.
+    calm: Json = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
     if router.challenger:
-        # Without a healthy pod, the requests go to the champion; in a "panic" they would go to unhealthy pods.
-        alone = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
-        clusters += [_pods(CHALLENGER, router.challenger.address, alone), _either()]
+        clusters += [_pods(CHALLENGER, router.challenger.address, calm), _either()]
     if router.shadow:
         few = {"thresholds": [{"max_requests": SHADOW_REQUESTS, "max_pending_requests": SHADOW_REQUESTS}]}
-        clusters.append(_pods(SHADOW, router.shadow.address, {"circuit_breakers": few}))
+        clusters.append(_pods(SHADOW, router.shadow.address, {"circuit_breakers": few, **calm}))
     return clusters
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pulumi
 import pulumi_kubernetes as k8s
-from pulumi import Input, ResourceOptions
+from pulumi import Input, ResourceHookBinding, ResourceOptions
 
 from components import pods, timeouts
+from components.endpoint.experiments import Experiment
 from components.router import configuration
 from contract import names
 
 KIND = "model-router"
+EXPERIMENT = "mlops/experiment"
+"""Annotation of the Deployment: the experiment as JSON (components/endpoint/experiments.py)."""
 CONTAINER = "envoy"
 REPLICAS = 2
 CPU = "100m"
@@ -61,6 +64,10 @@ class RouterArgs:
     """Seconds for which a pod that Kubernetes deletes goes on accepting requests."""
     healthy_seconds: int
     """Seconds that a load balancer may take to find a new pod healthy; 0 without one."""
+    experiment: Experiment | None
+    """Experiment that runs; None with a shadow alone."""
+    gate: ResourceHookBinding | None
+    """Hooks that decide whether the experiment may run."""
     after: Sequence[pulumi.Resource]
     """Resources that must be ready before the router, and are deleted after it."""
 
@@ -79,7 +86,7 @@ class Router(pulumi.ComponentResource):
         )
         k8s.apps.v1.Deployment(
             name,
-            metadata={**metadata, "name": name},
+            metadata={**metadata, "name": name, "annotations": _annotations(args)},
             spec={
                 "replicas": REPLICAS,
                 "selector": {"match_labels": selector},
@@ -100,6 +107,7 @@ class Router(pulumi.ComponentResource):
             opts=ResourceOptions(
                 parent=self,
                 depends_on=[policy, *args.after],
+                hooks=args.gate,
                 custom_timeouts=timeouts.rollout(_progress_deadline(args), REPLICAS, grace_seconds=_grace(args)),
             ),
         )
@@ -114,6 +122,11 @@ class Router(pulumi.ComponentResource):
             opts=child,
         )
         self.register_outputs({})
+
+
+def _annotations(args: RouterArgs) -> Mapping[str, str]:
+    """Return the experiment as an annotation, so that other versions change the Deployment, and its hooks run."""
+    return {EXPERIMENT: json.dumps(asdict(args.experiment))} if args.experiment else {}
 
 
 def memory_mib(max_body_mib: int) -> int:

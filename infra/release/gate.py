@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi import Input, Output, ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions
 
+from components.endpoint.experiments import Experiment, reuse
 from components.endpoint.release import Files, Release
 from components.foundation import ClusterAccess
 from infra.config.stack import Settings
@@ -63,7 +64,10 @@ class ReleaseGate:
         self.hooks = ResourceHookBinding(
             before_create=[before], before_update=[before], after_create=[after], after_update=[after]
         )
-        """Hooks for the Deployment of each endpoint."""
+        """Hooks for the Deployment of each version that an endpoint runs."""
+        known_name = ResourceHook("experiment-gate", self._before_experiment, ResourceHookOptions(on_dry_run=True))
+        self.experiment_hooks = ResourceHookBinding(before_create=[known_name], before_update=[known_name])
+        """Hooks for the Deployment of each router."""
 
     def files(self, name: str) -> Output[Files]:
         """Return the files of the endpoint's version; in a preview without MLflow they may be empty."""
@@ -72,6 +76,19 @@ class ReleaseGate:
     def history(self, name: str) -> Output[Sequence[Release]]:
         """Return the former releases of the endpoint, the oldest first."""
         return self._plan.apply(lambda plan: plan.recorded.past(name))
+
+    def experiments(self, name: str) -> Output[Sequence[Experiment]]:
+        """Return the experiments that the endpoint has run, the oldest first."""
+        return self._plan.apply(lambda plan: plan.recorded.experiments.get(name, ()))
+
+    async def _before_experiment(self, args: ResourceHookArgs) -> None:
+        """Refuse an experiment whose name the endpoint has used for other versions."""
+        plan, (name, _, _) = await self._plan.future(), args.name.rpartition("-")
+        endpoint = self._stack.endpoints[name]
+        if plan and (challenger := endpoint.challenger):
+            present = Experiment(name=challenger.experiment, champion=endpoint.version, challenger=challenger.version)
+            if why := reuse(name, present, plan.recorded.experiments.get(name, ())):
+                raise RefusedReleaseError(why)
 
     async def _make_plan(self) -> Plan:
         """Return the plan. What only a release needs is imported by a release."""

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pulumi
 
-from components.endpoint import release
+from components.endpoint import experiments, release
+from components.endpoint.experiments import Experiment
 from components.endpoint.release import Files, Release
 from contract import names
 
@@ -25,6 +26,8 @@ class Recorded:
     """Release that each endpoint has now, by name; it may have failed."""
     history: Mapping[str, tuple[Release, ...]] = field(default_factory=dict[str, tuple[Release, ...]])
     """Successful releases of each endpoint, by name, the oldest first."""
+    experiments: Mapping[str, tuple[Experiment, ...]] = field(default_factory=dict[str, tuple[Experiment, ...]])
+    """Experiments of each endpoint, by name, the oldest first."""
     complete: frozenset[str] = frozenset()
     """Endpoints whose Deployment has rolled out its present release completely."""
     has_tracking: bool = False
@@ -82,17 +85,20 @@ async def read() -> Recorded:
 def parse(resources: Mapping[str, Mapping[str, Any]]) -> Recorded:
     """Return the releases in the outputs of resources, which are listed by URN."""
     served, history, complete = dict[str, Release](), dict[str, tuple[Release, ...]](), set[str]()
-    has_tracking = False
+    has_tracking, tried = False, dict[str, tuple[Experiment, ...]]()
     for urn, resource in resources.items():
         *_, types, name = urn.split("::")
         outputs: Mapping[str, Any] = resource.get("outputs") or {}
         if types.endswith(ENDPOINT):
             history[name] = release.parsed(outputs.get("releases") or ())
+            tried[name] = experiments.parsed(outputs.get("experiments") or ())
         elif types.endswith(ENDPOINT + DEPLOYMENT) and (now := _served(name, outputs.get("metadata") or {})):
             served[name] = now
             complete |= {name} if _is_complete(outputs) else set()
         has_tracking = has_tracking or types.endswith(SERVER + DEPLOYMENT)
-    return Recorded(served=served, history=history, complete=frozenset(complete), has_tracking=has_tracking)
+    return Recorded(
+        served=served, history=history, experiments=tried, complete=frozenset(complete), has_tracking=has_tracking
+    )
 
 
 def _is_complete(deployment: Mapping[str, Any]) -> bool:

@@ -86,7 +86,7 @@ def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
         # A new challenger or shadow runs beside the version that the endpoint serves.
         served = stack.releases()[wanted.endpoint]
         old = Reference(model=served.model, version=served.version, digest=served.digest)
-        return Change(endpoint=name, old=old, new=new)
+        return Change(endpoint=name, old=old, new=new, role=wanted.role)
     old = _compared(recorded, name, new)
     return Change(endpoint=name, old=_reference(old) if old else None, new=new)
 

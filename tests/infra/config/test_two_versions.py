@@ -39,7 +39,7 @@ WRONG: list[tuple[Mapping[str, object], str]] = [
     ),
     (
         {"endpoints.churn-predictor-router": {"version": 1}},
-        "endpoints is used in churn-predictor while there is an endpoint churn-predictor-router: must be used while no other",
+        "endpoints is used in churn-predictor while there is an endpoint churn-predictor-router: must be used while",
     ),
     (
         {f"endpoints.{LONG}": {"version": 1, "shadow": {"version": 2}, "prediction_log": {}}},
@@ -73,8 +73,8 @@ def test_what_cannot_be_compared_is_one_line_with_its_path_rule_reason_and_way_o
 def test_nothing_is_compared_without_a_log() -> None:
     lines = problems(stack_file({f"{NAME}.prediction_log": None}))
     assert [line.partition(": must")[0].rpartition(".")[2] for line in lines] == [
-        "challenger used without prediction_log",
-        "shadow used without prediction_log",
+        "challenger is used without prediction_log",
+        "shadow is used without prediction_log",
     ]
 
 

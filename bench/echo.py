@@ -1,4 +1,4 @@
-"""HTTP server that stands for the pods of one version: `python -m tests.components.router.backend PORT VERSION`.
+"""HTTP server that stands for the pods of one version: `python -m bench.echo PORT VERSION`.
 
 It answers at once, with its version. A body of the word `slow` is never answered. GET /seen lists what it got.
 """
@@ -29,9 +29,11 @@ class Connection(asyncio.Protocol):
         self._version, self._seen, self._read = version, seen, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transport has no base class
 
     def data_received(self, data: bytes) -> None:
+        """Answer each complete request."""
         self._read += data
         while True:
             head, found, rest = self._read.partition(b"\r\n\r\n")

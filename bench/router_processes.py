@@ -18,7 +18,7 @@ import uvloop
 
 from components.router.configuration import Address, Challenger, Router, Shadow, configuration
 
-ROOT = Path(__file__).parent.parent.parent.parent
+ROOT = Path(__file__).parent.parent
 ENVOY = Path(envoy.__file__).parent / "_bin" / "envoy"
 MIB = 1 << 20
 KEY = "X-Customer-Id"
@@ -33,6 +33,7 @@ def wait_for(what: str, happened: Callable[[], bool], seconds: float = 20) -> No
 
 
 def free_port() -> int:
+    """Return a port that no process of this machine uses."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
@@ -55,7 +56,7 @@ class Backend:
 def backend(version: int) -> Generator[Backend]:
     """Yield a server of a version."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.components.router.backend", str(port), str(version)]
+    command = [sys.executable, "-m", "bench.echo", str(port), str(version)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
