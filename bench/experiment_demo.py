@@ -4,7 +4,8 @@
 
 Half of the customers is the training data; the other half sends requests. The demo plays the router: it chooses the
 arm by a hash of the customer's number, and mirrors a part of the requests to the shadow. The log goes to an S3 server
-on this machine, as in a cluster, and `mlops compare` reads it there. A folder keeps the models for the next time.
+on this machine, as in a cluster, and `mlops compare` reads it there. A folder keeps models, log and outcomes: the
+models are used again, and `mlops compare --log FOLDER/predictions` reads the log.
 """
 
 import hashlib
@@ -99,6 +100,9 @@ def run(folder: Path, customers: int) -> Generator[Demo]:
         outcomes = folder / "outcomes.csv"
         made = [(one.request_id, 0, rest.churn[one.number]) for one in visits(list(rest.index))]
         pd.DataFrame(made, columns=["request_id", "row", "label"]).to_csv(outcomes, index=False)
+        for key, body in store.objects.items():
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            (folder / key).write_bytes(body)
         yield Demo(store.environment, "s3://bucket/predictions", outcomes, f"sqlite:///{folder}/mlflow.db")
 
 
