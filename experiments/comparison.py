@@ -111,7 +111,8 @@ class _Reading:
         self._sliced = {name: Sums(["unit", "role", "slice"], ["value", "rows"]) for name in question.slices}
         self._metrics: dict[str, MetricName] = {}
         self._labels, self._predicted = set[str](), set[str]()
-        self._joined = self._early = self._unassigned = 0
+        self._joined = self._early = self._unassigned = self._without_key = 0
+        self._ran = False
         self._others = Counter[str]()
         self._shadow = _Pairs()
         self._first, self._last = question.until, question.since
@@ -136,8 +137,11 @@ class _Reading:
             self._add_role(version, role, table.filter(pc.equal(table["role"], role)))
 
     def end_of_hour(self) -> None:
-        """Join the shadow's rows of the last hour."""
+        """Join the shadow's rows of the last hour; count its requests without a key if the experiment ran in it."""
         self._shadow.join()
+        if self._ran:
+            self._unassigned += self._without_key
+        self._without_key, self._ran = 0, False
 
     def _prediction(self, version: int, table: Table) -> Column:
         wanted = f"prediction_{self._question.prediction}" if self._question.prediction else "prediction"
@@ -173,10 +177,12 @@ class _Reading:
         names = table["experiment"]
         for entry in pc.value_counts(pc.drop_null(names)).to_pylist():
             self._others[entry["values"]] += entry["counts"]
-        table = table.filter(pc.fill_null(pc.equal(names, self._experiment), fill_value=False))
         without = table.filter(pc.is_null(table["unit"]))
-        self._unassigned += pc.sum(without["requests"]).as_py() or 0
-        return table.filter(pc.is_valid(table["unit"]))
+        self._without_key += pc.sum(without["requests"]).as_py() or 0
+        ours = pc.fill_null(pc.equal(names, self._experiment), fill_value=False)
+        table = table.filter(pc.and_(ours, pc.is_valid(table["unit"])))
+        self._ran |= bool(len(table))
+        return table
 
     def _add_inputs(self, requests: Table) -> None:
         names = [name for name in requests.column_names if name.startswith("input_")]

@@ -91,7 +91,7 @@ class Keys(Frozen):
     """Callers' keys."""
 
     unassigned: int
-    """Requests without a key, which the champion answered."""
+    """Requests without a key in the hours of the experiment; the champion answered them."""
     once: int
     """Units with one request."""
     units: int
@@ -150,7 +150,7 @@ class Joined(Frozen):
     repeated: int
     """Outcomes that repeat the key of an earlier one."""
     unknown: int
-    """Outcomes of rows that are not in the log."""
+    """Outcomes of rows that are not in the log, or in no arm because their request carried no key."""
     early: int
     """Outcomes that are older than their prediction; they are left out."""
 

@@ -21,7 +21,7 @@ COLORS = {
 CLASSES_SHOWN = 4
 PAGE_WIDTH = 110
 """Columns of the page."""
-BAR = 31
+BAR = 19
 """Width of an interval's picture in characters; odd, so that zero is in the middle."""
 
 
@@ -70,7 +70,7 @@ def show(console: Console, report: Report) -> None:
         _sentence(
             console,
             f"{joined.joined:,} rows of the log have an outcome; of {joined.outcomes:,} outcomes {joined.unknown:,} "
-            f"are of rows that the log does not have, and {joined.early:,} are older than their prediction. "
+            f"are of rows that no arm has, and {joined.early:,} are older than their prediction. "
             f"{joined.repeated:,} were repeated.",
             "dim",
         )
@@ -108,10 +108,10 @@ def _predictions(arm: Arm) -> str:
 def _metric(metric: Metric) -> Table:
     direction = "more" if metric.more_is_better else "less"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(f"{metric.name} ({direction} is better)")
-    for heading in ("champion", "challenger", "difference", "95 % interval"):
+    table.add_column(f"{metric.name} ({direction} is better)", no_wrap=True)
+    for heading in ("champion", "challenger", "difference"):
         table.add_column(heading, justify="right")
-    table.add_column("")
+    table.add_column("95 % interval", no_wrap=True)
     rows = [metric.overall, *metric.slices]
     ends = [abs(end) for row in rows if row.low is not None and row.high is not None for end in (row.low, row.high)]
     scale = max([*ends, *(abs(row.difference) for row in rows)]) or 1.0
@@ -129,10 +129,9 @@ def _cells(row: Comparison, scale: float, *, better_above: bool) -> Iterator[Tex
     yield Text(f"{row.difference:+.4f}", color)
     if row.low is None or row.high is None:
         yield Text("too few units", "dim")
-        yield Text("")
         return
-    yield Text(f"{row.low:+.4f} to {row.high:+.4f}", color)
-    yield _bar(row.low, row.difference, row.high, scale, color or "cyan")
+    bar = _bar(row.low, row.difference, row.high, scale, color or "cyan")
+    yield Text.assemble((f"{row.low:+.4f} to {row.high:+.4f}\n", color), bar)
 
 
 def _bar(low: float, middle: float, high: float, scale: float, color: str) -> Text:

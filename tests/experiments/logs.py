@@ -70,7 +70,7 @@ def experiment(
     share: float = 0.5,
     right: Callable[[str], float] = lambda _: 0.8,
     visits: int = 2,
-    days: int = 7,
+    days: float = 0.5,
     seed: int = 1,
 ) -> tuple[list[Row], str]:
     """Return the log of an experiment, and its outcomes as CSV.
