@@ -12,7 +12,14 @@ from typing import Protocol, cast
 import typer
 from typer.main import get_command
 
-from cli import endpoint_commands, pull_request_commands, registry_commands, run_commands, stack_commands
+from cli import (
+    endpoint_commands,
+    monitoring_commands,
+    pull_request_commands,
+    registry_commands,
+    run_commands,
+    stack_commands,
+)
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
 from contract.exit_codes import MEANINGS, ExitCode
@@ -106,6 +113,10 @@ app.command(
         "mlops client churn-predictor --url https://churn.example.com > churn_predictor.py",
     )
 )(endpoint_commands.client)
+app.command(
+    epilog=examples("mlops top", "mlops top --context prod", "mlops top --prometheus http://localhost:9090 --json")
+)(monitoring_commands.top)
+app.command(epilog=examples("mlops boards dashboards"))(monitoring_commands.boards)
 app.command(
     epilog=examples(
         "mlops preview --stack prod",

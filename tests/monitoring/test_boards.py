@@ -147,14 +147,10 @@ def has_value(series: list[Any]) -> bool:
 
 
 @pytest.mark.long
-def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_alert(
-    watched: Watched, registry: Registry
-) -> None:
-    rows: list[dict[str, Any]] = json.loads(
-        cast("str", pd.read_csv(registry.dataset).drop(columns=["Churn"]).head(40).to_json(orient="records"))
-    )
-    rows[0]["MonthlyCharges"] = 1e6
-    rows[1]["MonthlyCharges"] = None
+def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_alert(watched: Watched) -> None:
+    (customer,) = json.loads((Path(__file__).parents[2] / "docs/customer.json").read_text())["dataframe_records"]
+    odd = {**customer, "monthly_charges": 1e6}, {**customer, "total_charges": None}
+    rows: list[dict[str, Any]] = [*odd, *18 * [customer]]
     query = watched.prometheus.query
 
     def load() -> None:
