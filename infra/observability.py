@@ -13,8 +13,8 @@ from components.monitoring import alertmanager, exporter
 from components.monitoring.access import ALERTMANAGER
 from components.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
 from components.monitoring.exporter import Exporter, ExporterArgs
-from components.monitoring.operator import OperatorObjects, OperatorObjectsArgs
-from components.monitoring.operator import boards as board_maps
+from components.monitoring.operator_objects import OperatorObjects, OperatorObjectsArgs
+from components.monitoring.operator_objects import boards as board_maps
 from components.monitoring.prometheus import Prometheus, PrometheusArgs
 from contract import names
 from infra.config import cron, stack
