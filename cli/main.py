@@ -15,6 +15,7 @@ from typer.main import get_command
 from cli import (
     drift_commands,
     endpoint_commands,
+    monitoring_commands,
     pull_request_commands,
     registry_commands,
     run_commands,
@@ -120,6 +121,10 @@ app.command(
         "mlops client churn-predictor --url https://churn.example.com > churn_predictor.py",
     )
 )(endpoint_commands.client)
+app.command(
+    epilog=examples("mlops top", "mlops top --context prod", "mlops top --prometheus http://localhost:9090 --json")
+)(monitoring_commands.top)
+app.command(epilog=examples("mlops boards dashboards"))(monitoring_commands.boards)
 app.command(
     epilog=examples(
         "mlops compare churn-predictor --percent 10",

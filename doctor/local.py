@@ -102,7 +102,9 @@ def demand(stack: Stack) -> tuple[Amount, Amount]:
     """Return what the stack's pods request at rest, and at the peak: all replicas, a release and the largest run."""
     settings = stack.settings
     tracking = (thousandths(settings.tracking.cpu) / 1000, float(octets(settings.tracking.memory)))
+    watching = settings.monitoring.pods if settings.monitoring else []
     always = [STORE, STORE, *[tracking] * settings.tracking.replicas]
+    always += [(cpu / 1000, float(memory)) for cpu, memory in watching]
     few, many = list[Amount](), list[Amount]()
     for endpoint in settings.endpoints.values():
         cpu, memory = endpoint.pod
@@ -149,11 +151,7 @@ def images(kubernetes: Kubernetes, stack: Stack, chosen: LocalFoundation) -> Ite
         for name in cast("list[str] | None", image.get("names")) or []
     }
     wanted = {
-        **{
-            f"mlops:images.{key}": name
-            for key in ("tracking", "training", "serving", "envoy")
-            if (name := getattr(stack.settings.images, key))
-        },
+        **stack.platform_images,
         "mlops:foundation.images.postgres": chosen.images.postgres,
         "mlops:foundation.images.s3_gateway": chosen.images.s3_gateway,
         **{f"mlops:training.{name}.image": job.image for name, job in stack.settings.training.items() if job.image},

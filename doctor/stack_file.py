@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from contract import project
 from infra.config import problems
+from infra.config.monitoring import ClusterMonitoring
 from infra.config.problems import PREFIX
 from infra.config.stack import Settings, all_secrets, parse, secrets_of
 
@@ -43,6 +44,16 @@ class Stack:
     def full_name(self) -> str:
         """Prefix of the names of AWS resources, and the name of a new cluster."""
         return f"{self.project}-{self.name}"
+
+    @property
+    def platform_images(self) -> dict[str, str]:
+        """Images of the platform and of monitoring, by their keys."""
+        own = self.settings.images
+        keys = ("tracking", "training", "serving", "envoy")
+        found = {f"mlops:images.{key}": image for key in keys if (image := getattr(own, key))}
+        if isinstance(chosen := self.settings.monitoring, ClusterMonitoring):
+            found |= {f"mlops:monitoring.images.{key}": image for key, image in chosen.images.model_dump().items()}
+        return found
 
     def set_command(self, path: str, value: object, *, text: bool = False) -> str:
         """Return the command that writes a value into the stack file, at a path below `mlops:`."""

@@ -13,7 +13,8 @@ from components.monitoring import alertmanager, exporter
 from components.monitoring.access import ALERTMANAGER
 from components.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
 from components.monitoring.exporter import Exporter, ExporterArgs
-from components.monitoring.operator import OperatorObjects, OperatorObjectsArgs
+from components.monitoring.operator_objects import OperatorObjects, OperatorObjectsArgs
+from components.monitoring.operator_objects import boards as board_maps
 from components.monitoring.prometheus import Prometheus, PrometheusArgs
 from contract import names
 from infra.config import cron, stack
@@ -69,6 +70,7 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
         address=stack.secret("alert_receiver"),
     )
     Alertmanager("alertmanager", receiver, opts)
+    board_maps(boards.texts(), base.tracking.namespace, opts)
     files = scrape.config(rule_files=[RULES], alertmanagers=[f"{ALERTMANAGER}:{alertmanager.PORT}"])
     server = PrometheusArgs(
         image=chosen.images.prometheus,

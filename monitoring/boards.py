@@ -127,11 +127,8 @@ ENDPOINT = Board(
             "{{value}}, version {{version}}",
             "percentunit",
         ),
-        _one(
-            "Predicted numbers, mean",
-            f"{_rate('serving_prediction_value_sum', VERSION)} / {_rate('serving_prediction_value_count', VERSION)}",
-            OF_VERSION,
-        ),
+        # The server's histogram has buckets below zero, so it has no sum and no count.
+        Panel(title="Predicted numbers", queries=_quantiles("serving_prediction_value", VERSION)),
         _one(
             "Share of missing values",
             f"topk(10, {_rate('serving_input_missing_total', 'endpoint, feature')} "

@@ -5,9 +5,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from components.monitoring import alertmanager, exporter, prometheus
 from infra.config import monitoring_rules, rules
+from infra.config.quantities import octets, thousandths
 from infra.config.secret_rules import SecretRule
 from infra.config.section import Model
+
+EXPORTER = thousandths(exporter.CPU), octets(exporter.MEMORY)
+"""CPU request in thousandths and memory request in bytes of the exporter's pod."""
 
 
 class Objectives(Model):
@@ -58,6 +63,12 @@ class ClusterMonitoring(Model):
     memory: rules.Memory = "1Gi"
     """Memory request and limit of Prometheus. Example: 2Gi"""
 
+    @property
+    def pods(self) -> list[tuple[int, int]]:
+        """CPU request in thousandths and memory request in bytes of each pod."""
+        server = thousandths(prometheus.CPU), octets(self.memory)
+        return [EXPORTER, server, (thousandths(alertmanager.CPU), octets(alertmanager.MEMORY))]
+
 
 class OperatorMonitoring(Model):
     """Objects for a Prometheus that the prometheus-operator runs in the cluster already, and an exporter."""
@@ -68,6 +79,11 @@ class OperatorMonitoring(Model):
     """Labels by which your Prometheus selects PodMonitors and PrometheusRules.
     Example: {release: kube-prometheus-stack}
     """
+
+    @property
+    def pods(self) -> list[tuple[int, int]]:
+        """CPU request in thousandths and memory request in bytes of each pod."""
+        return [EXPORTER]
 
 
 Monitoring = Annotated[ClusterMonitoring | OperatorMonitoring, Field(discriminator="kind")]

@@ -662,16 +662,16 @@ class Settings(Model):
     @classmethod
     def _tracking_within_the_quota(cls, tracking: Tracking, info: ValidationInfo) -> Tracking:
         if quotas := _rest(info).quotas:
-            stores = len(LocalImages.model_fields) if _rest(info).kind == "local" else 0
-            store = thousandths(stateful.CPU), octets(stateful.MEMORY)
-            proxy = (
-                (thousandths(mlflow_identities.CPU), octets(mlflow_identities.MEMORY))
-                if tracking.authenticated
-                else (0, 0)
-            )
-            pod = thousandths(tracking.cpu) + proxy[0], octets(tracking.memory) + proxy[1]
-            _fits("platform", quotas.platform, [(2 * tracking.replicas + 1, *pod), (stores, *store)], "replicas")
+            _fits("platform", quotas.platform, _platform_pods(tracking, info), "replicas")
         return tracking
+
+    @field_validator("monitoring")
+    @classmethod
+    def _beside_tracking_within_the_quota(cls, chosen: Monitoring | None, info: ValidationInfo) -> Monitoring | None:
+        if chosen and (quotas := _rest(info).quotas) and (tracking := info.data.get("tracking")):
+            asked = [*_platform_pods(tracking, info), *((2, *pod) for pod in chosen.pods)]
+            _fits("platform", quotas.platform, asked, "memory")
+        return chosen
 
     @field_validator("endpoints")
     @classmethod
@@ -870,6 +870,15 @@ def _open_pool(name: str, info: ValidationInfo) -> str:
             instead=f"write {' or '.join(pools)}, or add the pool there",
         ).broken()
     return name
+
+
+def _platform_pods(tracking: Tracking, info: ValidationInfo) -> list[tuple[int, int, int]]:
+    """Return number, CPU and memory of the pods of MLflow and of a local stack's stores, during a release."""
+    stores = len(LocalImages.model_fields) if _rest(info).kind == "local" else 0
+    store = thousandths(stateful.CPU), octets(stateful.MEMORY)
+    proxy = (thousandths(mlflow_identities.CPU), octets(mlflow_identities.MEMORY)) if tracking.authenticated else (0, 0)
+    pod = thousandths(tracking.cpu) + proxy[0], octets(tracking.memory) + proxy[1]
+    return [(2 * tracking.replicas + 1, *pod), (stores, *store)]
 
 
 def _fits(section: str, quota: Quota, asked: Sequence[tuple[int, int, int]], key: str) -> None:

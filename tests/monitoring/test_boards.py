@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import mlflow.pyfunc
+import mlflow.sklearn as mlflow_sklearn
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 from prometheus_client import CollectorRegistry, start_http_server
+from sklearn.linear_model import LinearRegression
 
-from monitoring import boards, exporter
+from monitoring import boards, exporter, rules
+from monitoring.rules import Recording
 from monitoring.spec import EXPORTER, SERVERS, Endpoint, Platform
 from tests.monitoring import cluster
 from tests.monitoring.prometheus import PATIENCE, Prometheus, Target, free_port, model_server, prometheus, until
@@ -26,7 +29,7 @@ from tests.registry import MODEL, Registry, registry
 
 __all__ = ["registry"]
 
-NUMBERS = "numbers"
+LINEAR, WEAK = "linear", "weak"
 FRAIL = '''
 import mlflow
 import pandas as pd
@@ -47,14 +50,14 @@ mlflow.models.set_model(Frail())
 PLATFORM = Platform(
     endpoints=[
         Endpoint(name=MODEL, availability=99.9, p95_seconds=0.1, spool_bytes=1 << 20),
-        Endpoint(name=NUMBERS, availability=99.9, p95_seconds=1),
+        Endpoint(name=WEAK, availability=99.9, p95_seconds=1),
     ],
     scheduled={"churn": 86400},
 )
 
 
-class _Pyfunc(Protocol):
-    def save_model(self, path: str, **more: object) -> None: ...
+class _Flavour(Protocol):
+    def save_model(self, *arguments: object, **more: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class Watched:
     """Prometheus, and the ports of the servers that it watches."""
 
     prometheus: Prometheus
-    churn: tuple[int, int]
-    numbers: int
+    champion: int
+    challenger: int
+    weak: int
 
 
 def known() -> exporter.Exporter:
@@ -91,14 +95,17 @@ def known() -> exporter.Exporter:
 def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Start three model servers, the exporter and Prometheus."""
     folder = tmp_path_factory.mktemp("monitoring")
-    for version in (1, 2):
-        shutil.copytree(registry.files(version), folder / "models" / MODEL / str(version))
+    models = folder / "models"
+    shutil.copytree(registry.files(1), models / MODEL / "1")
+    inputs = pd.DataFrame({"x": [0.0, 1.0]})
+    linear = cast("Any", LinearRegression()).fit(inputs, [0.0, 1.0])
+    cast("_Flavour", mlflow_sklearn).save_model(linear, str(models / LINEAR / "1"), input_example=inputs)
     (folder / "frail.py").write_text(FRAIL)
-    cast("_Pyfunc", mlflow.pyfunc).save_model(
-        str(folder / "models" / NUMBERS / "1"),
+    cast("_Flavour", mlflow.pyfunc).save_model(
+        str(models / WEAK / "1"),
         python_model=str(folder / "frail.py"),
         signature=ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")])),
-        input_example=pd.DataFrame({"x": [0.0]}),
+        input_example=inputs,
         pip_requirements=[],
     )
     log = folder / "predictions"
@@ -108,19 +115,18 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
     port = free_port()
     server, thread = start_http_server(port, addr="127.0.0.1", registry=own)
     with ExitStack() as stack:
-        models = folder / "models"
         champion = stack.enter_context(model_server(models, MODEL, 1, folder, PREDICTION_LOG_DIR=str(log)))
-        challenger = stack.enter_context(model_server(models, MODEL, 2, folder, MODEL_ROLE="challenger"))
-        numbers = stack.enter_context(model_server(models, NUMBERS, 1, folder))
+        challenger = stack.enter_context(model_server(models, LINEAR, 1, folder, MODEL_ROLE="challenger"))
+        weak = stack.enter_context(model_server(models, WEAK, 1, folder))
         targets = [
             Target(job=SERVERS, endpoint=MODEL, port=champion[1]),
             Target(job=SERVERS, endpoint=MODEL, port=challenger[1]),
-            Target(job=SERVERS, endpoint=NUMBERS, port=numbers[1]),
+            Target(job=SERVERS, endpoint=WEAK, port=weak[1]),
             Target(job=EXPORTER, endpoint="mlops-exporter", port=port),
         ]
         running = stack.enter_context(prometheus(PLATFORM, targets, folder))
         until(lambda: len(running.query("up == 1")) == len(targets), "all targets are scraped")
-        yield Watched(running, (champion[0], challenger[0]), numbers[0])
+        yield Watched(running, champion[0], challenger[0], weak[0])
     server.shutdown()
     server.server_close()
     thread.join()
@@ -146,29 +152,28 @@ def has_value(series: list[Any]) -> bool:
 
 
 @pytest.mark.long
-def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_alert(
-    watched: Watched, registry: Registry
-) -> None:
-    rows: list[dict[str, Any]] = json.loads(
-        cast("str", pd.read_csv(registry.dataset).drop(columns=["Churn"]).head(40).to_json(orient="records"))
-    )
-    rows[0]["MonthlyCharges"] = 1e6
-    rows[1]["MonthlyCharges"] = None
+def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_alert(watched: Watched) -> None:
+    (customer,) = json.loads((Path(__file__).parents[2] / "docs/customer.json").read_text())["dataframe_records"]
+    odd = {**customer, "monthly_charges": 1e6}, {**customer, "total_charges": None}
+    rows: list[dict[str, Any]] = [*odd, *18 * [customer]]
     query = watched.prometheus.query
 
     def load() -> None:
         for row in rows:
-            assert [ask(port, row) for port in watched.churn] == [200, 200]
-            assert ask(watched.numbers, {"x": 1.0}) == 200
+            assert ask(watched.champion, row) == 200
+            assert [ask(port, {"x": 1.0}) for port in (watched.challenger, watched.weak)] == [200, 200]
 
     def empty() -> list[str]:
-        """Return the panels that show no number for any endpoint."""
-        return [
+        """Return the panels that show no number for any endpoint, and the recorded series that do not exist."""
+        recorded = [
+            rule.record for group in rules.groups(PLATFORM) for rule in group.rules if isinstance(rule, Recording)
+        ]
+        return [name for name in recorded if not query(name)] + [
             f"{board.title}, {panel.title}: {each.expr}"
             for board in boards.BOARDS.values()
             for panel in board.panels
             for each in panel.queries
-            if not any(has_value(query(boards.resolved(each.expr, name))) for name in (MODEL, NUMBERS))
+            if not any(has_value(query(boards.resolved(each.expr, name))) for name in (MODEL, WEAK))
         ]
 
     deadline = time.monotonic() + PATIENCE
@@ -179,13 +184,12 @@ def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_ale
     groups = watched.prometheus.get("/api/v1/rules")["data"]["groups"]
     checked = [rule for group in groups for rule in group["rules"]]
     assert [rule["lastError"] for rule in checked if rule["health"] != "ok"] == []
-    assert not [rule["name"] for rule in checked if rule["type"] == "recording" and not query(rule["name"])]
 
     start = time.monotonic()
-    firing = 'ALERTS{alertname="EndpointFailing",alertstate="firing",endpoint="numbers"}'
+    firing = 'ALERTS{alertname="EndpointFailing",alertstate="firing",endpoint="weak"}'
     while not query(firing):
         assert time.monotonic() - start < 60
-        assert [ask(watched.numbers, {"x": x}) for x in [-1.0] + 9 * [1.0]] == [500] + 9 * [200]
+        assert [ask(watched.weak, {"x": x}) for x in [-1.0] + 9 * [1.0]] == [500] + 9 * [200]
     assert {each["labels"]["alertname"] for each in watched.prometheus.get("/api/v1/alerts")["data"]["alerts"]} <= {
         "EndpointFailing", "TrainingLate", "EndpointErrorBudgetFast", "EndpointErrorBudgetSlow",
         "EndpointErrorBudgetSteady",
