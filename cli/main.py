@@ -12,7 +12,14 @@ from typing import Protocol, cast
 import typer
 from typer.main import get_command
 
-from cli import drift_commands, endpoint_commands, pull_request_commands, registry_commands, run_commands, stack_commands
+from cli import (
+    drift_commands,
+    endpoint_commands,
+    pull_request_commands,
+    registry_commands,
+    run_commands,
+    stack_commands,
+)
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
 from contract.exit_codes import MEANINGS, ExitCode
@@ -110,6 +117,7 @@ app.command(
     epilog=examples(
         "mlops drift churn-predictor",
         "mlops drift churn-predictor --hours 6 --out drift.html",
+        "mlops drift churn-predictor --record",
         "mlops drift churn-predictor --version 7 --log s3://example-mlops-prod --json",
     )
 )(drift_commands.drift)
