@@ -1,4 +1,4 @@
-"""Function behind `mlops drift`: a look at the prediction log now, without writing anything to MLflow."""
+"""Function behind `mlops drift`: a look at the prediction log."""
 
 import json as jsons
 import logging
@@ -13,11 +13,13 @@ from rich.table import Table
 from cli import target
 from cli.errors import registry_errors
 from contract.exit_codes import ExitCode
+from contract.tags import DRIFT_STATUS
 from drift import look as looks
-from drift import report, store
+from drift import record, report, store
 from drift.estimate import BLIND
 from drift.hypotheses import FLOORS
 from drift.look import Look, Request
+from drift.window import aligned
 from runs import endpoints
 from training.registry import client as versions
 
@@ -44,32 +46,53 @@ def served(endpoint: str, version: int | None, log: str | None, context: str | N
     return Served(model=found.model, version=version or found.version, log=log or found.prediction_log)
 
 
-def show(uri: str, of: Served, *, hours: float, end: datetime | None, out: Path | None, json: bool) -> ExitCode:
-    """Print a look at the last `hours` of the log, and return REFUSED if it found drift.
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Places that the result of a look is written to."""
+
+    out: Path | None = None
+    """File for the report as an HTML page; None for none."""
+    json: bool = False
+    """Whether JSON is printed instead of a table."""
+    record: bool = False
+    """Whether the result is recorded in MLflow."""
+
+
+def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output) -> ExitCode:
+    """Look at a window of the log, write the result, and return REFUSED if the window drifted.
 
     Args:
         uri: address of MLflow.
         of: version, and its log.
         hours: length of the window in hours.
-        end: first moment after the window; None for now.
-        out: file for the report as an HTML page; None for none.
-        json: print JSON.
+        end: first moment after the window; None for now. A recorded window is the last whole one before it.
+        to: places that the result is written to.
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    until = end or datetime.now(UTC)
-    request = Request(model=of.model, version=of.version, start=until - timedelta(hours=hours), end=until)
+    length, until = timedelta(hours=hours), end or datetime.now(UTC)
+    start, until = aligned(until, length) if to.record else (until - length, until)
+    request = Request(model=of.model, version=of.version, start=start, end=until)
     with registry_errors():
         client = versions.connect(uri)
-        about = looks.known(client, uri, versions.version(client, of.model, of.version))
-        found = looks.look(store.at(of.log), about, request)
-    if out:
-        out.write_text(report.html(found))
-    if json:
+        version = versions.version(client, of.model, of.version)
+        if to.record and record.is_recorded(version, request):
+            print(
+                f"the window to {until:%Y-%m-%d %H:%M} UTC of {of.model} version {of.version} is recorded already, as "
+                f"{version.tags.get(DRIFT_STATUS)}"
+            )
+            return ExitCode.DONE
+        found = looks.look(store.at(of.log), looks.known(client, uri, version), request)
+        run = record.record(client, version, found) if to.record else ""
+    if to.out:
+        to.out.write_text(report.html(found))
+    if to.json:
         print(jsons.dumps(report.as_json(found), indent=1, default=float))
     else:
         _print(found)
-        if out:
-            print(f"report: {out}")
+        if to.out:
+            print(f"report: {to.out}")
+        if run:
+            print(f"recorded in MLflow: run {run} of the experiment {record.EXPERIMENT}")
     return ExitCode.REFUSED if found.status == "drift" else ExitCode.DONE
 
 
@@ -81,22 +104,21 @@ def _print(found: Look) -> None:
     if found.estimated:
         one = found.estimated
         beside = f"; at the training {found.expected[0]:.3f} to {found.expected[1]:.3f}" if found.expected else ""
-        console.print(f"ROC-AUC estimated without labels {one.roc_auc:.3f} ({one.low:.3f} to {one.high:.3f}){beside}")
+        said = f"ROC-AUC estimated without labels {one.roc_auc:.3f} ({one.low:.3f} to {one.high:.3f}){beside}"
+        console.print(said, soft_wrap=True)
         console.print(f"note: {BLIND}", markup=False, soft_wrap=True)
     if not found.findings:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("column", "what", "effect", "floor", "probability", "in words"):
-        table.add_column(heading, justify="right" if heading in {"effect", "floor", "probability"} else "left")
+    for heading in ("column", "effect (floor)", "probability", "in words"):
+        table.add_column(heading, justify="right" if heading == "probability" else "left")
     shown = max(LEAST_SHOWN, len(found.drifted))
     for one in found.findings[:shown]:
         table.add_row(
             one.column or "all together",
-            one.kind,
-            f"{one.effect:.3f}",
-            f"{FLOORS[one.kind]:g}",
-            f"{one.adjusted:.2g}",
-            one.said,
+            f"{one.effect:.3f} ({FLOORS[one.kind]:g})",
+            f"{one.adjusted:.1g}",
+            f"{one.kind}: {one.said}",
             style="red" if one.is_drift else "",
         )
     console.print(table)

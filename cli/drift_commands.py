@@ -36,20 +36,29 @@ def drift(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML page to write.", show_default="no page")
     ] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Look at the last whole window, which begins at a multiple of --hours in UTC, and record the result "
+            "in MLflow: a run in the experiment `drift`, and tags of the version.",
+        ),
+    ] = False,
     context: Context = None,
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> int:
     """Compare the requests of an endpoint with the training of the version that it serves.
 
-    The command reads the prediction log and writes nothing to MLflow. With --log and --version, ENDPOINT is the name of
-    the model. The exit code is 3 if the requests drifted.
+    The command reads the prediction log. With --log and --version, ENDPOINT is the name of the model, and no cluster is
+    needed. The exit code is 3 if the requests drifted.
     """
     uri = target.tracking(tracking_uri)
     from cli import drift as looks
 
     served = looks.served(endpoint, version, log, context)
-    return looks.show(uri, served, hours=hours, end=end and end.replace(tzinfo=UTC), out=out, json=json)
+    to = looks.Output(out=out, json=json, record=record)
+    return looks.show(uri, served, hours=hours, end=end and end.replace(tzinfo=UTC), to=to)
 
 
 def outcomes(

@@ -3,7 +3,7 @@
 import json as jsons
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
         json: print JSON.
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    start, end = observed.until(days)
+    end = datetime.now(UTC)
     with registry_errors():
         client = versions.connect(uri)
         version = versions.version(client, of.model, of.version)
@@ -49,7 +49,7 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
         notes = list[str]()
         found = observed.join(
             store.at(of.log),
-            Part(model=of.model, version=of.version, start=start, end=end),
+            Part(model=of.model, version=of.version, start=end - timedelta(days=days), end=end),
             observed.read(store.at(where), "", about.project.target.name, notes),
             project=about.project,
             model=about.model,

@@ -26,6 +26,14 @@ class Trouble:
     unreadable: list[str] = field(default_factory=list[str])
     """Keys of files that are not whole Parquet files, for example because they are still being written."""
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentence about the unreadable files; empty if there are none."""
+        if not self.unreadable:
+            return []
+        count, first = len(self.unreadable), self.unreadable[0]
+        return [f"{count} files of the log cannot be read and are left out; the first is {first}"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

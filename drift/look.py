@@ -105,7 +105,9 @@ class Look:
     def summary(self) -> str:
         """Result in one sentence."""
         request, rows = self.request, self.window.rows
-        title = f"{request.model} version {request.version}, {request.start:%Y-%m-%d %H:%M} to {request.end:%H:%M} UTC"
+        title = (
+            f"{request.model} version {request.version}, {request.start:%m-%d %H:%M} to {request.end:%m-%d %H:%M} UTC"
+        )
         if self.status == "too few rows":
             return f"{title}: {self.too_few}"
         if not self.drifted:
@@ -223,11 +225,7 @@ def _estimated(about: Known, sample: pd.DataFrame, block: NDArray[np.int64]) -> 
 
 
 def _notes(store: Store, window: Window, trouble: log.Trouble, request: Request) -> Iterator[str]:
-    if trouble.unreadable:
-        yield (
-            f"{len(trouble.unreadable)} files of the log cannot be read and are left out; the first is "
-            f"{trouble.unreadable[0]}"
-        )
+    yield from trouble.notes
     if window.absent:
         yield f"not compared, because the log does not have them (`redact`): {', '.join(sorted(window.absent))}"
     for version in log.versions(store, request.model):

@@ -7,7 +7,7 @@ the target), and `at`, the time when the outcome was known.
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,8 @@ def read(store: Store, prefix: str, target: str, notes: list[str]) -> pd.DataFra
         except (ValueError, pa.ArrowException) as error:
             notes.append(f"{key} holds no outcomes and is left out: {' '.join(str(error).split())[:200]}")
     if not found:
-        return pd.DataFrame({"request_id": [], "row": [], "label": [], "outcome_at": []})
+        empty = pd.DataFrame(columns=["request_id", "row", "label", "outcome_at"], dtype=object)
+        return empty.astype({"row": "int64", "outcome_at": "datetime64[us, UTC]"})
     return pd.concat(found, ignore_index=True)
 
 
@@ -150,7 +151,7 @@ def join(
     """
     refused, trouble = Refused(), Trouble()
     usable = _usable(outcomes, project, refused)
-    found, predicted = _predictions(store, part, usable, trouble)
+    found, predicted = _predictions(store, part, usable, project.features, trouble)
     merged = usable.merge(found, on=KEY, how="left")
     refused.add("unknown request", merged.loc[merged["at"].isna().to_numpy(dtype=bool)])
     merged = merged.dropna(subset=["at"])
@@ -170,7 +171,6 @@ def join(
         )
         for one, count in sorted(predicted.items())
     ]
-    said = [f"{len(trouble.unreadable)} files of the log cannot be read; the first is {trouble.unreadable[0]}"]
     return Joined(
         part=part,
         table=merged.reset_index(drop=True),
@@ -180,7 +180,7 @@ def join(
         days=days,
         whole=_metrics(scored, np.ones(len(merged), dtype=bool), with_area=model is not None),
         expected=expected,
-        notes=[*notes, *(said if trouble.unreadable else ())],
+        notes=[*notes, *trouble.notes],
     )
 
 
@@ -197,7 +197,7 @@ def _usable(outcomes: pd.DataFrame, project: Project[Any], refused: Refused) -> 
 
 
 def _predictions(
-    store: Store, part: Part, outcomes: pd.DataFrame, trouble: Trouble
+    store: Store, part: Part, outcomes: pd.DataFrame, features: Sequence[str], trouble: Trouble
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
     """Return the predictions that have an outcome, and the number of predicted rows by day."""
     wanted = set(outcomes["request_id"])
@@ -210,7 +210,8 @@ def _predictions(
             by_day[str(day)] = by_day.get(str(day), 0) + int(count)
         parts.append(rows[rows["request_id"].isin(wanted)])
     if not parts:
-        return pd.DataFrame(columns=[*KEY, "at", "prediction"]).astype({"row": "int64"}), by_day
+        empty = pd.DataFrame(columns=[*KEY, "at", "prediction", *features], dtype=object)
+        return empty.astype({"row": "int64", "at": "datetime64[us, UTC]"}), by_day
     found = pd.concat(parts, ignore_index=True)
     found.columns = [name.removeprefix("input_") for name in found.columns]
     # A client that sends two requests with one id gets the first prediction joined.
@@ -240,12 +241,10 @@ def _metrics(scored: BinaryPredictions, rows: NDArray[np.bool_], *, with_area: b
 
 def as_parquet(joined: Joined) -> bytes:
     """Return the joined rows as a Parquet file, which is a dataset for the training of the project."""
-    sink = io.BytesIO()
-    parquet.write_table(pa.Table.from_pandas(joined.table, preserve_index=False), sink, compression="zstd")
+    sink, table = io.BytesIO(), joined.table
+    times = ("at", "outcome_at")
+    written = pa.Table.from_pandas(table.drop(columns=[*times]), preserve_index=False)
+    for name in times:
+        written = written.append_column(name, pa.array(table[name].astype("int64"), pa.timestamp("us", "UTC")))
+    parquet.write_table(written, sink, compression="zstd")
     return sink.getvalue()
-
-
-def until(days: float, end: datetime | None = None) -> tuple[datetime, datetime]:
-    """Return start and end of the last days."""
-    last = end or datetime.now(UTC)
-    return last - timedelta(days=days), last

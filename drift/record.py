@@ -1,0 +1,70 @@
+"""Records a look in MLflow: a run with the report in the experiment `drift`, and tags of the version.
+
+A look is recorded once for each window. The tags are written last, so if the process is killed, the next call records
+the window again. Two processes that record one window write the same tags.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from contract.tags import DRIFT_AT, DRIFT_RUN, DRIFT_STATUS, DRIFT_WINDOWS
+from drift import report
+from drift.look import Look, Request
+from training.registry import client as versions
+from training.registry.client import Client
+
+EXPERIMENT = "drift"
+"""Experiment of the runs that hold reports."""
+
+
+def is_recorded(version: ModelVersion, request: Request) -> bool:
+    """Return whether this window, or a later one, was recorded for the version."""
+    return version.tags.get(DRIFT_AT, "") >= _end(request)
+
+
+def record(client: Client, version: ModelVersion, look: Look, *, reports: str = "") -> str:
+    """Write the look to MLflow and return the ID of its run.
+
+    Args:
+        client: client of the registry.
+        version: version that was looked at, as the registry has it now.
+        look: result.
+        reports: URI of the folder for reports, if the experiment does not exist yet; empty for MLflow's default.
+    """
+    request, number = look.request, str(version.version)
+    tags = {"model": request.model, "version": number, DRIFT_STATUS: look.status, DRIFT_AT: _end(request)}
+    experiment = versions.experiment(client, EXPERIMENT, reports or None)
+    run_id = client.create_run(experiment, tags=tags, run_name=f"{request.model}-{number}-{_end(request)}").info.run_id
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (
+            ("report.html", report.html(look)),
+            ("report.json", json.dumps(report.as_json(look), indent=1, default=float)),
+        ):
+            (Path(folder) / name).write_text(text)
+            client.log_artifact(run_id, str(Path(folder) / name))
+    client.set_terminated(run_id)
+    in_a_row = str(windows_in_a_row(version.tags, look))
+    for key, value in ((DRIFT_RUN, run_id), (DRIFT_WINDOWS, in_a_row), (DRIFT_STATUS, look.status)):
+        client.set_model_version_tag(version.name, number, key, value)
+    client.set_model_version_tag(version.name, number, DRIFT_AT, _end(request))
+    return run_id
+
+
+def windows_in_a_row(tags: Mapping[str, str], look: Look) -> int:
+    """Return how many windows up to this one drifted in a row with an effect on the model.
+
+    A window with too few rows neither counts nor ends the row.
+    """
+    before = tags.get(DRIFT_WINDOWS, "0")
+    former = int(before) if before.isdecimal() else 0
+    if look.status == "too few rows":
+        return former
+    return former + 1 if look.has_effect else 0
+
+
+def _end(request: Request) -> str:
+    return request.end.isoformat(timespec="seconds")

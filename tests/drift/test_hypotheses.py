@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from drift import hypotheses
+from drift.hypotheses import Finding
+from tests.drift.examples import START, reference, rows, times, window
+
+LEVEL = 4 / 365
+
+
+def drifted(table: pd.DataFrame, *, at: NDArray[np.int64] | None = None) -> list[str]:
+    found = hypotheses.decide(hypotheses.compare(window(table, reference(), at)), LEVEL)
+    return [f"{one.kind} of {one.column}" for one in found if one.is_drift]
+
+
+def test_windows_like_the_training_raise_no_alarm() -> None:
+    assert [drifted(rows(1_000, 500 + seed)) for seed in range(20)] == [[]] * 20
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.assign(size=t["size"] + 4), "distribution of size"),
+        (lambda t: t.assign(size=t["size"] * 100), "range of size"),
+        (lambda t: t.assign(size=t["size"].where(np.arange(len(t)) % 20 > 0)), "missing of size"),
+        (lambda t: t.assign(count=np.minimum(t["count"], 2)), "distribution of count"),
+        (
+            lambda t: t.assign(word=t["word"].astype(object).where(np.arange(len(t)) % 8 > 0, "c")),
+            "distribution of word",
+        ),
+        (lambda t: t.assign(word=t["word"].astype(object).where(np.arange(len(t)) % 50 > 0, "z")), "new words of word"),
+        (lambda t: t.assign(probability=t["probability"] * 0.6), "prediction of prediction"),
+    ],
+)
+def test_a_change_of_one_column_is_found_in_a_thousand_rows(change: object, said: str) -> None:
+    assert callable(change)
+    found = drifted(change(rows(1_000, 77)))
+    assert said in found
+
+
+def test_customers_who_ask_again_and_again_in_one_hour_raise_no_alarm() -> None:
+    few = rows(1_000, 9).iloc[np.repeat(np.arange(24), 40)]
+    hours = int(START.timestamp()) * 1_000_000 + np.repeat(np.arange(24), 40) * 3_600_000_000
+    assert drifted(few, at=hours) == []
+    assert drifted(few, at=times(len(few))[np.random.default_rng(1).permutation(len(few))]), "as independent rows"
+
+
+def test_a_certain_but_small_difference_of_many_rows_is_no_drift() -> None:
+    table = rows(30_000, 5)
+    found = hypotheses.compare(window(table.assign(size=table["size"] * 1.05), reference()))
+    size = next(one for one in hypotheses.decide(found, LEVEL) if (one.column, one.kind) == ("size", "distribution"))
+    assert size.adjusted < LEVEL
+    assert not size.is_drift
+
+
+def test_more_tests_need_a_smaller_probability() -> None:
+    one = Finding(column="size", kind="distribution", test="", effect=0.5, p=0.004, said="")
+    others = [Finding(column=f"{n}", kind="distribution", test="", effect=0.5, p=0.5, said="") for n in range(9)]
+    assert hypotheses.decide([one], LEVEL)[0].is_drift
+    assert not hypotheses.decide([one, *others], LEVEL)[0].is_drift
