@@ -18,6 +18,7 @@ from typing import cast
 import yaml
 
 from contract.parameter_schema import Schema, accepts, takes, words
+from infra.config import task_rules
 from infra.config.problems import Problem, shown
 from infra.config.rules import Rule
 
@@ -50,6 +51,8 @@ def problems(training: object, file: Path) -> Iterator[Problem]:
                 yield Problem(
                     path=place, found=f"is {node}, which YAML reads as {shown(value)}", rule=_as_written(node)
                 )
+        if schema and not _mapping(job).get("parameter_schema"):
+            yield from task_rules.problems(schema.get("task", "binary"), f"training.{name}", _mapping(job))
         given = _mapping(_mapping(job).get("parameters"))
         yield from _missing(schema or {}, f"training.{name}.parameters", given)
 
