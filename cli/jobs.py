@@ -99,7 +99,11 @@ class _Commands:
         if dry_run:
             _print_manifest(manifest)
             return ExitCode.DONE
-        run, result = self._follow_training(training, self._create(manifest))
+        run, result, fault = self._follow_training(training, self._create(manifest))
+        if fault:
+            if self.json:
+                _print_json(_row(run, result) | {"reason": fault})
+            return ExitCode.BAD_INPUT
         validation = self._validate_new(training, result) if validates and not run.exit_code else None
         if self.json:
             row = _row(run, result) | {"page": result and training.tracking_ui + result.page}
@@ -125,7 +129,8 @@ class _Commands:
         training = declared.find(self.cluster, found[job].training)
         if found[job].is_validation:
             return self._follow_validation(training, job).exit_code
-        return self._follow_training(training, job)[0].exit_code
+        run, _, fault = self._follow_training(training, job)
+        return ExitCode.BAD_INPUT if fault else run.exit_code
 
     def runs(self, name: str | None, last: int) -> tuple[Sequence[Run | Past], Mapping[str, tracking.Result]]:
         """Return the last runs, and their results in MLflow by the Job's name."""
@@ -198,8 +203,11 @@ class _Commands:
             self._print(f"{run.name} failed after {took}: {run.reason}", "red")
         return run
 
-    def _follow_training(self, training: Declared, job: str) -> tuple[Run, tracking.Result | None]:
-        """Follow the run, print its result, and return it with its result in MLflow."""
+    def _follow_training(self, training: Declared, job: str) -> tuple[Run, tracking.Result | None, str]:
+        """Follow the run, print its result, and return it with its result in MLflow.
+
+        The third value says what a script that succeeded has not registered; it is empty for any other run.
+        """
         run = self._follow(job, f"a run of {training.name}", lambda: all_runs(self.cluster, training.name))
         took = duration(run.duration(datetime.now(UTC)))
         if run.status == "Failed":
@@ -211,14 +219,17 @@ class _Commands:
                 result = mlflow.results(run.experiment, {run.name}).get(run.name)
         except ClusterError as error:
             self._print(f"MLflow did not return the result of the run: {error}")
-            return run, None
+            return run, None, ""
         if result:
             self._print(f"run      {training.tracking_ui}{result.page}")
             if result.metrics:
                 self._print(f"metrics  {metrics(result.metrics)}")
             if result.version:
                 self._print(f"version  {result.model} {result.version}")
-        return run, result
+        fault = "" if run.exit_code or not training.is_script else _unregistered(training, result)
+        if fault:
+            self._print(fault, "red")
+        return run, result, fault
 
     def _follow(self, job: str, what: str, runs: Callable[[], Sequence[Run]]) -> Run:
         """Follow the Job to its end and return its run; `what` describes the run to the user."""
@@ -249,6 +260,24 @@ class _Commands:
 
     def _print(self, line: str, color: str | None = None) -> None:
         self._console.print(line, style=color, markup=False)
+
+
+def _unregistered(training: Declared, result: tracking.Result | None) -> str:
+    """Return why the run of a script has not registered a version of its model; empty if it has."""
+    script, instead = f"the script of {training.name}", "call log_model with registered_model_name=os.environ['MODEL']"
+    if result is None:
+        return (
+            f"{script} logged no run of this Job to MLflow, so no version of {training.model} can be found; call "
+            "mlflow.start_run() and set no tracking URI and no experiment in the script"
+        )
+    if result.version is None:
+        return f"{script} registered no version, so there is nothing to validate or serve; {instead}"
+    if result.model != training.model:
+        return (
+            f"{script} registered {result.model} version {result.version}, and the training job is for the model "
+            f"{training.model}, so no endpoint gets the version; {instead}"
+        )
+    return ""
 
 
 def _row(run: Run | Past, result: tracking.Result | None) -> dict[str, object]:

@@ -109,6 +109,7 @@ def _training(
         # The commit of another image is unknown.
         commit=None if job.image else stack.images.training_commit,
         command=job.command or (),
+        is_script=job.is_script,
         project=job.project or name,
         model=job.model,
         dataset=job.dataset,
@@ -149,6 +150,7 @@ def _validation(job: Training, stack: Settings, base: Foundation) -> ValidationA
         endpoint=names.endpoint_url(champion) if (champion := stack.champion_endpoint(job.model)) else None,
         allow_code=job.validation.allow_code,
         grant=base.validation,
+        code_image=stack.images.training if job.is_script else None,
     )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contract import names
+from contract import names, script
 from contract.parameter_schema import Schema, accepts, words
 from runs.cluster import Cluster, Object
 from runs.errors import RefusedError
@@ -93,11 +93,21 @@ class Declared:
             variables[names.PARAMETERS] = _literal({**self.parameters, **values})
         if requester:
             variables[names.REQUESTER] = requester
+        if self.is_script:
+            variables |= {name.upper(): script.parameter(value).replace("$", "$$") for name, value in values.items()}
+            known = {"requester": requester, "git_commit": code and code.commit}
+            told = {tag: text.replace("$", "$$") for tag, text in known.items() if text}
+            variables[script.CONTEXT] = script.run_context(**told)
         if code:
             variables |= {"IMAGE": code.image, "GIT_COMMIT": code.commit}
             job["spec"]["template"]["spec"]["containers"][0]["image"] = code.image
         _set(job["spec"], variables)
         return job
+
+    @property
+    def is_script(self) -> bool:
+        """True if the runs are those of a team's own script, which registers its model itself."""
+        return script.CONTEXT in self._variables
 
     @property
     def model(self) -> str:
@@ -262,4 +272,6 @@ def _set(spec: dict[str, Any], variables: Mapping[str, str | None]) -> None:
     (container,) = spec["template"]["spec"]["containers"]
     rest = [entry for entry in container["env"] if entry["name"] not in variables]
     new = [{"name": name, "value": value} for name, value in variables.items() if value is not None]
-    container["env"] = [*rest, *new]
+    # A value may refer to variables before it; that of MLFLOW_RUN_CONTEXT does.
+    order = [*rest, *new]
+    container["env"] = sorted(order, key=lambda entry: entry["name"] == script.CONTEXT)

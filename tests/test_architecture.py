@@ -183,6 +183,8 @@ OF_MORE_THAN_ONE_MODULE = {
     "runs/test_validate.py": "a command over the whole room",
     "training/test_guide.py": "the example in the guide",
     "training/test_images.py": "what an image must have",
+    "training/test_scripts.py": "a team's own script, from the stack file to a served prediction",
+    "training/test_tasks.py": "an example of each task, from the table to a served prediction",
     "training/test_killed.py": "runs as processes",
 }
 

@@ -14,8 +14,12 @@ FILE = Path(__file__).parent.parent / "schema" / "parameters.json"
 
 
 def document() -> str:
-    """Return the schemas of all projects as one JSON object, by project name."""
-    schemas = {name: project.load(name).parameters.model_json_schema() for name in project.names()}
+    """Return the schemas of all projects as one JSON object, by project name; `task` is left out if it is binary."""
+    projects = {name: project.load(name) for name in project.names()}
+    schemas = {
+        name: one.parameters.model_json_schema() | ({} if one.task == "binary" else {"task": one.task})
+        for name, one in projects.items()
+    }
     return json.dumps(schemas, indent=2, sort_keys=True) + "\n"
 
 

@@ -18,7 +18,7 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,8 +29,17 @@ from mlflow.entities.model_registry import ModelVersion
 
 from contract.digest import folder_digest
 from contract.exit_codes import ExitCode
+from contract.script import VARIABLES
 from contract.stages import ALIAS_AT_VALIDATION, BROKEN, NO_CHAMPION, PASSED, RefusedError
-from contract.tags import MODEL_DIGEST, TRAINING_JOB, VALIDATED_AGAINST, VALIDATION_REPORT, VALIDATION_RUN
+from contract.tags import (
+    GIT_COMMIT,
+    MODEL_DIGEST,
+    SCRIPT,
+    TRAINING_JOB,
+    VALIDATED_AGAINST,
+    VALIDATION_REPORT,
+    VALIDATION_RUN,
+)
 from contract.tasks import METRICS, Task
 from training import ending, mlflow_logging, project
 from training.data import reading, split
@@ -42,6 +51,7 @@ from training.registry.claim import BusyError
 from training.registry.client import Client
 from training.settings import Termination
 from training.validation import candidate, checks, endpoint, endpoint_checks, limits, report, turn
+from training.validation.candidate import Candidate
 from training.validation.limits import Limits
 from training.validation.turn import Lock
 from training.validation.verdict import Check, Report
@@ -51,6 +61,8 @@ PATIENCE = 60.0
 NEWEST = "number of the version (default: the newest version that was not validated yet)"
 EXPERIMENT = "validations"
 """Experiment of the runs that hold reports."""
+LINEAGE = {*VARIABLES, GIT_COMMIT, SCRIPT, "requester"}
+"""Tags that a version of a script gets from its run."""
 MARK = "\n\nValidation: "
 """Beginning of the part of a version's description that a validation writes."""
 
@@ -187,7 +199,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _examine(client: Client, uri: str, request: Request, version: ModelVersion, folder: Path) -> Report:
-    declared, dataset_uri = _origin(request, version)
+    origin = _origin(client, request, version)
     alias = versions.standing(client, request.model).champion
     served = endpoint.served_version(request.endpoint) if request.endpoint else None
     champion = served or alias
@@ -196,20 +208,11 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
     if champion and champion != new.number:
         known.append(versions.version(client, request.model, champion))
         old = candidate.fetch(client, uri, known[-1], folder)
-    dataset = reading.load(dataset_uri, declared)
-    allowed = request.limits.of(declared.task)
-    inputs = checks.Inputs(
-        project=declared,
-        new=new,
-        old=old,
-        table=dataset.table,
-        recorded={int(one.version): recorded(one, dataset.digest, declared.task) for one in known},
-        limits=allowed,
-        allow_code=request.allow_code,
-    )
+    inputs, dataset_uri, dataset_digest = _inputs(client, request, origin, known, (new, old))
     found = checks.run_checks(inputs)
-    # Without scores the version cannot predict; a check has refused it for that reason.
-    tests = _endpoint_checks(request, inputs) if request.tested_endpoint and found.scores else []
+    # Without a latency the version cannot predict; a check has refused it for that reason.
+    can_predict = found.latency_ms is not None and (found.scores or origin is None)
+    tests = _endpoint_checks(request, inputs) if request.tested_endpoint and can_predict else []
     return Report(
         model=request.model,
         version=new.number,
@@ -217,9 +220,9 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         champion_alias=alias,
         at=datetime.now(UTC),
         dataset=dataset_uri,
-        dataset_digest=dataset.digest,
+        dataset_digest=dataset_digest,
         model_digest=digest,
-        limits=allowed,
+        limits=inputs.limits,
         checks=[
             _files(version, digest),
             *found.checks,
@@ -233,6 +236,35 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
     )
 
 
+def _inputs(
+    client: Client,
+    request: Request,
+    origin: tuple[Project[Any], str] | None,
+    known: Sequence[ModelVersion],
+    candidates: tuple[Candidate, Candidate | None],
+) -> tuple[checks.Inputs | checks.ScriptInputs, str, str]:
+    """Return the inputs of the checks, and address and digest of the table; both empty for a script's version."""
+    new, old = candidates
+    if origin is None:
+        logged = {int(one.version): client.get_run(one.run_id).data.metrics if one.run_id else {} for one in known}
+        inputs = checks.ScriptInputs(
+            new=new, old=old, logged=logged, limits=request.limits, allow_code=request.allow_code
+        )
+        return inputs, "", ""
+    declared, uri = origin
+    dataset = reading.load(uri, declared)
+    inputs = checks.Inputs(
+        project=declared,
+        new=new,
+        old=old,
+        table=dataset.table,
+        recorded={int(one.version): recorded(one, dataset.digest, declared.task) for one in known},
+        limits=request.limits.of(declared.task),
+        allow_code=request.allow_code,
+    )
+    return inputs, uri, dataset.digest
+
+
 def _files(version: ModelVersion, digest: str) -> Check:
     """Check that the files are the registered ones."""
     registered = version.tags.get(MODEL_DIGEST)
@@ -244,9 +276,12 @@ def _files(version: ModelVersion, digest: str) -> Check:
     return Check.of("files", [changed] if registered not in (None, digest) else [], said)
 
 
-def _endpoint_checks(request: Request, inputs: checks.Inputs) -> list[Check]:
+def _endpoint_checks(request: Request, inputs: checks.Inputs | checks.ScriptInputs) -> list[Check]:
     new, title = inputs.new, f"{request.model} version {request.version}"
-    unseen = split.held_out(inputs.project, inputs.table)[new.columns or inputs.project.features]
+    if isinstance(inputs, checks.Inputs):
+        unseen = split.held_out(inputs.project, inputs.table)[new.columns or inputs.project.features]
+    elif (unseen := new.example) is None:
+        return []
     return endpoint_checks.run_checks(
         request.tested_endpoint, title, new, new.load(inputs.trusted), unseen, latency_ms=inputs.limits.latency_ms
     )
@@ -265,8 +300,11 @@ def recorded(version: ModelVersion, digest: str, task: Task) -> dict[str, float]
     return versions.measured(version, METRICS[task])
 
 
-def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]:
+def _origin(client: Client, request: Request, version: ModelVersion) -> tuple[Project[Any], str] | None:
+    """Return the project and the table; None for a version of a script, which has no project."""
     name, dataset = request.project or version.tags.get("project"), request.dataset or version.tags.get("dataset")
+    if not name and SCRIPT in {**_run_tags(client, version), **version.tags}:
+        return None
     if not name or not dataset:
         missing = "project" if not name else "dataset"
         raise BadInputError(
@@ -276,9 +314,17 @@ def _origin(request: Request, version: ModelVersion) -> tuple[Project[Any], str]
     return project.load(name), dataset
 
 
+def _run_tags(client: Client, version: ModelVersion) -> Mapping[str, str]:
+    return client.get_run(version.run_id).data.tags if version.run_id else {}
+
+
 def _publish(client: Client, version: ModelVersion, result: Report, folder: Path, reports: str) -> None:
     """Write report, description and tags. The status comes last: without it the version is not validated."""
     against, number = str(result.champion or NO_CHAMPION), str(version.version)
+    if not result.dataset:  # the script tagged its run only
+        told = {tag: text for tag, text in _run_tags(client, version).items() if tag in LINEAGE - version.tags.keys()}
+        for tag, text in told.items():
+            client.set_model_version_tag(version.name, number, tag, text)
     if MODEL_DIGEST not in version.tags:
         client.set_model_version_tag(version.name, number, MODEL_DIGEST, result.model_digest)
     run_id, page = _log_report(client, result, folder, reports)

@@ -15,7 +15,7 @@ from components.foundation import ArtifactStore, Grant, NodePool
 from components.mlflow_identities import ClientProxy
 from components.training import sweep
 from components.training.sweep import Scalar, Sweep
-from contract import names
+from contract import names, script
 
 NAME = "train"
 
@@ -40,6 +40,9 @@ class TrainingContainerArgs:
     """Git commit from which the image was built; None if unknown."""
     command: Sequence[str]
     """Command that replaces the image's own; empty to keep it."""
+    is_script: bool = False
+    """Whether `command` is a team's own script, which reads each parameter from an environment variable and registers
+    its model itself."""
     project: str
     """Name of the project with the model's code (training/projects/)."""
     model: str
@@ -112,6 +115,12 @@ def _environment(name: str, urn: Input[str], args: TrainingContainerArgs) -> lis
         "TRAINING_JOB": name,
         **args.artifact_store.environment,
     }
+    if args.is_script:
+        values |= {script.EXPERIMENT: args.model}
+        values |= {name.upper(): literal(script.parameter(value)) for name, value in plain.items()}
+        # Kubernetes replaces $(NAME) only with variables that come earlier in the list.
+        context: k8s.core.v1.EnvVarArgsDict = {"name": script.CONTEXT, "value": script.run_context()}
+        return [*pods.environment(values), *_pod_fields(None), *_secrets(args.parameters), context]
     return [*pods.environment(values), *_pod_fields(args.sweep), *_secrets(args.parameters)]
 
 

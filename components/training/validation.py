@@ -66,6 +66,8 @@ class ValidationArgs:
     """True: a version is loaded even if loading runs code from its files, as with pickles. False: it is refused."""
     grant: Grant
     """Namespace and identity of the pods."""
+    code_image: str | None = None
+    """Training image whose code validates; None for the image of the run."""
 
 
 def validation_cron_job(
@@ -85,7 +87,7 @@ def validation_cron_job(
         **pods.hardened(_validate(name, args, training)),
         "service_account_name": args.grant.service_account,
         "restart_policy": "Never",
-        "init_containers": [_copy(name, args, training.image)],
+        "init_containers": [_copy(name, args, args.code_image or training.image)],
         "volumes": [pods.scratch("tmp", args.ephemeral_storage), pods.scratch(CODE, "64Mi")],
     }
     if training.tracking_proxy:

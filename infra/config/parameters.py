@@ -17,7 +17,9 @@ from typing import cast
 
 import yaml
 
+from contract import script
 from contract.parameter_schema import Schema, accepts, takes, words
+from infra.config import task_rules
 from infra.config.problems import Problem, shown
 from infra.config.rules import Rule
 
@@ -50,6 +52,10 @@ def problems(training: object, file: Path) -> Iterator[Problem]:
                 yield Problem(
                     path=place, found=f"is {node}, which YAML reads as {shown(value)}", rule=_as_written(node)
                 )
+        if all(map(_mapping(job).get, ("image", "command"))) and not any(map(_mapping(job).get, ("project", "sweep"))):
+            yield from _reserved(f"training.{name}.parameters", _mapping(_mapping(job).get("parameters")))
+        if schema and not _mapping(job).get("parameter_schema"):
+            yield from task_rules.problems(schema.get("task", "binary"), f"training.{name}", _mapping(job))
         given = _mapping(_mapping(job).get("parameters"))
         yield from _missing(schema or {}, f"training.{name}.parameters", given)
 
@@ -153,6 +159,21 @@ def _missing(schema: Schema, path: str, given: Mapping[str, object]) -> Iterator
                 instead=f"add a line for it, as in {name}: ...",
             )
             yield Problem(path=f"{path}.{name}", found="is missing", rule=rule)
+
+
+def _reserved(path: str, given: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield a problem for each parameter of a script whose environment variable has another meaning."""
+    for name, value in given.items():
+        if script.is_reserved(name) and not isinstance(value, dict):
+            yield Problem(
+                path=f"{path}.{name}",
+                found=f"would be the environment variable {name.upper()} of the script",
+                rule=Rule(
+                    must="must have another name",
+                    because="the platform or the system sets this variable",
+                    instead="rename the parameter, or name the model project under project if the image has one",
+                ),
+            )
 
 
 def _is_what_is_written(text: str, value: object, *, is_declared: bool) -> bool:

@@ -279,6 +279,11 @@ class Training(Model):
     validation: Validation = Validation()
     """Validation of new versions of the model."""
 
+    @property
+    def is_script(self) -> bool:
+        """Whether the job runs a team's own script instead of a model project."""
+        return bool(self.image and self.command and not self.project and not self.sweep)
+
     @field_validator("node_pool")
     @classmethod
     def _one_of_this_stack(cls, name: str, info: ValidationInfo) -> str:

@@ -13,10 +13,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from model_preview import packages, signatures
-from model_preview.facts import Column, Signature, Slice
+from model_preview.facts import Column, Limits, Scores, Signature, Slice
 from model_preview.packages import Fit
+from model_preview.preview import sections
 from model_preview.signatures import SignatureChange
-from tests.model_preview.examples import champion, compared, report, scores, signature, slices, version
+from tests.model_preview.examples import champion, compared, estimate, report, scores, signature, slices, version
 from training.validation import signatures as judged
 
 ROOT = Path(__file__).parents[2]
@@ -210,3 +211,35 @@ def test_the_lock_says_which_packages_the_serving_image_has() -> None:
             if any(more.marker is None or more.marker.evaluate({"extra": extra}) for extra in ("", *one.extras))
         ]
     assert found == expected
+
+
+def errors(own: float, other: float | None = None) -> Scores:
+    """Return the scores of a regression; a smaller rmse is an advantage."""
+    both = {"other": {"rmse": estimate(other)}, "difference": {"rmse": estimate(other - own)}} if other else {}
+    return Scores.model_validate({"rows": 200, "own": {"rmse": estimate(own)}, **both})
+
+
+def test_a_smaller_error_is_shown_as_a_fall_and_counts_as_better() -> None:
+    where = tuple(
+        Slice(name=name, scores=errors(own, 500)) for name, own in (("cut is Fair", 470), ("cut is Good", 520))
+    )
+    told = report(8, 7, scores=errors(480, 500), slices=where, limits=Limits(compared=("rmse",)))
+    found = compared(champion(7), version(8, report=told))
+    assert found.measured.worst
+    assert (found.measured.worst.name, found.measured.worst.is_certainly_worse) == ("cut is Good", True)
+    quality, table = (one for one in sections(found) if one.title in {"Metrics", "Slices"})
+    assert list(quality.rows[0]) == ["rmse (smaller is better) *", "500.000", "480.000", "-20.000 (-20.010 to -19.990)"]
+    assert (
+        table.sentences[0]
+        == "Worst where cut is Good: rmse (smaller is better) +20.000 (+19.990 to +20.010), 200 rows."
+    )
+
+
+def test_without_a_champion_the_worst_slice_has_the_largest_error() -> None:
+    where = tuple(Slice(name=name, scores=errors(own)) for name, own in (("cut is Fair", 470), ("cut is Good", 520)))
+    told = report(8, None, scores=errors(480), slices=where, limits=Limits(compared=("rmse",)))
+    found = compared(None, version(8, report=told))
+    assert found.measured.worst
+    assert found.measured.worst.name == "cut is Good"
+    (table,) = (one for one in sections(found) if one.title == "Slices")
+    assert [row[0] for row in table.rows] == ["cut is Good", "cut is Fair"]

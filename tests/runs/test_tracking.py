@@ -91,3 +91,42 @@ def test_a_run_whose_job_was_replaced_is_still_listed(world: World, mlops: Comma
     assert row(said, "churn-fell").startswith("churn-fell churn Failed ")
     assert row(said, "churn-now").startswith("churn-now churn runs Succeeded ")
     assert "x-1" not in said
+
+
+SCRIPT = template({"training.churn.image": "lab.local/team:1", "training.churn.command": ["python", "train.py"]})
+
+
+@pytest.mark.usefixtures("mlflow")
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            None,
+            "the script of churn logged no run of this Job to MLflow, so no version of churn-predictor can be found",
+        ),
+        (
+            "",
+            "the script of churn registered no version, so there is nothing to validate or serve; call log_model with",
+        ),
+        (
+            "mine",
+            "the script of churn registered mine version 1, and the training job is for the model churn-predictor",
+        ),
+    ],
+)
+def test_a_script_that_registers_nothing_or_another_model_fails(
+    world: World, mlops: Command, client: MlflowClient, made: str | None, said: str
+) -> None:
+    name = f"script-{len(said)}"
+    if made is not None:
+        experiment = client.get_experiment_by_name(MODEL)
+        number = experiment.experiment_id if experiment else client.create_experiment(MODEL)
+        run = client.create_run(number, tags={"job_name": name}).info.run_id
+        if made:
+            model = client.create_logged_model(number, "model", source_run_id=run)
+            client.create_registered_model(made)
+            client.create_model_version(made, f"models:/{model.model_id}", run)
+    world.scenes([SCRIPT], [SCRIPT, job(SCRIPT, name=name, status=complete()), pod("Succeeded", of=name, **ended(0))])
+    code, told = mlops("follow", name)
+    assert code == 2
+    assert said in told

@@ -354,3 +354,20 @@ def test_the_former_program_of_runs_still_starts(world: World) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1
     assert '"max_depth": 3' in done.stdout
+
+
+def test_a_script_gets_a_given_parameter_as_text_and_its_run_the_name_of_who_asked(
+    world: World, mlops: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    script = template({"training.churn.image": "lab.local/team:1", "training.churn.command": ["python", "train.py"]})
+    world.scenes([script], [script, job(script, status=complete())])
+    mlops("train", "churn", "N_ESTIMATORS=300", "--no-validate")
+    assert world.created
+    given = variables(world.created)
+    assert (given["N_ESTIMATORS"], given["MAX_DEPTH"]) == ("300", "10")
+    assert json.loads(given["PARAMETERS"])["n_estimators"] == 300
+    names = list(given)
+    context = json.loads(given["MLFLOW_RUN_CONTEXT"])
+    assert context["requester"] == "ada"
+    assert {"JOB_NAME", "DATASET", "IMAGE"} <= set(names[: names.index("MLFLOW_RUN_CONTEXT")]), "they are referred to"

@@ -12,9 +12,9 @@ from training.data import split
 from training.fit import metrics
 from training.fit.metrics import Estimate
 from training.fit.predictions import Predictions
-from training.mlflow_logging import reason, trusted_types
+from training.mlflow_logging import TRUSTED, reason, trusted_types
 from training.project import Project, ProjectError
-from training.validation import candidate, comparison, signatures, skew
+from training.validation import candidate, comparison, script_checks, signatures, skew
 from training.validation.candidate import Candidate, UnusableError
 from training.validation.comparison import Scores
 from training.validation.limits import Limits
@@ -26,18 +26,13 @@ and packages may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Inputs of the checks."""
+class Files:
+    """Inputs of the checks that need no rows."""
 
-    project: Project[Any]
     new: Candidate
     """Version to validate."""
     old: Candidate | None
     """Champion; None if there is no champion or `new` is the champion."""
-    table: pd.DataFrame
-    """Checked table of the project; the validation holds out the same rows of it as the training did."""
-    recorded: Mapping[int, Mapping[str, float]]
-    """Metrics recorded by training, by version; empty for a version that was trained with another dataset."""
     limits: Limits
     allow_code: bool = False
     """Whether a version may be loaded that runs code of its files, such as a pickle."""
@@ -45,7 +40,36 @@ class Inputs:
     @property
     def trusted(self) -> Sequence[str] | None:
         """Types that loading a version may create; None for any, with code of the version."""
-        return None if self.allow_code else trusted_types(self.project)
+        return None if self.allow_code else self.types
+
+    @property
+    def types(self) -> Sequence[str]:
+        """Types that loading a version may create without running code of it."""
+        return TRUSTED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptInputs(Files):
+    """Inputs of the checks of a version that a team's own script made, without a model project."""
+
+    logged: Mapping[int, Mapping[str, float]]
+    """Metrics that the script logged to its run, by version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs(Files):
+    """Inputs of the checks of a model project's version."""
+
+    project: Project[Any]
+    table: pd.DataFrame
+    """Checked table of the project; the validation holds out the same rows of it as the training did."""
+    recorded: Mapping[int, Mapping[str, float]]
+    """Metrics recorded by training, by version; empty for a version that was trained with another dataset."""
+
+    @property
+    def types(self) -> Sequence[str]:
+        """Types that loading a version of the project may create without running code of it."""
+        return trusted_types(self.project)
 
 
 @dataclass(kw_only=True)
@@ -61,19 +85,23 @@ class Findings:
     """95th percentile of the latency for one row, in milliseconds."""
 
 
-def run_checks(inputs: Inputs) -> Findings:
+def run_checks(inputs: Inputs | ScriptInputs) -> Findings:
     """Run all checks. A refused check does not stop the others, unless the version cannot be loaded or predict."""
     found = Findings()
     found.checks += _static(inputs)
     try:
         found.checks += _runs(inputs, found)
-        found.checks += _measured(inputs, found)
+        found.checks += (
+            _measured(inputs, found)
+            if isinstance(inputs, Inputs)
+            else script_checks.logged(inputs.new.number, inputs.old and inputs.old.number, inputs.logged, inputs.limits)
+        )
     except UnusableError as error:
         found.checks.append(Check(name="runs", outcome="refused", said=str(error)))
     return found
 
 
-def _static(inputs: Inputs) -> Iterator[Check]:
+def _static(inputs: Files) -> Iterator[Check]:
     """Check signature, size and packages, without loading the version."""
     new, old, allowed = inputs.new, inputs.old, inputs.limits
     yield Check.of("signature", _signature_faults(new, old), "present, and compatible with clients of the champion")
@@ -96,7 +124,7 @@ def _signature_faults(new: Candidate, old: Candidate | None) -> list[str]:
     return [f"it breaks clients of version {old.number}: {', '.join(changes)}"] if changes else []
 
 
-def _runs(inputs: Inputs, found: Findings) -> Iterator[Check]:
+def _runs(inputs: Files, found: Findings) -> Iterator[Check]:
     """Check that the version predicts its input example, and how fast."""
     example, most = inputs.new.example, inputs.limits.latency_ms
     if example is None:

@@ -36,7 +36,11 @@ def html(report: Report) -> str:
         (
             f'<h1>{escape(title)}: <span class="{report.status}">{report.status}</span></h1>',
             f'<p class="quiet">{report.at:%Y-%m-%d %H:%M} UTC, {report.against}</p>',
-            f'<p class="quiet">rows held out of {escape(report.dataset)}, sha256 {report.dataset_digest[:12]}</p>',
+            *(
+                [f'<p class="quiet">rows held out of {escape(report.dataset)}, sha256 {report.dataset_digest[:12]}</p>']
+                if report.dataset
+                else ()
+            ),
             *(f'<p class="refused">{escape(said)}</p>' for said in report.refusals),
             *_checks(report),
             *_scores(report),

@@ -153,3 +153,13 @@ def test_what_it_makes_is_no_training_run() -> None:
 def test_a_change_of_it_trains_nothing_again() -> None:
     other = deployed({f"{OWN}.limits": {"any_loss": 0.1}, "images.serving": "lab.local/serving:2"})
     assert other.one(":Job", "churn").inputs == local().one(":Job", "churn").inputs
+
+
+def test_a_scripts_versions_are_validated_by_the_platforms_code() -> None:
+    script = {"training.churn.image": "lab.local/team:1", "training.churn.command": ["python", "train.py"]}
+    pods = [
+        deployed(told).one(":CronJob", "churn-validation").spec["jobTemplate"]["spec"]["template"]["spec"]
+        for told in (script, {})
+    ]
+    code, standard = (pod["initContainers"][0] for pod in pods)
+    assert code == standard

@@ -148,3 +148,11 @@ def test_a_missing_stack_file_is_no_problem(tmp_path: Path) -> None:
 
 def test_a_key_that_is_taken_out_is_not_checked() -> None:
     assert not problems(changed({"training.churn.parameters": Absent()}))
+
+
+@pytest.mark.parametrize("name", ["path", "model", "mlflow_tracking_uri", "aws_region", "dataset"])
+def test_a_parameter_of_a_script_that_is_a_variable_of_the_platform_is_refused(name: str) -> None:
+    script = {"training.churn.image": "lab.local/team:1", "training.churn.command": ["python", "train.py"]}
+    (line,) = problems(changed(script | {"training.churn.parameters": {name: "x"}}))
+    assert f"parameters.{name} would be the environment variable {name.upper()} of the script" in line
+    assert not problems(changed(script | {"training.churn.parameters": {name: "x"}, "training.churn.project": "mine"}))
