@@ -84,15 +84,18 @@ class Provider(mocks.Mocks):
 
 
 def state(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state in which each endpoint of the stack file has released its version."""
-    parent = "urn:pulumi:test::mlops::mlops:index:ModelEndpoint"
-    endpoints = cast("Mapping[str, Any]", config.get("endpoints") or {})
+    """Return a state in which each endpoint and each batch of the stack file has released its version."""
+    types = {
+        "endpoints": "ModelEndpoint$kubernetes:apps/v1:Deployment",
+        "batch": "BatchJob$kubernetes:batch/v1:CronJob",
+    }
     return {
-        f"{parent}$kubernetes:apps/v1:Deployment::{name}": {
-            "outputs": {"metadata": {"annotations": {names.RELEASE: text(_released(name, endpoint))}}}
+        f"urn:pulumi:test::mlops::mlops:index:{types[key]}::{name}": {
+            "outputs": {"metadata": {"annotations": {names.RELEASE: text(_released(name, entry))}}}
         }
-        for name, endpoint in endpoints.items()
-        if endpoint and "version" in endpoint
+        for key in types
+        for name, entry in cast("Mapping[str, Any]", config.get(key) or {}).items()
+        if entry and "version" in entry
     }
 
 

@@ -41,6 +41,8 @@ class LocalFoundationArgs:
     """Quota of ml-training."""
     serving_quota: QuotaArgs
     """Quota of ml-serving."""
+    batch: bool = False
+    """True: batches get an identity."""
     database_password: Input[str]
     """Password of MLflow's database user."""
     artifact_store_access_key: Input[str]
@@ -93,6 +95,7 @@ class LocalFoundation(pulumi.ComponentResource):
             training=_grant("training", namespaces.training, owner, child),
             validation=_grant("validation", namespaces.training, validation, child),
             serving=_grant("serving", namespaces.serving, owner, child),
+            batch=_grant("batch", namespaces.serving, owner, child) if args.batch else None,
             priority_class=namespaces.priority_class,
             facts={},
         )

@@ -20,10 +20,12 @@ from components.endpoint import prediction_log
 from components.local import stateful
 from contract import project
 from infra.config import aws_rules, image_rules, parameters, problems, rules, secret_rules, training_rules
+from infra.config import batch as batch_settings
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.aws import AutoNodePool, AwsFoundation, Ingress, NewCluster, TrackingIngress
+from infra.config.batch import Batch
 from infra.config.budget import Budget
 from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
 from infra.config.problems import PREFIX, Problem
@@ -535,6 +537,8 @@ class Settings(Model):
     """Gate in front of each release."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
     """Endpoints, by name; an endpoint serves the registered model of that name unless it names another `model`."""
+    batch: dict[rules.JobName, Batch] = Field(default_factory=dict)
+    """Batches, by name: predictions for whole tables. A batch must not have the name of an endpoint."""
     budget: Budget = Budget()
     """Limits of what the stack may cost; `mlops cost` checks them."""
 
@@ -547,9 +551,14 @@ class Settings(Model):
         cluster = isinstance(foundation.cluster, NewCluster) and foundation.cluster.protected
         return cluster or foundation.artifacts.protected or foundation.database.protected
 
+    @property
+    def released(self) -> Mapping[str, Endpoint | Batch]:
+        """Entries whose version goes through the gate, by name: endpoints and batches."""
+        return {**self.endpoints, **self.batch}
+
     def served_model(self, name: str) -> str:
-        """Return the registered model that the endpoint serves."""
-        return self.endpoints[name].model or name
+        """Return the registered model that the endpoint or batch uses."""
+        return self.released[name].model or name
 
     def champion_endpoint(self, model: str) -> str | None:
         """Return the endpoint whose version is the model's champion; None if no endpoint serves the model.
@@ -583,6 +592,26 @@ class Settings(Model):
         if quotas := _rest(info).quotas:
             _fits("serving", quotas.serving, [(2 * e.replicas.max, *e.pod) for e in endpoints.values()], "replicas.max")
         return endpoints
+
+    @field_validator("batch")
+    @classmethod
+    def _batches_beside_endpoints(cls, batches: dict[str, Batch], info: ValidationInfo) -> dict[str, Batch]:
+        if both := sorted(batches.keys() & info.data.get("endpoints", {}).keys()):
+            raise batch_settings.NAMES_DIFFER.broken(f"has {both[0]}")
+        for name, batch in batches.items():
+            if batch.node_pool:
+                _open_pool(batch.node_pool, info)
+            if batch.digest is None and info.data.get("gate", release_gate.Gate()).digest == "required":
+                raise release_gate.DIGEST_REQUIRED.broken(f"{name}.digest is missing")
+            asked = batch.workers * thousandths(batch.cpu), batch.workers * octets(batch.memory), batch.workers
+            if (quotas := _rest(info).quotas) and any(
+                most < each for each, most in zip(asked, _limits(quotas.serving), strict=True)
+            ):
+                raise batch_settings.WITHIN_QUOTA.broken(f"{name} needs {_amounts(*asked)}")
+            for uri in (batch.input, batch.output):
+                if _rest(info).bucket not in {None, uri.split("/")[2]}:
+                    raise aws_rules.DATASET_IN_BUCKET.broken(f"{name} has {uri}")
+        return batches
 
 
 def read() -> Settings:

@@ -19,6 +19,7 @@ from components.aws.account import Account
 from components.aws.alarms import Alarms, AlarmsArgs
 from components.aws.artifact_bucket import (
     ARTIFACTS,
+    BATCHES,
     DATASETS,
     PREDICTIONS,
     REPORTS,
@@ -60,8 +61,12 @@ RIGHTS: Mapping[str, Rights] = {
     "training": Rights(read=_MODELS + _DATA, write=_MODELS),
     "validation": Rights(read=_MODELS + _DATA, write=_REPORTS),
     "serving": Rights(read=_MODELS, write=_PREDICTIONS),
+    "batch": Rights(read=_MODELS + _DATA + (BATCHES,), write=(BATCHES,)),
 }
 """Permissions of each workload for the bucket's objects."""
+ROLES = {"batch": "serving-batch", "validation": "training-validation"}
+"""Roles whose name is not the workload's: `mlops-deploy` may create roles named training-* and serving-*, and no
+others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +128,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         "training": namespaces.training,
         "validation": namespaces.training,
         "serving": namespaces.serving,
+        **({"batch": namespaces.serving} if stack.batch else {}),
     }
     grants = {name: _grant(site, name, namespace, bucket, cluster) for name, namespace in namespace_of.items()}
     return foundation.Foundation(
@@ -509,8 +515,7 @@ def _grant(
     site: Site, workload: str, namespace: Input[str], bucket: ArtifactBucket, cluster: Cluster | ExistingCluster
 ) -> foundation.Grant:
     identity = WorkloadIdentity(
-        # `mlops-deploy` of former releases may create roles named training-*, and none named validation-*.
-        "training-validation" if workload == "validation" else workload,
+        ROLES.get(workload, workload),
         WorkloadIdentityArgs(
             service_account=workload,
             namespace=namespace,

@@ -58,7 +58,7 @@ class ReleaseGate:
         self.hooks = ResourceHookBinding(
             before_create=[before], before_update=[before], after_create=[after], after_update=[after]
         )
-        """Hooks for the Deployment of each endpoint."""
+        """Hooks for the Deployment of each endpoint and the CronJob of each batch."""
 
     def files(self, name: str) -> Output[Files]:
         """Return the files of the endpoint's version; in a preview without MLflow they may be empty."""
@@ -73,13 +73,13 @@ class ReleaseGate:
         recorded = await record.read()
         files = {
             name: found
-            for name, endpoint in self._stack.endpoints.items()
+            for name, endpoint in self._stack.released.items()
             if (served := recorded.served.get(name))
             and served.has(*(wanted := (self._stack.served_model(name), endpoint.version, endpoint.digest or "")))
             and (found := recorded.files(name, *wanted))
             and bool(found.image) == (endpoint.image == AUTO)
         }
-        if files.keys() == self._stack.endpoints.keys() == recorded.served.keys() and not self._is_report:
+        if files.keys() == self._stack.released.keys() == recorded.served.keys() and not self._is_report:
             return Plan(recorded=recorded, files=files)
         from infra.release.verification import verify
 
@@ -87,7 +87,7 @@ class ReleaseGate:
             self._stack, recorded, self._environment, self._route, self._tracking_url, checkout=self._checkout
         )
         for name, found in plan.previews.items():
-            if name not in self._stack.endpoints:  # no hook runs for a removed endpoint
+            if name not in self._stack.released:  # no hook runs for a removed endpoint
                 pulumi.log.info(found.verdict.line)
         return plan
 
@@ -111,7 +111,7 @@ class ReleaseGate:
             if found.verdict.fails:
                 raise RefusedReleaseError(found.verdict.sentence)
         if args.name not in plan.files:
-            version, served = self._stack.endpoints[args.name].version, plan.recorded.served.get(args.name)
+            version, served = self._stack.released[args.name].version, plan.recorded.served.get(args.name)
             is_former = served is not None and served.version == version and not served.source
             unknown = (
                 f"{args.name}: the files of version {version} are not known, because "
@@ -126,7 +126,7 @@ class ReleaseGate:
     async def _after(self, args: ResourceHookArgs) -> None:
         """Tell MLflow about the release; a release does not fail because MLflow is away."""
         plan = await self._plan.future()
-        if plan is None:
+        if plan is None or args.name not in self._stack.endpoints:
             return
         found = plan.previews.get(args.name)
         if found is None and not plan.recorded.is_unfinished(args.name):

@@ -42,7 +42,7 @@ async def verify(
         tracking_url: resolves when MLflow is ready.
         checkout: folder with the lock file of the serving image.
     """
-    changes = {name: _change(stack, name, recorded) for name in {**stack.endpoints, **recorded.served}}
+    changes = {name: _change(stack, name, recorded) for name in {**stack.released, **recorded.served}}
     gates = {name: _gate(stack, name, recorded, environment) for name in changes}
     files = {
         name: found
@@ -79,7 +79,7 @@ async def verify(
 
 
 def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
-    endpoint = stack.endpoints.get(name)
+    endpoint = stack.released.get(name)
     new = endpoint and Reference(model=stack.served_model(name), version=endpoint.version, digest=endpoint.digest or "")
     old = _compared(recorded, name, new)
     return Change(endpoint=name, old=_reference(old) if old else None, new=new)
@@ -101,7 +101,7 @@ def _reference(release: Release) -> Reference:
 
 
 def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
-    endpoint, served = stack.endpoints.get(name), recorded.served.get(name)
+    endpoint, served = stack.released.get(name), recorded.served.get(name)
     # The preview of the update that creates MLflow cannot verify a version.
     is_new = pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
     return Gate(
