@@ -165,3 +165,5 @@ class Foundation:
     """Stack outputs that describe the foundation; none is secret."""
     ingress: Callable[[IngressRequest], Ingress] | None = None
     """Function that derives ingress settings; None if the cluster cannot make load balancers."""
+    batch: Grant | None = None
+    """Grant of batches: it reads models, datasets and batches, and writes batches; None in a stack without one."""

@@ -6,6 +6,7 @@ import pulumi
 from pulumi import Input, ResourceHookBinding, ResourceOptions
 
 from components import gone, rollout
+from components.batch_job import BatchJob, BatchJobArgs
 from components.endpoint import model_cache
 from components.endpoint.arms import Challenger, Shadow
 from components.endpoint.autoscaling import Autoscaling
@@ -60,6 +61,8 @@ def deploy(stack: Settings) -> None:
         name: ModelEndpoint(name, _endpoint(name, stack, base, gate, cache=cache, on_unready=on_unready), opts)
         for name in stack.endpoints
     }
+    for name in stack.batch:
+        BatchJob(name, _batch(name, stack, base, gate), opts)
     observability.declare(stack, base, tracking.url, opts)
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
@@ -231,6 +234,24 @@ def _challenger(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Challenger 
 def _shadow(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Shadow | None:
     shadow = endpoint.shadow
     return shadow and Shadow(version=shadow.version, percent=shadow.percent, files=gate.files(f"{name}-shadow"))
+def _batch(name: str, stack: Settings, base: Foundation, gate: ReleaseGate) -> BatchJobArgs:
+    batch = stack.batch[name]
+    if base.batch is None:
+        raise RuntimeError("the foundation of a stack with mlops:batch has no grant for it")
+    kept = batch.model_dump(include={"model", "version", "input", "output", "workers", "cpu", "memory", "retries"})
+    return BatchJobArgs(
+        **kept,
+        image=image_rules.own(batch.image) or stack.images.serving,
+        files=gate.files(name),
+        override=batch.override or "",
+        gate=gate.hooks,
+        ephemeral_storage=batch.ephemeral_storage,
+        deadline_minutes=batch.deadline_minutes,
+        schedule=Schedule(**batch.schedule.model_dump()) if batch.schedule else None,
+        artifact_store=base.artifact_store,
+        grant=base.batch,
+        placement=_placement(base, batch.node_pool),
+    )
 
 
 def _placement(base: Foundation, pool: str | None) -> Placement:

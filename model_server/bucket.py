@@ -20,6 +20,10 @@ class Client(Protocol):
         """Download the object to the file."""
         ...
 
+    def head_object(self, **which: str) -> Mapping[str, Any]:
+        """Return the metadata of an object."""
+        ...
+
     def put_object(self, **what: object) -> object:
         """Upload the body under the key."""
         ...

@@ -1,6 +1,7 @@
 """Settings from the container's environment. Only this module reads or writes the environment of the model server."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -217,6 +218,44 @@ class ServerSettings(Settings):
         os.environ["PROMETHEUS_DISABLE_CREATED_SERIES"] = "true"
         # MLflow's spans of a model's own functions would contain inputs and predictions.
         os.environ["MLFLOW_ENABLE_OTLP_EXPORTER"] = "false"
+
+
+class BatchSettings(ServerSettings):
+    """Settings of a batch: one pod of an Indexed Job, which predicts the partitions of its index."""
+
+    batch_input: Text = Field(
+        pattern=r"^s3://[^/*]+/[^*]+/[^/*]*\*[^/*]*\.parquet$",
+        description="the URI of the partitions, with one * in the name of the files",
+        examples=["s3://bucket/batch/customers/*.parquet"],
+    )
+    batch_output: Text = Field(
+        pattern=r"^s3://[^/*]+/[^*]*[^/*]$",
+        description="the URI of the folder for the results",
+        examples=["s3://bucket/batch/churn"],
+    )
+    batch_workers: int = Field(1, ge=1, le=1000, description="the number of pods of the batch", examples=["4"])
+    batch_rows: int = Field(
+        5000, ge=1, le=1_000_000, description="the number of rows that the model gets at a time", examples=["5000"]
+    )
+    job_completion_index: int = Field(
+        0, ge=0, description="the index of this pod; Kubernetes sets it in an Indexed Job", examples=["0"]
+    )
+    model_digest: str = Field(
+        "", description="the SHA-256 of the version's files, which each result records", examples=["9f86d0818..."]
+    )
+
+    @property
+    def input_parts(self) -> tuple[str, str, re.Pattern[str]]:
+        """Return the bucket, the folder with a slash at its end, and the pattern of the file names."""
+        bucket, _, key = self.batch_input.removeprefix("s3://").partition("/")
+        folder, _, name = key.rpartition("/")
+        before, _, after = name.partition("*")
+        return bucket, f"{folder}/", re.compile(f"{re.escape(before)}[^/]*{re.escape(after)}")
+
+    def output_of(self, name: str) -> tuple[str, str]:
+        """Return the bucket and the key of the result of the partition with this name."""
+        bucket, _, folder = self.batch_output.removeprefix("s3://").partition("/")
+        return bucket, f"{folder}/version={self.model_version}/{name}"
 
 
 class ShipSettings(Settings):

@@ -84,20 +84,23 @@ class Provider(mocks.Mocks):
 
 
 def state(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state in which each endpoint of the stack file has released its version."""
-    parent = "urn:pulumi:test::mlops::mlops:index:ModelEndpoint"
-    endpoints = cast("Mapping[str, Any]", config.get("endpoints") or {})
+    """Return a state in which each endpoint and each batch of the stack file has released its version."""
+    types = {
+        "endpoints": "ModelEndpoint$kubernetes:apps/v1:Deployment",
+        "batch": "BatchJob$kubernetes:batch/v1:CronJob",
+    }
     served = {
-        f"{name}{role and '-'}{role}": _released(endpoint.get("model", name), entry["version"])
-        for name, endpoint in endpoints.items()
+        f"{types[key]}::{name}{role and '-'}{role}": _released(entry.get("model", name), version["version"])
+        for key in types
+        for name, entry in cast("Mapping[str, Any]", config.get(key) or {}).items()
         for role in ("", "challenger", "shadow")
-        if (entry := endpoint and (endpoint.get(role) if role else endpoint)) and "version" in entry
+        if (version := entry and (entry.get(role) if role else entry)) and "version" in version
     }
     return {
-        f"{parent}$kubernetes:apps/v1:Deployment::{name}": {
+        f"urn:pulumi:test::mlops::mlops:index:{urn}": {
             "outputs": {"metadata": {"annotations": {names.RELEASE: text(release)}}}
         }
-        for name, release in served.items()
+        for urn, release in served.items()
     }
 
 

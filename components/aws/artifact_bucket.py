@@ -15,6 +15,7 @@ from components.aws.private_bucket import keep_private
 from contract import names
 
 ARTIFACTS, DATASETS, PREDICTIONS, REPORTS = "mlflow/", "datasets/", "predictions/", f"{names.VALIDATION_REPORTS}/"
+BATCHES = "batch/"
 """Prefixes in the bucket: MLflow's runs and models, tables to train on, prediction logs, reports of validations."""
 
 

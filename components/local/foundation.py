@@ -43,6 +43,8 @@ class LocalFoundationArgs:
     """Quota of ml-training."""
     serving_quota: QuotaArgs
     """Quota of ml-serving."""
+    batch: bool = False
+    """True: batches get an identity."""
     database_password: Input[str]
     """Password of MLflow's database user."""
     artifact_store_access_key: Input[str]
@@ -99,6 +101,7 @@ class LocalFoundation(pulumi.ComponentResource):
             serving=serving,
             # All workloads but validations share one account of the gateway.
             endpoints=dict.fromkeys(args.endpoints, serving),
+            batch=_grant("batch", namespaces.serving, owner, child) if args.batch else None,
             priority_class=namespaces.priority_class,
             facts={},
         )

@@ -33,10 +33,12 @@ from infra.config import (
     training_rules,
     two_versions,
 )
+from infra.config import batch as batch_settings
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.aws import AutoNodePool, AwsFoundation, Ingress, NewCluster, TrackingIngress
+from infra.config.batch import Batch
 from infra.config.budget import Budget
 from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
 from infra.config.monitoring import ClusterMonitoring, Monitoring, Objectives
@@ -579,10 +581,10 @@ class Endpoint(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """Version that an endpoint runs."""
+    """Version that an endpoint or a batch runs."""
 
     endpoint: str
-    """Name of the endpoint."""
+    """Name of the endpoint or batch."""
     role: str
     """`challenger` or `shadow`; empty for the version that the endpoint serves."""
     model: str
@@ -616,6 +618,8 @@ class Settings(Model):
     """Metrics, alerts and dashboards; `kind` chooses who runs Prometheus. Without it, nothing is monitored."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
     """Endpoints, by name; an endpoint serves the registered model of that name unless it names another `model`."""
+    batch: dict[rules.JobName, Batch] = Field(default_factory=dict)
+    """Batches, by name: predictions for whole tables. A batch must not have the name of an endpoint."""
     budget: Budget = Budget()
     """Limits of what the stack may cost; `mlops cost` checks them."""
 
@@ -628,23 +632,28 @@ class Settings(Model):
         cluster = isinstance(foundation.cluster, NewCluster) and foundation.cluster.protected
         return cluster or foundation.artifacts.protected or foundation.database.protected
 
+    @property
+    def entries(self) -> Mapping[str, Endpoint | Batch]:
+        """Endpoints and batches, by name."""
+        return {**self.endpoints, **self.batch}
+
     def served_model(self, name: str) -> str:
-        """Return the registered model that the endpoint serves."""
-        return self.endpoints[name].model or name
+        """Return the registered model that the endpoint or batch uses."""
+        return self.entries[name].model or name
 
     def releases(self) -> Mapping[str, Released]:
-        """Return all versions that the endpoints run, by name of their Deployment."""
+        """Return all versions that go through the gate, by name of their Deployment or CronJob."""
         return {
             f"{name}-{role}" if role else name: Released(
                 endpoint=name,
                 role=role,
                 model=self.served_model(name),
-                version=entry.version,
-                digest=entry.digest or "",
-                image=endpoint.image or "",
+                version=version.version,
+                digest=version.digest or "",
+                image=entry.image or "",
             )
-            for name, endpoint in self.endpoints.items()
-            for role, entry in {"": endpoint, **endpoint.arms}.items()
+            for name, entry in self.entries.items()
+            for role, version in {"": entry, **(entry.arms if isinstance(entry, Endpoint) else {})}.items()
         }
 
     def champion_endpoint(self, model: str) -> str | None:
@@ -704,6 +713,26 @@ class Settings(Model):
             if images and images.envoy is None:
                 raise two_versions.ENVOY.broken(f"used with a {next(iter(endpoints[name].arms))} in {name}")
         return endpoints
+
+    @field_validator("batch")
+    @classmethod
+    def _batches_beside_endpoints(cls, batches: dict[str, Batch], info: ValidationInfo) -> dict[str, Batch]:
+        if both := sorted(batches.keys() & info.data.get("endpoints", {}).keys()):
+            raise batch_settings.NAMES_DIFFER.broken(f"has {both[0]}")
+        for name, batch in batches.items():
+            if batch.node_pool:
+                _open_pool(batch.node_pool, info)
+            if batch.digest is None and info.data.get("gate", release_gate.Gate()).digest == "required":
+                raise release_gate.DIGEST_REQUIRED.broken(f"{name}.digest is missing")
+            asked = batch.workers * thousandths(batch.cpu), batch.workers * octets(batch.memory), batch.workers
+            if (quotas := _rest(info).quotas) and any(
+                most < each for each, most in zip(asked, _limits(quotas.serving), strict=True)
+            ):
+                raise batch_settings.WITHIN_QUOTA.broken(f"{name} needs {_amounts(*asked)}")
+            for uri in (batch.input, batch.output):
+                if _rest(info).bucket not in {None, uri.split("/")[2]}:
+                    raise aws_rules.DATASET_IN_BUCKET.broken(f"{name} has {uri}")
+        return batches
 
 
 def read() -> Settings:

@@ -28,6 +28,7 @@ from components.aws.account import Account
 from components.aws.alarms import Alarms, AlarmsArgs
 from components.aws.artifact_bucket import (
     ARTIFACTS,
+    BATCHES,
     DATASETS,
     PREDICTIONS,
     REPORTS,
@@ -71,8 +72,12 @@ RIGHTS: Mapping[str, Rights] = {
     "training": Rights(read=_MODELS + _DATA, write=_MODELS),
     "validation": Rights(read=_MODELS + _DATA, write=_REPORTS),
     "serving": Rights(read=_MODELS, write=_PREDICTIONS),
+    "batch": Rights(read=_MODELS + _DATA + (BATCHES,), write=(BATCHES,)),
 }
 """Permissions of each workload for the bucket's objects; an endpoint writes below the prefix of its model only."""
+ROLES = {"batch": "training-batch", "validation": "training-validation"}
+"""Roles whose name is not the workload's: `mlops-deploy` may create roles named training-* and serving-*, and no
+others; the names serving-* are those of endpoints."""
 LONGEST_ENDPOINT_ROLE = 64 - len("serving-") - 8
 
 
@@ -136,14 +141,12 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         "training": namespaces.training,
         "validation": namespaces.training,
         "serving": namespaces.serving,
+        **({"batch": namespaces.serving} if stack.batch else {}),
     }
     # What all identities have in common.
     store_access = _StoreAccess(bucket=bucket, cluster=cluster, boundary=chosen.permissions_boundary)
     grants = {
-        # `mlops-deploy` of former releases may create roles named training-*, and none named validation-*.
-        name: store_access.grant(
-            "training-validation" if name == "validation" else name, name, namespace, rights=RIGHTS[name]
-        )
+        name: store_access.grant(ROLES.get(name, name), name, namespace, rights=RIGHTS[name])
         for name, namespace in namespace_of.items()
     }
     endpoints = {

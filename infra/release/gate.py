@@ -64,7 +64,7 @@ class ReleaseGate:
         self.hooks = ResourceHookBinding(
             before_create=[before], before_update=[before], after_create=[after], after_update=[after]
         )
-        """Hooks for the Deployment of each version that an endpoint runs."""
+        """Hooks for the Deployment of each version that an endpoint runs, and the CronJob of each batch."""
         known_name = ResourceHook("experiment-gate", self._before_experiment, ResourceHookOptions(on_dry_run=True))
         self.experiment_hooks = ResourceHookBinding(before_create=[known_name], before_update=[known_name])
         """Hooks for the Deployment of each router."""
@@ -148,7 +148,8 @@ class ReleaseGate:
     async def _after(self, args: ResourceHookArgs) -> None:
         """Tell MLflow about the release; a release does not fail because MLflow is away."""
         plan = await self._plan.future()
-        if plan is None or args.name not in self._stack.endpoints:  # a challenger or a shadow is no champion
+        # A challenger, a shadow or a batch makes no champion.
+        if plan is None or args.name not in self._stack.endpoints:
             return
         found = plan.previews.get(args.name)
         if found is None and not plan.recorded.is_unfinished(args.name):

@@ -15,6 +15,7 @@ READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
 """Function of the engine that returns the outputs of all resources in the state of a stack."""
 ENDPOINT = "mlops:index:ModelEndpoint"
 DEPLOYMENT = "$kubernetes:apps/v1:Deployment"
+BATCH = "mlops:index:BatchJob$kubernetes:batch/v1:CronJob"
 SERVER = "mlops:index:MlflowServer"
 
 
@@ -95,6 +96,9 @@ def parse(resources: Mapping[str, Mapping[str, Any]]) -> Recorded:
         elif types.endswith(ENDPOINT + DEPLOYMENT) and (now := _served(name, outputs.get("metadata") or {})):
             served[name] = now
             complete |= {name} if _is_complete(outputs) else set()
+        elif types.endswith(BATCH) and (now := _served(name, outputs.get("metadata") or {})):
+            served[name] = now
+            complete.add(name)
         has_tracking = has_tracking or types.endswith(SERVER + DEPLOYMENT)
     return Recorded(
         served=served, history=history, experiments=tried, complete=frozenset(complete), has_tracking=has_tracking

@@ -107,7 +107,7 @@ def _reference(release: Release) -> Reference:
 
 
 def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
-    endpoint, served, wanted = stack.endpoints.get(name), recorded.served.get(name), stack.releases().get(name)
+    endpoint, served, wanted = stack.entries.get(name), recorded.served.get(name), stack.releases().get(name)
     # The preview of the update that creates MLflow cannot verify a version.
     is_new = pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
     return Gate(

@@ -11,7 +11,7 @@ from components.training.job import BAD_INPUT
 from contract import names
 from contract.tags import JOB_NAME
 from infra.config import validation
-from model_server.settings import FetchSettings, ServerSettings, ShipSettings
+from model_server.settings import BatchSettings, FetchSettings, ServerSettings, ShipSettings
 from model_server.telemetry.metrics import Metrics
 from runs import state
 from tests.deployed import deployed, environment, local
@@ -129,6 +129,29 @@ def test_the_init_container_fetches_what_the_endpoint_says(container: Mapping[st
     assert (read.model_source, read.model_digest) == (container["MODEL_SOURCE"], container["MODEL_DIGEST"])
     assert read.model_source
     assert read.model_digest
+
+
+def test_a_pod_of_a_batch_reads_its_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = {
+        "model": "churn-predictor",
+        "version": 7,
+        "input": "s3://mlops-artifacts/datasets/customers/part-*.parquet",
+        "output": "s3://mlops-artifacts/batch/churn",
+        "workers": 4,
+        "deadline_minutes": 30,
+    }
+    (container,) = deployed({"batch": {"nightly": batch}}).one(":Job", "nightly").spec["template"]["spec"]["containers"]
+    for key, value in environment(container).items():
+        monkeypatch.setenv(key, filled_in(value))
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")  # Kubernetes sets it in each pod of an Indexed Job
+    read = BatchSettings.load()
+    assert (read.title, read.model_digest) == ("churn-predictor version 7", "0" * 64)
+    bucket, folder, pattern = read.input_parts
+    assert (bucket, folder) == ("mlops-artifacts", "datasets/customers/")
+    assert pattern.fullmatch("part-1.parquet")
+    assert not pattern.fullmatch("part-1.csv")
+    assert read.output_of("part-1.parquet") == ("mlops-artifacts", "batch/churn/version=7/part-1.parquet")
+    assert (read.batch_workers, read.job_completion_index) == (4, 2)
 
 
 def test_the_init_container_keeps_on_its_node_what_the_stack_says(monkeypatch: pytest.MonkeyPatch) -> None:

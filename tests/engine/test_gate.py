@@ -386,3 +386,38 @@ def test_auto_serves_the_image_of_the_version_and_goes_back_to_the_standard_imag
     run = project.preview()
     assert not run.succeeded
     assert "is not a serving image of this stack" in run.output
+
+
+def test_a_batch_goes_through_the_gate_and_its_version_is_kept_in_the_state(project: Project, mlflow: Mlflow) -> None:
+    file = project.folder / "Pulumi.test.yaml"
+
+    def predict(version: int) -> Run:
+        stack = yaml.safe_load(file.read_text())
+        stack["config"]["mlops:batch"] = {
+            "nightly": {
+                "model": MODEL,
+                "version": version,
+                "input": "s3://mlops-artifacts/datasets/customers/*.parquet",
+                "output": "s3://mlops-artifacts/batch/churn",
+                "deadline_minutes": 30,
+            }
+        }
+        file.write_text(yaml.safe_dump(stack))
+        return project.up()
+
+    run = predict(REFUSED)
+    assert not run.succeeded
+    assert "was refused by its validation" in run.output
+    assert "nightly" not in asked_to_change(run), "neither template nor Job was created"
+    assert predict(2).succeeded
+    (job,) = [
+        each for each in project.state() if each["type"] == "kubernetes:batch/v1:Job" and "nightly" in each["urn"]
+    ]
+    (fetch,) = job["inputs"]["spec"]["template"]["spec"]["initContainers"]
+    values = {each["name"]: each["value"] for each in fetch["env"] if "value" in each}
+    assert values["MODEL_DIGEST"] == "a" * 64
+    assert (mlflow.tags(MODEL, 2) or {}).keys() == passed("1").keys(), "a batch makes no champion"
+    mlflow.status = 500
+    run = project.up()
+    assert run.succeeded
+    assert asked_to_change(run) == []

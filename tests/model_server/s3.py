@@ -1,9 +1,10 @@
 """In-memory S3 server with the operations that the tests need."""
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -21,6 +22,7 @@ class Bucket:
     """
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     sizes: dict[str, int] = field(default_factory=dict[str, int])
     listed: int = 1000
     puts: int = 0
@@ -52,6 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not bucket.down:
             bucket.puts += 1
             bucket.objects[self._key] = body
+            bucket.metadata[self._key] = {k: v for k, v in self.headers.items() if k.lower().startswith("x-amz-meta-")}
             bucket.before_answer()
         self._answer(503 if bucket.down else 200)
 
@@ -65,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif "?list-type=2" in self.path:
             self._answer(200, self._list(bucket))
         elif self._key in bucket.objects:
-            self._answer(200, bucket.objects[self._key])
+            self._answer(200, bucket.objects[self._key], bucket.metadata.get(self._key))
         else:
             self._answer(404)
 
@@ -82,14 +85,17 @@ class _Handler(BaseHTTPRequestHandler):
         for key in keys[start:end]:
             entry = SubElement(root, "Contents")
             SubElement(entry, "Key").text = key
+            SubElement(entry, "ETag").text = f'"{sha256(bucket.objects[key]).hexdigest()}"'
             SubElement(entry, "Size").text = str(bucket.sizes.get(key, len(bucket.objects[key])))
         SubElement(root, "IsTruncated").text = str(end < len(keys)).lower()
         if end < len(keys):
             SubElement(root, "NextContinuationToken").text = str(end)
         return tostring(root)
 
-    def _answer(self, status: int, body: bytes = b"") -> None:
+    def _answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

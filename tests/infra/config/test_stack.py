@@ -24,6 +24,19 @@ def problems(config: Mapping[str, object], secrets: Mapping[str, str] = SECRETS)
     return []
 
 
+BATCH = {
+    "model": "churn-predictor",
+    "version": 1,
+    "input": "s3://mlops-artifacts/datasets/customers/*.parquet",
+    "output": "s3://mlops-artifacts/batch/churn",
+    "deadline_minutes": 30,
+}
+
+
+def nightly(**changes: object) -> dict[str, object]:
+    return {"nightly": {**BATCH, **changes}}
+
+
 # path, value, part of the message, and the path in the message if it is another one
 WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("foundation.kind", "gcp", 'is "gcp": must be local or aws'),
@@ -49,6 +62,34 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("images.serving", Absent(), "is missing: must be a full image name"),
     ("endpoints.churn-predictor.image", "lab.local/serving:latest", "must be auto, or a full image name"),
     ("endpoints.churn-predictor.image", "automatic", "write image: auto, or the name that `mlops image MODEL"),
+    ("batch", {"churn-predictor": BATCH}, "has churn-predictor: must not be the name of an endpoint"),
+    (
+        "batch",
+        nightly(input="s3://b-b/mlflow/*.parquet"),
+        "and a file name with one *",
+        "batch.nightly.input",
+    ),
+    (
+        "batch",
+        nightly(input="s3://b-b/datasets/a.parquet"),
+        "and a file name with one *",
+        "batch.nightly.input",
+    ),
+    (
+        "batch",
+        nightly(output="s3://b-b/datasets/out"),
+        "must be a folder below s3://BUCKET/batch/",
+        "batch.nightly.output",
+    ),
+    ("batch", nightly(workers=0), "must be a whole number from 1 to 1000", "batch.nightly.workers"),
+    ("batch", nightly(workers=999), "must fit mlops:quotas.serving"),
+    (
+        "batch",
+        nightly(version="latest"),
+        "must be a whole number of at least 1, without quotes",
+        "batch.nightly.version",
+    ),
+    ("batch", nightly(schedule="0 25 * * *"), "hour", "batch.nightly.schedule.cron"),
     ("images.training_commit", "main", "must be a git commit"),
     ("images.training_commit", 1234567, "must be a git commit: 7 to 40 hexadecimal digits, in quotes"),
     ("images.server", "lab.local/x:1", "is unknown: must be a key that this program reads"),
