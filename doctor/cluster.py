@@ -22,7 +22,7 @@ from doctor.findings import Finding, UncheckedError, ok, problem, warning
 from infra.config.stack import Settings
 from runs.cluster import Cluster, Object
 from runs.errors import ClusterError
-from runs.tracking import headers
+from runs.tracking import TokenAuth
 
 FORBIDDEN = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"')
 SOON = timedelta(days=30)
@@ -248,7 +248,12 @@ def mlflow(kubernetes: Kubernetes, uri: str | None) -> Generator[httpx.Client]:
     with (
         permitted(),
         tunnel as address,
-        httpx.Client(base_url=address, headers=headers(kubernetes.cluster), timeout=10) as http,
+        httpx.Client(
+            base_url=address,
+            headers={"Host": names.TRACKING_HOST},
+            auth=TokenAuth(kubernetes.cluster, names.PEOPLE),
+            timeout=10,
+        ) as http,
     ):
         yield http
 

@@ -3,6 +3,8 @@
 import json
 import os
 
+import httpx
+
 from contract import names
 from lab import paths
 from lab.cluster import forward
@@ -35,12 +37,20 @@ def environment() -> dict[str, str]:
         "AWS_ENDPOINT_URL_S3": store,
         "MLFLOW_S3_ENDPOINT_URL": store,
         "MLFLOW_TRACKING_URI": tracking,
-        **({"MLFLOW_TRACKING_TOKEN": token} if (token := _token()) else {}),
+        **({"MLFLOW_TRACKING_TOKEN": _token()} if _asks_for_a_token(tracking) else {}),
     }
 
 
+def _asks_for_a_token(tracking: str) -> bool:
+    try:
+        response = httpx.get(f"{tracking}/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"}, timeout=5)
+    except httpx.HTTPError:
+        return False  # the command itself says that MLflow does not respond
+    return response.status_code == httpx.codes.UNAUTHORIZED.value
+
+
 def _token() -> str:
-    """Return a token of the account that promotes, as which the lab's user acts; empty if MLflow needs none."""
+    """Return a token of the account that promotes, as which the lab's user acts."""
     environment = {**os.environ, "PATH": f"{paths.binaries()}{os.pathsep}{os.environ.get('PATH', '')}"}
     try:
         return Cluster(environment=environment | {"KUBECONFIG": str(paths.kubeconfig())}).token(names.PROMOTER)

@@ -52,18 +52,10 @@ class Cluster:
         """Create an object and return it as the API server stored it, with its generated name."""
         return json.loads(self._kubectl("create", "--filename", "-", "--output", "json", stdin=json.dumps(manifest)))
 
-    def token(self, account: str, *, namespace: str = names.PLATFORM) -> str:
-        """Return a token that is valid for an hour, by which MLflow knows a service account.
-
-        The token is empty if there is no such account, as in a stack whose MLflow asks for no token.
-        """
-        try:
-            words = ("create", "token", account, "--audience", names.TRACKING_AUDIENCE)
-            return self._kubectl(*words, namespace=namespace).strip()
-        except ClusterError as error:
-            if "not found" in str(error).lower():
-                return ""
-            raise
+    def token(self, account: str) -> str:
+        """Return a token by which MLflow knows a service account of its namespace; it is valid for an hour."""
+        words = ("create", "token", account, "--audience", names.TRACKING_AUDIENCE)
+        return self._kubectl(*words, namespace=names.PLATFORM).strip()
 
     def log(self, pod: str, *, since: str | None = None) -> subprocess.Popen[str]:
         """Start `kubectl logs --follow`, which prints each line of a pod with its time.

@@ -115,21 +115,35 @@ class Tracking:
         return _checked(self.http.get(f"/api/2.0/mlflow/{what}", params=request))
 
 
+class TokenAuth(httpx.Auth):
+    """Gets a token of a service account when MLflow asks for one, and sends it from then on."""
+
+    def __init__(self, cluster: Cluster, account: str) -> None:
+        self._cluster = cluster
+        self._account = account
+        self._token = ""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Send the request, and again with a token if the response is 401."""
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED.value and not self._token:
+            self._token = self._cluster.token(self._account)
+            request.headers["Authorization"] = f"Bearer {self._token}"
+            yield request
+
+
 @contextmanager
 def connected(cluster: Cluster) -> Generator[Tracking]:
     """Yield a client of the cluster's MLflow. ClusterError if MLflow does not respond, or with an error."""
     tunnel = cluster.forwarded(names.PLATFORM, names.TRACKING_SERVICE, names.TRACKING_PORT)
-    with tunnel as address, httpx.Client(base_url=address, headers=headers(cluster), timeout=30) as http:
+    headers, auth = {"Host": names.TRACKING_HOST}, TokenAuth(cluster, names.PEOPLE)
+    with tunnel as address, httpx.Client(base_url=address, headers=headers, auth=auth, timeout=30) as http:
         try:
             yield Tracking(http=http)
         except httpx.HTTPError as error:
             raise ClusterError(f"MLflow did not respond: {error}") from error
-
-
-def headers(cluster: Cluster) -> dict[str, str]:
-    """Return the headers of a person's requests to MLflow through a forwarded port."""
-    token = cluster.token(names.PEOPLE)
-    return {"Host": names.TRACKING_HOST, **({"Authorization": f"Bearer {token}"} if token else {})}
 
 
 def _checked(response: httpx.Response) -> Mapping[str, Any]:

@@ -124,6 +124,13 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
         "is false: must be a mapping, because it has the keys allow_code, cpu, deadline_minutes, enabled",
     ),
     ("training.churn.validation.enabled", "no", 'is "no": must be true or false'),
+    ("tracking.authenticated", "yes", 'is "yes": must be true or false'),
+    (
+        "tracking.authenticated",
+        True,
+        "authenticated is true, and mlops:images.envoy is missing: must be false without an image of the proxy",
+        "tracking",
+    ),
     ("training.churn.validation.schedule", "61 * * * *", "because '61' is not a value of the field minute, 0 to 59"),
     ("training.churn.validation.deadline_minutes", 0, "must be a whole number of minutes from 1 to 1440"),
     ("training.churn.validation.memory", "1G", "must be an amount of memory with a binary unit"),
