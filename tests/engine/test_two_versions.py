@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.engine.test_gate import BREAKING, MODEL, REFUSED, asked_to_change, history, registry
+from tests.engine.test_gate import BREAKING, MODEL, REFUSED, history, registry
 from tests.mlflow_double import Mlflow, serving
-from tests.projects import Engine, Project
+from tests.projects import Engine, Project, Run
 from tests.stacks import SECRETS, changed
 
 pytestmark = pytest.mark.engine
@@ -42,23 +42,28 @@ def write(project: Project, **entries: object) -> None:
     file.write_text(yaml.safe_dump(stack))
 
 
+def rollouts(run: Run) -> list[tuple[str, str]]:
+    """Return operation and name of each Deployment that the update changes, in their order."""
+    assert run.succeeded, run.output
+    return [(step.op, step.name) for step in run.steps if step.type.endswith(":Deployment") and step.op != "same"]
+
+
 def test_an_experiment_starts_in_order_changes_its_share_by_the_router_alone_and_is_promoted(project: Project) -> None:
     write(project, challenger=CHALLENGER)
-    start = project.up()
-    assert start.succeeded, start.output
-    asked = asked_to_change(start)
-    assert asked.index(f"{MODEL}-challenger") < asked.index(f"{MODEL}-router"), asked
-    last = len(asked) - 1 - asked[::-1].index(MODEL)
-    assert asked.index(f"{MODEL}-router") < last, "the served pods leave the Service last"
-    assert asked_to_change(project.up()) == []
-
+    assert rollouts(project.up()) == [
+        ("create", f"{MODEL}-challenger"),
+        ("create", f"{MODEL}-router"),
+        ("update", MODEL),  # its pods leave the Service last
+    ]
     write(project, challenger={**CHALLENGER, "percent": 50})
-    assert set(asked_to_change(project.up())) == {f"{MODEL}-router"}
+    assert rollouts(project.up()) == [("update", f"{MODEL}-router")]
 
     write(project, challenger=None, version=2)
-    end = project.up()
-    assert end.succeeded, end.output
-    assert set(asked_to_change(end)) == {MODEL}
+    assert rollouts(project.up()) == [
+        ("update", MODEL),  # its pods are back in the Service first
+        ("delete", f"{MODEL}-router"),
+        ("delete", f"{MODEL}-challenger"),
+    ]
     assert history(project) == [1, 2]
     gone = {each["urn"].rpartition("::")[2] for each in project.state()}
     assert not {f"{MODEL}-{each}" for each in ("router", "challenger", "champion", "unit")} & gone
