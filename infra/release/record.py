@@ -16,6 +16,8 @@ READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
 ENDPOINT = "mlops:index:ModelEndpoint"
 DEPLOYMENT = "$kubernetes:apps/v1:Deployment"
 BATCH = "mlops:index:BatchJob$kubernetes:batch/v1:CronJob"
+ARMS = ("challenger", "shadow")
+"""Ends of the names of the Deployments of an endpoint's other versions."""
 SERVER = "mlops:index:MlflowServer"
 
 
@@ -67,8 +69,11 @@ class Recorded:
         return [*reversed(self.past(name)), *([served] if served else ())]
 
     def files(self, name: str, model: str, version: int, digest: str) -> Files | None:
-        """Return the files with which the endpoint served the version last; None if it never did."""
-        known = self.known(name)
+        """Return the files with which the endpoint ran the version last; None if it never did.
+
+        A challenger that is promoted has the files that it had as a challenger.
+        """
+        known = [one for each in (name, *(f"{name}-{role}" for role in ARMS)) for one in self.known(each)]
         return next((one.files for one in known if one.source and one.has(model, version, digest)), None)
 
 

@@ -1,15 +1,14 @@
 """An experiment from its start to its end, with the real engine, a recording plugin and MLflow's double."""
 
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.engine.test_gate import BREAKING, MODEL, REFUSED, asked_to_change, history, registry
+from tests.engine.test_gate import BREAKING, MODEL, REFUSED, history, registry
 from tests.mlflow_double import Mlflow, serving
-from tests.projects import Engine, Project
+from tests.projects import Engine, Project, Run
 from tests.stacks import SECRETS, changed
 
 pytestmark = pytest.mark.engine
@@ -26,8 +25,8 @@ def mlflow() -> Iterator[Mlflow]:
 @pytest.fixture
 def project(engine: Engine, mlflow: Mlflow, tmp_path: Path) -> Project:
     """Return a stack that serves version 1."""
-    logged = {"images.envoy": "lab.local/envoy:1", f"endpoints.{MODEL}.prediction_log": {}}
-    made = engine.our_program(tmp_path / "stack", changed(deepcopy(logged)), SECRETS, MLFLOW_TRACKING_URI=mlflow.uri)
+    logged: dict[str, object] = {"images.envoy": "lab.local/envoy:1", f"endpoints.{MODEL}.prediction_log": {}}
+    made = engine.our_program(tmp_path / "stack", changed(logged), SECRETS, MLFLOW_TRACKING_URI=mlflow.uri)
     run = made.up()
     assert run.succeeded, run.output
     return made
@@ -43,24 +42,28 @@ def write(project: Project, **entries: object) -> None:
     file.write_text(yaml.safe_dump(stack))
 
 
+def rollouts(run: Run) -> list[tuple[str, str]]:
+    """Return operation and name of each Deployment that the update changes, in their order."""
+    assert run.succeeded, run.output
+    return [(step.op, step.name) for step in run.steps if step.type.endswith(":Deployment") and step.op != "same"]
+
+
 def test_an_experiment_starts_in_order_changes_its_share_by_the_router_alone_and_is_promoted(project: Project) -> None:
     write(project, challenger=CHALLENGER)
-    start = project.up()
-    assert start.succeeded, start.output
-    asked = asked_to_change(start)
-    order = [asked.index(name) for name in (f"{MODEL}-challenger", f"{MODEL}-router")]
-    assert order == sorted(order)
-    last = len(asked) - 1 - asked[::-1].index(MODEL)
-    assert asked.index(f"{MODEL}-router") < last, "the served pods leave the Service last"
-    assert asked_to_change(project.up()) == []
-
+    assert rollouts(project.up()) == [
+        ("create", f"{MODEL}-challenger"),
+        ("create", f"{MODEL}-router"),
+        ("update", MODEL),  # its pods leave the Service last
+    ]
     write(project, challenger={**CHALLENGER, "percent": 50})
-    assert set(asked_to_change(project.up())) == {f"{MODEL}-router"}
+    assert rollouts(project.up()) == [("update", f"{MODEL}-router")]
 
     write(project, challenger=None, version=2)
-    end = project.up()
-    assert end.succeeded, end.output
-    assert set(asked_to_change(end)) == {MODEL}
+    assert rollouts(project.up()) == [
+        ("update", MODEL),  # its pods are back in the Service first
+        ("delete", f"{MODEL}-router"),
+        ("delete", f"{MODEL}-challenger"),
+    ]
     assert history(project) == [1, 2]
     gone = {each["urn"].rpartition("::")[2] for each in project.state()}
     assert not {f"{MODEL}-{each}" for each in ("router", "challenger", "champion", "unit")} & gone
