@@ -126,7 +126,8 @@ class Server:
         self.at_stop: list[Callable[[], None]] = []
         self.draining = False
         self._model, self.settings = model, settings
-        self._version, self._role = str(settings.model_version).encode(), settings.model_role.encode()
+        version_and_role = (str(settings.model_version).encode(), settings.model_role.encode())
+        self._named = tuple(zip((b"x-model-version", b"x-model-role"), version_and_role, strict=True))
         self._unit_header = settings.unit_header.lower().encode()
         self._headers = HEADERS | {self._unit_header, EXPERIMENT} if self._unit_header else HEADERS
         self._ids, self._prefix = count(1), token_hex(6)
@@ -389,8 +390,7 @@ class Server:
         headers = [
             (b"content-type", response.media_type.encode()),
             (b"content-length", str(len(response.body)).encode()),
-            (b"x-model-version", self._version),
-            (b"x-model-role", self._role),
+            *self._named,
             (b"x-request-id", request_id),
             *response.headers,
         ]

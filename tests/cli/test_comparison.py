@@ -1,6 +1,7 @@
 """`mlops compare` on logs in a folder, and once on the logs of real servers."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,8 +110,10 @@ def test_a_recorded_report_is_a_run_and_a_tag_of_the_challengers_version(
 
 @pytest.mark.long
 def test_real_servers_write_what_is_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for version, source in ((1, 1), (2, 2), (3, 1)):
+        shutil.copytree(registry.files(source), tmp_path / "models" / MODEL / str(version))
     with experiment_demo.run(tmp_path, 400) as demo:
         for name, value in demo.environment.items():
             monkeypatch.setenv(name, value)

@@ -16,7 +16,7 @@ from tests.command import Command
 
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
-    "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client",
+    "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client", "compare",
     "preview", "infra-diff", "cost", "doctor", "comment", "release", "propose", "lab",
 ]  # fmt: skip
 LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env", "drift"]
