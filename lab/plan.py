@@ -8,7 +8,7 @@ from lab.tools.install import missing_packages, missing_tools
 def steps(*, own_cluster: bool) -> list[str]:
     """Return the steps in their order. `lab pulumi preview` shows the deployment itself."""
     packages = missing_packages()
-    tools = missing_tools(() if own_cluster else ("engine", "images"))
+    tools = missing_tools(("cluster", "engine", "images", "kubernetes-plugin") if own_cluster else ("engine", "images"))
     processes = operate.plan() if own_cluster else []
     return [
         *([f"install Debian packages: {', '.join(packages)}"] if packages else []),

@@ -15,7 +15,7 @@ Severity = Literal["page", "ticket"]
 SERVED = 'role!="shadow"'
 """Matcher of the series whose responses clients get."""
 CHAMPION, COMPARED = 'role!~"challenger|shadow"', 'role=~"challenger|shadow"'
-FAILED, REFUSED = 'code=~"5.."', 'code="429"'
+FAILED, REFUSED, INVALID = 'code=~"5.."', 'code="429"', 'code="400"'
 FAILING_SHARE, FAILING_COUNT = 0.05, 5
 """EndpointFailing: share and number of 5xx responses in a minute, above which the alert fires at once."""
 
@@ -154,6 +154,17 @@ def _of_every_endpoint() -> list[Alert]:
             severity="page",
             summary="{{ $labels.endpoint }} refuses {{ $value | humanizePercentage }} of requests for lack of time.",
             action="Raise `replicas.max` or `cpu`, or make the clients send less.",
+        ),
+        Alert(
+            # A model that raises an exception gets a 400, as in MLflow; clients that send wrong rows get one too.
+            alert="EndpointRefusing",
+            expr=f"{_rate('serving_requests_total', '10m', INVALID, SERVED, by=by_role)} / "
+            f"{_rate('serving_requests_total', '10m', SERVED, by=by_role)} > 0.2",
+            lasts="5m",
+            severity="ticket",
+            summary="{{ $labels.endpoint }} ({{ $labels.role }}) answers {{ $value | humanizePercentage }} of requests "
+            "with 400.",
+            action="Read the server's log: either the model fails on these rows, or a client sends wrong ones.",
         ),
         Alert(
             alert="EndpointPodsNotReady",

@@ -19,7 +19,7 @@ from lab import paths
 from monitoring import rules, scrape
 from monitoring.spec import Platform
 
-PATIENCE = 60  # seconds
+PATIENCE = 120  # seconds; on an idle machine a server starts in 5
 INTERVAL = 1
 """Seconds between two scrapes."""
 

@@ -72,6 +72,8 @@ pair("EndpointFailing", "1m", traffic("0+20x40", "0+180x40"), traffic("0+2x40", 
      {**HERE_ONLY, "role": "champion", "severity": "page"}, interval="5s")  # fmt: skip
 pair("EndpointOverloaded", "20m", {**traffic("0x40"), requests("429"): "0+60x40"},
      {**traffic("0x40"), requests("429"): "0+1x40"}, HERE_ONLY)  # fmt: skip
+pair("EndpointRefusing", "20m", {**traffic("0x40"), requests("400"): "0+300x40"},
+     {**traffic("0x40"), requests("400"): "0+30x40"}, {**HERE_ONLY, "role": "champion"})  # fmt: skip
 pair(
     "EndpointDown",
     "3m",
