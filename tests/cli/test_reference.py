@@ -22,14 +22,14 @@ def test_a_stale_page_is_an_error_and_its_prose_survives_the_next_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "command-line.md"
-    page.write_text(f"above\n{reference.START}older\n{reference.END}below\n")
+    page.write_text(f"above\n{reference.START}stale\n{reference.END}below\n")
     monkeypatch.setattr(reference, "PAGE", page)
     assert reference.main(["--check"]) == 1
     assert "run make schema" in capsys.readouterr().err
     assert reference.main([]) == 0
     assert reference.main(["--check"]) == 0
     text = page.read_text()
-    assert "older" not in text
+    assert "stale" not in text
     assert (text.splitlines()[0], text.splitlines()[-1]) == ("above", "below")
 
 
