@@ -137,7 +137,6 @@ app.command(
         "mlops drift churn-predictor",
         "mlops drift churn-predictor --hours 6 --out drift.html",
         "mlops drift churn-predictor --record",
-        "mlops drift churn-predictor --version 7 --log s3://example-mlops-prod --json",
     )
 )(drift_commands.drift)
 app.command(

@@ -90,11 +90,13 @@ def decide(found: Sequence[Finding], level: float) -> list[Finding]:
 def compare(window: Window) -> list[Finding]:
     """Return the tests of each feature, and of the predictions."""
     reference, found = window.reference, list[Finding]()
-    for one in reference.features:
-        if one.name not in window.absent:
-            found += _column(one, window.columns[one.name], window)
+    features = [one for one in reference.features if one.name not in window.absent]
+    # One column says little about dependence; rows that come together do so in all columns.
+    usual = float(np.median([dependence(window.columns[one.name].bins) for one in features])) if features else 1.0
+    for one in features:
+        found += _column(one, window.columns[one.name], window, usual)
     if reference.prediction and window.prediction and window.prediction.bins.sum():
-        shifted = _distribution(reference.prediction, window.prediction)
+        shifted = _distribution(reference.prediction, window.prediction, usual)
         found.append(replace(shifted, kind="prediction"))
     return found
 
@@ -116,38 +118,37 @@ def dependence(blocks: NDArray[np.int64]) -> float:
     return max(1.0, float(between / alone)) if alone > 0 else 1.0
 
 
-def _column(one: Column, counts: Counts, window: Window) -> Iterator[Finding]:
+def _column(one: Column, counts: Counts, window: Window, usual: float) -> Iterator[Finding]:
     present = int(counts.bins.sum())
     missing = int(counts.missing.sum())
     if one.missing or missing:
         gaps = np.column_stack([counts.missing, window.by_block - counts.missing])
-        yield _missing(one, missing, window.rows, dependence(gaps))
+        yield _missing(one, missing, window.rows, max(usual, dependence(gaps)))
     if not present:
         return
-    yield _distribution(one, counts)
+    yield _distribution(one, counts, usual)
     if isinstance(one, Numbers):
         if outside := counts.below + counts.above:
-            yield _range(one, counts, present, outside)
+            yield _range(one, counts, outside, usual)
     elif one.is_complete and (new := int(counts.bins[:, -1].sum())):
         fresh = np.column_stack([counts.bins[:, -1], counts.bins[:, :-1].sum(axis=1)])
-        yield _new_words(one, counts, new, present, dependence(fresh))
+        yield _new_words(one, counts, new, max(usual, dependence(fresh)))
 
 
-def _distribution(one: Column, counts: Counts) -> Finding:
+def _distribution(one: Column, counts: Counts, usual: float) -> Finding:
     if isinstance(one, Words) or one.is_discrete:
-        return _chi_square(one, counts)
-    return _kolmogorov_smirnov(one, counts)
+        return _chi_square(one, counts, usual)
+    return _kolmogorov_smirnov(one, counts, usual)
 
 
-def _kolmogorov_smirnov(one: Numbers, counts: Counts) -> Finding:
+def _kolmogorov_smirnov(one: Numbers, counts: Counts, usual: float) -> Finding:
     """Compare cumulative shares at the edges; the largest difference between them may be larger, so this is safe."""
     bins = counts.bins.sum(axis=0)
     rows = int(bins.sum())
     steps = np.cumsum(bins)[:-1] / rows - np.cumsum(one.counts)[:-1] / one.rows
     at = int(np.abs(steps).argmax())
     largest = float(abs(steps[at]))
-    cumulative = counts.bins.cumsum(axis=1)[:, :-1]
-    effective = rows / _cumulative_dependence(cumulative, counts.bins.sum(axis=1))
+    effective = rows / max(usual, _cumulative_dependence(counts))
     together = effective * one.rows / (effective + one.rows)
     p = SPECIAL.kolmogorov(largest * together**0.5)
     before, now = np.cumsum(one.counts)[at] / one.rows, np.cumsum(bins)[at] / rows
@@ -156,9 +157,10 @@ def _kolmogorov_smirnov(one: Numbers, counts: Counts) -> Finding:
     return Finding(column=one.name, kind="distribution", test="Kolmogorov-Smirnov", effect=largest, p=p, said=said)
 
 
-def _cumulative_dependence(cumulative: NDArray[np.int64], sizes: NDArray[np.int64]) -> float:
-    used = sizes > 0
-    cumulative, sizes = cumulative[used], sizes[used]
+def _cumulative_dependence(counts: Counts) -> float:
+    """Return the factor of `dependence` for the cumulative shares of a number."""
+    blocks = counts.bins[counts.bins.sum(axis=1) > 0]
+    cumulative, sizes = blocks.cumsum(axis=1)[:, :-1], blocks.sum(axis=1)
     rows, number = sizes.sum(), len(sizes)
     if number < 2:
         return 1.0
@@ -168,7 +170,7 @@ def _cumulative_dependence(cumulative: NDArray[np.int64], sizes: NDArray[np.int6
     return max(1.0, float(between / alone)) if alone > 0 else 1.0
 
 
-def _chi_square(one: Column, counts: Counts) -> Finding:
+def _chi_square(one: Column, counts: Counts, usual: float) -> Finding:
     bins, known = counts.bins.sum(axis=0), one.counts
     rows = int(bins.sum())
     expected = (bins + known) * min(rows, one.rows) / (rows + one.rows)
@@ -178,7 +180,7 @@ def _chi_square(one: Column, counts: Counts) -> Finding:
     used = (now + before) > 0
     now, before = now[used], before[used]
     shares, reference = now / rows, before / one.rows
-    effective = rows / dependence(counts.bins)
+    effective = rows / max(usual, dependence(counts.bins))
     both = (effective * shares + before) / (effective + one.rows)
     together = effective * one.rows / (effective + one.rows)
     statistic = float((together * (shares - reference) ** 2 / both).sum())
@@ -207,9 +209,10 @@ def _missing(one: Column, missing: int, rows: int, factor: float) -> Finding:
     return Finding(column=one.name, kind="missing", test="Fisher", effect=effect, p=float(p), said=said)
 
 
-def _range(one: Numbers, counts: Counts, present: int, outside: int) -> Finding:
+def _range(one: Numbers, counts: Counts, outside: int, usual: float) -> Finding:
     """Test the rows outside of the range: under exchange, the most extreme of all rows fall on each side by lot."""
-    effective = present / _cumulative_dependence(counts.bins.cumsum(axis=1)[:, :-1], counts.bins.sum(axis=1))
+    present = int(counts.bins.sum())
+    effective = present / max(usual, _cumulative_dependence(counts))
     most = max(counts.below, counts.above) / present * effective
     p = min(1.0, 2 * (effective / (effective + one.rows)) ** most)
     said = (
@@ -219,8 +222,9 @@ def _range(one: Numbers, counts: Counts, present: int, outside: int) -> Finding:
     return Finding(column=one.name, kind="range", test="exchange", effect=outside / present, p=p, said=said)
 
 
-def _new_words(one: Words, counts: Counts, new: int, present: int, factor: float) -> Finding:
+def _new_words(one: Words, counts: Counts, new: int, factor: float) -> Finding:
     """Test the rows with new words: their expected share is that of the words that occurred once (Good-Turing)."""
+    present = int(counts.bins.sum())
     effective = max(1, round(present / factor))
     expected = (int((one.counts == 1).sum()) + 1) / (one.rows + 1)
     p = SPECIAL.bdtrc(round(new / factor) - 1, effective, expected) if round(new / factor) else 1.0

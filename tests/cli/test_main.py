@@ -16,8 +16,9 @@ from tests.command import Command
 
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
-    "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "predict", "client", "compare",
-    "preview", "infra-diff", "cost", "doctor", "comment", "release", "propose", "lab",
+    "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "image", "predict", "client",
+    "top", "boards", "compare", "drift", "outcomes", "preview", "infra-diff", "cost", "doctor", "comment", "release",
+    "propose", "lab",
 ]  # fmt: skip
 LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env", "drift"]
 HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "rich", "sklearn", "yaml"]
