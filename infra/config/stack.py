@@ -236,7 +236,8 @@ class Training(Model):
     model: rules.ModelName
     """Registered model that gets the new versions. Example: churn-predictor"""
     image: rules.Image | None = None
-    """Image for this job instead of `mlops:images.training`. Example: registry.example.com/teams/churn:2.1.0"""
+    """Image for this job instead of `mlops:images.training`. With `command`, and without `project` and `sweep`, the job
+    runs a script of your own (docs/training.md). Example: registry.example.com/teams/churn:2.1.0"""
     command: Annotated[list[training_rules.Word], Field(min_length=1), training_rules.NO_WORD] | None = None
     """Command line for this job instead of the image's own. Example: ["python", "-m", "training.train"]"""
     dataset: rules.Dataset

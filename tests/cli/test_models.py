@@ -196,3 +196,15 @@ def test_what_cannot_be_shown_is_told_in_one_line(
     assert run(["models", "--tracking-uri", shown, *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_a_model_of_another_task_has_the_columns_of_its_metrics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri, uri)
+    client.create_registered_model("price")
+    client.create_model_version("price", str(tmp_path), tags={"rmse": "528.67", "mae": "268.925", "r2": "0.98"})
+    headings, row, *_ = table(uri, capsys)
+    assert headings[:7] == ["model", "version", "stage", "aliases", "rmse", "mae", "r2"]
+    assert row[:6] == ["price", "1", "none", "528.670", "268.925", "0.980"]

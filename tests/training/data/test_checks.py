@@ -97,6 +97,14 @@ def test_a_random_split_of_numbers_holds_out_the_share(tmp_path: Path) -> None:
     assert (len(known), len(unseen)) == (150, 50)
 
 
+def test_a_forecast_holds_out_the_latest_numbers(tmp_path: Path) -> None:
+    declared = project(NUMBER, *numbers("x"), split=Split(how="time", by="day"))
+    days = pd.date_range("2026-01-01", periods=ROWS).astype(str)
+    table = load(declared, tmp_path, y=np.arange(ROWS) * 1.0, day=days)
+    known, unseen = split.divide(declared, table)
+    assert (known["y"].max(), unseen["y"].min()) == (149, 150)
+
+
 @pytest.mark.parametrize("kind", ["number", "category"])
 @pytest.mark.parametrize("target", [NUMBER, LABELS])
 def test_a_feature_that_tells_the_target_is_a_leak_and_a_good_one_is_not(
