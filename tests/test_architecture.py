@@ -169,6 +169,7 @@ OF_MORE_THAN_ONE_MODULE = {
     "doctor/aws/test_cases.py": "every check of an account",
     "doctor/test_command.py": "the command line",
     "infra/test_main.py": "the program as the engine starts it",
+    "model_server/flavours/test_flavours.py": "every flavour beside mlflow models serve",
     "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
     "model_server/predict/test_odd_models.py": "models of many kinds",
     "model_server/test_attacks.py": "the server as a process, under attack",
