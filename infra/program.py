@@ -234,6 +234,8 @@ def _challenger(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Challenger 
 def _shadow(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Shadow | None:
     shadow = endpoint.shadow
     return shadow and Shadow(version=shadow.version, percent=shadow.percent, files=gate.files(f"{name}-shadow"))
+
+
 def _batch(name: str, stack: Settings, base: Foundation, gate: ReleaseGate) -> BatchJobArgs:
     batch = stack.batch[name]
     if base.batch is None:
