@@ -4,7 +4,7 @@ A model is fitted once, on 2,000 customers. For each window the other 5,043 cust
 replacement: 3,000 for the reference profile, 900 held out, 1,000 for the window. The window is clean, or one kind of
 drift is injected. A year has 365 windows, so the level is 4 / 365.
 
-    python -m bench.drift                 50 years of clean windows and 200 windows of each kind (an hour on 2 idle cores)
+    python -m bench.drift                 50 years of clean windows and 200 windows of each kind, an hour on 2 cores
     python -m bench.drift --years 1       the same with fewer windows
     python -m bench.drift --rows 1000000  seconds and memory of a log with so many rows
     python -m bench.drift --evidently /path/to/venv/bin/python   Evidently's defaults on the same windows
@@ -39,7 +39,7 @@ from drift import estimate, hypotheses, joint, log, reference, store
 from drift.window import BLOCKS, Window
 from training.data import reading, split
 from training.fit import metrics, reference_profile
-from training.fit.metrics import Predictions
+from training.fit.predictions import BinaryPredictions
 from training.project import Classifier
 from training.projects import churn
 
@@ -80,19 +80,21 @@ class Data:
     table: pd.DataFrame
     model: Classifier
 
-    def predictions(self, table: pd.DataFrame) -> Predictions:
+    def predictions(self, table: pd.DataFrame) -> BinaryPredictions:
         """Return the model's predictions."""
-        return metrics.predict(churn.PROJECT, self.model, table)
+        return cast("BinaryPredictions", metrics.predict(churn.PROJECT, self.model, table))
 
     @cached_property
-    def whole(self) -> Predictions:
+    def whole(self) -> BinaryPredictions:
         """Predictions for all customers."""
         return self.predictions(self.table)
 
-    def some(self, rows: "pd.Index[Any]") -> Predictions:
+    def some(self, rows: "pd.Index[Any]") -> BinaryPredictions:
         """Return the predictions for customers as they are in the table."""
         at, whole = rows.to_numpy(), self.whole
-        return Predictions(truth=whole.truth[at], predicted=whole.predicted[at], probability=whole.probability[at])
+        return BinaryPredictions(
+            truth=whole.truth[at], predicted=whole.predicted[at], probability=whole.probability[at]
+        )
 
 
 @cache
@@ -249,9 +251,9 @@ def estimates(options: argparse.Namespace) -> bool:
         assert profile.calibration
         blocks = chance.integers(BLOCKS, size=len(rows))
         guessed = estimate.estimate(profile.calibration, predicted.probability, blocks, seed).roc_auc
-        true = metrics.measure(predicted)["roc_auc"]
+        true = predicted.measure()["roc_auc"]
         errors.append(guessed - true)
-        sizes.append(abs(true - metrics.measure(held_out)["roc_auc"]))
+        sizes.append(abs(true - held_out.measure()["roc_auc"]))
     away = np.abs(errors)
     print(
         f"\nEstimated ROC-AUC under covariate shift ({options.windows} windows of 1,500 rows): mean error "

@@ -16,7 +16,7 @@ from drift.reference import Reference, parse
 from drift.window import Window
 from tests.training.test_project import declared
 from training.fit import reference_profile
-from training.fit.metrics import Predictions
+from training.fit.predictions import BinaryPredictions
 from training.project import categories, integers, numbers
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
@@ -39,10 +39,10 @@ def rows(count: int, seed: int) -> pd.DataFrame:
     )
 
 
-def predictions(table: pd.DataFrame, seed: int = 0) -> Predictions:
+def predictions(table: pd.DataFrame, seed: int = 0) -> BinaryPredictions:
     probability = table["probability"].to_numpy()
     truth = np.random.default_rng(seed).random(len(table)) < probability
-    return Predictions(truth=truth, predicted=probability > 0.5, probability=probability)
+    return BinaryPredictions(truth=truth, predicted=probability > 0.5, probability=probability)
 
 
 def profile(seed: int = 1) -> dict[str, Any]:

@@ -3,7 +3,6 @@ import pytest
 
 from drift import estimate
 from tests.drift.examples import predictions, reference, rows
-from training.fit import metrics
 
 
 @pytest.mark.parametrize("largest", [15, 30, 1000])
@@ -13,7 +12,7 @@ def test_the_estimate_follows_a_shift_of_the_features(largest: int) -> None:
     seen = predictions(table.loc[table["size"] < largest], seed=1)
     blocks = np.arange(len(seen.truth)) % 24
     found = estimate.estimate(about.calibration, seen.probability, blocks)
-    true = metrics.measure(seen)["roc_auc"]
+    true = seen.measure()["roc_auc"]
     assert found.roc_auc == pytest.approx(true, abs=0.03)
     assert found.low <= found.roc_auc <= found.high
 

@@ -1,9 +1,15 @@
 """Results of runs from a real MLflow server, behind a fake kubectl."""
 
+from collections.abc import Sequence
+
+import httpx
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
+from contract import names
+from runs.cluster import Cluster
+from runs.tracking import TokenAuth
 from tests.command import Command
 from tests.registry import MODEL, Registry
 from tests.runs.world import JOB, World, complete, container, ended, job, pod, row, template, unschedulable
@@ -130,3 +136,22 @@ def test_a_script_that_registers_nothing_or_another_model_fails(
     code, told = mlops("follow", name)
     assert code == 2
     assert said in told
+
+
+@pytest.mark.parametrize(("is_asked", "got"), [(True, [names.PEOPLE]), (False, [])])
+def test_a_token_is_got_once_and_only_if_mlflow_asks_for_one(*, is_asked: bool, got: Sequence[str]) -> None:
+    accounts = list[str]()
+
+    class Tokens(Cluster):
+        def token(self, account: str) -> str:
+            accounts.append(account)
+            return "secret"
+
+    def responds(request: httpx.Request) -> httpx.Response:
+        knows = request.headers.get("Authorization") == "Bearer secret"
+        return httpx.Response(200 if knows or not is_asked else 401)
+
+    auth = TokenAuth(Tokens(), names.PEOPLE)
+    with httpx.Client(transport=httpx.MockTransport(responds), auth=auth) as http:
+        statuses = [http.get("http://mlflow/a").status_code, http.post("http://mlflow/b", json={}).status_code]
+    assert (statuses, accounts) == ([200, 200], got)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.foundation import ClusterAccess
-from contract.names import TRACKING_HOST
+from contract.names import PEOPLE, PROMOTER, TRACKING_HOST
 from infra.release import tracking
 from infra.release.tracking import Route, UnreachableError
 from model_preview.server import Server
@@ -25,9 +25,11 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "kubectl"
 
 
-def opened(token: str = "") -> Server:
+def opened(token: str = "", *, account: str = PEOPLE, is_authenticated: bool = False) -> Server:
+    route = Route(uri="", token=token, access=ClusterAccess(), is_authenticated=is_authenticated)
+
     async def server() -> Server:
-        async with Route(uri="", token=token, access=ClusterAccess()).opened() as found:
+        async with route.opened(account) as found:
             return found
 
     return asyncio.run(server())
@@ -46,6 +48,24 @@ def test_a_forwarded_port_is_reached_with_the_name_that_mlflow_knows(kubectl: Pa
     kubectl.write_text("#!/bin/sh\necho 'Forwarding from 127.0.0.1:1234 -> 5000'\nexec /bin/sleep 600\n")
     kubectl.chmod(0o755)
     assert opened("abc") == Server(uri="http://127.0.0.1:1234", token="abc", host=TRACKING_HOST)
+
+
+def test_if_mlflow_asks_who_you_are_kubectl_gets_a_token_of_the_account(kubectl: Path) -> None:
+    kubectl.write_text(
+        "#!/bin/sh\ncase \"$*\" in *'create token mlflow-promoter --audience mlflow'*) echo secret; exit;; esac\n"
+        "echo 'Forwarding from 127.0.0.1:1234 -> 5000'\nexec /bin/sleep 600\n"
+    )
+    kubectl.chmod(0o755)
+    assert opened(account=PROMOTER, is_authenticated=True).token == "secret"
+    assert opened("mine", account=PROMOTER, is_authenticated=True).token == "mine"
+
+
+def test_who_may_not_get_a_token_reads_which_one(kubectl: Path) -> None:
+    kubectl.write_text("#!/bin/sh\necho 'error: serviceaccounts is forbidden' >&2\nexit 1\n")
+    kubectl.chmod(0o755)
+    said = "kubectl could not get a token of mlflow-people for MLflow: error: serviceaccounts is forbidden"
+    with pytest.raises(UnreachableError, match=said):
+        opened(is_authenticated=True)
 
 
 def test_kubectl_ends_with_its_credential_plugin_that_hangs(
