@@ -188,7 +188,7 @@ class _Reading:
         names = [name for name in requests.column_names if name.startswith("input_")]
         if names:
             frame: pd.DataFrame = requests.select(names).to_pandas()
-            hashes = pd.util.hash_pandas_object(frame.astype(str), index=False).to_numpy()
+            hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
             self._inputs.add(requests.append_column("inputs", pa.array(hashes, pa.uint64())))
 
     def _add_outcomes(self, role: str, table: Table) -> None:
