@@ -138,7 +138,7 @@ def test_the_program_alone_reads_a_real_mlflow_and_says_that_kubernetes_does_not
     try:
         client = MlflowClient(server.uri)
         client.create_registered_model("it's")
-        client.create_model_version("it's", f"{tmp_path}/files", tags={"proposed": "yes"})
+        client.create_model_version("it's", "s3://bucket/files", tags={"proposed": "yes"})
         client.set_registered_model_alias("it's", "champion", "1")
         read = values(exporter.registry(Source(url=server.uri)))
         assert read["model_version{model=it's,which=champion}"] == 1
