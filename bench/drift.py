@@ -4,7 +4,7 @@ A model is fitted once, on 2,000 customers. For each window the other 5,043 cust
 replacement: 3,000 for the reference profile, 900 held out, 1,000 for the window. The window is clean, or one kind of
 drift is injected. A year has 365 windows, so the level is 4 / 365.
 
-    python -m bench.drift                 50 years of clean windows and 200 windows of each kind, an hour on 2 cores
+    python -m bench.drift                 50 years of clean windows, 200 windows of each kind (an hour, 2 idle cores)
     python -m bench.drift --years 1       the same with fewer windows
     python -m bench.drift --rows 1000000  seconds and memory of a log with so many rows
     python -m bench.drift --evidently /path/to/venv/bin/python   Evidently's defaults on the same windows
