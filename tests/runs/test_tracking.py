@@ -132,7 +132,7 @@ def test_a_script_that_registers_nothing_or_another_model_fails(
             model = client.create_logged_model(number, "model", source_run_id=run)
             client.create_registered_model(made)
             client.create_model_version(made, f"models:/{model.model_id}", run)
-    world.scenes([SCRIPT], [SCRIPT, job(SCRIPT, name=name, status=complete()), pod("Succeeded", of=name, **ended(0))])
+    world.scenes([SCRIPT, job(SCRIPT, name=name, status=complete()), pod("Succeeded", of=name, **ended(0))])
     code, told = mlops("follow", name)
     assert code == 2
     assert said in told
