@@ -55,7 +55,7 @@ def remove(platform: Platform, role: str) -> None:
 def shares(answers: Answers) -> Mapping[str, float]:
     """Share of each version among answers to requests that were sent after now."""
     start, before = time.monotonic(), len(answers.all)
-    wait_for("two answers to each key", lambda: len(answers.all) > before + 2 * KEYS + 100, seconds=120)
+    wait_for("an answer to each key", lambda: len(answers.all) > before + KEYS + 100, seconds=120)
     ours = [answer for answer in answers.all if answer.due > start]
     return {version: sum(a.version == version for a in ours) / len(ours) for version in {a.version for a in ours}}
 
@@ -85,7 +85,7 @@ def test_an_experiment_starts_grows_survives_its_routers_and_is_promoted_and_no_
 
 
 @pytest.mark.nightly
-def test_a_challenger_that_dies_a_shadow_a_drained_node_and_an_abort_lose_no_request(
+def test_a_challenger_that_dies_a_shadow_and_an_abort_lose_no_request(
     split: tuple[Platform, list[str]],
 ) -> None:
     platform, (first, second, third) = split

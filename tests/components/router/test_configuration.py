@@ -63,7 +63,7 @@ def test_an_experiment_is_named_to_the_pods_whatever_the_client_says_and_only_wh
             who: experiment for server in (servers.champion, servers.challenger) for who, experiment, _ in server.seen()
         }
         assert {who: experiment for who, experiment in seen.items() if experiment} == {
-            f"key-{n}": "trees" for n in range(20)
+            f"{n}": "trees" for n in range(20)
         }
         assert len(seen) == 60
         name = 'envoy_vhost_route_upstream_rq{envoy_response_code="200",envoy_virtual_host="endpoint",envoy_route='
