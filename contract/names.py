@@ -35,8 +35,8 @@ VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 ENDPOINTS = {"app.kubernetes.io/component": "serving"}
-"""Label of the pods that get an endpoint's requests (model servers, or the router before them), and of the Deployment of
-the served version."""
+"""Label of the pods that get an endpoint's requests (model servers, or the router before them) and of the Deployment
+of the served version."""
 SERVERS = {"champion": "model-endpoint", "challenger": "model-challenger", "shadow": "model-shadow"}
 """Value of the label NAME on the Deployments and pods of model servers, by role."""
 EXPORTER = "mlops-exporter"

@@ -48,7 +48,7 @@ def policies(recording: Recording, rule: str) -> dict[str, set[tuple[str, int]]]
 
 
 def peers(flow: dict[str, Any]) -> list[str]:
-    """Return the pods of a rule, by their label `instance` or the possible values of a label; `anything` for a rule without pods."""
+    """Return the pods of a rule, by their label `instance` or a label's possible values; `anything` for no pods."""
     of = [each.get("podSelector", {}) for each in (*flow.get("to", ()), *flow.get("from", ()))]
     return [
         "+".join(pods["matchExpressions"][0]["values"])
