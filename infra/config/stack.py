@@ -718,7 +718,9 @@ class Settings(Model):
     @field_validator("batch")
     @classmethod
     def _batches_beside_endpoints(cls, batches: dict[str, Batch], info: ValidationInfo) -> dict[str, Batch]:
-        if both := sorted(batches.keys() & info.data.get("endpoints", {}).keys()):
+        endpoints: dict[str, Endpoint] = info.data.get("endpoints", {})
+        routed = {f"{name}-{end}" for name, each in endpoints.items() if each.arms for end in two_versions.SUFFIXES}
+        if both := sorted(batches.keys() & {*endpoints, *routed}):
             raise batch_settings.NAMES_DIFFER.broken(f"has {both[0]}")
         for name, batch in batches.items():
             if batch.node_pool:
