@@ -43,7 +43,7 @@ WRONG: list[tuple[Mapping[str, object], str]] = [
     ),
     (
         {"batch": {"churn-predictor-challenger": BATCH}},
-        "batch has churn-predictor-challenger: must not be the name of an endpoint, or of an endpoint's challenger",
+        "batch is used with the name churn-predictor-challenger: must not be the name of an endpoint, or",
     ),
     (
         {f"endpoints.{LONG}": {"version": 1, "shadow": {"version": 2}, "prediction_log": {}}},
