@@ -55,7 +55,7 @@ class Base(Frozen):
     keys: tuple[Field, ...]
     """Keys whose values differ; a key that only one file has stands with its whole value."""
     releases: Mapping[str, Change] = {}
-    """Changes of endpoints between the two files."""
+    """Changes of versions between the two files, by name of the endpoint, challenger, shadow or batch."""
 
 
 class Cost(Frozen):

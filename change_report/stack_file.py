@@ -1,6 +1,7 @@
-"""Stack files before and after a change: the keys that differ, and the endpoints whose version changes."""
+"""Stack files before and after a change: the keys that differ, and the versions that change."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 import yaml
@@ -12,7 +13,8 @@ from model_preview import images
 from model_preview.facts import Change, Frozen, Reference
 from model_preview.verdict import Gate, is_same_digest
 
-ENDPOINTS = "mlops:endpoints"
+ENDPOINTS, BATCHES = "mlops:endpoints", "mlops:batch"
+ARMS = ("challenger", "shadow")
 GATE = "mlops:gate"
 FOUNDATION = "mlops:foundation"
 Config = Mapping[str, Any]
@@ -27,7 +29,7 @@ class StackFileError(ValueError):
 
 
 class Endpoint(Frozen):
-    """Entry of an endpoint, as far as it decides which version is served."""
+    """Entry of an endpoint or batch, as far as it decides which version runs; or of a challenger or shadow."""
 
     version: Annotated[int, Field(strict=True, ge=1)]
     model: str = ""
@@ -35,6 +37,19 @@ class Endpoint(Frozen):
     digest: str = ""
     override: _Reason = ""
     allow_breaking_signature: _Reason = ""
+
+
+@dataclass(frozen=True)
+class _Released:
+    """Version that goes through the gate."""
+
+    owner: str
+    """Name of the endpoint or batch."""
+    role: str
+    """Role, as in Change."""
+    entry: Endpoint | None
+    """Entry with the reasons of the user; None for a challenger or shadow, which has none."""
+    reference: Reference
 
 
 class _Gate(Frozen):
@@ -66,24 +81,33 @@ def changed_keys(base: Config, now: Config) -> tuple[ChangedKey, ...]:
 
 
 def releases(base: Config, now: Config, *, strict: bool = False) -> dict[str, Change]:
-    """Return the change of each endpoint that is new, removed, or gets another model or version.
+    """Return the change of each endpoint, challenger, shadow or batch that is new, removed, or gets another version.
 
-    An entry that has another form counts as a missing one.
+    An entry that has another form counts as a missing one. A new challenger or shadow is compared with the version that
+    its endpoint serves, as the gate does.
 
     Raises:
         StackFileError: an entry of the new file has another form, and `strict` is true.
     """
-    before, after = dict(_references(base)), dict(_references(now, strict=strict))
-    return {
-        name: Change(endpoint=name, old=before.get(name), new=after.get(name))
-        for name in {**after, **before}
-        if _differs(before.get(name), after.get(name))
-    }
+    before, after = dict(_released(base)), dict(_released(now, strict=strict))
+    found: dict[str, Change] = {}
+    for name in {**after, **before}:
+        old, new = before.get(name), after.get(name)
+        if _differs(old and old.reference, new and new.reference):
+            beside = after[new.owner] if new and new.role in ARMS else old
+            found[name] = Change(
+                endpoint=name,
+                old=beside and beside.reference,
+                new=new and new.reference,
+                role=new.role if new else "",
+            )
+    return found
 
 
-def gate(base: Config, now: Config, endpoint: str) -> Gate:
-    """Return the settings of the gate for one endpoint, as far as stack files have them."""
-    own, former = _endpoints(now).get(endpoint), _endpoints(base).get(endpoint)
+def gate(base: Config, now: Config, name: str) -> Gate:
+    """Return the settings of the gate for one change of `releases`, as far as stack files have them."""
+    after, before = dict(_released(now)).get(name), dict(_released(base)).get(name)
+    own, former = after and after.entry, before and before.entry
     try:
         set_ = _Gate.model_validate(now.get(GATE) or {})
     except ValidationError as problems:
@@ -96,7 +120,7 @@ def gate(base: Config, now: Config, endpoint: str) -> Gate:
         allow_breaking_signature=own.allow_breaking_signature if own else "",
         override=own.override if own else "",
         served_override=former.override if former else "",
-    ).model_copy(update=images.of_stack_file(now, endpoint))
+    ).model_copy(update=images.of_stack_file(now, after.owner if after else name))
 
 
 def is_protected(config: Config) -> bool:
@@ -123,22 +147,34 @@ def _differs(old: Reference | None, new: Reference | None) -> bool:
     return (old.model, old.version) != (new.model, new.version) or not is_same_digest(old.digest, new.digest)
 
 
-def _references(config: Config, *, strict: bool = False) -> Iterator[tuple[str, Reference]]:
-    for name, entry in _endpoints(config, strict=strict).items():
-        yield name, Reference(model=entry.model or name, version=entry.version, digest=entry.digest)
+def _released(config: Config, *, strict: bool = False) -> Iterator[tuple[str, _Released]]:
+    """Yield all versions that go through the gate, by the names that `infra.config.stack.Settings.releases` has."""
+    for section, role in ((ENDPOINTS, ""), (BATCHES, "batch")):
+        entries: Any = config.get(section) or {}
+        if not isinstance(entries, dict):
+            entries = {"": entries}
+        for key, content in cast("dict[Any, Any]", entries).items():
+            name, place = str(key), ".".join(filter(None, (section, str(key))))
+            if (entry := _entry(content, place, strict=strict)) is None:
+                continue
+            model = entry.model or name
+            yield name, _Released(name, role, entry, _reference(model, entry))
+            for arm in ARMS if section == ENDPOINTS else ():
+                other = content.get(arm) and _entry(content[arm], f"{place}.{arm}", strict=strict)
+                if other:
+                    yield f"{name}-{arm}", _Released(name, arm, None, _reference(model, other))
 
 
-def _endpoints(config: Config, *, strict: bool = False) -> dict[str, Endpoint]:
-    entries: Any = config.get(ENDPOINTS) or {}
-    if not isinstance(entries, dict):
-        entries = {"": entries}
-    found: dict[str, Endpoint] = {}
-    for name, entry in cast("dict[str, Any]", entries).items():
-        try:
-            found[str(name)] = Endpoint.model_validate(entry)
-        except ValidationError as problems:
-            if strict:
-                first = problems.errors()[0]
-                place = ".".join([ENDPOINTS, *filter(None, map(str, (name, *first["loc"])))])
-                raise StackFileError(f"{place} is not valid ({first['msg']}); write it as in version: 7") from None
-    return found
+def _reference(model: str, entry: Endpoint) -> Reference:
+    return Reference(model=model, version=entry.version, digest=entry.digest)
+
+
+def _entry(content: object, place: str, *, strict: bool) -> Endpoint | None:
+    try:
+        return Endpoint.model_validate(content)
+    except ValidationError as problems:
+        if not strict:
+            return None
+        first = problems.errors()[0]
+        where = ".".join([place, *map(str, first["loc"])])
+        raise StackFileError(f"{where} is not valid ({first['msg']}); write it as in version: 7") from None

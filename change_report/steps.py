@@ -10,10 +10,13 @@ from model_preview.facts import Frozen
 from model_preview.redact import plain
 from runs.drift import SECRET, Json, Object, is_map
 
-ENDPOINT = "mlops:index:ModelEndpoint$kubernetes:apps/v1:Deployment"
-"""Types in the URN of the Deployment that serves an endpoint."""
+RELEASED = (
+    "mlops:index:ModelEndpoint$kubernetes:apps/v1:Deployment",
+    "mlops:index:BatchJob$kubernetes:batch/v1:CronJob",
+)
+"""Types in the URN of what has a version: the Deployments of an endpoint, and the CronJob of a batch."""
 VERSION_LABEL = "app.kubernetes.io/version"
-"""Label of that Deployment with the number of the model's version."""
+"""Label of these objects with the number of the model's version."""
 _NOTHING: Object = {}
 
 
@@ -92,11 +95,11 @@ def infrastructure(document: Object) -> Infrastructure:
 
 
 def versions(document: Object) -> dict[str, tuple[str, str]]:
-    """Return the served and the next version of each endpoint that the preview changes; empty where there is none."""
+    """Return the present and the next version of each Deployment and CronJob that the preview changes; else empty."""
     found: dict[str, tuple[str, str]] = {}
     for step in document.get("steps", []):
         kinds, name = step["urn"].split("::")[2:4]
-        if kinds.endswith(ENDPOINT):
+        if kinds.endswith(RELEASED):
             old, new = found.get(name, ("", ""))
             found[name] = (old or _version(step.get("oldState")), new or _version(step.get("newState")))
     return {name: sides for name, sides in found.items() if sides[0] != sides[1]}

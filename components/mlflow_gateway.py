@@ -48,15 +48,17 @@ IDENTITIES: Mapping[str, str] = {
     "validation": f"system:serviceaccount:{names.TRAINING}:validation",
     "promoter": f"system:serviceaccount:{names.PLATFORM}:{names.PROMOTER}",
     "people": f"system:serviceaccount:{names.PLATFORM}:{names.PEOPLE}",
+    "exporter": f"system:serviceaccount:{names.PLATFORM}:{names.EXPORTER}",
 }
 """Service accounts that MLflow knows, as tokens name them."""
-READERS = tuple(IDENTITIES)
+READERS = tuple(name for name in IDENTITIES if name != "exporter")
 _API = "/(ajax-)?api/2\\.0/mlflow/"
 OPEN = "/(health|version)"
 """Paths that need no token."""
 CLOSED = ".*/mlflow/(gateway-proxy|assistant/.*|artifacts/presigned-upload-url)"
 """Paths that GET must not reach: they call other servers, or give rights to write."""
 ACCESS: Sequence[Rule] = (
+    Rule(methods=("GET",), path=f"{_API}(registered-models|model-versions)/search", identities=("exporter",)),
     Rule(
         methods=("GET",),
         path="/|/static-files/.*|(/model-versions)?/get-artifact|/(ajax-)?api/[23]\\.0/mlflow/.*",
@@ -87,6 +89,8 @@ ACCESS: Sequence[Rule] = (
         path=f"{_API}(registered-models|model-versions)/(alias|set-tag|delete-tag|delete|update|rename|transition-stage)",
         identities=("promoter",),
     ),
+    # The runs that hold the reports of `mlops drift --record` and `mlops compare --record`.
+    Rule(methods=("POST",), path=f"{_API}(experiments/create|runs/(create|update))", identities=("promoter",)),
     Rule(
         methods=("POST",),
         path=f"{_API}(runs|experiments)/(delete|restore)",

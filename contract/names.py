@@ -1,6 +1,6 @@
 """Names that users, other programs and the images rely on: namespaces, Services, labels, environment variables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 PLATFORM = "mlops-platform"
 TRAINING = "ml-training"
@@ -24,6 +24,7 @@ VIEWERS, TRAINERS, ONCALL, ADMINS = "mlops-viewers", "mlops-trainers", "mlops-on
 PREVIEWERS = "mlops-previewers"
 """Kubernetes group of the roles that preview a stack."""
 
+NAME = "app.kubernetes.io/name"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
 VERSION = "app.kubernetes.io/version"
@@ -34,6 +35,12 @@ VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 ENDPOINTS = {"app.kubernetes.io/component": "serving"}
+"""Label of the pods that get an endpoint's requests (model servers, or the router before them) and of the Deployment
+of the served version."""
+SERVERS = {"champion": "model-endpoint", "challenger": "model-challenger", "shadow": "model-shadow"}
+"""Value of the label NAME on the Deployments and pods of model servers, by role."""
+EXPORTER = "mlops-exporter"
+"""Name of the exporter of the platform's state, and of its service account in the namespace mlops-platform."""
 TRACKING_UI = "mlops/tracking-ui"
 """Annotation of a training job's CronJob: the URL at which people reach MLflow."""
 RELEASE = "mlops/release"
@@ -60,12 +67,17 @@ def endpoint_url(endpoint: str) -> str:
 
 def selector(name: str, instance: str) -> dict[str, str]:
     """Return the labels by which Services, Deployments and policies select pods; Kubernetes never lets them change."""
-    return {"app.kubernetes.io/name": name, INSTANCE: instance}
+    return {NAME: name, INSTANCE: instance}
 
 
 def matching(labels: Mapping[str, str]) -> str:
     """Return the labels in the format of `kubectl --selector`."""
     return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def among(labels: Mapping[str, Sequence[str]]) -> str:
+    """Return labels, each with the values that it may have, in the format of `kubectl --selector`."""
+    return ",".join(f"{key} in ({','.join(values)})" for key, values in labels.items())
 
 
 def labels(name: str, instance: str, component: str, **more: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ class Budget(Model):
     month_usd: Dollars | None = None
     """Limit for a month with every node pool at its maximum, without usage."""
     run_usd: Dollars | None = None
-    """Limit for one run of a training or a validation until its deadline."""
+    """Limit for one run of a training, a validation or a batch until its deadline."""
 
 
 def of_document(document: object) -> Budget:

@@ -17,7 +17,7 @@ from cost.unpriced import Unpriced
 
 
 class Run(Model):
-    """Highest price of one run of a training or of a validation, from its start to its deadline."""
+    """Highest price of one run of a training, a validation or a batch, from its start to its deadline."""
 
     name: str
     usd: float
@@ -147,7 +147,7 @@ class _Machines:
                 self._skip(AUTO if pool.auto else MANAGED, pool.name, why)
 
     def runs(self) -> Iterator[Run]:
-        """Yield the price of each training and validation on the most expensive pool that accepts it."""
+        """Yield the price of each training, validation and batch on the most expensive pool that accepts it."""
         for job in self._work:
             try:
                 yield self._run(job)

@@ -15,8 +15,8 @@ GPU = "nvidia.com/gpu"
 COMPONENT = "app.kubernetes.io/component"
 """Label with the part of the platform that an object belongs to, such as `training` or `serving`."""
 KIND = "app.kubernetes.io/name"
-ENDPOINT = "model-endpoint"
-"""Value of KIND on every object of a model endpoint."""
+ENDPOINTS = ("model-endpoint", "model-challenger", "model-shadow", "model-router")
+"""Values of KIND on the Deployments of model endpoints."""
 HOST = "kubernetes.io/hostname"
 UNITS_IN_GIB = {"Ki": 2**-20, "Mi": 2**-10, "Gi": 1.0, "Ti": 2.0**10, "": 2.0**-30}
 
@@ -37,7 +37,7 @@ class Pod:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Training or validation: a Job, or a CronJob that creates Jobs."""
+    """Training, validation or batch: a Job, or a CronJob that creates Jobs."""
 
     name: str
     pod: Pod
@@ -80,7 +80,7 @@ def _service(resource: Resource, scaler: Mapping[str, Any] | None) -> Service:
         raise NotPricedError(f"Kubernetes has no {min(least, most)} replicas")
     return Service(
         name=resource.name,
-        endpoint=_labels(resource).get(KIND) == ENDPOINT,
+        endpoint=_labels(resource).get(KIND) in ENDPOINTS,
         pod=pod(resource.name, spec["template"]["spec"]),
         least=int(least),
         most=int(most),
@@ -94,11 +94,11 @@ def agents(plan: Plan, unpriced: list[Unpriced]) -> list[Pod]:
 
 
 def work(plan: Plan, unpriced: list[Unpriced]) -> list[Work]:
-    """Return every training and validation of the plan; the Job of a CronJob's first run is not counted again."""
+    """Return each training, validation and batch of the plan; the Job of a CronJob's first run is not counted again."""
     declared = {
-        resource.name: resource
+        (component, resource.name): resource
         for resource in plan.of("kubernetes:batch/v1:CronJob", "kubernetes:batch/v1:Job")
-        if _labels(resource).get(COMPONENT) in {"training", "validation"}
+        if (component := _labels(resource).get(COMPONENT)) in {"training", "validation", "batch"}
     }
     return read_each(declared.values(), _work, unpriced)
 

@@ -99,7 +99,10 @@ def room(kubernetes: Kubernetes, stack: Stack) -> Iterator[Finding]:
 
 
 def demand(stack: Stack) -> tuple[Amount, Amount]:
-    """Return what the stack's pods request at rest, and at the peak: all replicas, a release and the largest run."""
+    """Return what the stack's pods request at rest, and at the peak: all replicas, a release and the largest run.
+
+    A run is one of a training job or of a batch.
+    """
     settings = stack.settings
     tracking = (thousandths(settings.tracking.cpu) / 1000, float(octets(settings.tracking.memory)))
     watching = settings.monitoring.pods if settings.monitoring else []
@@ -107,15 +110,25 @@ def demand(stack: Stack) -> tuple[Amount, Amount]:
     always += [(cpu / 1000, float(memory)) for cpu, memory in watching]
     few, many = list[Amount](), list[Amount]()
     for endpoint in settings.endpoints.values():
-        cpu, memory = endpoint.pod
-        few += [(cpu / 1000, float(memory))] * endpoint.replicas.min
-        many += [(cpu / 1000, float(memory))] * (endpoint.replicas.max + 1)
+        # With a challenger or a shadow, the second kind of pod is the router.
+        (most, *server), *routers = endpoint.pods
+        least = most // endpoint.replicas.max * endpoint.replicas.min
+        few += [pod for each in ((least, *server), *routers) for pod in _pods(*each)]
+        many += [pod for number, *each in ((most, *server), *routers) for pod in _pods(number + 1, *each)]
     runs = [
         (thousandths(job.cpu) / 1000 * pods, float(octets(job.memory)) * pods)
         for job in settings.training.values()
         for pods in [job.sweep.most_at_once if job.sweep else 1]
     ]
+    runs += [
+        (thousandths(batch.cpu) / 1000 * batch.workers, float(octets(batch.memory)) * batch.workers)
+        for batch in settings.batch.values()
+    ]
     return _sum([*always, *few]), _sum([*always, *many, max(runs, default=(0.0, 0.0))])
+
+
+def _pods(number: int, cpu: int, memory: int) -> list[Amount]:
+    return [(cpu / 1000, float(memory))] * number
 
 
 def _amount(resources: Object) -> Amount:

@@ -25,7 +25,6 @@ from components.training.schedule import Schedule
 from components.training.sweep import Scalar, Sweep
 from components.training.validation import ValidationArgs
 from contract import names
-from infra import observability
 from infra.config import aws, image_rules
 from infra.config import training as training_settings
 from infra.config.stack import Endpoint, Settings, Training
@@ -63,7 +62,10 @@ def deploy(stack: Settings) -> None:
     }
     for name in stack.batch:
         BatchJob(name, _batch(name, stack, base, gate), opts)
-    observability.declare(stack, base, tracking.url, opts)
+    if stack.monitoring:
+        from infra import observability
+
+        observability.declare(stack, base, tracking.url, opts)
     pulumi.export("tracking", tracking.url)
     pulumi.export("endpoints", {name: endpoint.url for name, endpoint in endpoints.items()})
     ingresses = {"mlflow": stack.tracking.ingress, **{name: each.ingress for name, each in stack.endpoints.items()}}

@@ -51,7 +51,15 @@ class Change(Frozen):
     new: Reference | None
     """Version that is served after the release; None for an endpoint that is removed."""
     role: str = ""
-    """`challenger` or `shadow` for a version that runs beside `old`; empty for one that replaces it."""
+    """`challenger` or `shadow` for a version that runs beside `old`, `batch` for that of a batch; empty for the version
+    that an endpoint serves."""
+
+    @property
+    def entry(self) -> str:
+        """Key of the endpoint or batch in the stack file."""
+        if self.role == "batch":
+            return f"mlops:batch.{self.endpoint}"
+        return f"mlops:endpoints.{self.endpoint.removesuffix(f'-{self.role}')}"
 
 
 class Column(Frozen):

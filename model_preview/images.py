@@ -29,10 +29,14 @@ def is_of_platform(recorded: str, standard: str) -> bool:
     return repository == _parts(standard)[0] and name.startswith(("sha256:", "own-"))
 
 
-def of_stack_file(config: Mapping[str, object], endpoint: str) -> dict[str, str]:
-    """Return the values of `Gate` about images from the keys of a stack file; a value of another form is left out."""
-    images, endpoints = _mapping(config.get("mlops:images")), _mapping(config.get("mlops:endpoints"))
-    found = {"image": _mapping(endpoints.get(endpoint)).get("image"), "standard_image": images.get("serving")}
+def of_stack_file(config: Mapping[str, object], name: str) -> dict[str, str]:
+    """Return the values of `Gate` about images of an endpoint or batch from the keys of a stack file.
+
+    A value of another form is left out.
+    """
+    entries = {**_mapping(config.get("mlops:batch")), **_mapping(config.get("mlops:endpoints"))}
+    standard = _mapping(config.get("mlops:images")).get("serving")
+    found = {"image": _mapping(entries.get(name)).get("image"), "standard_image": standard}
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 

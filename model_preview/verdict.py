@@ -336,7 +336,7 @@ def _packages(change: Change, diff: ModelDiff, new: Version, gate: Gate) -> Iter
     if wrong:
         listed = "; ".join(f"{one.name} {one.new}, the image has {one.image or 'none'}" for one in wrong)
         said = _one_line(f"version {new.number} needs packages that the serving image lacks ({listed})")
-        key = f"mlops:endpoints.{change.endpoint}.image"
+        key = f"{change.entry}.image"
         auto = "" if gate.image else f" && {shlex.join(['pulumi', 'config', 'set', '--path', key, images.AUTO])}"
         yield _reason(Code.PACKAGES, said, build + auto, gate)
     elif any(one.fit is Fit.UNKNOWN for one in diff.packages):
@@ -393,14 +393,13 @@ def _command(verb: str, *words: object) -> str:
 
 
 def _set(change: Change, key: str) -> str:
-    if change.role:  # such a version cannot be forced beside the served one
-        entry = f"mlops:endpoints.{change.endpoint.removesuffix(f'-{change.role}')}.{change.role}"
-        return shlex.join(["pulumi", "config", "rm", "--path", entry])
-    return f"{shlex.join(['pulumi', 'config', 'set', '--path', f'mlops:endpoints.{change.endpoint}.{key}'])} '<reason>'"
+    if change.role in {"challenger", "shadow"}:  # such a version cannot be forced beside the served one
+        return shlex.join(["pulumi", "config", "rm", "--path", f"{change.entry}.{change.role}"])
+    return f"{shlex.join(['pulumi', 'config', 'set', '--path', f'{change.entry}.{key}'])} '<reason>'"
 
 
 def _unset(change: Change, key: str = "override") -> str:
-    return shlex.join(["pulumi", "config", "rm", "--path", f"mlops:endpoints.{change.endpoint}.{key}"])
+    return shlex.join(["pulumi", "config", "rm", "--path", f"{change.entry}.{key}"])
 
 
 def _one_line(text: str) -> str:

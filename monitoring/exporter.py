@@ -131,7 +131,7 @@ def kubernetes(source: Source) -> list[Sample]:
         return source.read(f"/{group}/{f'namespaces/{namespace}/' if namespace else ''}{kind}", **query)["items"]
 
     training = {"labelSelector": "app.kubernetes.io/component in (training,validation)"}
-    serving = {"labelSelector": names.matching(names.ENDPOINTS)}
+    serving = {"labelSelector": names.among({names.NAME: tuple(names.SERVERS.values())})}
     jobs = items("apis/batch/v1/jobs", names.TRAINING, **training)
     return [
         *releases(

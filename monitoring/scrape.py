@@ -12,11 +12,12 @@ from monitoring.spec import EXPORTER, SERVERS
 INTERVAL_SECONDS = 15
 PORTS = {SERVERS: "metrics", EXPORTER: "metrics"}
 """Name of the pods' port, by scrape job."""
-PODS: Mapping[str, Mapping[str, str]] = {
-    SERVERS: names.ENDPOINTS,
-    EXPORTER: {"app.kubernetes.io/component": "exporter"},
+PODS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    # Not names.ENDPOINTS: with a challenger or a shadow, only routers have that label.
+    SERVERS: {names.NAME: tuple(names.SERVERS.values())},
+    EXPORTER: {names.NAME: (EXPORTER,)},
 }
-"""Labels of the pods, by scrape job."""
+"""Labels of the pods, each with its possible values, by scrape job."""
 SPACES = {SERVERS: names.SERVING, EXPORTER: names.PLATFORM}
 """Namespace of the pods, by scrape job."""
 ENDPOINT = "__meta_kubernetes_pod_label_app_kubernetes_io_instance"
@@ -39,7 +40,7 @@ def config(
 
 def _job(name: str) -> dict[str, Any]:
     discovery = {"role": "pod", "namespaces": {"names": [SPACES[name]]}}
-    selector = {"role": "pod", "label": names.matching(PODS[name])}
+    selector = {"role": "pod", "label": names.among(PODS[name])}
     return {
         "job_name": name,
         "kubernetes_sd_configs": [{**discovery, "selectors": [selector]}],
@@ -60,7 +61,11 @@ def _job(name: str) -> dict[str, Any]:
 def pod_monitor(name: str) -> dict[str, Any]:
     """Return the `spec` of the PodMonitor of a scrape job."""
     return {
-        "selector": {"matchLabels": dict(PODS[name])},
+        "selector": {
+            "matchExpressions": [
+                {"key": key, "operator": "In", "values": list(values)} for key, values in PODS[name].items()
+            ]
+        },
         "namespaceSelector": {"matchNames": [SPACES[name]]},
         "podMetricsEndpoints": [
             {

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-SERVERS, EXPORTER, TRACKING = "model-servers", "mlops-exporter", "mlflow"
+from contract import names
+
+SERVERS, EXPORTER, TRACKING = "model-servers", names.EXPORTER, "mlflow"
 """Names of the scrape jobs."""
 
 

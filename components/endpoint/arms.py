@@ -15,12 +15,6 @@ from components.endpoint.release import Files
 from contract import names
 
 Role = Literal["champion", "challenger", "shadow"]
-KINDS: Mapping[Role, str] = {
-    "champion": "model-endpoint",
-    "challenger": "model-challenger",
-    "shadow": "model-shadow",
-}
-"""Value of the label `app.kubernetes.io/name` on the pods of each role."""
 ROUTED_DRAIN_SECONDS = 10
 """Seconds for which a pod behind a router accepts requests at least while it stops: the router reads its pods from DNS,
 whose answers are up to 5 seconds old."""
@@ -80,17 +74,17 @@ class Arm:
     @property
     def selector(self) -> dict[str, str]:
         """Labels by which objects select the pods."""
-        return names.selector(KINDS[self.role], self.endpoint)
+        return names.selector(names.SERVERS[self.role], self.endpoint)
 
     def labels(self, version: int) -> dict[str, str]:
         """Return the labels of the Deployment."""
         component = "serving" if self.role == "champion" else self.role
-        return names.labels(KINDS[self.role], self.endpoint, component, version=str(version))
+        return names.labels(names.SERVERS[self.role], self.endpoint, component, version=str(version))
 
     def pod_labels(self, version: int) -> dict[str, str]:
         """Return the labels of the pods. Pods behind a router lack the label by which a Service finds the router."""
         return names.labels(
-            KINDS[self.role], self.endpoint, self.role if self.is_routed else "serving", version=str(version)
+            names.SERVERS[self.role], self.endpoint, self.role if self.is_routed else "serving", version=str(version)
         )
 
     def variables(self) -> list[k8s.core.v1.EnvVarArgsDict]:

@@ -12,7 +12,7 @@ from contract import names
 
 RBAC = "rbac.authorization.k8s.io"
 READ = ("get", "list", "watch")
-PROMETHEUS, ALERTMANAGER, EXPORTER = "mlops-prometheus", "mlops-alertmanager", "mlops-exporter"
+PROMETHEUS, ALERTMANAGER, EXPORTER = "mlops-prometheus", "mlops-alertmanager", names.EXPORTER
 """Names of the programs, their ServiceAccounts and their Services."""
 API_SERVER: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
     # The API server's addresses may change at any time, and no label selects them.

@@ -19,7 +19,7 @@ PORT = 9464
 CPU, MEMORY = "50m", "192Mi"
 LABELS = names.labels(EXPORTER, EXPORTER, "exporter")
 SELECTOR = names.selector(EXPORTER, EXPORTER)
-AUDIENCE = "mlflow"
+AUDIENCE = names.TRACKING_AUDIENCE
 """Audience of the token that the exporter shows to MLflow."""
 RULES: Mapping[str, Sequence[k8s.rbac.v1.PolicyRuleArgsDict]] = {
     names.PLATFORM: [access.reads("", "resourcequotas")],

@@ -70,7 +70,11 @@ class Prometheus(pulumi.ComponentResource):
             "to": [
                 {
                     "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": names.SERVING}},
-                    "pod_selector": {"match_labels": names.ENDPOINTS},
+                    "pod_selector": {
+                        "match_expressions": [
+                            {"key": names.NAME, "operator": "In", "values": list(names.SERVERS.values())}
+                        ]
+                    },
                 }
             ],
             "ports": [{"protocol": "TCP", "port": names.PROBE_PORT}],

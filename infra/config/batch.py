@@ -40,8 +40,8 @@ Workers = Annotated[
     ),
 ]
 NAMES_DIFFER = Rule(
-    must="must not be the name of an endpoint",
-    because="the gate and the state know both by their names",
+    must="must not be the name of an endpoint, or of an endpoint's challenger, shadow or router",
+    because="the gate and the state know all of them by their names",
     instead="rename it, as in churn-nightly",
 )
 WITHIN_QUOTA = Rule(

@@ -28,4 +28,4 @@ class Budget(Model):
     Example: 1500
     """
     run_usd: Dollars | None = None
-    """Limit in US dollars for one run of a training or of a validation until its deadline. Example: 20"""
+    """Limit in US dollars for one run of a training, a validation or a batch until its deadline. Example: 20"""

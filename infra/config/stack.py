@@ -718,8 +718,10 @@ class Settings(Model):
     @field_validator("batch")
     @classmethod
     def _batches_beside_endpoints(cls, batches: dict[str, Batch], info: ValidationInfo) -> dict[str, Batch]:
-        if both := sorted(batches.keys() & info.data.get("endpoints", {}).keys()):
-            raise batch_settings.NAMES_DIFFER.broken(f"has {both[0]}")
+        endpoints: dict[str, Endpoint] = info.data.get("endpoints", {})
+        routed = {f"{name}-{end}" for name, each in endpoints.items() if each.arms for end in two_versions.SUFFIXES}
+        if both := sorted(batches.keys() & {*endpoints, *routed}):
+            raise batch_settings.NAMES_DIFFER.broken(f"used with the name {both[0]}")
         for name, batch in batches.items():
             if batch.node_pool:
                 _open_pool(batch.node_pool, info)
@@ -729,10 +731,10 @@ class Settings(Model):
             if (quotas := _rest(info).quotas) and any(
                 most < each for each, most in zip(asked, _limits(quotas.serving), strict=True)
             ):
-                raise batch_settings.WITHIN_QUOTA.broken(f"{name} needs {_amounts(*asked)}")
+                raise batch_settings.WITHIN_QUOTA.broken(f"used with {name}, which needs {_amounts(*asked)}")
             for uri in (batch.input, batch.output):
                 if _rest(info).bucket not in {None, uri.split("/")[2]}:
-                    raise aws_rules.DATASET_IN_BUCKET.broken(f"{name} has {uri}")
+                    raise aws_rules.DATASET_IN_BUCKET.broken(f"used with {uri} in {name}")
         return batches
 
 

@@ -1,8 +1,8 @@
-"""Gate in front of each release, as hooks of the endpoints' Deployments.
+"""Gate in front of each release, as hooks of the endpoints' Deployments and the batches' CronJobs.
 
-`pulumi preview` and `pulumi up` run the hooks before they change a Deployment, so that nobody can forget or skip the
+`pulumi preview` and `pulumi up` run the hooks before they change such an object, so that nobody can forget or skip the
 gate. A preview also shows what changes in the model. The stack's own state says what is served and what was served
-before; MLflow is asked once, about all endpoints whose version changes, and only then.
+before; MLflow is asked once, about all versions that change, and only then. Names are those of `Settings.releases`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,9 +33,9 @@ class Plan:
     recorded: Recorded
     """Releases that the state records."""
     files: Mapping[str, Files]
-    """Files of each endpoint's version, by name of the endpoint; absent if they are not known."""
+    """Files of each version, by name of its release; absent if they are not known."""
     previews: "Mapping[str, Preview]" = field(default_factory=dict[str, "Preview"])
-    """Decision about each endpoint whose version changes, by name; also about removed endpoints."""
+    """Decision about each release that changes, by name; also about removed ones."""
     unknown: str = ""
     """Reason why MLflow could not be read; empty if it was, or was not asked."""
 
@@ -45,7 +45,7 @@ class RefusedReleaseError(Exception):
 
 
 class ReleaseGate:
-    """Gate of all endpoints of a stack."""
+    """Gate of all endpoints and batches of a stack."""
 
     def __init__(self, stack: Settings, access: ClusterAccess, tracking_url: Input[str], checkout: Path) -> None:
         self._stack = stack
@@ -70,7 +70,7 @@ class ReleaseGate:
         """Hooks for the Deployment of each router."""
 
     def files(self, name: str) -> Output[Files]:
-        """Return the files of the endpoint's version; in a preview without MLflow they may be empty."""
+        """Return the files of a release's version; in a preview without MLflow they may be empty."""
         return self._plan.apply(lambda plan: plan.files.get(name, Files()))
 
     def history(self, name: str) -> Output[Sequence[Release]]:
@@ -109,7 +109,7 @@ class ReleaseGate:
             self._stack, recorded, self._environment, self._route, self._tracking_url, checkout=self._checkout
         )
         for name, found in plan.previews.items():
-            if name not in self._stack.releases():  # no hook runs for a removed endpoint
+            if name not in self._stack.releases():  # no hook runs for what is removed
                 pulumi.log.info(found.verdict.line)
         return plan
 

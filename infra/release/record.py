@@ -1,4 +1,8 @@
-"""Releases that the stack's own state records: what each endpoint serves, and what it has served before."""
+"""Releases that the stack's own state records: what each endpoint serves, and what it has served before.
+
+A challenger, a shadow and a batch count as an endpoint here, by the names that `Settings.releases` has; the state knows
+only their present release.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

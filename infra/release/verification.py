@@ -88,7 +88,8 @@ def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
         old = Reference(model=served.model, version=served.version, digest=served.digest)
         return Change(endpoint=name, old=old, new=new, role=wanted.role)
     old = _compared(recorded, name, new)
-    return Change(endpoint=name, old=_reference(old) if old else None, new=new)
+    role = "batch" if name in stack.batch else ""
+    return Change(endpoint=name, old=_reference(old) if old else None, new=new, role=role)
 
 
 def _compared(recorded: Recorded, name: str, new: Reference | None) -> Release | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from change_report.stack_file import StackFileError, changed_keys, gate, read, releases
-from model_preview.facts import Reference
+from model_preview.facts import Change, Reference
 
 BASE = {
     "aws:region": "eu-west-1",
@@ -63,6 +63,22 @@ def test_another_digest_of_the_same_version_is_a_change_and_a_new_one_beside_it_
     assert not releases(endpoints(churn=plain), endpoints(churn=stated))
     (changed,) = releases(endpoints(churn=stated), endpoints(churn=other)).values()
     assert changed.new == Reference(model="churn", version=7, digest="sha256:0b")
+
+
+def test_a_new_challenger_is_a_change_beside_the_served_version_and_a_batch_is_one_of_its_own() -> None:
+    before = endpoints(churn={"version": 7, "image": "auto"})
+    after = endpoints(churn={"version": 7, "image": "auto", "challenger": {"version": 8}, "shadow": None})
+    found = releases(before, {**after, "mlops:batch": {"nightly": {"model": "churn", "version": 7}}}, strict=True)
+    served = Reference(model="churn", version=7)
+    assert found == {
+        "churn-challenger": Change(
+            endpoint="churn-challenger", old=served, new=Reference(model="churn", version=8), role="challenger"
+        ),
+        "nightly": Change(endpoint="nightly", old=None, new=served, role="batch"),
+    }
+    assert gate(before, after, "churn-challenger").image == "auto"
+    (ended,) = releases(after, before).values()
+    assert (ended.endpoint, ended.new) == ("churn-challenger", None)
 
 
 def test_an_override_of_white_space_is_none() -> None:

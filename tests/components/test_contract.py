@@ -1,5 +1,6 @@
 """The environment that the program gives a container is the environment that the code inside reads."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from components.endpoint.autoscaling import IN_FLIGHT
 from components.training.job import BAD_INPUT
 from contract import names
+from contract.buckets import REQUEST_SECONDS
 from contract.tags import JOB_NAME
 from infra.config import validation
 from model_server.settings import BatchSettings, FetchSettings, ServerSettings, ShipSettings
@@ -278,3 +280,9 @@ def test_the_autoscaler_follows_a_number_that_the_server_tells() -> None:
 
 def test_training_exits_with_the_code_that_stops_the_job() -> None:
     assert explain(SettingsError("DATASET is not set")).code == BAD_INPUT
+
+
+def test_an_objective_is_a_bound_of_the_servers_histogram() -> None:
+    told = Metrics({"model": "m", "version": "1", "role": "champion"}, None, {}).text().decode()
+    bounds = re.findall(r'^serving_request_seconds_bucket{le="([0-9.]+)"', told, re.MULTILINE)
+    assert [float(bound) for bound in bounds] == list(REQUEST_SECONDS)

@@ -107,9 +107,9 @@ def endpoint(name: str, pod: Mapping[str, Any], least: int, most: int) -> list[S
     ]
 
 
-def training(name: str, pod: Mapping[str, Any], *, minutes: int, parallel: int = 1) -> Step:
-    """A training job's CronJob."""
+def training(name: str, pod: Mapping[str, Any], *, minutes: int, parallel: int = 1, kind: str = "training") -> Step:
+    """The CronJob of a training job, or of another kind of work."""
     job = {"activeDeadlineSeconds": minutes * 60, "parallelism": parallel, "template": {"spec": dict(pod)}}
-    labels = {"app.kubernetes.io/component": "training"}
+    labels = {"app.kubernetes.io/component": kind}
     spec = {"jobTemplate": {"spec": job}}
     return step("kubernetes:batch/v1:CronJob", name, {"metadata": {"labels": labels}, "spec": spec})

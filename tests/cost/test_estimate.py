@@ -61,6 +61,14 @@ def test_a_sweep_costs_all_nodes_that_run_at_the_same_time() -> None:
     assert four.usd == pytest.approx(4 * one.usd)
 
 
+def test_a_batch_costs_all_of_its_workers() -> None:
+    pool = node_pool("cpu", ["m6i"], ["on-demand"], {"cpu": "64"})
+    pod = pod_spec("1", "2Gi", pool="cpu")
+    work = [training("churn", pod, minutes=60), training("nightly", pod, minutes=60, parallel=4, kind="batch")]
+    one, four = estimated(*pool, *work).runs
+    assert four.usd == pytest.approx(4 * one.usd)
+
+
 def test_replicas_that_are_spread_over_hosts_have_a_node_each() -> None:
     pool = node_pool("cpu", ["m6i"], ["on-demand"], {"cpu": "64"})
     together = estimated(*pool, *endpoint("churn", ANY_POD, 3, 9)).floor_usd

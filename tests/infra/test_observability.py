@@ -48,11 +48,14 @@ def policies(recording: Recording, rule: str) -> dict[str, set[tuple[str, int]]]
 
 
 def peers(flow: dict[str, Any]) -> list[str]:
-    """Return the pods of a rule, by their label `instance` or `component`; `anything` for a rule without pods."""
-    of = [each.get("podSelector", {}).get("matchLabels", {}) for each in (*flow.get("to", ()), *flow.get("from", ()))]
-    return [labels.get(names.INSTANCE, labels.get("app.kubernetes.io/component", "anything")) for labels in of] or [
-        "anything"
-    ]
+    """Return the pods of a rule, by their label `instance` or a label's possible values; `anything` for no pods."""
+    of = [each.get("podSelector", {}) for each in (*flow.get("to", ()), *flow.get("from", ()))]
+    return [
+        "+".join(pods["matchExpressions"][0]["values"])
+        if "matchExpressions" in pods
+        else pods.get("matchLabels", {}).get(names.INSTANCE, "anything")
+        for pods in of
+    ] or ["anything"]
 
 
 @pytest.mark.parametrize("kind", ["cluster", "operator"])
@@ -80,20 +83,45 @@ def test_the_pods_that_are_scraped_have_the_labels_and_the_port_that_prometheus_
     jobs = {each["job_name"]: each for each in config_map(monitored("cluster"), "prometheus.yml")["scrape_configs"]}
     for job, workload in {"model-servers": "churn-predictor", "mlops-exporter": "mlops-exporter"}.items():
         deployment = monitored("cluster").one(":Deployment", workload)
-        selector = jobs[job]["kubernetes_sd_configs"][0]["selectors"][0]["label"]
-        labels = deployment.spec["template"]["metadata"]["labels"]
-        assert dict(each.split("=") for each in selector.split(",")).items() <= labels.items()
+        assert is_scraped(jobs[job], deployment.spec["template"]["metadata"]["labels"])
         ports = {
             port["name"] for each in containers(deployment.spec["template"]["spec"]) for port in each.get("ports", [])
         }
         assert jobs[job]["relabel_configs"][0]["regex"] in ports
 
 
+def is_scraped(job: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Return whether a scrape job selects pods with these labels."""
+    key, _, values = job["kubernetes_sd_configs"][0]["selectors"][0]["label"].partition(" in ")
+    return labels.get(key) in values.strip("()").split(",")
+
+
+def test_each_version_of_an_endpoint_with_a_router_is_scraped_and_the_router_is_not() -> None:
+    config = changed({
+        "monitoring": CLUSTER,
+        "images.envoy": "lab.local/envoy:1",
+        "endpoints.churn-predictor.prediction_log": {},
+        "endpoints.churn-predictor.challenger": {"version": 2, "percent": 10, "key": "X-Customer", "experiment": "one"},
+        "endpoints.churn-predictor.shadow": {"version": 3},
+    })  # fmt: skip
+    found = record(lambda: program.deploy(stack.read()), config=config, secrets={**SECRETS, **RECEIVER})
+    jobs = {each["job_name"]: each for each in config_map(found, "prometheus.yml")["scrape_configs"]}
+    pods = {each.name: each.spec["template"]["metadata"]["labels"] for each in found.all(":Deployment")}
+    assert {name for name, labels in pods.items() if is_scraped(jobs["model-servers"], labels)} == {
+        "churn-predictor", "churn-predictor-challenger", "churn-predictor-shadow",
+    }  # fmt: skip
+
+
 def test_each_program_opens_only_the_connections_that_it_needs() -> None:
     api = {("anything", 443), ("anything", 6443)}
     assert policies(monitored("cluster"), "egress") == {
         "mlops-exporter": {*api, ("mlflow", 5000), ("s3", 7070)},
-        "mlops-prometheus": {*api, ("serving", 8081), ("mlops-exporter", 9464), ("mlops-alertmanager", 9093)},
+        "mlops-prometheus": {
+            *api,
+            ("model-endpoint+model-challenger+model-shadow", 8081),
+            ("mlops-exporter", 9464),
+            ("mlops-alertmanager", 9093),
+        },
         "mlops-alertmanager": {("anything", 80), ("anything", 443)},
     }
     assert policies(monitored("cluster"), "ingress") == {

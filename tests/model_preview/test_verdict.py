@@ -319,6 +319,20 @@ def test_a_digest_that_is_not_the_versions_fails_in_every_stack() -> None:
     assert answer(release(7, 8, "sha256:" + "8" * 64), facts(SERVED, NEXT)).kind is Kind.PASSES
 
 
+@pytest.mark.parametrize(
+    ("role", "name", "mend"),
+    [
+        ("", "churn", "set --path mlops:endpoints.churn.allow_breaking_signature '<reason>'"),
+        ("challenger", "churn-challenger", "rm --path mlops:endpoints.churn.challenger"),
+        ("batch", "nightly-batch", "set --path mlops:batch.nightly-batch.allow_breaking_signature '<reason>'"),
+    ],
+)
+def test_the_way_out_names_the_entry_of_the_stack_file(role: str, name: str, mend: str) -> None:
+    change = release(7, 8).model_copy(update={"endpoint": name, "role": role})
+    (reason,) = answer(change, facts(SERVED, version(8, signature=signature(months="long")))).reasons
+    assert reason.mend == f"pulumi config {mend}"
+
+
 def test_a_reason_in_the_entry_lets_clients_break() -> None:
     found = facts(SERVED, version(8, signature=signature(months="long")))
     gate = Gate(protected=True, allow_breaking_signature="all clients were told")

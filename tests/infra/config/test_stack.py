@@ -62,7 +62,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("images.serving", Absent(), "is missing: must be a full image name"),
     ("endpoints.churn-predictor.image", "lab.local/serving:latest", "must be auto, or a full image name"),
     ("endpoints.churn-predictor.image", "automatic", "write image: auto, or the name that `mlops image MODEL"),
-    ("batch", {"churn-predictor": BATCH}, "has churn-predictor: must not be the name of an endpoint"),
+    ("batch", {"churn-predictor": BATCH}, "used with the name churn-predictor: must not be the name of an endpoint"),
     (
         "batch",
         nightly(input="s3://b-b/mlflow/*.parquet"),

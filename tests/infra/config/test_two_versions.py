@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.config import stack
-from tests.infra.config.test_stack import problems
+from tests.infra.config.test_stack import BATCH, problems
 from tests.stacks import Absent, changed
 
 NAME = "endpoints.churn-predictor"
@@ -40,6 +40,10 @@ WRONG: list[tuple[Mapping[str, object], str]] = [
     (
         {"endpoints.churn-predictor-router": {"version": 1}},
         "endpoints is used in churn-predictor while there is an endpoint churn-predictor-router: must be used while",
+    ),
+    (
+        {"batch": {"churn-predictor-challenger": BATCH}},
+        "batch is used with the name churn-predictor-challenger: must not be the name of an endpoint, or",
     ),
     (
         {f"endpoints.{LONG}": {"version": 1, "shadow": {"version": 2}, "prediction_log": {}}},
