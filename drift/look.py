@@ -125,7 +125,7 @@ class Look:
         needed = (request.end - request.start) * (request.least_rows / rows)
         return (
             f"{rows} rows, and {request.least_rows} are needed; at this rate a window must have {_words(needed)}, "
-            "so write a longer `window`, or a smaller `least_rows`"
+            "so write a larger `--hours`"
         )
 
 
