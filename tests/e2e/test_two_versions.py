@@ -60,24 +60,51 @@ def shares(answers: Answers) -> Mapping[str, float]:
     return {version: sum(a.version == version for a in ours) / len(ours) for version in {a.version for a in ours}}
 
 
+class Steps:
+    """Steps of a test, to say during which one a request was lost."""
+
+    def __init__(self) -> None:
+        self._begun: list[tuple[float, str]] = [(0, "before")]
+
+    def begin(self, name: str) -> None:
+        self._begun.append((time.monotonic(), name))
+
+    def lost(self, answers: Answers) -> list[str]:
+        """Return the failures, each with the step in which its request was due, and the seconds since its begin."""
+        return [
+            f"{answer.failure} {self._of(answer.due)}, after {answer.seconds:.3f} s"
+            for answer in answers.all
+            if answer.failure
+        ]
+
+    def _of(self, due: float) -> str:
+        start, name = [step for step in self._begun if step[0] <= due][-1]
+        return f"{due - start:.1f} s after {name}"
+
+
 def test_an_experiment_starts_grows_survives_its_routers_and_is_promoted_and_no_request_is_lost(
     split: tuple[Platform, list[str]],
 ) -> None:
     platform, (first, second, _) = split
+    steps = Steps()
     with load(f"{platform.endpoint_url(NAME)}/invocations", ROWS, per_second=100, key_header=KEY) as answers:
         wait_for("an answer", lambda: answers.latest == first, seconds=20)
+        steps.begin("the start of the experiment")
         challenge(platform, second, 10)
         wait_for("a tenth", lambda: 0.07 < shares(answers).get(second, 0) < 0.13, seconds=120)
+        steps.begin("the change to 50 %")
         challenge(platform, second, 50)
         wait_for("half", lambda: 0.45 < shares(answers).get(second, 0) < 0.55, seconds=120)
+        steps.begin("the restart of the routers")
         platform.kubectl("rollout", "restart", f"deployment/{NAME}-router", *SERVING)
         platform.kubectl("rollout", "status", f"deployment/{NAME}-router", *SERVING, "--timeout=120s")
+        steps.begin("the promotion")
         remove(platform, "challenger")
         platform.set({f"endpoints.{NAME}.version": second})
         platform.up()
         wait_for("the promoted version alone", lambda: shares(answers) == {second: 1.0}, seconds=120)
-    print(f"{len(answers.all)} answers, {len(answers.failures)} failures {answers.failures[:5]}")
-    assert answers.failures == []
+    print(f"{len(answers.all)} answers, lost: {steps.lost(answers)}")
+    assert steps.lost(answers) == []
     assert {one["metadata"]["name"] for one in platform.items("deployments", *SERVING)} & {
         f"{NAME}-router",
         f"{NAME}-challenger",
