@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import Platform, answering, wait_for
@@ -37,8 +38,17 @@ def split(platform: Platform) -> Iterator[tuple[Platform, list[str]]]:
         )
         platform.up()
         wait_for("its pod", lambda: len(answering(platform, NAME)) == 1, seconds=120)
+        wait_for("its Service", lambda: responds(f"{platform.endpoint_url(NAME)}/ping"), seconds=20)
         yield platform, versions
     platform.up()
+
+
+def responds(url: str) -> bool:
+    """Whether the Service is open: a connection that is opened before kube-proxy knows the Service stays lost."""
+    try:
+        return httpx.get(url, timeout=1).is_success
+    except httpx.TransportError:
+        return False
 
 
 def challenge(platform: Platform, version: str, percent: int, experiment: str = "trees") -> None:
