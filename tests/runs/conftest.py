@@ -2,10 +2,13 @@
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,10 +17,11 @@ import pytest
 from runs import follow
 from tests.command import mlops
 from tests.engine_double import pulumi
-from tests.registry import Registry, registry
+from tests.registry import Registry
+from tests.registry import registry as shared_registry
 from tests.runs.world import World
 
-__all__ = ["mlops", "pulumi", "registry"]
+__all__ = ["mlops", "pulumi", "shared_registry"]
 
 
 @pytest.fixture
@@ -37,8 +41,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 @pytest.fixture(scope="module")
+def registry(shared_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Return a copy of the shared registry, because the jobs of all modules have the same name."""
+    own = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    with (
+        closing(sqlite3.connect(shared_registry.uri.removeprefix("sqlite:///"))) as shared,
+        closing(sqlite3.connect(own)) as copy,
+    ):
+        shared.backup(copy)
+    return replace(shared_registry, uri=f"sqlite:///{own}")
+
+
+@pytest.fixture(scope="module")
 def mlflow_address(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a real MLflow server with the shared registry that accepts only the host name of its Service."""
+    """Start a real MLflow server that accepts only the host name of its Service."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

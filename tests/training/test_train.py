@@ -404,7 +404,10 @@ def test_a_name_that_the_registry_has_for_something_else_ends_with_its_reason(
         ),
         ({"parameters": {"n_estimators": "many"}}, "the parameter n_estimators='many' is wrong"),
         ({"parameters": "n_estimators=3"}, "PARAMETERS='n_estimators=3' is wrong"),
-        ({"project": "chrn"}, "there is no project chrn; projects that exist: churn, churn_boosted; is churn meant?"),
+        (
+            {"project": "chrn"},
+            "there is no project chrn; projects that exist: churn, churn_boosted, diamonds, hpc_jobs; is churn meant?",
+        ),
     ],
 )
 def test_a_wrong_setting_ends_before_anything_is_touched(

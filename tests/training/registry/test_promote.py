@@ -54,14 +54,14 @@ class Dying:
 class Made:
     """Registered model with three versions that passed their validation without a champion."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, source: str = "s3://bucket/model") -> None:
         self.uri = registry.uri
         self.name = next(NAMES)
         self.client = versions.connect(registry.uri)
         client = MlflowClient(registry.uri)
         client.create_registered_model(self.name)
         for _ in range(3):
-            made = client.create_model_version(self.name, "s3://bucket/model")
+            made = client.create_model_version(self.name, source)
             self.passes(int(made.version), against="none")
 
     def passes(self, version: int, *, against: object) -> None:
