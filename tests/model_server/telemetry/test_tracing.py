@@ -82,6 +82,15 @@ def library_logs() -> Iterator[None]:
     tracing.OTEL_LOG.handlers, tracing.OTEL_LOG.propagate = [], True
 
 
+@pytest.fixture(autouse=True)
+def exporters_end() -> Iterator[None]:
+    """Wait for exporters that retry after their test: they use the random numbers that Hypothesis watches."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "tracing-close":
+            thread.join()
+
+
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     with _Server(("127.0.0.1", 0), _Handler) as server:
