@@ -1,8 +1,8 @@
 """Measures false alarms, power and cost of the drift tests, on the real churn data.
 
-A model is fitted once, on 2,000 customers. For each window the other 5,043 customers are drawn anew, without
-replacement: 3,000 for the reference profile, 900 held out, 1,000 for the window. The window is clean, or one kind of
-drift is injected. A year has 365 windows, so the level is 4 / 365.
+The benchmark fits a model once, on 2,000 customers. For each window it draws from the other 5,043 customers anew,
+without replacement: 3,000 for the reference profile, 900 held out, 1,000 for the window. The window is clean, or one
+kind of drift is injected. A year has 365 windows, so the level is 4 / 365.
 
     python -m bench.drift                 50 years of clean windows, 200 windows of each kind (an hour, 2 idle cores)
     python -m bench.drift --years 1       the same with fewer windows

@@ -1,4 +1,4 @@
-"""Simulates experiments that somebody looks at every day, and counts wrong and right conclusions.
+"""Simulates experiments whose results are read every day, and counts wrong and right conclusions.
 
     python -m bench.experiments
 
@@ -46,9 +46,9 @@ class Verdict:
     fixed: int
     """First day on which the fixed-horizon interval found one; 0 if there is none."""
     last: bool
-    """Whether the fixed-horizon interval finds a winner on the last day."""
+    """True if the fixed-horizon interval finds a winner on the last day."""
     better: bool
-    """Whether the winner of the confidence sequence is the challenger."""
+    """True if the confidence sequence finds that the challenger is better."""
     ratio: float
     """Least p-value of the sample ratio on all days."""
 
@@ -130,7 +130,7 @@ WORLDS = {
     "no difference, 10 %": World(),
     "no difference, 10 %, rare errors (2 %)": World(error=0.02),
     "no difference, 1 % of 2,000 a day": World(share=0.01, new_units=2000, returning=0),
-    "no difference, nobody comes back": World(share=0.5, returning=0),
+    "no difference, no customer comes back": World(share=0.5, returning=0),
     "2 points better, 50 %": World(share=0.5, effect=-0.02),
     "4 points better, 50 %": World(share=0.5, effect=-0.04),
     "4 points better, 10 %": World(effect=-0.04),

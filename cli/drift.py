@@ -53,9 +53,9 @@ class Output:
     out: Path | None = None
     """File for the report as an HTML page; None for none."""
     json: bool = False
-    """Whether JSON is printed instead of a table."""
+    """True: print JSON instead of a table."""
     record: bool = False
-    """Whether the result is recorded in MLflow."""
+    """True: record the result in MLflow."""
 
 
 def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output) -> ExitCode:

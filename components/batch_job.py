@@ -11,7 +11,7 @@ from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
 from components import pods
 from components.endpoint import release
-from components.endpoint.release import Files, Release
+from components.endpoint.release import Files
 from components.foundation import ArtifactStore, Grant
 from components.training.container import literal
 from components.training.schedule import NEVER, Schedule, cron_job
@@ -79,17 +79,13 @@ class BatchJob(pulumi.ComponentResource):
         super().__init__("mlops:index:BatchJob", name, None, opts)
         labels = names.labels("batch", name, "batch", version=str(args.version))
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.grant.namespace, "labels": labels}
-        now = Output.from_input(args.files).apply(lambda files: release.text(_release(args, files)))
+        files = Output.from_input(args.files)
+        now = files.apply(lambda each: release.text(each.release(args.model, args.version, args.override)))
+        scheduled = {**labels, names.MANAGED_BY: "cronjob"}
         template = k8s.batch.v1.CronJob(
             name,
             metadata={**metadata, "name": name, "annotations": {names.RELEASE: now}},
-            spec=cron_job(
-                args.schedule or NEVER,
-                {
-                    "metadata": {"labels": {**labels, names.MANAGED_BY: "cronjob"}},
-                    "spec": _job({**labels, names.MANAGED_BY: "cronjob"}, args),
-                },
-            ),
+            spec=cron_job(args.schedule or NEVER, {"metadata": {"labels": scheduled}, "spec": _job(scheduled, args)}),
             opts=ResourceOptions(parent=self, hooks=args.gate),
         )
         if not args.schedule:
@@ -102,17 +98,6 @@ class BatchJob(pulumi.ComponentResource):
             )
         self.template_name = template.metadata.name
         self.register_outputs({"template_name": self.template_name})
-
-
-def _release(args: BatchJobArgs, files: Files) -> Release:
-    return Release(
-        model=args.model,
-        version=args.version,
-        source=files.source,
-        digest=files.digest,
-        override=args.override,
-        image=files.image,
-    )
 
 
 def _job(labels: Mapping[str, str], args: BatchJobArgs) -> k8s.batch.v1.JobSpecArgsDict:
@@ -177,7 +162,7 @@ def _container(args: BatchJobArgs, name: str, module: str) -> k8s.core.v1.Contai
     disk = {"ephemeral-storage": args.ephemeral_storage}
     return {
         "name": name,
-        "image": Output.from_input(args.files).apply(lambda each: each.own_image or args.image),
+        "image": Output.from_input(args.files).apply(lambda each: each.container_image(args.image)),
         "command": ["python", "-m", module],
         "env_from": pods.secret_environment(args.grant),
         "resources": pods.resources(args.cpu, args.memory, **disk),

@@ -15,8 +15,6 @@ from contract import names
 
 PROXY = "mlflow-proxy"
 """Name of the proxy's container and of the ConfigMap with its configuration."""
-TOKEN_SECONDS = 3600
-"""Life of a token in seconds; the kubelet replaces it after four fifths of this time."""
 CPU, MEMORY = "20m", "128Mi"
 """Requests of a proxy, whose memory is limited to its request."""
 RBAC = "rbac.authorization.k8s.io"
@@ -131,14 +129,8 @@ def configuration(config_map: Input[str]) -> k8s.core.v1.VolumeArgsDict:
 
 def tokens(*, for_api_server: bool = False) -> k8s.core.v1.VolumeArgsDict:
     """Return the volume with the pod's token for MLflow, or for the API server with the CA of its certificate."""
-    token: k8s.core.v1.ServiceAccountTokenProjectionArgsDict = {"path": "token", "expiration_seconds": TOKEN_SECONDS}
-    if for_api_server:
-        ca: k8s.core.v1.VolumeProjectionArgsDict = {
-            "config_map": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
-        }
-        return {"name": "token", "projected": {"sources": [{"service_account_token": token}, ca]}}
-    own: k8s.core.v1.ServiceAccountTokenProjectionArgsDict = {**token, "audience": names.TRACKING_AUDIENCE}
-    return {"name": "token", "projected": {"sources": [{"service_account_token": own}]}}
+    sources = [pods.token(), pods.CLUSTER_CA] if for_api_server else [pods.token(names.TRACKING_AUDIENCE)]
+    return {"name": "token", "projected": {"sources": sources}}
 
 
 def _token_right(account: str, namespace: Input[str], groups: Sequence[str], child: ResourceOptions) -> None:

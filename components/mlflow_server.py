@@ -28,10 +28,6 @@ SOCKETS: k8s.core.v1.VolumeMountArgsDict = {"name": "socket", "mount_path": mlfl
 MIGRATION = "migration"
 """Name of the container that migrates the database; it reads no artifacts, so it gets no credentials."""
 MIGRATION_LABELS = names.labels("mlflow-migration", NAME, "tracking")
-API_SERVER: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
-    "ports": [{"protocol": "TCP", "port": port} for port in (443, 6443)]
-}
-"""Rule for the API server, whose address is no pod's and differs between clusters."""
 DRAIN_SECONDS = 5
 GRACE_SECONDS = DRAIN_SECONDS + 30
 STARTUP_SECONDS = 180
@@ -300,5 +296,5 @@ def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDi
             },
             *([from_load_balancer(args.ingress, PORT)] if args.ingress else []),
         ],
-        "egress": [args.database.egress, *args.artifact_store.egress, *([API_SERVER] if args.gateway else [])],
+        "egress": [args.database.egress, *args.artifact_store.egress, *([pods.TO_API_SERVER] if args.gateway else [])],
     }

@@ -31,6 +31,17 @@ TMP: k8s.core.v1.VolumeMountArgsDict = {
     "mount_path": "/tmp",
 }  # the only folder that every container may write to
 
+TO_API_SERVER: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
+    "ports": [{"protocol": "TCP", "port": port} for port in (443, 6443)]
+}
+"""Rule that lets a pod reach the API server, whose addresses may change at any time and have no label."""
+TOKEN_SECONDS = 3600
+"""Life of a token in seconds; the kubelet replaces it after four fifths of this time."""
+CLUSTER_CA: k8s.core.v1.VolumeProjectionArgsDict = {
+    "config_map": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+}
+"""Part of a volume: the file `ca.crt`, which verifies the API server's certificate."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -40,6 +51,14 @@ class Placement:
     """Name of the PriorityClass."""
     node_labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Labels of the nodes; empty for any node without a taint."""
+
+
+def token(audience: str = "") -> k8s.core.v1.VolumeProjectionArgsDict:
+    """Return a part of a volume: the file `token` with the pod's token for an audience, by default the API server."""
+    source: k8s.core.v1.ServiceAccountTokenProjectionArgsDict = {"path": "token", "expiration_seconds": TOKEN_SECONDS}
+    if audience:
+        source["audience"] = audience
+    return {"service_account_token": source}
 
 
 def hardened(

@@ -241,9 +241,9 @@ def pods_from_network_only(
 ) -> Statement:
     """Return a bucket policy's statement that refuses a cluster's pods unless they use the VPC's endpoint for S3.
 
-    A pod's credentials have the tag of its cluster, which nobody can remove (EKS user guide, "Grant Pods access to AWS
-    resources based on tags"). A request over the internet has no `aws:SourceVpc`, so it is refused too. People and CI
-    have no such tag.
+    EKS tags the session of a pod's credentials with the cluster, and the pod cannot remove the tag (EKS user guide,
+    "Grant Pods access to AWS resources based on tags"). A request over the internet has no `aws:SourceVpc`, so it is
+    refused too. People and CI have no such tag.
     """
     return {
         "Effect": "Deny",

@@ -43,7 +43,7 @@ class Challenger(Shadow):
     experiment: str
     """Name of the experiment."""
     override: bool
-    """Whether clients may choose a version by the header X-Model-Version."""
+    """True: a client may choose one of the two versions by the header X-Model-Version."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,7 +211,7 @@ def _declare(
 ) -> k8s.apps.v1.Deployment:
     """Declare the Deployment of one version, with its autoscaler, its disruption budget and its rules."""
     name, child = arm.name, ResourceOptions(parent=parent)
-    now = Output.from_input(args.files).apply(lambda files: _release(args, files))
+    now = Output.from_input(args.files).apply(lambda files: files.release(args.model, args.version, args.override))
     deployment = k8s.apps.v1.Deployment(
         name,
         metadata={
@@ -244,17 +244,6 @@ def _declare(
         policy = tracing.egress(arm.selector, args.tracing)
         k8s.networking.v1.NetworkPolicy(f"{name}-tracing", metadata=metadata, spec=policy, opts=child)
     return deployment
-
-
-def _release(args: ModelEndpointArgs, files: Files) -> Release:
-    return Release(
-        model=args.model,
-        version=args.version,
-        source=files.source,
-        digest=files.digest,
-        override=args.override,
-        image=files.image,
-    )
 
 
 def _experiment(args: ModelEndpointArgs) -> Experiment | None:
@@ -398,7 +387,7 @@ def _server(arm: Arm, args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
 def _container(args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
     return {
         "name": "",
-        "image": Output.from_input(args.files).apply(lambda each: each.own_image or args.image),
+        "image": Output.from_input(args.files).apply(lambda each: each.container_image(args.image)),
         "resources": pods.resources(args.cpu, args.memory),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",

@@ -26,10 +26,15 @@ class Files:
     image: str = ""
     """Image of the pods, or STANDARD, if the endpoint's key `image` is `auto`; empty otherwise."""
 
-    @property
-    def own_image(self) -> str:
-        """Image for the version's own packages; empty if the endpoint's image serves the version."""
-        return "" if self.image == STANDARD else self.image
+    def container_image(self, standard: str) -> str:
+        """Return the image of the pods: the one for the version's own packages, else the given one."""
+        return standard if self.image in {"", STANDARD} else self.image
+
+    def release(self, model: str, version: int, override: str) -> Release:
+        """Return the release of the version that has these files."""
+        return Release(
+            model=model, version=version, source=self.source, digest=self.digest, override=override, image=self.image
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

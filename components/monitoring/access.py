@@ -14,10 +14,6 @@ RBAC = "rbac.authorization.k8s.io"
 READ = ("get", "list", "watch")
 PROMETHEUS, ALERTMANAGER, EXPORTER = "mlops-prometheus", "mlops-alertmanager", names.EXPORTER
 """Names of the programs, their ServiceAccounts and their Services."""
-API_SERVER: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
-    # The API server's addresses may change at any time, and no label selects them.
-    "ports": [{"protocol": "TCP", "port": port} for port in (443, 6443)]
-}
 
 
 def account(
@@ -115,8 +111,8 @@ def token() -> k8s.core.v1.VolumeArgsDict:
         "name": "kubernetes",
         "projected": {
             "sources": [
-                {"service_account_token": {"path": "token", "expiration_seconds": 3600}},
-                {"config_map": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                pods.token(),
+                pods.CLUSTER_CA,
                 {"downward_api": {"items": [{"path": "namespace", "field_ref": {"field_path": "metadata.namespace"}}]}},
             ]
         },

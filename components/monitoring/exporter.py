@@ -30,7 +30,7 @@ RULES: Mapping[str, Sequence[k8s.rbac.v1.PolicyRuleArgsDict]] = {
         access.reads("autoscaling", "horizontalpodautoscalers"),
     ],
 }
-"""What the exporter reads, by namespace; beyond them it reads the cluster's nodes."""
+"""Rules of the exporter's account, by namespace; a ClusterRole lets it read the nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class ExporterArgs:
     store: Store | None
     """Artifact store; None if it is a service of the cloud."""
     from_anywhere: bool
-    """Whether pods of every namespace may scrape it; otherwise only Prometheus in mlops-platform may."""
+    """True: pods of every namespace may scrape the exporter. False: only Prometheus in mlops-platform may."""
 
 
 class Exporter(pulumi.ComponentResource):
@@ -95,7 +95,7 @@ class Exporter(pulumi.ComponentResource):
             reached["store"] = (args.store.selector, args.store.port)
         to = [TRACKING, *([_to(args.store)] if args.store else [])]
         k8s.networking.v1.NetworkPolicy(
-            EXPORTER, metadata=metadata, spec=access.policy(EXPORTER, [scraper], [access.API_SERVER, *to]), opts=child
+            EXPORTER, metadata=metadata, spec=access.policy(EXPORTER, [scraper], [pods.TO_API_SERVER, *to]), opts=child
         )
         for each, (selector, port) in reached.items():
             k8s.networking.v1.NetworkPolicy(
@@ -162,20 +162,7 @@ def _deployment(args: ExporterArgs, account: Output[str], code: Output[str]) -> 
                 "volumes": [
                     pods.scratch("tmp", "16Mi"),
                     access.token(),
-                    {
-                        "name": AUDIENCE,
-                        "projected": {
-                            "sources": [
-                                {
-                                    "service_account_token": {
-                                        "path": "token",
-                                        "audience": AUDIENCE,
-                                        "expiration_seconds": 3600,
-                                    }
-                                }
-                            ]
-                        },
-                    },
+                    {"name": AUDIENCE, "projected": {"sources": [pods.token(AUDIENCE)]}},
                     {"name": "code", "config_map": {"name": code}},
                 ],
             },

@@ -83,7 +83,7 @@ class Prometheus(pulumi.ComponentResource):
         k8s.networking.v1.NetworkPolicy(
             PROMETHEUS,
             metadata=metadata,
-            spec=access.policy(PROMETHEUS, [], [access.API_SERVER, servers, *targets]),
+            spec=access.policy(PROMETHEUS, [], [pods.TO_API_SERVER, servers, *targets]),
             opts=child,
         )
         pod = k8s.apps.v1.StatefulSet(

@@ -41,7 +41,7 @@ class TrainingContainerArgs:
     command: Sequence[str]
     """Command that replaces the image's own; empty to keep it."""
     is_script: bool = False
-    """Whether `command` is a team's own script, which reads each parameter from an environment variable and registers
+    """True if `command` runs a team's own script. It reads each parameter from an environment variable, and registers
     its model itself."""
     project: str
     """Name of the project with the model's code (training/projects/)."""

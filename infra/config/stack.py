@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
 
@@ -642,6 +643,7 @@ class Settings(Model):
         """Return the registered model that the endpoint or batch uses."""
         return self.entries[name].model or name
 
+    @cached_property
     def releases(self) -> Mapping[str, Released]:
         """Return all versions that go through the gate, by name of their Deployment or CronJob."""
         return {

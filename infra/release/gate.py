@@ -95,13 +95,13 @@ class ReleaseGate:
         recorded = await record.read()
         files = {
             name: found
-            for name, each in self._stack.releases().items()
+            for name, each in self._stack.releases.items()
             if (served := recorded.served.get(name))
             and served.has(*(wanted := (each.model, each.version, each.digest)))
             and (found := recorded.files(name, *wanted))
             and bool(found.image) == (each.image == AUTO)
         }
-        if files.keys() == self._stack.releases().keys() == recorded.served.keys() and not self._is_report:
+        if files.keys() == self._stack.releases.keys() == recorded.served.keys() and not self._is_report:
             return Plan(recorded=recorded, files=files)
         from infra.release.verification import verify
 
@@ -109,7 +109,7 @@ class ReleaseGate:
             self._stack, recorded, self._environment, self._route, self._tracking_url, checkout=self._checkout
         )
         for name, found in plan.previews.items():
-            if name not in self._stack.releases():  # no hook runs for what is removed
+            if name not in self._stack.releases:  # no hook runs for what is removed
                 pulumi.log.info(found.verdict.line)
         return plan
 
@@ -133,7 +133,7 @@ class ReleaseGate:
             if found.verdict.fails:
                 raise RefusedReleaseError(found.verdict.sentence)
         if args.name not in plan.files:
-            version, served = self._stack.releases()[args.name].version, plan.recorded.served.get(args.name)
+            version, served = self._stack.releases[args.name].version, plan.recorded.served.get(args.name)
             is_former = served is not None and served.version == version and not served.source
             unknown = (
                 f"{args.name}: the files of version {version} are not known, because "

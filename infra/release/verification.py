@@ -42,7 +42,7 @@ async def verify(
         tracking_url: resolves when MLflow is ready.
         checkout: folder with the lock file of the serving image.
     """
-    changes = {name: _change(stack, name, recorded) for name in {**stack.releases(), **recorded.served}}
+    changes = {name: _change(stack, name, recorded) for name in {**stack.releases, **recorded.served}}
     gates = {name: _gate(stack, name, recorded, environment) for name in changes}
     files = {
         name: found
@@ -79,12 +79,12 @@ async def verify(
 
 
 def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
-    wanted = stack.releases().get(name)
+    wanted = stack.releases.get(name)
     new = wanted and Reference(model=wanted.model, version=wanted.version, digest=wanted.digest)
     kept = recorded.served.get(name)
     if wanted and wanted.role and not (kept and kept.has(wanted.model, wanted.version, wanted.digest)):
         # A new challenger or shadow runs beside the version that the endpoint serves.
-        served = stack.releases()[wanted.endpoint]
+        served = stack.releases[wanted.endpoint]
         old = Reference(model=served.model, version=served.version, digest=served.digest)
         return Change(endpoint=name, old=old, new=new, role=wanted.role)
     old = _compared(recorded, name, new)
@@ -108,7 +108,7 @@ def _reference(release: Release) -> Reference:
 
 
 def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
-    endpoint, served, wanted = stack.entries.get(name), recorded.served.get(name), stack.releases().get(name)
+    endpoint, served, wanted = stack.entries.get(name), recorded.served.get(name), stack.releases.get(name)
     # The preview of the update that creates MLflow cannot verify a version.
     is_new = pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
     return Gate(

@@ -84,7 +84,7 @@ def test_nothing_is_compared_without_a_log() -> None:
 
 def test_each_version_of_an_endpoint_is_a_release_under_the_name_of_its_deployment() -> None:
     settings = stack.parse(stack_file({f"{NAME}.shadow.digest": f"sha256:{'1' * 64}"}))
-    found = {name: (each.model, each.version, each.digest) for name, each in settings.releases().items()}
+    found = {name: (each.model, each.version, each.digest) for name, each in settings.releases.items()}
     assert found == {
         "churn-predictor": ("churn-predictor", 1, ""),
         "churn-predictor-challenger": ("churn-predictor", 2, ""),
