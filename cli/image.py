@@ -10,13 +10,14 @@ from rich.console import Console
 
 from cli.errors import CommandError, registry_errors
 from contract.tags import SERVING_IMAGE
-from lab import model_image, paths
-from lab.board import Board
+from images import model_image
+from images.board import Board
+from images.builder import SERVING, Images
+from images.commands import Commands
+from images.sbom import document
+from images.store import ImageStore
+from lab import paths
 from lab.cluster import node
-from lab.commands import Commands
-from lab.image_store import ImageStore
-from lab.images import SERVING, Images
-from lab.sbom import document
 from model_preview import packages
 from model_preview.packages import Fit
 from training.registry import client as versions

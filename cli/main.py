@@ -24,9 +24,10 @@ from cli import (
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
 from contract.exit_codes import MEANINGS, ExitCode
+from images.errors import ImageError, ProgramError, RequirementsError
 from lab import cli as lab
 from lab.cli import examples
-from lab.errors import InterruptedLabError, LabError, RequirementsError
+from lab.errors import InterruptedLabError, LabError
 from runs.errors import RefusedError, RunsError
 from training.output import outlive_the_reader
 
@@ -38,6 +39,8 @@ CODES: Mapping[type[Exception], ExitCode] = {
     RunsError: ExitCode.FAILED,
     EndpointError: ExitCode.FAILED,
     RequirementsError: ExitCode.BAD_INPUT,
+    ImageError: ExitCode.FAILED,
+    ProgramError: ExitCode.FAILED,
     LabError: ExitCode.FAILED,
 }
 """Exit codes of the errors whose message is for the user; the first class that matches is used."""

@@ -74,7 +74,7 @@ def sbom(image: Annotated[str, typer.Argument(metavar="IMAGE", help="mlflow, tra
     """Print the Python packages of an image, with their hashes, as a CycloneDX bill of materials."""
     import json
 
-    from lab.sbom import sbom as bill
+    from images.sbom import sbom as bill
 
     print(json.dumps(bill(image, paths.CHECKOUT), indent=1))
 

@@ -7,7 +7,3 @@ class LabError(Exception):
 
 class InterruptedLabError(LabError):
     """The user pressed Ctrl-C. The command exits with INTERRUPTED."""
-
-
-class RequirementsError(LabError):
-    """No image can have the packages that a model version requires; another try fails in the same way."""

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 
 from contract import names
+from images.board import Board
+from images.errors import ProgramError
 from lab import dataset, registry
-from lab.board import Board
 from lab.errors import LabError
 from lab.recovery import checkpoint, recover
 from lab.registry import Version
@@ -92,7 +93,7 @@ class Flow:
             where = ("--namespace", namespace)
             try:
                 self.kubectl("wait", "deployment", "--all", "--for=condition=Available", "--timeout=180s", *where)
-            except LabError as error:
+            except ProgramError as error:
                 pods = self.kubectl("get", "pods", *where)
                 raise LabError(
                     f"Some Deployments in {namespace} are not available after 3 minutes;"

@@ -6,7 +6,6 @@ import re
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,8 @@ from typing import Any
 from pulumi import automation
 from pulumi.automation import ConfigValue, EngineEvent
 
+from images.commands import LAST_LINES, output
 from lab import paths
-from lab.commands import LAST_LINES
 from lab.errors import LabError
 from lab.files import write
 from lab.recovery import STACK, checkpoint, working_engine
@@ -68,7 +67,9 @@ class Stack:
         if plain:
             self._engine.set_all_config({f"mlops:{path}": value for path, value in plain.items()}, path=True)
         for name in _secrets().keys() - config.keys():
-            self._set_secret(name, _secrets()[name])
+            # Pulumi's Python library would put the secret on a command line, which every user can read.
+            command = ["pulumi", "config", "set", "--secret", f"mlops:{name}", "--stack", STACK]
+            output(command, cwd=self.checkout, stdin=_secrets()[name])
 
     def config(self) -> dict[str, Any]:
         """Return the stack's configuration below `mlops:`, with secrets as text."""
@@ -94,13 +95,13 @@ class Stack:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", buffering=1) as file, ThreadPoolExecutor(1) as pool:
 
-            def output(text: str) -> None:
+            def show(text: str) -> None:
                 file.write(f"{text}\n")
                 line(text)
 
             work = pool.submit(
                 self._engine.up, exclude=list(exclude), replace=list(replace), color="never", show_secrets=False,
-                on_output=output, on_error=output, on_event=note,
+                on_output=show, on_error=show, on_event=note,
             )  # fmt: skip
             try:
                 work.result()
@@ -115,16 +116,6 @@ class Stack:
     def refresh(self) -> None:
         """Refresh the engine's record from the cluster, and drop pending creations."""
         self._engine.refresh(clear_pending_creates=True, show_secrets=False)
-
-    def _set_secret(self, name: str, value: str) -> None:
-        """Set one secret by standard input: Pulumi's Python library would put it on a command line, which all can read.
-
-        LabError with the engine's message if it fails.
-        """
-        command = ["pulumi", "config", "set", "--secret", f"mlops:{name}", "--stack", STACK]
-        done = subprocess.run(command, cwd=self.checkout, input=value, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LabError(f"Setting {name} of the stack {STACK} failed: {done.stderr.strip()}")
 
     def _interrupt(self) -> None:
         """Interrupt the engine, unless a terminal's Ctrl-C did; a second interrupt would make it stop at once."""

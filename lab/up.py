@@ -15,16 +15,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from images.board import Board
+from images.builder import Images, Recipe
+from images.commands import Commands
+from images.errors import ProgramError
+from images.store import ImageStore
 from lab import kubernetes_plugin, paths
-from lab.board import Board
 from lab.cluster import forward, layout, node
 from lab.cluster.bring_up import bring_up
-from lab.commands import Commands
 from lab.engine import engine_environment
 from lab.errors import LabError
 from lab.flow import MODEL, Flow, Served
-from lab.image_store import ImageStore
-from lab.images import Images, Recipe
 from lab.recovery import checkpoint
 from lab.stack import Stack
 from lab.tools.install import install
@@ -47,7 +48,7 @@ class Target:
     """Whether the cluster is the lab's own, whose node gets images without a registry."""
 
     def kubectl(self, *arguments: str) -> str:
-        """Run kubectl on the cluster and return its output. LabError with its error message if it fails."""
+        """Run kubectl on the cluster and return its output. ProgramError with its error message if it fails."""
         return Commands().output(["kubectl", "--context", self.context, *arguments])
 
 
@@ -135,7 +136,7 @@ def _commit(commands: Commands) -> str | None:
     try:
         head = commands.output(["git", "rev-parse", "HEAD"], cwd=paths.CHECKOUT).strip()
         changed = commands.output(status, cwd=paths.CHECKOUT).strip()
-    except LabError:
+    except ProgramError:
         return None
     return f"{head}-dirty" if changed else head
 

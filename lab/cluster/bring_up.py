@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
+from images.board import Board
 from lab import paths
-from lab.board import Board
 from lab.cluster import forward, operate
 from lab.tools.install import install, install_packages
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from images.commands import output
+from images.errors import ProgramError
 from lab import paths
 from lab.cluster import layout, node, pki, process
 from lab.cluster.component import APISERVER, CLIENTS, STORES, Component, Object, crt, key, load, text
@@ -98,13 +100,9 @@ def check_machine() -> None:
         raise LabError(f"{why} Use another cluster: lab up --context NAME --registry HOST/PATH")
 
 
-def kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl as administrator of the lab's cluster and return its output. LabError if it fails."""
-    command = [Path(sys.prefix) / "bin" / "kubectl", f"--kubeconfig={paths.kubeconfig()}", *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabError(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
-    return done.stdout
+def kubectl(*arguments: str, stdin: str = "") -> str:
+    """Run kubectl as administrator of the lab's cluster and return its output. ProgramError if it fails."""
+    return output([f"{sys.prefix}/bin/kubectl", f"--kubeconfig={paths.kubeconfig()}", *arguments], stdin=stdin)
 
 
 def _wipe() -> None:
@@ -204,7 +202,7 @@ def _wait_for_nodes(say: Say) -> None:
     try:
         kubectl("wait", "--for=create", f"--timeout={seconds}", *nodes)
         kubectl("wait", "--for=condition=Ready", f"--timeout={seconds}", *nodes)
-    except LabError as error:
+    except ProgramError as error:
         raise LabError(f"not every node is Ready after {seconds}: {error}; see: lab logs kubelet") from error
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from images.errors import ProgramError
 from lab import paths
 from lab.cluster import forward, layout, node, operate, process
 from lab.cluster.component import load
-from lab.errors import LabError
 
 
 def show(console: Console, *, json: bool) -> None:
@@ -36,7 +36,7 @@ def show(console: Console, *, json: bool) -> None:
     console.print(table)
     try:
         nodes = operate.kubectl("get", "nodes", f"--label-columns={layout.POOL_LABEL}", "--request-timeout=5s")
-    except LabError as error:
+    except ProgramError as error:
         nodes = str(error)
     lines = [nodes.rstrip(), *(f"{service:20} {url}" for service, url in forward.urls().items())]
     total = sum(map(_memory, pids | node.inhabitants()))

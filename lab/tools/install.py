@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from images.commands import output
 from lab import paths
 from lab.errors import LabError
 from lab.tools import build
@@ -44,16 +45,7 @@ def install_packages(console: Console) -> None:
         raise LabError(f"{wanted}: not on PATH, and only root may install them; run: sudo apt-get install {wanted}")
     console.print(f"installing Debian packages: {wanted}", highlight=False)
     for step in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *missing]):
-        done = subprocess.run(
-            ["apt-get", *step],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given")
-            raise LabError(f"apt-get {step[0]} failed while installing {wanted}: {last}")
+        output(["apt-get", *step], env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
 def chosen_builds(names: Iterable[str]) -> list[Build]:
@@ -106,8 +98,7 @@ def check_disk(pending: Pending, free: dict[Path, int]) -> None:
 
 
 def _disks() -> list[Path]:
-    done = subprocess.run([go()[0], "env", "GOCACHE", "GOMODCACHE"], check=True, capture_output=True, text=True)
-    folders = [paths.tools(), *map(Path, done.stdout.split())]
+    folders = [paths.tools(), *map(Path, output([go()[0], "env", "GOCACHE", "GOMODCACHE"]).split())]
     for path in folders:
         path.mkdir(parents=True, exist_ok=True)
     return folders
@@ -127,8 +118,8 @@ def on_path(instead: OnPath | None) -> dict[str, Path] | None:
     first = found[instead.commands[0]]
     if first is None or None in found.values():
         return None
-    output = subprocess.run([first, *instead.version_arguments], capture_output=True, text=True, check=False).stdout
-    if not instead.minimum <= version_of(output) < instead.below:
+    printed = subprocess.run([first, *instead.version_arguments], capture_output=True, text=True, check=False).stdout
+    if not instead.minimum <= version_of(printed) < instead.below:
         return None
     return {command: Path(path) for command, path in found.items() if path}
 

@@ -1,4 +1,4 @@
-"""`mlops image`: which image serves a version. tests/lab/test_model_image.py resolves and builds."""
+"""`mlops image`: which image serves a version. tests/images/test_model_image.py resolves and builds."""
 
 import os
 from pathlib import Path

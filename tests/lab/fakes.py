@@ -5,10 +5,10 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from lab.commands import Commands
-from lab.errors import LabError
+from images.commands import Commands
+from images.errors import ProgramError
 
-Answer = str | LabError | Callable[[Sequence[str]], str]
+Answer = str | ProgramError | Callable[[Sequence[str]], str]
 
 
 class FakeCommands(Commands):
@@ -24,7 +24,7 @@ class FakeCommands(Commands):
         line = " ".join(command)
         self.ran.append(line)
         said = next((said for part, said in self.answers.items() if part in line), "")
-        if isinstance(said, LabError):
+        if isinstance(said, ProgramError):
             raise said
         return said if isinstance(said, str) else said(command)
 

@@ -17,8 +17,9 @@ from rich.console import Console
 from typing_extensions import override
 
 from contract import names
+from images.board import Board
+from images.errors import ProgramError
 from lab import dataset, flow, paths, registry
-from lab.board import Board
 from lab.errors import LabError
 from lab.flow import MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
 from lab.recovery import engine_arguments, recover
@@ -69,7 +70,7 @@ class World:
     def kubectl(self, *arguments: str) -> str:
         self.asked.append(" ".join(["kubectl", *arguments]))
         if self.pods and arguments[0] == "wait":
-            raise LabError("timed out")
+            raise ProgramError("timed out")
         return self.pods
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from images.builder import RECIPES
 from lab import paths
 from lab.cluster import layout
 from lab.errors import LabError
-from lab.images import RECIPES
 from lab.up import Target, check_context, values
 
 REFS = {recipe: f"lab.local/{recipe.name}:1" for recipe in RECIPES}

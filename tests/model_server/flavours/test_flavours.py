@@ -16,7 +16,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from lab import model_image
+from images import model_image
 
 pytestmark = pytest.mark.nightly
 

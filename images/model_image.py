@@ -18,9 +18,9 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from lab.errors import LabError, RequirementsError
-from lab.image_inputs import content_hash
-from lab.images import OWN, SERVING, Images
+from images.builder import OWN, SERVING, Images
+from images.errors import ImageError, RequirementsError
+from images.inputs import content_hash
 
 SERVER = "model_server/requirements.in"
 LOCK = "model_server/requirements.lock"
@@ -93,7 +93,7 @@ def resolve(lines: Sequence[str], checkout: Path, title: str) -> Resolved:
 
     Raises:
         RequirementsError: the requirements contradict each other or the server, or a package has no wheel.
-        LabError: uv could not read the index of packages.
+        ImageError: uv could not read the index of packages.
     """
     needed = wanted(lines, title)
     names = {canonicalize_name(Requirement(one).name) for one in needed}
@@ -114,7 +114,7 @@ def resolve(lines: Sequence[str], checkout: Path, title: str) -> Resolved:
             cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode and "No solution found" not in done.stderr:
-            raise LabError(
+            raise ImageError(
                 f"uv could not resolve the packages of {title}: {_explanation(done.stderr)} Correct this error and try "
                 "again."
             )
@@ -146,7 +146,7 @@ def build(resolved: Resolved, images: Images) -> tuple[str, bool]:
     """Build the image with these packages, unless it exists; return its reference and whether it was built.
 
     Raises:
-        LabError: the build failed; the message has the last lines of its log.
+        ImageError: the build failed; the message has the last lines of its log.
     """
     with context(resolved, images.checkout) as folder:
         digest = content_hash(folder / SERVING.dockerfile, folder, {"BASE": images.base.ref})
@@ -157,7 +157,7 @@ def build(resolved: Resolved, images: Images) -> tuple[str, bool]:
 def _uv() -> str:
     found = shutil.which("uv", path=f"{Path(sys.prefix) / 'bin'}") or shutil.which("uv")
     if found is None:
-        raise LabError("uv, which resolves the packages of an image, is not installed; run `make .venv/.ready`.")
+        raise ImageError("uv, which resolves the packages of an image, is not installed; run `make .venv/.ready`.")
     return found
 
 

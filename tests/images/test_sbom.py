@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from lab.errors import LabError
-from lab.sbom import sbom
+from images.errors import ImageError
+from images.sbom import sbom
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGES = {"mlflow": "images/mlflow", "training": "training", "serving": "model_server", "envoy": "images/envoy"}
@@ -37,7 +37,7 @@ def test_the_same_list_gives_the_same_document_and_another_list_another_number()
 
 @pytest.mark.parametrize("image", ["postgres", "nothing"])
 def test_an_image_without_a_list_is_refused_and_those_with_one_are_named(image: str) -> None:
-    with pytest.raises(LabError, match=f"image {image}: only mlflow, training, serving, envoy have one"):
+    with pytest.raises(ImageError, match=f"image {image}: only mlflow, training, serving, envoy have one"):
         sbom(image, ROOT)
 
 

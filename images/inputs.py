@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from lab.errors import LabError
+from images.errors import ImageError
 
 HASH_LENGTH = 12
 
@@ -35,7 +35,7 @@ def copied_files(dockerfile: Path, context: Path) -> list[Path]:
     for source in _copy_sources(dockerfile):
         roots = sorted(context.glob(source.strip("/")))
         if not roots:
-            raise LabError(
+            raise ImageError(
                 f"{dockerfile.relative_to(context)}: COPY {source}: there is no such file in {context}; correct it."
             )
         found |= {file for root in roots for file in (root, *root.rglob("*")) if file.is_file()}

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab.commands import Commands
-from lab.errors import LabError
+from images.commands import Commands
+from images.errors import ProgramError
 
 LAYERS_KEPT = timedelta(days=7)
 """Age up to which layers are kept that no image uses."""
@@ -33,7 +33,7 @@ class ImageStore:
         """Storage driver: `overlay` if this disk supports it, else `vfs`, which copies every layer completely."""
         try:
             self.commands.output(self._command("overlay", "info"), env=self.environment())
-        except LabError:
+        except ProgramError:
             return "vfs"
         return "overlay"
 

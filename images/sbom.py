@@ -9,22 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from lab.errors import LabError
-from lab.images import RECIPES
+from images.builder import RECIPES
+from images.errors import ImageError
 
 ENTRY = re.compile(r"(?m)^([\w.-]+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
 
 
 def sbom(image: str, checkout: Path) -> dict[str, object]:
-    """Return the bill of materials of one of the lab's images; the same list always gives the same document.
+    """Return the bill of materials of one of the images; the same list always gives the same document.
 
     Raises:
-        LabError: no image has this name, or its Dockerfile installs no Python packages.
+        ImageError: no image has this name, or its Dockerfile installs no Python packages.
     """
     files = {recipe.name: (checkout / recipe.dockerfile).with_name("requirements.lock") for recipe in RECIPES}
     lists = {name: file for name, file in files.items() if file.is_file()}
     if image not in lists:
-        raise LabError(
+        raise ImageError(
             f"There is no list of Python packages for the image {image}: only {', '.join(lists)} have one. Write "
             "one of these, or scan the built image."
         )

@@ -15,12 +15,12 @@ import pytest
 from packaging.utils import canonicalize_name
 from rich.console import Console
 
-from lab.base_image import BaseImage, apt_sources
-from lab.board import Board
-from lab.errors import LabError
-from lab.image_inputs import content_hash, copied_files
-from lab.image_store import ImageStore
-from lab.images import RECIPES, Images, Recipe
+from images.base import BaseImage, apt_sources
+from images.board import Board
+from images.builder import RECIPES, Images, Recipe
+from images.errors import ImageError, ProgramError
+from images.inputs import content_hash, copied_files
+from images.store import ImageStore
 from tests.lab.fakes import FakeCommands
 
 ROOT = Path(__file__).parent.parent.parent
@@ -106,7 +106,7 @@ def test_files_of_another_stage_are_no_input(checkout: Path) -> None:
 
 def test_a_copied_file_that_does_not_exist_is_named(checkout: Path) -> None:
     (checkout / "requirements.lock").unlink()
-    with pytest.raises(LabError, match=r"training/Dockerfile: COPY requirements\.lock: there is no such file"):
+    with pytest.raises(ImageError, match=r"training/Dockerfile: COPY requirements\.lock: there is no such file"):
         hash_of(checkout)
 
 
@@ -162,9 +162,9 @@ def test_what_an_interrupted_build_left_goes_before_the_next(images: Images, com
 
 
 def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: FakeCommands) -> None:
-    commands.answers["training/Dockerfile"] = LabError("The command failed with exit code 1. Its last lines ...")
+    commands.answers["training/Dockerfile"] = ProgramError("The command failed with exit code 1. Its last lines ...")
     with pytest.raises(
-        LabError,
+        ImageError,
         match=r"Building image training failed\. Correct this error and try again: The command failed with exit code 1",
     ):
         images.build()
@@ -175,7 +175,7 @@ def test_a_disk_too_small_is_said_before_anything_is_built(
     images: Images, commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lab.images.GIB_FOR_A_BUILD", 1 << 40)
-    with pytest.raises(LabError, match="GiB of disk, but"):
+    with pytest.raises(ImageError, match="GiB of disk, but"):
         images.build()
     assert not commands.with_part(" bud ")
 

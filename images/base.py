@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.commands import Commands
-from lab.image_store import ImageStore
+from images.commands import Commands
+from images.store import ImageStore
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "libgomp1", "python3", "python3-venv", "tzdata")

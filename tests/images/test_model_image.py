@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lab import model_image
-from lab.board import Board
-from lab.errors import LabError
-from lab.image_store import ImageStore
-from lab.images import Images
+from images import model_image
+from images.board import Board
+from images.builder import Images
+from images.errors import ImageError
+from images.store import ImageStore
 from tests.lab.fakes import FakeCommands
 
 TITLE = "churn version 8"
@@ -128,7 +128,7 @@ def test_a_version_that_needs_another_release_of_a_standard_package_gets_it(chec
 def test_requirements_that_no_image_can_have_are_refused_with_their_names(
     checkout: Path, lines: list[str], named: list[str]
 ) -> None:
-    with pytest.raises(LabError) as refused:
+    with pytest.raises(ImageError) as refused:
         model_image.resolve(lines, checkout, TITLE)
     message = str(refused.value)
     assert all(one in message for one in [TITLE, "Python 3.11", *named])
@@ -139,7 +139,7 @@ def test_requirements_that_no_image_can_have_are_refused_with_their_names(
     "line", ["git+https://example.com/trees.git", "-r more.txt", "./trees.whl", "trees @ https://example.com/trees.whl"]
 )
 def test_a_line_that_names_no_package_of_a_registry_is_refused(checkout: Path, line: str) -> None:
-    with pytest.raises(LabError, match="is not a package of a registry") as refused:
+    with pytest.raises(ImageError, match="is not a package of a registry") as refused:
         model_image.resolve(["trees==1.0.0", line], checkout, TITLE)
     assert repr(line) in str(refused.value)
 

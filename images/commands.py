@@ -1,4 +1,4 @@
-"""Programs that the lab runs, with their output and errors."""
+"""Programs that a command runs, with their output and errors."""
 
 import contextlib
 import os
@@ -8,30 +8,35 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lab.errors import LabError
+from images.errors import ProgramError
 
 LAST_LINES = 12
 """Number of output lines that an error message shows."""
 
 
+def output(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None, stdin: str = ""
+) -> str:
+    """Return the standard output of a short command. ProgramError with its last lines if it fails."""
+    try:
+        done = subprocess.run(command, env=env, cwd=cwd, input=stdin, capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise ProgramError(f"{command[0]} is not installed, and this command needs it; install it.") from missing
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-LAST_LINES:]
+        raise ProgramError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n" + "\n".join(lines))
+    return done.stdout
+
+
 class Commands:
-    """Runs programs. A long one has its own process group, and gets SIGINT when the lab is interrupted."""
+    """Runs programs. A long one has its own process group, and gets SIGINT when the command is interrupted."""
 
     def __init__(self) -> None:
         self._watched = set[subprocess.Popen[str]]()
 
     def output(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-        """Return the standard output of a short command. LabError with its last lines if it fails."""
-        try:
-            done = subprocess.run(
-                command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError as missing:
-            raise LabError(f"{command[0]} is not installed, and the lab needs it; install it.") from missing
-        if done.returncode:
-            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-LAST_LINES:]
-            raise LabError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n" + "\n".join(lines))
-        return done.stdout
+        """Return the standard output of a short command. ProgramError with its last lines if it fails."""
+        return output(command, env=env, cwd=cwd)
 
     def watch(
         self,
@@ -41,7 +46,7 @@ class Commands:
         line: Callable[[str], None] = lambda _: None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Run a long command, and pass each line to `log` and to `line`. LabError with the last lines if it fails."""
+        """Run a long command; each line goes to `log` and to `line`. ProgramError with the last lines if it fails."""
         log.parent.mkdir(parents=True, exist_ok=True)
         last = deque[str](maxlen=LAST_LINES)
         try:
@@ -50,7 +55,7 @@ class Commands:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         except FileNotFoundError as missing:
-            raise LabError(f"{command[0]} is not installed, and the lab needs it; install it.") from missing
+            raise ProgramError(f"{command[0]} is not installed, and this command needs it; install it.") from missing
         with log.open("w", buffering=1) as file, process:
             self._watched.add(process)
             try:
@@ -65,7 +70,7 @@ class Commands:
             finally:
                 self._watched.discard(process)
         if status:
-            raise LabError(
+            raise ProgramError(
                 f"The command failed with exit code {status}. Its last lines (all lines are in {log}):\n"
                 + "\n".join(last)
             )

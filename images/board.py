@@ -1,4 +1,4 @@
-"""Progress of the lab's work, one line for each piece: live on a terminal, plain lines in a log."""
+"""Progress of a command's work, one line for each piece: live on a terminal, plain lines in a log."""
 
 import threading
 import time

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from lab.base_image import BaseImage
-from lab.board import Board, Say
-from lab.commands import Commands
-from lab.errors import LabError
-from lab.image_inputs import HASH_LENGTH, content_hash
-from lab.image_store import ImageStore
+from images.base import BaseImage
+from images.board import Board, Say
+from images.commands import Commands
+from images.errors import ImageError, ProgramError
+from images.inputs import HASH_LENGTH, content_hash
+from images.store import ImageStore
 
 GIB_FOR_A_BUILD = 3
 """Disk in GiB for one build: layers, layers of the build stage, and the copy that is loaded into the node."""
@@ -146,7 +146,7 @@ class Images:
         try:
             return f"lab.local/versitygw:{hashlib.sha256(self.gateway.read_bytes()).hexdigest()[:HASH_LENGTH]}"
         except FileNotFoundError as missing:
-            raise LabError(f"The S3 gateway {self.gateway} is missing; build it with `lab tools`.") from missing
+            raise ImageError(f"The S3 gateway {self.gateway} is missing; build it with `lab tools`.") from missing
 
     def _build_foundations(self, missing: Mapping[Recipe, str], present: set[str]) -> None:
         if missing and self.base.ref not in present:
@@ -203,15 +203,15 @@ class Images:
         file = self.logs / f"image-{log}.log"
         try:
             self.commands.watch(self.store.buildah(*arguments), log=file, line=line, env=self.store.environment())
-        except LabError as error:
+        except ProgramError as error:
             work = "Pushing" if arguments[0] == "push" else "Building"
             image = log.removeprefix("push-")
-            raise LabError(f"{work} image {image} failed. Correct this error and try again: {error}") from None
+            raise ImageError(f"{work} image {image} failed. Correct this error and try again: {error}") from None
 
     def _need_disk(self, builds: int) -> None:
         needed, free = builds * GIB_FOR_A_BUILD, shutil.disk_usage(self.store.root).free >> 30
         if free < needed:
-            raise LabError(
+            raise ImageError(
                 f"Building {builds} images needs about {needed} GiB of disk, but {self.store.root} has {free} GiB free:"
                 " free some space, or set LAB_CACHE to a folder on another disk."
             )
