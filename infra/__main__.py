@@ -1,6 +1,10 @@
 """Entry point of the Pulumi program (`main` in Pulumi.yaml)."""
 
+import gc
 import sys
+
+# The imported modules' objects live until the end; looking for garbage among them takes a fifth of the program's time.
+gc.disable()
 
 import pulumi
 
@@ -16,3 +20,5 @@ try:
 except pulumi.RunError as error:
     pulumi.log.error(str(error))
     sys.exit(ERROR_ALREADY_LOGGED)
+gc.freeze()
+gc.enable()

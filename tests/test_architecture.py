@@ -146,9 +146,9 @@ def test_only_the_aws_components_know_aws() -> None:
     assert not wrong
 
 
-def test_a_stack_imports_the_sdk_of_its_own_kind_alone_and_no_boards() -> None:
+def test_a_stack_imports_the_sdk_of_its_own_kind_alone_and_no_client_of_boards_databases_or_mlflow() -> None:
     assert MODULES.keys() == KINDS.keys()
-    absent = "{'pulumi_aws', 'grafana_foundation_sdk'}"
+    absent = "{'pulumi_aws', 'grafana_foundation_sdk', 'sqlalchemy', 'psycopg2', 'httpx', 'mlflow'}"
     local = f"import sys, infra.program, {MODULES['local']}; assert not {absent} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", local], cwd=ROOT, check=True)
 

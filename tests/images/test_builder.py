@@ -174,7 +174,7 @@ def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: F
 def test_a_disk_too_small_is_said_before_anything_is_built(
     images: Images, commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.images.GIB_FOR_A_BUILD", 1 << 40)
+    monkeypatch.setattr("images.builder.GIB_FOR_A_BUILD", 1 << 40)
     with pytest.raises(ImageError, match="GiB of disk, but"):
         images.build()
     assert not commands.with_part(" bud ")
