@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +14,10 @@ from rich.table import Column
 Say = Callable[[str], None]
 
 
+PLAIN_INTERVAL = 30.0
+"""Seconds between two lines about the same piece of work in a log."""
+
+
 @dataclass
 class Line:
     """One piece of work. `result` is shown when the work is done."""
@@ -21,10 +25,16 @@ class Line:
     live: Progress
     task: TaskID
     result: str = ""
+    printed: float = field(default_factory=time.monotonic)
+    """Time of the last line in a log, in seconds of the monotonic clock."""
 
     def at(self, what: str) -> None:
-        """Show the current step of the work, on a terminal."""
+        """Show the current step of the work: at once on a terminal, and at most every 30 seconds in a log."""
         self.live.update(self.task, at=escape(what))
+        if self.live.disable and time.monotonic() - self.printed > PLAIN_INTERVAL:
+            self.printed = time.monotonic()
+            description = next(task.description for task in self.live.tasks if task.id == self.task)
+            self.live.console.print(f"{description}: {escape(what)}", highlight=False, soft_wrap=True)
 
 
 class Board:

@@ -11,14 +11,14 @@ import httpx
 from contract import names
 from images.board import Board
 from images.errors import ProgramError
-from lab import dataset, registry
+from lab import dataset
 from lab.errors import LabError
 from lab.recovery import checkpoint, recover
-from lab.registry import Version
 from lab.stack import Stack
 from runs.cluster import Cluster
 from runs.follow import Follower
 from runs.state import Run, all_runs
+from runs.tracking import connected
 
 MODEL = "churn-predictor"
 DATASET = "s3://mlops-artifacts/datasets/churn.csv"
@@ -40,8 +40,10 @@ class Prediction:
 class Served:
     """Result of `lab up`: the served version and one of its predictions."""
 
-    version: Version
-    """Served version."""
+    version: int
+    """Number of the served version."""
+    metrics: Mapping[str, float]
+    """Metrics of the served version's training run."""
     newest: int
     """Number of the newest registered version."""
     prediction: Prediction
@@ -144,7 +146,8 @@ class Flow:
 
     def _serve_newest(self) -> None:
         """Write the newest version into the stack file, unless the file has one that the registry knows."""
-        newest = registry.newest_version(self.cluster, MODEL)
+        with connected(self.cluster) as tracking:
+            newest = tracking.newest_version(MODEL)
         if newest is None:
             raise LabError(
                 f"No version of {MODEL} is registered: add a training run with `model: {MODEL}` on a node pool without"
@@ -158,10 +161,11 @@ class Flow:
         with self.board.line("one prediction") as line:
             with self.cluster.forwarded(names.SERVING, MODEL, 80) as address:
                 prediction = predict(address, dataset.customers(1)[0])
-            newest = registry.newest_version(self.cluster, MODEL) or prediction.model_version
-            version = registry.version(self.cluster, MODEL, prediction.model_version)
+            version = prediction.model_version
+            with connected(self.cluster) as tracking:
+                metrics, newest = tracking.metrics(MODEL, version), tracking.newest_version(MODEL) or version
             line.result = json.dumps(prediction.value)
-        return Served(version=version, newest=newest, prediction=prediction)
+        return Served(version=version, metrics=metrics, newest=newest, prediction=prediction)
 
 
 def predict(address: str, customer: Mapping[str, Any]) -> Prediction:

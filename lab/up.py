@@ -204,8 +204,7 @@ def _allowed(config: Mapping[str, Any], target: Target) -> dict[str, object]:
 
 def show(console: Console, served: Served, addresses: Mapping[str, str]) -> None:
     """Print the result and the next commands, each on one line so that it can be copied."""
-    number, newest = served.version.number, served.newest
-    metrics = served.version.metrics
+    number, newest, metrics = served.version, served.newest, served.metrics
     table = Table(show_header=False, box=box.SIMPLE, padding=(0, 1))
     table.add_row("MLflow", addresses["mlflow"])
     table.add_row("endpoint", f"{addresses[MODEL]}/invocations")

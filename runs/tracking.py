@@ -73,6 +73,17 @@ class Tracking:
         tags: list[dict[str, str]] = _checked(response)["model_version"].get("tags", [])
         return next((tag["value"] for tag in tags if tag["key"] == TRAINING_JOB), "")
 
+    def newest_version(self, model: str) -> int | None:
+        """Return the highest version of a registered model; None if it has none."""
+        found = self._get("model-versions/search", filter=f"name='{model}'").get("model_versions", [])
+        return max((int(each["version"]) for each in found), default=None)
+
+    def metrics(self, model: str, version: int) -> Mapping[str, float]:
+        """Return the metrics of the run that registered the version. ClusterError if there is no such version."""
+        entry = self._get("model-versions/get", name=model, version=str(version))["model_version"]
+        run = self._get("runs/get", run_id=entry["run_id"])["run"]
+        return {each["key"]: float(each["value"]) for each in run["data"].get("metrics", [])}
+
     def _result(self, experiment: str, run: Mapping[str, Any], tags: Mapping[str, str]) -> Result:
         info = run["info"]
         best = tags.get(BEST_RUN, "")

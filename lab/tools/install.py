@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from images.board import Board
 from images.commands import output
 from lab import paths
 from lab.errors import LabError
@@ -77,8 +78,9 @@ def _build(console: Console, missing: list[Build]) -> None:
     size, time = _gib(disk_bytes(pending)), clock(expected_seconds(pending))
     console.print(f"to build: {pending.names}; needs {size} of disk, about {time}", highlight=False)
     check_disk(pending, {path: shutil.disk_usage(path).free for path in _disks()})
-    with Compilation(console, pending) as compilation:
-        build.make(missing, compilation.compiled)
+    with Board(console).line(f"building {pending.names}") as line:
+        line.result = f"{pending.stale} of {pending.packages} packages were compiled"
+        build.make(missing, Compilation(line, pending).compiled)
 
 
 def disk_bytes(pending: Pending) -> float:

@@ -19,11 +19,10 @@ from typing_extensions import override
 from contract import names
 from images.board import Board
 from images.errors import ProgramError
-from lab import dataset, flow, paths, registry
+from lab import dataset, flow, paths
 from lab.errors import LabError
 from lab.flow import MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
 from lab.recovery import engine_arguments, recover
-from lab.registry import Version
 from lab.stack import Stack
 from runs import follow
 from runs.cluster import Cluster
@@ -72,6 +71,19 @@ class World:
         if self.pods and arguments[0] == "wait":
             raise ProgramError("timed out")
         return self.pods
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Fake of the connection to MLflow."""
+
+    world: World
+
+    def newest_version(self, _: str) -> int | None:
+        return self.world.newest
+
+    def metrics(self, *_: object) -> Mapping[str, float]:
+        return {"accuracy": 0.8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +141,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         world.asked.append("predict")
         return Prediction(customer=customer, value="No", model_version=world.served)
 
-    def version(_: Cluster, __: str, number: int) -> Version:
-        return Version(number, {"accuracy": 0.8})
-
-    def newest(*_: object) -> int | None:
-        return world.newest
+    @contextmanager
+    def connected(_: Cluster) -> Generator[Registry]:
+        yield Registry(world)
 
     def customers(_: int) -> list[dict[str, Any]]:
         return [{"tenure": 1}]
@@ -144,8 +154,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(Cluster, "forwarded", forwarded)
     monkeypatch.setattr(dataset, "put", put)
     monkeypatch.setattr(dataset, "customers", customers)
-    monkeypatch.setattr(registry, "newest_version", newest)
-    monkeypatch.setattr(registry, "version", version)
+    monkeypatch.setattr(flow, "connected", connected)
     monkeypatch.setattr(flow, "predict", predict)
     monkeypatch.setattr(flow, "all_runs", all_runs)
     return world
@@ -186,7 +195,7 @@ def test_from_whatever_an_earlier_run_deployed_it_goes_on_to_a_prediction(
     record(*recorded)
     served = lab_up.up()
     assert world.asked == [*asked, *AVAILABLE, "predict"]
-    assert (served.version.number, served.prediction.value) == (1, "No")
+    assert (served.version, served.prediction.value) == (1, "No")
 
 
 def test_no_version_is_chosen_before_the_training_has_ended(world: World, lab_up: Flow) -> None:
@@ -210,7 +219,7 @@ def test_the_file_gets_the_newest_version_where_it_names_none_that_there_is(
     world.endpoints = {MODEL: {"version": written}} if written else {}
     served = lab_up.up()
     assert [word for word in world.asked if word.startswith("set")] == told
-    assert (served.version.number, served.newest) == (world.served, newest)
+    assert (served.version, served.newest) == (world.served, newest)
 
 
 def test_a_training_that_gave_up_is_tried_again_with_the_dataset_in_its_place(world: World, lab_up: Flow) -> None:
