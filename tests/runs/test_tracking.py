@@ -9,7 +9,8 @@ from mlflow.tracking import MlflowClient
 
 from contract import names
 from runs.cluster import Cluster
-from runs.tracking import TokenAuth
+from runs.errors import ClusterError
+from runs.tracking import TokenAuth, connected
 from tests.command import Command
 from tests.registry import MODEL, Registry
 from tests.runs.world import JOB, World, complete, container, ended, job, pod, row, template, unschedulable
@@ -136,6 +137,22 @@ def test_a_script_that_registers_nothing_or_another_model_fails(
     code, told = mlops("follow", name)
     assert code == 2
     assert said in told
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_the_newest_version_and_the_metrics_of_a_version_are_read(client: MlflowClient) -> None:
+    client.create_registered_model("measured")
+    with connected(Cluster()) as tracking:
+        assert tracking.newest_version("measured") is None
+    run = client.create_run(client.create_experiment("measured")).info.run_id
+    client.log_metric(run, "roc_auc", 0.8)
+    model = client.create_logged_model(client.get_run(run).info.experiment_id, "model", source_run_id=run)
+    for _ in range(2):
+        client.create_model_version("measured", f"models:/{model.model_id}", run)
+    with connected(Cluster()) as tracking:
+        assert (tracking.newest_version("measured"), tracking.metrics("measured", 1)) == (2, {"roc_auc": 0.8})
+        with pytest.raises(ClusterError, match="404"):
+            tracking.metrics("measured", 3)
 
 
 @pytest.mark.parametrize(("is_asked", "got"), [(True, [names.PEOPLE]), (False, [])])
