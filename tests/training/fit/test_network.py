@@ -23,6 +23,7 @@ UV = Path(sys.prefix) / "bin" / "uv"
 ROWS = 7043
 ALONE = """
 import sys
+import numpy as np
 from training.fit import network
 from training.project import NoCheckpoints
 
@@ -96,7 +97,13 @@ class Training:
         """Read the rest of the log, and return the exit code."""
         assert self.process.stdout
         self.lines += [line.strip() for line in self.process.stdout]
+        self.process.stdout.close()
         return self.process.wait()
+
+    def kill(self) -> None:
+        """Kill the process at once."""
+        self.process.kill()
+        self.end()
 
 
 def runs_of(server: Server, job: str) -> list[Run]:
@@ -114,7 +121,8 @@ def predicted(server: Server, version: int) -> tuple[list[str], Mapping[str, flo
     model = load(folder, "churn-net")
     assert model.batched, "the server has no fast predictor for the network"
     assert model.decoder
-    table = pd.read_csv(server.folder / "churn.csv").drop(columns="churn")
+    assert model.signature
+    table = pd.read_csv(server.folder / "churn.csv")[model.signature.names]
     body = json.dumps({"dataframe_split": json.loads(table.to_json(orient="split", index=False))})
     rows = model.decoder.rows(body.encode())
     assert rows
@@ -131,8 +139,7 @@ def test_a_training_killed_in_epoch_3_goes_on_there_and_ends_with_the_same_model
 
     killed = Training(python, server, "killed")
     killed.until("epoch 3")
-    killed.process.kill()
-    killed.process.wait()
+    killed.kill()
     again = Training(python, server, "killed")
     assert again.end() == 0, again.lines
     assert again.lines[-1] == "registered churn-net version 2"
@@ -151,8 +158,7 @@ def test_a_training_killed_in_epoch_3_goes_on_there_and_ends_with_the_same_model
 def test_another_job_or_other_parameters_start_with_the_first_epoch(python: Path, server: Server) -> None:
     left = Training(python, server, "left")
     left.until("epoch 2")
-    left.process.kill()
-    left.process.wait()
+    left.kill()
     for other in (
         Training(python, server, "another"),
         Training(python, server, "left", PARAMETERS=json.dumps({"epochs": 6, "width": 8})),
