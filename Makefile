@@ -82,6 +82,7 @@ lock: .venv/.ready  ## write requirements.lock and the list of each image again 
 	  uv pip compile $(LOCK_IMAGE) --constraint requirements.lock $$([ ! -f $$excluded ] || echo --excludes $$excluded) \
 	    $$list -o $${list%.in}.lock; \
 	done
+	@uv pip compile $(LOCK_IMAGE) --constraint requirements.lock images/training-gpu/requirements.in -o images/training-gpu/requirements.lock
 
 # Targets of former releases, kept for one more release; each calls the command that replaces it. MAKE_GIVEN has the names
 # of the variables on make's command line. Their values come from the environment, so the shell does not read them as code.

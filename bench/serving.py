@@ -127,8 +127,12 @@ def make_models(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path) -> Generator[tuple[float, int]]:
+def serving(
+    command: Sequence[str], env: Mapping[str, str], url: str, log: Path, sent: str = ""
+) -> Generator[tuple[float, int]]:
     """Run the server on core 0. Yield the seconds until its first 200, and its process group.
+
+    `sent` is the body of the first request; empty for one row of the models that `make_models` makes.
 
     Raises:
         NoAnswerError: the server does not answer.
@@ -140,7 +144,7 @@ def serving(command: Sequence[str], env: Mapping[str, str], url: str, log: Path)
             pinned, env=os.environ | env, stdout=lines, stderr=lines, cwd=log.parent, start_new_session=True
         )
         try:
-            while not answers(url):
+            while not answers(url, sent):
                 if process.poll() is not None or time.perf_counter() - start > PATIENCE:
                     raise NoAnswerError(f"{' '.join(command)} does not answer:\n{log.read_text()[-3000:]}")
                 time.sleep(0.02)
@@ -160,9 +164,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def answers(url: str) -> bool:
-    """Return whether the server predicts one row."""
-    request = urllib.request.Request(url, body(1).encode(), {"Content-Type": "application/json"})
+def answers(url: str, sent: str = "") -> bool:
+    """Return whether the server predicts the rows of a body, by default one row."""
+    request = urllib.request.Request(url, (sent or body(1)).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             return "predictions" in json.loads(response.read())
@@ -207,11 +211,11 @@ def our_server(model: str) -> Generator[Served]:
             yield Served(port, url, group, folder)
 
 
-def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Path) -> Figures:
-    """Run wrk once on core 1."""
+def load(url: str, group: int, case: tuple[int, int], seconds: int, scratch: Path, *, sent: str = "") -> Figures:
+    """Run wrk once on core 1 with `case` rows and connections; `sent` replaces the body of these rows."""
     rows, connections = case
     script = scratch / "post.lua"
-    script.write_text(LUA % json.dumps(body(rows)))
+    script.write_text(LUA % json.dumps(sent or body(rows)))
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s", "-s", str(script), url]
     before = cpu_seconds(group)
     done = subprocess.run(["taskset", "-c", "1", "wrk", *options], capture_output=True, text=True, check=True)

@@ -26,6 +26,7 @@ PREVIEWERS = "mlops-previewers"
 
 NAME = "app.kubernetes.io/name"
 MANAGED_BY = "app.kubernetes.io/managed-by"
+QUEUE = "kueue.x-k8s.io/queue-name"
 INSTANCE = "app.kubernetes.io/instance"
 VERSION = "app.kubernetes.io/version"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}

@@ -24,7 +24,7 @@ from images.inputs import content_hash
 
 SERVER = "model_server/requirements.in"
 LOCK = "model_server/requirements.lock"
-INPUTS = ("contract", "images/uv.lock", "model_server")
+INPUTS = ("contract", "images/uv.lock", "model_server", "onnx_estimators")
 """Files and folders of the checkout that the Dockerfile needs."""
 PYTHON = "3.11"
 """Python of the serving images."""

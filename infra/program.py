@@ -123,6 +123,8 @@ def _training(
         memory=job.memory,
         ephemeral_storage=job.ephemeral_storage,
         gpus=job.gpus or 0,
+        shared_memory=job.shared_memory,
+        queue=job.queue,
         pool_name=job.node_pool,
         pool=base.node_pools[job.node_pool],
         deadline_minutes=job.deadline_minutes,

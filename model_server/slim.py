@@ -27,7 +27,7 @@ SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx",
 # Modules that a server may import, for any supported model flavour and request body.
 IMPORTED = (
     "boto3.s3.inject", "httptools", "lightgbm", "mlflow.lightgbm", "mlflow.pyfunc.scoring_server", "mlflow.sklearn",
-    "mlflow.xgboost", "msgspec", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
+    "mlflow.xgboost", "msgspec", "onnxruntime", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "pandas",
     "prometheus_client", "pyarrow.dataset", "pyarrow.fs", "pyarrow.parquet", "pydantic_settings", "scipy.special",
     "scipy.stats", "skops.io", "sklearn.compose", "sklearn.ensemble", "sklearn.impute", "sklearn.linear_model",
     "sklearn.neighbors", "sklearn.neural_network", "sklearn.pipeline", "sklearn.preprocessing", "sklearn.svm",

@@ -14,6 +14,7 @@ from infra.foundations.kinds import MODULES
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     "contract",
+    "onnx_estimators",
     "infra",
     "components",
     "runs",
@@ -39,7 +40,8 @@ MAY_IMPORT = {
     "components": {"contract"},
     "runs": {"contract"},
     "client": {"contract", "runs"},
-    "training": {"contract"},
+    "onnx_estimators": set[str](),
+    "training": {"contract", "onnx_estimators"},
     "model_server": {"contract"},
     "model_preview": {"contract"},
     "change_report": {"cost", "model_preview", "runs"},

@@ -119,6 +119,30 @@ class Classifier(Model, Protocol):
         ...
 
 
+class Checkpoints(Protocol):
+    """Place of a fit's state. Another process of the fit may use a copy."""
+
+    def latest(self) -> bytes | None:
+        """Return the state that was saved last for the same work; None if there is none."""
+        ...
+
+    def save(self, content: bytes) -> None:
+        """Save the state in place of the earlier one."""
+        ...
+
+
+class NoCheckpoints:
+    """Place that keeps nothing."""
+
+    def latest(self) -> bytes | None:
+        """Return None."""
+        return None
+
+    def save(self, content: bytes) -> None:
+        """Keep nothing."""
+        del content
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """Rows that `fit` learns from."""
@@ -131,6 +155,10 @@ class Rows:
     """Function that splits these rows again by the project's rule, for early stopping; returns (rest, share)."""
     seed: int
     """Seed for random generators."""
+    gpus: int = 0
+    """Number of GPUs that the pod was given; 0 for none, and outside of a cluster."""
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    """Place that keeps the state of a long fit, so that a run that was interrupted continues."""
     facts: dict[str, str | float] = field(default_factory=dict[str, str | float])
     """Facts that `fit` adds and the run records as parameters, such as the number of trees."""
 

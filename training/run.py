@@ -22,7 +22,8 @@ from mlflow.exceptions import MlflowException
 from contract.exit_codes import ExitCode
 from contract.tags import MODEL_DIGEST
 from contract.tasks import ERRORS
-from training import mlflow_logging, project
+from training import checkpoints, mlflow_logging, project
+from training.checkpoints import RunCheckpoints
 from training.data import reading, split
 from training.failure import Failure, StoppedError
 from training.fit import sweep
@@ -119,7 +120,9 @@ class _Run:
         repeats = self._repeats(dataset, inputs)
         rows, example = len(dataset.table), self._example(dataset.table)
         known, unseen = split.divide(self.project, dataset.table)
-        training_rows = split.rows(self.project, known)
+        training_rows = replace(
+            split.rows(self.project, known), gpus=self.settings.gpus, checkpoints=self._checkpoints(dataset.digest)
+        )
         LOG.info("fitting %s on %d rows (%s)", self.settings.project, len(known), _listed(parameters))
         model = self.project.fit(training_rows, self.parameters)
         if training_rows.facts:
@@ -141,6 +144,25 @@ class _Run:
             model_uri=model_uri,
             description=f"{_listed(parameters)} on {rows} rows of {dataset.uri}: {evaluation}",
             tags=self._tags(dataset, evaluation) | repeats | extras.tags | {MODEL_DIGEST: digest},
+        )
+
+    def _checkpoints(self, digest: str) -> RunCheckpoints:
+        """Return the place for the state of the fit, shared by the runs of one Job (or of nobody) with equal inputs."""
+        settings = self.settings
+        work = {
+            "project": settings.project,
+            "parameters": self._recorded_parameters(),
+            "seed": self.project.split.seed,
+            "dataset": digest,
+            "origin": settings.origin,
+            "point": settings.job_completion_index,
+        }
+        return RunCheckpoints(
+            uri=settings.mlflow_tracking_uri,
+            experiment_id=self.info.experiment_id,
+            run_id=self.info.run_id,
+            key=checkpoints.key_of(work),
+            patience=self.patiently,
         )
 
     def _read(self) -> reading.Dataset:

@@ -92,6 +92,8 @@ class Settings(Termination):
     requester: str = Field("", description="the person who requested the run", examples=["ada"])
     job_name: str = Field("", description="the Kubernetes Job that the run belongs to", examples=["churn-x7k2p"])
 
+    gpus: int = Field(0, ge=0, description="the number of GPUs that the container was given", examples=["1"])
+
     sweep: Json[SweepPlan] | None = Field(
         None,
         description="the sweep that the run belongs to, as one JSON object",

@@ -18,6 +18,7 @@ from components.training.sweep import Scalar, Sweep
 from contract import names, script
 
 NAME = "train"
+SHARED_MEMORY: k8s.core.v1.VolumeMountArgsDict = {"name": "shared-memory", "mount_path": "/dev/shm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,10 @@ class TrainingContainerArgs:
     """Disk request and limit, as a Kubernetes quantity; Kubernetes evicts a pod that writes more."""
     gpus: int
     """Number of GPUs."""
+    shared_memory: str | None = None
+    """Size of /dev/shm, which counts as the container's memory; None for the container runtime's 64 MiB."""
+    queue: str | None = None
+    """Kueue's LocalQueue that admits the Jobs; None for none."""
     pool_name: str
     """Name of the node pool in the stack file."""
     pool: NodePool
@@ -89,7 +94,7 @@ def container(name: str, urn: Input[str], args: TrainingContainerArgs) -> k8s.co
         "resources": pods.resources(args.cpu, args.memory, **disk, **devices),
         "security_context": pods.HARDENED_CONTAINER,
         "termination_message_policy": "FallbackToLogsOnError",
-        "volume_mounts": [pods.TMP],
+        "volume_mounts": [pods.TMP, *([SHARED_MEMORY] if args.shared_memory else [])],
     }
     if args.command:
         spec["command"] = args.command
@@ -100,6 +105,7 @@ def _environment(name: str, urn: Input[str], args: TrainingContainerArgs) -> lis
     plain = {key: value for key, value in args.parameters.items() if not isinstance(value, SecretValue)}
     values: dict[str, Input[str]] = {
         **({"GIT_COMMIT": args.commit} if args.commit else {}),
+        **({"GPUS": str(args.gpus)} if args.gpus else {}),
         **({"SWEEP": literal(sweep.as_json(args.sweep, args.retries))} if args.sweep else {}),
         "DATASET": literal(args.dataset),
         "EXPERIMENT": args.model,

@@ -13,7 +13,7 @@ from components import pods
 from components.foundation import TRAINING_ONLY, NodePool
 from components.mlflow_identities import PROXY, add_proxy
 from components.training import sweep, validation
-from components.training.container import NAME, TrainingContainerArgs, container
+from components.training.container import NAME, SHARED_MEMORY, TrainingContainerArgs, container
 from components.training.schedule import NEVER, Schedule, cron_job
 from components.training.validation import ValidationArgs
 from contract import names
@@ -73,7 +73,7 @@ class TrainingJob(pulumi.ComponentResource):
                 args.schedule or NEVER,
                 {
                     # These Jobs are not Pulumi's, and the lab waits for all Jobs with Pulumi's label.
-                    "metadata": {"labels": {**labels, names.MANAGED_BY: "cronjob"}},
+                    "metadata": {"labels": {**labels, names.MANAGED_BY: "cronjob", **_queue(args)}},
                     "spec": _job(labels, args, container(name, _urn(name, "CronJob"), args)),
                 },
             ),
@@ -98,7 +98,7 @@ class TrainingJob(pulumi.ComponentResource):
             name,
             metadata={
                 "namespace": args.grant.namespace,
-                "labels": labels,
+                "labels": {**labels, **_queue(args)},
                 "annotations": {"pulumi.com/skipAwait": "true"},
             },
             spec=_job(labels, args, container(name, _urn(name, "Job"), args)),
@@ -152,13 +152,25 @@ def _pod(args: TrainingJobArgs, container: k8s.core.v1.ContainerArgsDict) -> k8s
         "restart_policy": "Never",
         "node_selector": args.pool.labels,
         "tolerations": _tolerations(args.pool),
-        "volumes": [pods.scratch("tmp", args.ephemeral_storage)],
+        "volumes": [pods.scratch("tmp", args.ephemeral_storage), *_shared_memory(args)],
     }
     if args.priority_class:
         pod["priority_class_name"] = args.priority_class
     if args.tracking_proxy:
         add_proxy(pod, args.tracking_proxy)
     return pod
+
+
+def _shared_memory(args: TrainingJobArgs) -> list[k8s.core.v1.VolumeArgsDict]:
+    """Return the volume in memory through which the processes of a data loader exchange batches."""
+    if not args.shared_memory:
+        return []
+    return [{"name": SHARED_MEMORY["name"], "empty_dir": {"medium": "Memory", "size_limit": args.shared_memory}}]
+
+
+def _queue(args: TrainingJobArgs) -> dict[str, str]:
+    """Return the label by which Kueue admits a Job; it must be on the Job itself, not on its CronJob."""
+    return {names.QUEUE: args.queue} if args.queue else {}
 
 
 def _service_account(args: TrainingJobArgs) -> Input[str]:

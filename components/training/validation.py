@@ -25,8 +25,10 @@ MINUTES_BETWEEN = 15
 """Minutes between two starts of a validation without its own schedule."""
 COPY = """\
 if [ -f /app/training/validate.py ]; then
-  # The training image of a former release has no package `contract`, and needs none.
-  for package in contract training; do [ ! -d /app/$package ] || cp -R /app/$package /code/ || exit; done
+  # The training image of a former release lacks some packages, and needs none of them.
+  for package in contract onnx_estimators training; do
+    [ ! -d /app/$package ] || cp -R /app/$package /code/ || exit
+  done
   exit
 fi
 echo "image {image} has no /app/training/validate.py, so what it trains cannot be validated: build it from the \

@@ -24,6 +24,7 @@ from components.router import router
 from contract import project
 from infra.config import (
     aws_rules,
+    gpu_rules,
     image_rules,
     monitoring_rules,
     parameters,
@@ -261,6 +262,11 @@ class Training(Model):
     """Request and limit for what the run writes to the node's disk. Example: 2Gi"""
     gpus: rules.Gpus | None = None
     """Number of GPUs for one run. Default: 1 on a pool with GPUs, otherwise 0. Example: 1"""
+    shared_memory: gpu_rules.SharedMemory | None = None
+    """Size of /dev/shm, through which processes of one pod exchange data; it counts as memory of the run. Default: half
+    of `memory` with GPUs, otherwise the container runtime's 64 MiB. Example: 2Gi"""
+    queue: training_rules.ObjectName | None = None
+    """LocalQueue of Kueue in `ml-training` that admits the Jobs; Kueue must run in the cluster. Example: gpu-team-a"""
     deadline_minutes: rules.Minutes
     """Longest duration of a run in minutes, with its retries; in a sweep, of one point. Example: 60"""
     retries: rules.Retries = 1
@@ -338,6 +344,18 @@ class Training(Model):
                 else "write a smaller number, or add a pool with more GPUs",
             ).broken()
         return gpus or (1 if most else None)
+
+    @field_validator("shared_memory")
+    @classmethod
+    def _half_of_the_memory(cls, size: str | None, info: ValidationInfo) -> str | None:
+        memory = info.data.get("memory")
+        if memory is None:
+            return size
+        if size is None:
+            return gpu_rules.half(memory) if info.data.get("gpus") else None
+        if octets(size) > octets(memory):
+            raise gpu_rules.within_memory(memory)
+        return size
 
     @field_validator("cpu", "memory")
     @classmethod

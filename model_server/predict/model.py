@@ -29,7 +29,8 @@ FLAVORS = {"mlflow.sklearn": "sklearn", "mlflow.lightgbm": "lightgbm", "mlflow.x
 METHODS = frozenset({"predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba"})
 # Packages whose estimators and functions use only the values of a table, not its index.
 VALUE_ONLY = frozenset({
-    "_codecs", "builtins", "collections", "copyreg", "lightgbm", "numpy", "scipy", "sklearn", "xgboost"
+    "_codecs", "builtins", "collections", "copyreg", "lightgbm", "numpy", "onnx_estimators", "scipy", "sklearn",
+    "xgboost",
 })  # fmt: skip
 
 

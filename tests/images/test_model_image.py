@@ -101,6 +101,7 @@ def checkout(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     )
     (folder / "images").mkdir()
     (folder / "images" / "uv.lock").write_text("uv==1\n")
+    (folder / "onnx_estimators").mkdir()
     (folder / "contract").mkdir()
     (folder / "contract" / "names.py").write_text("NAME = 1\n")
     return folder

@@ -4,6 +4,8 @@ from typing import Any, Self
 import pandas as pd
 from numpy.typing import NDArray
 
+def make_pipeline(*steps: object) -> Pipeline: ...
+
 class Pipeline:
     classes_: NDArray[Any]
     def __init__(self, steps: Sequence[tuple[str, object]]) -> None: ...

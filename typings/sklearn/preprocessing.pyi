@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 class OneHotEncoder:
-    def __init__(self, *, handle_unknown: Literal["error", "ignore"]) -> None: ...
+    def __init__(self, *, handle_unknown: Literal["error", "ignore"], sparse_output: bool = True) -> None: ...
 
 class OrdinalEncoder:
     def __init__(
@@ -12,3 +12,5 @@ class OrdinalEncoder:
         handle_unknown: Literal["error", "use_encoded_value"] = "error",
         unknown_value: float | None = None,
     ) -> None: ...
+
+class StandardScaler: ...

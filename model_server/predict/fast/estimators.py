@@ -51,6 +51,7 @@ def fast_predictor(estimator: object, method: str, signature: Signature) -> Pred
     encode = _columns(steps[0], signature) if mixed else _numbers(signature, steps[0] if steps else final)
     transforms = [_transform(step) for step in steps[mixed:]]
     decide = _trees(final, method) or _boosted(final, method)
+    decide = decide or _network(final, method)
     decide = decide or (None if mixed else _linear(final, method, named=signature.named))
     if encode is None or decide is None or None in transforms or not _as_dense(steps, final, signature):
         return None
@@ -283,6 +284,19 @@ def _trees(final: object, method: str) -> Decide | None:
 def _boosted(final: object, method: str) -> Decide | None:
     trees = boosted(final, method)
     return (lambda matrix, _: trees.predict(matrix)) if trees else None
+
+
+def _network(final: object, method: str) -> Decide | None:
+    """Return a function that computes each request alone, because the number of rows may change the rounding."""
+    if known(final) != "OnnxClassifier" or method not in {"predict", "predict_proba"}:
+        return None
+    compute = cast("Step", getattr(final, method))
+
+    def decide(matrix: Matrix, sizes: Sizes) -> Matrix:
+        bounds = pairwise(accumulate(sizes, initial=0))
+        return np.concatenate([compute(matrix[start:end]) for start, end in bounds])
+
+    return decide
 
 
 def _linear(final: object, method: str, *, named: bool) -> Decide | None:

@@ -120,6 +120,7 @@ ARGUMENTS: Mapping[tuple[str, str], Mapping[str, Rule]] = {
         ("xgboost", name): XGBOOST
         for name in ("XGBClassifier", "XGBRanker", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor")
     },
+    ("onnx_estimators", "OnnxClassifier"): _rules("network labels"),
     ("lightgbm", "Booster"): {},
     ("xgboost", "Booster"): {},
 }

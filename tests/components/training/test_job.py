@@ -135,6 +135,30 @@ def test_what_it_writes_to_disk_is_asked_for_and_capped() -> None:
     assert spec["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}}]
 
 
+def test_a_run_with_gpus_has_half_of_its_memory_as_shared_memory_and_knows_how_many_gpus_it_has() -> None:
+    recording = deployed({**GPU, "training.churn.memory": "6Gi"})
+    (container,) = pod(recording)["containers"]
+    (shared,) = [volume for volume in pod(recording)["volumes"] if volume["name"] == "shared-memory"]
+    assert shared["emptyDir"] == {"medium": "Memory", "sizeLimit": "3Gi"}
+    assert {"name": "shared-memory", "mountPath": "/dev/shm"} in container["volumeMounts"]
+    assert values(recording)["GPUS"] == "1"
+    assert "GPUS" not in values(local())
+
+
+def test_shared_memory_is_as_large_as_the_job_says() -> None:
+    (_, shared) = pod(deployed({"training.churn.shared_memory": "256Mi"}))["volumes"]
+    assert shared["emptyDir"] == {"medium": "Memory", "sizeLimit": "256Mi"}
+
+
+def test_kueue_admits_the_jobs_of_a_queue_and_the_pods_have_no_label_of_it() -> None:
+    recording = deployed({"training.churn.queue": "team-a"})
+    job, template = recording.one(":Job", "churn"), recording.one(":CronJob", "churn")
+    label = {"kueue.x-k8s.io/queue-name": "team-a"}
+    assert label.items() <= job.inputs["metadata"]["labels"].items()
+    assert label.items() <= template.inputs["spec"]["jobTemplate"]["metadata"]["labels"].items()
+    assert not label.keys() & template.inputs["metadata"]["labels"].keys()
+
+
 def test_a_run_knows_the_name_of_its_job() -> None:
     assert values(local())["JOB_NAME"] == {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
 

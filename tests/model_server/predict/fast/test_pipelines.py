@@ -83,6 +83,7 @@ def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]
 
 MADE_BY_SAVE = {
     ("sklearn", "Pipeline"): "joins the steps of a model",
+    ("onnx_estimators", "OnnxClassifier"): "is a network; tests/onnx_estimators compares it with MLflow",
     ("lightgbm", "Booster"): "is taken out of a fitted model",
     ("xgboost", "Booster"): "is taken out of a fitted model",
 }
