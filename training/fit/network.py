@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_estimators import INPUT, OUTPUT, OnnxClassifier
+from onnx_estimators.classifier import INPUT, OUTPUT, OnnxClassifier
 from training.project import Checkpoints, ProjectError
 
 LOG = logging.getLogger("training")

@@ -63,6 +63,6 @@ PROJECT = Project(
     parameters=Network,
     fit=fit,
     slices=["contract"],
-    trusted=["onnx_estimators.OnnxClassifier"],
+    trusted=["onnx_estimators.classifier.OnnxClassifier"],
     packages=["onnxruntime"],
 )

@@ -18,7 +18,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 from model_server.predict import model
 from model_server.predict.fallback import MLFLOW, load
 from model_server.predict.scoring import Request, score, score_by_mlflow
-from onnx_estimators import OnnxClassifier
+from onnx_estimators.classifier import OnnxClassifier
 from tests.model_server.pipelines import compose, encoders, pipelines
 from tests.model_server.zoo import Flavor
 
@@ -30,7 +30,7 @@ NETWORK = b64decode(
 )
 WEIGHTS = np.array([[1.5, -0.5, 0.25], [-1, 0.75, 0.5], [0.5, 0, -0.5], [0, 1, -1], [-0.5, 0.5, 1]])
 LABELS = ("no", "yes", "perhaps")
-TRUSTED = ["onnx_estimators.OnnxClassifier"]
+TRUSTED = ["onnx_estimators.classifier.OnnxClassifier"]
 
 
 def rows(count: int) -> pd.DataFrame:
