@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -37,12 +36,14 @@ ALL = 100
 """Last share: the version is the served one, and there is no challenger."""
 MOST_PERCENT = 50
 """Largest share of a challenger."""
-SHORTEST, LONGEST = timedelta(seconds=5), timedelta(days=2)
+SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=2)
 """Shortest and longest hold."""
 LOOK_SECONDS = 15
 """Largest number of seconds between two looks at the counters."""
 PATIENCE_SECONDS = 120
 """Seconds after the end of a hold within which the counters must be readable again."""
+STDERR = 2
+"""File descriptor of stderr, which gets the output of `pulumi up`."""
 _HOLD = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 Read = Callable[[], Sequence[Counter]]
 
@@ -293,7 +294,7 @@ class _Release:
                 cwd=self._path.parent,
                 env=target.engine(self._stack),
                 stdin=subprocess.DEVNULL,
-                stdout=sys.stderr,
+                stdout=STDERR,
             )
         except FileNotFoundError as missing:
             raise CommandError("pulumi is not on PATH, but each step is an update; install pulumi") from missing
@@ -309,7 +310,7 @@ class _Release:
         options, limits = self._options, self._limits()
         start = time.monotonic()
         end = start + options.hold.total_seconds()
-        every = min(LOOK_SECONDS, max(1.0, options.hold.total_seconds() / 10))
+        every = min(LOOK_SECONDS, max(1.0, options.hold.total_seconds() / 30))
         seen = Watch(read())
         with self._console.status("") as status:
             while (left := end - time.monotonic()) > 0:
