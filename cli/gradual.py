@@ -4,10 +4,12 @@ The state is the stack file alone: each step writes it and updates the stack. A 
 """
 
 import json as jsons
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,13 +22,17 @@ from typing import cast
 from rich.console import Console
 from rich.status import Status
 
-from cli import release, target, watch
+from cli import proposal, release, target, watch
+from cli.comment import tell
 from cli.errors import CommandError, pull_request_errors
 from contract import names
 from contract.exit_codes import ExitCode
 from experiments import guardrails
 from experiments.guardrails import Counter, Limits, Watch
+from model_preview.markdown import escape
 from pull_requests import stack_file
+from pull_requests.github import GitHub, Repository
+from pull_requests.proposal import Base, Proposal, propose, read_base
 from pull_requests.stack_file import Challenger, StackFile
 from runs import pod_metrics
 from runs.cluster import Cluster
@@ -61,6 +67,7 @@ class Options:
     prometheus: str | None
     context: str | None
     tracking_uri: str | None
+    pull_request: bool
     dry_run: bool
     json: bool
 
@@ -74,6 +81,8 @@ class Seen:
     champion: dict[str, object]
     challenger: dict[str, object]
     assigned: int
+    figures: str
+    """All of this in words."""
     breaches: tuple[str, ...] = ()
 
 
@@ -125,23 +134,37 @@ def run(endpoint: str, version: int, stack: str | None, options: Options) -> Non
         options: how to release.
     """
     name = stack or target.selected_stack(Path.cwd())
-    found = _Release(release.locate(name), name, endpoint, version, options)
-    if options.dry_run:
-        found.show()
-        return
-    try:
-        found.go()
-    finally:
-        if options.json:
-            print(jsons.dumps(asdict(found.report), indent=1))
+    path = release.locate(name)
+    with ExitStack() as opened:
+        github, base = None, None
+        if options.pull_request and not options.dry_run:
+            opened.enter_context(pull_request_errors())
+            github = opened.enter_context(GitHub(Repository.from_environment(os.environ), tell=tell))
+            base = read_base(github, proposal.in_repository(path))
+        found = _Release(
+            path, name, endpoint, version=version, file=base.file if base else release.read(path), options=options
+        )
+        if options.dry_run:
+            found.show()
+            return
+        try:
+            if github and base:
+                found.propose(github, base)
+            else:
+                found.go()
+        finally:
+            if options.json:
+                print(jsons.dumps(asdict(found.report), indent=1))
 
 
 class _Release:
     """Release of one version, between two changes of the stack file."""
 
-    def __init__(self, path: Path, stack: str, endpoint: str, version: int, options: Options) -> None:
-        self._path, self._stack, self._endpoint, self._options = path, stack, endpoint, options
-        self._version, file = version, release.read(path)
+    def __init__(
+        self, path: Path, stack: str, endpoint: str, *, version: int, file: StackFile, options: Options
+    ) -> None:
+        self._path, self._file, self._stack, self._endpoint, self._options = path, file, stack, endpoint, options
+        self._version = version
         with pull_request_errors():
             self._entry = file.entry(endpoint)
             self._wanted = self._challenger(file)
@@ -151,7 +174,7 @@ class _Release:
 
     def show(self) -> None:
         """Print the difference of each step."""
-        before, share = release.read(self._path), self.report.percent
+        before, share = self._file, self.report.percent
         with pull_request_errors():
             for step in self._next(share):
                 after = self._at(before, step)
@@ -173,16 +196,44 @@ class _Release:
                         "cause, and run the same command again",
                         ExitCode.FAILED,
                     )
-            if 0 < share < ALL:
-                self._hold(read, share)
+            if 0 < share < ALL and (why := self._hold(read, share)):
+                self._go_back(share, self._before(share), why)
             for step in self._next(share):
                 self._step(share, step)
+                if step < ALL and (why := self._hold(read, step)):
+                    self._go_back(step, self._before(step), why)
                 share = step
-                if step < ALL:
-                    self._hold(read, step)
         done = f"is served to all; {self._path.name} has it, commit it" if share == ALL else f"stays at {share} %"
         self.report.outcome = "done"
         self._tell(f"{self._endpoint}: version {self._version} {done}")
+
+    def propose(self, github: GitHub, base: Base) -> None:
+        """Open the pull request of the next step, or of the share before. CommandError for the latter."""
+        share, why = self.report.percent, ""
+        if 0 < share < ALL:
+            with ExitStack() as stack:
+                why = self._hold(self._counters(stack), share)
+        wanted = self._before(share) if why else next(iter(self._next(share)), share)
+        if wanted == share:
+            self.report.outcome = "done"
+            self._tell(f"{base.file.name}: {self._endpoint} has version {self._version} at {share} %; no step is left")
+            return
+        with pull_request_errors():
+            made = Proposal(
+                stack=self._stack,
+                base=base,
+                entry=base.file.entry(self._endpoint),
+                version=self._version,
+                percent=wanted,
+                after=self._at(base.file, wanted),
+                report=_text(self.report, why),
+            )
+            done = propose(github, made)
+        print(f"{done.url}: {made.title} ({done.done})", file=sys.stderr if self._options.json else sys.stdout)
+        if why:
+            self.report.outcome = "taken back"
+            raise CommandError(f"{self._endpoint}: {why}; merge {done.url} to go back", ExitCode.REFUSED)
+        self.report.outcome = "proposed"
 
     def _next(self, share: int) -> Sequence[int]:
         return [step for step in self._options.steps if step > share]
@@ -305,8 +356,8 @@ class _Release:
                 engine.wait()  # it got the signal too, and ends in order
                 raise
 
-    def _hold(self, read: Read, share: int) -> None:
-        """Watch the version at a share. CommandError if it breaks a guardrail, or had too few requests."""
+    def _hold(self, read: Read, share: int) -> str:
+        """Watch the version at a share, and return the guardrails that it broke. CommandError for too few requests."""
         options, limits = self._options, self._limits()
         start = time.monotonic()
         end = start + options.hold.total_seconds()
@@ -322,14 +373,12 @@ class _Release:
                     break
             else:
                 broken = [] if seen.challenger.requests < limits.least else seen.breaches(limits, share, early=False)
-        why = "; ".join(each.sentence for each in broken)
         passed = time.monotonic() - start
         self.report.holds.append(_seen(seen, share, passed, tuple(each.sentence for each in broken)))
         self._tell(f"{share} % for {_short(passed)}: {_figures(seen)}")
-        if broken:
-            self._go_back(share, self._before(share), why)
-        if seen.challenger.requests < limits.least:
+        if not broken and seen.challenger.requests < limits.least:
             raise CommandError(_too_few(self._endpoint, seen, share, options), ExitCode.FAILED)
+        return "; ".join(each.sentence for each in broken)
 
     def _limits(self) -> Limits:
         limits = self._options.limits
@@ -342,7 +391,7 @@ class _Release:
 
         Model servers are read from Prometheus if the stack or an option names one, routers always from their pods.
         """
-        file = release.read(self._path)
+        file = self._file
         cluster = Cluster(context=self._options.context or _context(file), environment=target.engine(self._stack))
         servers = ",".join((names.SERVERS[guardrails.CHAMPION], names.SERVERS[guardrails.CHALLENGER]))
         url = self._options.prometheus
@@ -436,8 +485,18 @@ def _seen(seen: Watch, share: int, seconds: float, breaches: tuple[str, ...]) ->
         champion=arm(seen.champion),
         challenger=arm(seen.challenger),
         assigned=seen.assigned,
+        figures=_figures(seen),
         breaches=breaches,
     )
+
+
+def _text(report: _Report, why: str) -> str:
+    """Return the text of a pull request, in Markdown."""
+    lines = [f"- {hold.percent} % for {_short(hold.seconds)}: {hold.figures}" for hold in report.holds]
+    reason = f"The challenger broke a guardrail: {escape(why)}." if why else "No guardrail was broken."
+    head = [*lines, "", reason] if lines else ["The first step: no request was compared yet."]
+    foot = "`mlops release --steps --pr` made this pull request. Run it again after the update, for the next step."
+    return "\n".join([*head, "", foot])
 
 
 def _too_few(endpoint: str, seen: Watch, share: int, options: Options) -> str:

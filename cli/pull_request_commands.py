@@ -138,6 +138,14 @@ def release(
         ),
     ] = None,
     context: Context = None,
+    pull_request: Annotated[
+        bool,
+        typer.Option(
+            "--pr",
+            help="With --steps: watch the share in the default branch, and open a pull request of the next step, as "
+            "`mlops propose` does, instead of making it. Each call makes one.",
+        ),
+    ] = False,
     json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -174,13 +182,16 @@ def release(
                 prometheus=prometheus,
                 context=context,
                 tracking_uri=tracking_uri,
+                pull_request=pull_request,
                 dry_run=dry_run,
                 json=json,
             ),
         )
         return
-    if key or experiment or max_p95 or prometheus or json:
-        raise CommandError("--key, --experiment, --max-p95, --prometheus and --json belong to --steps; write it too")
+    if key or experiment or max_p95 or prometheus or pull_request or json:
+        raise CommandError(
+            "--key, --experiment, --max-p95, --prometheus, --pr and --json belong to --steps; write it too"
+        )
     from cli import release as releases
 
     releases.release(endpoint, version, stack, digest=digest, tracking_uri=tracking_uri, dry_run=dry_run)

@@ -1,6 +1,7 @@
 """`mlops release --steps`: each share is an update of the stack, and is watched on real servers behind a real Envoy."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.cli.releases import NAME, NEW, OLD, STACK, World, models, world
 from tests.command import Command
+from tests.pull_requests.github_double import GitHub, environment, serve
 
 WORDS = ("release", NAME, NEW, "--stack", "prod")
 STEPS = (*WORDS, "--steps", "10,50,100", "--hold", "1s", "--least", "20")
@@ -129,6 +131,51 @@ def test_no_pod_that_counts_is_an_error_before_anything_changes(good: World, mlo
     assert code == 1
     assert "no pod of risk counts requests, so nothing could be watched" in said
     assert good.file.read_text() == STACK
+
+
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """GitHub, which has the stack file of the checkout in the working folder."""
+    monkeypatch.delenv("GITHUB_RUN_ID", raising=False)
+    with serve(tmp_path) as made:
+        subprocess.run(["git", "init", "--quiet"], check=True)
+        made.commit("main", {"Pulumi.prod.yaml": Path("Pulumi.prod.yaml").read_text()})
+        for name, value in environment(made).items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+BRANCH = "mlops/release-prod-risk"
+
+
+def test_with_pr_the_first_step_is_a_pull_request_and_the_checkout_stays(
+    project: Path, github: GitHub, mlops: Command
+) -> None:
+    code, said = mlops(*STEPS, *KEY, "--pr")
+    assert code == 0, said
+    assert said == "https://github.com/octo-org/platform/pull/12: risk: version 1 -> 2 at 10 % in prod (opened)\n"
+    assert "The first step: no request was compared yet." in github.pulls[0]["body"]
+    assert github.git("diff", "--numstat", f"main...{BRANCH}") == "1\t0\tPulumi.prod.yaml"
+    assert mlops(*STEPS, *KEY, "--pr")[1].endswith("(unchanged)\n")
+    assert project.read_text() == STACK
+
+
+@pytest.mark.long
+def test_with_pr_a_share_is_watched_before_the_next_one_or_the_one_before_is_proposed(
+    good: World, mlops: Command, request: pytest.FixtureRequest
+) -> None:
+    assert mlops(*WORDS, "--steps", "10", "--hold", "1s", "--least", "10", *KEY)[0] == 0
+    github: GitHub = request.getfixturevalue("github")
+    code, said = mlops(*STEPS, "--pr", "--max-p95", "0.001")
+    assert code == 3
+    assert "the challenger's p95 of" in said.splitlines()[-1]
+    assert said.endswith("; merge https://github.com/octo-org/platform/pull/12 to go back\n")
+    assert github.pulls[0]["title"] == "risk: version 1 -> 2 at 0 % in prod"
+    assert github.git("show", f"{BRANCH}:Pulumi.prod.yaml") == STACK.strip()
+    code, said = mlops(*STEPS, "--pr")
+    assert (code, github.pulls[0]["title"]) == (0, "risk: version 1 -> 2 at 50 % in prod"), said
+    assert "- 10 % for " in github.pulls[0]["body"]
+    assert (good.shares, good.share()) == ([0, 10], 10), "nothing was deployed"
 
 
 def test_a_dry_run_shows_each_step_as_a_difference(project: Path, mlops: Command) -> None:
