@@ -503,8 +503,8 @@ def _too_few(endpoint: str, seen: Watch, share: int, options: Options) -> str:
     got, least, hold = seen.challenger.requests, options.limits.least, options.hold.total_seconds()
     more = f" for about {_short(hold * least / got)}" if got else " for longer"
     return (
-        f"{endpoint}: the challenger had {got:,} requests in {_short(hold)} at {share} %, and {least:,} are needed to "
-        f"judge it, so the share stays {share} %; run the same command again with --hold{more}, or with fewer in "
+        f"{endpoint}: the challenger had {got:,} requests in {_short(hold)} at {share} %, and {least:,} "
+        f"{'is' if least == 1 else 'are'} needed to judge it, so the share stays {share} %; run the same command again with --hold{more}, or with fewer in "
         "--least"
     )
 

@@ -123,7 +123,7 @@ def release(
     least: Annotated[
         int,
         typer.Option(
-            min=10,
+            min=1,
             metavar="NUMBER",
             help="With --steps: number of the challenger's requests without which a share is not judged.",
         ),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 
 import httpx
 from rich.console import Console, Group
@@ -56,25 +57,25 @@ def prometheus(url: str | None, cluster: Callable[[], Cluster]) -> Generator[Que
     if url:
         if not target.is_http(url):
             raise CommandError(f"--prometheus {url!r} is not a URL; write one such as http://localhost:9090")
-        yield _queries(url.rstrip("/"))
+        with _client(url.rstrip("/")) as client:
+            yield partial(_ask, client)
         return
-    with cluster().forwarded(names.PLATFORM, SERVICE, PORT) as address:
-        yield _queries(address)
+    with cluster().forwarded(names.PLATFORM, SERVICE, PORT) as address, _client(address) as client:
+        yield partial(_ask, client)
 
 
-def _queries(url: str) -> Query:
-    client = httpx.Client(base_url=url, timeout=SECONDS)
+def _client(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=SECONDS)
 
-    def query(expr: str) -> top.Series:
-        try:
-            answer = client.get("/api/v1/query", params={"query": expr})
-            answer.raise_for_status()
-            return answer.json()["data"]["result"]
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise CommandError(
-                f"{url} did not answer a query as Prometheus does: {error}; check the address, or write another with "
-                "--prometheus URL",
-                ExitCode.FAILED,
-            ) from error
 
-    return query
+def _ask(client: httpx.Client, expr: str) -> top.Series:
+    try:
+        answer = client.get("/api/v1/query", params={"query": expr})
+        answer.raise_for_status()
+        return answer.json()["data"]["result"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise CommandError(
+            f"{client.base_url} did not answer a query as Prometheus does: {error}; check the address, or write "
+            "another with --prometheus URL",
+            ExitCode.FAILED,
+        ) from error

@@ -21,7 +21,8 @@ LEAST_SHARE = 0.5
 """Part of its declared share that a challenger must have answered."""
 REQUESTS, SECONDS = "serving_requests_total", "serving_request_seconds_bucket"
 ASSIGNED, UNANSWERED = "envoy_vhost_route_upstream_rq_completed", "envoy_cluster_upstream_rq_retry"
-COUNTED = (REQUESTS, SECONDS, ASSIGNED, UNANSWERED)
+REACHED = "envoy_cluster_upstream_rq_total"
+COUNTED = (REQUESTS, SECONDS, ASSIGNED, UNANSWERED, REACHED)
 """Names of the counters that are read: the first two are of model servers, the others of routers."""
 _LINE = re.compile(rf"^({'|'.join(COUNTED)})\{{(.*)\}} ([0-9.e+]+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -109,8 +110,8 @@ class Watch:
 
     def __init__(self, first: Iterable[Counter] = ()) -> None:
         self.arms = {CHAMPION: Arm(), CHALLENGER: Arm()}
-        self.assigned = 0
-        """Requests with a key: those that routers split."""
+        self.assigned = self.reached = 0
+        """Requests with a key, which routers split, and those of them that routers sent to the challenger."""
         self._last = {_identity(counter): counter.value for counter in first}
 
     @property
@@ -136,6 +137,8 @@ class Watch:
         arm = self.arms.get(counter.labels.get("role", ""))
         if counter.name == ASSIGNED:
             self.assigned += int(more) * (counter.labels.get("envoy_route") == "assigned")
+        elif counter.name == REACHED:
+            self.reached += int(more) * (counter.labels.get("envoy_cluster_name") == CHALLENGER)
         elif counter.name == UNANSWERED:
             unanswered = int(more) * (counter.labels.get("envoy_cluster_name") == "challenger-or-champion")
             self.challenger.requests += unanswered
@@ -194,8 +197,11 @@ class Watch:
         )
 
     def _missing(self, percent: int) -> Breach | None:
-        """Return the breach of a challenger that gets much less than its share, because routers do not reach it."""
-        got, share = min(self.challenger.requests, self.assigned), percent / 100
+        """Return the breach of a challenger that gets much less than its share, because routers do not reach it.
+
+        Both numbers are of the routers: model servers are read at other moments.
+        """
+        got, share = min(self.reached, self.assigned), percent / 100
         if got >= LEAST_SHARE * share * self.assigned or sample_ratio(self.assigned - got, got, share) >= CHANCE:
             return None
         return Breach(

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from monitoring.spec import SERVERS, Platform
 from tests.cli.releases import NAME, NEW, OLD, STACK, World, models, world
 from tests.command import Command
+from tests.monitoring.prometheus import Target, prometheus, until
 from tests.pull_requests.github_double import GitHub, environment, serve
 
 WORDS = ("release", NAME, NEW, "--stack", "prod")
-STEPS = (*WORDS, "--steps", "10,50,100", "--hold", "1s", "--least", "20")
+HOLD = ("--hold", "1s", "--least", "1")
+CALM = ("--max-p95", "30000")
+"""A limit that no server of a busy machine exceeds."""
+STEPS = (*WORDS, "--steps", "10,50,100", *HOLD, *CALM)
 KEY = ("--key", "X-Customer-Id")
 STANDING = "      challenger: {version: 3, percent: 10, key: X-Account, experiment: trees}\n"
 
@@ -78,9 +83,9 @@ def test_a_version_that_fails_is_removed_again_before_the_hold_is_over(bad: Worl
 def test_a_release_that_was_stopped_goes_on_from_the_share_in_the_file_and_a_breach_restores_the_share_before(
     good: World, mlops: Command
 ) -> None:
-    assert mlops(*WORDS, "--steps", "10", "--hold", "1s", "--least", "10", *KEY)[0] == 0
+    assert mlops(*WORDS, "--steps", "10", *HOLD, *CALM, *KEY)[0] == 0
     assert good.share() == 10
-    code, said = mlops(*WORDS, "--steps", "10,50,100", "--hold", "1s", "--least", "20", "--max-p95", "0.001")
+    code, said = mlops(*WORDS, "--steps", "10,50,100", *HOLD, "--max-p95", "0.001")
     assert code == 3
     assert good.shares == [0, 10, 10, 0], "the share that stands is watched before the next step"
     assert "0.0 ms are allowed" in said
@@ -95,7 +100,7 @@ def test_too_few_requests_are_no_pass_and_the_share_stays(good: World, mlops: Co
     good.quiet.set()
     code, said = mlops(*STEPS, *KEY)
     assert code == 1
-    assert "the challenger had 0 requests in 1s at 10 %, and 20 are needed to judge it, so the share stays 10 %" in said
+    assert "the challenger had 0 requests in 1s at 10 %, and 1 is needed to judge it, so the share stays 10 %" in said
     assert (good.shares, good.share()) == ([0, 10], 10)
 
 
@@ -122,6 +127,32 @@ def test_a_file_that_somebody_changes_meanwhile_stops_the_release(good: World, m
     assert code == 1
     assert "has version 2 of risk at 20 %, and this command left it at 10 %: somebody changed it" in said
     assert good.share() == 20
+
+
+@pytest.mark.long
+def test_with_prometheus_model_servers_are_counted_there_and_routers_in_their_pods(
+    good: World, mlops: Command, tmp_path: Path
+) -> None:
+    pods = good.file.parent / "pods.json"
+
+    def without_servers() -> None:
+        pods.write_text(
+            json.dumps({name: port for name, port in json.loads(pods.read_text()).items() if "router" in name})
+        )
+
+    good.meanwhile = without_servers
+    without_servers()
+    targets = [Target(job=SERVERS, endpoint=NAME, port=address.port) for address in good.addresses.values()]
+    (folder := tmp_path / "prometheus").mkdir()
+    with prometheus(Platform(), targets, folder) as running:
+        until(lambda: len(running.query("serving_requests_in_flight")) == 2, "the first scrapes")
+        words = ["--steps", "50", "--hold", "3s", "--least", "1", *CALM, "--prometheus", running.url]
+        code, said = mlops(*WORDS, *words, *KEY, "--json")
+    assert code == 0, said
+    (hold,) = json.JSONDecoder().raw_decode(said)[0]["holds"]
+    assert hold["challenger"]["requests"] > 0
+    assert hold["champion"]["requests"] > 0
+    assert hold["assigned"] > 0
 
 
 @pytest.mark.long
@@ -164,9 +195,9 @@ def test_with_pr_the_first_step_is_a_pull_request_and_the_checkout_stays(
 def test_with_pr_a_share_is_watched_before_the_next_one_or_the_one_before_is_proposed(
     good: World, mlops: Command, request: pytest.FixtureRequest
 ) -> None:
-    assert mlops(*WORDS, "--steps", "10", "--hold", "1s", "--least", "10", *KEY)[0] == 0
+    assert mlops(*WORDS, "--steps", "10", *HOLD, *CALM, *KEY)[0] == 0
     github: GitHub = request.getfixturevalue("github")
-    code, said = mlops(*STEPS, "--pr", "--max-p95", "0.001")
+    code, said = mlops(*WORDS, "--steps", "10,50,100", *HOLD, "--pr", "--max-p95", "0.001")
     assert code == 3
     assert "the challenger's p95 of" in said.splitlines()[-1]
     assert said.endswith("; merge https://github.com/octo-org/platform/pull/12 to go back\n")

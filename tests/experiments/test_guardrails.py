@@ -30,9 +30,15 @@ def counters(role: str, *, pod: str = "a", least: float = 0.01, **codes: int) ->
     ]
 
 
-def routed(assigned: int, unanswered: int = 0) -> list[Counter]:
+def routed(assigned: int, reached: int, unanswered: int = 0) -> list[Counter]:
     """What a router has counted."""
     return [
+        Counter(
+            pod="router",
+            name="envoy_cluster_upstream_rq_total",
+            labels={"envoy_cluster_name": "challenger"},
+            value=reached,
+        ),
         Counter(
             pod="router",
             name="envoy_vhost_route_upstream_rq_completed",
@@ -66,8 +72,8 @@ def test_a_challenger_may_fail_one_request_in_a_hundred_more_than_its_champion()
 
 def test_a_request_that_the_challenger_did_not_answer_is_a_failed_one() -> None:
     champion, challenger = counters("champion", _200=900), counters("challenger", _200=80)
-    assert broken(champion, challenger, routed(1000)) == []
-    assert broken(champion, challenger, routed(1000, unanswered=20)) == ["errors"]
+    assert broken(champion, challenger, routed(1000, 100)) == []
+    assert broken(champion, challenger, routed(1000, 100, unanswered=20)) == ["errors"]
 
 
 def test_a_challenger_may_be_twice_as_slow_unless_the_endpoint_has_an_objective() -> None:
@@ -79,9 +85,9 @@ def test_a_challenger_may_be_twice_as_slow_unless_the_endpoint_has_an_objective(
 
 
 def test_a_challenger_that_its_router_does_not_reach_lacks_its_share() -> None:
-    champion = counters("champion", _200=2000)
-    assert broken(champion, counters("challenger", _200=150), routed(2000)) == []
-    assert broken(champion, counters("challenger", _200=20), routed(2000)) == ["share"]
+    assert broken(routed(2000, 150)) == []
+    assert broken(routed(2000, 20)) == ["share"]
+    assert broken(routed(20, 0)) == [], "none of twenty is chance"
 
 
 def test_what_pods_counted_before_the_hold_or_before_a_restart_is_not_counted_twice() -> None:
