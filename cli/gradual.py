@@ -5,53 +5,38 @@ The state is the stack file alone: each step writes it and updates the stack. A 
 
 import json as jsons
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 from rich.console import Console
-from rich.status import Status
 
-from cli import proposal, release, target, watch
+from cli import hold, proposal, release, target, watch
 from cli.comment import tell
 from cli.errors import CommandError, pull_request_errors
-from contract import names
+from cli.hold import Read
 from contract.exit_codes import ExitCode
-from experiments import guardrails
-from experiments.guardrails import Counter, Limits, Watch
+from experiments.guardrails import Limits
 from model_preview.markdown import escape
 from pull_requests import stack_file
 from pull_requests.github import GitHub, Repository
 from pull_requests.proposal import Base, Proposal, propose, read_base
 from pull_requests.stack_file import Challenger, StackFile
-from runs import pod_metrics
 from runs.cluster import Cluster
-from runs.errors import ClusterError
 
 ALL = 100
 """Last share: the version is the served one, and there is no challenger."""
 MOST_PERCENT = 50
 """Largest share of a challenger."""
-SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=2)
-"""Shortest and longest hold."""
-LOOK_SECONDS = 15
-"""Largest number of seconds between two looks at the counters."""
-PATIENCE_SECONDS = 120
-"""Seconds after the end of a hold within which the counters must be readable again."""
 STDERR = 2
 """File descriptor of stderr, which gets the output of `pulumi up`."""
-_HOLD = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-Read = Callable[[], Sequence[Counter]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,26 +57,12 @@ class Options:
     json: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """Figures of one hold, as the JSON report has them."""
-
-    percent: int
-    seconds: float
-    champion: dict[str, object]
-    challenger: dict[str, object]
-    assigned: int
-    figures: str
-    """All of this in words."""
-    breaches: tuple[str, ...] = ()
-
-
 @dataclass(kw_only=True)
 class _Report:
     endpoint: str
     version: int
     stack: str
-    holds: list[Seen] = field(default_factory=list[Seen])
+    holds: list[hold.Seen] = field(default_factory=list[hold.Seen])
     percent: int = 0
     outcome: str = "stopped"
 
@@ -108,19 +79,6 @@ def steps(text: str) -> Sequence[int]:
     raise CommandError(
         f"--steps {text} is not a list of rising shares; a challenger answers 1 to {MOST_PERCENT} percent of the "
         f"callers, and {ALL} makes it the served version; write it as in --steps 1,10,50,100"
-    )
-
-
-def duration(text: str) -> timedelta:
-    """Return the time of a hold. CommandError if it is no time, or too short or too long."""
-    found = _HOLD.fullmatch(text)
-    hours, minutes, seconds = (int(each or 0) for each in found.groups()) if found else (0, 0, 0)
-    hold = timedelta(hours=hours, minutes=minutes, seconds=seconds)
-    if SHORTEST <= hold <= LONGEST:
-        return hold
-    raise CommandError(
-        f"--hold {text} is not a time from {SHORTEST.seconds}s to {LONGEST.days * 24}h; the challenger is watched for "
-        "so long at each share; write it as in 10m, 90s or 1h30m"
     )
 
 
@@ -168,7 +126,7 @@ class _Release:
         with pull_request_errors():
             self._entry = file.entry(endpoint)
             self._wanted = self._challenger(file)
-        self._objective = _objective(file, endpoint)
+        self._limits = hold.limits(file, endpoint, options.limits)
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.report = _Report(endpoint=endpoint, version=version, stack=stack, percent=self._share(file))
 
@@ -358,159 +316,38 @@ class _Release:
 
     def _hold(self, read: Read, share: int) -> str:
         """Watch the version at a share, and return the guardrails that it broke. CommandError for too few requests."""
-        options, limits = self._options, self._limits()
-        start = time.monotonic()
-        end = start + options.hold.total_seconds()
-        every = min(LOOK_SECONDS, max(1.0, options.hold.total_seconds() / 30))
-        seen = Watch(read())
-        with self._console.status("") as status:
-            while (left := end - time.monotonic()) > 0:
-                self._progress(status, seen, share, left)
-                time.sleep(min(every, left))
-                is_last = end - time.monotonic() <= 0
-                seen.add(_patiently(read) if is_last else _if_readable(read))
-                if not is_last and (broken := seen.breaches(limits, share, early=True)):
-                    break
-            else:
-                broken = [] if seen.challenger.requests < limits.least else seen.breaches(limits, share, early=False)
-        passed = time.monotonic() - start
-        self.report.holds.append(_seen(seen, share, passed, tuple(each.sentence for each in broken)))
-        self._tell(f"{share} % for {_short(passed)}: {_figures(seen)}")
-        if not broken and seen.challenger.requests < limits.least:
-            raise CommandError(_too_few(self._endpoint, seen, share, options), ExitCode.FAILED)
-        return "; ".join(each.sentence for each in broken)
-
-    def _limits(self) -> Limits:
-        limits = self._options.limits
-        if limits.p95_seconds is None and self._objective:
-            return Limits(errors=limits.errors, p95_seconds=self._objective, least=limits.least)
-        return limits
+        length = self._options.hold.total_seconds()
+        seen = hold.watch(read, share, length, self._limits, self._console)
+        self.report.holds.append(seen)
+        self._tell(f"{share} % for {hold.short(seen.seconds)}: {seen.figures}")
+        got, least = seen.requests, self._limits.least
+        if seen.breaches or got >= least:
+            return "; ".join(seen.breaches)
+        more = f"about {hold.short(length * least / got)}" if got else "a longer time"
+        raise CommandError(
+            f"{self._endpoint}: the challenger had {got:,} requests in {hold.short(length)} at {share} %, and "
+            f"{least:,} or more are needed to judge it, so the share stays {share} %; run the same command again with "
+            f"--hold of {more}, or with a smaller --least",
+            ExitCode.FAILED,
+        )
 
     def _counters(self, stack: ExitStack) -> Read:
-        """Return the function that reads all counters, after it has worked once.
-
-        Model servers are read from Prometheus if the stack or an option names one, routers always from their pods.
-        """
-        file = self._file
-        cluster = Cluster(context=self._options.context or _context(file), environment=target.engine(self._stack))
-        servers = ",".join((names.SERVERS[guardrails.CHAMPION], names.SERVERS[guardrails.CHALLENGER]))
+        """Return the function that reads all counters, after it has worked once."""
+        context = self._options.context or hold.context(self._file)
+        cluster = Cluster(context=context, environment=target.engine(self._stack))
         url = self._options.prometheus
-        query = stack.enter_context(watch.prometheus(url, lambda: cluster)) if url or _has_prometheus(file) else None
-
-        def pods(kinds: str) -> list[Counter]:
-            texts = pod_metrics.read(cluster, self._endpoint, kinds)
-            return [counter for pod, text in texts.items() for counter in guardrails.parsed(pod, text)]
-
-        def read() -> list[Counter]:
-            if query is None:
-                return pods(f"{names.ROUTERS},{servers}")
-            return [*pods(names.ROUTERS), *guardrails.of_prometheus(query(guardrails.query(self._endpoint)))]
-
-        if not read():
-            raise CommandError(
-                f"no pod of {self._endpoint} counts requests, so nothing could be watched; run `pulumi up` first, or "
-                "name another cluster with --context or --prometheus",
-                ExitCode.FAILED,
-            )
-        return read
-
-    def _progress(self, status: Status, seen: Watch, share: int, left: float) -> None:
-        status.update(f"{share} %, {_short(left)} left: {_figures(seen)}")
+        is_needed = url or hold.has_prometheus(self._file)
+        query = stack.enter_context(watch.prometheus(url, lambda: cluster)) if is_needed else None
+        return hold.counters(cluster, self._endpoint, query)
 
     def _tell(self, text: str) -> None:
         self._console.print(text, markup=False)
 
 
-def _objective(file: StackFile, endpoint: str) -> float | None:
-    """Return the objective of the endpoint for the 95th percentile in seconds; None if it has none."""
-    found = _mapping(file.written(endpoint).get("objectives")).get("p95_ms")
-    return found / 1000 if isinstance(found, int | float) else None
-
-
-def _context(file: StackFile) -> str | None:
-    """Return the context of the kubeconfig that the stack file names; None: the current one."""
-    found = _mapping(file.config().get("mlops:foundation")).get("context")
-    return found if isinstance(found, str) else None
-
-
-def _has_prometheus(file: StackFile) -> bool:
-    return _mapping(file.config().get("mlops:monitoring")).get("kind") == "cluster"
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
-
-
-def _if_readable(read: Read) -> Sequence[Counter]:
-    """Return the counters; none if they cannot be read now, because the next look counts the same requests."""
-    try:
-        return read()
-    except (ClusterError, CommandError):
-        return ()
-
-
-def _patiently(read: Read) -> Sequence[Counter]:
-    """Return the counters at the end of a hold. CommandError if they cannot be read for PATIENCE_SECONDS."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return read()
-        except (ClusterError, CommandError) as error:
-            if time.monotonic() > end:
-                raise CommandError(
-                    f"the requests cannot be counted ({error}), so the step is not judged and the share stays; run the "
-                    "same command again",
-                    ExitCode.FAILED,
-                ) from error
-            time.sleep(1)
-
-
-def _figures(seen: Watch) -> str:
-    arms = {"champion": seen.champion, "challenger": seen.challenger}
-    return ", ".join(
-        f"{role} {arm.requests:,} requests, {arm.failed:,} failed, {arm.refused:,} refused"
-        + (f", p95 {1000 * arm.p95:.1f} ms" if arm.p95 is not None else "")
-        for role, arm in arms.items()
-    )
-
-
-def _seen(seen: Watch, share: int, seconds: float, breaches: tuple[str, ...]) -> Seen:
-    def arm(found: guardrails.Arm) -> dict[str, object]:
-        p95 = None if found.p95 is None else round(1000 * found.p95, 3)
-        return {"requests": found.requests, "failed": found.failed, "refused": found.refused, "p95_ms": p95}
-
-    return Seen(
-        percent=share,
-        seconds=round(seconds, 1),
-        champion=arm(seen.champion),
-        challenger=arm(seen.challenger),
-        assigned=seen.assigned,
-        figures=_figures(seen),
-        breaches=breaches,
-    )
-
-
 def _text(report: _Report, why: str) -> str:
     """Return the text of a pull request, in Markdown."""
-    lines = [f"- {hold.percent} % for {_short(hold.seconds)}: {hold.figures}" for hold in report.holds]
+    lines = [f"- {one.percent} % for {hold.short(one.seconds)}: {one.figures}" for one in report.holds]
     reason = f"The challenger broke a guardrail: {escape(why)}." if why else "No guardrail was broken."
     head = [*lines, "", reason] if lines else ["The first step: no request was compared yet."]
     foot = "`mlops release --steps --pr` made this pull request. Run it again after the update, for the next step."
     return "\n".join([*head, "", foot])
-
-
-def _too_few(endpoint: str, seen: Watch, share: int, options: Options) -> str:
-    got, least, hold = seen.challenger.requests, options.limits.least, options.hold.total_seconds()
-    more = f" for about {_short(hold * least / got)}" if got else " for longer"
-    return (
-        f"{endpoint}: the challenger had {got:,} requests in {_short(hold)} at {share} %, and {least:,} "
-        f"{'is' if least == 1 else 'are'} needed to judge it, so the share stays {share} %; run the same command again with --hold{more}, or with fewer in "
-        "--least"
-    )
-
-
-def _short(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"

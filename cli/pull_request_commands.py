@@ -164,6 +164,7 @@ def release(
         raise CommandError("write either the number of the new version, or --previous")
     if steps is not None:
         from cli import gradual
+        from cli import hold as holds
         from experiments.guardrails import Limits
 
         if version is None:
@@ -174,7 +175,7 @@ def release(
             stack,
             gradual.Options(
                 steps=gradual.steps(steps),
-                hold=gradual.duration(hold),
+                hold=holds.duration(hold),
                 key=key,
                 experiment=experiment,
                 digest=digest,
