@@ -44,11 +44,16 @@ def served(platform: Platform) -> Iterator[tuple[Platform, str]]:
     platform.up()
 
 
-def release(version: str, steps: str, hold: str) -> tuple[int, dict[str, Any], str]:
+def words(version: str, hold: str) -> list[str | Path]:
+    """Return the command line of a release in steps."""
+    steps = ["--steps", "10,50,100", "--hold", hold, "--least", "30", "--key", KEY, "--max-p95", "2500"]
+    return [MLOPS, "release", NAME, version, "--stack", "local", *steps, "--json"]
+
+
+def release(version: str, hold: str) -> tuple[int, dict[str, Any], str]:
     """Return exit code, report and last line of a release in steps."""
-    words = ["--stack", "local", "--steps", steps, "--hold", hold, "--least", "30", "--key", KEY, "--max-p95", "2500"]
     done = subprocess.run(
-        [MLOPS, "release", NAME, version, *words, "--json"],
+        words(version, hold),
         cwd=ROOT,
         env=fresh_shell(),
         capture_output=True,
@@ -70,12 +75,12 @@ def test_a_version_that_fails_goes_back_by_itself_and_one_that_works_is_released
     good = register(NAME, SOURCE, {"number": [1]})
     with load(f"{platform.endpoint_url(NAME)}/invocations", ROWS, per_second=100, key_header=KEY) as answers:
         wait_for("an answer", lambda: answers.latest == first, seconds=20)
-        code, report, last = release(broken, "10,50,100", "60s")
+        code, report, last = release(broken, "60s")
         assert (code, report["outcome"], report["percent"]) == (3, "taken back", 0)
         assert "requests refused (4xx), 100.0%" in last
         assert file.read_text() == before
         assert shares(answers) == {first: 1.0}
-        code, report, last = release(good, "10,50,100", "8s")
+        code, report, last = release(good, "8s")
         assert (code, report["outcome"], report["percent"]) == (0, "done", 100), last
         assert [hold["percent"] for hold in report["holds"]] == [10, 50]
         wait_for("the new version alone", lambda: shares(answers) == {good: 1.0}, seconds=120)
@@ -83,3 +88,25 @@ def test_a_version_that_fails_goes_back_by_itself_and_one_that_works_is_released
     print(f"{len(answers.all)} answers, {len(answers.failures)} of them failures of the broken version, lost: {lost}")
     assert lost == []
     assert answers.by_version.keys() == {first, broken, good}
+
+
+@pytest.mark.nightly
+def test_a_release_that_is_killed_in_an_update_goes_on_when_it_is_run_again(served: tuple[Platform, str]) -> None:
+    platform, first = served
+    file, good = platform.root / "Pulumi.local.yaml", register(NAME, SOURCE, {"number": [1]})
+    with load(f"{platform.endpoint_url(NAME)}/invocations", ROWS, per_second=100, key_header=KEY) as answers:
+        wait_for("an answer", lambda: answers.latest == first, seconds=20)
+        killed = subprocess.Popen(words(good, "8s"), cwd=ROOT, env=fresh_shell(), stderr=subprocess.DEVNULL)
+        wait_for("the update of the second step", lambda: "percent: 50" in file.read_text(), seconds=300)
+        killed.kill()
+        killed.wait()
+
+        def done() -> dict[str, Any] | None:
+            """Report of another try; the engine goes on without the command, and refuses an update until it ends."""
+            code, report, _ = release(good, "8s")
+            return report if code == 0 else None
+
+        report = wait_for("the end of the release", done, seconds=600)
+        assert [hold["percent"] for hold in report["holds"]] == [50]
+        wait_for("the new version alone", lambda: shares(answers) == {good: 1.0}, seconds=120)
+    assert answers.failures == []
