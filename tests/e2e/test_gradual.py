@@ -65,6 +65,7 @@ def release(version: str, hold: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(done.stdout), done.stderr.splitlines()[-1]
 
 
+@pytest.mark.nightly
 def test_a_version_that_fails_goes_back_by_itself_and_one_that_works_is_released_without_a_lost_request(
     served: tuple[Platform, str],
 ) -> None:
