@@ -176,7 +176,7 @@ app.command(
     epilog=examples(
         "mlops release churn-predictor 8 --stack prod",
         "mlops release churn-predictor --previous --stack prod",
-        "mlops release churn-predictor 8 --digest sha256:9f86... --dry-run",
+        "mlops release churn-predictor 8 --steps 1,10,50,100 --hold 10m --key X-Customer-Id",
     )
 )(pull_request_commands.release)
 app.command(

@@ -68,7 +68,7 @@ def run(
     path = release.locate(stack)
     uri, why_not = _tracking(tracking_uri, needed=version == "tagged" or bool(copy_from))
     with pull_request_errors(), GitHub(Repository.from_environment(os.environ), tell=tell) as github:
-        base = read_base(github, _in_repository(path))
+        base = read_base(github, in_repository(path))
         entry = _entry(base, model, endpoint)
         found = _candidate(entry, version, path, uri, copy_from=copy_from, dry_run=dry_run)
         if found is None:
@@ -111,7 +111,7 @@ def _tracking(uri: str | None, *, needed: bool) -> tuple[str, str]:
         return "", str(error)
 
 
-def _in_repository(path: Path) -> str:
+def in_repository(path: Path) -> str:
     """Return the path of the file in the repository, as this checkout has it."""
     command = ["git", "-C", str(path.parent), "rev-parse", "--show-prefix"]
     try:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.errors import CommandError
-from cli.options import DryRun, Endpoint, Model, Stack, TrackingUri
+from cli.options import Context, DryRun, Endpoint, Json, Model, Stack, TrackingUri
 
 Previous = Annotated[
     bool, typer.Option("--previous", help="Take the last version that differs, from the git history of the stack file.")
@@ -71,15 +71,128 @@ def release(
         ),
     ] = None,
     tracking_uri: TrackingUri = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENTS",
+            help="Release gradually: shares of the callers, such as 1,10,50,100. Each step changes the stack file and "
+            "runs `pulumi up`.",
+            show_default=False,
+        ),
+    ] = None,
+    hold: Annotated[
+        str, typer.Option(metavar="TIME", help="With --steps: time for which each share is watched, as in 90s or 1h.")
+    ] = "10m",
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEADER",
+            help="With --steps: request header by which callers are split. Default: that of the challenger, if the "
+            "stack file has it already.",
+            show_default=False,
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --steps: name of the experiment. Default: release-OLD-NEW, with both versions.",
+            show_default=False,
+        ),
+    ] = None,
+    max_errors: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="POINTS",
+            help="With --steps: how many percentage points more than the champion's requests the challenger's may "
+            "fail, for 5xx and 4xx responses each.",
+        ),
+    ] = 1,
+    max_p95: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            metavar="MS",
+            help="With --steps: largest 95th percentile of the challenger's response times. Default: "
+            "objectives.p95_ms of the endpoint, or else twice the champion's.",
+            show_default=False,
+        ),
+    ] = None,
+    least: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help="With --steps: number of the challenger's requests without which a share is not judged.",
+        ),
+    ] = 100,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --steps: Prometheus that counts the requests. Default: that of mlops:monitoring with kind "
+            "cluster, or else the pods themselves.",
+            show_default=False,
+        ),
+    ] = None,
+    context: Context = None,
+    pull_request: Annotated[
+        bool,
+        typer.Option(
+            "--pr",
+            help="With --steps: watch the share in the default branch, and open a pull request of the next step, as "
+            "`mlops propose` does, instead of making it. Each call makes one.",
+        ),
+    ] = False,
+    json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Change the version of an endpoint in the stack file.
+    """Change the version of an endpoint in the stack file, at once or in steps.
 
-    The command changes the number in this checkout, and nothing else in the file. `pulumi preview` then says whether
-    the version may go live. With --previous, the git history of the file names the version that it had before.
+    Without --steps, the command changes the number in this checkout, and nothing else in the file. `pulumi preview`
+    then says whether the version may go live. With --previous, the git history of the file names the version that it
+    had before.
+
+    With --steps, the version becomes the endpoint's challenger, gets one share of the callers after the other, and
+    is the served version at 100. At each share, it is compared with the served version. If it fails more requests, is
+    slower or cannot be reached, the command restores the share before, and exits with 3. If the command was stopped,
+    run it again: it goes on from the share in the stack file.
     """
     if (version is None) != previous:
         raise CommandError("write either the number of the new version, or --previous")
+    if steps is not None:
+        from cli import gradual
+        from cli import hold as holds
+        from experiments.guardrails import Limits
+
+        if version is None:
+            raise CommandError("--previous is an immediate rollback; write it without --steps, or write the version")
+        gradual.run(
+            endpoint,
+            version,
+            stack,
+            gradual.Options(
+                steps=gradual.steps(steps),
+                hold=holds.duration(hold),
+                key=key,
+                experiment=experiment,
+                digest=digest,
+                limits=Limits(errors=max_errors / 100, p95_seconds=max_p95 and max_p95 / 1000, least=least),
+                prometheus=prometheus,
+                context=context,
+                tracking_uri=tracking_uri,
+                pull_request=pull_request,
+                dry_run=dry_run,
+                json=json,
+            ),
+        )
+        return
+    if key or experiment or max_p95 or prometheus or pull_request or json:
+        raise CommandError(
+            "--key, --experiment, --max-p95, --prometheus, --pr and --json belong to --steps; write it too"
+        )
     from cli import release as releases
 
     releases.release(endpoint, version, stack, digest=digest, tracking_uri=tracking_uri, dry_run=dry_run)

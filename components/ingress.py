@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
@@ -14,27 +14,29 @@ from components.foundation import Ingress
 def ingress(
     name: str,
     settings: Ingress,
-    service: Input[str],
+    service: Input[str] | Mapping[str, Input[str]],
     port: int,
     backend_seconds: int,
     *,
     metadata: k8s.meta.v1.ObjectMetaArgsDict,
     opts: ResourceOptions,
 ) -> k8s.networking.v1.Ingress:
-    """Declare an Ingress that routes all paths of the host to the Service.
+    """Declare an Ingress that routes all paths of the host to the Service, or each beginning of a path to its Service.
 
     Pulumi waits until the load balancer has an address and the Service has a ready pod, which may take
     `backend_seconds`.
     """
-    backend: k8s.networking.v1.IngressBackendArgsDict = {"service": {"name": service, "port": {"number": port}}}
+    services = service if isinstance(service, Mapping) else {"/": service}
+    paths: list[k8s.networking.v1.HTTPIngressPathArgsDict] = [
+        {"path": path, "path_type": "Prefix", "backend": {"service": {"name": each, "port": {"number": port}}}}
+        for path, each in services.items()
+    ]
     return k8s.networking.v1.Ingress(
         name,
         metadata={**metadata, "annotations": dict(settings.annotations)},
         spec={
             "ingress_class_name": settings.class_name,
-            "rules": [
-                {"host": settings.host, "http": {"paths": [{"path": "/", "path_type": "Prefix", "backend": backend}]}}
-            ],
+            "rules": [{"host": settings.host, "http": {"paths": paths}}],
         },
         opts=ResourceOptions.merge(opts, ResourceOptions(custom_timeouts=timeouts.ingress(backend_seconds))),
     )

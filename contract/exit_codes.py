@@ -18,8 +18,8 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "failed; another try may succeed",
     ExitCode.BAD_INPUT: "the command, a value, a file or the data is wrong; another try fails in the same way",
-    ExitCode.REFUSED: "refused by a rule: a validation, promotion, reproduction or preview did not pass, a stack has "
-    "drifted or has a problem, or a budget is exceeded",
+    ExitCode.REFUSED: "refused by a rule: a validation, promotion, release, reproduction or preview did not pass, a "
+    "stack has drifted or has a problem, or a budget is exceeded",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
 """Explanation of each exit code, as `mlops --help` prints it."""

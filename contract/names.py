@@ -40,6 +40,8 @@ ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 of the served version."""
 SERVERS = {"champion": "model-endpoint", "challenger": "model-challenger", "shadow": "model-shadow"}
 """Value of the label NAME on the Deployments and pods of model servers, by role."""
+ROUTERS = "model-router"
+"""Value of the label NAME on the Deployment and the pods of an endpoint's router."""
 EXPORTER = "mlops-exporter"
 """Name of the exporter of the platform's state, and of its service account in the namespace mlops-platform."""
 TRACKING_UI = "mlops/tracking-ui"

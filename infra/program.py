@@ -1,5 +1,7 @@
 """Declaration of a stack from its settings: all components, and the stack's outputs."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import pulumi
@@ -19,6 +21,7 @@ from components.mlflow_identities import ClientProxy, MlflowIdentities, MlflowId
 from components.mlflow_server import Gateway, MlflowServer, MlflowServerArgs
 from components.people import People, PeopleArgs
 from components.pods import Placement
+from components.shared_ingress import SharedIngress, SharedIngressArgs
 from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
 from components.training.schedule import Schedule
@@ -27,6 +30,7 @@ from components.training.validation import ValidationArgs
 from contract import names
 from infra.config import aws, image_rules
 from infra.config import training as training_settings
+from infra.config.endpoint_ingress import EndpointIngress
 from infra.config.stack import Endpoint, Settings, Training
 from infra.config.training import SecretParameter
 from infra.foundations import kinds as foundations
@@ -60,6 +64,7 @@ def deploy(stack: Settings) -> None:
         name: ModelEndpoint(name, _endpoint(name, stack, base, gate, cache=cache, on_unready=on_unready), opts)
         for name in stack.endpoints
     }
+    _shared_ingresses(stack, base, endpoints, opts)
     for name in stack.batch:
         BatchJob(name, _batch(name, stack, base, gate), opts)
     if stack.monitoring:
@@ -221,11 +226,33 @@ def _endpoint(
         grant=base.endpoints[name],
         placement=_placement(base, endpoint.node_pool),
         ingress=_ingress(base, endpoint.ingress, "/ping"),
+        path=(endpoint.ingress and endpoint.ingress.path) or "",
         model_cache=cache,
         on_unready=on_unready,
         prediction_log=PredictionLog(**endpoint.prediction_log.model_dump()) if endpoint.prediction_log else None,
         tracing=Tracing(**endpoint.tracing.model_dump()) if endpoint.tracing else None,
     )
+
+
+def _shared_ingresses(
+    stack: Settings, base: Foundation, endpoints: Mapping[str, ModelEndpoint], opts: ResourceOptions
+) -> None:
+    """Declare a load balancer for each host whose paths belong to endpoints."""
+    hosts = defaultdict[str, dict[str, EndpointIngress]](dict)
+    for name, endpoint in stack.endpoints.items():
+        if endpoint.ingress and endpoint.ingress.path:
+            hosts[endpoint.ingress.host][name] = endpoint.ingress
+    for host, of_host in hosts.items():
+        if settings := _ingress(base, next(iter(of_host.values())), "/ping"):
+            args = SharedIngressArgs(
+                ingress=settings,
+                namespace=base.serving.namespace,
+                paths={name: str(each.path) for name, each in of_host.items()},
+                backend_seconds=settings.healthy_seconds
+                + max(stack.endpoints[name].seconds_to_start for name in of_host),
+                after=[endpoints[name] for name in of_host],
+            )
+            SharedIngress(host, args, opts)
 
 
 def _challenger(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Challenger | None:

@@ -136,8 +136,10 @@ class Server:
         self._refused: Counter[int] = Counter()
         self._fallback_workers: Workers | None = None
         schema = request_schema(model.signature, settings.title, read_outputs(model.metadata))
-        pages = document(settings.title, str(settings.model_version), schema)
-        index = _json({"model": settings.model, "version": settings.model_version, "paths": PATHS})
+        self._path_prefix = settings.path_prefix
+        pages = document(settings.title, str(settings.model_version), schema, settings.path_prefix)
+        paths = {f"{settings.path_prefix}{path}": text for path, text in PATHS.items()}
+        index = _json({"model": settings.model, "version": settings.model_version, "paths": paths})
         self._pages: dict[str, Callable[[], Response]] = {
             **dict.fromkeys(("/", "/docs"), lambda: Response(status=200, body=index)),
             "/ping": self._health,
@@ -156,7 +158,7 @@ class Server:
         fields = [field for field in scope["headers"] if field[0] in self._headers]
         head = dict(fields)
         request_id = self._request_id(head.get(b"x-request-id"))
-        method, path = scope["method"], scope["path"].rstrip("/") or "/"
+        method, path = scope["method"], self._own_path(scope["path"])
         state = scope.get("state", ())
         if shutting_down := SHUTTING_DOWN in state:
             self.draining = True
@@ -188,6 +190,12 @@ class Server:
             response = NOT_FOUND if PAGES_ONLY in state else self._no_page(path)
         if response is not None:
             await self._send(response, request_id, send)
+
+    def _own_path(self, path: str) -> str:
+        """Return the path without a slash at its end, and without the prefix that clients outside the cluster use."""
+        if self._path_prefix and f"{path}/".startswith(f"{self._path_prefix}/"):
+            path = path.removeprefix(self._path_prefix)
+        return path.rstrip("/") or "/"
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

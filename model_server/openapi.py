@@ -37,11 +37,15 @@ PATHS: Mapping[str, str] = {
 """One line about each path, for the page at `/`."""
 
 
-def document(title: str, version: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the OpenAPI document of a server whose request bodies have the JSON Schema `body`."""
+def document(title: str, version: str, body: Mapping[str, Any], prefix: str = "") -> Mapping[str, Any]:
+    """Return the OpenAPI document of a server whose request bodies have the JSON Schema `body`.
+
+    `prefix` is the beginning of the server's paths outside the cluster.
+    """
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
+        **({"servers": [{"url": prefix}]} if prefix else {}),
         "paths": {"/invocations": {"post": _invocations(body)}, **{path: _page(path) for path in PAGES}},
     }
 

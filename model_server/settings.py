@@ -102,6 +102,12 @@ class ServerSettings(Settings):
         description="the port for probes and metrics only; without it they are on the other port alone",
         examples=["8081"],
     )
+    path_prefix: str = Field(
+        "",
+        pattern=r"^((/[A-Za-z0-9_-]+)+)?$",
+        description="the beginning of the paths of clients outside the cluster, which the server removes",
+        examples=["/churn"],
+    )
     model_role: Literal["champion", "challenger", "shadow"] = Field(
         "champion",
         description="the role of this server: a label of every metric, and a column of the prediction log",

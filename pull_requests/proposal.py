@@ -55,6 +55,8 @@ class Proposal:
     """Stack file with the new version."""
     report: str
     """Text of the pull request, in Markdown."""
+    percent: int | None = None
+    """Share of the callers that the version gets, in percent; None: all, at once."""
 
     @property
     def branch(self) -> str:
@@ -64,13 +66,17 @@ class Proposal:
     @property
     def title(self) -> str:
         """Title of the pull request, and message of its commit."""
-        return f"{self.entry.endpoint}: version {self.entry.version} -> {self.version} in {self.stack}"
+        return f"{self.entry.endpoint}: version {self.entry.version} -> {self.version}{self._share} in {self.stack}"
 
     @property
     def marker(self) -> str:
         """Hidden line of the text that names the version."""
         model = quote(self.entry.model, safe="").replace("-", "%2D")
-        return f"<!-- mlops proposal, model {model}, version {self.version} -->"
+        return f"<!-- mlops proposal, model {model}, version {self.version}{self._share} -->"
+
+    @property
+    def _share(self) -> str:
+        return "" if self.percent is None else f" at {self.percent} %"
 
     @property
     def body(self) -> str:
@@ -234,7 +240,7 @@ def _refuse_commits_of_others(github: GitHub, proposal: Proposal, tip: _Commit) 
             break
         commit = github.get(f"/git/commits/{commit.parents[0].sha}", _Commit, f"read the branch {proposal.branch}")
     endpoint, stack = re.escape(proposal.entry.endpoint), re.escape(proposal.stack)
-    if not re.fullmatch(rf"{endpoint}: version \d+ -> \d+ in {stack}", commit.message.strip()):
+    if not re.fullmatch(rf"{endpoint}: version \d+ -> \d+( at \d+ %)? in {stack}", commit.message.strip()):
         raise PullRequestError(
             f"the branch {proposal.branch} has commit {commit.sha[:12]}, which `mlops propose` did not make, so it is "
             "not written again; merge or close its pull request, and delete the branch",

@@ -1,4 +1,4 @@
-"""Changes the version and the digest of one endpoint in a stack file, and no other character of it."""
+"""Changes version, digest and challenger of one endpoint in a stack file, and no other character of it."""
 
 import json
 import re
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import cast
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from pull_requests.errors import StackFileError
 
 ENDPOINTS = "mlops:endpoints"
+UNUSUAL = "another entry shares its text by an anchor, or its form is unusual"
+_ORDER = ("version", "digest", "percent", "key", "experiment")
 _VERSION = re.compile(r"(?:[!&]\S+\s+)*(['\"]?)(\d+)\1")
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.IGNORECASE)
 
@@ -29,6 +31,22 @@ class Entry:
     """Digest as it stands in the file; None if the entry has none."""
     reasons: tuple[str, ...] = ()
     """Keys with a reason that was written for this version alone: `override`, `allow_breaking_signature`."""
+
+
+class Challenger(BaseModel):
+    """Entry `challenger` of an endpoint."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    percent: int
+    """Share of the callers that the challenger answers, 1 to 50."""
+    key: str
+    """Request header with the caller."""
+    experiment: str
+    """Name of the experiment."""
+    digest: str | None = None
+    """Digest of the version as it stands in the file; None if the entry has none."""
 
 
 def digest(text: str) -> str:
@@ -105,6 +123,30 @@ class StackFile:
             raise StackFileError(f"{self.name} has no endpoint {endpoint}; endpoints with a version: {names}")
         return known[endpoint]
 
+    def written(self, endpoint: str) -> Json:
+        """Return all keys of an endpoint, as JSON.
+
+        Raises:
+            StackFileError: the file has no such endpoint.
+        """
+        self.entry(endpoint)
+        return cast("Json", cast("Json", self.config()[ENDPOINTS])[endpoint])
+
+    def challenger(self, endpoint: str) -> Challenger | None:
+        """Return the challenger of an endpoint; None if it has none.
+
+        Raises:
+            StackFileError: the file has no such endpoint, or its challenger is not one.
+        """
+        written = self.written(endpoint).get("challenger")
+        try:
+            return None if written is None else Challenger.model_validate(written)
+        except ValidationError as error:
+            raise StackFileError(
+                f"{self.name}: challenger of {endpoint} lacks a valid version, percent, key or experiment; write all "
+                "four (docs/two-versions.md)"
+            ) from error
+
     def needs_digest(self, entry: Entry) -> bool:
         """Return whether a new version of the endpoint must state its digest: the present one does, or `mlops:gate`."""
         gate = self.config().get("mlops:gate")
@@ -127,7 +169,7 @@ class StackFile:
         if stated is not None:
             changed = _with_digest(changed, endpoint, stated)
         elif before.digest is not None:
-            changed = _without_digest(changed, endpoint)
+            changed = _without(changed, endpoint, "digest")
         wanted = self.config()
         entry = cast("Json", cast("Json", wanted[ENDPOINTS])[endpoint])
         entry["version"] = str(version) if isinstance(entry["version"], str) else version
@@ -135,7 +177,34 @@ class StackFile:
         if stated is not None:
             entry["digest"] = stated
         if changed.config() != wanted:
-            raise _unsafe(self, endpoint, "another entry shares its text by an anchor, or its form is unusual")
+            raise _unsafe(self, endpoint, UNUSUAL)
+        return changed
+
+    def challenge(self, endpoint: str, challenger: Challenger | None) -> "StackFile":
+        """Return the file with this challenger of the endpoint; None: without one.
+
+        Of a challenger that the file has already, only `percent` is changed.
+
+        Raises:
+            StackFileError: the file has no such endpoint, or its form cannot be changed safely.
+        """
+        before = self.challenger(endpoint)
+        wanted = self.config()
+        entry = cast("Json", cast("Json", wanted[ENDPOINTS])[endpoint])
+        if challenger is None:
+            changed = _without(self, endpoint, "challenger") if "challenger" in entry else self
+            entry.pop("challenger", None)
+        elif before is None:
+            written = {key: value for key in _ORDER if (value := challenger.model_dump()[key]) is not None}
+            line = ", ".join(f"{key}: {_scalar(value)}" for key, value in written.items())
+            bare = _without(self, endpoint, "challenger") if "challenger" in entry else self
+            changed = _added(bare, endpoint, "challenger", f"{{{line}}}")
+            entry["challenger"] = written
+        else:
+            changed = _with_percent(self, endpoint, challenger.percent)
+            cast("Json", entry["challenger"])["percent"] = challenger.percent
+        if changed.config() != wanted:
+            raise _unsafe(self, endpoint, UNUSUAL)
         return changed
 
 
@@ -162,29 +231,49 @@ def _with_version(file: StackFile, endpoint: str, version: int) -> StackFile:
     return _replaced(file, start + number.start(2), start + number.end(2), str(version))
 
 
+def _scalar(value: object) -> str:
+    """Return the value as YAML, quoted if it is a text that YAML would read as something else, or has a colon."""
+    is_plain = isinstance(value, int) or (yaml.safe_load(str(value)) == value and ":" not in str(value))
+    return str(value) if is_plain else json.dumps(value)
+
+
+def _with_percent(file: StackFile, endpoint: str, percent: int) -> StackFile:
+    found = _find(_node(file, endpoint), "challenger")
+    inner = _find(found[1], "percent") if found and isinstance(found[1], MappingNode) else None
+    start, end = _span(inner[1]) if inner else (0, 0)
+    number = _VERSION.fullmatch(file.text[start:end])
+    if not number:
+        raise _unsafe(file, endpoint, "the percent of its challenger is not a number in its own entry")
+    return _replaced(file, start + number.start(2), start + number.end(2), str(percent))
+
+
 def _with_digest(file: StackFile, endpoint: str, stated: str) -> StackFile:
-    node, quoted = _node(file, endpoint), json.dumps(stated)
-    if found := _find(node, "digest"):
-        return _replaced(file, *_span(found[1]), quoted)
-    found = _find(node, "version")
+    if found := _find(_node(file, endpoint), "digest"):
+        return _replaced(file, *_span(found[1]), json.dumps(stated))
+    return _added(file, endpoint, "digest", json.dumps(stated))
+
+
+def _added(file: StackFile, endpoint: str, key: str, value: str) -> StackFile:
+    """Return the file with one more key of the endpoint, below its digest or version."""
+    node = _node(file, endpoint)
+    found = _find(node, "digest") or _find(node, "version")
     if not found:
         raise _unsafe(file, endpoint, "it has no version")
-    key, value = found
-    place = _span(value)[1]
+    place = _span(found[1])[1]
     if node.flow_style:
-        return _replaced(file, place, place, f", digest: {quoted}")
+        return _replaced(file, place, place, f", {key}: {value}")
     place = _next_line(file.text, place)
     newline = "\r\n" if file.text[:place].endswith("\r\n") else "\n"
     break_before = "" if file.text[:place].endswith("\n") else newline
-    return _replaced(file, place, place, f"{break_before}{' ' * key.start_mark.column}digest: {quoted}{newline}")
+    return _replaced(file, place, place, f"{break_before}{' ' * found[0].start_mark.column}{key}: {value}{newline}")
 
 
-def _without_digest(file: StackFile, endpoint: str) -> StackFile:
+def _without(file: StackFile, endpoint: str, key: str) -> StackFile:
     node = _node(file, endpoint)
-    found = _find(node, "digest")
+    found = _find(node, key)
     if not found:
-        raise _unsafe(file, endpoint, "its digest is not in its own entry")
-    start, end = _span(found[0])[0], _span(found[1])[1]
+        raise _unsafe(file, endpoint, f"its {key} is not in its own entry")
+    start, end = _span(found[0])[0], _end(found[1])
     if not node.flow_style:
         start, end = file.text.rfind("\n", 0, start) + 1, _next_line(file.text, end)
     elif before := re.search(r",\s*$", file.text[:start]):
@@ -192,6 +281,13 @@ def _without_digest(file: StackFile, endpoint: str) -> StackFile:
     elif after := re.match(r"\s*,\s*", file.text[end:]):
         end += after.end()
     return _replaced(file, start, end, "")
+
+
+def _end(node: Node) -> int:
+    """Return the place after the last character of a value; PyYAML's mark of a block is at the next key."""
+    if isinstance(node, MappingNode) and not node.flow_style and node.value:
+        return _end(cast("Sequence[tuple[Node, Node]]", node.value)[-1][1])
+    return _span(node)[1]
 
 
 def _node(file: StackFile, endpoint: str) -> MappingNode:

@@ -66,9 +66,13 @@ class Cluster:
         return self._start(self._command("logs", pod, "--follow", "--timestamps", *more), errors=subprocess.PIPE)
 
     @contextmanager
-    def forwarded(self, namespace: str, service: str, port: int) -> Generator[str]:
-        """Yield `http://127.0.0.1:<free port>`, forwarded to a pod of the Service until the block or the pod ends."""
-        command = self._command("port-forward", f"service/{service}", f":{port}", namespace=namespace)
+    def forwarded(self, namespace: str, service: str, port: int, *, pod: str = "") -> Generator[str]:
+        """Yield `http://127.0.0.1:<free port>`, forwarded to a pod of the Service until the block or the pod ends.
+
+        With `pod`, it is this pod.
+        """
+        kind, name = ("Pod", pod) if pod else ("Service", service)
+        command = self._command("port-forward", f"{kind.lower()}/{name}", f":{port}", namespace=namespace)
         with self._start(command, errors=subprocess.STDOUT) as tunnel, self._ended_in_time(tunnel):
             try:
                 output = ""
@@ -78,7 +82,7 @@ class Cluster:
                         yield f"http://{found[1]}"
                         return
                 reason = output.strip() or "no pod responded in time"
-                raise ClusterError(f"Service {service} cannot be reached through kubectl: {reason}")
+                raise ClusterError(f"{kind} {name} cannot be reached through kubectl: {reason}")
             finally:
                 tunnel.terminate()
 

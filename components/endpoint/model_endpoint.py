@@ -77,6 +77,9 @@ class ModelEndpointArgs:
     """Nodes and priority of the pods."""
     ingress: Ingress | None = None
     """Ingress settings; None if the endpoint is reached only inside the cluster."""
+    path: str = ""
+    """Beginning of the paths that the endpoint shares a host by, and removes; empty: it declares an Ingress of its own.
+    """
     model_cache: ModelCache | None = None
     """Cache of models on the nodes; None for no cache."""
     prediction_log: PredictionLog | None = None
@@ -134,7 +137,7 @@ class ModelEndpoint(pulumi.ComponentResource):
             # The pods are there before a router goes.
             later = ResourceOptions(parent=self, depends_on=[deployment])
             entry = service(name, champion.selector, 80, PORT, metadata=named, opts=later, more=ports)
-        if args.ingress:
+        if args.ingress and not args.path:
             ingress(name, args.ingress, entry.metadata.name, 80, _progress_deadline(args), metadata=named, opts=child)
         self.url = Output.concat("http://", entry.metadata.name, ".", names.SERVING)
         self.releases = Output.all(args.history, deployment.metadata.annotations).apply(
@@ -186,6 +189,7 @@ def _router(name: str, args: ModelEndpointArgs, after: Sequence[pulumi.Resource]
         shadow=shadow and configuration.Shadow(address=address("shadow"), percent=shadow.percent),
         request_seconds=LAST_REQUEST_SECONDS,
         max_body_bytes=args.max_body_mib << 20,
+        path=args.path,
     )
     return RouterArgs(
         endpoint=name,
@@ -350,6 +354,7 @@ def _server(arm: Arm, args: ModelEndpointArgs) -> k8s.core.v1.ContainerArgsDict:
                     "DEADLINE_SECONDS": str(REQUEST_SECONDS),
                     "DRAIN_SECONDS": str(LAST_REQUEST_SECONDS),
                     "MAX_REQUEST_BYTES": str(args.max_body_mib << 20),
+                    **({"PATH_PREFIX": args.path} if args.path else {}),
                     "PORT": str(PORT),
                     "PROBE_PORT": str(names.PROBE_PORT),
                     "THREADS": str(_threads(args.cpu)),

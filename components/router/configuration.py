@@ -97,6 +97,8 @@ class Router:
     """Largest body that is mirrored, or sent again after a failed connection; the pods refuse larger ones."""
     memory_bytes: int = 256 << 20
     """Memory limit of the router's container in bytes."""
+    path: str = ""
+    """Beginning of the path that clients outside the cluster use and the pods remove; empty if there is none."""
     listen: Address = field(default_factory=lambda: Address(host="0.0.0.0"))
     """Address on which the router listens for requests, and for probes and metrics."""
     admin_port: int = 9901
@@ -186,48 +188,53 @@ def _routes(router: Router) -> Sequence[Json]:
     """Return the routes in the order in which Envoy tries them."""
     to: Json = {"timeout": f"{router.request_seconds}s"}
     mirrored = {"request_mirror_policies": [_mirror(router.shadow)]} if router.shadow else {}
-    predictions, everything = {"prefix": PREDICTIONS}, {"prefix": "/"}
+    everything = {"prefix": "/"}
     unassigned: Json = {"request_headers_to_remove": [EXPERIMENT_HEADER]}
     to_champion = {**to, "cluster": CHAMPION}
-    routes = [
-        {
-            "match": predictions,
-            "route": {**to_champion, **mirrored},
-            **unassigned,
-            **({"stat_prefix": "unassigned"} if router.challenger else {}),
-        },
-        {"match": everything, "route": to_champion, **unassigned},
-    ]
-    if challenger := router.challenger:
-        with_key = [
-            {"name": challenger.key, "present_match": True},
-            {"name": challenger.key, "string_match": {"exact": ""}, "invert_match": True},
-        ]
-        split = {
-            "match": {**predictions, "headers": with_key},
-            "stat_prefix": "assigned",
-            "request_headers_to_add": [_header(EXPERIMENT_HEADER, challenger.experiment)],
-            "route": {
-                **to,
-                **mirrored,
-                "weighted_clusters": _weights(challenger),
-                "hash_policy": [{"header": _salted(challenger)}],
-            },
-        }
-        chosen = [
+    routes = list[Json]()
+    for predictions in ({"prefix": f"{path}{PREDICTIONS}"} for path in dict.fromkeys(("", router.path))):
+        if challenger := router.challenger:
+            routes += _split(challenger, predictions, {**to, **mirrored})
+        routes.append(
             {
-                "match": {
-                    **predictions,
-                    "headers": [{"name": VERSION_HEADER, "string_match": {"exact": str(version)}}],
-                },
-                "stat_prefix": "chosen",
-                "route": {**to, **mirrored, "cluster": cluster},
+                "match": predictions,
+                "route": {**to_champion, **mirrored},
                 **unassigned,
+                **({"stat_prefix": "unassigned"} if router.challenger else {}),
             }
-            for version, cluster in zip(challenger.versions or (), (CHAMPION, CHALLENGER), strict=False)
-        ]
-        routes = [*chosen, split, *routes]
-    return routes
+        )
+    return [*routes, {"match": everything, "route": to_champion, **unassigned}]
+
+
+def _split(challenger: Challenger, predictions: Json, to: Json) -> Sequence[Json]:
+    """Return the routes of requests that choose a version, and of those with a key."""
+    with_key = [
+        {"name": challenger.key, "present_match": True},
+        {"name": challenger.key, "string_match": {"exact": ""}, "invert_match": True},
+    ]
+    split = {
+        "match": {**predictions, "headers": with_key},
+        "stat_prefix": "assigned",
+        "request_headers_to_add": [_header(EXPERIMENT_HEADER, challenger.experiment)],
+        "route": {
+            **to,
+            "weighted_clusters": _weights(challenger),
+            "hash_policy": [{"header": _salted(challenger)}],
+        },
+    }
+    chosen = [
+        {
+            "match": {
+                **predictions,
+                "headers": [{"name": VERSION_HEADER, "string_match": {"exact": str(version)}}],
+            },
+            "stat_prefix": "chosen",
+            "route": {**to, "cluster": cluster},
+            "request_headers_to_remove": [EXPERIMENT_HEADER],
+        }
+        for version, cluster in zip(challenger.versions or (), (CHAMPION, CHALLENGER), strict=False)
+    ]
+    return [*chosen, split]
 
 
 def _weights(challenger: Challenger) -> Json:

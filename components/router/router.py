@@ -15,7 +15,7 @@ from components.endpoint.experiments import Experiment
 from components.router import configuration
 from contract import names
 
-KIND = "model-router"
+KIND = names.ROUTERS
 EXPERIMENT = "mlops/experiment"
 """Annotation of the Deployment: the experiment as JSON (components/endpoint/experiments.py)."""
 CONTAINER = "envoy"

@@ -24,6 +24,7 @@ from components.router import router
 from contract import project
 from infra.config import (
     aws_rules,
+    endpoint_ingress,
     gpu_rules,
     image_rules,
     monitoring_rules,
@@ -39,10 +40,11 @@ from infra.config import batch as batch_settings
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
-from infra.config.aws import AutoNodePool, AwsFoundation, Ingress, NewCluster, TrackingIngress
+from infra.config.aws import AutoNodePool, AwsFoundation, NewCluster, TrackingIngress
 from infra.config.batch import Batch
 from infra.config.budget import Budget
 from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
+from infra.config.endpoint_ingress import EndpointIngress
 from infra.config.monitoring import ClusterMonitoring, Monitoring, Objectives
 from infra.config.problems import PREFIX, Problem
 from infra.config.quantities import cpu_text, memory_text, octets, thousandths
@@ -504,7 +506,7 @@ class Endpoint(Model):
     """Whether a failed release is rolled back in the cluster to the last revision with ready pods; needs kubectl.
     Example: true
     """
-    ingress: Ingress | None = None
+    ingress: EndpointIngress | None = None
     """Load balancer in front of the endpoint, on AWS only."""
     prediction_log: PredictionLog | None = None
     """Log of requests and predictions in the artifact store; without it nothing is logged."""
@@ -589,7 +591,7 @@ class Endpoint(Model):
 
     @field_validator("ingress")
     @classmethod
-    def _only_with_load_balancers(cls, ingress: Ingress | None, info: ValidationInfo) -> Ingress | None:
+    def _only_with_load_balancers(cls, ingress: EndpointIngress | None, info: ValidationInfo) -> EndpointIngress | None:
         if ingress and _rest(info).kind == "local":
             raise aws_rules.INGRESS_NEEDS_AWS.broken(ingress.host)
         if ingress and ingress.scheme == "public" and not _rest(info).public_load_balancers:
@@ -733,6 +735,14 @@ class Settings(Model):
             two_versions.check_names(name, list(endpoints))
             if images and images.envoy is None:
                 raise two_versions.ENVOY.broken(f"used with a {next(iter(endpoints[name].arms))} in {name}")
+        return endpoints
+
+    @field_validator("endpoints")
+    @classmethod
+    def _told_apart_by_load_balancers(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
+        tracking: Tracking | None = info.data.get("tracking")
+        own = {"mlops:tracking": tracking.ingress} if tracking and tracking.ingress else {}
+        endpoint_ingress.check({**own, **{name: each.ingress for name, each in endpoints.items() if each.ingress}})
         return endpoints
 
     @field_validator("batch")

@@ -93,6 +93,32 @@ def test_a_slash_at_the_end_of_the_path_makes_no_difference(server: app.Server, 
     assert talk(server, lambda client: client.post("/invocations/", content=example, headers=JSON)).status_code == 200
 
 
+def test_a_server_with_a_path_prefix_answers_with_it_and_without_it_and_its_pages_link_to_it(
+    loaded: Model, server: app.Server, example: bytes
+) -> None:
+    settings = server.settings.model_copy(update={"path_prefix": "/models/churn"})
+    prefixed = app.Server(loaded, settings)
+
+    async def conversation(client: httpx.AsyncClient) -> list[httpx.Response]:
+        outside = {**JSON, "x-forwarded-for": "203.0.113.7"}
+        return [
+            await client.post("/models/churn/invocations", content=example, headers=outside),
+            await client.post("/invocations", content=example, headers=JSON),
+            *[
+                await client.get(f"/models/churn{page}", headers=outside)
+                for page in ("/docs", "/", "", "/openapi.json")
+            ],
+            *[await client.get(page, headers=outside) for page in ("/models/churn/metrics", "/models/churner/ping")],
+        ]
+
+    answers = talk(prefixed, conversation)
+    assert [said.status_code for said in answers] == [200, 200, 200, 200, 200, 200, 404, 404]
+    docs, document = answers[2].json(), answers[5].json()
+    assert "/models/churn/invocations" in docs["paths"]
+    assert document["servers"] == [{"url": "/models/churn"}]
+    assert "/invocations" in document["paths"]
+
+
 def test_a_compressed_body_is_unsupported(server: app.Server, example: bytes) -> None:
     packed = {**JSON, "content-encoding": "gzip"}
     said = talk(server, lambda client: client.post("/invocations", content=gzip.compress(example), headers=packed))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pull_requests.errors import StackFileError
-from pull_requests.stack_file import StackFile, digest
+from pull_requests.stack_file import Challenger, StackFile, digest
 
 ROOT = Path(__file__).parents[2]
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
@@ -73,6 +73,44 @@ def test_a_digest_is_added_changed_and_taken_away_again(endpoint: str, line_end:
     replaced = added.release(endpoint, 9, B)
     assert replaced.entry(endpoint).digest == B
     assert replaced.release(endpoint, 7, None) == before
+
+
+@pytest.mark.parametrize("endpoint", ["churn", "fraud", "last"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("stated", [None, A])
+def test_a_challenger_is_added_gets_another_share_and_is_taken_away_again(
+    endpoint: str, line_end: str, stated: str | None
+) -> None:
+    before = stack(BLOCK.replace("      challenger: {version: 7}\n", "").replace("\n", line_end))
+    wanted = Challenger(version=8, digest=stated, percent=1, key="X-Customer-Id", experiment="2026")
+    added = before.challenge(endpoint, wanted)
+    assert added.challenger(endpoint) == wanted
+    assert len(changed(before.text, added.text)) == (2 if endpoint == "fraud" else 1)
+    more = added.challenge(endpoint, wanted.model_copy(update={"percent": 50}))
+    assert added.text.replace("percent: 1", "percent: 50") == more.text
+    assert more.challenge(endpoint, None) == before
+
+
+def test_a_challenger_in_a_block_of_its_own_keeps_its_form_and_goes_without_the_comment_below_it() -> None:
+    keys = "".join(f"        {line}\n" for line in ("version: 8", "percent: 5", "key: K", "experiment: e"))
+    own = f"      challenger:  # since May\n{keys}"
+    text = BLOCK.replace("      challenger: {version: 7}\n", f"{own}      # of the replicas\n      cpu: 1\n")
+    before = stack(text)
+    challenger = before.challenger("churn")
+    assert challenger
+    assert before.challenge("churn", challenger.model_copy(update={"percent": 10})).text == text.replace(": 5", ": 10")
+    assert before.challenge("churn", None).text == text.replace(own, "")
+
+
+def test_a_challenger_behind_an_alias_or_without_its_keys_is_left_to_a_person() -> None:
+    shared = "config:\n  x: &c {version: 8, percent: 5, key: K, experiment: e}\n  mlops:endpoints:\n    churn:\n"
+    before = stack(f"{shared}      version: 7\n      challenger: *c\n")
+    wanted = before.challenger("churn")
+    assert wanted
+    with pytest.raises(StackFileError, match="change it by hand"):
+        before.challenge("churn", wanted.model_copy(update={"percent": 10}))
+    with pytest.raises(StackFileError, match="lacks a valid version, percent, key or experiment; write all four"):
+        stack(BLOCK).challenger("churn")
 
 
 @pytest.mark.parametrize(

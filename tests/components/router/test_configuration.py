@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,16 @@ def test_an_experiment_is_named_to_the_pods_whatever_the_client_says_and_only_wh
         assert len(seen) == 60
         name = 'envoy_vhost_route_upstream_rq{envoy_response_code="200",envoy_virtual_host="endpoint",envoy_route='
         assert running.counted(name + '"unassigned"') == 40
+
+
+def test_requests_under_the_path_of_a_shared_host_are_split_as_all_others_are(servers: World) -> None:
+    some = KEYS[:500]
+    with router(replace(servers.settings(50), path="/churn")) as running:
+        plain = send(running.port, keyed(some))
+        below = send(running.port, [each.replace(b"/invocations", b"/churn/invocations", 1) for each in keyed(some)])
+        other = send(running.port, [each.replace(b"/invocations", b"/fraud/invocations", 1) for each in keyed(some)])
+    assert [version for _, version, _ in below] == [version for _, version, _ in plain]
+    assert {version for _, version, _ in other} == {"7"}
 
 
 @pytest.mark.parametrize("key", ["k" * 8192, "caf\xe9", "a, b", "\xff\xfe", "a b", "'\\"])
