@@ -34,6 +34,9 @@ LOCAL_BUCKET = "mlops-artifacts"
 VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
+DRIFT = {"app.kubernetes.io/component": "drift"}
+DRIFT_REPORTS = f"{VALIDATION_REPORTS}/drift"
+"""Folder of the artifact store's bucket with the reports of the drift jobs."""
 ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 """Label of the pods that get an endpoint's requests (model servers, or the router before them) and of the Deployment
 of the served version."""
@@ -58,6 +61,11 @@ LONGEST_MODEL_NAME = 63
 def validation(training: str) -> str:
     """Return the name of the CronJob that validates a training job's versions; no training job may have this name."""
     return f"{training}-validation"
+
+
+def drift(endpoint: str) -> str:
+    """Return the name of the CronJob that compares an endpoint's requests with the training of its version."""
+    return f"{endpoint}-drift"
 
 
 def endpoint_url(endpoint: str) -> str:

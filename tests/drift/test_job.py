@@ -1,0 +1,177 @@
+"""The program of the drift CronJob, on a real registry and a real log."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from contract.tags import DRIFT_AT, DRIFT_RUN, DRIFT_STATUS, DRIFT_WINDOWS, JOB_NAME, OUTCOMES, PROPOSED, RETRAIN
+from drift import job, record
+from drift.cluster import State
+from tests.drift.examples import write_customers
+from tests.registry import MODEL, Registry
+from training.data import reading
+from training.projects import churn
+
+DAY = datetime(2026, 11, 24, tzinfo=UTC)
+NEXT = timedelta(days=1)
+NUMBERS = count()
+
+
+@dataclass
+class Cluster:
+    """Cluster whose Jobs end as soon as they are created."""
+
+    trains: Callable[[str], None]
+    jobs: list[str] = field(default_factory=list[str])
+
+    def state(self, job: str) -> State | None:
+        return "succeeded" if job in self.jobs else None
+
+    def train(self, training: str, job: str, version: str) -> None:
+        del training, version
+        if job not in self.jobs:
+            self.jobs.append(job)
+            self.trains(job)
+
+
+@dataclass(frozen=True)
+class World:
+    """A model whose version 1 is served, with its log."""
+
+    client: MlflowClient
+    uri: str
+    model: str
+    folder: Path
+    table: pd.DataFrame
+    cluster: Cluster
+
+    def day(self, number: int, *, shifted: bool) -> None:
+        """Write the log of a day; shifted customers pay more, have a short tenure, and leave."""
+        table = self.table.assign(tenure=self.table["tenure"] / 10) if shifted else self.table
+        write_customers(
+            self.folder / "log",
+            table,
+            DAY + number * NEXT,
+            model=self.model,
+            answers=["Yes"] * len(table) if shifted else self.answers,
+        )
+
+    @property
+    def answers(self) -> list[str]:
+        return ["Yes" if n % 5 == 0 else "No" for n in range(len(self.table))]
+
+    def run(self, number: int, *more: object, training: str = "churn") -> str:
+        """Run the program in the morning after a day."""
+        words = ["churn", "--model", self.model, "--version", 1, "--log", self.folder / "log", *more]
+        words += ["--tracking-uri", self.uri, "--training", training]
+        options: argparse.Namespace = job.parser().parse_args([*map(str, words)])
+        return job.run(options, DAY + (number + 1) * NEXT + timedelta(hours=6), self.cluster)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return self.client.get_model_version(self.model, "1").tags
+
+
+@pytest.fixture
+def world(registry: Registry, tmp_path: Path) -> Iterator[World]:
+    client, model = MlflowClient(registry.uri), f"watched-{next(NUMBERS)}"
+    (tmp_path / "log").mkdir()
+    first = client.get_model_version(MODEL, "1")
+    client.create_registered_model(model)
+    tags = {key: value for key, value in first.tags.items() if not key.startswith(("drift", "validat"))}
+    client.create_model_version(model, str(registry.files(1)), first.run_id, tags=tags)
+
+    def trains(job: str) -> None:
+        client.create_model_version(model, str(registry.files(2)), tags={JOB_NAME: job, "validation_status": "passed"})
+
+    table = reading.load(str(registry.dataset), churn.PROJECT).table
+    table = pd.concat([table, table]).sample(frac=1, random_state=1)
+    yield World(client, registry.uri, model, tmp_path, table, Cluster(trains))
+    client.delete_registered_model(model)
+
+
+def test_shifted_requests_of_two_days_end_in_one_proposal_and_quiet_ones_in_none(world: World) -> None:
+    for number in range(4):
+        world.day(number, shifted=number in {1, 2})
+    assert world.run(0).startswith("not retrained: 0 of 2 windows")
+    assert world.run(1).startswith("not retrained: 1 of 2 windows")
+    assert world.run(1).startswith("not retrained: 1 of 2 windows"), "a window counts once"
+    assert world.run(2).startswith("retraining began, because 2 windows in a row drifted")
+    assert "version 2 passed its validation and is proposed" in world.run(2)
+    world.run(3)
+    assert (world.tags[DRIFT_WINDOWS], len(world.cluster.jobs)) == ("0", 1)
+    assert PROPOSED in world.client.get_model_version(world.model, "2").tags
+
+
+def test_a_feature_that_flaps_starts_no_training(world: World) -> None:
+    for number in range(4):
+        world.day(number, shifted=number % 2 == 0)
+        world.run(number)
+    assert world.cluster.jobs == []
+
+
+def test_a_run_that_was_killed_before_it_wrote_the_window_counts_it_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.day(0, shifted=True)
+    write = MlflowClient.set_model_version_tag
+
+    def killed(client: MlflowClient, name: str, version: str, key: str, value: object) -> None:
+        if key == DRIFT_AT:
+            raise KeyboardInterrupt
+        write(client, name, version, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_model_version_tag", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.run(0)
+    assert world.tags[DRIFT_WINDOWS] == "1"
+    world.run(0)
+    assert (world.tags[DRIFT_WINDOWS], world.tags[DRIFT_STATUS]) == ("1", "drift")
+
+
+def test_reports_are_written_to_the_folder_that_the_job_may_write_to(world: World) -> None:
+    world.day(0, shifted=False)
+    world.run(0, "--reports", world.folder / "reports")
+    run = world.client.get_run(world.tags[DRIFT_RUN])
+    assert world.client.get_experiment(run.info.experiment_id).name == record.SCHEDULED
+    assert list((world.folder / "reports").rglob("report.html"))
+
+
+def test_outcomes_are_measured_once_for_each_window(world: World) -> None:
+    world.day(0, shifted=False)
+    (world.folder / "outcomes").mkdir()
+    # The opposite of each prediction.
+    lines = [f"24-{n},{'No' if said == 'Yes' else 'Yes'},2026-11-25T00:00:00Z" for n, said in enumerate(world.answers)]
+    (world.folder / "outcomes/day.csv").write_text("\n".join(["request_id,label,at", *lines]))
+    said = world.run(0, "--outcomes", world.folder / "outcomes")
+    found = json.loads(world.tags[OUTCOMES])
+    assert (found["rows"], found["predictions"]) == (800, 800)
+    assert found["metrics"]["accuracy"][0] == 0
+    assert {"accuracy", "f1"} <= set(found["worse"])
+    assert "because outcomes show" in said
+    assert json.loads(world.tags[RETRAIN])["status"] == "training"
+
+
+def test_without_a_training_job_nothing_is_trained(world: World) -> None:
+    for number in range(2):
+        world.day(number, shifted=True)
+        assert "drift in 800 rows" in world.run(number, training="")
+    assert (world.tags[DRIFT_WINDOWS], world.cluster.jobs) == ("2", [])
+
+
+def test_a_version_without_profile_fails_as_bad_input(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.folder / "other").mkdir()
+    (world.folder / "other/MLmodel").write_text("flavors: {}\n")
+    made = world.client.create_model_version(world.model, str(world.folder / "other"))
+    words = ["churn", "--model", world.model, "--version", made.version, "--log", str(world.folder / "log")]
+    assert job.main([*map(str, words), "--tracking-uri", world.uri]) == 2
+    assert "has no reference profile" in capsys.readouterr().err
