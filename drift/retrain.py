@@ -139,7 +139,8 @@ def _reason(served: ModelVersion, plan: Plan) -> tuple[str, int]:
     if (outcomes := measured.of(served)) and outcomes.worse:
         return f"outcomes show {', '.join(outcomes.worse)} certainly below what the training measured", windows
     if windows >= plan.after:
-        return f"{windows} windows in a row drifted and changed the predictions", windows
+        counted = "1 window" if windows == 1 else f"{windows} windows in a row"
+        return f"{counted} drifted and changed the predictions", windows
     return "", windows
 
 
