@@ -256,7 +256,7 @@ def _comparisons() -> list[k8s.admissionregistration.v1.ValidationArgsDict]:
             "message": "the labels of the pod are not those of the template",
         },
         {
-            "expression": f"object.spec.activeDeadlineSeconds == {declared}.activeDeadlineSeconds",
+            "expression": f"object.spec.?activeDeadlineSeconds == optional.of({declared}.activeDeadlineSeconds)",
             "message": "the deadline is not that of the template",
         },
     ]

@@ -31,6 +31,8 @@ VERSION = "app.kubernetes.io/version"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
 LOCAL_BUCKET = "mlops-artifacts"
 """Name of the artifact store's bucket in a local stack."""
+REFERENCE_PROFILE = "extra_files/reference_profile.json"
+"""Path of the profile of the training's table among a version's files; drift is measured against it."""
 VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
