@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -16,8 +16,10 @@ import pandas as pd
 import pytest
 import yaml
 from botocore.config import Config
+from mlflow import MlflowClient
 
 from lab import dataset, stores
+from lab.cluster import forward
 from tests.e2e.conftest import ENDPOINT, LAB, Platform, training_jobs, wait_for
 from tests.pull_requests.github_double import GitHub, environment, serve
 
@@ -50,7 +52,8 @@ class Watched:
 
     platform: Platform
     store: _Store
-    said: list[str] = field(default_factory=list[str])
+    table: bytes
+    """Table that the lab trains on."""
 
     def start(self, cron_job: str) -> str:
         """Create a Job from a CronJob, and return its name."""
@@ -64,6 +67,22 @@ class Watched:
         printed = self.platform.kubectl("logs", f"job/{job}", *NAMESPACE)
         print(job, printed)
         return printed
+
+    def learn_without(self, rows: int) -> None:
+        """Leave out the last rows of the table: without a change, a training repeats a version."""
+        table = pd.read_csv(io.BytesIO(self.table)).iloc[:-rows]
+        self.store.put_object(Bucket=BUCKET, Key=TABLE, Body=table.to_csv(index=False).encode())
+
+    def kill(self, job: str) -> None:
+        """Kill the container of a Job as soon as it runs."""
+        selector = f"batch.kubernetes.io/job-name={job}"
+
+        def running() -> str | None:
+            pods = self.platform.items("pods", *NAMESPACE, "-l", selector, "--field-selector=status.phase=Running")
+            return next((pod["metadata"]["name"] for pod in pods), None)
+
+        pod = wait_for(f"a pod of {job}", running, seconds=90)
+        self.platform.kubectl("delete", "pod", pod, *NAMESPACE, "--grace-period=0", "--force")
 
     def look(self) -> str:
         return self.ended(self.start(f"{ENDPOINT}-drift"))
@@ -129,19 +148,15 @@ def watched(platform: Platform) -> Iterator[Watched]:
         region_name=stores.REGION,
         config=Config(s3={"addressing_style": "path"}),
     )
-    made = Watched(platform, store)
-    table = made.read(TABLE)
+    made = Watched(platform, store, store.get_object(Bucket=BUCKET, Key=TABLE)["Body"].read())
     with platform.config_restored():
         endpoint = f"endpoints.{ENDPOINT}"
         drift = {f"{endpoint}.drift.window": "1h", f"{endpoint}.drift.suspend": "true"}
         retrain = {f"{endpoint}.retrain.training": "churn", f"{endpoint}.retrain.after": 1}
         platform.set({f"{endpoint}.prediction_log.sample": 1, **drift, **retrain})
         platform.up()
-        # Without new rows, a training repeats a version.
-        rows = pd.read_csv(io.BytesIO(table)).iloc[:-50]
-        store.put_object(Bucket=BUCKET, Key=TABLE, Body=rows.to_csv(index=False).encode())
         yield made
-        store.put_object(Bucket=BUCKET, Key=TABLE, Body=table)
+        store.put_object(Bucket=BUCKET, Key=TABLE, Body=made.table)
     platform.up()
 
 
@@ -151,6 +166,12 @@ def github(watched: Watched, tmp_path: Path) -> Iterator[GitHub]:
     with serve(tmp_path) as made:
         made.commit("main", {FILE: (watched.platform.root / FILE).read_text()})
         yield made
+
+
+def shifted() -> pd.DataFrame:
+    """Return new customers who pay much by the month: the model expects that they leave."""
+    customers = dataset.churn_table().drop(columns="churn").head(ROWS)
+    return customers.assign(tenure=0, monthly_charges=110.0, contract="Month-to-month")
 
 
 def propose(watched: Watched, github: GitHub, folder: Path) -> str:
@@ -177,8 +198,8 @@ def test_shifted_requests_end_in_one_pull_request_and_a_release(
     watched: Watched, github: GitHub, tmp_path: Path
 ) -> None:
     platform, served = watched.platform, watched.version
-    customers = dataset.churn_table().drop(columns="churn").head(ROWS)
-    watched.ask(customers.assign(tenure=0, monthly_charges=110.0, contract="Month-to-month"))
+    watched.learn_without(50)
+    watched.ask(shifted())
 
     first, second = watched.start(f"{ENDPOINT}-drift"), watched.start(f"{ENDPOINT}-drift")
     assert all("because 1 window drifted" in watched.ended(job) for job in (first, second))
@@ -200,3 +221,27 @@ def test_shifted_requests_end_in_one_pull_request_and_a_release(
     assert platform.predict(dataset.customers(1)).headers["x-model-version"] == str(made)
     assert "not retrained: 0 of 1 windows" in watched.look()
     assert len(watched.retrainings) == 1
+
+
+@pytest.mark.nightly
+def test_jobs_that_are_killed_in_the_middle_go_on(watched: Watched) -> None:
+    platform, served = watched.platform, watched.version
+    client = MlflowClient(forward.urls()["mlflow"])
+    for number in platform.versions():
+        client.delete_model_version_tag(ENDPOINT, str(number), "retrain")
+        client.delete_model_version_tag(ENDPOINT, str(number), "proposed")
+    before = [job["metadata"]["name"] for job in watched.retrainings]
+    watched.learn_without(100)
+    watched.ask(shifted())
+
+    killed = watched.start(f"{ENDPOINT}-drift")
+    watched.kill(killed)
+    assert "because 1 window drifted" in watched.look()
+    assert watched.tags(served)["drift_windows"] == "1"
+    (training,) = [job["metadata"]["name"] for job in watched.retrainings if job["metadata"]["name"] not in before]
+    watched.kill(training)
+    watched.ended(training)
+    assert "waits for its validation" in watched.look()
+    watched.ended(watched.start("churn-validation"))
+    assert "passed its validation and is proposed" in watched.look()
+    assert len(watched.retrainings) == len(before) + 1
