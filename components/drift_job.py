@@ -259,6 +259,10 @@ def _comparisons() -> list[k8s.admissionregistration.v1.ValidationArgsDict]:
             "expression": f"object.spec.?activeDeadlineSeconds == optional.of({declared}.activeDeadlineSeconds)",
             "message": "the deadline is not that of the template",
         },
+        {
+            "expression": f"object.spec.?parallelism.orValue(1) == {declared}.?parallelism.orValue(1)",
+            "message": "the number of pods is not that of the template",
+        },
     ]
 
 

@@ -1,5 +1,6 @@
-"""Fixture of a registry with two trained versions."""
+"""Fixtures of the command line, and of a registry with two trained versions."""
 
+from tests.command import mlops
 from tests.registry import registry
 
-__all__ = ["registry"]
+__all__ = ["mlops", "registry"]

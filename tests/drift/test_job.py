@@ -2,7 +2,10 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -15,8 +18,11 @@ from mlflow import MlflowClient
 from contract.tags import DRIFT_AT, DRIFT_RUN, DRIFT_STATUS, DRIFT_WINDOWS, JOB_NAME, OUTCOMES, PROPOSED, RETRAIN
 from drift import job, record
 from drift.cluster import State
+from tests.command import Command
 from tests.drift.examples import write_customers
-from tests.registry import MODEL, Registry
+from tests.mlflow_server import Server
+from tests.pull_requests.github_double import environment, serve
+from tests.registry import MODEL, ROWS, Registry, write_sample
 from training.data import reading
 from training.projects import churn
 
@@ -175,3 +181,76 @@ def test_a_version_without_profile_fails_as_bad_input(world: World, capsys: pyte
     words = ["churn", "--model", world.model, "--version", made.version, "--log", str(world.folder / "log")]
     assert job.main([*map(str, words), "--tracking-uri", world.uri]) == 2
     assert "has no reference profile" in capsys.readouterr().err
+
+
+TRAINED = "churn-predictor"
+STACK = "config: {mlops:endpoints: {churn-predictor: {version: 1}}}\n"
+LAX: Mapping[str, object] = {
+    "latency_ms": 10_000,
+    "resamples": 100,
+    "any_loss": 1,
+    "certain_loss": 1,
+    "slice_loss": 1,
+    "slice_least": {},
+}
+
+
+@pytest.mark.long
+def test_shifted_requests_end_in_a_trained_validated_and_proposed_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlops: Command
+) -> None:
+    for name in ("mlflow", "log"):
+        (tmp_path / name).mkdir()
+    server, table, log = Server(tmp_path / "mlflow"), tmp_path / "churn.csv", tmp_path / "log"
+    server.start()
+    try:
+        training = {
+            **os.environ,
+            "DATASET": str(table),
+            "PROJECT": "churn",
+            "MODEL": TRAINED,
+            "MLFLOW_TRACKING_URI": server.uri,
+            "PARAMETERS": '{"n_estimators": 5, "max_depth": 4}',
+            "TRAINING_JOB": "churn",
+            "GIT_COMMIT": "3f2a9c1",
+            "WORK_FOLDER": str(tmp_path / "work"),
+            "PYTHONPATH": str(Path(job.__file__).parents[1]),
+        }
+
+        def program(*words: str, **variables: str) -> None:
+            command = [sys.executable, "-m", *words]
+            subprocess.run(command, env={**training, **variables}, cwd=tmp_path, check=True, capture_output=True)
+
+        write_sample(table)
+        program("training.train")
+        client = MlflowClient(server.uri)
+        customers = reading.load(str(table), churn.PROJECT).table
+        shifted = customers.assign(tenure=customers["tenure"] / 10)
+        for day in (DAY, DAY + NEXT):
+            write_customers(log, pd.concat([shifted, shifted]), day, model=TRAINED, answers=["Yes"] * 2 * len(shifted))
+        write_sample(table, ROWS + 50)
+        cluster = Cluster(lambda name: program("training.train", JOB_NAME=name))
+        world = World(client, server.uri, TRAINED, tmp_path, customers, cluster)
+        assert world.run(0).startswith("not retrained: 1 of 2 windows")
+        assert world.run(1).startswith("retraining began")
+        assert world.run(1) == "version 2 is trained, and waits for its validation"
+        program("training.validate", TRAINED, "2", VALIDATION=json.dumps(LAX))
+        assert "version 2 passed its validation and is proposed" in world.run(1)
+
+        checkout = tmp_path / "checkout"
+        subprocess.run(["git", "init", "--quiet", checkout], check=True)
+        (checkout / "Pulumi.yaml").write_text("name: mlops\n")
+        (checkout / "Pulumi.prod.yaml").write_text(STACK)
+        monkeypatch.chdir(checkout)
+        with serve(tmp_path) as github:
+            github.commit("main", {"Pulumi.prod.yaml": STACK})
+            for name, value in environment(github).items():
+                monkeypatch.setenv(name, value)
+            where = ("--tagged", "--stack", "prod", "--tracking-uri", server.uri)
+            assert mlops("propose", TRAINED, *where)[1].endswith("version 1 -> 2 in prod (opened)\n")
+            assert mlops("propose", TRAINED, *where)[1].endswith("version 1 -> 2 in prod (unchanged)\n")
+            (pull,) = github.pulls
+            assert "trained again, because 2 windows in a row drifted" in pull["body"]
+            assert "may be no remedy" in pull["body"]
+    finally:
+        server.kill()
