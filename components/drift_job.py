@@ -57,8 +57,6 @@ class DriftJobArgs:
     """Smallest number of rows that is compared."""
     false_alarms_per_year: float
     """Number of false alarms in a year that is accepted."""
-    engine: str
-    """Program that reads the log: `local` or `athena`."""
     cpu: str
     """CPU request, as a Kubernetes quantity."""
     memory: str
@@ -170,7 +168,6 @@ def _arguments(endpoint: str, args: DriftJobArgs) -> list[Input[str]]:
         "--hours": f"{args.window_hours:g}",
         "--least-rows": str(args.least_rows),
         "--false-alarms-per-year": f"{args.false_alarms_per_year:g}",
-        "--engine": args.engine,
         "--reports": Output.concat(args.artifact_store.uri, f"/{names.DRIFT_REPORTS}"),
     }
     if args.outcomes:

@@ -139,7 +139,6 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--version", required=True, type=ending.number, metavar="NUMBER", help="version that is served")
     words.add_argument("--log", required=True, metavar="URI", help="store of the prediction log, as in s3://BUCKET")
     words.add_argument("--hours", type=float, default=24, help="length of a window in hours (default: 24)")
-    words.add_argument("--engine", choices=["local"], default="local", help="program that reads the log")
     words.add_argument("--least-rows", type=int, default=LEAST_ROWS, help="smallest number of rows that is compared")
     words.add_argument(
         "--false-alarms-per-year", type=float, default=FALSE_ALARMS_PER_YEAR, help="accepted number of false alarms"

@@ -178,7 +178,7 @@ def _drift(
     proxy: ClientProxy | None,
 ) -> DriftJobArgs:
     endpoint, drift, outcomes = stack.endpoints[name], stack.watched[name], stack.endpoints[name].outcomes
-    kept = {"suspend", "least_rows", "false_alarms_per_year", "engine", "cpu", "memory", "deadline_minutes"}
+    kept = {"suspend", "least_rows", "false_alarms_per_year", "cpu", "memory", "deadline_minutes"}
     return DriftJobArgs(
         **drift.model_dump(include=kept),
         image=stack.images.training,

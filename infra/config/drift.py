@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -44,14 +44,6 @@ FalseAlarms = Annotated[
         must="must be a number above 0 and at most 52",
         because="it is the number of false alarms in a year that you accept; with fewer, drift is found later",
         instead="write it as in false_alarms_per_year: 4, or leave the key out",
-    ),
-]
-Engine = Annotated[
-    Literal["local", "athena"],
-    Rule(
-        must="must be local or athena",
-        because="one of the two reads the prediction log",
-        instead="write engine: athena for a log that one pod cannot read in time, or leave the key out",
     ),
 ]
 Folder = Annotated[
@@ -136,11 +128,6 @@ WITHIN_QUOTA = Rule(
     because="the namespace would refuse the pod",
     instead="lower the request, or raise the quota",
 )
-ATHENA = Rule(
-    must="must be used with mlops:athena",
-    because="the key declares the tables and the workgroup of the queries",
-    instead="write mlops:athena: {} on AWS, or engine: local",
-)
 
 
 def of_length(text: str) -> timedelta:
@@ -161,8 +148,6 @@ class Drift(Model):
     """Smallest number of rows that is compared; with fewer, the job says how long a window must be. Example: 500"""
     false_alarms_per_year: FalseAlarms = drift_job.FALSE_ALARMS_PER_YEAR
     """Number of false alarms in a year that is accepted. Example: 4"""
-    engine: Engine = "local"
-    """Program that reads the log: `local` is the job itself, `athena` needs `mlops:athena`. Example: athena"""
     cpu: rules.Cpu = "250m"
     """CPU request of the job. Example: 500m"""
     memory: rules.Memory = "1Gi"

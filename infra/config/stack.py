@@ -227,8 +227,6 @@ class Rest:
     """Resource quotas; None if they are invalid."""
     monitored: bool = True
     """Whether the file has the key `mlops:monitoring`."""
-    athena: bool = False
-    """Whether the file has the key `mlops:athena`."""
 
 
 class Training(Model):
@@ -593,13 +591,6 @@ class Endpoint(Model):
                 raise drift_rules.WITHIN_QUOTA.broken(f"cpu {drift.cpu}, memory {drift.memory}")
         return drift
 
-    @field_validator("drift")
-    @classmethod
-    def _with_tables_for_athena(cls, drift: Drift | None, info: ValidationInfo) -> Drift | None:
-        if drift and drift.engine == "athena" and not _rest(info).athena:
-            raise drift_rules.ATHENA.broken("used with engine: athena")
-        return drift
-
     @field_validator("outcomes", "retrain")
     @classmethod
     def _done_by_the_drift_job(cls, entry: drift_rules.Entry, info: ValidationInfo) -> drift_rules.Entry:
@@ -919,7 +910,6 @@ def _rest_of(values: Mapping[str, object]) -> Rest:
         },
         quotas=quotas,
         monitored=values.get("monitoring") is not None,
-        athena=values.get("athena") is not None,
     )
 
 

@@ -36,7 +36,7 @@ def test_the_job_reads_what_the_stack_file_says() -> None:
     keys = {"outcomes": {"folder": outcomes, "days": 14}, "retrain": {**RETRAIN, "after": 3, "at_most_every": "2d"}}
     read = options(watched(keys, window="7d", least_rows=900, false_alarms_per_year=2))
     assert (read.endpoint, read.model, read.version) == (ENDPOINT, ENDPOINT, 1)
-    assert (read.log, read.hours, read.engine) == ("s3://mlops-artifacts", 168, "local")
+    assert (read.log, read.hours) == ("s3://mlops-artifacts", 168)
     assert (read.least_rows, read.false_alarms_per_year) == (900, 2)
     assert (read.outcomes, read.outcomes_days) == (outcomes, 14)
     assert (read.training, read.after, read.pause_hours) == ("churn", 3, 48)

@@ -34,8 +34,6 @@ WRONG: list[tuple[Mapping[str, object], str]] = [
     ({f"{NAME}.drift.window": "400d"}, "drift is used with window 400d: must be at most 92 days"),
     ({f"{NAME}.drift.least_rows": 10}, "drift.least_rows is 10: must be a whole number from 50"),
     ({f"{NAME}.drift.false_alarms_per_year": 0}, "drift.false_alarms_per_year is 0: must be a number above 0"),
-    ({f"{NAME}.drift.engine": "spark"}, 'drift.engine is "spark": must be local or athena'),
-    ({f"{NAME}.drift.engine": "athena"}, "drift is used with engine: athena: must be used with mlops:athena"),
     ({f"{NAME}.drift.memory": "512Gi"}, "memory 512Gi: must be at most the values of mlops:quotas.training"),
     ({f"{NAME}.outcomes": "s3://mlops-artifacts/labels/"}, "must be a folder s3://BUCKET/outcomes/ or below it"),
     ({f"{NAME}.outcomes": "s3://mlops-artifacts/outcomes/churn"}, "with a slash at its end"),
