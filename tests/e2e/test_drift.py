@@ -23,7 +23,7 @@ from lab.cluster import forward
 from tests.e2e.conftest import ENDPOINT, LAB, Platform, training_jobs, wait_for
 from tests.pull_requests.github_double import GitHub, environment, serve
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 MLOPS = LAB.with_name("mlops")
 BUCKET, TABLE = "mlops-artifacts", "datasets/churn.csv"
 LOG = f"predictions/model={ENDPOINT}/version="
@@ -223,7 +223,6 @@ def test_shifted_requests_end_in_one_pull_request_and_a_release(
     assert len(watched.retrainings) == 1
 
 
-@pytest.mark.nightly
 def test_jobs_that_are_killed_in_the_middle_go_on(watched: Watched) -> None:
     platform, served = watched.platform, watched.version
     client = MlflowClient(forward.urls()["mlflow"])
