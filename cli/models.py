@@ -16,7 +16,15 @@ from rich.text import Text
 
 from cli.errors import CommandError, registry_errors
 from contract.stages import Stage, Standing
-from contract.tags import GIT_COMMIT, VALIDATED_AGAINST, VALIDATION_STATUS
+from contract.tags import (
+    DRIFT_STATUS,
+    DRIFT_WINDOWS,
+    GIT_COMMIT,
+    PROPOSED,
+    VALIDATED_AGAINST,
+    VALIDATION_STATUS,
+)
+from drift import retrain
 from training import mlflow_logging
 from training.registry import claim as claims
 from training.registry import client as versions
@@ -26,12 +34,13 @@ METRICS = ("roc_auc", "f1", "roc_auc_ovr", "f1_macro", "accuracy", "rmse", "mae"
 """Metrics of all tasks; the table has those that one of its versions has."""
 COLOURS = {
     Stage.PRODUCTION: "green", Stage.STAGING: "yellow", Stage.ARCHIVED: "dim", Stage.NONE: "",
-    "passed": "green", "refused": "red",
+    "passed": "green", "refused": "red", "drift": "red",
 }  # fmt: skip
 HEADINGS = (
-    "model", "version", "stage", "aliases", *METRICS, "validation", "trained (UTC)", "commit", "served",
+    "model", "version", "stage", "aliases", *METRICS, "validation", "drift", "proposed", "trained (UTC)", "commit",
+    "served",
 )  # fmt: skip
-SPARE = ("commit", "accuracy", "f1", "f1_macro", "mae", "trained (UTC)", "validation", "aliases")
+SPARE = ("commit", "accuracy", "f1", "f1_macro", "mae", "trained (UTC)", "validation", "proposed", "aliases")
 """Columns that are left out on a narrow terminal, in this order."""
 WIDE = 1000
 ENDPOINTS = "mlops:endpoints"
@@ -49,6 +58,10 @@ class Row:
     stage: Stage
     metrics: Mapping[str, float]
     validation: str
+    drift: str
+    """Result of the last recorded window, windows in a row, and the state of a retraining; empty without any."""
+    proposed: str
+    """`yes`, or who proposed the version for release; empty if it is not proposed."""
     trained: datetime
     commit: str
     served: Sequence[str]
@@ -98,6 +111,8 @@ def _rows(client: Client, name: str, served: Served) -> Iterator[Row]:
             stage=Standing(aliases=aliases, version=number, tags=found.tags).stage,
             metrics=versions.measured(found, METRICS),
             validation=_validation(found),
+            drift=_drift(found),
+            proposed=_proposed(found),
             trained=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
             commit=found.tags.get(GIT_COMMIT, "")[:12],
             served=served.get((name, number), ()),
@@ -107,6 +122,21 @@ def _rows(client: Client, name: str, served: Served) -> Iterator[Row]:
 def _validation(found: ModelVersion) -> str:
     status, against = found.tags.get(VALIDATION_STATUS, ""), found.tags.get(VALIDATED_AGAINST, "")
     return f"{status} against {against}" if status and against.isdecimal() else status
+
+
+def _drift(found: ModelVersion) -> str:
+    windows, again = found.tags.get(DRIFT_WINDOWS, "0"), retrain.of(found)
+    status = found.tags.get(DRIFT_STATUS, "")
+    counted = f"{status} x{windows}" if windows != "0" else status
+    if again is None:
+        return counted
+    made = f" {again.version}" if again.version else ""
+    return f"{counted}, retraining: {again.status}{made}".removeprefix(", ")
+
+
+def _proposed(found: ModelVersion) -> str:
+    text = found.tags.get(PROPOSED, "false")
+    return "" if text == "false" else "by drift" if '"by": "drift"' in text else "yes"
 
 
 def _print_all(client: Client, names: Sequence[str], found: Sequence[Row]) -> None:
@@ -142,6 +172,7 @@ def _table(found: Sequence[Row], left_out: Sequence[str]) -> Table:
     """Return the table with cells as Text, so that a model called `[red]` is not read as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     absent = {*METRICS} - {metric for row in found for metric in row.metrics}
+    absent |= {heading for heading in ("drift", "proposed") if not any(vars(row)[heading] for row in found)}
     shown = [heading for heading in HEADINGS if heading not in {*left_out, *absent}]
     for heading in shown:
         numeric = heading in ("version", *METRICS)
@@ -163,6 +194,8 @@ def _cells(row: Row) -> Mapping[str, Text]:
         "aliases": Text(" ".join(f"@{alias}" for alias in row.aliases)),
         **{metric: Text(f"{row.metrics[metric]:.3f}" if metric in row.metrics else "") for metric in METRICS},
         "validation": Text(row.validation, COLOURS.get(row.validation.split(" ")[0], "")),
+        "drift": Text(row.drift, COLOURS.get(row.drift.split(" ")[0], "")),
+        "proposed": Text(row.proposed),
         "trained (UTC)": Text(f"{row.trained:%Y-%m-%d %H:%M}"),
         "commit": Text(row.commit),
         "served": Text(", ".join(row.served)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from change_report.stack_file import is_protected
 from cli import release, target
@@ -41,6 +41,13 @@ class Candidate:
     """Origin of the version, in Markdown."""
     is_former: bool = False
     """True if the stack had the version before."""
+
+
+class Evidence(BaseModel):
+    """Content of the tag `proposed` that a retraining writes, as far as a pull request shows it."""
+
+    why: str
+    note: str = ""
 
 
 def run(
@@ -159,7 +166,7 @@ def _candidate(
     from training.registry import client as versions
     from training.registry import copies
 
-    source_uri = copy_from or uri
+    source_uri, why = copy_from or uri, ""
     with registry_errors():
         source = versions.connect(source_uri)
         if version == "tagged":
@@ -169,9 +176,9 @@ def _candidate(
             if not tagged:
                 print(f"no version of {entry.model} at {redact(source_uri)} has the tag {PROPOSED}; nothing to propose")
                 return None
-            version = int(tagged[0].version)
+            version, why = int(tagged[0].version), _why(tagged[0].tags[PROPOSED])
         if not copy_from:
-            return Candidate(version=version)
+            return Candidate(version=version, note=why)
         versions.version(source, entry.model, version)
         if dry_run:
             print(f"{entry.model} version {version} would be copied to {redact(uri)}, and the copy proposed")
@@ -180,8 +187,17 @@ def _candidate(
         digest = copies.check(source, uri, entry.model, version, number)
     where = redact(copy_from)
     print(f"{entry.model} version {version} at {where} is version {number} of the stack's MLflow; the digests agree")
-    note = f"Version {number} is a copy of version {version} at {where}; the digests agree."
-    return Candidate(version=number, digest=stack_file.digest(digest), note=escape(note))
+    note = escape(f"Version {number} is a copy of version {version} at {where}; the digests agree.")
+    return Candidate(version=number, digest=stack_file.digest(digest), note=" ".join(filter(None, [note, why])))
+
+
+def _why(tag: str) -> str:
+    """Return the reason of a retraining in Markdown; empty if the tag has another content."""
+    try:
+        found = Evidence.model_validate_json(tag)
+    except ValidationError:
+        return ""
+    return escape(f"The model was trained again, because {found.why}. {found.note and f'Note: {found.note}.'}".strip())
 
 
 def _facts(entry: Entry, found: Candidate, uri: str, why_not: str) -> Facts | Unverified | None:

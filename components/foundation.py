@@ -165,5 +165,8 @@ class Foundation:
     """Stack outputs that describe the foundation; none is secret."""
     ingress: Callable[[IngressRequest], Ingress] | None = None
     """Function that derives ingress settings; None if the cluster cannot make load balancers."""
+    drift: Mapping[str, Grant] = field(default_factory=dict[str, Grant])
+    """Grant of each endpoint's drift job, by the endpoint's name: it reads the endpoint's log, outcomes, models and
+    datasets, and writes reports only."""
     batch: Grant | None = None
     """Grant of batches: it reads models, datasets and batches, and writes batches; None in a stack without one."""

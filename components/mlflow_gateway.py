@@ -40,7 +40,7 @@ class Rule:
     path: str
     """Regular expression of the whole path, without the query."""
     identities: Sequence[str]
-    """Names in IDENTITIES."""
+    """Names in IDENTITIES, or DRIFT."""
 
 
 IDENTITIES: Mapping[str, str] = {
@@ -51,7 +51,9 @@ IDENTITIES: Mapping[str, str] = {
     "exporter": f"system:serviceaccount:{names.PLATFORM}:{names.EXPORTER}",
 }
 """Service accounts that MLflow knows, as tokens name them."""
-READERS = tuple(name for name in IDENTITIES if name != "exporter")
+DRIFT = "drift"
+"""Name of the identity of the drift jobs; each endpoint with a drift job has a service account."""
+READERS = tuple(name for name in (*IDENTITIES, DRIFT) if name != "exporter")
 _API = "/(ajax-)?api/2\\.0/mlflow/"
 OPEN = "/(health|version)"
 """Paths that need no token."""
@@ -82,15 +84,15 @@ ACCESS: Sequence[Rule] = (
         identities=("training", "validation"),
     ),
     Rule(methods=("POST",), path=f"{_API}model-versions/create", identities=("training",)),
-    Rule(methods=("POST",), path=f"{_API}model-versions/set-tag", identities=("validation", "promoter")),
+    Rule(methods=("POST",), path=f"{_API}model-versions/set-tag", identities=("validation", "promoter", DRIFT)),
     Rule(methods=("DELETE",), path=f"{_API}model-versions/delete-tag", identities=("validation", "promoter")),
     Rule(
         methods=("POST", "PATCH", "DELETE"),
         path=f"{_API}(registered-models|model-versions)/(alias|set-tag|delete-tag|delete|update|rename|transition-stage)",
         identities=("promoter",),
     ),
-    # The runs that hold the reports of `mlops drift --record` and `mlops compare --record`.
-    Rule(methods=("POST",), path=f"{_API}(experiments/create|runs/(create|update))", identities=("promoter",)),
+    # The runs that hold the reports of drift jobs, `mlops drift --record` and `mlops compare --record`.
+    Rule(methods=("POST",), path=f"{_API}(experiments/create|runs/(create|update))", identities=("promoter", DRIFT)),
     Rule(
         methods=("POST",),
         path=f"{_API}(runs|experiments)/(delete|restore)",
@@ -113,6 +115,7 @@ def allowed(identity: str, method: str, path: str) -> bool:
 def gateway(
     *,
     trainers: Sequence[str] = (),
+    watchers: Sequence[str] = (),
     socket: str = SOCKET,
     port: int = names.TRACKING_PORT,
     keys: Json | None = None,
@@ -121,6 +124,7 @@ def gateway(
 
     Args:
         trainers: further service accounts of training Jobs, in the namespace ml-training.
+        watchers: service accounts of drift jobs, in the namespace ml-training.
         socket: socket file on which MLflow listens.
         port: TCP port of the gateway.
         keys: source of the keys that sign tokens, as the field of Envoy's JwtProvider; None: the cluster's API server.
@@ -140,7 +144,7 @@ def gateway(
             providers={"cluster": provider},
             rules=[{"match": _regex(OPEN)}, {"match": {"prefix": "/"}, "requires": {"provider_name": "cluster"}}],
         ),
-        _filter("rbac", "rbac.v3.RBAC", rules={"policies": _policies(trainers)}),
+        _filter("rbac", "rbac.v3.RBAC", rules={"policies": _policies(trainers, watchers)}),
     ]
     return _bootstrap(
         "mlflow-gateway",
@@ -182,9 +186,10 @@ def token() -> Json:
     return {"resources": [secret]}
 
 
-def _policies(trainers: Sequence[str]) -> Json:
-    subjects = {name: [subject] for name, subject in IDENTITIES.items()}
-    subjects["training"] += [f"system:serviceaccount:{names.TRAINING}:{account}" for account in trainers]
+def _policies(trainers: Sequence[str], watchers: Sequence[str]) -> Json:
+    subjects = {name: [subject] for name, subject in IDENTITIES.items()} | {DRIFT: list[str]()}
+    for name, accounts in (("training", trainers), (DRIFT, watchers)):
+        subjects[name] += [f"system:serviceaccount:{names.TRAINING}:{account}" for account in accounts]
     policies: Json = {
         "open": {
             "principals": [{"any": True}],

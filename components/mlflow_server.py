@@ -44,6 +44,8 @@ class Gateway:
     """Image with the program `envoy`."""
     trainers: Sequence[str]
     """Service accounts of training Jobs other than the platform's own."""
+    watchers: Sequence[str] = ()
+    """Service accounts of drift jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +224,7 @@ def _gateway_configuration(
     """Declare the gateway's configuration; another content has another name, so the pods are replaced."""
     if args.gateway is None:
         return ""
-    configuration = mlflow_gateway.gateway(trainers=args.gateway.trainers)
+    configuration = mlflow_gateway.gateway(trainers=args.gateway.trainers, watchers=args.gateway.watchers)
     data = {
         "envoy.json": json.dumps(configuration, sort_keys=True),
         "token.json": json.dumps(mlflow_gateway.token(), sort_keys=True),

@@ -41,12 +41,6 @@ SERVERS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
 }
 
 EVERY_POD: k8s.meta.v1.LabelSelectorArgsDict = {}
-# Kubernetes adds the rules of all policies that select a pod, so no wider policy may select a validation.
-NO_VALIDATIONS: k8s.meta.v1.LabelSelectorArgsDict = {
-    "match_expressions": [
-        {"key": key, "operator": "NotIn", "values": [value]} for key, value in names.VALIDATIONS.items()
-    ]
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +77,8 @@ class NamespacesArgs:
     """Rules that let validation pods reach the artifact store, and nothing else on the internet."""
     dns: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
     """Rule that lets every pod reach DNS."""
+    drift: bool = False
+    """True: the stack has drift jobs, which reach MLflow and the artifact store only."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Labels that each namespace gets in addition to the platform's."""
 
@@ -116,7 +112,7 @@ class Namespaces(pulumi.ComponentResource):
             k8s.core.v1.ResourceQuota(namespace, metadata=inside, spec={"hard": _hard(quota)}, opts=child)
             k8s.core.v1.LimitRange(namespace, metadata=inside, spec={"limits": [_defaults(quota)]}, opts=child)
             k8s.networking.v1.NetworkPolicy(f"{namespace}-default", metadata=inside, spec=_only_dns(args), opts=child)
-        for namespace, selected in {names.TRAINING: NO_VALIDATIONS, names.SERVING: EVERY_POD}.items():
+        for namespace, selected in {names.TRAINING: _trainings(args), names.SERVING: EVERY_POD}.items():
             k8s.networking.v1.NetworkPolicy(
                 f"{namespace}-stores",
                 metadata={"namespace": created[namespace]},
@@ -150,9 +146,35 @@ class Namespaces(pulumi.ComponentResource):
             },
             opts=child,
         )
+        if args.drift:
+            _drift_policy(args, created[names.TRAINING], child)
         self.platform, self.training, self.serving = created.values()
         self.priority_class = _priority_class(child)
         self.register_outputs({"platform": self.platform, "training": self.training, "serving": self.serving})
+
+
+def _drift_policy(args: NamespacesArgs, namespace: Output[str], child: ResourceOptions) -> None:
+    k8s.networking.v1.NetworkPolicy(
+        f"{names.TRAINING}-drift",
+        metadata={"namespace": namespace},
+        spec={
+            "pod_selector": {"match_labels": names.DRIFT},
+            "policy_types": ["Egress"],
+            "egress": [TRACKING, *args.artifact_store_only],
+        },
+        opts=child,
+    )
+
+
+def _trainings(args: NamespacesArgs) -> k8s.meta.v1.LabelSelectorArgsDict:
+    """Return the selector of training pods.
+
+    Kubernetes adds the rules of all policies that select a pod, so no wider policy may select validations and drift
+    jobs.
+    """
+    narrow = [names.VALIDATIONS, *([names.DRIFT] if args.drift else [])]
+    ((key, _),) = names.VALIDATIONS.items()
+    return {"match_expressions": [{"key": key, "operator": "NotIn", "values": [labels[key] for labels in narrow]}]}
 
 
 def _priority_class(child: ResourceOptions) -> Output[str]:

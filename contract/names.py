@@ -32,9 +32,14 @@ VERSION = "app.kubernetes.io/version"
 TRAINING_JOBS = {"app.kubernetes.io/component": "training"}
 LOCAL_BUCKET = "mlops-artifacts"
 """Name of the artifact store's bucket in a local stack."""
+REFERENCE_PROFILE = "extra_files/reference_profile.json"
+"""Path of the profile of the training's table among a version's files; drift is measured against it."""
 VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
+DRIFT = {"app.kubernetes.io/component": "drift"}
+DRIFT_REPORTS = f"{VALIDATION_REPORTS}/drift"
+"""Folder of the artifact store's bucket with the reports of the drift jobs."""
 ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 """Label of the pods that get an endpoint's requests (model servers, or the router before them) and of the Deployment
 of the served version."""
@@ -61,6 +66,11 @@ LONGEST_MODEL_NAME = 63
 def validation(training: str) -> str:
     """Return the name of the CronJob that validates a training job's versions; no training job may have this name."""
     return f"{training}-validation"
+
+
+def drift(endpoint: str) -> str:
+    """Return the name of the CronJob that compares an endpoint's requests with the training of its version."""
+    return f"{endpoint}-drift"
 
 
 def endpoint_url(endpoint: str) -> str:

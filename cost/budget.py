@@ -1,15 +1,17 @@
 """Check of a budget: the one in the stack file, or another one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from cost import retraining
 from cost.estimate import Estimate
 from cost.money import usd
 from cost.plan import PlanError
 from cost.prices import Model
 from cost.resources import by_kind
+from cost.retraining import Retraining
 
 LARGEST = 3
 """Number of cost lines that the message about an exceeded budget names."""
@@ -23,23 +25,26 @@ class Budget(Model):
     """Limit for a month with every node pool at its maximum, without usage."""
     run_usd: Dollars | None = None
     """Limit for one run of a training, a validation or a batch until its deadline."""
+    retraining: Sequence[Retraining] = ()
+    """Retrainings with a budget of their own."""
 
 
 def of_document(document: object) -> Budget:
-    """Return `mlops:budget` of the stack file that a preview was made with. An exported state has no budget.
+    """Return the budgets of the stack file that a preview was made with. An exported state has no budget.
 
-    PlanError if the value is not valid.
+    PlanError if the value of `mlops:budget` is not valid.
     """
+    again = {"retraining": retraining.declared(document)}
     match document:
         case {"config": {"mlops:budget": str(text)}}:
             try:
-                return Budget.model_validate_json(text)
+                return Budget.model_validate_json(text).model_copy(update=again)
             except ValidationError as problems:
                 first = problems.errors()[0]
                 place = ".".join(["mlops:budget", *map(str, first["loc"])])
                 raise PlanError(f"{place} is not valid ({first['msg']})") from None
         case _:
-            return Budget()
+            return Budget().model_copy(update=again)
 
 
 def check(estimate: Estimate, budget: Budget) -> str | None:
@@ -50,7 +55,7 @@ def check(estimate: Estimate, budget: Budget) -> str | None:
 def _problems(estimate: Estimate, budget: Budget) -> Iterator[str]:
     ceiling, floor = estimate.ceiling_usd, estimate.floor_usd
     if ceiling is None or floor is None:
-        if budget.month_usd is not None or budget.run_usd is not None:
+        if budget.month_usd is not None or budget.run_usd is not None or budget.retraining:
             yield (
                 f"the budget cannot be checked, because nothing is estimated: {estimate.reason}; or remove the budget"
             )
@@ -64,6 +69,7 @@ def _problems(estimate: Estimate, budget: Budget) -> Iterator[str]:
             f"{run.nodes} {run.node} until its deadline of {run.hours:g} hours; "
             "shorten its deadline_minutes, request a smaller node, or raise run_usd"
         )
+    yield from retraining.problems(estimate, budget.retraining)
 
 
 def _month(estimate: Estimate, limit: float, floor: float, ceiling: float) -> str:

@@ -37,7 +37,7 @@ class Pod:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Training, validation or batch: a Job, or a CronJob that creates Jobs."""
+    """Training, validation, batch or drift job: a Job, or a CronJob that creates Jobs."""
 
     name: str
     pod: Pod
@@ -94,11 +94,11 @@ def agents(plan: Plan, unpriced: list[Unpriced]) -> list[Pod]:
 
 
 def work(plan: Plan, unpriced: list[Unpriced]) -> list[Work]:
-    """Return each training, validation and batch of the plan; the Job of a CronJob's first run is not counted again."""
+    """Return each training, validation, batch and drift job of the plan; a CronJob's first Job is not counted again."""
     declared = {
         (component, resource.name): resource
         for resource in plan.of("kubernetes:batch/v1:CronJob", "kubernetes:batch/v1:Job")
-        if (component := _labels(resource).get(COMPONENT)) in {"training", "validation", "batch"}
+        if (component := _labels(resource).get(COMPONENT)) in {"training", "validation", "batch", "drift"}
     }
     return read_each(declared.values(), _work, unpriced)
 

@@ -12,6 +12,7 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from numpy.typing import NDArray
 
+from contract.names import REFERENCE_PROFILE
 from drift import estimate, hypotheses, joint, log, reference
 from drift.estimate import Estimated
 from drift.hypotheses import Finding
@@ -31,8 +32,6 @@ from training.validation.candidate import UnusableError
 YEAR = timedelta(days=365)
 FALSE_ALARMS_PER_YEAR = 4.0
 LEAST_ROWS = 500
-PROFILE = "extra_files/reference_profile.json"
-"""Path of the reference profile among a version's files."""
 FEW_BLOCKS = 4
 """With rows in fewer blocks than this, dependence between rows cannot be measured."""
 
@@ -154,11 +153,11 @@ def known(client: Client, uri: str, version: ModelVersion) -> Known:
     title, notes = f"{version.name} version {version.version}", list[str]()
     with tempfile.TemporaryDirectory() as folder:
         files = candidate.fetch(client, uri, version, Path(folder))
-        profile = files.folder / PROFILE
+        profile = files.folder / REFERENCE_PROFILE
         if not profile.is_file():
             raise BadInputError(
-                f"{title} has no reference profile ({PROFILE}), so there is nothing to compare its requests with; "
-                "train it again with this platform, and release the new version"
+                f"{title} has no reference profile ({REFERENCE_PROFILE}), so there is nothing to compare its requests "
+                "with; train it again with this platform, and release the new version"
             )
         found = reference.read(profile.read_text(), title)
         declared, model = None, None

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pulumi
@@ -9,6 +10,7 @@ from pulumi import Input, ResourceHookBinding, ResourceOptions
 
 from components import gone, rollout
 from components.batch_job import BatchJob, BatchJobArgs
+from components.drift_job import DriftJob, DriftJobArgs, Retraining
 from components.endpoint import model_cache
 from components.endpoint.arms import Challenger, Shadow
 from components.endpoint.autoscaling import Autoscaling
@@ -30,6 +32,7 @@ from components.training.validation import ValidationArgs
 from contract import names
 from infra.config import aws, image_rules
 from infra.config import training as training_settings
+from infra.config.drift import Retrain, of_length
 from infra.config.endpoint_ingress import EndpointIngress
 from infra.config.stack import Endpoint, Settings, Training
 from infra.config.training import SecretParameter
@@ -37,6 +40,7 @@ from infra.foundations import kinds as foundations
 from infra.release.gate import ReleaseGate
 
 CHECKOUT = Path(__file__).parent.parent
+HOUR = timedelta(hours=1)
 LOCAL_TRACKING = f"http://localhost:{names.TRACKING_PORT}"
 """Address of the proxy to MLflow in the pod of a client."""
 
@@ -56,8 +60,12 @@ def deploy(stack: Settings) -> None:
     )
     tracking = MlflowServer("mlflow", _tracking(stack, base, on_unready), opts)
     proxy = _tracking_proxy(stack, base, opts)
-    for name, training in stack.training.items():
-        TrainingJob(name, _training(name, training, stack, base, tracking, proxy=proxy), opts)
+    trainings = {
+        name: TrainingJob(name, _training(name, training, stack, base, tracking, proxy=proxy), opts)
+        for name, training in stack.training.items()
+    }
+    for name in stack.watched:
+        DriftJob(name, _drift(name, stack, base, tracking, trainings, proxy=proxy), opts)
     cache = _model_cache(stack, base, opts)
     gate = ReleaseGate(stack, base.access, tracking.url, CHECKOUT)
     endpoints = {
@@ -99,7 +107,8 @@ def _gateway(stack: Settings) -> Gateway | None:
     if not (stack.tracking.authenticated and stack.images.envoy):
         return None
     accounts = {job.service_account for job in stack.training.values() if job.service_account}
-    return Gateway(image=stack.images.envoy, trainers=sorted(accounts))
+    watchers = [f"drift-{name}" for name in sorted(stack.watched)]
+    return Gateway(image=stack.images.envoy, trainers=sorted(accounts), watchers=watchers)
 
 
 def _tracking_proxy(stack: Settings, base: Foundation, opts: ResourceOptions) -> ClientProxy | None:
@@ -139,8 +148,7 @@ def _training(
         schedule=Schedule(**job.schedule.model_dump()) if job.schedule else None,
         sweep=_sweep(job.sweep) if job.sweep else None,
         validation=_validation(job, stack, base),
-        # The proxy's address still waits for MLflow.
-        tracking_url=tracking.url.apply(lambda _: LOCAL_TRACKING) if proxy else tracking.url,
+        tracking_url=_tracking_url(tracking, proxy),
         tracking_proxy=proxy,
         tracking_ui=_tracking_ui(stack, tracking),
         artifact_store=base.artifact_store,
@@ -164,6 +172,49 @@ def _validation(job: Training, stack: Settings, base: Foundation) -> ValidationA
         grant=base.validation,
         code_image=stack.images.training if job.is_script else None,
     )
+
+
+def _drift(
+    name: str,
+    stack: Settings,
+    base: Foundation,
+    tracking: MlflowServer,
+    trainings: Mapping[str, TrainingJob],
+    *,
+    proxy: ClientProxy | None,
+) -> DriftJobArgs:
+    endpoint, drift, outcomes = stack.endpoints[name], stack.watched[name], stack.endpoints[name].outcomes
+    kept = {"suspend", "least_rows", "false_alarms_per_year", "cpu", "memory", "deadline_minutes"}
+    return DriftJobArgs(
+        **drift.model_dump(include=kept),
+        image=stack.images.training,
+        model=stack.served_model(name),
+        version=endpoint.version,
+        cron=drift.schedule,
+        window_hours=of_length(drift.window) / HOUR,
+        outcomes=outcomes.folder if outcomes else None,
+        outcomes_days=outcomes.days if outcomes else 0,
+        retraining=_retraining(endpoint.retrain, trainings),
+        tracking_url=_tracking_url(tracking, proxy),
+        tracking_proxy=proxy,
+        artifact_store=base.artifact_store,
+        grant=base.drift[name],
+    )
+
+
+def _retraining(retrain: Retrain | None, trainings: Mapping[str, TrainingJob]) -> Retraining | None:
+    if retrain is None or retrain.suspend:
+        return None
+    return Retraining(
+        training=trainings[retrain.training].template_name,
+        after=retrain.after,
+        pause_hours=of_length(retrain.at_most_every) / HOUR,
+    )
+
+
+def _tracking_url(tracking: MlflowServer, proxy: ClientProxy | None) -> Input[str]:
+    """Return the URL of MLflow for a pod; that of the pod's proxy still waits for MLflow."""
+    return tracking.url.apply(lambda _: LOCAL_TRACKING) if proxy else tracking.url
 
 
 def _parameter(value: Scalar | SecretParameter) -> Scalar | SecretValue:

@@ -27,6 +27,10 @@ Number = Annotated[float | None, BeforeValidator(_finite)]
 """Number, or None if it is missing, infinite or not a number."""
 
 
+PROFILE = "reference profile"
+"""Name of the fact that a version has a profile of its training; it is in `Version.unknown` if it has none."""
+
+
 class Frozen(BaseModel):
     """Base of all values in this package: frozen, and tolerant of fields that a newer writer adds."""
 
@@ -53,6 +57,8 @@ class Change(Frozen):
     role: str = ""
     """`challenger` or `shadow` for a version that runs beside `old`, `batch` for that of a batch; empty for the version
     that an endpoint serves."""
+    needs_profile: bool = False
+    """True if a drift job compares the endpoint's requests with the profile of the version's training."""
 
     @property
     def entry(self) -> str:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from contract import evidence
+from contract.names import REFERENCE_PROFILE
 from contract.stages import CHAMPION, RECORDS, UNPROVEN, Stage, Standing
 from contract.tags import (
     MODEL_DIGEST,
@@ -23,7 +24,7 @@ from contract.tags import (
     VALIDATION_RUN,
     VALIDATION_STATUS,
 )
-from model_preview.facts import Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
+from model_preview.facts import PROFILE, Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
 from model_preview.server import Server
 
@@ -197,10 +198,13 @@ class _Mlflow:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
         self._free = asyncio.Semaphore(AT_ONCE)
+        self._profiled = set[tuple[str, int]]()
+        """Versions of which it is asked whether they have a profile of their training."""
 
     async def facts(self, changes: Sequence[Change]) -> Facts:
         wanted = {(one.model, one.version) for change in changes for one in (change.old, change.new) if one}
         names = sorted({name for name, _ in wanted})
+        self._profiled = {(one.new.model, one.new.version) for one in changes if one.new and one.needs_profile}
         models = await asyncio.gather(
             *(self._model(name, {number for model, number in wanted if model == name}) for name in names)
         )
@@ -246,11 +250,14 @@ class _Mlflow:
     async def _version(self, name: str, number: int, one: _ModelVersion, aliases: Mapping[str, int]) -> Version:
         tags, unknown = _texts(one.tags), dict[str, str]()
         page = str(PurePosixPath(tags.get(VALIDATION_REPORT, "")).parent / evidence.REPORT)
-        source, run, mlmodel, requirements, found = await asyncio.gather(
+        source, run, mlmodel, requirements, _, found = await asyncio.gather(
             _attempt("source", unknown, lambda: self._source(name, number)),
             _attempt("run", unknown, lambda: self._run(one.run_id)),
             _attempt("signature", unknown, lambda: self._mlmodel(name, number)),
             _attempt("packages", unknown, lambda: self._file(name, number, "requirements.txt")),
+            _attempt(PROFILE, unknown, lambda: self._file(name, number, REFERENCE_PROFILE))
+            if (name, number) in self._profiled
+            else _nothing(),
             _attempt(
                 "validation report",
                 unknown,

@@ -13,9 +13,10 @@
 | it has no digest, so its files cannot be verified | warns | fails |
 | its packages are not those of the serving image, or not known | warns | fails |
 | its signature, or the served version's, is not known | warns | fails |
+| the endpoint has `drift`, and the version has no reference profile | warns | fails |
 | MLflow did not respond, or refused the request | warns | fails |
 
-`mlops:gate.mode`, `warn` or `fail`, decides about the last seven reasons instead of the columns. A version that the
+`mlops:gate.mode`, `warn` or `fail`, decides about the last eight reasons instead of the columns. A version that the
 stack has released before passes, and so does a change that keeps the version; neither needs MLflow. A rollback to a
 former champion passes even if that version is archived or was validated long ago.
 """
@@ -29,7 +30,7 @@ from contract.stages import BROKEN, CHAMPION, NO_CHAMPION, PASSED, REFUSED, RUNN
 from contract.tags import MODEL_DIGEST
 from model_preview import images
 from model_preview.diff import ModelDiff
-from model_preview.facts import Change, Facts, Frozen, Reference, Unverified, Version
+from model_preview.facts import PROFILE, Change, Facts, Frozen, Reference, Unverified, Version
 from model_preview.packages import Fit
 from model_preview.redact import plain
 
@@ -52,6 +53,7 @@ class Code(StrEnum):
     NO_DIGEST = "no_digest"
     PACKAGES = "packages"
     UNKNOWN_SIGNATURE = "unknown_signature"
+    NO_PROFILE = "no_profile"
     UNVERIFIED = "unverified"
 
 
@@ -234,6 +236,9 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
         said = f"version {new.number} has no tag {MODEL_DIGEST}, so its files cannot be verified"
         yield _reason(Code.NO_DIGEST, said, _command("validate", new.model, new.number), gate)
     yield from _packages(change, diff, new, gate)
+    if change.needs_profile and (why := new.unknown.get(PROFILE)):
+        said = f"version {new.number} has no reference profile ({why}), so its drift cannot be measured"
+        yield _reason(Code.NO_PROFILE, _one_line(said), _command("train", new.training_job or new.model), gate)
 
 
 def _missing(wanted: Reference, facts: Facts) -> str:

@@ -112,7 +112,7 @@ class Run:
 
     @property
     def made_by(self) -> str:
-        """Program that created the Job: `pulumi`, `cronjob` or `runs`."""
+        """Program that created the Job: `pulumi`, `cronjob`, `runs` or, after drift, `drift`."""
         return self.job["metadata"]["labels"].get(names.MANAGED_BY, "")
 
     @property

@@ -43,6 +43,8 @@ class LocalFoundationArgs:
     """Quota of ml-training."""
     serving_quota: QuotaArgs
     """Quota of ml-serving."""
+    drift: Sequence[str] = ()
+    """Names of the endpoints with a drift job."""
     batch: bool = False
     """True: batches get an identity."""
     database_password: Input[str]
@@ -101,6 +103,7 @@ class LocalFoundation(pulumi.ComponentResource):
             serving=serving,
             # All workloads but validations share one account of the gateway.
             endpoints=dict.fromkeys(args.endpoints, serving),
+            drift={endpoint: _grant(f"drift-{endpoint}", namespaces.training, owner, child) for endpoint in args.drift},
             batch=_grant("batch", namespaces.serving, owner, child) if args.batch else None,
             priority_class=namespaces.priority_class,
             facts={},
@@ -144,6 +147,7 @@ def _namespaces(args: LocalFoundationArgs) -> NamespacesArgs:
         artifact_store=[s3_gateway.EGRESS],
         artifact_store_only=[s3_gateway.EGRESS],
         dns=CLUSTER_DNS,
+        drift=bool(args.drift),
     )
 
 

@@ -37,12 +37,14 @@ from infra.config import (
     two_versions,
 )
 from infra.config import batch as batch_settings
+from infra.config import drift as drift_rules
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.aws import AutoNodePool, AwsFoundation, NewCluster, TrackingIngress
 from infra.config.batch import Batch
 from infra.config.budget import Budget
+from infra.config.drift import Drift, Outcomes, Retrain
 from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
 from infra.config.endpoint_ingress import EndpointIngress
 from infra.config.monitoring import ClusterMonitoring, Monitoring, Objectives
@@ -518,6 +520,12 @@ class Endpoint(Model):
     """Second version that answers a share of the callers; without it all get `version`."""
     shadow: two_versions.Shadow | None = None
     """Version that gets copies of requests, and whose responses are dropped."""
+    drift: Drift | None = None
+    """Job that looks for drift of the requests; without it, `mlops drift` looks on request only."""
+    outcomes: Outcomes | None = None
+    """Outcomes of the predictions, which the drift job measures; without it, `mlops outcomes` does on request."""
+    retrain: Retrain | None = None
+    """Retraining after drift; without it nothing is trained by itself."""
 
     @property
     def arms(self) -> Mapping[str, two_versions.Challenger | two_versions.Shadow]:
@@ -589,6 +597,34 @@ class Endpoint(Model):
     def _another_version(cls, arm: two_versions.Arm, info: ValidationInfo) -> two_versions.Arm:
         return two_versions.checked(arm, info.data)
 
+    @field_validator("drift")
+    @classmethod
+    def _with_a_log(cls, drift: Drift | None, info: ValidationInfo) -> Drift | None:
+        return drift_rules.check_log(drift, info.data)
+
+    @field_validator("drift")
+    @classmethod
+    def _drift_within_the_quota(cls, drift: Drift | None, info: ValidationInfo) -> Drift | None:
+        if drift and (quotas := _rest(info).quotas):
+            limit = quotas.training
+            if thousandths(drift.cpu) > thousandths(limit.cpu) or octets(drift.memory) > octets(limit.memory):
+                raise drift_rules.WITHIN_QUOTA.broken(f"cpu {drift.cpu}, memory {drift.memory}")
+        return drift
+
+    @field_validator("outcomes", "retrain")
+    @classmethod
+    def _done_by_the_drift_job(cls, entry: drift_rules.Entry, info: ValidationInfo) -> drift_rules.Entry:
+        if entry and info.data.get("drift", entry) is None:
+            raise drift_rules.NEEDS_DRIFT.broken("used without drift")
+        return entry
+
+    @field_validator("outcomes")
+    @classmethod
+    def _in_the_bucket_of_the_stack(cls, outcomes: Outcomes | None, info: ValidationInfo) -> Outcomes | None:
+        if outcomes and _rest(info).bucket not in {None, outcomes.folder.split("/")[2]}:
+            raise drift_rules.OWN_BUCKET.broken(outcomes.folder)
+        return outcomes
+
     @field_validator("ingress")
     @classmethod
     def _only_with_load_balancers(cls, ingress: EndpointIngress | None, info: ValidationInfo) -> EndpointIngress | None:
@@ -659,6 +695,11 @@ class Settings(Model):
         """Endpoints and batches, by name."""
         return {**self.endpoints, **self.batch}
 
+    @property
+    def watched(self) -> Mapping[str, Drift]:
+        """Settings of the drift jobs, by name of the endpoint."""
+        return {name: each.drift for name, each in self.endpoints.items() if each.drift}
+
     def served_model(self, name: str) -> str:
         """Return the registered model that the endpoint or batch uses."""
         return self.entries[name].model or name
@@ -680,12 +721,8 @@ class Settings(Model):
         }
 
     def champion_endpoint(self, model: str) -> str | None:
-        """Return the endpoint whose version is the model's champion; None if no endpoint serves the model.
-
-        It is the endpoint with the model's name, otherwise the only one that serves the model.
-        """
-        serving = [name for name in self.endpoints if self.served_model(name) == model]
-        return model if model in serving else serving[0] if len(serving) == 1 else None
+        """Return the endpoint whose version is the model's champion; None if no endpoint serves the model."""
+        return champion_of(self.endpoints, model)
 
     @field_validator("tracking")
     @classmethod
@@ -745,6 +782,18 @@ class Settings(Model):
         endpoint_ingress.check({**own, **{name: each.ingress for name, each in endpoints.items() if each.ingress}})
         return endpoints
 
+    @field_validator("endpoints")
+    @classmethod
+    def _with_drift_jobs(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
+        trainings: Mapping[str, Training] | None = info.data.get("training")
+        for name, endpoint in endpoints.items():
+            if endpoint.drift and trainings is not None:
+                drift_rules.check_names(name, list(trainings))
+            if endpoint.retrain and trainings is not None:
+                champion = champion_of(endpoints, model := endpoint.model or name)
+                drift_rules.check_training(name, endpoint.retrain, model, champion, trainings)
+        return endpoints
+
     @field_validator("batch")
     @classmethod
     def _batches_beside_endpoints(cls, batches: dict[str, Batch], info: ValidationInfo) -> dict[str, Batch]:
@@ -766,6 +815,12 @@ class Settings(Model):
                 if _rest(info).bucket not in {None, uri.split("/")[2]}:
                     raise aws_rules.DATASET_IN_BUCKET.broken(f"used with {uri} in {name}")
         return batches
+
+
+def champion_of(endpoints: Mapping[str, Endpoint], model: str) -> str | None:
+    """Return the endpoint with the model's name, otherwise the only one that serves the model; None without one."""
+    serving = [name for name, endpoint in endpoints.items() if (endpoint.model or name) == model]
+    return model if model in serving else serving[0] if len(serving) == 1 else None
 
 
 def read() -> Settings:

@@ -57,6 +57,7 @@ from contract import names
 from infra.config import aws
 from infra.config import stack as settings
 from infra.config.aws import POOL_LABEL, AwsFoundation, ManagedNodePool
+from infra.config.drift import OUTCOMES
 from infra.config.stack import Settings
 from infra.foundations import aws_changes
 from infra.foundations.aws_checks import check, name_access
@@ -78,7 +79,7 @@ RIGHTS: Mapping[str, Rights] = {
 ROLES = {"batch": "training-batch", "validation": "training-validation"}
 """Roles whose name is not the workload's: `mlops-deploy` may create roles named training-* and serving-*, and no
 others; the names serving-* are those of endpoints."""
-LONGEST_ENDPOINT_ROLE = 64 - len("serving-") - 8
+LONGEST_ROLE = 64 - 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +132,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             artifact_store=egress,
             artifact_store_only=to_s3,
             dns=_dns(cluster.service_cidr),
+            drift=bool(stack.watched),
             labels=load_balancer.READINESS_GATES,
         ),
         # The nodes must not be deleted before the pods.
@@ -151,12 +153,21 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     }
     endpoints = {
         name: store_access.grant(
-            _endpoint_role(name),
+            _role("serving-", name),
             f"serving-{name}",
             namespaces.serving,
             rights=_endpoint_rights(stack.served_model(name)),
         )
         for name in stack.endpoints
+    }
+    drift = {
+        name: store_access.grant(
+            _role("training-drift-", name),
+            f"drift-{name}",
+            namespaces.training,
+            rights=_drift_rights(stack.served_model(name)),
+        )
+        for name in stack.watched
     }
     return foundation.Foundation(
         provider=cluster.provider,
@@ -192,6 +203,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         },
         **grants,
         endpoints=endpoints,
+        drift=drift,
         priority_class=namespaces.priority_class,
         facts={
             "cluster": cluster.name,
@@ -588,11 +600,18 @@ def _endpoint_rights(model: str) -> Rights:
     return Rights(read=_MODELS, write=(f"{PREDICTIONS}model={model}/",))
 
 
-def _endpoint_role(endpoint: str) -> str:
+def _drift_rights(model: str) -> Rights:
+    """Return the permissions of a drift job; it reads the log of its model only."""
+    log = (f"{PREDICTIONS}model={model}/", OUTCOMES)
+    return Rights(read=_MODELS + _DATA + log, write=(f"{names.DRIFT_REPORTS}/",))
+
+
+def _role(prefix: str, endpoint: str) -> str:
     """Return the name of an endpoint's role without Pulumi's eight characters; IAM allows 64 in all."""
-    if len(endpoint) <= LONGEST_ENDPOINT_ROLE:
-        return f"serving-{endpoint}"
-    return f"serving-{endpoint[: LONGEST_ENDPOINT_ROLE - 9]}-{sha256(endpoint.encode()).hexdigest()[:8]}"
+    longest = LONGEST_ROLE - len(prefix)
+    if len(endpoint) <= longest:
+        return f"{prefix}{endpoint}"
+    return f"{prefix}{endpoint[: longest - 9]}-{sha256(endpoint.encode()).hexdigest()[:8]}"
 
 
 def _egress() -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]:

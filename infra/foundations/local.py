@@ -23,6 +23,7 @@ def build(stack: Settings, chosen: settings.LocalFoundation) -> Foundation:
         platform_quota=QuotaArgs(**quotas.platform.model_dump()),
         training_quota=QuotaArgs(**quotas.training.model_dump()),
         serving_quota=QuotaArgs(**quotas.serving.model_dump()),
+        drift=tuple(stack.watched),
         batch=bool(stack.batch),
         database_password=settings.secret("database_password"),
         artifact_store_access_key=settings.secret("artifact_store_access_key"),

@@ -89,7 +89,8 @@ def _change(stack: Settings, name: str, recorded: Recorded) -> Change:
         return Change(endpoint=name, old=old, new=new, role=wanted.role)
     old = _compared(recorded, name, new)
     role = "batch" if name in stack.batch else ""
-    return Change(endpoint=name, old=_reference(old) if old else None, new=new, role=role)
+    watched = name in stack.watched
+    return Change(endpoint=name, old=_reference(old) if old else None, new=new, role=role, needs_profile=watched)
 
 
 def _compared(recorded: Recorded, name: str, new: Reference | None) -> Release | None:

@@ -3,13 +3,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
 from contract.tags import DRIFT_STATUS, DRIFT_WINDOWS
 from tests.command import Command
-from tests.drift.examples import write
+from tests.drift.examples import write_customers
 from tests.registry import MODEL, Registry
 from training.data import reading
 from training.projects import churn
@@ -22,20 +21,8 @@ def log(registry: Registry, tmp_path: Path) -> Path:
     """Log with one clean day of version 1: the customers of its own table, in the order of the hours."""
     table = reading.load(str(registry.dataset), churn.PROJECT).table
     table = pd.concat([table, table]).sample(frac=1, random_state=1)
-    _write(tmp_path / "log", table)
+    write_customers(tmp_path / "log", table, DAY, model=MODEL)
     return tmp_path / "log"
-
-
-def _write(folder: Path, table: pd.DataFrame) -> None:
-    count = len(table)
-    at = [int(DAY.timestamp()) * 1_000_000 + number * 86_400_000_000 // count for number in range(count)]
-    columns = {"request_id": pa.array([f"r{n}" for n in range(count)]), "row": pa.array([0] * count, pa.int32())}
-    columns |= {"at": pa.array(at, pa.timestamp("us", tz="UTC"))}
-    for column in churn.PROJECT.columns:
-        kind = pa.string() if column.kind == "category" else pa.float64()
-        values = table[column.name].astype(object) if column.kind == "category" else table[column.name]
-        columns[f"input_{column.name}"] = pa.array(values, kind, from_pandas=True)
-    write(folder, pa.table({**columns, "prediction": pa.array(["No"] * count)}), model=MODEL)
 
 
 def look(
@@ -50,7 +37,8 @@ def test_a_window_of_other_customers_is_refused_with_a_report(
 ) -> None:
     table = reading.load(str(registry.dataset), churn.PROJECT).table
     table = pd.concat([table, table])
-    _write(tmp_path / "log", table.assign(monthly_charges=table["monthly_charges"] * 100))
+    shifted = table.assign(monthly_charges=table["monthly_charges"] * 100)
+    write_customers(tmp_path / "log", shifted, DAY, model=MODEL)
     code, said = look(mlops, registry, tmp_path / "log", "--out", tmp_path / "drift.html")
     assert code == 3
     assert said.startswith(f"drift  {MODEL} version 1, 11-24 00:00 to 11-25 00:00 UTC: drift in 800 rows of ")
@@ -96,7 +84,7 @@ def test_the_version_of_another_program_says_what_to_do(
 def test_the_outcomes_of_a_model_are_shown_by_day_beside_the_training(
     mlops: Command, registry: Registry, log: Path, tmp_path: Path
 ) -> None:
-    lines = [f"r{n},{'Yes' if n % 3 == 0 else 'No'},2026-11-29T00:00:00Z" for n in range(400)]
+    lines = [f"24-{n},{'Yes' if n % 3 == 0 else 'No'},2026-11-29T00:00:00Z" for n in range(400)]
     (tmp_path / "outcomes").mkdir()
     (tmp_path / "outcomes" / "week.csv").write_text("\n".join(["request_id,churn,at", *lines]))
     where = ("--version", 1, "--log", log, "--tracking-uri", registry.uri)

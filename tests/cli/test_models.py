@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cli.main import run
 from contract.stages import Stage, Step
+from drift.retrain import Retraining
 from tests.registry import MODEL, Registry
 from training.registry import client as versions
 from training.registry import promote
@@ -208,3 +209,23 @@ def test_a_model_of_another_task_has_the_columns_of_its_metrics(
     headings, row, *_ = table(uri, capsys)
     assert headings[:7] == ["model", "version", "stage", "aliases", "rmse", "mae", "r2"]
     assert row[:6] == ["price", "1", "none", "528.670", "268.925", "0.980"]
+
+
+def test_drift_and_proposals_are_columns_of_the_models_that_have_them(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, name = MlflowClient(registry.uri), f"{NAME}-drifting"
+    client.create_registered_model(name)
+    state = Retraining(job="churn-drift-1", at=datetime.now(UTC), why="drift", status="proposed", version=2)
+    drift = {"drift_status": "drift", "drift_windows": "2", "retrain": state.model_dump_json()}
+    client.create_model_version(name, str(registry.dataset), tags=drift)
+    client.create_model_version(name, str(registry.dataset), tags={"proposed": '{"by": "drift"}'})
+    lines = table(registry.uri, capsys, name)
+    client.delete_registered_model(name)
+    assert {"drift", "proposed"} <= {*lines[0]}
+    assert "by drift" in " ".join(lines[1])
+    assert "drift x2, retraining: proposed 2" in " ".join(lines[2])
+
+
+def test_without_drift_the_table_has_no_column_for_it(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not {"drift", "proposed"} & {*table(shown, capsys, NAME)[0]}

@@ -1,9 +1,12 @@
 """Budgets: the text of one that is exceeded, and silence for one that is kept."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from cost.budget import Budget, check
+from cost.budget import of_document as of_preview
 from cost.report import of_document
 from tests.cost.plans import HOURS_NAT, TODAY, document, estimated, nat_gateway, node_pool, pod_spec, step, training
 
@@ -64,3 +67,31 @@ def test_a_budget_that_cannot_be_checked_is_not_kept(budget: Budget) -> None:
 def test_a_budget_is_above_zero_and_has_no_other_keys(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Budget.model_validate(wrong)
+
+
+def preview(budget: float, every: str = "7d") -> dict[str, object]:
+    """Return a preview of a stack whose endpoint trains its model again after drift."""
+    retrain = {"training": "churn", "at_most_every": every, "budget_usd_per_month": budget}
+    made = document(*POOL, CHURN)
+    return {**made, "config": {**made["config"], "mlops:endpoints": json.dumps({"churn": {"retrain": retrain}})}}
+
+
+def test_retraining_may_cost_its_most_runs_in_a_month() -> None:
+    run = estimated(*POOL, CHURN).runs[0].usd
+    kept, exceeded = preview(5 * run), preview(5 * run - 0.01)
+    assert check(of_document(kept, today=TODAY), of_preview(kept)) is None
+    text = check(of_document(exceeded, today=TODAY), of_preview(exceeded)) or ""
+    assert "budget_usd_per_month of mlops:endpoints.churn.retrain is" in text
+    assert "5 runs of churn with their validations" in text
+    assert "write a longer at_most_every" in text
+
+
+def test_a_longer_pause_keeps_the_budget() -> None:
+    run = estimated(*POOL, CHURN).runs[0].usd
+    rare = preview(run * 2, every="30d")
+    assert check(of_document(rare, today=TODAY), of_preview(rare)) is None
+
+
+def test_a_retraining_without_a_price_is_not_within_its_budget() -> None:
+    made = {**preview(5), "steps": [*POOL]}
+    assert "no run of churn has a price" in (check(of_document(made, today=TODAY), of_preview(made)) or "")

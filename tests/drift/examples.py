@@ -1,7 +1,7 @@
 """Windows of a small model's log: a number, a count, a category and a prediction."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.training.test_project import declared
 from training.fit import reference_profile
 from training.fit.predictions import BinaryPredictions
 from training.project import categories, integers, numbers
+from training.projects import churn
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -84,12 +85,37 @@ def window(table: pd.DataFrame, about: Reference, at: np.ndarray[Any, Any] | Non
     return made
 
 
-def write(folder: Path, table: pa.Table, *, model: str = "model", version: int = 1, hour: int = 0) -> Path:
-    """Write a file of the log of START's day, and return its path."""
-    where = folder / f"predictions/model={model}/version={version}/date={START:%Y-%m-%d}/hour={hour:02d}"
+def write(
+    folder: Path, table: pa.Table, *, model: str = "model", version: int = 1, hour: int = 0, day: datetime = START
+) -> Path:
+    """Write a file of the log of one day, and return its path."""
+    where = folder / f"predictions/model={model}/version={version}/date={day:%Y-%m-%d}/hour={hour:02d}"
     where.mkdir(parents=True, exist_ok=True)
     sink = io.BytesIO()
     parquet.write_table(table, sink)
     file = where / f"pod-{len(list(where.iterdir()))}.parquet"
     file.write_bytes(sink.getvalue())
     return file
+
+
+def write_customers(
+    folder: Path, table: pd.DataFrame, day: datetime, *, model: str, answers: Sequence[str] = ()
+) -> None:
+    """Write the log of one day of version 1 of the churn model: the rows of a table, spread over the day.
+
+    Args:
+        folder: store of the log.
+        table: customers, with the columns of the project.
+        day: start of the day.
+        model: name of the model.
+        answers: prediction of each row; empty for No.
+    """
+    count = len(table)
+    at = [int(day.timestamp()) * 1_000_000 + number * 86_400_000_000 // count for number in range(count)]
+    names = {"request_id": pa.array([f"{day:%d}-{n}" for n in range(count)]), "row": pa.array([0] * count, pa.int32())}
+    columns = {**names, "at": pa.array(at, pa.timestamp("us", tz="UTC"))}
+    for column in churn.PROJECT.columns:
+        kind = pa.string() if column.kind == "category" else pa.float64()
+        values = table[column.name].astype(object) if column.kind == "category" else table[column.name]
+        columns[f"input_{column.name}"] = pa.array(values, kind, from_pandas=True)
+    write(folder, pa.table({**columns, "prediction": pa.array([*answers] or ["No"] * count)}), model=model, day=day)

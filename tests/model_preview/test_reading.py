@@ -49,6 +49,15 @@ def test_a_version_is_known_by_its_run_its_files_and_its_validation(lab: Lab) ->
     assert (old.unknown, new.unknown) == ({}, {})
 
 
+def test_the_profile_of_a_training_is_looked_for_if_an_endpoint_needs_it(lab: Lab) -> None:
+    watched = CHANGE.model_copy(update={"needs_profile": True})
+    assert "reference profile" not in lab.facts(watched).versions[MODEL, NEXT].unknown
+    model = next(NAMES)
+    next_model_folder(lab, model)
+    blind = change(model, None, 1).model_copy(update={"needs_profile": True})
+    assert "reference_profile.json" in lab.facts(blind).versions[model, 1].unknown["reference profile"]
+
+
 def test_the_next_version_passes_with_the_interval_against_the_champion_and_the_way_back_is_a_rollback(
     lab: Lab,
 ) -> None:

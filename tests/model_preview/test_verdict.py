@@ -182,6 +182,16 @@ def test_what_is_a_matter_of_judgement_fails_in_a_protected_stack_and_warns_in_o
     assert (unprotected.kind, unprotected.line) == (Kind.PASSES, "churn: version 7 -> 8 passes, with 1 warning")
 
 
+def test_a_version_without_the_profile_that_a_drift_job_needs_is_one_without_a_profile() -> None:
+    blind = facts(SERVED, version(8, unknown={"reference profile": "MLflow responded with HTTP 404"}))
+    watched = release(7, 8).model_copy(update={"needs_profile": True})
+    (reason,) = answer(watched, blind).reasons
+    assert (reason.code, reason.fails, reason.mend) == (Code.NO_PROFILE, True, f"mlops train {MODEL}")
+    assert "version 8 has no reference profile (MLflow responded with HTTP 404)" in reason.said
+    assert answer(release(7, 8), blind).kind is Kind.PASSES
+    assert answer(watched, facts(SERVED, NEXT)).kind is Kind.PASSES
+
+
 def test_the_stack_file_says_otherwise() -> None:
     found = facts(SERVED, version(8, validation_status=""))
     assert answer(release(7, 8), found, Gate(protected=False, mode="fail")).fails

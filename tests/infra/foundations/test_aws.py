@@ -229,6 +229,20 @@ def test_endpoints_with_long_names_have_roles_of_their_own() -> None:
     assert max(map(len, roles)) + len("-1234567") <= 64, "IAM refuses a longer name"
 
 
+def test_a_drift_job_reads_the_log_of_its_model_and_writes_reports_only() -> None:
+    tree = tracked()
+    tree["endpoints"]["churn-predictor"] |= {"prediction_log": {}, "drift": {}}
+    made = run(tree)
+    role = "training-drift-churn-predictor"
+    assert any(fnmatch(f"{role}-0a1b2c3", pattern) for pattern in documents.ROLES)
+    found = {action: {name.partition("/")[2] for name in names} for action, names in rights(made, role).items()}
+    assert found["s3:GetObject"] == {"mlflow/*", "datasets/*", "outcomes/*", "predictions/model=churn-predictor/*"}
+    assert found["s3:PutObject"] == {"validations/drift/*"}
+    trust = json.loads(made.one("iam/role:Role", role).inputs["assumeRolePolicy"])["Statement"][0]
+    account = trust["Condition"]["StringEquals"]["aws:RequestTag/kubernetes-service-account"]
+    assert account == "drift-churn-predictor"
+
+
 def test_every_role_is_held_by_the_boundary(managed: Recording) -> None:
     roles = managed.all("iam/role:Role")
     assert {role.name for role in roles} >= {"cluster", "network-flows", "nodes", "cpu", "training"}

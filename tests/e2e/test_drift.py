@@ -1,0 +1,246 @@
+"""Drift on the lab: shifted requests, the drift job by hand, a training, a validation, a proposal, a release."""
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import boto3
+import pandas as pd
+import pytest
+import yaml
+from botocore.config import Config
+from mlflow import MlflowClient
+
+from lab import dataset, stores
+from lab.cluster import forward
+from tests.e2e.conftest import ENDPOINT, LAB, Platform, training_jobs, wait_for
+from tests.pull_requests.github_double import GitHub, environment, serve
+
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+MLOPS = LAB.with_name("mlops")
+BUCKET, TABLE = "mlops-artifacts", "datasets/churn.csv"
+LOG = f"predictions/model={ENDPOINT}/version="
+FILE = "Pulumi.local.yaml"
+NAMESPACE = ("-n", "ml-training")
+ACCOUNT = f"system:serviceaccount:ml-training:drift-{ENDPOINT}"
+ROWS = 600
+NUMBERS = count()
+
+
+class _Body(Protocol):
+    def read(self) -> bytes: ...
+
+
+class _Store(Protocol):
+    """Typed part of boto3's client."""
+
+    def list_objects_v2(self, **which: str) -> Mapping[str, Any]: ...
+    def get_object(self, **which: str) -> Mapping[str, _Body]: ...
+    def put_object(self, **what: str | bytes) -> object: ...
+
+
+@dataclass
+class Watched:
+    """The lab's platform with a drift job that starts by hand only, and a training after one window."""
+
+    platform: Platform
+    store: _Store
+    table: bytes
+    """Table that the lab trains on."""
+
+    def start(self, cron_job: str) -> str:
+        """Create a Job from a CronJob, and return its name."""
+        name = f"{cron_job}-{os.getpid()}-{next(NUMBERS)}"
+        self.platform.kubectl("create", "job", name, f"--from=cronjob/{cron_job}", *NAMESPACE)
+        return name
+
+    def ended(self, job: str) -> str:
+        """Wait until a Job is complete, and return what it printed."""
+        self.platform.kubectl("wait", f"job/{job}", "--for=condition=Complete", "--timeout=240s", *NAMESPACE)
+        printed = self.platform.kubectl("logs", f"job/{job}", *NAMESPACE)
+        print(job, printed)
+        return printed
+
+    def learn_without(self, rows: int) -> None:
+        """Leave out the last rows of the table: without a change, a training repeats a version."""
+        table = pd.read_csv(io.BytesIO(self.table)).iloc[:-rows]
+        self.store.put_object(Bucket=BUCKET, Key=TABLE, Body=table.to_csv(index=False).encode())
+
+    def kill(self, job: str) -> None:
+        """Kill the container of a Job as soon as it runs."""
+        selector = f"batch.kubernetes.io/job-name={job}"
+
+        def running() -> str | None:
+            pods = self.platform.items("pods", *NAMESPACE, "-l", selector, "--field-selector=status.phase=Running")
+            return next((pod["metadata"]["name"] for pod in pods), None)
+
+        pod = wait_for(f"a pod of {job}", running, seconds=90)
+        self.platform.kubectl("delete", "pod", pod, *NAMESPACE, "--grace-period=0", "--force")
+
+    def look(self) -> str:
+        return self.ended(self.start(f"{ENDPOINT}-drift"))
+
+    @property
+    def version(self) -> int:
+        config = yaml.safe_load((self.platform.root / FILE).read_text())["config"]
+        return config["mlops:endpoints"][ENDPOINT]["version"]
+
+    @property
+    def retrainings(self) -> list[dict[str, Any]]:
+        return [
+            job
+            for job in training_jobs(self.platform, "churn")
+            if job["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "drift"
+        ]
+
+    def tags(self, version: int) -> dict[str, str]:
+        return {tag["key"]: tag["value"] for tag in self.platform.versions()[version].get("tags", [])}
+
+    def keys(self) -> set[str]:
+        listed = self.store.list_objects_v2(Bucket=BUCKET, Prefix=f"{LOG}{self.version}/").get("Contents", [])
+        return {entry["Key"] for entry in listed}
+
+    def read(self, key: str) -> bytes:
+        return self.store.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def ask(self, customers: pd.DataFrame) -> None:
+        """Ask the endpoint, and move what its log has then to the last whole hour, spread over it, and to this hour.
+
+        The second copy is there if the hour ends before the drift job starts.
+        """
+        before, records = self.keys(), json.loads(customers.to_json(orient="records"))
+        for start in range(0, len(records), 100):
+            self.platform.predict(records[start : start + 100]).raise_for_status()
+        self.platform.kubectl(
+            "delete", "pod", "-n", "ml-serving", "-l", f"app.kubernetes.io/instance={ENDPOINT}", "--wait"
+        )
+
+        def logged() -> pd.DataFrame | None:
+            tables = [pd.read_parquet(io.BytesIO(self.read(key))) for key in self.keys() - before]
+            return pd.concat(tables) if sum(map(len, tables)) >= len(records) else None
+
+        log = wait_for("the log in the bucket", logged, seconds=60)
+        now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        for hour in (now - timedelta(hours=1), now):
+            times = pd.date_range(hour, hour + timedelta(hours=1), periods=len(log), inclusive="left")
+            body = io.BytesIO()
+            log.assign(at=times.astype("datetime64[us, UTC]")).to_parquet(body, index=False)
+            key = f"{LOG}{self.version}/date={hour:%Y-%m-%d}/hour={hour:%H}/moved-{next(NUMBERS)}.parquet"
+            self.store.put_object(Bucket=BUCKET, Key=key, Body=body.getvalue())
+
+
+@pytest.fixture(scope="module")
+def watched(platform: Platform) -> Iterator[Watched]:
+    platform.lab("up", timeout=3000)
+    keys = stores.environment()
+    store = cast("Any", boto3).client(
+        "s3",
+        endpoint_url=keys["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        region_name=stores.REGION,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    made = Watched(platform, store, store.get_object(Bucket=BUCKET, Key=TABLE)["Body"].read())
+    with platform.config_restored():
+        endpoint = f"endpoints.{ENDPOINT}"
+        drift = {f"{endpoint}.drift.window": "1h", f"{endpoint}.drift.suspend": "true"}
+        retrain = {f"{endpoint}.retrain.training": "churn", f"{endpoint}.retrain.after": 1}
+        platform.set({f"{endpoint}.prediction_log.sample": 1, **drift, **retrain})
+        platform.up()
+        yield made
+        store.put_object(Bucket=BUCKET, Key=TABLE, Body=made.table)
+    platform.up()
+
+
+@pytest.fixture
+def github(watched: Watched, tmp_path: Path) -> Iterator[GitHub]:
+    """GitHub with the lab's stack file."""
+    with serve(tmp_path) as made:
+        made.commit("main", {FILE: (watched.platform.root / FILE).read_text()})
+        yield made
+
+
+def shifted() -> pd.DataFrame:
+    """Return new customers who pay much by the month: the model expects that they leave."""
+    customers = dataset.churn_table().drop(columns="churn").head(ROWS)
+    return customers.assign(tenure=0, monthly_charges=110.0, contract="Month-to-month")
+
+
+def propose(watched: Watched, github: GitHub, folder: Path) -> str:
+    """Run the proposing command in a checkout of its own, and return what it prints."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    (folder / "Pulumi.yaml").write_text("name: mlops\n")
+    (folder / FILE).write_text((watched.platform.root / FILE).read_text())
+    variables = {**os.environ, **environment(github), **stores.environment()}
+    command = [MLOPS, "propose", ENDPOINT, "--tagged", "--stack", "local"]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_account_of_the_drift_job_creates_no_job_but_that_of_its_template(watched: Watched) -> None:
+    create = ("kubectl", "create", "job", "another", "--image=lab.local/other:1", *NAMESPACE, "--as", ACCOUNT)
+    refused = watched.platform.lab(*create, check=False)
+    assert refused.returncode
+    assert "the pod is not that of the template" in refused.stderr
+
+
+def test_shifted_requests_end_in_one_pull_request_and_a_release(
+    watched: Watched, github: GitHub, tmp_path: Path
+) -> None:
+    platform, served = watched.platform, watched.version
+    watched.learn_without(50)
+    watched.ask(shifted())
+
+    first, second = watched.start(f"{ENDPOINT}-drift"), watched.start(f"{ENDPOINT}-drift")
+    assert all("because 1 window drifted" in watched.ended(job) for job in (first, second))
+    (job,) = watched.retrainings
+    assert watched.tags(served)["drift_windows"] == "1"
+    watched.ended(job["metadata"]["name"])
+    assert "waits for its validation" in watched.look()
+    watched.ended(watched.start("churn-validation"))
+    assert "passed its validation and is proposed" in watched.look()
+    made = max(platform.versions())
+    assert json.loads(watched.tags(made)["proposed"])["instead_of"] == served
+
+    assert f"version {served} -> {made} in local (opened)" in propose(watched, github, tmp_path / "checkout")
+    assert "(unchanged)" in propose(watched, github, tmp_path / "checkout")
+    (pull,) = github.pulls
+    assert "The model was trained again, because 1 window drifted" in pull["body"]
+    (platform.root / FILE).write_text(github.git("show", f"{pull['head']['ref']}:{FILE}") + "\n")
+    platform.up()
+    assert platform.predict(dataset.customers(1)).headers["x-model-version"] == str(made)
+    assert "not retrained: 0 of 1 windows" in watched.look()
+    assert len(watched.retrainings) == 1
+
+
+def test_jobs_that_are_killed_in_the_middle_go_on(watched: Watched) -> None:
+    platform, served = watched.platform, watched.version
+    client = MlflowClient(forward.urls()["mlflow"])
+    for number in platform.versions():
+        client.delete_model_version_tag(ENDPOINT, str(number), "retrain")
+        client.delete_model_version_tag(ENDPOINT, str(number), "proposed")
+    before = [job["metadata"]["name"] for job in watched.retrainings]
+    watched.learn_without(100)
+    watched.ask(shifted())
+
+    killed = watched.start(f"{ENDPOINT}-drift")
+    watched.kill(killed)
+    assert "because 1 window drifted" in watched.look()
+    assert watched.tags(served)["drift_windows"] == "1"
+    (training,) = [job["metadata"]["name"] for job in watched.retrainings if job["metadata"]["name"] not in before]
+    watched.kill(training)
+    watched.ended(training)
+    assert "waits for its validation" in watched.look()
+    watched.ended(watched.start("churn-validation"))
+    assert "passed its validation and is proposed" in watched.look()
+    assert len(watched.retrainings) == len(before) + 1
