@@ -1,16 +1,21 @@
 """Envoy with the program's configuration, as a process in front of servers on this machine."""
 
 import math
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from bench.router_processes import KEY, MIB, World, keyed, request, router, send, versions, wait_for, world
+from monitoring import rules, scrape
+from monitoring.spec import ROUTERS, Platform
 
 pytestmark = pytest.mark.long
+LABELS = {"envoy_cluster_name", "envoy_response_code_class", "envoy_http_conn_manager_prefix", "envoy_route"}
 KEYS = range(8_000)  # bench/router.py takes 50,000
 
 
@@ -68,6 +73,16 @@ def test_an_experiment_is_named_to_the_pods_whatever_the_client_says_and_only_wh
         assert len(seen) == 60
         name = 'envoy_vhost_route_upstream_rq{envoy_response_code="200",envoy_virtual_host="endpoint",envoy_route='
         assert running.counted(name + '"unassigned"') == 40
+
+
+def test_monitoring_keeps_the_series_that_its_alerts_and_the_docs_name_and_few_others(servers: World) -> None:
+    with router(servers.settings(50, mirrored=100)) as running:
+        send(running.port, keyed(range(50)))
+        series = [line for line in running.metrics() if re.fullmatch(scrape.KEPT[ROUTERS], line.partition("{")[0])]
+    found = {line.partition("{")[0] for line in series}
+    everywhere = "".join(rule.expr for rule in rules.alerts(Platform())) + Path("docs/two-versions.md").read_text()
+    assert {name for name in re.findall(r"envoy_\w+_\w+", everywhere) if name not in LABELS} <= found
+    assert len(series) < 80
 
 
 @pytest.mark.parametrize("key", ["k" * 8192, "caf\xe9", "a, b", "\xff\xfe", "a b", "'\\"])
