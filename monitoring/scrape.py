@@ -23,7 +23,7 @@ SPACES = {SERVERS: names.SERVING, ROUTERS: names.SERVING, EXPORTER: names.PLATFO
 """Namespace of the pods, by scrape job."""
 KEPT = {
     ROUTERS: "envoy_(http_downstream_rq_xx|vhost_route_upstream_rq_completed|cluster_membership_healthy"
-    "|cluster_upstream_rq_(completed|pending_overflow|retry|total)|server_memory_allocated)"
+    "|cluster_upstream_rq_(active_overflow|completed|retry|total)|cluster_upstream_cx_none_healthy|server_memory_allocated)"
 }
 """Regular expression for the names of the series that are kept, by scrape job; Envoy has 2,000 more."""
 ENDPOINT = "__meta_kubernetes_pod_label_app_kubernetes_io_instance"

@@ -48,7 +48,7 @@ ROWS = {"dataframe_records": [{"number": 1}]}
 SERVING, INSTANCE, ROLES = ("-n", "ml-serving"), f"app.kubernetes.io/instance={NAME}", ("challenger", "shadow")
 RATE, LEAST = 100, 5000
 RETRIED = 'envoy_cluster_upstream_rq_retry{envoy_cluster_name="challenger-or-champion"}'
-NOT_COPIED = 'envoy_cluster_upstream_rq_pending_overflow{envoy_cluster_name="shadow"}'
+NOT_COPIED = 'envoy_cluster_upstream_rq_active_overflow{envoy_cluster_name="shadow"}'
 
 
 @pytest.fixture

@@ -127,9 +127,10 @@ def test_a_shadow_gets_every_large_body_with_the_same_request_id(servers: World)
         )
 
 
-def test_a_shadow_that_hangs_delays_nobody(servers: World) -> None:
+def test_a_shadow_that_hangs_delays_nobody_and_the_copies_that_are_dropped_are_counted(servers: World) -> None:
     with router(servers.settings(mirrored=100)) as running:
         servers.shadow.process.send_signal(signal.SIGSTOP)
         answers = send(running.port, [request()] * 2000, ahead=1)
         assert {(status, version) for status, version, _ in answers} == {(200, "7")}
+        assert running.counted('envoy_cluster_upstream_rq_active_overflow{envoy_cluster_name="shadow"}') > 1800
         servers.shadow.process.send_signal(signal.SIGCONT)
