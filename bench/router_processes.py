@@ -76,8 +76,11 @@ class Running:
 
     def counted(self, name: str) -> int:
         """Sum of Envoy's counters with this name."""
-        lines = httpx.get(f"http://127.0.0.1:{self.probe_port}/metrics", timeout=20).text.splitlines()
-        return sum(int(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+        return sum(int(line.rpartition(" ")[2]) for line in self.metrics() if line.startswith(name))
+
+    def metrics(self) -> list[str]:
+        """Lines of Envoy's metrics."""
+        return httpx.get(f"http://127.0.0.1:{self.probe_port}/metrics", timeout=20).text.splitlines()
 
 
 @contextmanager
@@ -153,14 +156,14 @@ def keyed(keys: Sequence[object]) -> list[bytes]:
 
 
 def send(
-    port: int, requests: Sequence[bytes], *, ahead: int = 16, connections: int = 8
+    port: int, requests: Sequence[bytes], *, ahead: int = 16, connections: int = 8, host: str = "127.0.0.1"
 ) -> list[tuple[int, str, float]]:
     """Status, version and seconds of each answer; status 0 for a connection that ended without one."""
     answers = list[tuple[int, str, float]]([(0, "", 0.0)] * len(requests))
 
     async def part(first: int) -> None:
         mine, sent, waiting = range(first, len(requests), connections), 0, list[float]()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(host, port)
         try:
             for got, number in enumerate(mine):
                 while sent < len(mine) and sent < got + ahead:

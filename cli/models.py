@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from mlflow.entities.model_registry import ModelVersion
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -43,9 +43,9 @@ HEADINGS = (
 SPARE = ("commit", "accuracy", "f1", "f1_macro", "mae", "trained (UTC)", "validation", "proposed", "aliases")
 """Columns that are left out on a narrow terminal, in this order."""
 WIDE = 1000
-ENDPOINTS = "mlops:endpoints"
+ENDPOINTS, BATCH = "mlops:endpoints", "mlops:batch"
 Served = Mapping[tuple[str, int], Sequence[str]]
-"""Names of the stacks that serve a version of a model."""
+"""Stacks that use a version of a model, each with the role if the version is not the served one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ class Row:
     trained: datetime
     commit: str
     served: Sequence[str]
+    """Stacks that use the version, as in `prod` or `prod (challenger, 10 %)`."""
 
 
 def show(uri: str, models: Sequence[str], served: Sequence[str], *, json: bool) -> None:
@@ -202,8 +203,40 @@ def _cells(row: Row) -> Mapping[str, Text]:
     }
 
 
-class _Endpoint(BaseModel):
+class _Version(BaseModel):
     version: int
+
+
+class _Batch(_Version):
+    model: str | None = None
+
+
+class _Challenger(_Version):
+    percent: int
+
+
+class _Endpoint(_Batch):
+    challenger: _Challenger | None = None
+    shadow: _Version | None = None
+
+
+class _Entries(BaseModel):
+    """Endpoints and batches of a stack file."""
+
+    endpoints: dict[str, _Endpoint] = Field(default={}, alias=ENDPOINTS)
+    batch: dict[str, _Batch] = Field(default={}, alias=BATCH)
+
+    def versions(self) -> Iterator[tuple[str, int, str]]:
+        """Yield model, version and role of all versions; the role of a served version is empty."""
+        for name, endpoint in self.endpoints.items():
+            model, challenger, shadow = endpoint.model or name, endpoint.challenger, endpoint.shadow
+            yield model, endpoint.version, ""
+            if challenger:
+                yield model, challenger.version, f" (challenger, {challenger.percent} %)"
+            if shadow:
+                yield model, shadow.version, " (shadow)"
+        for name, batch in self.batch.items():
+            yield batch.model or name, batch.version, " (batch)"
 
 
 def _served(words: Sequence[str]) -> Served:
@@ -215,19 +248,19 @@ def _served(words: Sequence[str]) -> Served:
         if what and number.isdecimal():
             served.setdefault((model, int(number)), []).append(stack)
             continue
-        for name, endpoint in _endpoints(what, word).items():
-            served.setdefault((name, endpoint.version), []).append(stack)
+        for name, version, role in _entries(what, word).versions():
+            served.setdefault((name, version), []).append(f"{stack}{role}")
     return served
 
 
-def _endpoints(file: str, word: str) -> Mapping[str, _Endpoint]:
-    """Return the endpoints of a stack file, or of a JSON file that has only endpoints."""
+def _entries(file: str, word: str) -> _Entries:
+    """Return the endpoints and batches of a stack file, or those of a JSON file that has only endpoints."""
     form = "write MODEL=VERSION@STACK, or FILE@STACK with a stack file or a JSON object of endpoints"
     try:
         content: Any = yaml.safe_load(Path(file).read_text())
         # `pulumi config get --json` puts the value under objectValue; a stack file has it under config.
-        endpoints = content["config"].get(ENDPOINTS, {}) if "config" in content else content.get("objectValue", content)
-        return TypeAdapter(dict[str, _Endpoint]).validate_python(endpoints)
+        keys = content["config"] if "config" in content else {ENDPOINTS: content.get("objectValue", content)}
+        return _Entries.model_validate(keys)
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError, ValidationError) as error:
         raise CommandError(
             f"--served {word!r} cannot be read ({mlflow_logging.reason(error)[:120]}); {form}"

@@ -110,11 +110,9 @@ def demand(stack: Stack) -> tuple[Amount, Amount]:
     always += [(cpu / 1000, float(memory)) for cpu, memory in watching]
     few, many = list[Amount](), list[Amount]()
     for endpoint in settings.endpoints.values():
-        # With a challenger or a shadow, the second kind of pod is the router.
-        (most, *server), *routers = endpoint.pods
-        least = most // endpoint.replicas.max * endpoint.replicas.min
-        few += [pod for each in ((least, *server), *routers) for pod in _pods(*each)]
-        many += [pod for number, *each in ((most, *server), *routers) for pod in _pods(number + 1, *each)]
+        for least, most, cpu, memory in endpoint.kinds_of_pods:
+            few += _pods(least, cpu, memory)
+            many += _pods(most + 1, cpu, memory)
     runs = [
         (thousandths(job.cpu) / 1000 * pods, float(octets(job.memory)) * pods)
         for job in settings.training.values()

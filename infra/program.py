@@ -12,7 +12,7 @@ from components import gone, rollout
 from components.batch_job import BatchJob, BatchJobArgs
 from components.drift_job import DriftJob, DriftJobArgs, Retraining
 from components.endpoint import model_cache
-from components.endpoint.arms import Challenger, Shadow
+from components.endpoint.arms import Challenger, Shadow, Size
 from components.endpoint.autoscaling import Autoscaling
 from components.endpoint.model_cache import ModelCache, ModelCacheArgs
 from components.endpoint.model_endpoint import ModelEndpoint, ModelEndpointArgs
@@ -33,9 +33,11 @@ from contract import names
 from infra.config import aws, image_rules
 from infra.config import training as training_settings
 from infra.config.drift import Retrain, of_length
+from infra.config.endpoint import ReplicaRange
 from infra.config.endpoint_ingress import EndpointIngress
 from infra.config.stack import Endpoint, Settings, Training
 from infra.config.training import SecretParameter
+from infra.config.two_versions import SecondVersion
 from infra.foundations import kinds as foundations
 from infra.release.gate import ReleaseGate
 
@@ -56,7 +58,13 @@ def deploy(stack: Settings) -> None:
         opts,
     )
     on_unready = rollout.watch(
-        base.access, {name for name, endpoint in stack.endpoints.items() if endpoint.rollback_on_failure}
+        base.access,
+        {
+            deployment
+            for name, endpoint in stack.endpoints.items()
+            if endpoint.rollback_on_failure
+            for deployment in endpoint.deployments(name)
+        },
     )
     tracking = MlflowServer("mlflow", _tracking(stack, base, on_unready), opts)
     proxy = _tracking_proxy(stack, base, opts)
@@ -262,11 +270,7 @@ def _endpoint(
         override=endpoint.override or "",
         history=gate.history(name),
         gate=gate.hooks,
-        autoscaling=Autoscaling(
-            min_replicas=endpoint.replicas.min,
-            max_replicas=endpoint.replicas.max,
-            **endpoint.autoscaling.model_dump(),
-        ),
+        autoscaling=_autoscaling(endpoint.replicas, endpoint),
         cpu=endpoint.cpu,
         memory=endpoint.memory,
         startup_seconds=endpoint.seconds_to_start,
@@ -306,16 +310,35 @@ def _shared_ingresses(
             SharedIngress(host, args, opts)
 
 
+def _autoscaling(replicas: ReplicaRange, endpoint: Endpoint) -> Autoscaling:
+    return Autoscaling(min_replicas=replicas.min, max_replicas=replicas.max, **endpoint.autoscaling.model_dump())
+
+
 def _challenger(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Challenger | None:
     challenger = endpoint.challenger
-    if challenger is None:
-        return None
-    return Challenger(**challenger.model_dump(exclude={"digest"}), files=gate.files(f"{name}-challenger"))
+    return challenger and Challenger(
+        **challenger.model_dump(include={"version", "percent", "key", "experiment", "override"}),
+        files=gate.files(f"{name}-challenger"),
+        size=_size(challenger, endpoint),
+    )
 
 
 def _shadow(name: str, endpoint: Endpoint, gate: ReleaseGate) -> Shadow | None:
     shadow = endpoint.shadow
-    return shadow and Shadow(version=shadow.version, percent=shadow.percent, files=gate.files(f"{name}-shadow"))
+    return shadow and Shadow(
+        version=shadow.version,
+        percent=shadow.percent,
+        files=gate.files(f"{name}-shadow"),
+        size=_size(shadow, endpoint),
+    )
+
+
+def _size(arm: SecondVersion, endpoint: Endpoint) -> Size:
+    return Size(
+        autoscaling=_autoscaling(arm.replicas or endpoint.replicas, endpoint),
+        cpu=arm.cpu or endpoint.cpu,
+        memory=arm.memory or endpoint.memory,
+    )
 
 
 def _batch(name: str, stack: Settings, base: Foundation, gate: ReleaseGate) -> BatchJobArgs:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from monitoring.spec import EXPORTER, SERVERS, Endpoint, Platform
+from monitoring.spec import EXPORTER, ROUTERS, SERVERS, Endpoint, Platform
 
 Severity = Literal["page", "ticket"]
 """`page`: clients notice it now, wake somebody. `ticket`: look at it in working hours."""
@@ -239,6 +239,44 @@ def _of_every_endpoint() -> list[Alert]:
             "p95 is {{ $value | humanizeDuration }}.",
             action="Compare the versions' validation reports, or give the challenger more `cpu`.",
         ),
+        *_of_every_router(),
+    ]
+
+
+def _of_every_router() -> list[Alert]:
+    """Return the alerts of endpoints with a challenger or a shadow; without a router there is no series."""
+    sent, healthy = "envoy_http_downstream_rq_xx", "envoy_cluster_membership_healthy"
+    ours = 'envoy_http_conn_manager_prefix="requests"'
+    failed = _rate(sent, "1m", ours, 'envoy_response_code_class="5"')
+    # Responses that no server made: the servers' own failures are counted by EndpointFailing.
+    own = f"({failed} - {_rate('serving_requests_total', '1m', FAILED, SERVED)} or {failed})"
+    return [
+        Alert(
+            alert="RouterFailing",
+            expr=f"{own} / {_rate(sent, '1m', ours)} > {FAILING_SHARE} and {own} * 60 >= {FAILING_COUNT}",
+            lasts="30s",
+            severity="page",
+            summary="The routers of {{ $labels.endpoint }} answer {{ $value | humanizePercentage }} of requests with a "
+            "5xx of their own, because no pod answers in time.",
+            action="Read the events and logs of the served version's pods in ml-serving.",
+        ),
+        Alert(
+            alert="ChampionUnreachable",
+            expr=f'max by (endpoint) ({healthy}{{envoy_cluster_name="champion"}}) == 0',
+            lasts="30s",
+            severity="page",
+            summary="The routers of {{ $labels.endpoint }} find no healthy pod of the served version.",
+            action="Read the events and logs of the served version's pods in ml-serving.",
+        ),
+        Alert(
+            alert="ChallengerUnreachable",
+            expr=f'max by (endpoint, envoy_cluster_name) ({healthy}{{envoy_cluster_name=~"challenger|shadow"}}) == 0',
+            lasts="5m",
+            severity="ticket",
+            summary="The routers of {{ $labels.endpoint }} find no healthy pod of the "
+            "{{ $labels.envoy_cluster_name }}; the served version answers its callers.",
+            action="Read the logs of its pods, or end the experiment.",
+        ),
     ]
 
 
@@ -256,6 +294,19 @@ def _of(endpoint: Endpoint) -> list[Alert]:
             labels=labels,
         )
     ]
+    if endpoint.is_routed:
+        routers = f'count(up{{job="{ROUTERS}",{here}}} == 1) or vector(0)'
+        found.append(
+            Alert(
+                alert="RouterDown",
+                expr=f"({routers}) == 0",
+                lasts="1m",
+                severity="page",
+                summary=f"No router of {endpoint.name} answers its scraper, so clients reach no version.",
+                action="Read the events and logs of the router's pods in ml-serving.",
+                labels=labels,
+            )
+        )
     if endpoint.availability is not None:
         found += _burn_rates(endpoint.name, endpoint.availability, labels)
     if (seconds := endpoint.p95_seconds) is not None:

@@ -7,19 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract import names
-from monitoring.spec import EXPORTER, SERVERS
+from monitoring.spec import EXPORTER, ROUTER, ROUTERS, SERVERS
 
 INTERVAL_SECONDS = 15
-PORTS = {SERVERS: "metrics", EXPORTER: "metrics"}
+PORTS = {SERVERS: "metrics", ROUTERS: "metrics", EXPORTER: "metrics"}
 """Name of the pods' port, by scrape job."""
 PODS: Mapping[str, Mapping[str, Sequence[str]]] = {
     # Not names.ENDPOINTS: with a challenger or a shadow, only routers have that label.
     SERVERS: {names.NAME: tuple(names.SERVERS.values())},
+    ROUTERS: {names.NAME: (ROUTER,)},
     EXPORTER: {names.NAME: (EXPORTER,)},
 }
 """Labels of the pods, each with its possible values, by scrape job."""
-SPACES = {SERVERS: names.SERVING, EXPORTER: names.PLATFORM}
+SPACES = {SERVERS: names.SERVING, ROUTERS: names.SERVING, EXPORTER: names.PLATFORM}
 """Namespace of the pods, by scrape job."""
+KEPT = {
+    ROUTERS: "envoy_(http_downstream_rq_xx|vhost_route_upstream_rq_completed|cluster_membership_healthy"
+    "|cluster_upstream_rq_(active_overflow|completed|retry|total)|cluster_upstream_cx_none_healthy|server_memory_allocated)"
+}
+"""Regular expression for the names of the series that are kept, by scrape job; Envoy has 2,000 more."""
 ENDPOINT = "__meta_kubernetes_pod_label_app_kubernetes_io_instance"
 
 
@@ -55,6 +61,7 @@ def _job(name: str) -> dict[str, Any]:
             {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
             *relabelings(name, "source_labels", "target_label"),
         ],
+        **({"metric_relabel_configs": [_kept(name, "source_labels")]} if name in KEPT else {}),
     }
 
 
@@ -76,6 +83,7 @@ def pod_monitor(name: str) -> dict[str, Any]:
                     *relabelings(name, "sourceLabels", "targetLabel"),
                     {"targetLabel": "job", "replacement": name},
                 ],
+                **({"metricRelabelings": [_kept(name, "sourceLabels")]} if name in KEPT else {}),
             }
         ],
     }
@@ -84,6 +92,10 @@ def pod_monitor(name: str) -> dict[str, Any]:
 def relabelings(name: str, source: str, target: str) -> list[dict[str, Any]]:
     """Return the labels of a scrape job's series; the words for source and target differ between the two formats."""
     kept = {"pod": "__meta_kubernetes_pod_name", "namespace": "__meta_kubernetes_namespace"}
-    if name == SERVERS:
+    if SPACES[name] == names.SERVING:
         kept["endpoint"] = ENDPOINT
     return [{source: [origin], target: label} for label, origin in kept.items()]
+
+
+def _kept(name: str, source: str) -> dict[str, Any]:
+    return {source: ["__name__"], "regex": KEPT[name], "action": "keep"}

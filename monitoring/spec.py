@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from contract import names
 
-SERVERS, EXPORTER, TRACKING = "model-servers", names.EXPORTER, "mlflow"
+SERVERS, ROUTERS, EXPORTER, TRACKING = "model-servers", "model-routers", names.EXPORTER, "mlflow"
 """Names of the scrape jobs."""
+ROUTER = "model-router"
+"""Label `app.kubernetes.io/name` of the routers' pods (components/router/router.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Endpoint:
     None for no objective."""
     spool_bytes: int | None = None
     """Limit in bytes of the prediction log that waits on a node; None if predictions are not logged."""
+    is_routed: bool = False
+    """True if routers stand before the endpoint's pods, because it has a challenger or a shadow."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Literal
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
+from components.endpoint.autoscaling import Autoscaling
 from components.endpoint.release import Files
 from contract import names
 
@@ -23,6 +24,18 @@ SALT = "salt"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Size:
+    """Number and size of the pods of a version."""
+
+    autoscaling: Autoscaling
+    """Limits and targets of the autoscaler."""
+    cpu: str
+    """CPU request of a pod, as a Kubernetes quantity."""
+    memory: str
+    """Memory request and limit of a pod, as a Kubernetes quantity."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shadow:
     """Version that gets copies of requests and whose responses are dropped."""
 
@@ -32,6 +45,8 @@ class Shadow:
     """Files of the version, which the pods download."""
     percent: int
     """Share of the requests that is copied, in percent."""
+    size: Size
+    """Number and size of the pods."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,7 +168,10 @@ def _of_arm(arm: Arm, args: ModelEndpointArgs) -> ModelEndpointArgs:
     """Return the settings of one version of an endpoint with a router."""
     slow = replace(args, drain_seconds=max(args.drain_seconds, arms.ROUTED_DRAIN_SECONDS))
     own = {"challenger": args.challenger, "shadow": args.shadow}.get(arm.role)
-    return replace(slow, version=own.version, files=own.files, override="") if own else slow
+    if own is None:
+        return slow
+    size = {"autoscaling": own.size.autoscaling, "cpu": own.size.cpu, "memory": own.size.memory}
+    return replace(slow, version=own.version, files=own.files, override="", **size)
 
 
 def _router(name: str, args: ModelEndpointArgs, after: Sequence[pulumi.Resource]) -> RouterArgs:
@@ -202,6 +205,7 @@ def _router(name: str, args: ModelEndpointArgs, after: Sequence[pulumi.Resource]
         after=after,
         experiment=_experiment(args),
         gate=args.experiment_gate,
+        on_unready=args.on_unready,
     )
 
 

@@ -68,6 +68,8 @@ class RouterArgs:
     """Experiment that runs; None with a shadow alone."""
     gate: ResourceHookBinding | None
     """Hooks that decide whether the experiment may run."""
+    on_unready: ResourceHookBinding | None
+    """Hooks for routers that do not become ready (components/rollout.py)."""
     after: Sequence[pulumi.Resource]
     """Resources that must be ready before the router, and are deleted after it."""
 
@@ -104,11 +106,14 @@ class Router(pulumi.ComponentResource):
                     },
                 },
             },
-            opts=ResourceOptions(
-                parent=self,
-                depends_on=[policy, *args.after],
-                hooks=args.gate,
-                custom_timeouts=timeouts.rollout(_progress_deadline(args), REPLICAS, grace_seconds=_grace(args)),
+            opts=ResourceOptions.merge(
+                ResourceOptions(
+                    parent=self,
+                    depends_on=[policy, *args.after],
+                    hooks=args.on_unready,
+                    custom_timeouts=timeouts.rollout(_progress_deadline(args), REPLICAS, grace_seconds=_grace(args)),
+                ),
+                ResourceOptions(hooks=args.gate),
             ),
         )
         k8s.policy.v1.PodDisruptionBudget(

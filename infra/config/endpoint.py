@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from infra.config import quantities
+from infra.config import quantities, rules
 from infra.config.rules import LABEL, Rule
 from infra.config.section import Model
 
@@ -117,6 +117,26 @@ class Tracing(Model):
     """URL of the collector's Service, for OTLP over HTTP. Example: http://collector.observability:4318"""
     sample: TracedShare = 1.0
     """Share of the requests without a `traceparent` header that is traced, 0 to 1. Example: 0.1"""
+
+
+class ReplicaRange(Model):
+    """Smallest and largest number of pods; the autoscaler chooses between them."""
+
+    min: rules.Replicas
+    """Smallest number of pods. Example: 3"""
+    max: rules.Replicas
+    """Largest number of pods. Example: 20"""
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_min(cls, most: int, info: ValidationInfo) -> int:
+        if (fewest := info.data.get("min", 0)) > most:
+            raise Rule(
+                must=f"must be at least {fewest}, the value of min",
+                because="the autoscaler chooses a number between them",
+                instead=f"write max: {fewest} or more, or a lower min",
+            ).broken()
+        return most
 
 
 class Autoscaling(Model):

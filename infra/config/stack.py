@@ -45,7 +45,7 @@ from infra.config.aws import AutoNodePool, AwsFoundation, NewCluster, TrackingIn
 from infra.config.batch import Batch
 from infra.config.budget import Budget
 from infra.config.drift import Drift, Outcomes, Retrain
-from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, Tracing
+from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, ReplicaRange, Tracing
 from infra.config.endpoint_ingress import EndpointIngress
 from infra.config.monitoring import ClusterMonitoring, Monitoring, Objectives
 from infra.config.problems import PREFIX, Problem
@@ -413,26 +413,6 @@ class Training(Model):
         return validation
 
 
-class ReplicaRange(Model):
-    """Smallest and largest number of pods; the autoscaler chooses between them."""
-
-    min: rules.Replicas
-    """Smallest number of pods. Example: 3"""
-    max: rules.Replicas
-    """Largest number of pods. Example: 20"""
-
-    @field_validator("max")
-    @classmethod
-    def _not_below_min(cls, most: int, info: ValidationInfo) -> int:
-        if (fewest := info.data.get("min", 0)) > most:
-            raise Rule(
-                must=f"must be at least {fewest}, the value of min",
-                because="the autoscaler chooses a number between them",
-                instead=f"write max: {fewest} or more, or a lower min",
-            ).broken()
-        return most
-
-
 class PredictionLog(Model):
     """Log of requests and predictions, as Parquet files under predictions/ in the artifact store's bucket."""
 
@@ -533,19 +513,32 @@ class Endpoint(Model):
         roles = {"challenger": self.challenger, "shadow": self.shadow}
         return {role: arm for role, arm in roles.items() if arm}
 
+    def deployments(self, name: str) -> list[str]:
+        """Return the names of the endpoint's Deployments: those of all versions, and the router's if there is one."""
+        return [name, *(f"{name}-{each}" for each in (*self.arms, *(["router"] if self.arms else [])))]
+
+    @property
+    def kinds_of_pods(self) -> list[tuple[int, int, int, int]]:
+        """Smallest and largest number, CPU request in thousandths and memory request in bytes of each kind of pod."""
+        log = self.prediction_log is not None
+        shipper = log * thousandths(prediction_log.CPU), log * octets(prediction_log.MEMORY)
+        servers = [
+            (
+                (each.replicas or self.replicas).min,
+                (each.replicas or self.replicas).max,
+                thousandths(each.cpu or self.cpu) + shipper[0],
+                octets(each.memory or self.memory) + shipper[1],
+            )
+            for each in (self, *self.arms.values())
+        ]
+        memory = router.memory_mib(self.max_body_mib) << 20
+        routers = router.REPLICAS, router.REPLICAS, thousandths(router.CPU), memory
+        return [*servers, *([routers] if self.arms else [])]
+
     @property
     def pods(self) -> list[tuple[int, int, int]]:
         """Largest number, CPU request in thousandths and memory request in bytes of each kind of pod."""
-        kinds = [((1 + len(self.arms)) * self.replicas.max, *self.pod)]
-        routers = router.REPLICAS, thousandths(router.CPU), router.memory_mib(self.max_body_mib) << 20
-        return [*kinds, routers] if self.arms else kinds
-
-    @property
-    def pod(self) -> tuple[int, int]:
-        """CPU request in thousandths and memory request in bytes of one pod."""
-        log = self.prediction_log is not None
-        cpu = thousandths(self.cpu) + log * thousandths(prediction_log.CPU)
-        return cpu, octets(self.memory) + log * octets(prediction_log.MEMORY)
+        return [(most, cpu, memory) for _, most, cpu, memory in self.kinds_of_pods]
 
     @property
     def seconds_to_start(self) -> int:
@@ -595,7 +588,7 @@ class Endpoint(Model):
     @field_validator("challenger", "shadow")
     @classmethod
     def _another_version(cls, arm: two_versions.Arm, info: ValidationInfo) -> two_versions.Arm:
-        return two_versions.checked(arm, info.data)
+        return two_versions.checked(arm, info.data, bodies=BODIES_IN_MEMORY)
 
     @field_validator("drift")
     @classmethod

@@ -6,6 +6,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, StringConstraints
 
 from infra.config import gate, rules
+from infra.config.endpoint import ReplicaRange
+from infra.config.quantities import octets
 from infra.config.rules import Rule
 from infra.config.section import Model
 
@@ -81,6 +83,11 @@ ENVOY = Rule(
     because="Envoy splits and copies the requests",
     instead="write the image of Envoy, with bash, as in mlops:images.envoy: envoyproxy/envoy:v1.40.0@sha256:...",
 )
+MEMORY = Rule(
+    must="must have the memory that the endpoint's max_body_mib and model_mib need",
+    because="decoded rows need up to twenty times the size of a body, and the model is loaded into memory",
+    instead="raise memory, or leave it out for that of the endpoint",
+)
 SHORT_NAME = Rule(
     must=f"must be used in an endpoint whose name has at most {LONGEST_NAME} characters",
     because="the Service of each version is named NAME-challenger, and a name has at most 63 characters",
@@ -93,15 +100,26 @@ OWN_NAMES = Rule(
 )
 
 
-class Challenger(Model):
-    """Second version of an endpoint, which answers a share of the callers (docs/two-versions.md)."""
+class SecondVersion(Model):
+    """Version of an endpoint beside the served one."""
 
     version: rules.Version
-    """Version of the registered model that is compared with the served one. Example: 8"""
+    """Version of the registered model. Example: 8"""
     digest: gate.Digest | None = None
     """SHA-256 of the version's files; a version with other files is refused.
     Example: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     """
+    replicas: ReplicaRange | None = None
+    """Smallest and largest number of the version's pods. Default: `replicas` of the endpoint."""
+    cpu: rules.Cpu | None = None
+    """CPU request of one of the version's pods. Default: `cpu` of the endpoint. Example: 500m"""
+    memory: rules.Memory | None = None
+    """Memory request and limit of one of the version's pods. Default: `memory` of the endpoint. Example: 2Gi"""
+
+
+class Challenger(SecondVersion):
+    """Second version of an endpoint, which answers a share of the callers (docs/two-versions.md)."""
+
     percent: Percent
     """Share of the callers, by `key`, that the challenger answers, 1 to 50. Example: 10"""
     key: KeyHeader
@@ -114,15 +132,9 @@ class Challenger(Model):
     """Whether a client may choose one of the two versions by the request header X-Model-Version. Example: true"""
 
 
-class Shadow(Model):
+class Shadow(SecondVersion):
     """Version of an endpoint that gets copies of requests; its responses are logged and dropped."""
 
-    version: rules.Version
-    """Version of the registered model that gets the copies. Example: 9"""
-    digest: gate.Digest | None = None
-    """SHA-256 of the version's files; a version with other files is refused.
-    Example: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-    """
     percent: Copied = 100
     """Share of the requests that is copied, 1 to 100. Example: 20"""
 
@@ -130,8 +142,11 @@ class Shadow(Model):
 Arm = TypeVar("Arm", Challenger, Shadow, None)
 
 
-def checked(arm: Arm, endpoint: Mapping[str, Any]) -> Arm:
-    """Return the entry after its checks against the other keys of the endpoint that come before it."""
+def checked(arm: Arm, endpoint: Mapping[str, Any], *, bodies: int) -> Arm:
+    """Return the entry after its checks against the other keys of the endpoint that come before it.
+
+    A pod needs memory for `bodies` times the largest body.
+    """
     if arm is None:
         return arm
     challenger: Challenger | None = endpoint.get("challenger")
@@ -139,6 +154,9 @@ def checked(arm: Arm, endpoint: Mapping[str, Any]) -> Arm:
         raise ANOTHER_VERSION.broken(f"version {arm.version} twice")
     if endpoint.get("prediction_log", arm) is None:
         raise LOGGED.broken("used without prediction_log")
+    least = max(bodies * endpoint.get("max_body_mib", 0), (endpoint.get("model_mib") or 0) + 1)
+    if arm.memory and octets(arm.memory) < least << 20:
+        raise MEMORY.broken(f"used with memory {arm.memory}, less than {least}Mi")
     return arm
 
 

@@ -81,6 +81,21 @@ def test_who_serves_what_is_read_from_a_stack_file(
     assert table(shown, capsys, NAME, "--served", f"{file}@prod")[2][-1] != "prod"
 
 
+def test_a_stack_file_says_which_version_is_challenger_shadow_or_batch_and_of_which_model(
+    shown: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "Pulumi.prod.yaml"
+    entry = {"model": NAME, "version": 1, "challenger": {"version": 2, "percent": 10}, "shadow": {"version": 3}}
+    keys = {"mlops:endpoints": {"predictor": entry}, "mlops:batch": {NAME: {"version": 2}}}
+    file.write_text(json.dumps({"config": keys}))
+    assert run(["models", "--tracking-uri", shown, NAME, "--json", "--served", f"{file}@prod"]) == 0
+    assert [row["served"] for row in json.loads(capsys.readouterr().out)] == [
+        ["prod (shadow)"],
+        ["prod (challenger, 10 %)", "prod (batch)"],
+        ["prod"],
+    ]
+
+
 def test_it_is_json_for_a_program(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--tracking-uri", shown, NAME, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from pulumi import ErrorHookArgs
 
 from components.rollout import REVISION, Unready, handle, previous_revision, reasons, unready_deployment
+from infra.config import stack
 from tests.deployed import deployed, local
+from tests.infra.config.test_two_versions import VALID
+from tests.stacks import changed
 
 ASKED = {"endpoints.churn-predictor.rollback_on_failure": True}
 NO_SUCH_VERSION = "ml-serving/churn has no version 99; versions that exist: 1, 2"
@@ -131,6 +135,14 @@ def test_without_kubectl_the_stack_is_refused_before_anything_is_touched(monkeyp
 def test_every_deployment_that_pulumi_waits_for_tells_its_reason() -> None:
     hooks = {resource.name: resource.error_hooks for resource in local().all(":Deployment")}
     assert {name for name, several in hooks.items() if "rollout" in several} == {"mlflow", "churn-predictor"}
+
+
+def test_all_deployments_of_an_endpoint_with_a_challenger_tell_their_reason_and_are_rolled_back_together() -> None:
+    changes = deepcopy({**VALID, **ASKED})
+    hooks = {each.name for each in deployed(changes).all(":Deployment") if "rollout" in each.error_hooks}
+    endpoint = stack.parse(changed(changes)).endpoints["churn-predictor"]
+    assert hooks == {"mlflow", *endpoint.deployments("churn-predictor")}
+    assert len(hooks) == 5
 
 
 @pytest.fixture

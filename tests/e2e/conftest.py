@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,6 +170,22 @@ def answering(platform: Platform, name: str = ENDPOINT) -> set[str]:
         return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
     return {pod["metadata"]["name"] for pod in pods(platform, "ml-serving", name) if is_ready(pod)}
+
+
+def end_in(platform: Platform, pod: str) -> dict[str, Any] | None:
+    """What the pod says of the end of the server that it had before."""
+    status = platform.get("pod", pod, "-n", "ml-serving")["status"]
+    return status["containerStatuses"][0]["lastState"].get("terminated")
+
+
+def server_in(pod: str) -> int:
+    """The process of this machine that serves in the pod."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_server = b"model_server.server" in (process / "cmdline").read_bytes()
+            if is_server and f"HOSTNAME={pod}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                return int(process.name)
+    pytest.fail(f"no process of {pod} serves")
 
 
 def fresh_shell() -> dict[str, str]:

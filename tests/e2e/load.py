@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from bench import arrivals
 from bench.listening import listening
 
-MOST_SECONDS = 600
+MOST_SECONDS = 900
 KEYS = 1000
 VERSION = re.compile(rb"x-model-version: *(\S+)", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from botocore.config import Config
 
 from lab import dataset
 from lab.cluster import forward, layout
-from tests.e2e.conftest import ENDPOINT, Platform, answering, pods, wait_for
+from tests.e2e.conftest import ENDPOINT, Platform, answering, end_in, pods, server_in, wait_for
 from tests.e2e.load import load
 from tests.e2e.models import register
 
@@ -349,22 +349,6 @@ def refusal_of_fetch(platform: Platform) -> str | None:
                 if state.get("terminated", {}).get("exitCode"):
                     return str(state["terminated"]["message"])
     return None
-
-
-def end_in(platform: Platform, pod: str) -> dict[str, Any] | None:
-    """What the pod says of the end of the server that it had before."""
-    status = platform.get("pod", pod, "-n", "ml-serving")["status"]
-    return status["containerStatuses"][0]["lastState"].get("terminated")
-
-
-def server_in(pod: str) -> int:
-    """The process of this machine that serves in the pod."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            is_server = b"model_server.server" in (process / "cmdline").read_bytes()
-            if is_server and f"HOSTNAME={pod}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                return int(process.name)
-    pytest.fail(f"no process of {pod} serves")
 
 
 def wait_until_two(platform: Platform) -> None:

@@ -96,7 +96,7 @@ def is_scraped(job: dict[str, Any], labels: dict[str, str]) -> bool:
     return labels.get(key) in values.strip("()").split(",")
 
 
-def test_each_version_of_an_endpoint_with_a_router_is_scraped_and_the_router_is_not() -> None:
+def test_each_version_of_an_endpoint_with_a_router_is_scraped_and_so_is_the_router() -> None:
     config = changed({
         "monitoring": CLUSTER,
         "images.envoy": "lab.local/envoy:1",
@@ -110,6 +110,11 @@ def test_each_version_of_an_endpoint_with_a_router_is_scraped_and_the_router_is_
     assert {name for name, labels in pods.items() if is_scraped(jobs["model-servers"], labels)} == {
         "churn-predictor", "churn-predictor-challenger", "churn-predictor-shadow",
     }  # fmt: skip
+    assert [name for name, labels in pods.items() if is_scraped(jobs["model-routers"], labels)] == [
+        "churn-predictor-router"
+    ]
+    (envoy,) = containers(found.one(":Deployment", "churn-predictor-router").spec["template"]["spec"])[1:]
+    assert jobs["model-routers"]["relabel_configs"][0]["regex"] in {port["name"] for port in envoy["ports"]}
 
 
 def test_each_program_opens_only_the_connections_that_it_needs() -> None:
@@ -118,7 +123,7 @@ def test_each_program_opens_only_the_connections_that_it_needs() -> None:
         "mlops-exporter": {*api, ("mlflow", 5000), ("s3", 7070)},
         "mlops-prometheus": {
             *api,
-            ("model-endpoint+model-challenger+model-shadow", 8081),
+            ("model-endpoint+model-challenger+model-shadow+model-router", 8081),
             ("mlops-exporter", 9464),
             ("mlops-alertmanager", 9093),
         },
@@ -196,7 +201,7 @@ def test_every_board_is_a_config_map_that_grafanas_sidecar_finds(kind: str) -> N
 
 def test_objects_of_the_operator_have_the_labels_that_prometheus_selects() -> None:
     objects = [*monitored("operator").all(":PodMonitor"), *monitored("operator").all(":PrometheusRule")]
-    assert len(objects) == 3
+    assert len(objects) == 4
     for each in objects:
         assert each.metadata["labels"]["release"] == "prometheus"
 

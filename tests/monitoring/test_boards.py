@@ -21,9 +21,11 @@ from mlflow.types.schema import ColSpec, Schema
 from prometheus_client import CollectorRegistry, start_http_server
 from sklearn.linear_model import LinearRegression
 
+from bench.router_processes import router
+from components.router.configuration import Address, Router
 from monitoring import boards, exporter, rules, top
 from monitoring.rules import Recording
-from monitoring.spec import EXPORTER, SERVERS, Endpoint, Platform
+from monitoring.spec import EXPORTER, ROUTERS, SERVERS, Endpoint, Platform
 from tests.monitoring import cluster
 from tests.monitoring.prometheus import PATIENCE, Prometheus, Target, free_port, model_server, prometheus, until
 from tests.registry import MODEL, Registry, registry
@@ -119,7 +121,14 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
         champion = stack.enter_context(model_server(models, MODEL, 1, folder, PREDICTION_LOG_DIR=str(log)))
         challenger = stack.enter_context(model_server(models, LINEAR, 1, folder, MODEL_ROLE="challenger"))
         weak = stack.enter_context(model_server(models, WEAK, 1, folder))
+        routed = Router(
+            champion=Address(host="127.0.0.1", port=champion[0], probe_port=champion[1]),
+            request_seconds=35,
+            max_body_bytes=1 << 20,
+        )
+        envoy = stack.enter_context(router(routed))
         targets = [
+            Target(job=ROUTERS, endpoint=MODEL, port=envoy.probe_port),
             Target(job=SERVERS, endpoint=MODEL, port=champion[1]),
             Target(job=SERVERS, endpoint=MODEL, port=challenger[1]),
             Target(job=SERVERS, endpoint=WEAK, port=weak[1]),
@@ -150,6 +159,15 @@ def ask(port: int, row: Mapping[str, Any]) -> int:
 def has_value(series: list[Any]) -> bool:
     """Return whether a series has a number; 0 divided by 0 is none."""
     return any(not math.isnan(float(each["value"][1])) for each in series)
+
+
+@pytest.mark.long
+def test_a_router_is_read_with_the_name_of_its_endpoint_and_without_the_2000_series_that_nobody_needs(
+    watched: Watched,
+) -> None:
+    healthy = f'envoy_cluster_membership_healthy{{endpoint="{MODEL}",envoy_cluster_name="champion"}} == 1'
+    until(lambda: bool(watched.prometheus.query(healthy)), "the router knows that its champion is healthy")
+    assert len(watched.prometheus.query('{__name__=~"envoy_.*"}')) < 60
 
 
 @pytest.mark.long

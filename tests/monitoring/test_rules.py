@@ -13,12 +13,16 @@ from tests.monitoring.promtool import BINARY, Case, check
 
 PLATFORM = Platform(
     endpoints=[
-        Endpoint(name="churn", availability=99.9, p95_seconds=0.1, spool_bytes=100 << 20),
+        Endpoint(name="churn", availability=99.9, p95_seconds=0.1, spool_bytes=100 << 20, is_routed=True),
         Endpoint(name="slow", p95_seconds=1),
         Endpoint(name="other"),
     ],
     scheduled={"weekly": 7 * 86400},
 )
+ROUTER = 'envoy_http_downstream_rq_xx{endpoint="churn",pod="r",envoy_http_conn_manager_prefix="requests",%s}'
+TO_CLIENTS = tuple(ROUTER % f'envoy_response_code_class="{each}"' for each in (2, 5))
+HEALTHY = 'envoy_cluster_membership_healthy{endpoint="churn",pod="%s",envoy_cluster_name="%s"}'
+ROUTER_UP = 'up{job="model-routers",endpoint="%s",pod="r"}'
 UP = 'up{job="model-servers",endpoint="%s",pod="p"}'
 HERE = 'endpoint="churn",model="churn",version="3",role="%s",pod="p"'
 
@@ -112,6 +116,15 @@ pair("ChallengerSlower", "1h",
          ("shadow", "0.1", "0x90"), ("shadow", "0.5", "0+60x90"), ("shadow", "+Inf", "0+60x90"))},
      {f'serving_request_seconds_bucket{{{HERE % role},le="{le}"}}': "0+60x90" for role in ("champion", "shadow")
       for le in ("0.1", "0.5", "+Inf")}, {**HERE_ONLY, "role": "shadow"})  # fmt: skip
+pair("RouterFailing", "2m", dict(zip(TO_CLIENTS, ("0+180x40", "0+20x40"), strict=True)),
+     {**dict(zip(TO_CLIENTS, ("0+180x40", "0+20x40"), strict=True)), **traffic("0+20x40", "0+180x40")},
+     {**HERE_ONLY, "severity": "page"}, interval="5s")  # fmt: skip
+pair("RouterDown", "3m", {ROUTER_UP % "other": "1x9"}, {ROUTER_UP % "churn": "1x9"}, {**HERE_ONLY, "severity": "page"})
+pair("ChampionUnreachable", "3m", {HEALTHY % (pod, "champion"): "0x9" for pod in "rs"},
+     {HEALTHY % ("r", "champion"): "0x9", HEALTHY % ("s", "champion"): "2x9"}, HERE_ONLY)  # fmt: skip
+pair("ChallengerUnreachable", "8m", {HEALTHY % ("r", "shadow"): "0x19", HEALTHY % ("r", "challenger"): "1x19"},
+     {HEALTHY % ("r", each): "1x19" for each in ("shadow", "challenger")},
+     {**HERE_ONLY, "envoy_cluster_name": "shadow"})  # fmt: skip
 pair("ExporterDown", "10m", {'up{job="mlops-exporter"}': "0x20"}, {'up{job="mlops-exporter"}': "1x20"})
 pair("MlflowDown", "5m", {"mlops_mlflow_up": "0x9"}, {"mlops_mlflow_up": "1x9"}, {"severity": "page"})
 pair("KubernetesUnread", "8m", {"mlops_kubernetes_up": "0x19"}, {"mlops_kubernetes_up": "1x19"})

@@ -84,6 +84,20 @@ def test_each_role_serves_the_files_of_its_own_version_and_knows_role_and_caller
         assert salt.ignore_changes == ("data",)
 
 
+def test_a_challenger_has_pods_of_its_own_number_and_size_where_the_stack_file_says_so() -> None:
+    own = {"replicas": {"min": 1, "max": 9}, "cpu": "500m", "memory": "2Gi"}
+    changes = {f"endpoints.{NAME}.challenger": {**CHALLENGER, **own}, f"endpoints.{NAME}.shadow": {"version": 3}}
+    recording = deployed({**LOGGED, **changes})
+    for name, most, requests in (
+        (NAME, 3, {"cpu": "100m", "memory": "1Gi"}),
+        (f"{NAME}-challenger", 9, {"cpu": "500m", "memory": "2Gi"}),
+        (f"{NAME}-shadow", 3, {"cpu": "100m", "memory": "1Gi"}),
+    ):
+        assert recording.one(":HorizontalPodAutoscaler", name).spec["maxReplicas"] == most
+        (server,) = template(recording, name)["spec"]["containers"]
+        assert server["resources"]["requests"].items() >= requests.items()
+
+
 def test_a_shadow_alone_needs_no_key(three: Recording) -> None:
     shadow = deployed({**LOGGED, f"endpoints.{NAME}.shadow": {"version": 3}})
     assert not [secret for secret in shadow.all(":Secret") if secret.name.endswith("-unit")]

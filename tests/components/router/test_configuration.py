@@ -1,17 +1,22 @@
 """Envoy with the program's configuration, as a process in front of servers on this machine."""
 
 import math
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.router_processes import KEY, MIB, World, keyed, request, router, send, versions, wait_for, world
+from monitoring import rules, scrape
+from monitoring.spec import ROUTERS, Platform
 
 pytestmark = pytest.mark.long
+LABELS = {"envoy_cluster_name", "envoy_response_code_class", "envoy_http_conn_manager_prefix", "envoy_route"}
 KEYS = range(8_000)  # bench/router.py takes 50,000
 
 
@@ -81,6 +86,16 @@ def test_requests_under_the_path_of_a_shared_host_are_split_as_all_others_are(se
     assert {version for _, version, _ in other} == {"7"}
 
 
+def test_monitoring_keeps_the_series_that_its_alerts_and_the_docs_name_and_few_others(servers: World) -> None:
+    with router(servers.settings(50, mirrored=100)) as running:
+        send(running.port, keyed(range(50)))
+        series = [line for line in running.metrics() if re.fullmatch(scrape.KEPT[ROUTERS], line.partition("{")[0])]
+    found = {line.partition("{")[0] for line in series}
+    everywhere = "".join(rule.expr for rule in rules.alerts(Platform())) + Path("docs/two-versions.md").read_text()
+    assert {name for name in re.findall(r"envoy_\w+_\w+", everywhere) if name not in LABELS} <= found
+    assert len(series) < 80
+
+
 @pytest.mark.parametrize("key", ["k" * 8192, "caf\xe9", "a, b", "\xff\xfe", "a b", "'\\"])
 def test_a_strange_key_is_answered_and_always_by_the_same_version(servers: World, key: str) -> None:
     with router(servers.settings(50)) as running:
@@ -123,9 +138,10 @@ def test_a_shadow_gets_every_large_body_with_the_same_request_id(servers: World)
         )
 
 
-def test_a_shadow_that_hangs_delays_nobody(servers: World) -> None:
+def test_a_shadow_that_hangs_delays_nobody_and_the_copies_that_are_dropped_are_counted(servers: World) -> None:
     with router(servers.settings(mirrored=100)) as running:
         servers.shadow.process.send_signal(signal.SIGSTOP)
         answers = send(running.port, [request()] * 2000, ahead=1)
         assert {(status, version) for status, version, _ in answers} == {(200, "7")}
+        assert running.counted('envoy_cluster_upstream_rq_active_overflow{envoy_cluster_name="shadow"}') > 1800
         servers.shadow.process.send_signal(signal.SIGCONT)

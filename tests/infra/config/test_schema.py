@@ -17,7 +17,7 @@ DEFINITIONS: dict[str, Any] = schema.tree()["$defs"]
 
 
 def models() -> list[type[Model]]:
-    """Return the settings classes of infra/ as subclasses, independently of the schema's own search."""
+    """Return the settings classes of infra/ that are sections, independently of the schema's own search."""
     found, unseen = list[type[Model]](), [Model]
     while unseen:
         found += (below := unseen.pop().__subclasses__())

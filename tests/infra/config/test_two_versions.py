@@ -53,6 +53,11 @@ WRONG: list[tuple[Mapping[str, object], str]] = [
         {"gate.digest": "required", f"{NAME}.digest": f"sha256:{'0' * 64}"},
         "churn-predictor.challenger.digest is missing",
     ),
+    (
+        {f"{NAME}.challenger.memory": "256Mi"},
+        "challenger is used with memory 256Mi, less than 320Mi: must have the memory",
+    ),
+    ({f"{NAME}.shadow.replicas": {"min": 2, "max": 1}}, "shadow.replicas.max is 1: must be at least 2"),
     ({"quotas.serving": {"cpu": 4, "memory": "30Gi", "pods": 21}}, "pods 22 during a release: must fit"),
 ]
 
@@ -72,6 +77,13 @@ def test_what_cannot_be_compared_is_one_line_with_its_path_rule_reason_and_way_o
     (line,) = problems(stack_file(more))
     assert said in line
     assert "; " in line.partition(", because ")[2]
+
+
+def test_a_challenger_with_fewer_and_larger_pods_of_its_own_counts_with_these_in_the_quota() -> None:
+    own = {f"{NAME}.challenger.{key}": value for key, value in (("replicas", {"min": 1, "max": 1}), ("memory", "2Gi"))}
+    quota = {"quotas.serving": {"cpu": 4, "memory": "23Gi", "pods": 18}}
+    assert not problems(stack_file({**own, **quota}))
+    assert "pods 22 during a release" in problems(stack_file(quota))[0]
 
 
 def test_nothing_is_compared_without_a_log() -> None:
