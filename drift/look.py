@@ -178,7 +178,8 @@ def known(client: Client, uri: str, version: ModelVersion) -> Known:
             rows = split.held_out(declared, reading.load(version.tags.get("dataset", ""), declared).table)
         except (reading.DataError, reading.StoreError) as error:
             notes.append(f"the columns are not compared all together, because the training's table is gone: {error}")
-    expected = measured(version, ["roc_auc"]).get("roc_auc")
+    weighted = declared is not None and bool(declared.weight)  # the log has no weights
+    expected = None if weighted else measured(version, ["roc_auc"]).get("roc_auc")
     return Known(reference=found, project=declared, rows=rows, model=model, expected=expected, notes=notes)
 
 

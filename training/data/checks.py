@@ -33,13 +33,15 @@ def problems(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> 
     """Yield the problems of the readable columns of a table that has rows."""
     found = [
         problem
-        for column in project.columns
+        for column in (*project.columns, *project.further)
         if column.name in columns
         for problem in _column(columns[column.name], column)
     ]
     if project.target.name in columns:
-        check = _amount if project.task == "regression" else _label
+        check = _label if project.target.labels else _amount
         found += check(columns[project.target.name], project.target)
+    if project.weight in columns:
+        found += _weight(project.weight, columns[project.weight])
     if (by := project.split.by) in columns:
         found += _complete(by, columns[by], "because rows are split by it")
     yield from found
@@ -53,7 +55,8 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
     if share == 1:
         yield f"the column {column.name} is empty in all rows, so a model cannot use it; fill it, or give another table"
     elif column.kind == "integer":
-        yield from _first(missing, values, column.name, RULES["integer"])
+        instead = "correct the file, or declare the column a number, which may be missing"
+        yield from _first(missing, values, column.name, RULES["integer"], instead)
     elif share > column.most_missing:
         yield (
             f"the column {column.name} is empty in {share:.0%} of the rows, and at most {column.most_missing:.0%} may "
@@ -71,6 +74,14 @@ def _numbers(values: "pd.Series[Any]", column: Column | Target) -> Iterator[str]
         yield from _first(values < column.at_least, values, column.name, f"and must be at least {column.at_least:g}")
     if column.at_most is not None:
         yield from _first(values > column.at_most, values, column.name, f"and must be at most {column.at_most:g}")
+
+
+def _weight(name: str, values: "pd.Series[Any]") -> Iterator[str]:
+    yield from _complete(name, values, "because it says how much each row counts")
+    rule = "and must be a finite number from 0 up, because it says how much the row counts"
+    yield from _first((values < 0) | (values == float("inf")), values, name, rule)
+    if len(values) and (values == 0).all():
+        yield f"the column {name} is 0 in all rows, so no row counts; give another table, or another weight"
 
 
 def _categories(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
@@ -132,7 +143,7 @@ def _leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> It
         return
     every = slice(None, None, -(-len(target) // ROWS_LOOKED_AT))
     truth = target.iloc[every].reset_index(drop=True)
-    name, quality_of = _QUALITIES[project.task]
+    name, quality_of = _QUALITIES[_kind(project)]
     for column in project.columns:
         if column.decisive:
             continue
@@ -175,6 +186,13 @@ def _correlation(values: "pd.Series[Any]", truth: "pd.Series[Any]", _target: Tar
     return 0.0 if ranks.nunique() < 2 else abs(float(np.corrcoef(ranks, truth.rank())[0, 1]))
 
 
+def _kind(project: Project[Any]) -> str:
+    """Return the task whose search for leaks fits the target."""
+    if project.task != "custom":
+        return project.task
+    return {0: "regression", 2: "binary"}.get(len(project.target.labels), "multiclass")
+
+
 _QUALITIES = {
     "binary": ("area under ROC curve", _area),
     "multiclass": ("accuracy", _accuracy),
@@ -198,7 +216,9 @@ def _occurring(values: "pd.Series[Any]") -> list[str]:
     return [str(word) for word in values.cat.categories]
 
 
-def _first(wrong: "pd.Series[bool]", values: "pd.Series[Any]", name: str, rule: str) -> Iterator[str]:
+def _first(
+    wrong: "pd.Series[bool]", values: "pd.Series[Any]", name: str, rule: str, instead: str = "correct the file"
+) -> Iterator[str]:
     """Yield one sentence that names the first wrong value, if there is one."""
     rows = wrong.fillna(value=False).to_numpy(dtype=bool)
     if not rows.any():
@@ -207,4 +227,4 @@ def _first(wrong: "pd.Series[bool]", values: "pd.Series[Any]", name: str, rule: 
     value = values.iloc[row]
     held = "nothing" if pd.isna(value) else f"'{shown(value)}'"
     more = f" ({int(rows.sum())} such rows)"
-    yield f"the column {name} holds {held} {rule}, in row {row + 1} of {len(values)}{more}; correct the file"
+    yield f"the column {name} holds {held} {rule}, in row {row + 1} of {len(values)}{more}; {instead}"

@@ -41,8 +41,8 @@ class Dataset:
     digest: str
     """SHA-256 of the file, in hexadecimal."""
     table: pd.DataFrame
-    """The declared columns, then the target: integers are int64, numbers and a regression's target float64, the others
-    categories."""
+    """The declared columns, then the target: integers are int64, numbers and a target without labels float64, the
+    others categories."""
     ignored: tuple[str, ...]
     """Columns of the file that the model does not use."""
 
@@ -82,12 +82,15 @@ Columns = list[ColumnReader]
 
 def _columns(project: Project[Any]) -> Columns:
     """Return readers for the features, the target and the column that rows are split by."""
-    readers = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
+    columns = [*project.columns, *project.further]
+    readers = [ColumnReader(column.name, column.kind, column.categories) for column in columns]
     target = project.target
-    if project.task == "regression":
+    if not target.labels:
         readers.append(ColumnReader(target.name, "number"))
     else:
         readers.append(ColumnReader(target.name, "category", target.labels, is_label=True))
+    if project.weight and project.weight not in {column.name for column in readers}:
+        readers.append(ColumnReader(project.weight, "number"))
     if project.split.by and project.split.by not in {column.name for column in readers}:
         readers.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category", TRUTH))
     return readers

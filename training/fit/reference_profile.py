@@ -8,7 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.fit import equal_mass
-from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions, RegressionPredictions
+from training.fit.predictions import (
+    BinaryPredictions,
+    CustomPredictions,
+    MulticlassPredictions,
+    Predictions,
+    RegressionPredictions,
+)
 from training.project import Project
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -43,6 +49,10 @@ def _predicted(project: Project[Any], predictions: Predictions) -> dict[str, obj
     match predictions:
         case RegressionPredictions():
             return {"value": _numbers(pd.Series(predictions.predicted))}
+        case CustomPredictions():
+            if predictions.predicted.dtype.kind in "fiub":
+                return {"value": _numbers(pd.Series(predictions.predicted))}
+            return {"label": _categories(pd.Series(pd.Categorical(predictions.predicted)))}
         case MulticlassPredictions():
             probability = predictions.probabilities.max(axis=1)
         case BinaryPredictions():

@@ -37,19 +37,19 @@ def test_metrics_of_the_projects_task_are_taken(more: dict[str, object]) -> None
     [
         (
             limits(least={"roc_auc": 0.7}),
-            'limits.least.roc_auc is "roc_auc": must be mae, r2 or rmse, because the project',
+            'limits.least.roc_auc is "roc_auc": must be mae, r2 or rmse, because models of this',
         ),
         (
             limits(compared=["f1"]),
-            'limits.compared.0 is "f1": must be mae, r2 or rmse, because the project\'s task is reg',
+            'limits.compared.0 is "f1": must be mae, r2 or rmse, because models of this project have these',
         ),
         (limits(slice_least={"accuracy": 0.7}), "limits.slice_least.accuracy is"),
         (limits(least={"rmse": 0.7}), "limits.least.rmse"),
         (
             limits(most={"r2": 0.7}),
-            "must be mae or rmse, because only these metrics of a regression are better when they",
+            "limits r2: must name metrics that are better when smaller, because r2 is better when larger",
         ),
-        (limits(most={"mae": -1}), "is -1: must be a number of at least 0, because mae and rmse are errors"),
+        (limits(most={"mae": -1}), "is -1: must be a number of at least 0, because mae has such values"),
         ({"sweep": SWEEP}, 'sweep.metric is "roc_auc": must be mae, r2 or rmse'),
         ({"sweep": {**SWEEP, "metric": "rmse"}}, 'sweep.metric is "rmse": must have goal: minimize beside it'),
     ],
