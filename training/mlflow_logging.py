@@ -49,7 +49,7 @@ TRUSTED = (
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )
-TYPES = {"integer": "long", "number": "double", "category": "string"}
+TYPES = {"integer": "long", "number": "double", "category": "string", "text": "string", "time": "datetime"}
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
 LONGEST_DESCRIPTION = 5000  # characters; limit of MLflow's database
 UNAVAILABLE = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)

@@ -39,8 +39,9 @@ class Column:
 
     name: str
     """Name of the column in the table."""
-    kind: Literal["integer", "number", "category"]
-    """Kind of the column's values. An `integer` must be present in every row; the others may be missing."""
+    kind: Literal["integer", "number", "category", "text", "time"]
+    """Kind of the column's values. An `integer` and a `time` must be present in every row, and a missing `text` is read
+    as an empty one; the others may be missing."""
     at_least: float | None = None
     """Smallest value that a table may hold; None for no limit."""
     at_most: float | None = None
@@ -66,6 +67,16 @@ def numbers(*names: str, at_least: float | None = None, at_most: float | None = 
 def categories(*names: str, known: Sequence[str] = ()) -> Sequence[Column]:
     """Return columns with the same known categories; without known categories, any value is accepted."""
     return [Column(name=name, kind="category", categories=known) for name in names]
+
+
+def texts(*names: str) -> Sequence[Column]:
+    """Return columns of free texts."""
+    return [Column(name=name, kind="text") for name in names]
+
+
+def times(*names: str) -> Sequence[Column]:
+    """Return columns of dates and times."""
+    return [Column(name=name, kind="time") for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)

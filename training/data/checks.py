@@ -18,6 +18,8 @@ LEAST_ROWS_FOR_A_LEAK, ROWS_LOOKED_AT = 50, 50_000
 ROWS_PER_CATEGORY = 20
 MANY_NUMBERS = 3
 """Number of unknown labels, all of them numbers, from which the target is taken for a quantity."""
+EARLIEST, LATEST = pd.Timestamp(1678, 1, 1), pd.Timestamp(2261, 12, 31)
+"""Times between which a time feature can have nanoseconds since 1970, as MLflow passes times to a model."""
 FEW_LABELS = 20
 """Largest number of unknown labels that may be meant as further labels."""
 
@@ -54,6 +56,11 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
     share = float(missing.mean())
     if share == 1:
         yield f"the column {column.name} is empty in all rows, so a model cannot use it; fill it, or give another table"
+    elif column.kind == "time":
+        instead = "correct the file, or give the time as numbers, which may be missing"
+        yield from _first(missing, values, column.name, RULES["time"], instead)
+        outside = (values < EARLIEST) | (values > LATEST)
+        yield from _first(outside, values, column.name, "and must be from 1678 to 2261, to count in nanoseconds")
     elif column.kind == "integer":
         instead = "correct the file, or declare the column a number, which may be missing"
         yield from _first(missing, values, column.name, RULES["integer"], instead)
@@ -64,7 +71,7 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
         )
     if column.kind == "category":
         yield from _categories(values, column)
-    else:
+    elif column.kind in ("integer", "number"):
         yield from _numbers(values, column)
 
 
@@ -145,7 +152,7 @@ def _leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> It
     truth = target.iloc[every].reset_index(drop=True)
     name, quality_of = _QUALITIES[_kind(project)]
     for column in project.columns:
-        if column.decisive:
+        if column.decisive or column.kind == "text":
             continue
         values = columns[column.name].iloc[every].reset_index(drop=True)
         if column.kind == "category" and values.nunique() * ROWS_PER_CATEGORY > len(values):
@@ -209,6 +216,8 @@ def _scale(values: "pd.Series[Any]", truth: "pd.Series[Any]") -> NDArray[np.floa
 
 def _filled(values: "pd.Series[Any]") -> NDArray[np.float64]:
     """Return the numbers with a value of its own for a missing one, which may tell the target, too."""
+    if pd.api.types.is_datetime64_dtype(values):
+        values = values.astype("int64")
     return values.fillna(values.min() - 1).to_numpy(dtype=float)
 
 

@@ -72,9 +72,14 @@ def load(uri: str, project: Project[Any]) -> Dataset:
     return Dataset(
         uri=uri,
         digest=digest,
-        table=pd.DataFrame(table, copy=False),
+        table=in_nanoseconds(project, pd.DataFrame(table, copy=False)),
         ignored=tuple(name for name in present if name not in names),
     )
+
+
+def in_nanoseconds(project: Project[Any], table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with time features as a served model gets them: with nanoseconds, whose number models learn."""
+    return table.astype({c.name: "datetime64[ns]" for c in project.columns if c.kind == "time" and c.name in table})
 
 
 Columns = list[ColumnReader]

@@ -36,6 +36,8 @@ class LGBMRegressor:
     def __init__(
         self,
         *,
+        objective: Literal["regression", "quantile"] = "regression",
+        alpha: float = 0.9,
         n_estimators: int,
         learning_rate: float = 0.1,
         num_leaves: int = 31,

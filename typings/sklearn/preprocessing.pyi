@@ -1,5 +1,5 @@
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, Self
 
 class OneHotEncoder:
     def __init__(self, *, handle_unknown: Literal["error", "ignore"]) -> None: ...
@@ -12,3 +12,10 @@ class OrdinalEncoder:
         handle_unknown: Literal["error", "use_encoded_value"] = "error",
         unknown_value: float | None = None,
     ) -> None: ...
+
+class FunctionTransformer:
+    def __init__(self, func: Callable[..., object]) -> None: ...
+
+class StandardScaler:
+    def __init__(self, *, with_mean: bool = True, with_std: bool = True) -> None: ...
+    def fit(self, X: Sequence[Sequence[float]]) -> Self: ...

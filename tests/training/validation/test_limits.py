@@ -60,8 +60,14 @@ def test_the_limits_of_a_task_are_its_defaults_and_what_the_user_changes() -> No
             {"least": {"roc_auc": 0.7}},
             "least names roc_auc, but of this model with the task regression it can limit only r2;",
         ),
-        ({"least": {"rmse": 0.7}}, "least names rmse, but of this model with the task regression it can limit only r2;"),
-        ({"most": {"r2": 0.7}}, "most names r2, but of this model with the task regression it can limit only mae, rmse;"),
+        (
+            {"least": {"rmse": 0.7}},
+            "least names rmse, but of this model with the task regression it can limit only r2;",
+        ),
+        (
+            {"most": {"r2": 0.7}},
+            "most names r2, but of this model with the task regression it can limit only mae, rmse;",
+        ),
         (
             {"compared": ["f1"]},
             "compared names f1, but of this model with the task regression it can limit only mae, r2, rmse",
