@@ -48,7 +48,11 @@ def problems(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> 
         found += _complete(by, columns[by], "because rows are split by it")
     yield from found
     if not found and set(project.features) | {project.target.name} <= columns.keys():
-        yield from _leaks(columns, project)
+        for name, said in leaks(columns, project):
+            yield (
+                f"the column {name} predicts {project.target.name} on its own ({said}), probably because it was "
+                "written after the target was known; leave it out of the project, or declare it decisive"
+            )
 
 
 def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
@@ -144,7 +148,8 @@ def _complete(name: str, values: "pd.Series[Any]", reason: str) -> Iterator[str]
         yield f"the column {name} has no value in {absent} rows, first in row {row}, and needs one {reason}; fill it"
 
 
-def _leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> Iterator[str]:
+def leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> Iterator[tuple[str, str]]:
+    """Yield each feature that predicts the target on its own, and how well. Texts are not examined."""
     target = columns[project.target.name]
     if len(target) < LEAST_ROWS_FOR_A_LEAK:
         return
@@ -159,10 +164,7 @@ def _leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> It
             continue
         quality = quality_of(values, truth, project.target)
         if quality >= LEAK:
-            yield (
-                f"the column {column.name} predicts {project.target.name} on its own ({name} {quality:.4f}), probably "
-                "because it was written after the target was known; leave it out of the project, or declare it decisive"
-            )
+            yield column.name, f"{name} {quality:.4f}"
 
 
 def _area(values: "pd.Series[Any]", truth: "pd.Series[Any]", target: Target) -> float:

@@ -55,10 +55,7 @@ def load(uri: str, project: Project[Any]) -> Dataset:
         StoreError: S3 did not respond.
     """
     columns = _columns(project)
-    with source.stream(uri) as stream:
-        read = _read_parquet if uri.endswith((".parquet", ".pq")) else _read_csv
-        present = read(uri, stream, columns)
-        digest = stream.digest
+    present, digest = read(uri, columns)
     names = {column.name for column in columns}
     unreadable = {column.name: list(column.problems()) for column in columns}
     if not any(unreadable.values()) and not columns[0].rows:
@@ -75,6 +72,33 @@ def load(uri: str, project: Project[Any]) -> Dataset:
         table=in_nanoseconds(project, pd.DataFrame(table, copy=False)),
         ignored=tuple(name for name in present if name not in names),
     )
+
+
+def read(uri: str, columns: "Columns") -> tuple[list[str], str]:
+    """Read the columns of the table at the URI into the readers. Return the names of all columns, and the digest.
+
+    Raises:
+        DataError: the file is missing or unreadable, or lacks a column.
+        StoreError: S3 did not respond.
+    """
+    with source.stream(uri) as stream:
+        present = (_read_parquet if _is_parquet(uri) else _read_csv)(uri, stream, columns)
+        return present, stream.digest
+
+
+def names(uri: str) -> list[str]:
+    """Return the names of the columns of the table at the URI.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+        StoreError: S3 did not respond.
+    """
+    with source.stream(uri) as stream:
+        return _read_parquet(uri, stream, []) if _is_parquet(uri) else _header(uri, stream)
+
+
+def _is_parquet(uri: str) -> bool:
+    return uri.endswith((".parquet", ".pq"))
 
 
 def in_nanoseconds(project: Project[Any], table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ class LGBMClassifier:
         self,
         *,
         n_estimators: int,
-        device_type: Literal["cpu", "gpu"],
+        device_type: Literal["cpu", "gpu"] = "cpu",
         verbosity: int,
         learning_rate: float = 0.1,
         num_leaves: int = 31,
