@@ -62,8 +62,8 @@ class Draft:
     def of_kind(self) -> Mapping[Kind, list[str]]:
         """Names of the features by kind."""
         kinds: Sequence[Kind] = ("integer", "number", "category", "text", "time")
-        found = [(kind, [one.name for one in self.project.columns if one.kind == kind]) for kind in kinds]
-        return dict[Kind, list[str]]((kind, names) for kind, names in found if names)
+        found = {kind: [one.name for one in self.project.columns if one.kind == kind] for kind in kinds}
+        return {kind: found[kind] for kind in kinds if found[kind]}
 
     @property
     def decisions(self) -> Iterator[str]:
@@ -117,7 +117,8 @@ def draft(uri: str, name: str, choices: Choices) -> Draft:
     left_out |= dict.fromkeys(choices.leave_out, "was named with --leave-out")
     columns = [Column(name=column, kind=found[column][0]) for column in others if column not in left_out]
     project = _project(name, columns, declared, task, divided)
-    table = {column: values for column, (_, values) in found.items()} | {target: _labels(by_kind[target], declared)}
+    table = {column: values for column, (_, values) in found.items()}
+    table[target] = texts[target] if declared.labels else table[target].astype("float64")
     for column, quality in list(checks.leaks(table, project)):
         left_out[column] = f"predicts {target} on its own ({quality}), so it was probably written later"
     project = _project(name, [one for one in columns if one.name not in left_out], declared, task, divided)
@@ -178,11 +179,6 @@ def _task(target: str, kind: Kind, texts: "pd.Series[Any]", wanted: Task | None)
     labels = sorted(counts, key=lambda label: (label.lower() in POSITIVE, -counts[label], label))
     share = min(counts.values()) / len(texts)
     return task, Target(name=target, labels=tuple(labels), rarest=0.01 if share >= 0.01 else float(f"{share / 2:.0e}"))
-
-
-def _labels(readers: Mapping[Kind, ColumnReader], target: Target) -> "pd.Series[Any]":
-    """Return the target as a training reads it."""
-    return readers["category" if target.labels else "number"].series()
 
 
 def _split(choices: Choices, times: Sequence[str], groups: Sequence[str]) -> Split:

@@ -82,3 +82,13 @@ def test_a_limit_of_a_metric_that_the_task_does_not_have_is_refused(given: dict[
 
 def test_the_defaults_keep_the_bounds_that_a_user_must_keep() -> None:
     assert limits.Limits.model_validate(limits.Limits().model_dump()) == limits.Limits()
+
+
+def test_a_custom_task_is_compared_by_the_first_metric_of_its_own() -> None:
+    own = limits.Limits(most={"loss": 3}).of("custom", {"loss": "smaller", "profit": "larger"})
+    assert (own.compared, own.least, own.slice_least, own.most) == (("loss",), {}, {}, {"loss": 3})
+    with pytest.raises(
+        SettingsError, match="least names loss, but of this model with the task custom it can limit only"
+    ):
+        limits.Limits(least={"loss": 3}).of("custom", {"loss": "smaller", "profit": "larger"})
+    assert limits.Limits(least={"profit": 1e6}).of("binary", {"profit": "larger"}).compared == ("roc_auc",)
