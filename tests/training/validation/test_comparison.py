@@ -79,7 +79,7 @@ def test_samples_without_one_of_the_labels_are_left_out() -> None:
 
 def lost(rows: Predicted) -> float:
     """Return the money that wrong predictions lose."""
-    return float(1000 * np.mean(rows.truth != rows.predicted))
+    return 1000 * float((rows.truth != rows.predicted).mean())
 
 
 def compared(side: Side) -> Scores:

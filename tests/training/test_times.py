@@ -1,0 +1,49 @@
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from numpy.typing import NDArray
+
+from training.mlflow_logging import TRUSTED
+from training.times import DAY, WEEK, cycle, trend
+
+
+class _Skops(Protocol):
+    def dump(self, step: object, file: Path) -> None: ...
+    def get_untrusted_types(self, *, file: Path) -> list[str]: ...
+
+
+SKOPS = cast("_Skops", skops.io)
+DAYS = pd.DataFrame({"day": pd.date_range("2026-01-01", periods=15, unit="ns")})
+MISSING = pd.DataFrame({"day": np.array(["NaT"], dtype="datetime64[ns]")})
+
+
+def made(step: Any) -> NDArray[np.float64]:
+    return step.fit_transform(DAYS)
+
+
+def test_a_cycle_has_the_same_values_a_period_later_and_others_within_it() -> None:
+    waves = made(cycle(WEEK))
+    assert waves[0] == pytest.approx(waves[7])
+    assert waves[0] == pytest.approx(waves[14])
+    assert len({tuple(np.round(row, 6)) for row in waves[:7]}) == 7
+    assert np.hypot(waves[:, 0], waves[:, 1]) == pytest.approx(np.ones(15))
+    assert made(cycle(DAY)) == pytest.approx(np.tile([0.0, 1.0], (15, 1)), abs=1e-6)
+
+
+def test_a_trend_grows_evenly() -> None:
+    assert np.diff(made(trend()).ravel()) == pytest.approx(np.full(14, 0.2314550))
+
+
+@pytest.mark.parametrize("step", [cycle(WEEK), trend()])
+def test_a_missing_time_of_a_request_is_missing_for_the_model(step: Any) -> None:
+    assert np.isnan(step.fit(DAYS).transform(MISSING)).all()
+
+
+@pytest.mark.parametrize("step", [cycle(WEEK), trend()])
+def test_a_step_loads_with_the_types_that_the_platform_trusts(step: Any, tmp_path: Path) -> None:
+    SKOPS.dump(step.fit(DAYS), tmp_path / "step.skops")
+    assert set(SKOPS.get_untrusted_types(file=tmp_path / "step.skops")) <= set(TRUSTED)
