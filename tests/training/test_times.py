@@ -29,9 +29,9 @@ def test_a_cycle_has_the_same_values_a_period_later_and_others_within_it() -> No
     waves = made(cycle(WEEK))
     assert waves[0] == pytest.approx(waves[7], abs=1e-6)
     assert waves[0] == pytest.approx(waves[14], abs=1e-6)
-    assert len({tuple(np.round(row, 6)) for row in waves[:7]}) == 7
+    assert len(np.unique(np.round(waves[:7], 6), axis=0)) == 7
     assert (waves**2).sum(axis=1) == pytest.approx(np.ones(15))
-    assert made(cycle(DAY)) == pytest.approx(np.tile([0.0, 1.0], (15, 1)), abs=1e-6)
+    assert np.abs(made(cycle(DAY)) - [0, 1]).max() < 1e-6
 
 
 def test_a_trend_grows_evenly() -> None:
