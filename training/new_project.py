@@ -22,7 +22,8 @@ TARGETS = ("target", "label", "class", "y", "outcome", "response")
 """Names of columns that are taken for the target."""
 POSITIVE = ("1", "1.0", "t", "true", "y", "yes", "positive")
 """Labels of interest in lower case; of two labels, it is the last one."""
-IDENTIFIER = re.compile(r"(^|[_ .-])(id|key|uuid)$|[a-z]I[dD]$", re.IGNORECASE)
+IDENTIFIER = re.compile(r"(^|[_ .-])(id|key|uuid)$|^(row|rownames?|index|unnamed: 0)$", re.IGNORECASE)
+CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 MOST_LABELS, MOST_NUMERIC_LABELS = 50, 10
 """Largest number of labels of texts, and of whole numbers; more whole numbers are a quantity."""
 WORDS, DISTINCT = 2.5, 100
@@ -109,7 +110,7 @@ def draft(uri: str, name: str, choices: Choices) -> Draft:
     target = choices.target or _target(uri, texts)
     task, declared = _task(target, found[target][0], texts[target], choices.task)
     others = [column for column in found if column != target]
-    groups = [one for one in others if IDENTIFIER.search(one) and FEWEST_GROUPS <= texts[one].nunique() <= rows / 2]
+    groups = [one for one in others if _is_identifier(one) and FEWEST_GROUPS <= texts[one].nunique() <= rows / 2]
     divided = _split(choices, [one for one in others if found[one][0] == "time"], groups)
     left_out |= dict.fromkeys(groups, "names groups of rows")
     left_out |= {divided.by: "names groups of rows"} if divided.how == "group" else {}
@@ -199,11 +200,15 @@ def _useless(name: str, kind: Kind, values: "pd.Series[Any]", texts: "pd.Series[
     if missing > MOST_MISSING:
         return f"is empty in {missing:.0%} of the rows"
     is_unique = distinct == len(texts)
-    if is_unique and (IDENTIFIER.search(name) or (kind == "integer" and values.is_monotonic_increasing)):
+    if is_unique and (_is_identifier(name) or (kind == "integer" and values.is_monotonic_increasing)):
         return "names each row"
     if kind == "category" and distinct > len(texts) / 2:
         return f"has {distinct} different words in {len(texts)} rows"
     return ""
+
+
+def _is_identifier(name: str) -> bool:
+    return bool(IDENTIFIER.search(CAMEL_CASE.sub("_", name)))
 
 
 def _never(_rows: Rows, _parameters: Parameters) -> Model:

@@ -22,6 +22,7 @@ from training.project import ProjectError
 from training.registry import client as versions
 from training.validation.limits import Limits
 
+ROOT = Path(__file__).parents[2]
 CHANCE = np.random.default_rng(5)
 ROWS = 400
 AMOUNT = CHANCE.normal(size=ROWS)
@@ -77,7 +78,8 @@ def test_each_column_gets_the_kind_of_its_values_and_what_is_no_feature_is_left_
     found = drafted(
         tmp_path,
         row=range(ROWS),
-        customer_id=CHANCE.permutation(ROWS),
+        customerID=CHANCE.permutation(ROWS),
+        bid=CHANCE.permutation(ROWS),
         count=CHANCE.integers(0, 9, ROWS),
         gaps=np.where(CHANCE.random(ROWS) < 0.1, np.nan, CHANCE.integers(0, 9, ROWS)),
         flag=CHANCE.random(ROWS) < 0.5,
@@ -89,12 +91,13 @@ def test_each_column_gets_the_kind_of_its_values_and_what_is_no_feature_is_left_
         y=NOISE,
     )
     assert kinds(found) == {
-        "amount": "number", "count": "integer", "gaps": "number", "flag": "integer", "word": "category", "note": "text",
+        "amount": "number", "bid": "integer", "count": "integer",
+        "gaps": "number", "flag": "integer", "word": "category", "note": "text",
     }  # fmt: skip
     told = "\n".join(found.decisions)
     for name, why in {
         "row": "names each row",
-        "customer_id": "names each row",
+        "customerID": "names each row",
         "empty": "is empty in",
         "same": "has one value",
         "later": "predicts y on its own (rank correlation 1.0000)",
@@ -155,8 +158,9 @@ def test_a_table_of_texts_is_written_trained_validated_and_served(
     assert run(["new-project", data, "--target", "year"]) == 0
     file = folder / "tate_texts.py"
     assert 'texts("title", "medium")' in file.read_text()
-    for check in (["check"], ["format", "--check"]):
-        subprocess.run([Path(sys.executable).with_name("ruff"), *check, file], check=True)
+    for check in (["check"], ["format", "--check"]):  # as a file of the repository
+        ruff = [Path(sys.executable).with_name("ruff"), *check, "--stdin-filename", "training/projects/tate_texts.py"]
+        subprocess.run(ruff, input=file.read_text(), text=True, cwd=ROOT, check=True)
     words = ["train", "tate_texts", "--data", data, "--tracking-uri", registry.uri, "N_ESTIMATORS=30"]
     assert run(words) == 0
     client = versions.connect(registry.uri)
