@@ -152,7 +152,14 @@ def _rows(known: pd.DataFrame) -> Rows:
     def never(_share: float) -> tuple[Rows, Rows]:
         raise AssertionError
 
-    return Rows(features=known[churn.PROJECT.features], labels=known["churn"], divide=never, seed=7)
+    return Rows(
+        features=known[churn.PROJECT.features],
+        labels=known["churn"],
+        divide=never,
+        seed=7,
+        weigh=lambda: pd.Series(1.0, known.index),
+        further=known[[]],
+    )
 
 
 def wrapped(file: Path, trees: int) -> Mapping[str, float]:

@@ -80,6 +80,13 @@ app.command(
         "mlops train churn --data churn.csv N_ESTIMATORS=300",
     )
 )(run_commands.train)
+app.command(
+    name="new-project",
+    epilog=examples(
+        "mlops new-project churn.csv --target churn",
+        "mlops new-project s3://example/sales.parquet --name sales --target price --time sold_at",
+    ),
+)(run_commands.new_project)
 app.command(epilog=examples("mlops runs", "mlops runs --name churn --last 5", "mlops runs --json"))(run_commands.runs)
 app.command(epilog=examples("mlops follow churn-x7k2p", "mlops follow churn-x7k2p --context prod"))(run_commands.follow)
 app.command(epilog=examples("mlops validate churn-predictor 4", "mlops validate churn-predictor 4 --json"))(

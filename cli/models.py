@@ -20,10 +20,12 @@ from contract.tags import (
     DRIFT_STATUS,
     DRIFT_WINDOWS,
     GIT_COMMIT,
+    OWN_METRICS,
     PROPOSED,
     VALIDATED_AGAINST,
     VALIDATION_STATUS,
 )
+from contract.tasks import sides
 from drift import retrain
 from training import mlflow_logging
 from training.registry import claim as claims
@@ -31,15 +33,13 @@ from training.registry import client as versions
 from training.registry.client import Client, UnknownError
 
 METRICS = ("roc_auc", "f1", "roc_auc_ovr", "f1_macro", "accuracy", "rmse", "mae", "r2")
-"""Metrics of all tasks; the table has those that one of its versions has."""
+"""Metrics of all tasks; the table has those that one of its versions has, then the projects' own."""
 COLOURS = {
     Stage.PRODUCTION: "green", Stage.STAGING: "yellow", Stage.ARCHIVED: "dim", Stage.NONE: "",
     "passed": "green", "refused": "red", "drift": "red",
 }  # fmt: skip
-HEADINGS = (
-    "model", "version", "stage", "aliases", *METRICS, "validation", "drift", "proposed", "trained (UTC)", "commit",
-    "served",
-)  # fmt: skip
+BEFORE_METRICS = ("model", "version", "stage", "aliases")
+AFTER_METRICS = ("validation", "drift", "proposed", "trained (UTC)", "commit", "served")
 SPARE = ("commit", "accuracy", "f1", "f1_macro", "mae", "trained (UTC)", "validation", "proposed", "aliases")
 """Columns that are left out on a narrow terminal, in this order."""
 WIDE = 1000
@@ -110,7 +110,7 @@ def _rows(client: Client, name: str, served: Served) -> Iterator[Row]:
             version=number,
             aliases=sorted(alias for alias, target in aliases.items() if target == number),
             stage=Standing(aliases=aliases, version=number, tags=found.tags).stage,
-            metrics=versions.measured(found, METRICS),
+            metrics=versions.measured(found, [*METRICS, *sides(found.tags.get(OWN_METRICS, ""))]),
             validation=_validation(found),
             drift=_drift(found),
             proposed=_proposed(found),
@@ -172,28 +172,29 @@ def _print(found: Sequence[Row]) -> None:
 def _table(found: Sequence[Row], left_out: Sequence[str]) -> Table:
     """Return the table with cells as Text, so that a model called `[red]` is not read as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    absent = {*METRICS} - {metric for row in found for metric in row.metrics}
-    absent |= {heading for heading in ("drift", "proposed") if not any(vars(row)[heading] for row in found)}
-    shown = [heading for heading in HEADINGS if heading not in {*left_out, *absent}]
+    present = {metric for row in found for metric in row.metrics}
+    metrics = [*(name for name in METRICS if name in present), *sorted(present - {*METRICS})]
+    absent = {heading for heading in ("drift", "proposed") if not any(vars(row)[heading] for row in found)}
+    shown = [heading for heading in (*BEFORE_METRICS, *metrics, *AFTER_METRICS) if heading not in {*left_out, *absent}]
     for heading in shown:
-        numeric = heading in ("version", *METRICS)
+        numeric = heading in ("version", *metrics)
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=heading != "aliases")
     for place, row in enumerate(found):
         first = place == 0 or found[place - 1].model != row.model
         if first and place:
             table.add_row()
-        cells = _cells(row)
+        cells = _cells(row, metrics)
         table.add_row(*(Text("") if heading == "model" and not first else cells[heading] for heading in shown))
     return table
 
 
-def _cells(row: Row) -> Mapping[str, Text]:
+def _cells(row: Row, metrics: Sequence[str]) -> Mapping[str, Text]:
     return {
         "model": Text(row.model),
         "version": Text(str(row.version)),
         "stage": Text(row.stage, COLOURS[row.stage]),
         "aliases": Text(" ".join(f"@{alias}" for alias in row.aliases)),
-        **{metric: Text(f"{row.metrics[metric]:.3f}" if metric in row.metrics else "") for metric in METRICS},
+        **{metric: Text(f"{row.metrics[metric]:.3f}" if metric in row.metrics else "") for metric in metrics},
         "validation": Text(row.validation, COLOURS.get(row.validation.split(" ")[0], "")),
         "drift": Text(row.drift, COLOURS.get(row.drift.split(" ")[0], "")),
         "proposed": Text(row.proposed),

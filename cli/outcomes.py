@@ -53,7 +53,8 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
             observed.read(store.at(where), "", about.project.target.name, notes),
             project=about.project,
             model=about.model,
-            expected=looks.measured(version, METRICS["binary"]),
+            # Outcomes have no weights, so weighted metrics of the training say nothing about them.
+            expected={} if about.project.weight else looks.measured(version, METRICS["binary"]),
             notes=notes,
         )
     if out:

@@ -1,6 +1,6 @@
 """Commands about training runs: train, runs, follow, validate. Each command imports what it needs when it runs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -92,6 +92,50 @@ def train(
 
     code = Code(image=image, commit=commit) if image else None
     raise typer.Exit(jobs.train(name, values or (), context, code=code, dry_run=dry_run, validates=validate, json=json))
+
+
+def new_project(
+    table: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="Table, in CSV or Parquet: a path or s3://BUCKET/KEY.", show_default=False),
+    ],
+    *,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the project.", show_default="that of the file")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column to predict. Default: one named target, label, class, y, outcome."),
+    ] = None,
+    task: Annotated[
+        Literal["binary", "multiclass", "regression"] | None,
+        typer.Option(help="Task of the model. Default: by the values of the target."),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Hold out the latest rows by this column. Default: the only time column."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Hold out whole groups of this column. Default: the only ID that repeats."),
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Column that is no feature; may be repeated.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a model project for a table.
+
+    The command finds the kinds of the columns, the task, how rows are held out, and columns that give the target away.
+    It writes training/projects/NAME.py, and prints what it decided. The file is yours to change.
+    """
+    from cli import new_project
+    from training.new_project import Choices
+
+    choices = Choices(
+        target=target or "", task=task, time=time or "", group=group or "", leave_out=tuple(leave_out or ())
+    )
+    new_project.write(table, name or "", choices, json=json)
 
 
 def runs(

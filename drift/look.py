@@ -170,14 +170,16 @@ def known(client: Client, uri: str, version: ModelVersion) -> Known:
     if found.is_old:
         notes.append("the version was trained by a former release, so drift of skewed columns is found later")
     if found.empty:
-        notes.append(f"not compared, because they had no value at the training: {', '.join(found.empty)}")
+        names = ", ".join(found.empty)
+        notes.append(f"not compared, because they are texts or times, or had no value at the training: {names}")
     rows = None
     if declared:
         try:
             rows = split.held_out(declared, reading.load(version.tags.get("dataset", ""), declared).table)
         except (reading.DataError, reading.StoreError) as error:
             notes.append(f"the columns are not compared all together, because the training's table is gone: {error}")
-    expected = measured(version, ["roc_auc"]).get("roc_auc")
+    weighted = declared is not None and bool(declared.weight)  # the log has no weights
+    expected = None if weighted else measured(version, ["roc_auc"]).get("roc_auc")
     return Known(reference=found, project=declared, rows=rows, model=model, expected=expected, notes=notes)
 
 
@@ -219,7 +221,7 @@ def _estimated(about: Known, sample: pd.DataFrame, block: NDArray[np.int64]) -> 
     if not (about.reference.calibration and declared and model) or set(declared.features) - set(sample.columns):
         return None
     place = list(model.classes_).index(declared.target.labels[-1])
-    probability = model.predict_proba(sample[declared.features])[:, place]
+    probability = model.predict_proba(reading.in_nanoseconds(declared, sample[declared.features]))[:, place]
     return estimate.estimate(about.reference.calibration, probability, block)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from contract.tasks import ERRORS
 from model_preview import packages, signatures
 from model_preview.facts import Change, Estimate, Facts, Frozen, Report, Scores, Version
 from model_preview.packages import Package
@@ -19,6 +18,8 @@ class Metric(Frozen):
     """Advantage of the new version over version `Measured.against`; None if no validation measured it."""
     compared: bool = False
     """True if the validation judges the version by this metric."""
+    smaller: bool = False
+    """True if the metric is better when smaller."""
 
 
 class SliceMetric(Frozen):
@@ -31,6 +32,8 @@ class SliceMetric(Frozen):
     new: float | None
     difference: Estimate | None
     judged: bool
+    smaller: bool = False
+    """True if the metric is better when smaller."""
 
     @property
     def is_certainly_worse(self) -> bool:
@@ -160,7 +163,7 @@ def _reversed(report: Report, version: int) -> Report:
 
 def _swapped(scores: Scores) -> Scores:
     difference = {name: one.negated for name, one in scores.difference.items()}
-    return Scores(rows=scores.rows, own=scores.other, other=scores.own, difference=difference)
+    return scores.model_copy(update={"own": scores.other, "other": scores.own, "difference": difference})
 
 
 def _metrics(
@@ -176,6 +179,7 @@ def _metrics(
             new=own[name].value if name in own else new.metrics.get(name),
             difference=scores.difference.get(name) if scores else None,
             compared=name in compared,
+            smaller=name in new.smaller,
         )
 
 
@@ -191,13 +195,14 @@ def _slices(report: Report | None) -> Iterator[SliceMetric]:
             new=own.value if own else None,
             difference=one.scores.difference.get(metric),
             judged=one.judged,
+            smaller=metric in one.scores.smaller,
         )
 
 
 def _worst(slices: Sequence[SliceMetric]) -> SliceMetric | None:
     judged = [one for one in slices if one.judged]
     lost = [(one.difference.value, one) for one in judged if one.difference and one.difference.value is not None]
-    low = [(-one.new if one.metric in ERRORS else one.new, one) for one in judged if one.new is not None]
+    low = [(-one.new if one.smaller else one.new, one) for one in judged if one.new is not None]
     return min(lost if any(one.difference for one in judged) else low, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 

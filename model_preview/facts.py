@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from contract.stages import Stage
+from contract.tasks import ERRORS
 
 
 def _finite(value: object) -> object:
@@ -111,6 +112,8 @@ class Scores(Frozen):
     own: Mapping[str, Estimate] = {}
     other: Mapping[str, Estimate] = {}
     difference: Mapping[str, Estimate] = {}
+    smaller: tuple[str, ...] = tuple(sorted(ERRORS))
+    """Names of the metrics that are better when smaller."""
 
 
 class Slice(Frozen):
@@ -179,6 +182,8 @@ class Version(Frozen):
     description: str = ""
     parameters: Mapping[str, str] = {}
     metrics: Mapping[str, float] = {}
+    smaller: tuple[str, ...] = tuple(sorted(ERRORS))
+    """Names of the metrics that are better when smaller."""
     signature: Signature | None = None
     requirements: tuple[str, ...] | None = None
     """Lines of the model's requirements.txt."""

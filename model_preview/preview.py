@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from contract.tasks import ERRORS, better
+from contract.tasks import better
 from model_preview import diff, images, verdict
-from model_preview.diff import Measured, ModelDiff, SliceMetric
+from model_preview.diff import Measured, Metric, ModelDiff, SliceMetric
 from model_preview.facts import Change, Estimate, Facts, Frozen, Unverified, Version, number
 from model_preview.packages import Fit
 from model_preview.redact import plain
@@ -97,8 +97,8 @@ def _quality(measured: Measured, found: ModelDiff) -> Section:
     served = found.change.old.version if found.change.old else None
     elsewhere = against not in {None, served}
     rows = [
-        (f"{better(one.name)} *" if one.compared else better(one.name), number(one.old), number(one.new),
-         _change(one.name, one.difference) if one.difference
+        (f"{_title(one)} *" if one.compared else _title(one), number(one.old), number(one.new),
+         _change(one, one.difference) if one.difference
          else NOTHING if elsewhere else _plain_difference(one.old, one.new))
         for one in measured.metrics
     ]  # fmt: skip
@@ -119,30 +119,35 @@ def _slices(measured: Measured) -> Section:
     worse = [one.name for one in measured.slices if one.judged and one.is_certainly_worse]
     said = [f"Certainly worse where {', '.join(worse)}." if worse else ""]
     if worst := measured.worst:
-        figure = _change(worst.metric, worst.difference) if worst.difference else number(worst.new)
-        said.insert(0, f"Worst where {worst.name}: {better(worst.metric)} {figure}, {worst.rows:,} rows.")
+        figure = _change(worst, worst.difference) if worst.difference else number(worst.new)
+        said.insert(0, f"Worst where {worst.name}: {_title(worst)} {figure}, {worst.rows:,} rows.")
     few = sum(not one.judged for one in measured.slices)
     said.append(f"{few} of {len(measured.slices)} slices have too few rows to be judged." if few else "")
     order = sorted(measured.slices, key=_loss)
     rows = [
         (one.name if one.judged else f"{one.name} (few rows)", f"{one.rows:,}", number(one.new),
-         _change(one.metric, one.difference) if one.difference else NOTHING)
+         _change(one, one.difference) if one.difference else NOTHING)
         for one in order
     ]  # fmt: skip
-    metric = better(measured.slices[0].metric)
+    metric = _title(measured.slices[0])
     return Section(title="Slices", sentences=said, headings=("where", "rows", metric, "difference"), rows=rows)
 
 
 def _loss(one: SliceMetric) -> tuple[bool, float]:
     value = one.difference.value if one.difference else one.new
-    if one.difference is None and one.metric in ERRORS and value is not None:
+    if one.difference is None and one.smaller and value is not None:
         value = -value
     return not one.judged, float("inf") if value is None else value
 
 
-def _change(metric: str, advantage: Estimate) -> str:
-    """Return the change of a metric as text: mae and rmse fall when the new version has an advantage."""
-    return (advantage.negated if metric in ERRORS else advantage).signed
+def _title(one: Metric | SliceMetric) -> str:
+    name = one.name if isinstance(one, Metric) else one.metric
+    return better(name, {name} if one.smaller else ())
+
+
+def _change(one: Metric | SliceMetric, advantage: Estimate) -> str:
+    """Return the change of a metric as text: a metric that is better when smaller falls with an advantage."""
+    return (advantage.negated if one.smaller else advantage).signed
 
 
 def _signature(found: ModelDiff) -> Section:

@@ -18,12 +18,14 @@ from contract.names import REFERENCE_PROFILE
 from contract.stages import CHAMPION, RECORDS, UNPROVEN, Stage, Standing
 from contract.tags import (
     MODEL_DIGEST,
+    OWN_METRICS,
     SERVING_IMAGE,
     VALIDATED_AGAINST,
     VALIDATION_REPORT,
     VALIDATION_RUN,
     VALIDATION_STATUS,
 )
+from contract.tasks import ERRORS, sides
 from model_preview.facts import PROFILE, Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
 from model_preview.redact import redact, redact_values
 from model_preview.server import Server
@@ -299,6 +301,7 @@ class _Mlflow:
             description=redact(one.description),
             parameters={key: value for key, value in parameters.items() if key not in tags and key != "dataset_size"},
             metrics=_metrics(run.data.metrics, unknown) if run else _tagged_metrics(tags),
+            smaller=_smaller(tags),
             signature=signature,
             serving_image=tags.get(SERVING_IMAGE, ""),
             requirements=tuple(requirements.splitlines()) if requirements is not None else None,
@@ -425,6 +428,11 @@ def _tagged_metrics(tags: Mapping[str, str]) -> dict[str, float]:
     """Return the metrics in a version's tags, which also have the bounds of each interval; the run may be deleted."""
     found = {key: _real(value) for key, value in tags.items() if all(f"{key}{end}" in tags for end in _INTERVAL)}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _smaller(tags: Mapping[str, str]) -> tuple[str, ...]:
+    own = {name for name, side in sides(tags.get(OWN_METRICS, "")).items() if side == "smaller"}
+    return tuple(sorted(ERRORS | own))
 
 
 def _signature(mlmodel: _Mlmodel, unknown: dict[str, str]) -> Signature | None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 import mlflow
 import mlflow.pyfunc as mlflow_pyfunc
 import mlflow.sklearn as mlflow_sklearn
+import numpy as np
 import pandas as pd
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +27,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema
+from numpy.typing import NDArray
 
 from contract import locations
 from contract.digest import folder_digest
@@ -47,7 +49,7 @@ TRUSTED = (
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )
-TYPES = {"integer": "long", "number": "double", "category": "string"}
+TYPES = {"integer": "long", "number": "double", "category": "string", "text": "string", "time": "datetime"}
 DIGEST_LENGTH = 36  # MLflow's limit for the digest of a dataset
 LONGEST_DESCRIPTION = 5000  # characters; limit of MLflow's database
 UNAVAILABLE = (MlflowException, BotoCoreError, Boto3Error, ClientError, ConnectionError)
@@ -170,11 +172,17 @@ def log_dataset(dataset: Dataset, project: Project[Any]) -> None:
     mlflow.log_input(described, context="training")
 
 
-def _signature(project: Project[Any]) -> ModelSignature:
-    """Return the declared signature. An inferred one depends on the rows and makes MLflow warn about integers."""
+def _signature(project: Project[Any], predicted: NDArray[Any] | None = None) -> ModelSignature:
+    """Return the declared signature. An inferred one depends on the rows and makes MLflow warn about integers.
+
+    The output of a custom task is that of some predictions.
+    """
+    kind = "double" if project.task == "regression" else "string"
+    if project.task == "custom" and predicted is not None:
+        kind = {"f": "double", "i": "long", "u": "long", "b": "boolean"}.get(np.asarray(predicted).dtype.kind, "string")
     return ModelSignature(
         inputs=Schema([ColSpec(TYPES[column.kind], column.name) for column in project.columns]),
-        outputs=Schema([ColSpec("double" if project.task == "regression" else "string")]),
+        outputs=Schema([ColSpec(kind)]),
     )
 
 
@@ -214,7 +222,7 @@ def save_model(
         MLFLOW_SKLEARN.save_model(
             model,
             folder,
-            signature=_signature(project),
+            signature=_signature(project, model.predict(example)),
             input_example=example,
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in packages],
             skops_trusted_types=trusted_types(project),

@@ -7,6 +7,7 @@ parameters that a stack file gives to the projects of the standard image.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from training import project
 
@@ -14,13 +15,18 @@ FILE = Path(__file__).parent.parent / "schema" / "parameters.json"
 
 
 def document() -> str:
-    """Return the schemas of all projects as one JSON object, by project name; `task` is left out if it is binary."""
-    projects = {name: project.load(name) for name in project.names()}
-    schemas = {
-        name: one.parameters.model_json_schema() | ({} if one.task == "binary" else {"task": one.task})
-        for name, one in projects.items()
-    }
+    """Return the schemas of all projects as one JSON object, by project name.
+
+    `task` is left out if it is binary, and `metrics`, the side on which each own metric is better, if there are none.
+    """
+    schemas = {name: _schema(project.load(name)) for name in project.names()}
     return json.dumps(schemas, indent=2, sort_keys=True) + "\n"
+
+
+def _schema(one: project.Project[Any]) -> dict[str, Any]:
+    task = {} if one.task == "binary" else {"task": one.task}
+    metrics = {name: metric.better for name, metric in one.metrics.items()}
+    return one.parameters.model_json_schema() | task | ({"metrics": metrics} if metrics else {})
 
 
 def main(arguments: list[str]) -> int:

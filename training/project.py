@@ -6,19 +6,27 @@ platform does the rest. See docs/training.md.
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from contract.tasks import TASKS, Task
+from contract import tags
+from contract.tasks import ERRORS, METRICS, RANKED, TASKS, Side, Task
 from training import projects
 
 RUN_PARAMETERS = {"dataset", "dataset_digest", "dataset_size", "seed"}
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
+TAKEN = {name for names in METRICS.values() for name in names} | {
+    value for name, value in vars(tags).items() if name.isupper()
+}
+"""Names that a project's own metric cannot have, because a version has tags of these names."""
 
 
 class ProjectError(Exception):
@@ -31,8 +39,9 @@ class Column:
 
     name: str
     """Name of the column in the table."""
-    kind: Literal["integer", "number", "category"]
-    """Kind of the column's values. An `integer` must be present in every row; the others may be missing."""
+    kind: Literal["integer", "number", "category", "text", "time"]
+    """Kind of the column's values. An `integer` and a `time` must be present in every row, and a missing `text` is read
+    as an empty one; the others may be missing."""
     at_least: float | None = None
     """Smallest value that a table may hold; None for no limit."""
     at_most: float | None = None
@@ -60,6 +69,16 @@ def categories(*names: str, known: Sequence[str] = ()) -> Sequence[Column]:
     return [Column(name=name, kind="category", categories=known) for name in names]
 
 
+def texts(*names: str) -> Sequence[Column]:
+    """Return columns of free texts."""
+    return [Column(name=name, kind="text") for name in names]
+
+
+def times(*names: str) -> Sequence[Column]:
+    """Return columns of dates and times."""
+    return [Column(name=name, kind="time") for name in names]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """Declaration of the column to predict."""
@@ -75,6 +94,9 @@ class Target:
     """Smallest value that a table for a regression may hold; None for no limit."""
     at_most: float | None = None
     """Largest value that a table for a regression may hold; None for no limit."""
+    class_weights: Literal["balanced"] | Mapping[str, float] | None = None
+    """How much the rows of each label count in `fit`, as part of `Rows.weights`: a number above 0 for each label (1 if
+    it is left out), or `balanced` to let all labels count as much together. Metrics do not use them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +166,37 @@ class NoCheckpoints:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """Rows with the truth and a model's predictions, for a metric of a project's own.
+
+    For an interval, the rows are drawn with repetition. So a metric need not know about bootstrap samples.
+    """
+
+    table: pd.DataFrame
+    """All declared columns of the rows: features, target, weight and `further`."""
+    truth: NDArray[Any]
+    """Target of each row. For `binary`, True for the label of interest; for `multiclass`, the place among the labels of
+    the target, from 0; for `custom`, the value of the table."""
+    predicted: NDArray[Any]
+    """Prediction for each row, in the form of `truth`; for `custom`, what `predict` returned."""
+    probabilities: NDArray[np.float64]
+    """For `binary`, the probability of the label of interest; for `multiclass`, one column for each label; else empty.
+    """
+    weights: NDArray[np.float64]
+    """Weight of each row, for `sample_weight` of scikit-learn's metrics; all 1 without a column of weights."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Metric of a project's own."""
+
+    measure: Callable[[Predicted], float]
+    """Function that measures the predictions for some rows."""
+    better: Side
+    """Side on which the metric is better: `larger` or `smaller`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Rows that `fit` learns from."""
 
@@ -159,8 +212,23 @@ class Rows:
     """Number of GPUs that the pod was given; 0 for none, and outside of a cluster."""
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     """Place that keeps the state of a long fit, so that a run that was interrupted continues."""
+    weigh: Callable[[], "pd.Series[float]"]
+    """Function that computes `weights`."""
+    further: pd.DataFrame
+    """Columns that the project declares as `further`."""
     facts: dict[str, str | float] = field(default_factory=dict[str, str | float])
     """Facts that `fit` adds and the run records as parameters, such as the number of trees."""
+    used: set[str] = field(default_factory=set[str])
+    """Names of the optional parts that `fit` has read, such as `weights`; divided rows share it."""
+
+    @property
+    def weights(self) -> "pd.Series[float]":
+        """How much each row counts, for `sample_weight` of scikit-learn: the column of weights times the class weight.
+
+        All 1 if the project declares neither.
+        """
+        self.used.add("weights")
+        return self.weigh()
 
 
 P = TypeVar("P", bound=Parameters)
@@ -180,9 +248,15 @@ class Project(Generic[P]):
     parameters: type[P]
     """Class of the parameters."""
     fit: Callable[[Rows, P], Model]
-    """Function that fits a model to the rows; it returns a classifier unless the task is `regression`."""
+    """Function that fits a model to the rows; it returns a classifier for the tasks `binary` and `multiclass`."""
     task: Task = "binary"
     """Task of the model, which decides its metrics, plots, checks and limits."""
+    metrics: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
+    """Further metrics by name; a task `custom` has only these, and its first one decides between two versions."""
+    weight: str = ""
+    """Column that says how much a row counts in `fit` and in each metric, from 0 up; empty if all count alike."""
+    further: Sequence[Column] = ()
+    """Columns of the table for `fit` and for own metrics that a request does not have, such as a group or an amount."""
     split: Split = field(default_factory=Split)
     """Rule that selects the rows held out."""
     slices: Sequence[str] = ()
@@ -193,9 +267,11 @@ class Project(Generic[P]):
     """Packages, besides scikit-learn, that loading the model needs; model_server/requirements.in must list them."""
 
     def __post_init__(self) -> None:
-        if fault := _target_fault(self.task, self.target):
+        faults = (_target_fault(self.task, self.target), _weights_fault(self.target), *_metric_faults(self))
+        if fault := next(filter(None, faults), ""):
             raise ProjectError(fault)
-        names = [*self.features, self.target.name]
+        names = [*self.features, self.target.name, *(column.name for column in self.further)]
+        names += [self.weight] if self.weight and self.weight not in names[len(self.columns) + 1 :] else []
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ProjectError(f"the columns {', '.join(doubled)} are declared twice; name each once")
         if (self.split.how == "random") != (not self.split.by):
@@ -215,6 +291,21 @@ class Project(Generic[P]):
         """Names of the features, in order."""
         return [column.name for column in self.columns]
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of all metrics: those of the task, and the project's own."""
+        return (*METRICS[self.task], *self.metrics)
+
+    @property
+    def smaller(self) -> frozenset[str]:
+        """Names of the metrics that are better when smaller."""
+        return ERRORS | {name for name, metric in self.metrics.items() if metric.better == "smaller"}
+
+    @property
+    def ranked(self) -> str:
+        """Metric that measures how much a feature matters."""
+        return RANKED.get(self.task) or next(iter(self.metrics))
+
 
 def _target_fault(task: Task, target: Target) -> str:
     """Return why the target does not fit the task; empty if it does."""
@@ -223,6 +314,8 @@ def _target_fault(task: Task, target: Target) -> str:
         return f"the task {task!r} is not known; write one of {', '.join(TASKS)}"
     if task == "regression":
         fault = "labels, but a regression predicts numbers; leave `labels` out" if labels else ""
+    elif task == "custom" and not labels:
+        fault = ""
     elif target.at_least is not None or target.at_most is not None:
         fault = "a range of numbers, but labels have none; leave out at_least and at_most"
     elif len(set(labels)) < len(labels):
@@ -233,6 +326,37 @@ def _target_fault(task: Task, target: Target) -> str:
     elif task == "multiclass" and len(labels) < 3:
         fault = f"{len(labels)} labels, but it needs three or more; name all, or leave `task` out for two"
     return fault and f"the task is {task}, and the target {target.name} declares {fault}"
+
+
+def _weights_fault(target: Target) -> str:
+    """Return why the class weights do not fit the labels; empty if they do."""
+    given = target.class_weights
+    if given is None or (given == "balanced" and target.labels):
+        return ""
+    what, why = f"the target {target.name} declares class_weights={given!r}", ""
+    if not target.labels:
+        why = "but no labels; use a column of weights, with weight='NAME' in the project"
+    elif isinstance(given, str):
+        why = "which is no known rule; write 'balanced', or a number above 0 for each label"
+    elif unknown := sorted(set(given) - set(target.labels)):
+        why = f"but {', '.join(unknown)} is none of its labels {', '.join(target.labels)}"
+    elif wrong := [label for label, weight in given.items() if not 0 < weight < float("inf")]:
+        why = f"but the weight of {', '.join(wrong)} must be a finite number above 0"
+    return why and f"{what}, {why}"
+
+
+def _metric_faults(project: "Project[Any]") -> Iterator[str]:
+    """Yield what is wrong with the project's own metrics."""
+    if project.task == "custom" and not project.metrics:
+        yield "the task is custom, and no metric measures its models; give `metrics` with one or more"
+    for name, metric in project.metrics.items():
+        instead = "write up to 50 lower-case letters, digits and '_', a letter first, without _low or _high at the end"
+        if not METRIC_NAME.fullmatch(name) or name.endswith(("_low", "_high")) or name.startswith("cost_"):
+            yield f"the metric {name!r} cannot be recorded under this name; {instead}, and not cost_ at the beginning"
+        elif name in TAKEN | RUN_PARAMETERS:
+            yield f"the metric {name} has a name that each version uses already; rename it"
+        elif metric.better not in ("larger", "smaller"):
+            yield f"the metric {name} is better when {metric.better!r}, which is unknown; write larger or smaller"
 
 
 def named(project: Project[Any], values: Mapping[str, V]) -> dict[str, V]:

@@ -64,8 +64,8 @@ class Comparison:
     other_labels: int
     """Number of rows for which the two models predict different labels."""
     largest: float
-    """Largest difference of two probabilities for the same row. For a regression: of two predicted numbers, as a share
-    of the largest one."""
+    """Largest difference of two probabilities for the same row. For other tasks than classification: of two predicted
+    numbers, as a share of the largest one."""
 
     @property
     def is_same(self) -> bool:
@@ -138,7 +138,7 @@ def compare(recipe: Recipe, recorded: Candidate, again: Candidate) -> Comparison
         predict(declared, each.load(trusted).get_raw_model(), unseen, each.columns) for each in (recorded, again)
     )
     # Probabilities are at most 1; numbers have a unit.
-    largest = float(np.abs(one.outputs).max()) if declared.task == "regression" else 1
+    largest = float(np.abs(one.outputs).max()) if declared.task in {"regression", "custom"} else 1
     return Comparison(
         recorded=one.measure(),
         again=other.measure(),

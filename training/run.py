@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import logging
 import resource
 import shutil
@@ -20,8 +21,8 @@ from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
-from contract.tags import MODEL_DIGEST
-from contract.tasks import ERRORS
+from contract.tags import MODEL_DIGEST, OWN_METRICS
+from contract.tasks import SHARES
 from training import checkpoints, mlflow_logging, project
 from training.checkpoints import RunCheckpoints
 from training.data import reading, split
@@ -125,6 +126,11 @@ class _Run:
         )
         LOG.info("fitting %s on %d rows (%s)", self.settings.project, len(known), _listed(parameters))
         model = self.project.fit(training_rows, self.parameters)
+        if (self.project.weight or self.project.target.class_weights) and "weights" not in training_rows.used:
+            raise ProjectError(
+                f"`fit` of {self.settings.project} does not read data.weights, so the declared weights would have no "
+                "effect; pass them to the model, as in model__sample_weight=data.weights"
+            )
         if training_rows.facts:
             LOG.info("facts of the fit: %s", _listed(training_rows.facts))
 
@@ -224,16 +230,18 @@ class _Run:
         return rows.astype({column.name: object for column in self.project.columns if column.kind == "category"})
 
     def _tags(self, dataset: reading.Dataset, evaluation: Evaluation) -> dict[str, str]:
+        own = {name: metric.better for name, metric in self.project.metrics.items()}
         return (
             self.settings.origin
             | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
             | {name: _rounded(name, value) for name, value in evaluation.metrics.items()}
+            | ({OWN_METRICS: json.dumps(own)} if own else {})
         )
 
 
 def _rounded(name: str, value: float) -> str:
-    """Return the metric as a tag: four decimal places, or six digits in the unit of the target."""
-    return f"{value:.6g}" if name.removesuffix("_low").removesuffix("_high") in ERRORS else f"{value:.4f}"
+    """Return the metric as a tag: four decimal places, or six digits if its values are not at most 1."""
+    return f"{value:.4f}" if name.removesuffix("_low").removesuffix("_high") in SHARES else f"{value:.6g}"
 
 
 def _cost(start: float) -> dict[str, float]:

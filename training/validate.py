@@ -40,7 +40,6 @@ from contract.tags import (
     VALIDATION_REPORT,
     VALIDATION_RUN,
 )
-from contract.tasks import METRICS, Task
 from training import ending, mlflow_logging, project
 from training.data import reading, split
 from training.ending import BadInputError
@@ -258,8 +257,8 @@ def _inputs(
         new=new,
         old=old,
         table=dataset.table,
-        recorded={int(one.version): recorded(one, dataset.digest, declared.task) for one in known},
-        limits=request.limits.of(declared.task),
+        recorded={int(one.version): recorded(one, dataset.digest, declared.measured) for one in known},
+        limits=request.limits.of(declared.task, {name: metric.better for name, metric in declared.metrics.items()}),
         allow_code=request.allow_code,
     )
     return inputs, uri, dataset.digest
@@ -293,11 +292,11 @@ def _endpoint_note(url: str) -> Iterator[Check]:
         yield Check(name="endpoint", outcome="noted", said=said)
 
 
-def recorded(version: ModelVersion, digest: str, task: Task) -> dict[str, float]:
-    """Return the task's metrics that the version's training recorded; empty if its dataset had another digest."""
+def recorded(version: ModelVersion, digest: str, names: Sequence[str]) -> dict[str, float]:
+    """Return the metrics that the version's training recorded; empty if its dataset had another digest."""
     if version.tags.get("dataset_digest") != digest:
         return {}
-    return versions.measured(version, METRICS[task])
+    return versions.measured(version, names)
 
 
 def _origin(client: Client, request: Request, version: ModelVersion) -> tuple[Project[Any], str] | None:

@@ -54,8 +54,8 @@ def problems(training: object, file: Path) -> Iterator[Problem]:
                 )
         if all(map(_mapping(job).get, ("image", "command"))) and not any(map(_mapping(job).get, ("project", "sweep"))):
             yield from _reserved(f"training.{name}.parameters", _mapping(_mapping(job).get("parameters")))
-        if schema and not _mapping(job).get("parameter_schema"):
-            yield from task_rules.problems(schema.get("task", "binary"), f"training.{name}", _mapping(job))
+        standard = schema if not _mapping(job).get("parameter_schema") else None
+        yield from task_rules.problems(standard, f"training.{name}", _mapping(job))
         given = _mapping(_mapping(job).get("parameters"))
         yield from _missing(schema or {}, f"training.{name}.parameters", given)
 

@@ -8,47 +8,21 @@ from infra.config import quantities, rules, training, training_rules
 from infra.config.rules import Rule
 from infra.config.section import Model
 
-Score = Annotated[
-    Literal["accuracy", "f1", "roc_auc", "f1_macro", "roc_auc_ovr", "r2"],
-    Rule(
-        must="must be accuracy, f1 or roc_auc, for more than two labels accuracy, f1_macro or roc_auc_ovr, or for a "
-        "regression r2",
-        because="a validation measures these metrics",
-        instead="write one that the project's task has, or mae and rmse under `most`",
-    ),
-]
-Error = Annotated[
-    Literal["mae", "rmse"],
-    Rule(
-        must="must be mae or rmse",
-        because="only these metrics of a regression are better when they are smaller",
-        instead="write other metrics under `least`",
-    ),
-]
-Metric = Annotated[
-    Literal["accuracy", "f1", "roc_auc", "f1_macro", "roc_auc_ovr", "mae", "r2", "rmse"],
-    Rule(
-        must="must be accuracy, f1 or roc_auc, for more than two labels accuracy, f1_macro or roc_auc_ovr, or for a "
-        "regression mae, r2 or rmse",
-        because="a validation measures these metrics",
-        instead="write one that the project's task has",
-    ),
-]
-Amount = Annotated[
+Value = Annotated[
     float,
-    Field(strict=True, ge=0),
+    Field(strict=True, allow_inf_nan=False),
     BeforeValidator(quantities.number),
     Rule(
-        must="must be a number of at least 0",
-        because="mae and rmse are errors in the unit of the target",
-        instead="write it as in 250",
+        must="must be a number",
+        because="it is compared with the metric",
+        instead="write it as in 0.7 or 250",
     ),
 ]
 Most = Annotated[
-    dict[Error, Amount],
+    dict[training_rules.Metric, Value],
     Rule(
-        must="must be a mapping of mae or rmse to the largest allowed value",
-        because="a version with a larger error is refused",
+        must="must be a mapping of metrics to their largest allowed values",
+        because="a version with a larger value is refused",
         instead="write it as in {mae: 250}",
     ),
 ]
@@ -63,7 +37,7 @@ Share = Annotated[
     ),
 ]
 Least = Annotated[
-    dict[Score, Share],
+    dict[training_rules.Metric, Value],
     Rule(
         must="must be a mapping of metrics to their lowest allowed values",
         because="a version with a lower value is refused",
@@ -71,7 +45,7 @@ Least = Annotated[
     ),
 ]
 Compared = Annotated[
-    list[Metric],
+    list[training_rules.Metric],
     Field(min_length=1),
     Rule(
         must="must be a list of one metric or more",
@@ -131,27 +105,27 @@ class Limits(Model):
     """Limits that a version must keep to pass its validation. The defaults are in training/validation/limits.py."""
 
     least: Least | None = None
-    """Metrics (0 to 1) below which a version is refused. Default: {roc_auc: 0.6}, {roc_auc_ovr: 0.6} or {r2: 0}, by the
+    """Metrics below which a version is refused. Default: {roc_auc: 0.6}, {roc_auc_ovr: 0.6}, {r2: 0} or none, by the
     task. Example: {roc_auc: 0.7}
     """
     most: Most | None = None
-    """Errors of a regression, in the unit of the target, above which a version is refused. Default: none.
+    """Metrics that are better when smaller, in their unit, above which a version is refused. Default: none.
     Example: {mae: 250}
     """
     compared: Compared | None = None
-    """Metrics that are compared with the champion's. Default: [roc_auc], [roc_auc_ovr] or [rmse], by the task.
-    Example: [roc_auc, f1]
+    """Metrics that are compared with the champion's. Default: [roc_auc], [roc_auc_ovr], [rmse] or the first own metric,
+    by the task. Example: [roc_auc, f1]
     """
     certain_loss: Share | None = None
     """Largest allowed loss of a metric (0 to 1) against the champion when the whole 95 % interval of the difference
-    lies on the side of a loss. A loss in mae or rmse is a share of the champion's value. Default: 0.005.
+    lies on the side of a loss. A loss in mae, rmse or an own metric is a share of the champion's value. Default: 0.005.
     Example: 0.01
     """
     any_loss: Share | None = None
     """Largest allowed loss of a metric (0 to 1) against the champion, certain or not. Default: 0.03. Example: 0.02"""
     slice_least: Least | None = None
-    """Metrics (0 to 1) below which a version is refused, in each slice. Default: {roc_auc: 0.55} or
-    {roc_auc_ovr: 0.55}, by the task; none for a regression.
+    """Metrics below which a version is refused, in each slice. Default: {roc_auc: 0.55}, {roc_auc_ovr: 0.55} or none,
+    by the task.
     Example: {roc_auc: 0.6}
     """
     slice_loss: Share | None = None

@@ -244,3 +244,16 @@ def test_drift_and_proposals_are_columns_of_the_models_that_have_them(
 
 def test_without_drift_the_table_has_no_column_for_it(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert not {"drift", "proposed"} & {*table(shown, capsys, NAME)[0]}
+
+
+def test_a_metric_of_the_projects_own_is_a_column_of_the_table(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, name = MlflowClient(registry.uri), f"own-{os.getpid()}"
+    client.create_registered_model(name)
+    tags = {"own_metrics": '{"pinball": "smaller", "odd": "sideways"}', "pinball": "1.25", "odd": "7"}
+    client.create_model_version(name, str(registry.dataset), tags=tags)
+    client.create_model_version(name, str(registry.dataset), tags={"own_metrics": "[no", "rmse": "2"})
+    heading, *rows = table(registry.uri, capsys, name)
+    assert heading[4:6] == ["rmse", "pinball"]
+    assert ["2.000" in rows[0], "1.250" in rows[1]] == [True, True]

@@ -47,6 +47,16 @@ def test_the_notes_name_the_endpoint_that_a_validation_tested() -> None:
     assert f"Validation: {said}." in compared(champion(7), version(8, report=tested)).notes
 
 
+def test_a_metric_of_a_project_that_is_better_when_smaller_falls_when_the_version_is_better() -> None:
+    own = {"loss": estimate(1.8), "roc_auc": estimate(0.85)}
+    other, difference = {"loss": estimate(2.0)}, {"loss": estimate(0.2, 0.1)}
+    both = Scores(rows=500, own=own, other=other, difference=difference, smaller=("loss", "mae", "rmse"))
+    new = version(8, smaller=("loss",), report=report(8, 7, scores=both, limits=Limits(compared=("loss",))))
+    (quality,) = [one for one in sections(compared(champion(7), new)) if one.title == "Metrics"]
+    row = next(iter(quality.rows))
+    assert list(row) == ["loss (smaller is better) *", "2.000", "1.800", "-0.200 (-0.300 to -0.100)"]
+
+
 def test_a_way_back_shows_the_comparison_from_the_other_side() -> None:
     slow = slices(monthly=0.05, yearly=-0.02)
     former = version(7, report=report(7, 6))

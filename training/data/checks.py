@@ -18,6 +18,8 @@ LEAST_ROWS_FOR_A_LEAK, ROWS_LOOKED_AT = 50, 50_000
 ROWS_PER_CATEGORY = 20
 MANY_NUMBERS = 3
 """Number of unknown labels, all of them numbers, from which the target is taken for a quantity."""
+EARLIEST, LATEST = pd.Timestamp(1678, 1, 1), pd.Timestamp(2261, 12, 31)
+"""Times between which a time feature can have nanoseconds since 1970, as MLflow passes times to a model."""
 FEW_LABELS = 20
 """Largest number of unknown labels that may be meant as further labels."""
 
@@ -33,18 +35,24 @@ def problems(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> 
     """Yield the problems of the readable columns of a table that has rows."""
     found = [
         problem
-        for column in project.columns
+        for column in (*project.columns, *project.further)
         if column.name in columns
         for problem in _column(columns[column.name], column)
     ]
     if project.target.name in columns:
-        check = _amount if project.task == "regression" else _label
+        check = _label if project.target.labels else _amount
         found += check(columns[project.target.name], project.target)
+    if project.weight in columns:
+        found += _weight(project.weight, columns[project.weight])
     if (by := project.split.by) in columns:
         found += _complete(by, columns[by], "because rows are split by it")
     yield from found
     if not found and set(project.features) | {project.target.name} <= columns.keys():
-        yield from _leaks(columns, project)
+        for name, said in leaks(columns, project):
+            yield (
+                f"the column {name} predicts {project.target.name} on its own ({said}), probably because it was "
+                "written after the target was known; leave it out of the project, or declare it decisive"
+            )
 
 
 def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
@@ -52,8 +60,14 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
     share = float(missing.mean())
     if share == 1:
         yield f"the column {column.name} is empty in all rows, so a model cannot use it; fill it, or give another table"
+    elif column.kind == "time":
+        instead = "correct the file, or give the time as numbers, which may be missing"
+        yield from _first(missing, values, column.name, RULES["time"], instead)
+        outside = (values < EARLIEST) | (values > LATEST)
+        yield from _first(outside, values, column.name, "and must be from 1678 to 2261, to count in nanoseconds")
     elif column.kind == "integer":
-        yield from _first(missing, values, column.name, RULES["integer"])
+        instead = "correct the file, or declare the column a number, which may be missing"
+        yield from _first(missing, values, column.name, RULES["integer"], instead)
     elif share > column.most_missing:
         yield (
             f"the column {column.name} is empty in {share:.0%} of the rows, and at most {column.most_missing:.0%} may "
@@ -61,7 +75,7 @@ def _column(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
         )
     if column.kind == "category":
         yield from _categories(values, column)
-    else:
+    elif column.kind in ("integer", "number"):
         yield from _numbers(values, column)
 
 
@@ -71,6 +85,14 @@ def _numbers(values: "pd.Series[Any]", column: Column | Target) -> Iterator[str]
         yield from _first(values < column.at_least, values, column.name, f"and must be at least {column.at_least:g}")
     if column.at_most is not None:
         yield from _first(values > column.at_most, values, column.name, f"and must be at most {column.at_most:g}")
+
+
+def _weight(name: str, values: "pd.Series[Any]") -> Iterator[str]:
+    yield from _complete(name, values, "because it says how much each row counts")
+    rule = "and must be a finite number from 0 up, because it says how much the row counts"
+    yield from _first((values < 0) | (values == float("inf")), values, name, rule)
+    if len(values) and (values == 0).all():
+        yield f"the column {name} is 0 in all rows, so no row counts; give another table, or another weight"
 
 
 def _categories(values: "pd.Series[Any]", column: Column) -> Iterator[str]:
@@ -126,25 +148,23 @@ def _complete(name: str, values: "pd.Series[Any]", reason: str) -> Iterator[str]
         yield f"the column {name} has no value in {absent} rows, first in row {row}, and needs one {reason}; fill it"
 
 
-def _leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> Iterator[str]:
+def leaks(columns: Mapping[str, "pd.Series[Any]"], project: Project[Any]) -> Iterator[tuple[str, str]]:
+    """Yield each feature that predicts the target on its own, and how well. Texts are not examined."""
     target = columns[project.target.name]
     if len(target) < LEAST_ROWS_FOR_A_LEAK:
         return
     every = slice(None, None, -(-len(target) // ROWS_LOOKED_AT))
     truth = target.iloc[every].reset_index(drop=True)
-    name, quality_of = _QUALITIES[project.task]
+    name, quality_of = _QUALITIES[_kind(project)]
     for column in project.columns:
-        if column.decisive:
+        if column.decisive or column.kind == "text":
             continue
         values = columns[column.name].iloc[every].reset_index(drop=True)
         if column.kind == "category" and values.nunique() * ROWS_PER_CATEGORY > len(values):
             continue
         quality = quality_of(values, truth, project.target)
         if quality >= LEAK:
-            yield (
-                f"the column {column.name} predicts {project.target.name} on its own ({name} {quality:.4f}), probably "
-                "because it was written after the target was known; leave it out of the project, or declare it decisive"
-            )
+            yield column.name, f"{name} {quality:.4f}"
 
 
 def _area(values: "pd.Series[Any]", truth: "pd.Series[Any]", target: Target) -> float:
@@ -175,6 +195,13 @@ def _correlation(values: "pd.Series[Any]", truth: "pd.Series[Any]", _target: Tar
     return 0.0 if ranks.nunique() < 2 else abs(float(np.corrcoef(ranks, truth.rank())[0, 1]))
 
 
+def _kind(project: Project[Any]) -> str:
+    """Return the task whose search for leaks fits the target."""
+    if project.task != "custom":
+        return project.task
+    return {0: "regression", 2: "binary"}.get(len(project.target.labels), "multiclass")
+
+
 _QUALITIES = {
     "binary": ("area under ROC curve", _area),
     "multiclass": ("accuracy", _accuracy),
@@ -191,6 +218,8 @@ def _scale(values: "pd.Series[Any]", truth: "pd.Series[Any]") -> NDArray[np.floa
 
 def _filled(values: "pd.Series[Any]") -> NDArray[np.float64]:
     """Return the numbers with a value of its own for a missing one, which may tell the target, too."""
+    if pd.api.types.is_datetime64_dtype(values):
+        values = values.astype("int64")
     return values.fillna(values.min() - 1).to_numpy(dtype=float)
 
 
@@ -198,7 +227,9 @@ def _occurring(values: "pd.Series[Any]") -> list[str]:
     return [str(word) for word in values.cat.categories]
 
 
-def _first(wrong: "pd.Series[bool]", values: "pd.Series[Any]", name: str, rule: str) -> Iterator[str]:
+def _first(
+    wrong: "pd.Series[bool]", values: "pd.Series[Any]", name: str, rule: str, instead: str = "correct the file"
+) -> Iterator[str]:
     """Yield one sentence that names the first wrong value, if there is one."""
     rows = wrong.fillna(value=False).to_numpy(dtype=bool)
     if not rows.any():
@@ -207,4 +238,4 @@ def _first(wrong: "pd.Series[bool]", values: "pd.Series[Any]", name: str, rule: 
     value = values.iloc[row]
     held = "nothing" if pd.isna(value) else f"'{shown(value)}'"
     more = f" ({int(rows.sum())} such rows)"
-    yield f"the column {name} holds {held} {rule}, in row {row + 1} of {len(values)}{more}; correct the file"
+    yield f"the column {name} holds {held} {rule}, in row {row + 1} of {len(values)}{more}; {instead}"

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-Kind = Literal["integer", "number", "category", "time"]
+Kind = Literal["integer", "number", "category", "text", "time"]
 # Some exports, such as the original Telco table, write a missing number as a blank.
 MISSING = ("", " ", "NA", "N/A", "NaN", "nan", "NULL", "null")
 RULES: Mapping[str, str] = {
     "integer": "and must be a whole number",
     "number": "and must be a number",
     "category": "and must be a category",
+    "text": "and must be a text",
     "time": "and must be a time (ISO 8601)",
 }
 TOO_LARGE = "and must be from -2^63 to 2^63 - 1, because whole numbers have 64 bits"
@@ -93,7 +94,7 @@ class ColumnReader:
         if self._refused:
             return
         try:
-            piece = self._categories(values) if self.kind == "category" else self._numbers(values)
+            piece = self._piece(values)
         except pa.ArrowInvalid as error:  # bytes that are not UTF-8
             self._refused = f"is of type {values.type} {RULES[self.kind]}: {error}"
             return
@@ -115,12 +116,12 @@ class ColumnReader:
             )
 
     def series(self) -> "pd.Series[Any]":
-        """Return the column: int64 (Int64 if a number is missing), float64, datetime64 or category."""
+        """Return the column: int64 (Int64 if a number is missing), float64, datetime64, category or objects (texts)."""
         pieces, self._pieces, self._recent = [*self._pieces, *self._recent], [], []
         if self.kind == "category":
             return self._category(pieces)
         if not pieces:
-            return pd.Series(dtype="float64")
+            return pd.Series(dtype="object" if self.kind == "text" else "float64")
         values, absent = _joined(pieces)
         del pieces
         if self.kind == "integer" and absent.any():
@@ -132,12 +133,20 @@ class ColumnReader:
         is_time = types.is_timestamp(kind) or types.is_date(kind)
         if _is_text(kind) or types.is_null(kind):
             return True
-        if self.kind == "time":
-            return is_time
+        if self.kind in ("text", "time"):
+            return is_time and self.kind == "time"
         is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
         if is_number or types.is_boolean(kind):
             return True
         return self.kind == "category" and (is_time or types.is_binary(kind) or types.is_large_binary(kind))
+
+    def _piece(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if self.kind == "category":
+            return self._categories(values)
+        if self.kind == "text":
+            texts = values.cast(pa.large_string()).fill_null("").to_numpy(zero_copy_only=False)
+            return texts.astype(object), np.array([], dtype=bool)
+        return self._numbers(values)
 
     def _numbers(self, values: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         converted = self._at_once(values)

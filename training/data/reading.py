@@ -41,8 +41,8 @@ class Dataset:
     digest: str
     """SHA-256 of the file, in hexadecimal."""
     table: pd.DataFrame
-    """The declared columns, then the target: integers are int64, numbers and a regression's target float64, the others
-    categories."""
+    """The declared columns, then the target: integers are int64, numbers and a target without labels float64, the
+    others categories."""
     ignored: tuple[str, ...]
     """Columns of the file that the model does not use."""
 
@@ -55,10 +55,7 @@ def load(uri: str, project: Project[Any]) -> Dataset:
         StoreError: S3 did not respond.
     """
     columns = _columns(project)
-    with source.stream(uri) as stream:
-        read = _read_parquet if uri.endswith((".parquet", ".pq")) else _read_csv
-        present = read(uri, stream, columns)
-        digest = stream.digest
+    present, digest = read(uri, columns)
     names = {column.name for column in columns}
     unreadable = {column.name: list(column.problems()) for column in columns}
     if not any(unreadable.values()) and not columns[0].rows:
@@ -72,9 +69,41 @@ def load(uri: str, project: Project[Any]) -> Dataset:
     return Dataset(
         uri=uri,
         digest=digest,
-        table=pd.DataFrame(table, copy=False),
+        table=in_nanoseconds(project, pd.DataFrame(table, copy=False)),
         ignored=tuple(name for name in present if name not in names),
     )
+
+
+def read(uri: str, columns: "Columns") -> tuple[list[str], str]:
+    """Read the columns of the table at the URI into the readers. Return the names of all columns, and the digest.
+
+    Raises:
+        DataError: the file is missing or unreadable, or lacks a column.
+        StoreError: S3 did not respond.
+    """
+    with source.stream(uri) as stream:
+        present = (_read_parquet if _is_parquet(uri) else _read_csv)(uri, stream, columns)
+        return present, stream.digest
+
+
+def names(uri: str) -> list[str]:
+    """Return the names of the columns of the table at the URI.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+        StoreError: S3 did not respond.
+    """
+    with source.stream(uri) as stream:
+        return _read_parquet(uri, stream, []) if _is_parquet(uri) else _header(uri, stream)
+
+
+def _is_parquet(uri: str) -> bool:
+    return uri.endswith((".parquet", ".pq"))
+
+
+def in_nanoseconds(project: Project[Any], table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with time features as a served model gets them: with nanoseconds, whose number models learn."""
+    return table.astype({c.name: "datetime64[ns]" for c in project.columns if c.kind == "time" and c.name in table})
 
 
 Columns = list[ColumnReader]
@@ -82,12 +111,15 @@ Columns = list[ColumnReader]
 
 def _columns(project: Project[Any]) -> Columns:
     """Return readers for the features, the target and the column that rows are split by."""
-    readers = [ColumnReader(column.name, column.kind, column.categories) for column in project.columns]
+    columns = [*project.columns, *project.further]
+    readers = [ColumnReader(column.name, column.kind, column.categories) for column in columns]
     target = project.target
-    if project.task == "regression":
+    if not target.labels:
         readers.append(ColumnReader(target.name, "number"))
     else:
         readers.append(ColumnReader(target.name, "category", target.labels, is_label=True))
+    if project.weight and project.weight not in {column.name for column in readers}:
+        readers.append(ColumnReader(project.weight, "number"))
     if project.split.by and project.split.by not in {column.name for column in readers}:
         readers.append(ColumnReader(project.split.by, "time" if project.split.how == "time" else "category", TRUTH))
     return readers

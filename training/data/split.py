@@ -27,17 +27,40 @@ def divide(project: Project[Any], table: pd.DataFrame) -> tuple[pd.DataFrame, pd
     return _take(table, _mask(project.split, project.target.name, table))
 
 
-def rows(project: Project[Any], known: pd.DataFrame) -> Rows:
-    """Return the argument of `fit` for the rows that a model may learn from."""
+def rows(project: Project[Any], known: pd.DataFrame, used: set[str] | None = None) -> Rows:
+    """Return the argument of `fit` for the rows that a model may learn from.
+
+    `used` collects the optional parts that `fit` reads.
+    """
+    used = set[str]() if used is None else used
 
     def again(share: float) -> tuple[Rows, Rows]:
         split = Split(how=project.split.how, by=project.split.by, test_share=share, seed=project.split.seed + 1)
         mask = _mask(split, project.target.name, known)
-        return rows(project, known.loc[~mask]), rows(project, known.loc[mask])
+        return rows(project, known.loc[~mask], used), rows(project, known.loc[mask], used)
 
     return Rows(
-        features=known[project.features], labels=known[project.target.name], divide=again, seed=project.split.seed
+        features=known[project.features],
+        labels=known[project.target.name],
+        divide=again,
+        seed=project.split.seed,
+        weigh=lambda: _weights(project, known),
+        further=known[[column.name for column in project.further]],
+        used=used,
     )
+
+
+def _weights(project: Project[Any], known: pd.DataFrame) -> "pd.Series[float]":
+    """Return the weight of each row times the weight of its label."""
+    weights = known[project.weight].astype(float) if project.weight else pd.Series(1.0, known.index)
+    by_label = project.target.class_weights
+    if by_label is None:
+        return weights
+    labels = known[project.target.name].astype(str)
+    if by_label == "balanced":
+        counts = labels.value_counts()
+        by_label = {str(label): len(labels) / (len(counts) * count) for label, count in counts.items()}
+    return weights * labels.map({**dict.fromkeys(project.target.labels, 1.0), **by_label}).astype(float)
 
 
 def _mask(split: Split, target: str, table: pd.DataFrame) -> NDArray[np.bool_]:

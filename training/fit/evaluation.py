@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contract.tasks import RANKED
 from training.data.source import DataError
 from training.fit import metrics, plots, reference_profile
 from training.fit.extras import Extras
@@ -55,8 +54,9 @@ def evaluate(
         ProjectError: the model does not predict what the project's task needs.
     """
     predictions = metrics.predict(project, model, unseen)
+    metrics.check_own(predictions)
     if predictions.is_constant:
-        what = "value" if project.task == "regression" else "label"
+        what = "label" if project.target.labels else "value"
         raise DataError(
             f"the {len(unseen)} rows held out by {project.split} all have one {what}; give more rows, or another split"
         )
@@ -85,20 +85,21 @@ def evaluate(
 
 
 def _importance(project: Project[Any], model: Model, unseen: pd.DataFrame) -> dict[str, float]:
-    """Return the loss of roc_auc, roc_auc_ovr or r2 when a feature is shuffled, for each feature and any kind of model.
+    """Return the loss of the ranking metric when a feature is shuffled, for each feature and any kind of model.
 
     One call predicts the rows of several features, because for a forest a call costs more than its rows.
     """
     sample = unseen.iloc[:: -(-len(unseen) // ROWS_SHUFFLED)]
     other = sample.sample(frac=1, random_state=project.split.seed)
     lost: dict[str, float] = {}
+    side = -1 if project.ranked in project.smaller else 1
     for start in range(0, len(project.features), FEATURES_TOGETHER):
         names = project.features[start : start + FEATURES_TOGETHER]
         shuffled = [sample.assign(**{name: other[name].array}) for name in names]
         predictions = metrics.predict(project, model, pd.concat([sample, *shuffled], ignore_index=True))
         table = np.arange(len(predictions)) // len(sample)
-        whole, *rest = (predictions.only(table == one).measure()[RANKED[project.task]] for one in range(1 + len(names)))
-        lost |= {name: whole - area for name, area in zip(names, rest, strict=True)}
+        whole, *rest = (predictions.only(table == one).measure()[project.ranked] for one in range(1 + len(names)))
+        lost |= {name: side * (whole - area) for name, area in zip(names, rest, strict=True)}
     return lost
 
 

@@ -1,14 +1,20 @@
 """Metrics of a model on rows that it has not seen, with bootstrap intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions, RegressionPredictions
+from training.fit.predictions import (
+    BinaryPredictions,
+    CustomPredictions,
+    MulticlassPredictions,
+    Predictions,
+    RegressionPredictions,
+)
 from training.project import Classifier, Model, Project, ProjectError
 
 RESAMPLES = 200
@@ -44,9 +50,38 @@ def predict(
     Raises:
         ProjectError: the model does not predict what the project's task needs.
     """
-    features, truth = table[list(project.features if columns is None else columns)], table[project.target.name]
+    found = _predict(project, model, table[list(project.features if columns is None else columns)], table)
+    weights = table[project.weight].to_numpy(dtype=float) if project.weight else None
+    return replace(found, weights=weights, own=project.metrics, table=table if project.metrics else None)
+
+
+def check_own(predictions: Predictions) -> None:
+    """Check that each metric of the project's own measures the predictions.
+
+    Raises:
+        ProjectError: a metric fails, or returns no finite number.
+    """
+    for name, metric in predictions.own.items():
+        try:
+            value = predictions.measure_own(metric, strict=True)
+        except Exception as error:
+            raise ProjectError(
+                f"the metric {name} fails on the {len(predictions)} rows held out ({type(error).__name__}: {error}); "
+                "correct its function in the project"
+            ) from error
+        if not np.isfinite(value):
+            raise ProjectError(
+                f"the metric {name} is {value} on the {len(predictions)} rows held out, so versions cannot be compared "
+                "by it; return a finite number"
+            )
+
+
+def _predict(project: Project[Any], model: Model, features: pd.DataFrame, table: pd.DataFrame) -> Predictions:
+    truth = table[project.target.name]
     if project.task == "regression":
         return _numbers(project, model, features, truth)
+    if project.task == "custom":
+        return CustomPredictions(truth=truth.to_numpy(), predicted=_one_each(model, features))
     classifier = cast("Classifier", model)
     if not hasattr(classifier, "predict_proba"):
         raise ProjectError(
@@ -112,6 +147,17 @@ def _numbers(
             f"{project.target.name} cannot be compared; fill missing values in `fit`"
         )
     return RegressionPredictions(truth=truth.to_numpy(dtype=float), predicted=numbers)
+
+
+def _one_each(model: Model, features: pd.DataFrame) -> NDArray[Any]:
+    """Return one number or text for each row."""
+    predicted = np.asarray(model.predict(features))
+    if predicted.shape != (len(features),) or predicted.dtype.kind not in "fiubOU":
+        raise ProjectError(
+            f"{type(model).__name__} predicts an array of {predicted.dtype} with the shape {predicted.shape}, and a "
+            f"server returns one number or text for each of {len(features)} rows; return such a model from `fit`"
+        )
+    return predicted
 
 
 def resamples(rows: int, seed: int, count: int = RESAMPLES) -> Iterator[NDArray[np.intp]]:

@@ -10,9 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from contract.tasks import RANKED
 from training.fit.metrics import Estimate
-from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions, RegressionPredictions
+from training.fit.predictions import (
+    BinaryPredictions,
+    CustomPredictions,
+    MulticlassPredictions,
+    Predictions,
+    RegressionPredictions,
+)
 from training.project import Project
 
 POINTS, BARS = 1_000, 50
@@ -66,10 +71,12 @@ def draw(
             case RegressionPredictions():
                 _predicted(folder / "predicted.png", project.target.name, predictions, estimates["r2"])
                 _errors(folder / "errors.png", project.target.name, predictions, estimates["mae"])
+            case CustomPredictions():
+                pass  # what its predictions mean is not known
             case _:
                 raise TypeError(f"{type(predictions).__name__} has no plots")
         if importance:
-            _importance(folder / "feature_importance.png", importance, RANKED[project.task])
+            _importance(folder / "feature_importance.png", importance, project.ranked)
 
 
 def _figure(height: float = 4, width: float = 4.5) -> tuple[_Figure, _Axes]:

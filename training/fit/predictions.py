@@ -2,12 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from training.project import Metric, Predicted
 
 ROWS_DRAWN = 20_000
 """Largest number of rows that `groups` returns for a task whose rows cannot be counted together."""
@@ -15,35 +19,87 @@ STEPS = 1_000
 """Largest number of distinct probabilities that `groups` keeps."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Predictions(ABC):
     """Truth and predictions of some rows, in the order of the rows."""
 
-    @abstractmethod
+    truth: NDArray[Any]
+    """Target of each row."""
+    predicted: NDArray[Any]
+    """Prediction for each row, in the form of `truth`."""
+    weights: NDArray[np.float64] | None = None
+    """How much each row counts in each metric; None if all count alike."""
+    own: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
+    """Metrics of the project's own."""
+    table: pd.DataFrame | None = None
+    """Declared columns of the rows, for metrics of the project's own; None without such metrics."""
+
     def __len__(self) -> int:
-        """Return the number of rows."""
+        return len(self.truth)
 
     @property
     @abstractmethod
     def outputs(self) -> NDArray[np.float64]:
         """Probabilities or predicted numbers, in which two models differ."""
 
-    @abstractmethod
-    def only(self, rows: NDArray[np.bool_]) -> Self:
-        """Return the predictions of the selected rows."""
+    def only(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
+        """Return the predictions of the selected rows: those that are True in a mask, or those with these indices."""
+        parts: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        chosen: dict[str, Any] = {name: part[rows] for name, part in parts.items() if isinstance(part, np.ndarray)}
+        if self.table is not None:
+            indices = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+            chosen["table"] = self.table.take(indices).reset_index(drop=True)
+        return replace(self, **chosen)
+
+    def measure(self, counts: NDArray[Any] | None = None) -> dict[str, float]:
+        """Return the metrics of the task and the project's own; nan if undefined.
+
+        `counts` holds how often each row occurs.
+        """
+        weights = np.ones(len(self)) if counts is None else counts
+        weights = weights if self.weights is None else weights * self.weights
+        found = self.measure_task(weights)
+        if self.own:
+            drawn = self if counts is None else self.only(np.repeat(np.arange(len(self)), counts))
+            found |= {name: drawn.measure_own(metric) for name, metric in self.own.items()}
+        return found
 
     @abstractmethod
-    def measure(self, weights: NDArray[Any] | None = None) -> dict[str, float]:
-        """Return the metrics of the task; nan if undefined. `weights` holds how often each row counts."""
+    def measure_task(self, weights: NDArray[Any]) -> dict[str, float]:
+        """Return the metrics of the task; nan if undefined. `weights` holds how much each row counts."""
+
+    def measure_own(self, metric: Metric, *, strict: bool = False) -> float:
+        """Return a metric of the project's own; nan if its function fails, or its error if `strict`."""
+        if self.table is None:
+            raise TypeError("own metrics need the table")
+        rows = Predicted(
+            table=self.table,
+            truth=self.truth,
+            predicted=self.predicted,
+            probabilities=self.scores,
+            weights=np.ones(len(self)) if self.weights is None else self.weights,
+        )
+        try:
+            return float(metric.measure(rows))
+        except Exception:
+            if strict:
+                raise
+            return math.nan  # some rows may lack a label
 
     @property
-    @abstractmethod
+    def scores(self) -> NDArray[np.float64]:
+        """Probabilities that a metric of the project's own gets; empty if the task has none."""
+        return np.array([])
+
+    @property
     def rarer(self) -> int:
-        """Number of rows with the rarest label, 0 if all rows have the same one; all rows for a regression."""
+        """Number of rows with the rarest label, 0 if all rows have the same one; all rows if there are no labels."""
+        return len(self)
 
     @property
-    @abstractmethod
     def is_constant(self) -> bool:
         """True if all rows have the same truth, so that nothing can be measured."""
+        return len(pd.unique(pd.Series(self.truth))) < 2
 
     def groups(self) -> tuple["Predictions", NDArray[np.intp]]:
         """Return rows that stand for all of these, at most 20,000, and how many times each counts."""
@@ -63,24 +119,14 @@ class BinaryPredictions(Predictions):
     probability: NDArray[np.float64]
     """Probability of the label of interest according to the model, 0 to 1."""
 
-    def __len__(self) -> int:
-        return len(self.truth)
-
     @cached_property
     def rank(self) -> NDArray[np.intp]:
         """Rank of each row's probability among the distinct probabilities, from 0."""
         return np.unique(self.probability, return_inverse=True)[1]
 
-    def only(self, rows: NDArray[np.bool_]) -> "BinaryPredictions":
-        """Return the predictions of the selected rows."""
-        return BinaryPredictions(
-            truth=self.truth[rows], predicted=self.predicted[rows], probability=self.probability[rows]
-        )
-
-    def measure(self, weights: NDArray[Any] | None = None) -> dict[str, float]:
-        """Return accuracy, f1 and roc_auc, 0 to 1; nan if undefined. `weights` holds how often each row counts."""
+    def measure_task(self, weights: NDArray[Any]) -> dict[str, float]:
+        """Return accuracy, f1 and roc_auc, 0 to 1; nan if undefined. `weights` holds how much each row counts."""
         truth, predicted = self.truth, self.predicted
-        weights = np.ones(len(truth)) if weights is None else weights
         right, hits = float(weights @ (truth == predicted)), float(weights @ (truth & predicted))
         wrong = float(weights.sum()) - right
         return {
@@ -96,21 +142,23 @@ class BinaryPredictions(Predictions):
         return min(positives, len(self) - positives)
 
     @property
-    def is_constant(self) -> bool:
-        """True if all rows have the same truth."""
-        return not self.rarer
-
-    @property
     def outputs(self) -> NDArray[np.float64]:
         """Probability of the label of interest."""
         return self.probability
 
-    def groups(self) -> tuple["BinaryPredictions", NDArray[np.intp]]:
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Probability of the label of interest."""
+        return self.probability
+
+    def groups(self) -> tuple[Predictions, NDArray[np.intp]]:
         """Return one row for each group of rows that count alike in every metric, and the size of each group.
 
         If there are more than 1,000 probabilities, each thousandth of the rows shares one, which changes roc_auc by at
-        most 0.0005.
+        most 0.0005. With weights or own metrics, no two rows count alike, and at most 20,000 rows are returned.
         """
+        if self.own or self.weights is not None:
+            return super().groups()
         occurring = np.bincount(self.rank)
         step = np.arange(len(occurring))
         if len(step) > STEPS:
@@ -133,9 +181,6 @@ class MulticlassPredictions(Predictions):
     probabilities: NDArray[np.float64]
     """Probability of each label according to the model, 0 to 1, one row for each row and one column for each label."""
 
-    def __len__(self) -> int:
-        return len(self.truth)
-
     @property
     def confusion(self) -> NDArray[np.float64]:
         """Number of rows by label (first axis) and predicted label (second axis)."""
@@ -146,18 +191,11 @@ class MulticlassPredictions(Predictions):
         """Rank of each row's probability of a label among the distinct probabilities, from 0, for each label."""
         return [np.unique(column, return_inverse=True)[1] for column in self.probabilities.T]
 
-    def only(self, rows: NDArray[np.bool_]) -> "MulticlassPredictions":
-        """Return the predictions of the selected rows."""
-        return MulticlassPredictions(
-            truth=self.truth[rows], predicted=self.predicted[rows], probabilities=self.probabilities[rows]
-        )
-
-    def measure(self, weights: NDArray[Any] | None = None) -> dict[str, float]:
+    def measure_task(self, weights: NDArray[Any]) -> dict[str, float]:
         """Return accuracy, f1_macro and roc_auc_ovr, 0 to 1; nan if undefined.
 
         f1_macro and roc_auc_ovr (each label against the rest) are means over the labels that occur.
         """
-        weights = np.ones(len(self)) if weights is None else weights
         counts = self._confusion(weights)
         right, either = counts.diagonal(), counts.sum(axis=0) + counts.sum(axis=1)
         areas = [_area(rank, self.truth == label, weights) for label, rank in enumerate(self.ranks)]
@@ -174,12 +212,12 @@ class MulticlassPredictions(Predictions):
         return 0 if self.is_constant else int(counts[counts > 0].min())
 
     @property
-    def is_constant(self) -> bool:
-        """True if all rows have the same truth."""
-        return len(np.unique(self.truth)) < 2
+    def outputs(self) -> NDArray[np.float64]:
+        """Probability of each label."""
+        return self.probabilities
 
     @property
-    def outputs(self) -> NDArray[np.float64]:
+    def scores(self) -> NDArray[np.float64]:
         """Probability of each label."""
         return self.probabilities
 
@@ -198,16 +236,8 @@ class RegressionPredictions(Predictions):
     predicted: NDArray[np.float64]
     """Number that the model predicts for each row."""
 
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def only(self, rows: NDArray[np.bool_]) -> "RegressionPredictions":
-        """Return the predictions of the selected rows."""
-        return RegressionPredictions(truth=self.truth[rows], predicted=self.predicted[rows])
-
-    def measure(self, weights: NDArray[Any] | None = None) -> dict[str, float]:
+    def measure_task(self, weights: NDArray[Any]) -> dict[str, float]:
         """Return mae and rmse, in the unit of the target, and r2, at most 1; nan if undefined."""
-        weights = np.ones(len(self)) if weights is None else weights
         rows, missed = float(weights.sum()), self.truth - self.predicted
         squares = float(weights @ missed**2)
         around = self.truth - _ratio(float(weights @ self.truth), rows)
@@ -218,19 +248,26 @@ class RegressionPredictions(Predictions):
         }
 
     @property
-    def rarer(self) -> int:
-        """Number of all rows."""
-        return len(self)
-
-    @property
-    def is_constant(self) -> bool:
-        """True if all rows have the same truth."""
-        return bool((self.truth == self.truth[0]).all())
-
-    @property
     def outputs(self) -> NDArray[np.float64]:
         """Predicted numbers."""
         return self.predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomPredictions(Predictions):
+    """Predictions of a task that only the project's own metrics measure."""
+
+    def measure_task(self, weights: NDArray[Any]) -> dict[str, float]:
+        """Return no metric."""
+        del weights
+        return {}
+
+    @property
+    def outputs(self) -> NDArray[np.float64]:
+        """Predicted numbers; the place among the predicted texts, in alphabetical order, if they are no numbers."""
+        is_number = self.predicted.dtype.kind in "fiub"
+        numbers = self.predicted if is_number else np.unique(self.predicted, return_inverse=True)[1]
+        return numbers.astype(np.float64)
 
 
 def _area(rank: NDArray[np.intp], truth: NDArray[np.bool_], weights: NDArray[Any]) -> float:

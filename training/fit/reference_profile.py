@@ -8,7 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.fit import equal_mass
-from training.fit.predictions import BinaryPredictions, MulticlassPredictions, Predictions, RegressionPredictions
+from training.fit.predictions import (
+    BinaryPredictions,
+    CustomPredictions,
+    MulticlassPredictions,
+    Predictions,
+    RegressionPredictions,
+)
 from training.project import Project
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -21,17 +27,28 @@ def describe(project: Project[Any], known: pd.DataFrame, predictions: Prediction
 
     The result can be written as JSON. A number has quantiles, a histogram of 20 bins of equal width (fewer if there are
     not enough floats between the values) and 100 bins of equal mass; a category the counts of its 100 most frequent
-    values.
+    values; a text the number of its characters as a number has; a time its first and last value.
     """
     return {
         "rows": len(known),
         "features": {
-            column.name: {"kind": column.kind}
-            | (_categories if column.kind == "category" else _numbers)(known[column.name])
+            column.name: {"kind": column.kind} | _described(column.kind, known[column.name])
             for column in project.columns
         },
         "prediction": {"rows": len(predictions)} | _predicted(project, predictions),
     }
+
+
+def _described(kind: str, values: "pd.Series[Any]") -> dict[str, object]:
+    match kind:
+        case "category":
+            return _categories(values)
+        case "text":  # the texts themselves are not kept
+            return {"missing": int((values == "").sum()), "characters": _numbers(values.str.len())}
+        case "time":
+            return {"missing": 0, "first": values.min().isoformat(), "last": values.max().isoformat()}
+        case _:
+            return _numbers(values)
 
 
 def _predicted(project: Project[Any], predictions: Predictions) -> dict[str, object]:
@@ -43,6 +60,10 @@ def _predicted(project: Project[Any], predictions: Predictions) -> dict[str, obj
     match predictions:
         case RegressionPredictions():
             return {"value": _numbers(pd.Series(predictions.predicted))}
+        case CustomPredictions():
+            if predictions.predicted.dtype.kind in "fiub":
+                return {"value": _numbers(pd.Series(predictions.predicted))}
+            return {"label": _categories(pd.Series(pd.Categorical(predictions.predicted)))}
         case MulticlassPredictions():
             probability = predictions.probabilities.max(axis=1)
         case BinaryPredictions():
@@ -57,7 +78,8 @@ def _predicted(project: Project[Any], predictions: Predictions) -> dict[str, obj
 
 def ranges(project: Project[Any], known: pd.DataFrame) -> dict[str, list[float]]:
     """Return the smallest and largest value of each number; the model server counts values outside this range."""
-    present = {column.name: known[column.name].dropna() for column in project.columns if column.kind != "category"}
+    kinds = {"integer", "number"}
+    present = {column.name: known[column.name].dropna() for column in project.columns if column.kind in kinds}
     return {name: [values.min().item(), values.max().item()] for name, values in present.items() if len(values)}
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 from numpy.typing import NDArray
 
-from contract.tasks import ERRORS, better
+from contract.tasks import SHARES, better
 from training.data import split
 from training.fit import metrics
 from training.fit.metrics import Estimate
@@ -21,8 +21,8 @@ from training.validation.limits import Limits
 from training.validation.verdict import Check, Slice, changed
 
 SAME = 0.002
-"""Tolerance for a metric that training recorded on the same rows, for mae and rmse as a share of it: tags are rounded,
-and packages may differ."""
+"""Tolerance for a metric that training recorded on the same rows, as a share of it unless it is at most 1 anyway: tags
+are rounded, and packages may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,7 @@ def _unseen_by(
         )
         return Check(name=name, outcome="noted", said=said)
     for metric, value in before.items():
-        if abs(measured[metric].value - value) > SAME * (value if metric in ERRORS else 1):
+        if abs(measured[metric].value - value) > SAME * (1 if metric in SHARES else abs(value)):
             said = (
                 f"{metric} of version {one.number} was {value:.3f} at its training and is {measured[metric].value:.3f} "
                 "here, so the split has changed and it may have learned from these rows; train it again"
@@ -199,19 +199,22 @@ def _slice(inputs: Inputs, name: str, scores: Scores) -> Slice:
 def _judge(scores: Scores, old: Candidate | None, allowed: Limits) -> Iterator[Check]:
     for name, least in allowed.least.items():
         low = [f"{name} is {scores.own[name].value:.3f} on {scores.rows} unseen rows, and must be at least {least:g}"]
-        yield Check.of(name, low if scores.own[name].value < least else [], f"{scores.own[name]}, at least {least:g}")
+        enough = scores.own[name].value >= least  # False for nan
+        yield Check.of(name, [] if enough else low, f"{scores.own[name]}, at least {least:g}")
     for name, most in allowed.most.items():
         high = [f"{name} is {scores.own[name].value:.3f} on {scores.rows} unseen rows, and must be at most {most:g}"]
-        yield Check.of(name, high if scores.own[name].value > most else [], f"{scores.own[name]}, at most {most:g}")
+        within = scores.own[name].value <= most
+        yield Check.of(name, [] if within else high, f"{scores.own[name]}, at most {most:g}")
     if old is None:
         yield Check(name="champion", outcome="noted", said="there is no champion to compare with")
         return
     for name in allowed.compared:
         difference, loss = scores.difference[name], -comparison.advantage(scores, name).value
-        said = f"{better(name)} {changed(name, difference)} against version {old.number} on the same {scores.rows} rows"
+        title = better(name, scores.smaller)
+        said = f"{title} {changed(scores, name)} against version {old.number} on the same {scores.rows} rows"
         certainly = difference.high < 0 and loss > allowed.certain_loss
         faults = [f"{said}: certainly worse by more than {_share(name, allowed.certain_loss)}"] if certainly else []
-        if loss > allowed.any_loss:
+        if not loss <= allowed.any_loss:  # also if one of the two is nan
             faults = [f"{said}: worse by more than {_share(name, allowed.any_loss)}"]
         yield Check.of(f"{name} compared with the champion", faults, said)
 
@@ -233,13 +236,13 @@ def _slice_faults(one: Slice, old: Candidate | None, allowed: Limits) -> Iterato
         difference = one.scores.difference[name]
         if old and difference.high < 0 and -comparison.advantage(one.scores, name).value > allowed.slice_loss:
             yield (
-                f"{better(name)} {changed(name, difference)} against version {old.number} where {one.name}: certainly "
-                f"worse by more than {_share(name, allowed.slice_loss)}"
+                f"{better(name, one.scores.smaller)} {changed(one.scores, name)} against version {old.number} where "
+                f"{one.name}: certainly worse by more than {_share(name, allowed.slice_loss)}"
             )
 
 
 def _share(name: str, limit: float) -> str:
-    return f"{limit:.3g} of the champion's" if name in ERRORS else f"{limit:g}"
+    return f"{limit:g}" if name in SHARES else f"{limit:.3g} of the champion's"
 
 
 def _slices(declared: Project[Any], unseen: pd.DataFrame) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.tasks import ERRORS
+from contract.tasks import ERRORS, SHARES
 from training.fit.metrics import CONFIDENCE, Estimate, resamples
 from training.fit.predictions import Predictions
 
@@ -26,7 +26,9 @@ class Scores:
     """Metrics of the other model; empty if there is none."""
     difference: Mapping[str, Estimate]
     """Advantage of the model, positive if it is better; empty if there is no other model. It is `own` minus `other`, or
-    `other` minus `own` for mae and rmse."""
+    `other` minus `own` for metrics that are better when smaller."""
+    smaller: tuple[str, ...] = tuple(sorted(ERRORS))
+    """Names of the metrics that are better when smaller."""
 
 
 def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: int) -> Scores:
@@ -44,7 +46,8 @@ def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: 
     # A metric is undefined for a sample that lacks a label; `_quantile` leaves such values out.
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     names = [*own.measure()]
-    sides = np.array([-1 if name in ERRORS else 1 for name in names])
+    smaller = ERRORS | {name for name, metric in own.own.items() if metric.better == "smaller"}
+    sides = np.array([-1 if name in smaller else 1 for name in names])
     stacked = np.stack(drawn)
     return Scores(
         rows=len(own),
@@ -54,13 +57,14 @@ def compare(own: Predictions, other: Predictions | None, *, samples: int, seed: 
         difference=_estimates(names, sides * (values[0] - values[1]), sides * (stacked[:, 0] - stacked[:, 1]), tails)
         if other
         else {},
+        smaller=tuple(sorted(smaller)),
     )
 
 
 def advantage(scores: Scores, name: str) -> Estimate:
-    """Return the advantage in a metric; that in mae and rmse as a share of the other model's value."""
+    """Return the advantage in a metric, as a share of the other model's value unless the metric is at most 1 anyway."""
     difference = scores.difference[name]
-    unit = (scores.other[name].value or sys.float_info.min) if name in ERRORS else 1
+    unit = 1 if name in SHARES else (abs(scores.other[name].value) or sys.float_info.min)
     return Estimate(value=difference.value / unit, low=difference.low / unit, high=difference.high / unit)
 
 

@@ -6,14 +6,14 @@ The variable `VALIDATION={"any_loss": 0.02, "latency_ms": 100}` changes two defa
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import SettingsError as UnreadableError
 
-from contract.tasks import ERRORS, METRICS, Task
+from contract.tasks import ERRORS, METRICS, SHARES, Side, Task
 from training.settings import SettingsError, Termination
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0)]
+Value = Annotated[float, Field(allow_inf_nan=False)]
 DEFAULTS: Mapping[Task, Mapping[str, object]] = {
     "binary": {},
     "multiclass": {
@@ -22,23 +22,25 @@ DEFAULTS: Mapping[Task, Mapping[str, object]] = {
         "slice_least": {"roc_auc_ovr": 0.55},
     },
     "regression": {"least": {"r2": 0.0}, "compared": ("rmse",), "slice_least": {}},
+    "custom": {"least": {}, "slice_least": {}},
 }
-"""Defaults of a task that differ from those of `Limits`. A regression with an r2 of 0 predicts as badly as the mean."""
+"""Defaults of a task that differ from those of `Limits`. A regression with an r2 of 0 predicts as badly as the mean. A
+custom task is compared by the first of its own metrics."""
 
 
 class Limits(BaseModel):
     """Limits of a validation. A loss is how much worse than the champion's metric the version's metric is.
 
-    Metrics are from 0 to 1, but for mae and rmse, which have the unit of the target: a loss of these is a share of the
-    champion's metric. The defaults of `least`, `compared` and `slice_least` are those of the task `binary`; `of`
-    returns the limits with the defaults of another task.
+    Most metrics of the tasks are at most 1. A loss in any other metric (mae, rmse and those of a project or a script)
+    is a share of the champion's value. The defaults of `least`, `compared` and `slice_least` are those of the task
+    `binary`; `of` returns the limits with the defaults of another task.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    least: Mapping[str, Share] = Field(default={"roc_auc": 0.6}, description="smallest value of each metric")
-    most: Mapping[str, Amount] = Field(
-        default={}, description="largest value of mae or rmse, in the unit of the target"
+    least: Mapping[str, Value] = Field(default={"roc_auc": 0.6}, description="smallest value of each metric")
+    most: Mapping[str, Value] = Field(
+        default={}, description="largest value of each metric that is better when smaller, such as mae"
     )
     compared: tuple[str, ...] = Field(default=("roc_auc",), description="metrics that are compared with the champion's")
     certain_loss: Share = Field(
@@ -46,7 +48,7 @@ class Limits(BaseModel):
         description="largest certain loss: one whose whole 95 % interval is on the side of a loss",
     )
     any_loss: Share = Field(default=0.03, description="largest loss, whether certain or not")
-    slice_least: Mapping[str, Share] = Field(
+    slice_least: Mapping[str, Value] = Field(
         default={"roc_auc": 0.55}, description="smallest value of each metric in a slice"
     )
     slice_loss: Share = Field(default=0.05, description="largest certain loss in a slice")
@@ -65,21 +67,36 @@ class Limits(BaseModel):
     )
     resamples: int = Field(default=500, ge=100, le=10_000, description="number of bootstrap samples for an interval")
 
-    def of(self, task: Task) -> Self:
-        """Return these limits with the defaults of the task.
+    @field_validator("least", "slice_least")
+    @classmethod
+    def _in_range(cls, limits: Mapping[str, float]) -> Mapping[str, float]:
+        if wrong := [name for name in sorted(SHARES & limits.keys()) if not 0 <= limits[name] <= 1]:
+            raise ValueError(f"{', '.join(wrong)} must be from 0 to 1")
+        return limits
+
+    def of(self, task: Task, metrics: Mapping[str, Side] | None = None) -> Self:
+        """Return these limits with the defaults of the task; `metrics` has the sides of a project's own metrics.
 
         Raises:
-            SettingsError: a limit names a metric that the task does not have, or is on the wrong side.
+            SettingsError: a limit names a metric that the model does not have, or is on the wrong side.
         """
-        own = type(self).model_validate({**DEFAULTS[task], **self.model_dump(exclude_unset=True)})
-        sides = {"least": set(own.least), "most": set(own.most), "compared": set(own.compared)}
-        sides["slice_least"] = set(own.slice_least)
-        for field, names in sides.items():
-            known = [name for name in METRICS[task] if field == "compared" or (name in ERRORS) == (field == "most")]
-            if unknown := sorted(names - set(known)):
+        sides: dict[str, Side] = {name: "smaller" if name in ERRORS else "larger" for name in METRICS[task]}
+        sides |= metrics or {}
+        defaults = {"compared": (next(iter(sides), ""),), **DEFAULTS[task]} if task == "custom" else DEFAULTS[task]
+        own = type(self).model_validate({**defaults, **self.model_dump(exclude_unset=True)})
+        given: Mapping[str, Mapping[str, float]] = {
+            "least": own.least,
+            "most": own.most,
+            "compared": dict.fromkeys(own.compared, 0),
+            "slice_least": own.slice_least,
+        }
+        for field, limited in given.items():
+            side: Side = "smaller" if field == "most" else "larger"
+            known = [name for name, better in sides.items() if field == "compared" or better == side]
+            if unknown := sorted(set(limited) - set(known)):
                 raise SettingsError(
-                    f"VALIDATION {field} names {', '.join(unknown)}, but of a model with the task {task} it can limit "
-                    f"only {', '.join(known) or 'nothing'}; write one of these, or leave {field} out"
+                    f"VALIDATION {field} names {', '.join(unknown)}, but of this model with the task {task} it can "
+                    f"limit only {', '.join(known) or 'nothing'}; write one of these, or leave {field} out"
                 )
         return own
 

@@ -67,10 +67,11 @@ def _scores(report: Report) -> Iterator[str]:
         return
     scores = report.scores
     reach = _reach([scores], [*scores.difference])
+    title = {name: better(name, scores.smaller) for name in scores.own}
     yield f"<h2>Metrics on {scores.rows} unseen rows, with 95 % intervals</h2><table>"
     yield "<tr><th>metric</th><th>this version</th><th>champion</th><th>difference</th><th>worse | better</th></tr>"
     for name, own in scores.own.items():
-        yield f"<tr><td>{escape(better(name))}</td><td class=number>{own}</td>{_beside(name, scores, reach)}"
+        yield f"<tr><td>{escape(title[name])}</td><td class=number>{own}</td>{_beside(name, scores, reach)}"
     yield "</table>"
 
 
@@ -89,7 +90,7 @@ def _slices(slices: Sequence[Slice], compared: Sequence[str]) -> Iterator[str]:
             scores = one.scores
             yield (
                 f"<tr><td>{escape(one.name)}</td><td class=number>{scores.rows} ({scores.rarer}){few}</td>"
-                f"<td>{escape(better(name))}</td><td class=number>{scores.own[name]}</td>"
+                f"<td>{escape(better(name, scores.smaller))}</td><td class=number>{scores.own[name]}</td>"
                 f"{_beside(name, scores, reach)}"
             )
     yield "</table>"
@@ -98,7 +99,7 @@ def _slices(slices: Sequence[Slice], compared: Sequence[str]) -> Iterator[str]:
 def _beside(name: str, scores: Scores, reach: float) -> str:
     if name not in scores.difference:
         return '<td class="quiet">none</td><td></td><td></td></tr>'
-    change = changed(name, scores.difference[name])
+    change = changed(scores, name)
     return (
         f"<td class=number>{scores.other[name]}</td><td class=number>{change}</td>"
         f"<td>{_interval(comparison.advantage(scores, name), reach, change)}</td></tr>"

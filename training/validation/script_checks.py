@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from contract.tasks import ERRORS, better
+from contract.tasks import ERRORS, SHARES, better
 from training.validation.limits import Limits
 from training.validation.verdict import Check
 
@@ -31,7 +31,7 @@ def logged(new: int, old: int | None, metrics: Mapping[int, Metrics], limits: Li
         yield Check(name="champion", outcome="noted", said="there is no champion to compare with")
         return
     for name in limits.compared if "compared" in given else ():
-        yield _compared(name, own, metrics[old], old, limits.any_loss)
+        yield _compared(name, own, metrics[old], old, limits)
 
 
 def _limited(name: str, own: Metrics, rule: str, within: object) -> Check:
@@ -42,12 +42,14 @@ def _limited(name: str, own: Metrics, rule: str, within: object) -> Check:
     return Check.of(name, [] if within else [f"{said}, and must be {rule}"], f"{said}, {rule}")
 
 
-def _compared(name: str, own: Metrics, other: Metrics, old: int, allowed: float) -> Check:
+def _compared(name: str, own: Metrics, other: Metrics, old: int, limits: Limits) -> Check:
+    """Compare the metric with the champion's; it is better when smaller if `most` limits it."""
+    smaller, allowed = ERRORS | set(limits.most), limits.any_loss
     title = f"{name} compared with the champion"
     if name not in own or name not in other:
         said = f"{name} cannot be compared with version {old}, because a run did not log it; log it in the script"
         return Check.of(title, [said], "")
-    lost = own[name] - other[name] if name in ERRORS else other[name] - own[name]
-    share = lost / other[name] if name in ERRORS and other[name] else lost
-    said = f"{better(name)} {own[name]:.4g} after {other[name]:.4g} of version {old}, as their runs logged it"
+    lost = own[name] - other[name] if name in smaller else other[name] - own[name]
+    share = lost / abs(other[name]) if name not in SHARES and other[name] else lost
+    said = f"{better(name, smaller)} {own[name]:.4g} after {other[name]:.4g} of version {old}, as their runs logged it"
     return Check.of(title, [f"{said}: worse by more than {allowed:g}"] if share > allowed else [], said)

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from contract.stages import PASSED, REFUSED
-from contract.tasks import ERRORS, better
+from contract.tasks import better
 from training.fit.metrics import Estimate
 from training.validation.comparison import Scores
 from training.validation.limits import Limits
@@ -105,14 +105,16 @@ class Report(BaseModel):
             return "no metric was measured"
         own, difference = self.scores.own, self.scores.difference
         return ", ".join(
-            f"{better(name)} {own[name]}" + (f", {changed(name, difference[name])}" if name in difference else "")
+            f"{better(name, self.scores.smaller)} {own[name]}"
+            + (f", {changed(self.scores, name)}" if name in difference else "")
             for name in self.limits.compared
         )
 
 
-def changed(name: str, difference: Estimate) -> str:
-    """Format the change of a metric that the advantage `difference` means; mae and rmse fall when they get better."""
-    if name not in ERRORS:
+def changed(scores: Scores, name: str) -> str:
+    """Format the change of a metric against the other model: one that is better when smaller falls when it improves."""
+    difference = scores.difference[name]
+    if name not in scores.smaller:
         return signed(difference)
     return signed(Estimate(value=-difference.value, low=-difference.high, high=-difference.low))
 

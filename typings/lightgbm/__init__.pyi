@@ -12,7 +12,7 @@ class LGBMClassifier:
         self,
         *,
         n_estimators: int,
-        device_type: Literal["cpu", "gpu"],
+        device_type: Literal["cpu", "gpu"] = "cpu",
         verbosity: int,
         learning_rate: float = 0.1,
         num_leaves: int = 31,
@@ -36,6 +36,8 @@ class LGBMRegressor:
     def __init__(
         self,
         *,
+        objective: Literal["regression", "quantile"] = "regression",
+        alpha: float = 0.9,
         n_estimators: int,
         learning_rate: float = 0.1,
         num_leaves: int = 31,

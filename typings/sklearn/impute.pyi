@@ -1,4 +1,11 @@
 from typing import Literal
 
 class SimpleImputer:
-    def __init__(self, *, strategy: Literal["mean", "median", "most_frequent", "constant"]) -> None: ...
+    def __init__(
+        self,
+        *,
+        missing_values: float = ...,
+        strategy: Literal["mean", "median", "most_frequent", "constant"],
+        fill_value: float | None = None,
+        keep_empty_features: bool = False,
+    ) -> None: ...

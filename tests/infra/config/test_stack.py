@@ -152,7 +152,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     (
         "training.churn.validation.limits.least",
         {"auc": 0.5},
-        "must be accuracy, f1 or roc_auc, for more than two labels accuracy, f1_macro or roc_auc_ovr, or for a",
+        "must be accuracy, f1 or roc_auc, because models of this project have these metrics",
         "training.churn.validation.limits.least.auc",
     ),
     ("training.churn.validation.limits.least", 0.5, "is 0.5: must be a mapping of metrics to their lowest"),

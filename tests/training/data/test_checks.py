@@ -9,7 +9,20 @@ import pytest
 
 from training.data import reading, split
 from training.data.reading import DataError
-from training.project import Column, Model, Parameters, Project, Rows, Split, Target, categories, numbers
+from training.project import (
+    Column,
+    Model,
+    Parameters,
+    Project,
+    Rows,
+    Split,
+    Target,
+    categories,
+    integers,
+    numbers,
+    texts,
+    times,
+)
 
 CHANCE = np.random.default_rng(4)
 ROWS = 200
@@ -121,3 +134,61 @@ def test_a_feature_that_tells_the_target_is_a_leak_and_a_good_one_is_not(
         load(declared, tmp_path, y=y, leak=leak, good=good)
     assert "the column leak predicts y on its own" in str(told.value)
     assert "the column good" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (
+            [None, *[1] * (ROWS - 1)],
+            "the column w has no value in 1 rows, first in row 1, and needs one because it says",
+        ),
+        ([-1, *[1] * (ROWS - 1)], "the column w holds '-1' and must be a finite number from 0 up, because it says how"),
+        ([0] * ROWS, "the column w is 0 in all rows, so no row counts"),
+    ],
+)
+def test_weights_that_count_nothing_are_refused(tmp_path: Path, weights: list[object], said: str) -> None:
+    with pytest.raises(DataError) as told:
+        load(project(NUMBER, weight="w"), tmp_path, y=CHANCE.normal(size=ROWS), w=weights)
+    assert said in str(told.value)
+
+
+def test_texts_are_read_as_they_are_and_a_missing_one_is_empty(tmp_path: Path) -> None:
+    words = ["two words", None, "NULL", "1.0"] * 50
+    table = load(project(NUMBER, *numbers("x"), *texts("t")), tmp_path, y=CHANCE.normal(size=ROWS), t=words)
+    assert table["t"].tolist() == ["two words", "", "", "1.0"] * 50
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_times_are_read_in_the_unit_in_which_a_served_model_gets_them(tmp_path: Path, ending: str) -> None:
+    days = pd.date_range("2026-01-01", periods=ROWS, tz="Europe/Paris")
+    rows = pd.DataFrame({"day": days, "y": CHANCE.normal(size=ROWS)})
+    file = tmp_path / f"table.{ending}"
+    rows.to_parquet(file) if ending == "parquet" else rows.to_csv(file, index=False)
+    read = reading.load(str(file), project(NUMBER, *times("day"))).table["day"]
+    assert read.dtype == "datetime64[ns]"
+    assert read.tolist() == days.tz_convert("UTC").tz_localize(None).tolist()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        (times("c"), None, "the column c holds nothing and must be a time (ISO 8601), in row 1"),
+        (times("c"), "1066-10-14", "the column c holds '1066-10-14 00:00:00' and must be from 1678 to 2261"),
+        (integers("c"), None, "correct the file, or declare the column a number, which may be missing"),
+    ],
+)
+def test_a_time_or_a_whole_number_that_a_request_could_not_have_is_refused(
+    tmp_path: Path, column: list[Column], value: object, said: str
+) -> None:
+    usual = "2026-01-01" if column[0].kind == "time" else 1
+    with pytest.raises(DataError) as told:
+        load(project(NUMBER, *column), tmp_path, y=CHANCE.normal(size=ROWS), c=[value, *[usual] * (ROWS - 1)])
+    assert said in str(told.value)
+
+
+def test_a_time_that_tells_the_target_is_a_leak(tmp_path: Path) -> None:
+    y = CHANCE.normal(size=ROWS)
+    days = (pd.Timestamp("2026-01-01") + pd.to_timedelta(np.argsort(np.argsort(y)), unit="D")).astype(str)
+    with pytest.raises(DataError, match=r"the column day predicts y on its own \(rank correlation 1.0000\)"):
+        load(project(NUMBER, *times("day")), tmp_path, y=y, day=days)

@@ -7,7 +7,7 @@ import pytest
 from tests.training.test_project import declared
 from training.data import split
 from training.data.source import DataError
-from training.project import Split
+from training.project import Split, Target, numbers
 
 
 def table(rows: int = 400) -> pd.DataFrame:
@@ -85,3 +85,32 @@ def test_rows_to_learn_from_are_divided_once_more_in_the_same_way(how: Split) ->
 def test_a_table_that_cannot_be_divided_is_told(change: dict[str, Any], how: Split, said: str) -> None:
     with pytest.raises(DataError, match=said):
         split.held_out(declared(split=how), table(20).assign(**change))
+
+
+def test_the_rows_of_a_fit_count_by_their_column_and_by_their_label() -> None:
+    made = table().assign(nights=np.arange(400) % 5)
+    known, _ = split.divide(declared(weight="nights"), made.copy())
+    rows = split.rows(declared(weight="nights"), known)
+    assert not rows.used
+    assert rows.weights.tolist() == known["nights"].tolist()
+    assert rows.used == {"weights"}
+
+    given = Target(name="left", labels=("No", "Yes"), class_weights={"Yes": 3})
+    both = split.rows(declared(weight="nights", target=given), known).weights
+    assert both.tolist() == (known["nights"] * np.where(known["left"] == "Yes", 3, 1)).tolist()
+
+    balanced = Target(name="left", labels=("No", "Yes"), class_weights="balanced")
+    weights = split.rows(declared(target=balanced), known).weights
+    assert weights.groupby(known["left"].astype(str)).sum().tolist() == pytest.approx([150, 150])
+    assert split.rows(declared(), known).weights.eq(1).all()
+
+
+def test_a_fit_gets_the_further_columns_and_divides_them_with_the_rows() -> None:
+    project = declared(further=numbers("price"))
+    known, _ = split.divide(project, table().assign(price=np.arange(400.0)))
+    rows = split.rows(project, known)
+    rest, share = rows.divide(0.2)
+    assert list(rows.features) == ["age", "plan"]
+    assert sorted([*rest.further["price"], *share.further["price"]]) == sorted(known["price"])
+    assert len(share.weights) == len(share.labels)
+    assert rows.used == {"weights"}

@@ -1,9 +1,20 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as judge
 
 from training.fit import metrics
-from training.fit.predictions import BinaryPredictions, MulticlassPredictions, RegressionPredictions
+from training.fit.predictions import (
+    BinaryPredictions,
+    CustomPredictions,
+    MulticlassPredictions,
+    Predictions,
+    RegressionPredictions,
+)
+from training.project import Metric, Predicted, ProjectError
 
 CHANCE = np.random.default_rng(3)
 
@@ -78,3 +89,69 @@ def test_predictions_of_one_value_are_constant() -> None:
     assert RegressionPredictions(truth=np.full(3, 2.0), predicted=np.arange(3.0)).is_constant
     assert not regression(3).is_constant
     assert BinaryPredictions(truth=np.ones(2, bool), predicted=np.ones(2, bool), probability=np.ones(2)).is_constant
+
+
+def binary(rows: int = 300) -> BinaryPredictions:
+    truth = CHANCE.random(rows) < 0.4
+    probability = np.round(np.clip(CHANCE.random(rows) + 0.2 * truth, 0, 1), 2)
+    return BinaryPredictions(truth=truth, predicted=probability > 0.5, probability=probability)
+
+
+@pytest.mark.parametrize("make", [binary, multiclass, regression])
+def test_a_row_of_weight_three_counts_as_three_rows_in_each_metric(make: Callable[[], Predictions]) -> None:
+    made, weights = make(), CHANCE.integers(0, 4, 300)
+    weighted = replace(made, weights=weights.astype(float))
+    assert weighted.measure() == pytest.approx(made.only(np.repeat(np.arange(300), weights)).measure())
+    part = CHANCE.random(300) < 0.5
+    assert weighted.only(part).measure() == pytest.approx(made.only(part).measure(weights[part]))
+
+
+def cost(rows: Predicted) -> float:
+    return float(np.average(np.abs(rows.truth - rows.predicted) * rows.table["price"], weights=rows.weights))
+
+
+def test_a_metric_of_a_projects_own_has_an_interval_beside_those_of_the_task() -> None:
+    table = pd.DataFrame({"price": CHANCE.random(300)})
+    made = replace(regression(), own={"cost": Metric(cost, "smaller")}, table=table)
+    found = metrics.estimate(made, seed=7)
+    expected = np.mean(np.abs(made.truth - made.predicted) * table["price"])
+    assert list(found) == ["mae", "r2", "rmse", "cost"]
+    assert found["cost"].value == pytest.approx(expected)
+    assert found["cost"].low < expected < found["cost"].high
+
+
+def test_a_custom_task_has_the_metrics_of_its_project_alone() -> None:
+    words = np.array(["a", "b", "b"], dtype=object)
+    made = CustomPredictions(
+        truth=words,
+        predicted=np.array(["a", "b", "c"], dtype=object),
+        own={"same": Metric(lambda rows: float((rows.truth == rows.predicted).mean()), "larger")},
+        table=pd.DataFrame({"x": [1, 2, 3]}),
+    )
+    assert made.measure() == {"same": pytest.approx(2 / 3)}
+    assert made.measure(np.array([3, 0, 0])) == {"same": 1}
+
+
+def fails(_rows: Predicted) -> float:
+    raise ZeroDivisionError("no rows")
+
+
+def is_nan(_rows: Predicted) -> float:
+    return float("nan")
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        (fails, "the metric odd fails on the 300 rows held out (ZeroDivisionError: no rows)"),
+        (is_nan, "the metric odd is nan on the 300 rows held out, so versions cannot be compared"),
+    ],
+)
+def test_a_metric_that_measures_nothing_ends_the_run_with_its_name(
+    measure: Callable[[Predicted], float], said: str
+) -> None:
+    own = {"odd": Metric(measure, "larger")}
+    made = replace(regression(), own=own, table=pd.DataFrame({"x": range(300)}))
+    with pytest.raises(ProjectError) as told:
+        metrics.check_own(made)
+    assert said in str(told.value)

@@ -1,8 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from contract.tasks import Side
 from training.fit.predictions import BinaryPredictions, RegressionPredictions
-from training.validation.comparison import advantage, compare
+from training.project import Metric, Predicted
+from training.validation.comparison import Scores, advantage, compare
+from training.validation.verdict import changed
 
 ROWS = 1000
 CHANCE = np.random.default_rng(7)
@@ -69,3 +75,24 @@ def test_samples_without_one_of_the_labels_are_left_out() -> None:
     assert scores.rarer == TRUTH[:20].sum() < 10
     assert scores.own["roc_auc"].low <= scores.own["roc_auc"].value <= scores.own["roc_auc"].high
     assert scores.difference == {}
+
+
+def lost(rows: Predicted) -> float:
+    """Return the money that wrong predictions lose."""
+    return 1000 * float((rows.truth != rows.predicted).mean())
+
+
+def compared(side: Side) -> Scores:
+    own = {"money": Metric(lost if side == "smaller" else lambda rows: -lost(rows), side)}
+    table = pd.DataFrame({"x": range(ROWS)})
+    return compare(*(replace(one, own=own, table=table) for one in (WORSE, GOOD)), samples=100, seed=7)
+
+
+@pytest.mark.parametrize("side", ["smaller", "larger"])
+def test_a_loss_in_a_metric_of_the_projects_own_is_a_share_of_the_champions_value(side: Side) -> None:
+    scores = compared(side)
+    own, other = (abs(found["money"].value) for found in (scores.own, scores.other))
+    assert own > other > 0
+    assert scores.difference["money"].value == pytest.approx(other - own)
+    assert advantage(scores, "money").value == pytest.approx((other - own) / other)
+    assert changed(scores, "money").startswith("+" if side == "smaller" else "-")

@@ -25,7 +25,7 @@ def test_a_deadline_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ('{"any_loss": 2}', "VALIDATION any_loss: input should be less than or equal to 1, not 2"),
         ('{"any_los": 0.1}', "VALIDATION any_los: extra inputs are not permitted"),
-        ('{"least": {"roc_auc": 5}}', "VALIDATION least.roc_auc"),
+        ('{"least": {"roc_auc": 5}}', "VALIDATION least: value error, roc_auc must be from 0 to 1"),
         ("{", "VALIDATION is not JSON"),
     ],
 )
@@ -58,13 +58,19 @@ def test_the_limits_of_a_task_are_its_defaults_and_what_the_user_changes() -> No
     [
         (
             {"least": {"roc_auc": 0.7}},
-            "least names roc_auc, but of a model with the task regression it can limit only r2;",
+            "least names roc_auc, but of this model with the task regression it can limit only r2;",
         ),
-        ({"least": {"rmse": 0.7}}, "least names rmse, but of a model with the task regression it can limit only r2;"),
-        ({"most": {"r2": 0.7}}, "most names r2, but of a model with the task regression it can limit only mae, rmse;"),
+        (
+            {"least": {"rmse": 0.7}},
+            "least names rmse, but of this model with the task regression it can limit only r2;",
+        ),
+        (
+            {"most": {"r2": 0.7}},
+            "most names r2, but of this model with the task regression it can limit only mae, rmse;",
+        ),
         (
             {"compared": ["f1"]},
-            "compared names f1, but of a model with the task regression it can limit only mae, r2, rmse",
+            "compared names f1, but of this model with the task regression it can limit only mae, r2, rmse",
         ),
     ],
 )
@@ -76,3 +82,13 @@ def test_a_limit_of_a_metric_that_the_task_does_not_have_is_refused(given: dict[
 
 def test_the_defaults_keep_the_bounds_that_a_user_must_keep() -> None:
     assert limits.Limits.model_validate(limits.Limits().model_dump()) == limits.Limits()
+
+
+def test_a_custom_task_is_compared_by_the_first_metric_of_its_own() -> None:
+    own = limits.Limits(most={"loss": 3}).of("custom", {"loss": "smaller", "profit": "larger"})
+    assert (own.compared, own.least, own.slice_least, own.most) == (("loss",), {}, {}, {"loss": 3})
+    with pytest.raises(
+        SettingsError, match="least names loss, but of this model with the task custom it can limit only"
+    ):
+        limits.Limits(least={"loss": 3}).of("custom", {"loss": "smaller", "profit": "larger"})
+    assert limits.Limits(least={"profit": 1e6}).of("binary", {"profit": "larger"}).compared == ("roc_auc",)
