@@ -53,7 +53,7 @@ def test_every_file_among_the_projects_is_a_project(name: str) -> None:
 def test_an_unknown_project_is_told_with_those_that_there_are(name: str, hint: str) -> None:
     with pytest.raises(
         ProjectError,
-        match=f"there is no project {name}; projects that exist: churn, churn_boosted, churn_net, diamonds, hotel_rates, ",
+        match=f"there is no project {name}; projects that exist: churn, churn_boosted, churn_net, diamonds, ",
     ) as told:
         project.load(name)
     assert hint in str(told.value)
