@@ -10,9 +10,10 @@ from components import pods
 from components.foundation import Foundation
 from components.local import s3_gateway
 from components.monitoring import alertmanager, exporter
-from components.monitoring.access import ALERTMANAGER
+from components.monitoring.access import ALERTMANAGER, METRICS_ADAPTER
 from components.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
 from components.monitoring.exporter import Exporter, ExporterArgs
+from components.monitoring.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
 from components.monitoring.operator_objects import OperatorObjects, OperatorObjectsArgs
 from components.monitoring.operator_objects import boards as board_maps
 from components.monitoring.prometheus import Prometheus, PrometheusArgs
@@ -72,6 +73,7 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
     Alertmanager("alertmanager", receiver, opts)
     board_maps(boards.texts(), base.tracking.namespace, opts)
     files = scrape.config(rule_files=[RULES], alertmanagers=[f"{ALERTMANAGER}:{alertmanager.PORT}"])
+    adapter = chosen.images.metrics_adapter
     server = PrometheusArgs(
         image=chosen.images.prometheus,
         namespaces=namespaces,
@@ -79,9 +81,15 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
         memory=chosen.memory,
         storage_gib=chosen.storage_gib,
         storage_class=chosen.storage_class,
+        readers=[METRICS_ADAPTER] if adapter else [],
         files={"prometheus.yml": _text(files), RULES: _text(rules.document(watched))},
     )
-    Prometheus("prometheus", server, opts)
+    prometheus = Prometheus("prometheus", server, opts)
+    if adapter:
+        reader = MetricsAdapterArgs(
+            image=adapter, namespaces=namespaces, placement=placement, prometheus_url=prometheus.url
+        )
+        MetricsAdapter("metrics-adapter", reader, opts)
 
 
 def platform(settings: Settings) -> Platform:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from components.monitoring import alertmanager, exporter, prometheus
+from components.monitoring import alertmanager, exporter, metrics_adapter, prometheus
 from infra.config import monitoring_rules, rules
 from infra.config.quantities import octets, thousandths
 from infra.config.secret_rules import SecretRule
@@ -42,6 +42,11 @@ class MonitoringImages(Model):
     """Image of Prometheus 3. Example: registry.example.com/prometheus/prometheus:v3.5.0"""
     alertmanager: rules.Image
     """Image of Alertmanager. Example: registry.example.com/prometheus/alertmanager:v0.28.1"""
+    metrics_adapter: rules.Image | None = None
+    """Image of prometheus-adapter 0.12; with it, endpoints can scale by `in_flight`. Leave it out if another metrics
+    adapter serves custom.metrics.k8s.io in the cluster.
+    Example: registry.example.com/prometheus-adapter/prometheus-adapter:v0.12.0
+    """
 
 
 class ClusterMonitoring(Model):
@@ -67,7 +72,8 @@ class ClusterMonitoring(Model):
     def pods(self) -> list[tuple[int, int]]:
         """CPU request in thousandths and memory request in bytes of each pod."""
         server = thousandths(prometheus.CPU), octets(self.memory)
-        return [EXPORTER, server, (thousandths(alertmanager.CPU), octets(alertmanager.MEMORY))]
+        others = [alertmanager, *([metrics_adapter] if self.images.metrics_adapter else [])]
+        return [EXPORTER, server, *((thousandths(each.CPU), octets(each.MEMORY)) for each in others)]
 
 
 class OperatorMonitoring(Model):
