@@ -83,7 +83,8 @@ def pod_monitor(name: str) -> dict[str, Any]:
 
 def relabelings(name: str, source: str, target: str) -> list[dict[str, Any]]:
     """Return the labels of a scrape job's series; the words for source and target differ between the two formats."""
-    kept = {"pod": "__meta_kubernetes_pod_name", "namespace": "__meta_kubernetes_namespace"}
-    if name == SERVERS:
-        kept["endpoint"] = ENDPOINT
+    if name == EXPORTER:
+        # Its series are about other objects. With labels of its own pod, each restart would begin all alerts again.
+        return [{target: "instance", "replacement": EXPORTER}, {"action": "labeldrop", "regex": "pod|container"}]
+    kept = {"pod": "__meta_kubernetes_pod_name", "namespace": "__meta_kubernetes_namespace", "endpoint": ENDPOINT}
     return [{source: [origin], target: label} for label, origin in kept.items()]

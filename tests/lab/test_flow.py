@@ -85,7 +85,7 @@ class PlayedStack(Stack):
         return {"foundation": {"node_pools": POOLS}, "training": TRAININGS, "endpoints": self.world.endpoints, **keys}
 
     @override
-    def set(self, values: Mapping[str, object]) -> None:
+    def set(self, values: Mapping[str, object], secrets: Mapping[str, str] | None = None) -> None:
         told = (f"{path.removeprefix(f'endpoints.{MODEL}.')}={value}" for path, value in values.items())
         self.world.asked.append(f"set {' '.join(told)}")
 
