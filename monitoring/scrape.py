@@ -38,6 +38,14 @@ def config(
     }
 
 
+def collected(interval_seconds: int = INTERVAL_SECONDS) -> dict[str, Any]:
+    """Return the configuration of a scraper alone, as Amazon's collectors read it; they know no rules and no alerts."""
+    return {
+        "global": {"scrape_interval": f"{interval_seconds}s"},
+        "scrape_configs": [_job(name) for name in PODS],
+    }
+
+
 def _job(name: str) -> dict[str, Any]:
     discovery = {"role": "pod", "namespaces": {"names": [SPACES[name]]}}
     selector = {"role": "pod", "label": names.among(PODS[name])}

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from components.monitoring import alertmanager, exporter, metrics_adapter, prometheus
-from infra.config import monitoring_rules, rules
+from infra.config import aws_rules, monitoring_rules, rules
 from infra.config.quantities import octets, thousandths
 from infra.config.secret_rules import SecretRule
 from infra.config.section import Model
@@ -92,5 +92,21 @@ class OperatorMonitoring(Model):
         return [EXPORTER]
 
 
-Monitoring = Annotated[ClusterMonitoring | OperatorMonitoring, Field(discriminator="kind")]
+class ManagedMonitoring(Model):
+    """Amazon Managed Service for Prometheus with a managed scraper, and an exporter; on AWS only."""
+
+    kind: Literal["managed"]
+    """Kind of monitoring: `managed` declares a workspace of Amazon Managed Service for Prometheus."""
+    emails: tuple[aws_rules.Email, ...] = ()
+    """Addresses that get each alert; each owner confirms it once. Other receivers subscribe to the topic in the stack
+    output `alerts`. Example: [oncall@example.com]
+    """
+
+    @property
+    def pods(self) -> list[tuple[int, int]]:
+        """CPU request in thousandths and memory request in bytes of each pod."""
+        return [EXPORTER]
+
+
+Monitoring = Annotated[ClusterMonitoring | ManagedMonitoring | OperatorMonitoring, Field(discriminator="kind")]
 """Monitoring of a stack."""
