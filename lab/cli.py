@@ -28,7 +28,6 @@ def root() -> None:
 @app.command(
     epilog=examples(
         "mlops lab up",
-        "mlops lab up --dry-run",
         "mlops lab up --with monitoring",
         "mlops lab up --context my-cluster --registry registry.example.com/mlops",
     )

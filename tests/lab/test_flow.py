@@ -20,7 +20,7 @@ from contract import names
 from lab import dataset, flow, paths, registry
 from lab.board import Board
 from lab.errors import LabError
-from lab.flow import MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
+from lab.flow import EXPORTER, MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
 from lab.recovery import engine_arguments, recover
 from lab.registry import Version
 from lab.stack import Stack
@@ -158,7 +158,7 @@ def lab_up(world: World, tmp_path: Path) -> Flow:
     )  # fmt: skip
 
 
-PLATFORM = [f"up without {TRAINING_JOB} without {MODEL_ENDPOINT}", "put dataset"]
+PLATFORM = [f"up without {TRAINING_JOB} without {MODEL_ENDPOINT} without {EXPORTER}", "put dataset"]
 IMAGES = ["wait for images"]
 TRAINING = ["see Succeeded", f"up without {MODEL_ENDPOINT}", "see Succeeded"]
 SET = ["set version=1 replicas.min=1 replicas.max=2 prediction_log.sample=1"]
