@@ -68,22 +68,7 @@ class MetricsAdapter(pulumi.ComponentResource):
         account = access.account(
             METRICS_ADAPTER, {names.SERVING: [access.reads("", "pods")]}, args.namespaces, child
         )  # fmt: skip
-        subject: k8s.rbac.v1.SubjectArgsDict = {"kind": "ServiceAccount", "name": account, "namespace": home}
-        # Both roles are Kubernetes' own, for servers behind its API: who calls, and what they may do.
-        k8s.rbac.v1.ClusterRoleBinding(
-            METRICS_ADAPTER,
-            metadata={"name": METRICS_ADAPTER, "labels": LABELS},
-            role_ref={"api_group": access.RBAC, "kind": "ClusterRole", "name": "system:auth-delegator"},
-            subjects=[subject],
-            opts=child,
-        )
-        k8s.rbac.v1.RoleBinding(
-            f"{METRICS_ADAPTER}-callers",
-            metadata={"name": METRICS_ADAPTER, "namespace": "kube-system", "labels": LABELS},
-            role_ref={"api_group": access.RBAC, "kind": "Role", "name": "extension-apiserver-authentication-reader"},
-            subjects=[subject],
-            opts=child,
-        )
+        _may_ask_who_calls(account, home, child)
         k8s.networking.v1.NetworkPolicy(
             METRICS_ADAPTER,
             metadata=metadata,
@@ -123,6 +108,25 @@ class MetricsAdapter(pulumi.ComponentResource):
             opts=child,
         )
         self.register_outputs({})
+
+
+def _may_ask_who_calls(account: Output[str], home: Input[str], opts: ResourceOptions) -> None:
+    """Bind Kubernetes' own roles for servers behind its API: they may ask who a caller is, and what it may do."""
+    subject: k8s.rbac.v1.SubjectArgsDict = {"kind": "ServiceAccount", "name": account, "namespace": home}
+    k8s.rbac.v1.ClusterRoleBinding(
+        METRICS_ADAPTER,
+        metadata={"name": METRICS_ADAPTER, "labels": LABELS},
+        role_ref={"api_group": access.RBAC, "kind": "ClusterRole", "name": "system:auth-delegator"},
+        subjects=[subject],
+        opts=opts,
+    )
+    k8s.rbac.v1.RoleBinding(
+        f"{METRICS_ADAPTER}-callers",
+        metadata={"name": METRICS_ADAPTER, "namespace": "kube-system", "labels": LABELS},
+        role_ref={"api_group": access.RBAC, "kind": "Role", "name": "extension-apiserver-authentication-reader"},
+        subjects=[subject],
+        opts=opts,
+    )
 
 
 def _deployment(
