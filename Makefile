@@ -23,7 +23,7 @@ test: .venv/.ready  ## unit and engine tests (no cluster)
 	@pytest tests --ignore tests/e2e -m "not long" -n 3 --dist loadfile --no-loadscope-reorder  # the engine runs of a module start first, and once
 
 e2e: .venv/.ready  ## the long tests, then tests on the lab's cluster, whose platform they replace
-	@lab tools --only monitoring
+	@lab tools --only prometheus
 	@pytest tests --ignore tests/e2e -m long -n 2 --dist loadfile
 	@lab up --cluster-only
 	@pytest tests/e2e

@@ -98,6 +98,16 @@ KEYS = _of(
 )
 OBSERVATION = (
     *_of(
+        "aps",
+        """
+        CreateAlertManagerDefinition CreateRuleGroupsNamespace CreateScraper CreateWorkspace
+        DeleteAlertManagerDefinition DeleteRuleGroupsNamespace DeleteScraper DeleteWorkspace
+        DescribeAlertManagerDefinition DescribeLoggingConfiguration DescribeRuleGroupsNamespace DescribeScraper
+        DescribeWorkspace ListTagsForResource PutAlertManagerDefinition PutRuleGroupsNamespace TagResource
+        UntagResource UpdateScraper UpdateWorkspaceAlias
+        """,
+    ),
+    *_of(
         "cloudwatch",
         """
         DeleteAlarms DescribeAlarms ListTagsForResource PutMetricAlarm TagResource UntagResource

@@ -23,6 +23,7 @@ ROLES = ("backup-*", "cluster-*", "mlops-*", "network-flows-*", "serving-*", "tr
 SERVICES = (
     *(
         "acm",
+        "aps",
         "autoscaling",
         "backup",
         "backup-storage",
@@ -43,7 +44,16 @@ SERVED = tuple(f"{service}.amazonaws.com" for service in ("backup", "ec2", "eks"
 """Services that get roles of the stacks."""
 LINKED = tuple(
     f"{service}.amazonaws.com"
-    for service in ("autoscaling", "backup", "eks", "eks-nodegroup", "elasticloadbalancing", "rds", "spot")
+    for service in (
+        "autoscaling",
+        "backup",
+        "eks",
+        "eks-nodegroup",
+        "elasticloadbalancing",
+        "rds",
+        "scraper.aps",
+        "spot",
+    )
 )
 """Services that make a role of their own in the account when they are used first."""
 READ_POLICIES = ("iam:GetPolicy", "iam:GetPolicyVersion")

@@ -80,7 +80,7 @@ def _published(resolved: model_image.Resolved, registry: str | None) -> str:
     commands, board = Commands(), Board(Console(stderr=True))
     images = Images(
         checkout=paths.CHECKOUT, store=ImageStore(paths.cache() / "buildah", commands), commands=commands, board=board,
-        logs=paths.logs(), gateway=paths.binaries() / "versitygw",
+        logs=paths.logs(), programs=paths.binaries(),
     )  # fmt: skip
     ref, is_new = model_image.build(resolved, images)
     _say(f"image {ref} {'is built' if is_new else 'exists already: nothing was built'}")

@@ -134,7 +134,9 @@ app.command(
 app.command(
     epilog=examples("mlops top", "mlops top --context prod", "mlops top --prometheus http://localhost:9090 --json")
 )(monitoring_commands.top)
-app.command(epilog=examples("mlops boards dashboards", "mlops boards /tmp/dashboards"))(monitoring_commands.boards)
+app.command(epilog=examples("mlops boards dashboards", "mlops boards pictures --draw churn-predictor"))(
+    monitoring_commands.boards
+)
 app.command(
     epilog=examples(
         "mlops compare churn-predictor --percent 10",

@@ -2,10 +2,11 @@
 
 import json as jsons
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import httpx
 from rich.console import Console, Group
@@ -21,6 +22,8 @@ from runs.cluster import Cluster
 
 SERVICE, PORT = "mlops-prometheus", 9090
 """Service of Prometheus with `mlops:monitoring` of kind `cluster`."""
+SCRAPED_SECONDS, MOST_POINTS = 15, 240
+"""Shortest time in seconds between two points of a picture, and their largest number."""
 SECONDS = 10
 """Timeout in seconds of one query."""
 Query = Callable[[str], top.Series]
@@ -29,6 +32,8 @@ Query = Callable[[str], top.Series]
 def show(url: str | None, context: str | None, *, every: float, once: bool, json: bool) -> None:
     """Print the endpoints, again after each `every` seconds; once only if asked, as JSON or without a terminal."""
     console = Console(highlight=False)
+    if not console.is_terminal:  # a program reads one line for each version
+        console.width = max(console.width, 120)
     with prometheus(url, lambda: target.cluster(context)) as query:
         if json:
             found = [asdict(row) for row in top.read(query)]
@@ -42,6 +47,20 @@ def show(url: str | None, context: str | None, *, every: float, once: bool, json
                     live.update(_screen(query), refresh=True)
 
 
+def draw(url: str | None, context: str | None, endpoint: str, *, minutes: int, folder: Path) -> None:
+    """Write one SVG picture of each dashboard, and print its path with the panels that show no value."""
+    from monitoring import boards, pictures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    end = time.time()
+    step = max(SCRAPED_SECONDS, minutes * 60 // MOST_POINTS)
+    with prometheus(url, lambda: target.cluster(context), start=end - minutes * 60, end=end, step=step) as query:
+        for name, board in boards.BOARDS.items():
+            file = folder / f"mlops-{name}.svg"
+            empty = pictures.draw(board, endpoint, query, f"{4 * step}s", file)
+            print(f"{file}" + (f"  without a value: {', '.join(empty)}" if empty else ""))
+
+
 def _screen(query: Query) -> Group:
     rows, alerts = top.read(query), top.firing(query)
     nothing = "no model server is scraped: the stack has no endpoint, or its pods are not ready"
@@ -52,25 +71,28 @@ def _screen(query: Query) -> Group:
 
 
 @contextmanager
-def prometheus(url: str | None, cluster: Callable[[], Cluster]) -> Generator[Query]:
-    """Yield a function that runs a query, at the URL, or in the cluster without one."""
+def prometheus(url: str | None, cluster: Callable[[], Cluster], **span: float) -> Generator[Query]:
+    """Yield a function that runs a query, at the URL, or in the cluster without one.
+
+    It runs range queries if `span` has start, end and step in seconds.
+    """
     if url:
         if not target.is_http(url):
             raise CommandError(f"--prometheus {url!r} is not a URL; write one such as http://localhost:9090")
         with _client(url.rstrip("/")) as client:
-            yield partial(_ask, client)
+            yield partial(_ask, client, span)
         return
     with cluster().forwarded(names.PLATFORM, SERVICE, PORT) as address, _client(address) as client:
-        yield partial(_ask, client)
+        yield partial(_ask, client, span)
 
 
 def _client(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=SECONDS)
 
 
-def _ask(client: httpx.Client, expr: str) -> top.Series:
+def _ask(client: httpx.Client, span: Mapping[str, float], expr: str) -> top.Series:
     try:
-        answer = client.get("/api/v1/query", params={"query": expr})
+        answer = client.get(f"/api/v1/query{'_range' if span else ''}", params={"query": expr, **span})
         answer.raise_for_status()
         return answer.json()["data"]["result"]
     except (httpx.HTTPError, ValueError, KeyError) as error:

@@ -136,6 +136,18 @@ class Ingress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MonitoringRequest:
+    """Settings of a Prometheus that the cloud runs, with its Alertmanager."""
+
+    scrape: str
+    """Scrape configuration, as the text of a prometheus.yml."""
+    rules: str
+    """Text of the rule file."""
+    emails: Sequence[str]
+    """Addresses of e-mail that get the alerts."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Foundation:
     """Cluster with the platform's namespaces, its two stores, and a grant for each kind of workload."""
 
@@ -168,5 +180,8 @@ class Foundation:
     drift: Mapping[str, Grant] = field(default_factory=dict[str, Grant])
     """Grant of each endpoint's drift job, by the endpoint's name: it reads the endpoint's log, outcomes, models and
     datasets, and writes reports only."""
+    prometheus: Callable[[MonitoringRequest], Mapping[str, Input[str]]] | None = None
+    """Function that declares a Prometheus which the cloud runs, and returns stack outputs that describe it; None if
+    the foundation has none."""
     batch: Grant | None = None
     """Grant of batches: it reads models, datasets and batches, and writes batches; None in a stack without one."""

@@ -49,6 +49,8 @@ Cost = Line | Usage
 Pricer = Callable[[Resource, Plan, Prices], Iterator[Cost]]
 
 FREE = frozenset({
+    "aws:amp/alertManagerDefinition:AlertManagerDefinition",
+    "aws:amp/ruleGroupNamespace:RuleGroupNamespace",  # its samples are its workspace's
     "aws:backup/plan:Plan",
     "aws:backup/selection:Selection",
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
@@ -285,6 +287,10 @@ def _claim(claim: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
     yield from ()
 
 
+def _samples(_resource: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
+    raise NotPricedError("AWS charges it by hours and by samples, and no plan shows how many series there will be")
+
+
 def _stateful(stateful: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
     if stateful.inputs["spec"].get("volumeClaimTemplates"):
         raise NotPricedError("the price of its disks depends on the cluster's storage class")
@@ -298,6 +304,8 @@ def _volume(volume: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
 
 
 PRICERS: Mapping[str, Pricer] = {
+    "aws:amp/scraper:Scraper": _samples,
+    "aws:amp/workspace:Workspace": _samples,
     "aws:backup/vault:Vault": _vault,
     "aws:cloudwatch/logGroup:LogGroup": _log_group,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _alarm,

@@ -27,7 +27,7 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 MACHINE_FILES = (CA_BUNDLE, Path("/etc/pip.conf"), Path("/etc/uv/uv.toml"))
 """Package sources and certificate authorities of this machine, as files that build steps see and no image contains."""
 
-GATEWAY_DOCKERFILE = "FROM scratch\nCOPY versitygw /app/versitygw\n"
+PROGRAM_DOCKERFILE = "FROM scratch\nCOPY {0} /app/{0}\n"
 STEP = re.compile(r"STEP (\d+/\d+: .*)")
 
 
@@ -42,6 +42,8 @@ class Recipe:
     """Path in the stack file of the image's reference."""
     late: bool = False
     """Whether the image is needed only after the platform runs, to train or to serve."""
+    program: tuple[str, str] | None = None
+    """Build argument that names an image with a static program of the lab at /app, and that program's name."""
 
 
 RECIPES = (
@@ -50,8 +52,24 @@ RECIPES = (
     Recipe("serving", "model_server/Dockerfile", "images.serving", late=True),
     Recipe("envoy", "images/envoy/Dockerfile", "images.envoy"),
     Recipe("postgres", "images/postgres/Dockerfile", "foundation.images.postgres"),
-    Recipe("s3-gateway", "images/s3-gateway/Dockerfile", "foundation.images.s3_gateway"),
-)
+    Recipe(
+        "s3-gateway", "images/s3-gateway/Dockerfile", "foundation.images.s3_gateway", program=("GATEWAY", "versitygw")
+    ),
+)  # fmt: skip
+PARTS: Mapping[str, Sequence[Recipe]] = {
+    "monitoring": (
+        Recipe(
+            "prometheus-server", "images/prometheus/Dockerfile", "monitoring.images.prometheus",
+            program=("PROMETHEUS", "prometheus"),
+        ),
+        Recipe("alertmanager", "images/alertmanager/Dockerfile", "monitoring.images.alertmanager"),
+        Recipe(
+            "metrics-adapter", "images/metrics-adapter/Dockerfile", "monitoring.images.metrics_adapter",
+            program=("ADAPTER", "prometheus-adapter"),
+        ),
+    )
+}  # fmt: skip
+"""Further images, by the part of the platform for `lab up --with`."""
 
 SERVING = next(recipe for recipe in RECIPES if recipe.name == "serving")
 OWN = "own-"
@@ -67,8 +85,10 @@ class Images:
     commands: Commands
     board: Board
     logs: Path
-    gateway: Path
-    """Static binary of the S3 gateway."""
+    programs: Path
+    """Folder of the lab's programs, some of which images contain."""
+    recipes: Sequence[Recipe] = RECIPES
+    """Images to build."""
     base: BaseImage = field(default_factory=BaseImage)
 
     def refs(self) -> dict[Recipe, str]:
@@ -76,7 +96,7 @@ class Images:
         return {
             recipe: f"lab.local/{recipe.name}:"
             + content_hash(self.checkout / recipe.dockerfile, self.checkout, self._arguments(recipe))
-            for recipe in RECIPES
+            for recipe in self.recipes
         }
 
     def build(self) -> dict[Recipe, str]:
@@ -130,7 +150,7 @@ class Images:
             return
         self.store.root.mkdir(parents=True, exist_ok=True)
         history_file.write_text("\n".join(kept))
-        prefixes = tuple(f"lab.local/{recipe.name}:" for recipe in RECIPES)
+        prefixes = tuple(f"lab.local/{recipe.name}:" for recipe in self.recipes)
         self.store.remove({ref for ref in self.store.refs() if _is_stale(ref, prefixes, kept)})
         if ctr is not None:
             loaded = self.commands.output([*ctr, "images", "ls", "--quiet"]).split()
@@ -139,25 +159,27 @@ class Images:
                 self.commands.output([*ctr, "images", "rm", *stale])
 
     def _arguments(self, recipe: Recipe) -> dict[str, str]:
-        gateway = {"GATEWAY": self._gateway_ref()} if recipe.name == "s3-gateway" else {}
-        return {"BASE": self.base.ref, **gateway}
+        programs = {recipe.program[0]: self._program_ref(recipe.program[1])} if recipe.program else {}
+        return {"BASE": self.base.ref, **programs}
 
-    def _gateway_ref(self) -> str:
+    def _program_ref(self, name: str) -> str:
         try:
-            return f"lab.local/versitygw:{hashlib.sha256(self.gateway.read_bytes()).hexdigest()[:HASH_LENGTH]}"
+            digest = hashlib.sha256((self.programs / name).read_bytes()).hexdigest()
         except FileNotFoundError as missing:
-            raise ImageError(f"The S3 gateway {self.gateway} is missing; build it with `lab tools`.") from missing
+            raise ImageError(f"The program {self.programs / name} is missing; build it with `lab tools`.") from missing
+        return f"lab.local/{name}:{digest[:HASH_LENGTH]}"
 
     def _build_foundations(self, missing: Mapping[Recipe, str], present: set[str]) -> None:
         if missing and self.base.ref not in present:
             with self.board.line("image base"):
                 self.base.make(self.commands, self.store, log=self.logs / "image-base.log")
-        gateway = self._gateway_ref()
-        if any(recipe.name == "s3-gateway" for recipe in missing) and gateway not in present:
-            with self.store.scratch("gateway") as folder:
-                shutil.copy(self.gateway, folder / "versitygw")
-                (folder / "Dockerfile").write_text(GATEWAY_DOCKERFILE)
-                self._buildah("bud", "--tag", gateway, str(folder), log="versitygw")
+        for name in [recipe.program[1] for recipe in missing if recipe.program]:
+            if (ref := self._program_ref(name)) in present:
+                continue
+            with self.store.scratch(name) as folder:
+                shutil.copy(self.programs / name, folder / name)
+                (folder / "Dockerfile").write_text(PROGRAM_DOCKERFILE.format(name))
+                self._buildah("bud", "--tag", ref, str(folder), log=name)
 
     def _build_one(self, recipe: Recipe, ref: str, context: Path | None = None) -> None:
         folder = context or self.checkout

@@ -1,30 +1,35 @@
 """Declaration of a stack's monitoring: the exporter, and who scrapes it, the endpoints' pods and the boards."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import pulumi
 import yaml
 from pulumi import Input, ResourceOptions
 
 from components import pods
-from components.foundation import Foundation
+from components.foundation import Foundation, MonitoringRequest
 from components.local import s3_gateway
 from components.monitoring import alertmanager, exporter
-from components.monitoring.access import ALERTMANAGER
+from components.monitoring.access import ALERTMANAGER, METRICS_ADAPTER
 from components.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
 from components.monitoring.exporter import Exporter, ExporterArgs
+from components.monitoring.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
 from components.monitoring.operator_objects import OperatorObjects, OperatorObjectsArgs
 from components.monitoring.operator_objects import boards as board_maps
 from components.monitoring.prometheus import Prometheus, PrometheusArgs
 from contract import names
 from infra.config import cron, stack
-from infra.config.monitoring import ClusterMonitoring
+from infra.config.monitoring import ClusterMonitoring, ManagedMonitoring
 from infra.config.stack import Settings
 from monitoring import boards, rules, scrape
 from monitoring.spec import Endpoint, Platform
 
 CODE = Path(__file__).parent.parent / "monitoring" / "exporter.py"
 RULES = "rules.yml"
+SCRAPERS: Mapping[str, exporter.Scraper] = {"cluster": "prometheus", "operator": "pods", "managed": "network"}
+"""Clients that may scrape the exporter, by kind of monitoring."""
 
 
 def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts: ResourceOptions) -> None:
@@ -47,11 +52,20 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
             placement=placement,
             tracking_url=tracking_url,
             store=_store() if settings.foundation.kind == "local" else None,
-            from_anywhere=chosen.kind == "operator",
+            scraper=SCRAPERS[chosen.kind],
         ),
         opts,
     )
     watched = platform(settings)
+    if isinstance(chosen, ManagedMonitoring):
+        assert base.prometheus, "the settings refuse kind: managed on this foundation"
+        request = MonitoringRequest(
+            scrape=_text(scrape.collected()), rules=_text(rules.document(watched)), emails=chosen.emails
+        )
+        for name, fact in base.prometheus(request).items():
+            pulumi.export(name, fact)
+        board_maps(boards.texts(), base.tracking.namespace, opts)
+        return
     if not isinstance(chosen, ClusterMonitoring):
         objects = OperatorObjectsArgs(
             namespace=base.tracking.namespace,
@@ -72,6 +86,7 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
     Alertmanager("alertmanager", receiver, opts)
     board_maps(boards.texts(), base.tracking.namespace, opts)
     files = scrape.config(rule_files=[RULES], alertmanagers=[f"{ALERTMANAGER}:{alertmanager.PORT}"])
+    adapter = chosen.images.metrics_adapter
     server = PrometheusArgs(
         image=chosen.images.prometheus,
         namespaces=namespaces,
@@ -79,9 +94,15 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
         memory=chosen.memory,
         storage_gib=chosen.storage_gib,
         storage_class=chosen.storage_class,
+        readers=[METRICS_ADAPTER] if adapter else [],
         files={"prometheus.yml": _text(files), RULES: _text(rules.document(watched))},
     )
-    Prometheus("prometheus", server, opts)
+    prometheus = Prometheus("prometheus", server, opts)
+    if adapter:
+        reader = MetricsAdapterArgs(
+            image=adapter, namespaces=namespaces, placement=placement, prometheus_url=prometheus.url
+        )
+        MetricsAdapter("metrics-adapter", reader, opts)
 
 
 def platform(settings: Settings) -> Platform:

@@ -28,7 +28,7 @@ def root() -> None:
 @app.command(
     epilog=examples(
         "mlops lab up",
-        "mlops lab up --dry-run",
+        "mlops lab up --with monitoring",
         "mlops lab up --context my-cluster --registry registry.example.com/mlops",
     )
 )
@@ -45,6 +45,10 @@ def up(
     ] = None,
     mlflow_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of 127.0.0.1 for MLflow.", show_default="5000")
+    ] = None,
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="PART", help="Part to deploy too: monitoring.", show_default="none"),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the steps, and do nothing.")] = False,
 ) -> None:
@@ -66,7 +70,7 @@ def up(
         else:
             from lab.up import up as bring_up_all
 
-            bring_up_all(Console(), context=context, registry=registry, mlflow_port=mlflow_port)
+            bring_up_all(Console(), context=context, registry=registry, mlflow_port=mlflow_port, parts=parts or ())
 
 
 @app.command(epilog=examples("mlops lab sbom serving", "mlops lab sbom training > training.cdx.json"))

@@ -23,6 +23,8 @@ from runs.tracking import connected
 MODEL = "churn-predictor"
 DATASET = "s3://mlops-artifacts/datasets/churn.csv"
 TRAINING_JOB, MODEL_ENDPOINT = "mlops:index:TrainingJob", "mlops:index:ModelEndpoint"
+EXPORTER = "mlops:index:Exporter"
+"""Component of monitoring that runs in the serving image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class Flow:
         recover(self.stack.refresh, self.kubectl)
         deployed = {resource["type"] for resource in checkpoint().get("resources", [])}
         if TRAINING_JOB not in deployed:
-            self._deploy("platform without training and serving", without=[TRAINING_JOB, MODEL_ENDPOINT])
+            self._deploy("platform without training and serving", without=[TRAINING_JOB, MODEL_ENDPOINT, EXPORTER])
             self._put_dataset()
         self.wait_for_images()
         if MODEL_ENDPOINT not in deployed:

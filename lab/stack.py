@@ -60,16 +60,20 @@ class Stack:
         if self._engine.history(page_size=1, show_secrets=False) and fresh:
             self._engine.refresh_config()
 
-    def set(self, values: Mapping[str, object]) -> None:
-        """Set values (path below `mlops:` to value) and missing secrets in the file; other lines and comments stay."""
+    def set(self, values: Mapping[str, object], secrets: Mapping[str, str] | None = None) -> None:
+        """Set values (path below `mlops:` to value) in the file; other lines and comments stay.
+
+        Of the lab's secrets, and of further `secrets`, it sets those that the file lacks.
+        """
         config = self.config()
         plain = {path: ConfigValue(str(value)) for path, value in values.items() if _at(config, path) != value}
         if plain:
             self._engine.set_all_config({f"mlops:{path}": value for path, value in plain.items()}, path=True)
-        for name in _secrets().keys() - config.keys():
+        wanted = {**_secrets(), **(secrets or {})}
+        for name in wanted.keys() - config.keys():
             # Pulumi's Python library would put the secret on a command line, which every user can read.
             command = ["pulumi", "config", "set", "--secret", f"mlops:{name}", "--stack", STACK]
-            output(command, cwd=self.checkout, stdin=_secrets()[name])
+            output(command, cwd=self.checkout, stdin=wanted[name])
 
     def config(self) -> dict[str, Any]:
         """Return the stack's configuration below `mlops:`, with secrets as text."""

@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from images.board import Board
-from images.builder import Images, Recipe
+from images.builder import PARTS, RECIPES, Images, Recipe
 from images.commands import Commands
 from images.errors import ProgramError
 from images.store import ImageStore
@@ -36,6 +36,10 @@ FORWARDS = ("mlops-platform service/mlflow 5000:5000", f"ml-serving service/{MOD
 """Namespace, Service and ports of each `kubectl port-forward` that another cluster needs."""
 SHOWN_METRICS = ("accuracy", "f1", "roc_auc")
 """Metrics of the served version that `lab up` prints."""
+MONITORING: Mapping[str, object] = {"kind": "cluster", "receiver": "webhook", "storage_gib": 2, "memory": "512Mi"}
+"""Values of `mlops:monitoring` that `lab up --with monitoring` writes where the stack file has none."""
+ALERT_RECEIVER = f"http://{layout.HOST}/alerts"
+"""URL of the alerts' receiver, if the stack file has none: port 80 of this machine on the lab's link."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +56,18 @@ class Target:
         return Commands().output(["kubectl", "--context", self.context, *arguments])
 
 
-def up(console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None) -> None:
-    """Deploy up to a served prediction, on the lab's own cluster or on that of `context`."""
+def up(
+    console: Console, *, context: str | None, registry: str | None, mlflow_port: int | None, parts: Sequence[str]
+) -> None:
+    """Deploy up to a served prediction, on the lab's own cluster or on that of `context`.
+
+    `parts` are keys of `images.builder.PARTS`: what the platform gets beside its default parts.
+    """
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise LabError(f"--with {unknown[0]}: there is no such part; write one of {', '.join(PARTS)}")
     commands, board = Commands(), Board(console)
     users, plugin = os.environ.get("KUBECONFIG"), kubernetes_plugin.find(console, engine_environment())
-    tools = ("engine", "images", *(() if plugin else ("kubernetes-plugin",)))
+    tools = ("engine", "images", *parts, *(() if plugin else ("kubernetes-plugin",)))
     if context is None:
         bring_up(console, mlflow_port, tools=("cluster", *tools))
     else:
@@ -66,7 +77,7 @@ def up(console: Console, *, context: str | None, registry: str | None, mlflow_po
     # A passphrase in the user's shell would replace the lab's.
     os.environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
     target = target_of(context, users) if context else Target(context=layout.NAME, own=True)
-    with _images(board, commands, target, registry) as (refs, wait_for_images):
+    with _images(board, commands, target, registry, parts) as (refs, wait_for_images):
         try:
             served = _deploy(board, commands, target, refs, wait_for_images)
         except RunsError as error:
@@ -90,7 +101,8 @@ def _deploy(
         stack.prepare()
         config = stack.config()
         check_context(config, target, deployed=bool(checkpoint().get("resources")))
-        stack.set(values(config, target, refs, _commit(commands)))
+        receiver = {"alert_receiver": ALERT_RECEIVER} if is_monitored(refs) else {}
+        stack.set(values(config, target, refs, _commit(commands)), receiver)
         check_nodes(config, cluster)
     return Flow(
         board=board, stack=stack, cluster=cluster, kubectl=target.kubectl, logs=paths.logs(),
@@ -100,7 +112,7 @@ def _deploy(
 
 @contextmanager
 def _images(
-    board: Board, commands: Commands, target: Target, registry: str | None
+    board: Board, commands: Commands, target: Target, registry: str | None, parts: Sequence[str]
 ) -> Generator[tuple[Mapping[Recipe, str], Callable[[], object]]]:
     """Yield references of images that the cluster has or can pull, and a function that waits for the late ones."""
     if not target.own and registry is None:
@@ -108,9 +120,10 @@ def _images(
             f"Context {target.context} is not the lab's own cluster, so its nodes pull images from a registry: write"
             " --registry HOST/PATH (if the registry needs a password, run `buildah login HOST` first)."
         )
+    recipes = [*RECIPES, *(recipe for part in parts for recipe in PARTS[part])]
     images = Images(
         checkout=paths.CHECKOUT, store=ImageStore(paths.cache() / "buildah", commands), commands=commands, board=board,
-        logs=paths.logs(), gateway=paths.binaries() / "versitygw",
+        logs=paths.logs(), programs=paths.binaries(), recipes=recipes,
     )  # fmt: skip
     ctr = node.ctr() if target.own else None
     with board.line("images"):
@@ -191,7 +204,15 @@ def values(
     managed: dict[str, object] = {recipe.setting: ref for recipe, ref in refs.items()}
     if commit and config.get("images", {}).get("training") != managed["images.training"]:
         managed["images.training_commit"] = commit
+    if is_monitored(refs):
+        written = config.get("monitoring", {})
+        managed |= {f"monitoring.{key}": value for key, value in MONITORING.items() if key not in written}
     return {**managed, "foundation.context": target.context, **_allowed(config, target)}
+
+
+def is_monitored(refs: Mapping[Recipe, str]) -> bool:
+    """Return whether the images are those of a platform with monitoring."""
+    return not refs.keys().isdisjoint(PARTS["monitoring"])
 
 
 def _allowed(config: Mapping[str, Any], target: Target) -> dict[str, object]:

@@ -183,6 +183,7 @@ PLATFORM = Board(
             "s",
             number=True,
         ),
+        _one("Windows in a row that drifted", 'mlops_model_drift_windows{which="champion"}', "{{model}}", number=True),
         _one("Used share of the quotas", "mlops_quota_used_ratio", "{{namespace}} {{resource}}", "percentunit"),
         _one("MLflow answers", "mlops_mlflow_up", "MLflow", number=True),
         _one("Scraped servers", f'count by (endpoint) (up{{job="{SERVERS}"}} == 1)', "{{endpoint}}"),

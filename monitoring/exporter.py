@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from contract import names
 from contract.stages import CHALLENGER, CHAMPION, PREVIOUS
-from contract.tags import PROPOSED, VALIDATION_STATUS
+from contract.tags import DRIFT_AT, DRIFT_STATUS, DRIFT_WINDOWS, PROPOSED, VALIDATION_STATUS
 
 LOG = logging.getLogger("exporter")
 PORT = 9464
@@ -76,6 +76,9 @@ HELP: Mapping[str, str] = {
     "model_created_timestamp_seconds": "Time at which the version was registered",
     "model_validation": "1 with the status of the version's validation",
     "model_proposed": "Versions of the model that are proposed for release",
+    "model_drift": "1 with the result of the last look for drift that was recorded for the version",
+    "model_drift_timestamp_seconds": "End of the last window that was recorded for the version",
+    "model_drift_windows": "Recorded windows in a row that drifted and changed the version's predictions",
     "job_succeeded_timestamp_seconds": "End of the last Job that succeeded; 0 if none did",
     "job_failed_timestamp_seconds": "End of the last Job that failed; 0 if none did",
     "jobs_active": "Jobs that run now",
@@ -240,8 +243,18 @@ def versions(model: Object, newest_first: Sequence[Object]) -> Iterator[Sample]:
             yield Sample("model_created_timestamp_seconds", int(version["creation_timestamp"]) / 1000, labels)
             status = _tags(version).get(VALIDATION_STATUS, "none")
             yield Sample("model_validation", 1, {**labels, "status": status})
+            yield from _drift(_tags(version), labels)
     proposed = Counter(_tags(each).get(PROPOSED, "false") != "false" for each in newest_first)[True]
     yield Sample("model_proposed", proposed, {"model": model["name"]})
+
+
+def _drift(tags: Mapping[str, str], labels: Labels) -> Iterator[Sample]:
+    """Yield the samples of a version's last recorded look for drift; none if there was no look."""
+    if not (end := tags.get(DRIFT_AT)):
+        return
+    yield Sample("model_drift", 1, {**labels, "status": tags.get(DRIFT_STATUS, "none")})
+    yield Sample("model_drift_timestamp_seconds", _seconds(end), labels)
+    yield Sample("model_drift_windows", float(tags.get(DRIFT_WINDOWS, 0)), labels)
 
 
 def reached(source: Source) -> list[Sample]:

@@ -409,6 +409,14 @@ def _of_platform() -> list[Alert]:
             action="Run `mlops runs`, then `mlops follow` with the run's name.",
         ),
         Alert(
+            alert="ModelDrift",
+            # Only what changes predictions; `mlops drift` shows every column that drifted.
+            expr='mlops_model_drift_windows{which="champion"} > 0',
+            severity="ticket",
+            summary="Requests to {{ $labels.model }} have changed its predictions in the last {{ $value }} windows.",
+            action="Read the report: mlops drift with the endpoint's name.",
+        ),
+        Alert(
             alert="QuotaNearlyUsed",
             expr="mlops_quota_used_ratio > 0.9",
             lasts="15m",

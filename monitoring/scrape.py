@@ -44,6 +44,14 @@ def config(
     }
 
 
+def collected(interval_seconds: int = INTERVAL_SECONDS) -> dict[str, Any]:
+    """Return the configuration of a scraper alone, as Amazon's collectors read it; they know no rules and no alerts."""
+    return {
+        "global": {"scrape_interval": f"{interval_seconds}s"},
+        "scrape_configs": [_job(name) for name in PODS],
+    }
+
+
 def _job(name: str) -> dict[str, Any]:
     discovery = {"role": "pod", "namespaces": {"names": [SPACES[name]]}}
     selector = {"role": "pod", "label": names.among(PODS[name])}
@@ -91,6 +99,9 @@ def pod_monitor(name: str) -> dict[str, Any]:
 
 def relabelings(name: str, source: str, target: str) -> list[dict[str, Any]]:
     """Return the labels of a scrape job's series; the words for source and target differ between the two formats."""
+    if name == EXPORTER:
+        # Its series are about other objects. With labels of its own pod, each restart would begin all alerts again.
+        return [{target: "instance", "replacement": EXPORTER}, {"action": "labeldrop", "regex": "pod|container"}]
     kept = {"pod": "__meta_kubernetes_pod_name", "namespace": "__meta_kubernetes_namespace"}
     if SPACES[name] == names.SERVING:
         kept["endpoint"] = ENDPOINT

@@ -27,6 +27,8 @@ QUERIES: Mapping[str, str] = {
 }
 """Query of each column with one value for each version and role of an endpoint."""
 ALERTS = 'ALERTS{alertstate="firing"}'
+SUBJECTS = ("endpoint", "model", "training", "namespace")
+"""Labels that name the object of an alert, the most important first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +71,11 @@ def read(query: Callable[[str], Series]) -> list[Row]:
 
 
 def firing(query: Callable[[str], Series]) -> list[str]:
-    """Return each alert that fires, as `severity alert endpoint`."""
+    """Return each alert that fires, as `severity alert object`; the object is the first of SUBJECTS that it has."""
     return sorted(
-        " ".join(filter(None, (labels.get("severity"), labels["alertname"], labels.get("endpoint"))))
+        " ".join(
+            [labels.get("severity", ""), labels["alertname"], *(labels[one] for one in SUBJECTS if one in labels)][:3]
+        )
         for labels in (each["metric"] for each in query(ALERTS))
     )
 
@@ -79,7 +83,7 @@ def firing(query: Callable[[str], Series]) -> list[str]:
 def table(rows: Sequence[Row]) -> Table:
     """Return the table for a terminal."""
     made = Table(box=None, pad_edge=False, header_style="bold")
-    made.add_column("endpoint")
+    made.add_column("endpoint", no_wrap=True)
     made.add_column("version", justify="right")
     made.add_column("role")
     for heading in ("share", "requests/s", "5xx", "429", "p50", "p95", "in flight", "pods"):

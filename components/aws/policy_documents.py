@@ -168,6 +168,39 @@ def published_by_alarms(topic_arn: pulumi.Input[str], account: Account) -> pulum
     )
 
 
+def key_for_alerts(account: Account) -> Statement:
+    """Return a key policy's statement that lets the account's Managed Prometheus write to a topic that it encrypts."""
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": "aps.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account.id}},
+    }
+
+
+def published_by_alerts(
+    topic_arn: pulumi.Input[str], workspace_arn: pulumi.Input[str], account: Account
+) -> pulumi.Output[str]:
+    """Return a topic policy by which only the Alertmanager of one workspace publishes.
+
+    Source: Managed Prometheus user guide, "Giving Amazon Managed Service for Prometheus permission to send alert
+    messages to your Amazon SNS topic".
+    """
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "aps.amazonaws.com"},
+            "Action": ["sns:GetTopicAttributes", "sns:Publish"],
+            "Resource": [topic_arn],
+            "Condition": {
+                "ArnEquals": {"aws:SourceArn": workspace_arn},
+                "StringEquals": {"aws:SourceAccount": account.id},
+            },
+        }
+    )
+
+
 def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
     """Return a policy that allows flow logs to be written to one log group."""
     return document(

@@ -13,6 +13,7 @@ from contract import names
 RBAC = "rbac.authorization.k8s.io"
 READ = ("get", "list", "watch")
 PROMETHEUS, ALERTMANAGER, EXPORTER = "mlops-prometheus", "mlops-alertmanager", names.EXPORTER
+METRICS_ADAPTER = "mlops-metrics-adapter"
 """Names of the programs, their ServiceAccounts and their Services."""
 
 
@@ -51,12 +52,17 @@ def reads(group: str, *resources: str) -> k8s.rbac.v1.PolicyRuleArgsDict:
     return {"api_groups": [group], "resources": list(resources), "verbs": list(READ)}
 
 
-def container(name: str, image: str, resources: tuple[str, str], port: int, path: str) -> k8s.core.v1.ContainerArgsDict:
-    """Return a hardened container with one port, named `metrics`, whose probes request `path`.
+def container(
+    name: str, image: str, resources: tuple[str, str], port: int, path: str, *, tls: bool = False
+) -> k8s.core.v1.ContainerArgsDict:
+    """Return a hardened container with one port, named `metrics`, whose probes request `path`, by TLS if wanted.
 
     `resources` are its CPU request and its memory.
     """
-    ready: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": path, "port": port}, "timeout_seconds": 5}
+    request: k8s.core.v1.HTTPGetActionArgsDict = {"path": path, "port": port}
+    if tls:
+        request["scheme"] = "HTTPS"
+    ready: k8s.core.v1.ProbeArgsDict = {"http_get": request, "timeout_seconds": 5}
     return {
         "name": name,
         "image": image,

@@ -79,7 +79,12 @@ class Alertmanager(pulumi.ComponentResource):
 
 
 def config(receiver: ReceiverKind, address: str) -> dict[str, Any]:
-    """Return the configuration: pages are repeated every hour, tickets every day."""
+    """Return the configuration for one receiver outside of the cluster."""
+    return routed(_receiver(receiver, address))
+
+
+def routed(receiver: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration: `receiver` gets all alerts, pages again every hour and tickets every day."""
     return {
         "route": {
             "receiver": "people",
@@ -89,7 +94,7 @@ def config(receiver: ReceiverKind, address: str) -> dict[str, Any]:
             "repeat_interval": "24h",
             "routes": [{"matchers": ['severity="page"'], "receiver": "people", "repeat_interval": "1h"}],
         },
-        "receivers": [{"name": "people", **_receiver(receiver, address)}],
+        "receivers": [{"name": "people", **receiver}],
         "inhibit_rules": [
             {
                 "source_matchers": ['alertname="EndpointDown"'],

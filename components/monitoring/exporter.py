@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -31,6 +32,9 @@ RULES: Mapping[str, Sequence[k8s.rbac.v1.PolicyRuleArgsDict]] = {
     ],
 }
 """Rules of the exporter's account, by namespace; a ClusterRole lets it read the nodes."""
+
+Scraper = Literal["network", "pods", "prometheus"]
+"""`prometheus`: Prometheus in mlops-platform; `pods`: pods of every namespace; `network`: every address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +65,8 @@ class ExporterArgs:
     """URL of MLflow."""
     store: Store | None
     """Artifact store; None if it is a service of the cloud."""
-    from_anywhere: bool
-    """True: pods of every namespace may scrape the exporter. False: only Prometheus in mlops-platform may."""
+    scraper: Scraper
+    """Clients that may scrape the exporter."""
 
 
 class Exporter(pulumi.ComponentResource):
@@ -89,13 +93,13 @@ class Exporter(pulumi.ComponentResource):
         )
         # Without a name, Pulumi replaces the object when the code changes, and the pod with it.
         code = k8s.core.v1.ConfigMap(EXPORTER, metadata=metadata, data={"exporter.py": args.code}, opts=child)
-        scraper = access.from_anywhere(PORT) if args.from_anywhere else access.from_pods(PORT, access.PROMETHEUS)
         reached: dict[str, tuple[Mapping[str, str], int]] = {"mlflow": (names.TRACKING_PODS, names.TRACKING_PORT)}
         if args.store:
             reached["store"] = (args.store.selector, args.store.port)
         to = [TRACKING, *([_to(args.store)] if args.store else [])]
+        ingress = [_scraped_by(args.scraper)]
         k8s.networking.v1.NetworkPolicy(
-            EXPORTER, metadata=metadata, spec=access.policy(EXPORTER, [scraper], [pods.TO_API_SERVER, *to]), opts=child
+            EXPORTER, metadata=metadata, spec=access.policy(EXPORTER, ingress, [pods.TO_API_SERVER, *to]), opts=child
         )
         for each, (selector, port) in reached.items():
             k8s.networking.v1.NetworkPolicy(
@@ -118,6 +122,17 @@ class Exporter(pulumi.ComponentResource):
             ),
         )
         self.register_outputs({})
+
+
+def _scraped_by(scraper: Scraper) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
+    match scraper:
+        case "prometheus":
+            return access.from_pods(PORT, access.PROMETHEUS)
+        case "pods":
+            return access.from_anywhere(PORT)
+        case "network":
+            # A scraper that the cloud runs has addresses of the pods' own networks.
+            return {"ports": [{"protocol": "TCP", "port": PORT}]}
 
 
 def _to(store: Store) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:

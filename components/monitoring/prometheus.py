@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -44,6 +44,8 @@ class PrometheusArgs:
     """Size of the volume in GiB."""
     storage_class: str | None
     """StorageClass of the volume; None for the cluster's default."""
+    readers: Sequence[str]
+    """Programs of monitoring that may query Prometheus."""
     files: Mapping[str, str]
     """Text of prometheus.yml and of the rule files, by name."""
 
@@ -81,10 +83,11 @@ class Prometheus(pulumi.ComponentResource):
             "ports": [{"protocol": "TCP", "port": names.PROBE_PORT}],
         }
         targets = [access.to_pods(EXPORTER_PORT, EXPORTER), access.to_pods(alertmanager.PORT, ALERTMANAGER)]
+        readers = [access.from_pods(PORT, *args.readers)] if args.readers else []
         k8s.networking.v1.NetworkPolicy(
             PROMETHEUS,
             metadata=metadata,
-            spec=access.policy(PROMETHEUS, [], [pods.TO_API_SERVER, servers, *targets]),
+            spec=access.policy(PROMETHEUS, readers, [pods.TO_API_SERVER, servers, *targets]),
             opts=child,
         )
         pod = k8s.apps.v1.StatefulSet(

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from components.monitoring import alertmanager, exporter, prometheus
-from infra.config import monitoring_rules, rules
+from components.monitoring import alertmanager, exporter, metrics_adapter, prometheus
+from infra.config import aws_rules, monitoring_rules, rules
 from infra.config.quantities import octets, thousandths
 from infra.config.secret_rules import SecretRule
 from infra.config.section import Model
@@ -42,6 +42,11 @@ class MonitoringImages(Model):
     """Image of Prometheus 3. Example: registry.example.com/prometheus/prometheus:v3.5.0"""
     alertmanager: rules.Image
     """Image of Alertmanager. Example: registry.example.com/prometheus/alertmanager:v0.28.1"""
+    metrics_adapter: rules.Image | None = None
+    """Image of prometheus-adapter 0.12; with it, endpoints can scale by `in_flight`. Leave it out if another metrics
+    adapter serves custom.metrics.k8s.io in the cluster.
+    Example: registry.example.com/prometheus-adapter/prometheus-adapter:v0.12.0
+    """
 
 
 class ClusterMonitoring(Model):
@@ -67,7 +72,8 @@ class ClusterMonitoring(Model):
     def pods(self) -> list[tuple[int, int]]:
         """CPU request in thousandths and memory request in bytes of each pod."""
         server = thousandths(prometheus.CPU), octets(self.memory)
-        return [EXPORTER, server, (thousandths(alertmanager.CPU), octets(alertmanager.MEMORY))]
+        others = [alertmanager, *([metrics_adapter] if self.images.metrics_adapter else [])]
+        return [EXPORTER, server, *((thousandths(each.CPU), octets(each.MEMORY)) for each in others)]
 
 
 class OperatorMonitoring(Model):
@@ -86,5 +92,21 @@ class OperatorMonitoring(Model):
         return [EXPORTER]
 
 
-Monitoring = Annotated[ClusterMonitoring | OperatorMonitoring, Field(discriminator="kind")]
+class ManagedMonitoring(Model):
+    """Amazon Managed Service for Prometheus with a managed scraper, and an exporter; on AWS only."""
+
+    kind: Literal["managed"]
+    """Kind of monitoring: `managed` declares a workspace of Amazon Managed Service for Prometheus."""
+    emails: tuple[aws_rules.Email, ...] = ()
+    """Addresses that get each alert; each owner confirms it once. Other receivers subscribe to the topic in the stack
+    output `alerts`. Example: [oncall@example.com]
+    """
+
+    @property
+    def pods(self) -> list[tuple[int, int]]:
+        """CPU request in thousandths and memory request in bytes of each pod."""
+        return [EXPORTER]
+
+
+Monitoring = Annotated[ClusterMonitoring | ManagedMonitoring | OperatorMonitoring, Field(discriminator="kind")]
 """Monitoring of a stack."""

@@ -88,3 +88,8 @@ NEEDS_MONITORING = Rule(
     because="nothing would watch the objectives",
     instead="add mlops:monitoring with kind: cluster or kind: operator, or remove the key",
 )
+MANAGED_NEEDS_AWS = Rule(
+    must="must be cluster or operator on this foundation",
+    because="Amazon Managed Service for Prometheus scrapes clusters of AWS only",
+    instead="write kind: cluster, which runs Prometheus in the cluster",
+)

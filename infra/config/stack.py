@@ -734,6 +734,13 @@ class Settings(Model):
 
     @field_validator("monitoring")
     @classmethod
+    def _managed_on_aws(cls, chosen: Monitoring | None, info: ValidationInfo) -> Monitoring | None:
+        if chosen and chosen.kind == "managed" and _rest(info).kind == "local":
+            raise monitoring_rules.MANAGED_NEEDS_AWS.broken('kind is "managed"')
+        return chosen
+
+    @field_validator("monitoring")
+    @classmethod
     def _beside_tracking_within_the_quota(cls, chosen: Monitoring | None, info: ValidationInfo) -> Monitoring | None:
         if chosen and (quotas := _rest(info).quotas) and (tracking := info.data.get("tracking")):
             asked = [*_platform_pods(tracking, info), *((2, *pod) for pod in chosen.pods)]

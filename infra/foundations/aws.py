@@ -44,6 +44,7 @@ from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
 from components.aws.existing_network import ExistingNetwork, ExistingNetworkArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
+from components.aws.managed_prometheus import ManagedPrometheus, ManagedPrometheusArgs
 from components.aws.network import Network, NetworkArgs
 from components.aws.node_agents import NodeAgents, NodeAgentsArgs, addon
 from components.aws.node_pool import GPU_TAINT, GRACE_HOURS, UNDISTURBED, NodePool, NodePoolArgs
@@ -225,6 +226,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             sources=network.cidrs,
             healthy_seconds=load_balancer.HEALTHY_SECONDS,
         ),
+        prometheus=lambda request: _prometheus(site, network, cluster, request),
     )
 
 
@@ -479,6 +481,27 @@ def _alarms(
         account=site.account,
     )
     return {"alarms": Alarms("alarms", args).topic_arn}
+
+
+def _prometheus(
+    site: Site,
+    network: Network | ExistingNetwork,
+    cluster: Cluster | ExistingCluster,
+    request: foundation.MonitoringRequest,
+) -> Mapping[str, Input[str]]:
+    """Declare a managed Prometheus; return its URL and its topic as stack outputs."""
+    args = ManagedPrometheusArgs(
+        prefix=site.name,
+        cluster_arn=cluster.arn,
+        subnet_ids=network.private_subnet_ids,
+        security_group_id=cluster.security_group_id,
+        scrape=request.scrape,
+        rules=request.rules,
+        emails=request.emails,
+        account=site.account,
+    )
+    made = ManagedPrometheus("prometheus", args)
+    return {"prometheus": made.url, "alerts": made.topic_arn}
 
 
 def _backup(site: Site, store: Database, bucket: ArtifactBucket) -> Mapping[str, Input[str]]:

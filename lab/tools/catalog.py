@@ -136,6 +136,12 @@ BUILDS = (
         module=HERE / "prometheus",
         packages=_below("github.com/prometheus/prometheus/cmd", "prometheus", "promtool"),
     ),
+    Build(
+        name="prometheus-adapter",
+        # A module of its own: no release of the adapter compiles with newer libraries of Kubernetes.
+        module=HERE / "adapter",
+        packages={"prometheus-adapter": "sigs.k8s.io/prometheus-adapter/cmd/adapter"},
+    ),
     Build(name="versitygw", packages={"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
     PLUGIN_BUILD,
     ENGINE,
@@ -146,7 +152,7 @@ GROUPS = {
     "engine": ("pulumi", "pulumi-python"),
     "cluster": ("kube", "addons", "containerd", "cni"),
     "images": ("versitygw",),
-    "monitoring": ("prometheus",),
+    "monitoring": ("prometheus", "prometheus-adapter"),
 }
 """Groups of builds, for `lab tools --only NAME`."""
 

@@ -14,13 +14,14 @@ from bootstrap.program import deploy
 from bootstrap.settings import read
 from policy.rules import violations
 from tests.bootstrap.test_settings import github, tracked
+from tests.components.aws.test_managed_prometheus import monitored
 from tests.infra.foundations.test_aws import ACCOUNT, Aws, managed, prod
 from tests.recording import Recording, record
 
 # The SDK imports its own deprecated modules.
 pytestmark = pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")
 
-__all__ = ["managed", "prod"]
+__all__ = ["managed", "monitored", "prod"]
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary/mlops"
 PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
 STATE = "arn:aws:s3:::example-pulumi-state"
@@ -287,6 +288,13 @@ def test_the_deploy_role_can_create_and_pass_the_roles_of_a_stack(
 
 # Type of a resource, the action that creates it, and the action that deletes it.
 MANAGED_BY = {
+    "amp/alertManagerDefinition:AlertManagerDefinition": (
+        "aps:CreateAlertManagerDefinition",
+        "aps:DeleteAlertManagerDefinition",
+    ),
+    "amp/ruleGroupNamespace:RuleGroupNamespace": ("aps:CreateRuleGroupsNamespace", "aps:DeleteRuleGroupsNamespace"),
+    "amp/scraper:Scraper": ("aps:CreateScraper", "aps:DeleteScraper"),
+    "amp/workspace:Workspace": ("aps:CreateWorkspace", "aps:DeleteWorkspace"),
     "cloudwatch/logGroup:LogGroup": ("logs:CreateLogGroup", "logs:DeleteLogGroup"),
     "backup/plan:Plan": ("backup:CreateBackupPlan", "backup:DeleteBackupPlan"),
     "backup/selection:Selection": ("backup:CreateBackupSelection", "backup:DeleteBackupSelection"),
@@ -330,7 +338,7 @@ MANAGED_BY = {
 }
 
 
-@pytest.mark.parametrize("stack", ["prod", "managed"])
+@pytest.mark.parametrize("stack", ["prod", "managed", "monitored"])
 def test_the_deploy_role_can_create_and_delete_every_resource_of_a_stack(
     bootstrap: Recording, stack: str, request: pytest.FixtureRequest
 ) -> None:

@@ -20,6 +20,7 @@ RELEASES: Mapping[str, object] = {
     "foundation.database.storage_gib": 200,
     "foundation.node_pools.cpu.max_cpus": 128,
     "foundation.node_pools.gpu.gpu.max": 8,
+    "monitoring": {"kind": "managed", "emails": ["oncall@example.com"]},
     "images.tracking": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mlops-prod/tracking:3.18.0",
 }
 REFUSED: Mapping[str, object] = {
@@ -115,6 +116,12 @@ def test_what_a_team_changes_every_week_replaces_nothing_but_the_migration(story
     changed = set(story.release.changes)
     assert {"cluster", "database", "cpu", "gpu", "churn-predictor", "mlflow"} <= changed
     assert not changed & {"network", "artifacts", "nodes", "mlops-platform", "churn"}
+
+
+def test_monitoring_by_aws_is_added_to_a_stack_that_runs(story: Story) -> None:
+    added = {request.kind for request in declared(story.release)} - {request.kind for request in declared(story.up)}
+    assert {f"aws:amp/{each}" for each in ("scraper:Scraper", "workspace:Workspace")} <= added
+    assert story.release.outputs["alerts"] == "arn:aws:sns:eu-west-1:123456789012:mlops-prod-alerts"
 
 
 def test_an_upgrade_of_mlflow_saves_the_database_before_the_schema_changes(story: Story) -> None:

@@ -55,7 +55,7 @@ def images(checkout: Path, commands: FakeCommands, tmp_path: Path) -> Images:
         commands=commands,
         board=Board(Console(file=io.StringIO())),
         logs=tmp_path / "logs",
-        gateway=tmp_path / "versitygw",
+        programs=tmp_path,
     )
 
 

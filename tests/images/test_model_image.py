@@ -162,7 +162,7 @@ def test_versions_with_the_same_needs_share_an_image_and_other_needs_or_another_
         commands=commands,
         board=Board(Console(file=io.StringIO())),
         logs=tmp_path / "logs",
-        gateway=tmp_path / "versitygw",
+        programs=tmp_path,
     )
     (tmp_path / "versitygw").write_bytes(b"binary")
 

@@ -7,26 +7,33 @@ from typing import Any
 import pytest
 import yaml
 
+from components.endpoint.autoscaling import IN_FLIGHT
 from contract import names
 from infra import observability, program
 from infra.config import stack
 from monitoring import rules
 from monitoring.boards import BOARDS
 from tests.deployed import containers, local, pod_specs
-from tests.infra.config.test_monitoring import CLUSTER, OPERATOR, RECEIVER
+from tests.infra.config.test_monitoring import CLUSTER, IMAGES, OPERATOR, RECEIVER
 from tests.recording import Recording, Resource, record
 from tests.stacks import SECRETS, changed
 
 OBJECTIVES = {"availability": 99.9, "p95_ms": 100}
-PROGRAMS = ("mlops-exporter", "mlops-prometheus", "mlops-alertmanager")
+PROGRAMS = ("mlops-exporter", "mlops-prometheus", "mlops-alertmanager", "mlops-metrics-adapter")
+
+
+KINDS = {
+    "cluster": CLUSTER,
+    "adapter": {**CLUSTER, "images": {**IMAGES, "metrics_adapter": "lab.local/adapter:1"}},
+    "operator": {**OPERATOR, "labels": {"release": "prometheus"}},
+}
 
 
 @cache
 def monitored(kind: str) -> Recording:
-    """Return what the program declares with monitoring of a kind and objectives of the endpoint."""
-    chosen = CLUSTER if kind == "cluster" else {**OPERATOR, "labels": {"release": "prometheus"}}
-    config = changed({"monitoring": chosen, "endpoints.churn-predictor.objectives": OBJECTIVES})
-    secrets = {**SECRETS, **(RECEIVER if kind == "cluster" else {})}
+    """Return what the program declares with monitoring of one of KINDS and objectives of the endpoint."""
+    config = changed({"monitoring": KINDS[kind], "endpoints.churn-predictor.objectives": OBJECTIVES})
+    secrets = {**SECRETS, **({} if kind == "operator" else RECEIVER)}
     return record(lambda: program.deploy(stack.read()), config=config, secrets=secrets)
 
 
@@ -58,7 +65,7 @@ def peers(flow: dict[str, Any]) -> list[str]:
     ] or ["anything"]
 
 
-@pytest.mark.parametrize("kind", ["cluster", "operator"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_monitoring_changes_nothing_that_exists_without_it(kind: str) -> None:
     with_it = {each.urn: each.inputs for each in monitored(kind).resources}
     assert {each.urn: each.inputs for each in local().resources}.items() <= with_it.items()
@@ -136,6 +143,30 @@ def test_each_program_opens_only_the_connections_that_it_needs() -> None:
     }
 
 
+def test_the_metrics_adapter_queries_prometheus_and_nothing_else_does() -> None:
+    found = monitored("adapter")
+    assert policies(found, "egress")["mlops-metrics-adapter"] == {
+        ("anything", 443), ("anything", 6443), ("mlops-prometheus", 9090),
+    }  # fmt: skip
+    assert policies(found, "ingress")["mlops-prometheus"] == {("mlops-metrics-adapter", 9090)}
+    (container,) = found.one(":Deployment", "mlops-metrics-adapter").spec["template"]["spec"]["containers"]
+    assert "--prometheus-url=http://mlops-prometheus.mlops-platform:9090/" in container["args"]
+
+
+def test_an_autoscaler_gets_the_metric_that_it_asks_for_from_the_metrics_adapter() -> None:
+    found = monitored("adapter")
+    (entry,) = found.all(":APIService")
+    assert entry.metadata["name"] == "v1beta2.custom.metrics.k8s.io"
+    service = found.one(":Service", entry.spec["service"]["name"])
+    assert service.spec["ports"][0]["port"] == 443
+    (rule,) = config_map(found, "config.json")["rules"]
+    assert rule["seriesQuery"].startswith(f"{IN_FLIGHT}{{")
+
+
+def test_without_its_image_no_metrics_adapter_takes_the_place_of_another() -> None:
+    assert monitored("cluster").all(":APIService") == []
+
+
 def test_mlflow_and_the_store_accept_the_exporter() -> None:
     into = {
         (each.spec["podSelector"]["matchLabels"].get("app.kubernetes.io/name", "mlflow"), port["port"])
@@ -173,7 +204,7 @@ def test_the_receivers_address_stands_in_a_secret_alone() -> None:
 
 
 def test_pods_of_monitoring_are_hardened_and_limited() -> None:
-    pods = {name.split()[1]: pod for name, pod in pod_specs(monitored("cluster")).items()}
+    pods = {name.split()[1]: pod for name, pod in pod_specs(monitored("adapter")).items()}
     for program_name in PROGRAMS:
         assert pods[program_name]["securityContext"]["runAsNonRoot"]
         assert pods[program_name]["automountServiceAccountToken"] is False

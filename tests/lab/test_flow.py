@@ -21,7 +21,7 @@ from images.board import Board
 from images.errors import ProgramError
 from lab import dataset, flow, paths
 from lab.errors import LabError
-from lab.flow import MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
+from lab.flow import EXPORTER, MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
 from lab.recovery import engine_arguments, recover
 from lab.stack import Stack
 from runs import follow
@@ -98,7 +98,7 @@ class PlayedStack(Stack):
         return {"foundation": {"node_pools": POOLS}, "training": TRAININGS, "endpoints": self.world.endpoints, **keys}
 
     @override
-    def set(self, values: Mapping[str, object]) -> None:
+    def set(self, values: Mapping[str, object], secrets: Mapping[str, str] | None = None) -> None:
         told = (f"{path.removeprefix(f'endpoints.{MODEL}.')}={value}" for path, value in values.items())
         self.world.asked.append(f"set {' '.join(told)}")
 
@@ -168,7 +168,7 @@ def lab_up(world: World, tmp_path: Path) -> Flow:
     )  # fmt: skip
 
 
-PLATFORM = [f"up without {TRAINING_JOB} without {MODEL_ENDPOINT}", "put dataset"]
+PLATFORM = [f"up without {TRAINING_JOB} without {MODEL_ENDPOINT} without {EXPORTER}", "put dataset"]
 IMAGES = ["wait for images"]
 TRAINING = ["see Succeeded", f"up without {MODEL_ENDPOINT}", "see Succeeded"]
 SET = ["set version=1 replicas.min=1 replicas.max=2 prediction_log.sample=1"]

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from images.builder import RECIPES
+from images.builder import PARTS, RECIPES
 from lab import paths
 from lab.cluster import layout
 from lab.errors import LabError
-from lab.up import Target, check_context, values
+from lab.up import Target, check_context, up, values
 
 REFS = {recipe: f"lab.local/{recipe.name}:1" for recipe in RECIPES}
 OWN = Target(context=layout.NAME, own=True)
@@ -50,3 +51,17 @@ def test_a_platform_in_one_cluster_is_not_rebuilt_in_another_by_mistake() -> Non
     with pytest.raises(LabError, match="deployed to context mlops-lab, not to elsewhere: use"):
         check_context(CONFIG, FOREIGN, deployed=True)
     check_context(CONFIG, FOREIGN, deployed=False)
+
+
+def test_with_monitoring_the_stack_file_gets_its_images_and_keeps_what_a_user_wrote() -> None:
+    refs = {**REFS, **{recipe: f"lab.local/{recipe.name}:1" for recipe in PARTS["monitoring"]}}
+    told = values({**CONFIG, "monitoring": {"kind": "cluster", "receiver": "slack"}}, FOREIGN, refs, None)
+    assert told["monitoring.images.prometheus"] == "lab.local/prometheus-server:1"
+    assert "monitoring.storage_gib" in told
+    assert "monitoring.receiver" not in told
+    assert not [path for path in values(CONFIG, FOREIGN, REFS, None) if path.startswith("monitoring")]
+
+
+def test_a_part_that_does_not_exist_is_refused_before_anything_starts() -> None:
+    with pytest.raises(LabError, match="--with grafana: there is no such part; write one of monitoring"):
+        up(Console(), context=None, registry=None, mlflow_port=None, parts=["grafana"])

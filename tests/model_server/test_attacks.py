@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import random
 import re
 import resource
 import signal
 import socket
+import string
 import subprocess
 import sys
 import threading
@@ -295,6 +297,30 @@ def test_the_text_that_a_model_returns_is_not_in_the_metrics(server: Server) -> 
     _, text = server.ask("GET", "/metrics", port=server.probe_port)
     assert CUSTOMER not in text
     assert server.metric("serving_predictions_total") == counted + 1
+
+
+def test_a_client_with_ever_new_paths_methods_headers_and_values_adds_no_series(server: Server) -> None:
+    def series() -> set[str]:
+        _, text = server.ask("GET", "/metrics", port=server.probe_port)
+        return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+
+    def attack(seed: int) -> None:
+        chosen = random.Random(seed)
+        for _ in range(300):
+            word = "".join(chosen.choices(string.ascii_letters + string.digits, k=chosen.randint(1, 40)))
+            method = chosen.choice(["GET", "POST", "PUT", "DELETE", word.upper()])
+            path = chosen.choice(["/invocations", f"/{word}", f"/invocations?{word}={word}", f"/{word}/metrics"])
+            labels = {"X-Request-Id": word, "X-Model-Version": word, "X-Mlops-Experiment": word, f"X-{word}": word}
+            content = chosen.choice([*JSON.values(), f"text/{word}", "text/csv"])
+            text = chosen.choice([payload(word), word.encode(), json.dumps({word: [word]}).encode()])
+            with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
+                connection.request(method, path, text, {**labels, "Content-Type": content})
+                connection.getresponse().read()
+
+    attack(1)  # each status that the server can answer has a series from its first response on
+    before = series()
+    attack(2)
+    assert series() == before
 
 
 def test_the_port_for_probes_has_metrics_also_through_a_proxy_and_makes_no_predictions(server: Server) -> None:

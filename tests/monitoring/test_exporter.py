@@ -114,6 +114,17 @@ def test_a_models_aliases_its_newest_version_and_its_proposals_are_shown() -> No
     }
 
 
+def test_the_last_look_for_drift_of_a_version_is_shown() -> None:
+    look = {"drift_at": "2026-11-30T12:00:00+00:00", "drift_status": "drift", "drift_windows": "2"}
+    shown = values(exporter.versions(cluster.model(champion=1), [cluster.version(2, {}), cluster.version(1, look)]))
+    champion = "model=churn-predictor,which=champion"
+    assert {name: value for name, value in shown.items() if "drift" in name} == {
+        f"model_drift{{{champion},status=drift}}": 1,
+        f"model_drift_timestamp_seconds{{{champion}}}": 1796040000,
+        f"model_drift_windows{{{champion}}}": 2,
+    }
+
+
 def test_the_series_of_a_source_that_no_longer_answers_disappear() -> None:
     answer = [[Sample("model_proposed", 1, {"model": "churn"})]]
 

@@ -51,6 +51,7 @@ RANGE = f'serving_input_out_of_range_total{{{HERE % "champion"},feature="age"}}'
 POD = 'endpoint="churn",deployment="churn"'
 HERE_ONLY = {"endpoint": "churn"}
 DROPPED = f'serving_prediction_log_dropped_total{{{HERE % "champion"},reason="full"}}'
+MODEL = 'model="churn",which="champion"'
 TRAINED = 'kind="training",training="churn"'
 
 FIRING: dict[str, Case] = {}
@@ -133,6 +134,8 @@ pair("JobFailed", "3m", {f"mlops_job_failed_timestamp_seconds{{{TRAINED}}}": "20
      f"mlops_job_succeeded_timestamp_seconds{{{TRAINED}}}": "100x9"},
      {f"mlops_job_failed_timestamp_seconds{{{TRAINED}}}": "200x9",
      f"mlops_job_succeeded_timestamp_seconds{{{TRAINED}}}": "300x9"}, {"training": "churn"})  # fmt: skip
+pair("ModelDrift", "3m", {f"mlops_model_drift_windows{{{MODEL}}}": "2x9"},
+     {f"mlops_model_drift_windows{{{MODEL}}}": "0x9"}, {"model": "churn"})  # fmt: skip
 pair("QuotaNearlyUsed", "20m", {'mlops_quota_used_ratio{namespace="n",resource="pods"}': "0.95x40"},
      {'mlops_quota_used_ratio{namespace="n",resource="pods"}': "0.5x40"}, {"namespace": "n"})  # fmt: skip
 pair("GpuPoolFull", "40m", {"mlops_gpu_pods_waiting": "1x60"}, {"mlops_gpu_pods_waiting": "0x60"})

@@ -55,6 +55,7 @@ ID_FROM: Final = {
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": ("role", "policyArn"),
 }
 ARNS: Final = {
+    "aws:amp/workspace:Workspace": "arn:aws:aps:{region}:{account}:workspace/{id}",
     "aws:backup/vault:Vault": "arn:aws:backup:{region}:{account}:backup-vault:{id}",
     "aws:cloudwatch/logGroup:LogGroup": "arn:aws:logs:{region}:{account}:log-group:{id}",
     "aws:ecr/repository:Repository": "arn:aws:ecr:{region}:{account}:repository/{id}",
@@ -70,6 +71,8 @@ ARNS: Final = {
 SERVICES: Final = {"cloudwatch": "logs", "lb": "elasticloadbalancing", "vpc": "ec2"}
 # Inputs whose change replaces the resource. A path includes everything below it.
 REPLACES: Final = {
+    "aws:amp/alertManagerDefinition:AlertManagerDefinition": ("workspaceId",),
+    "aws:amp/ruleGroupNamespace:RuleGroupNamespace": ("name", "workspaceId"),
     "aws:backup/selection:Selection": ("iamRoleArn", "name", "planId", "resources"),
     "aws:backup/vault:Vault": ("kmsKeyArn", "name", "region"),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("name",),

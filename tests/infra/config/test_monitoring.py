@@ -33,7 +33,8 @@ WRONG: list[tuple[object, dict[str, object], str]] = [
     ({**CLUSTER, "storage_class": "A B"}, {}, 'storage_class is "A B": must be the name of a StorageClass'),
     ({"kind": "cluster", "receiver": "slack"}, {}, "monitoring.images is missing"),
     ({**CLUSTER, "memory": "20Gi"}, {}, "memory 47168Mi, pods 13 during a release: must fit mlops:quotas.platform"),
-    ({"kind": "prometheus"}, {}, 'monitoring.kind is "prometheus": must be cluster or operator'),
+    ({"kind": "prometheus"}, {}, 'monitoring.kind is "prometheus": must be cluster or managed or operator'),
+    ({"kind": "managed"}, {}, 'kind is "managed": must be cluster or operator on this foundation, because Amazon'),
     ({"kind": "operator", "labels": {"a b": "c"}}, {}, "must be a label's key, because Prometheus selects"),
     ({"kind": "operator", "labels": {"a": True}}, {}, "must be a label's value, a text"),
 ]
