@@ -113,6 +113,7 @@ app.command(
         "mlops predict churn-predictor rows.csv",
         "mlops predict churn-predictor rows.parquet --out predictions.parquet --keep customer_id,note",
         "mlops predict churn-predictor rows.csv --url https://churn.example.com",
+        "mlops predict churn-predictor rows.csv --url https://churn.example.com --token token.txt",
     )
 )(endpoint_commands.predict)
 app.command(

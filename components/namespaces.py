@@ -41,6 +41,9 @@ SERVERS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
 }
 
 EVERY_POD: k8s.meta.v1.LabelSelectorArgsDict = {}
+NOT_GUARDED: k8s.meta.v1.LabelSelectorArgsDict = {
+    "match_expressions": [{"key": names.GUARDED, "operator": "DoesNotExist"}]
+}
 # Kubernetes adds the rules of all policies that select a pod, so no wider policy may select a validation.
 NO_VALIDATIONS: k8s.meta.v1.LabelSelectorArgsDict = {
     "match_expressions": [
@@ -83,6 +86,8 @@ class NamespacesArgs:
     """Rules that let validation pods reach the artifact store, and nothing else on the internet."""
     dns: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict
     """Rule that lets every pod reach DNS."""
+    guarded: bool = False
+    """True: pods with the label names.GUARDED accept requests only from where a policy of their own says."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Labels that each namespace gets in addition to the platform's."""
 
@@ -132,7 +137,7 @@ class Namespaces(pulumi.ComponentResource):
             f"{names.SERVING}-requests",
             metadata={"namespace": created[names.SERVING]},
             spec={
-                "pod_selector": {},
+                "pod_selector": NOT_GUARDED if args.guarded else EVERY_POD,
                 "policy_types": ["Ingress"],
                 "ingress": [
                     {"ports": [{"protocol": "TCP", "port": port} for port in (names.SERVING_PORT, names.PROBE_PORT)]}

@@ -37,8 +37,12 @@ VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 """Label of the pods that get an endpoint's requests (model servers, or the router before them) and of the Deployment
 of the served version."""
+GUARDED = "mlops/requests"
+"""Label of model servers that accept requests only from their endpoint's router, which verifies the callers."""
 SERVERS = {"champion": "model-endpoint", "challenger": "model-challenger", "shadow": "model-shadow"}
 """Value of the label NAME on the Deployments and pods of model servers, by role."""
+ROUTER = "model-router"
+"""Value of the label NAME on the Deployment and the pods of an endpoint's router."""
 EXPORTER = "mlops-exporter"
 """Name of the exporter of the platform's state, and of its service account in the namespace mlops-platform."""
 TRACKING_UI = "mlops/tracking-ui"
@@ -63,6 +67,11 @@ def validation(training: str) -> str:
 def endpoint_url(endpoint: str) -> str:
     """Return the URL of an endpoint in the cluster, without a path."""
     return f"http://{endpoint}.{SERVING}"
+
+
+def champion_url(endpoint: str) -> str:
+    """Return the URL of the served version's pods of an endpoint with a router; without a path, in the cluster."""
+    return f"http://{endpoint}-champion.{SERVING}:{SERVING_PORT}"
 
 
 def selector(name: str, instance: str) -> dict[str, str]:

@@ -45,6 +45,8 @@ class LocalFoundationArgs:
     """Quota of ml-serving."""
     batch: bool = False
     """True: batches get an identity."""
+    guarded: bool = False
+    """True: some model servers accept requests only from their router."""
     database_password: Input[str]
     """Password of MLflow's database user."""
     artifact_store_access_key: Input[str]
@@ -144,6 +146,7 @@ def _namespaces(args: LocalFoundationArgs) -> NamespacesArgs:
         artifact_store=[s3_gateway.EGRESS],
         artifact_store_only=[s3_gateway.EGRESS],
         dns=CLUSTER_DNS,
+        guarded=args.guarded,
     )
 
 

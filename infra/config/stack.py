@@ -24,6 +24,7 @@ from components.router import router
 from contract import project
 from infra.config import (
     aws_rules,
+    callers,
     image_rules,
     monitoring_rules,
     parameters,
@@ -498,6 +499,15 @@ class Endpoint(Model):
     """Second version that answers a share of the callers; without it all get `version`."""
     shadow: two_versions.Shadow | None = None
     """Version that gets copies of requests, and whose responses are dropped."""
+    auth: callers.Auth | None = None
+    """Tokens that callers must send; without it everybody who reaches the endpoint may call it."""
+    limits: callers.Limits | None = None
+    """Limits for each caller; they need `auth`."""
+
+    @property
+    def is_routed(self) -> bool:
+        """True if a router stands between the endpoint's Service and its pods."""
+        return bool(self.arms or self.auth)
 
     @property
     def arms(self) -> Mapping[str, two_versions.Challenger | two_versions.Shadow]:
@@ -510,7 +520,7 @@ class Endpoint(Model):
         """Largest number, CPU request in thousandths and memory request in bytes of each kind of pod."""
         kinds = [((1 + len(self.arms)) * self.replicas.max, *self.pod)]
         routers = router.REPLICAS, thousandths(router.CPU), router.memory_mib(self.max_body_mib) << 20
-        return [*kinds, routers] if self.arms else kinds
+        return [*kinds, routers] if self.is_routed else kinds
 
     @property
     def pod(self) -> tuple[int, int]:
@@ -563,6 +573,16 @@ class Endpoint(Model):
                 instead=f"write a smaller number, or memory: {mib * BODIES_IN_MEMORY}Mi or more",
             ).broken()
         return mib
+
+    @field_validator("auth")
+    @classmethod
+    def _tokens_are_encrypted(cls, auth: callers.Auth | None, info: ValidationInfo) -> callers.Auth | None:
+        return callers.checked_auth(auth, info.data)
+
+    @field_validator("limits")
+    @classmethod
+    def _of_known_callers(cls, limits: callers.Limits | None, info: ValidationInfo) -> callers.Limits | None:
+        return callers.checked_limits(limits, info.data)
 
     @field_validator("challenger", "shadow")
     @classmethod
@@ -633,6 +653,11 @@ class Settings(Model):
             return False
         cluster = isinstance(foundation.cluster, NewCluster) and foundation.cluster.protected
         return cluster or foundation.artifacts.protected or foundation.database.protected
+
+    @property
+    def has_guarded_pods(self) -> bool:
+        """True if an endpoint verifies its callers."""
+        return any(endpoint.auth for endpoint in self.endpoints.values())
 
     @property
     def entries(self) -> Mapping[str, Endpoint | Batch]:
@@ -711,17 +736,20 @@ class Settings(Model):
     @classmethod
     def _with_a_router(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
         images: Images | None = info.data.get("images")
-        for name in (each for each, endpoint in endpoints.items() if endpoint.arms):
+        for name in (each for each, endpoint in endpoints.items() if endpoint.is_routed):
             two_versions.check_names(name, list(endpoints))
             if images and images.envoy is None:
-                raise two_versions.ENVOY.broken(f"used with a {next(iter(endpoints[name].arms))} in {name}")
+                word = "auth" if endpoints[name].auth else f"a {next(iter(endpoints[name].arms))}"
+                raise two_versions.ENVOY.broken(f"used with {word} in {name}")
         return endpoints
 
     @field_validator("batch")
     @classmethod
     def _batches_beside_endpoints(cls, batches: dict[str, Batch], info: ValidationInfo) -> dict[str, Batch]:
         endpoints: dict[str, Endpoint] = info.data.get("endpoints", {})
-        routed = {f"{name}-{end}" for name, each in endpoints.items() if each.arms for end in two_versions.SUFFIXES}
+        routed = {
+            f"{name}-{end}" for name, each in endpoints.items() if each.is_routed for end in two_versions.SUFFIXES
+        }
         if both := sorted(batches.keys() & {*endpoints, *routed}):
             raise batch_settings.NAMES_DIFFER.broken(f"used with the name {both[0]}")
         for name, batch in batches.items():

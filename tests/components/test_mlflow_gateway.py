@@ -1,6 +1,5 @@
 """MLflow's gateway: a real Envoy with the program's configuration, asked for each route that MLflow has."""
 
-import base64
 import json
 import re
 import socket
@@ -9,16 +8,14 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.server import handlers
@@ -26,6 +23,7 @@ from mlflow.server import handlers
 from components import mlflow_gateway
 from components.mlflow_gateway import IDENTITIES
 from contract import names
+from tests.issuer import Issuer
 from tests.mlflow_server import Server
 
 EVERYBODY = frozenset(IDENTITIES) - {"exporter"}
@@ -144,36 +142,6 @@ def documented(identity: str, method: str, path: str) -> bool:
         return method == "POST"
     _, is_second, route = re.sub("^/ajax-api", "/api", plain).partition("/api/2.0/mlflow/")
     return bool(is_second) and identity in WRITES.get((method, route), frozenset())
-
-
-@dataclass
-class Issuer:
-    """Issuer of tokens in the form of Kubernetes' projected service account tokens."""
-
-    key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
-
-    @property
-    def keys(self) -> dict[str, object]:
-        numbers = self.key.public_key().public_numbers()
-        jwk = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "k", "n": _number(numbers.n), "e": _number(numbers.e)}
-        return {"local_jwks": {"inline_string": json.dumps({"keys": [jwk]})}}
-
-    def token(self, subject: str, *, header: dict[str, str] | None = None, **claims: object) -> str:
-        given: dict[str, Any] = {"iss": "cluster", "sub": subject, "aud": ["mlflow"], "exp": time.time() + 600}
-        claimed = {key: value for key, value in (given | claims).items() if value is not None}
-        signed = ".".join(
-            _text(json.dumps(part).encode()) for part in (header or {"alg": "RS256", "kid": "k"}, claimed)
-        )
-        signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{_text(signature)}"
-
-
-def _text(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
-
-
-def _number(value: int) -> str:
-    return _text(value.to_bytes((value.bit_length() + 7) // 8, "big"))
 
 
 def free_port() -> int:
