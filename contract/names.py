@@ -10,6 +10,8 @@ TRACKING_SERVICE = "mlflow"
 TRACKING_PORT = 5000
 TRACKING_HOST = f"{TRACKING_SERVICE}.{PLATFORM}:{TRACKING_PORT}"
 """Host header of requests to MLflow through a forwarded port; MLflow refuses a host that it does not know."""
+TRACKING_ALIAS = "mlflow-server"
+"""Second name of MLflow's Service, for pods of training: tutorials use http://mlflow-server:5000."""
 TRACKING_AUDIENCE = "mlflow"
 """Audience of the tokens that MLflow's gateway accepts."""
 PEOPLE, PROMOTER = "mlflow-people", "mlflow-promoter"

@@ -88,6 +88,7 @@ def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding
         database=base.database,
         artifact_store=base.artifact_store,
         grant=base.tracking,
+        clients=base.training.namespace,
         gateway=_gateway(stack),
         ingress=_ingress(base, stack.tracking.ingress, "/health"),
         on_unready=on_unready,

@@ -107,7 +107,7 @@ class Auth(Model):
         return self.jwks or f"{self.issuer.rstrip('/')}{DEFAULT_KEYS}"
 
 
-class Limits(Model):
+class CallerLimits(Model):
     """Limits for each caller of the endpoint."""
 
     requests_per_minute: PerMinute
@@ -124,7 +124,7 @@ def checked_auth(auth: Auth | None, endpoint: Mapping[str, Any]) -> Auth | None:
     return auth
 
 
-def checked_limits(limits: Limits | None, endpoint: Mapping[str, Any]) -> Limits | None:
+def checked_limits(limits: CallerLimits | None, endpoint: Mapping[str, Any]) -> CallerLimits | None:
     """Return the entry after its check that callers are known."""
     if limits and endpoint.get("auth", limits) is None:
         raise BY_TOKEN.broken("used without auth")

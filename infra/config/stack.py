@@ -501,7 +501,7 @@ class Endpoint(Model):
     """Version that gets copies of requests, and whose responses are dropped."""
     auth: callers.Auth | None = None
     """Tokens that callers must send; without it everybody who reaches the endpoint may call it."""
-    limits: callers.Limits | None = None
+    limits: callers.CallerLimits | None = None
     """Limits for each caller; they need `auth`."""
 
     @property
@@ -581,7 +581,9 @@ class Endpoint(Model):
 
     @field_validator("limits")
     @classmethod
-    def _of_known_callers(cls, limits: callers.Limits | None, info: ValidationInfo) -> callers.Limits | None:
+    def _of_known_callers(
+        cls, limits: callers.CallerLimits | None, info: ValidationInfo
+    ) -> callers.CallerLimits | None:
         return callers.checked_limits(limits, info.data)
 
     @field_validator("challenger", "shadow")

@@ -86,12 +86,12 @@ def test_a_token_is_sent_with_each_request_as_its_file_has_it_then(
 
 @pytest.mark.parametrize("text", [None, "", "two words", "caf\xe9"])
 def test_a_file_without_a_token_is_named_before_anything_is_sent(
-    risk: Endpoint, mlops: Command, rows: Path, out: Path, tmp_path: Path, text: str | None
+    risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path, text: str | None
 ) -> None:
     token = tmp_path / "token"
     if text is not None:
         token.write_text(text)
-    code, said = mlops("predict", "risk", rows, "--out", out, "--url", risk.url, "--token", token)
+    code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", risk.url, "--token", token)
     assert (code, risk.asked) == (2, 0)
     assert str(token) in said
     assert "\n" not in said.strip()

@@ -240,7 +240,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 @pytest.fixture
 def mlflow(tmp_path: Path) -> Iterator[Guarded]:
-    server = Server(tmp_path, socket=tmp_path / "mlflow.sock")
+    hosts = {"MLFLOW_SERVER_ALLOWED_HOSTS": f"{names.TRACKING_HOST},127.0.0.1:*"}
+    server = Server(tmp_path, environment=hosts, socket=tmp_path / "mlflow.sock")
     server.start()
     try:
         with guarding(tmp_path / "mlflow.sock", tmp_path) as made:
