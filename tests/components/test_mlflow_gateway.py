@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.server import handlers
 
 from components import mlflow_gateway
-from components.mlflow_gateway import IDENTITIES
+from components.mlflow_gateway import IDENTITIES, TOKENS
 from contract import names
 from tests.issuer import Issuer
 from tests.mlflow_server import Server
@@ -88,6 +88,8 @@ WRITES: dict[tuple[str, str], frozenset[str]] = {
     ),
 }
 CLOSED_READS = re.compile(r".*/mlflow/(gateway-proxy|assistant/.*|artifacts/presigned-upload-url)")
+SKEW_SECONDS = 10
+"""Seconds for which the gateway accepts a token after its expiry."""
 OPEN_PATHS = {"/health", "/version"}
 
 
@@ -303,7 +305,7 @@ def test_a_token_counts_only_if_the_cluster_signed_it_for_mlflow_and_it_has_not_
     refused = [
         ("Jwt is expired", issuer.token(subject, exp=time.time() - 60)),
         ("Audiences in Jwt are not allowed", issuer.token(subject, aud=["https://kubernetes.default.svc"])),
-        ("Jwt verification fails", Issuer().token(subject)),
+        ("Jwt verification fails", Issuer().token(subject)),  # another cluster's, with the same subject
         ("Jwt is missing", None),
         ("Jwt is not in the form of Header.Payload.Signature", "not-a-token"),
         ("Jwt", issuer.token(subject, exp=None)),
@@ -317,6 +319,48 @@ def test_a_token_counts_only_if_the_cluster_signed_it_for_mlflow_and_it_has_not_
     # A query string ends in logs, so a token there does not count.
     (answer,) = guarded.asks(None, ("GET", f"{path}&access_token={issuer.token(subject)}"))
     assert answer.status_code == 401
+
+
+@pytest.mark.long
+def test_a_clients_proxy_sends_each_new_token_of_the_kubelet_before_the_old_one_expires(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    port, seconds = free_port(), 2.0
+    proxy = tmp_path / "proxy.json"
+    proxy.write_text(
+        json.dumps(mlflow_gateway.client()).replace("/etc/envoy", str(tmp_path)).replace(TOKENS, str(tmp_path))
+    )
+    configuration: Any = json.loads(proxy.read_text())
+    listener, ready = configuration["static_resources"]["listeners"]
+    listener["address"]["socket_address"]["port_value"] = port
+    ready["address"]["socket_address"]["port_value"] = free_port()
+    endpoint = configuration["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]
+    where = {"address": "127.0.0.1", "port_value": int(guarded.uri.rpartition(":")[2])}
+    endpoint["endpoint"]["address"]["socket_address"] = where
+    (tmp_path / "token.json").write_text(json.dumps(mlflow_gateway.token()).replace(TOKENS, str(tmp_path)))
+
+    def rotate(number: int) -> None:
+        """Replace the token as the kubelet does: a new folder, and then the link to it."""
+        folder = tmp_path / f"..{number}"
+        folder.mkdir()
+        expires = time.time() + 2 * seconds - SKEW_SECONDS
+        (folder / "token").write_text(guarded.issuer.token(IDENTITIES["people"], exp=expires, jti=f"{number}"))
+        (tmp_path / "..data_tmp").symlink_to(folder.name)
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+
+    rotate(0)
+    (tmp_path / "token").symlink_to("..data/token")
+    with envoy(configuration, port, tmp_path), httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
+        end, statuses = time.monotonic() + 5 * seconds, list[int]()
+        for number in range(1, 5):
+            while time.monotonic() < end - (5 - number) * seconds:
+                statuses.append(http.get("/api/2.0/mlflow/experiments/search").status_code)
+            rotate(number)
+        assert set(statuses) == {200}
+        assert len(statuses) > 50
+        while (status := http.get("/api/2.0/mlflow/experiments/search").status_code) == 200:
+            assert time.monotonic() < end + 5 * seconds, "without a new token, the last one expires"
+        assert status == 401
 
 
 @pytest.mark.long

@@ -157,8 +157,9 @@ def chaos(platform: Platform) -> Iterator[Chaos]:
 def test_what_is_killed_at_random_costs_no_request_but_those_that_it_had(
     chaos: Chaos, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    minutes = float(request.config.getoption("--chaos-minutes", default=10))
-    seed = int(request.config.getoption("--chaos-seed", default=0) or 0) or random.SystemRandom().randrange(10**6)
+    options: Any = request.config.option
+    minutes: float = options.chaos_minutes
+    seed: int = options.chaos_seed or random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     chance, blows = random.Random(seed), list[Blow]()
     actions: dict[str, Callable[[], object]] = {
