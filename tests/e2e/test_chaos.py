@@ -80,7 +80,7 @@ class Chaos:
         os.kill(first_process(identity), signal.SIGKILL)
 
     def evict(self, chance: random.Random, folder: Path) -> None:
-        """Evict a pod of the endpoint, as a drain of its node does; its disruption budget may refuse."""
+        """Evict a pod of the endpoint, as a drain of its node does; its disruption budget may refuse at first."""
         kinds = ("model-endpoint", names.ROUTER, "model-challenger")
         found = sorted(pod["metadata"]["name"] for kind in kinds for pod in self.pods(names.SERVING, kind))
         pod = chance.choice(found)
@@ -91,7 +91,8 @@ class Chaos:
         }
         (folder / "eviction.json").write_text(json.dumps(eviction))
         path = f"/api/v1/namespaces/{names.SERVING}/pods/{pod}/eviction"
-        self.platform.lab("kubectl", "create", "--raw", path, "-f", str(folder / "eviction.json"))
+        words = ("kubectl", "create", "--raw", path, "-f", str(folder / "eviction.json"))
+        wait_for("the eviction", lambda: self.platform.lab(*words, check=False).returncode == 0, seconds=60)
 
     def crash(self, what: str) -> None:
         """Kill a process of the cluster, and start it again as a machine does."""
@@ -109,7 +110,7 @@ class Chaos:
         """Return whether all pods of the platform are ready, and none is leaving."""
         every = [pod for space in OURS for pod in self.platform.items("pods", "-n", space)]
         running = [pod for pod in every if pod["status"]["phase"] not in {"Succeeded", "Failed"}]
-        return len(answering(self.platform, NAME)) >= 5 and all(map(is_ready, running))
+        return len(answering(self.platform, NAME)) >= 6 and all(map(is_ready, running))
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
@@ -137,6 +138,7 @@ def chaos(platform: Platform) -> Iterator[Chaos]:
     versions = [register(NAME, SOURCE, {"number": [1]}) for _ in range(3)]
     endpoint: Mapping[str, str | int] = {
         "version": versions[0],
+        "memory": "512Mi",
         "replicas.min": 2,
         "replicas.max": 2,
         "prediction_log.sample": 1,

@@ -103,7 +103,7 @@ def test_a_caller_above_its_limit_is_told_when_to_come_back_and_another_is_answe
         assert refused.status_code == 429
         assert (refused.json()["error_code"], refused.headers["retry-after"]) == ("RESOURCE_EXHAUSTED", "3")
         assert "20 requests per minute" in refused.json()["message"]
-        assert running.counted("envoy_callers_http_local_rate_limit_rate_limited") == 1
+        assert running.counted("envoy_http_local_rate_limit_rate_limited") == 1
         assert ask(running, guarded.token("till")).status_code == 200
         assert {ask(running, None, "/ping").status_code for _ in range(30)} == {200}
         without = [ask(running, guarded.token(sub=None), "/schema").status_code for _ in range(21)]
