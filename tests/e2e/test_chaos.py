@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import boto3
 import pandas as pd
@@ -103,7 +104,11 @@ class Chaos:
         self.platform.lab("up", "--cluster-only")
 
     def release(self, version: str) -> None:
-        self.platform.set({f"endpoints.{NAME}.version": version})
+        # The gate refuses the name of an experiment that ran with other versions.
+        endpoint = f"endpoints.{NAME}"
+        self.platform.set(
+            {f"{endpoint}.version": version, f"{endpoint}.challenger.experiment": f"{NAME}-{uuid4().hex}"}
+        )
         self.platform.up()
 
     def is_whole(self) -> bool:
