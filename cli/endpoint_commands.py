@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli import target
-from cli.options import Context, Endpoint, Json, TrackingUri, Url
+from cli.options import Context, Endpoint, Json, Token, TrackingUri, Url
 
 
 def predict(
@@ -37,6 +37,7 @@ def predict(
     patience: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Time for which one failed request is retried.")
     ] = 120,
+    token: Token = None,
 ) -> None:
     """Predict every row of a file with a served model.
 
@@ -46,18 +47,27 @@ def predict(
     from cli import predictions
 
     predictions.predict_file(
-        model, url, context, file=file, out=out, keep=keep, rows=rows, in_flight=in_flight, patience=patience
+        model,
+        url,
+        context,
+        file=file,
+        out=out,
+        keep=keep,
+        rows=rows,
+        in_flight=in_flight,
+        patience=patience,
+        token=token,
     )
 
 
-def client(model: Endpoint, *, url: Url = None, context: Context = None) -> None:
+def client(model: Endpoint, *, url: Url = None, context: Context = None, token: Token = None) -> None:
     """Write a typed Python client of an endpoint to stdout.
 
     The classes of the client fit the version that is served now.
     """
     from cli import predictions
 
-    predictions.write_client(model, url, context)
+    predictions.write_client(model, url, context, token=token)
 
 
 def compare(

@@ -18,6 +18,7 @@ from contract.exit_codes import ExitCode
 from runs import declared, endpoints, history, tracking
 from runs.cluster import Cluster, Object
 from runs.declared import Code, Declared
+from runs.endpoints import Endpoint
 from runs.errors import ClusterError, RefusedError, RunsError
 from runs.follow import Follower
 from runs.history import Past
@@ -57,8 +58,8 @@ def validate(
         json: True to print JSON.
     """
     cluster = target.cluster(context)
-    if endpoint is not None:
-        served = endpoints.find_serving(cluster, endpoint, model, version)
+    served = endpoints.find_serving(cluster, endpoint, model, version) if endpoint is not None else None
+    if served:
         model, version = served.model, served.version
     if model is None or version is None:
         missing = "MODEL and VERSION are" if model is None else "VERSION is"
@@ -66,7 +67,7 @@ def validate(
             f"{missing} missing, because no --endpoint names a version; write mlops validate MODEL VERSION, or "
             "mlops validate --endpoint NAME"
         )
-    return _Commands(cluster, json=json).validate(model, version, endpoint=endpoint, dry_run=dry_run)
+    return _Commands(cluster, json=json).validate(model, version, endpoint=served, dry_run=dry_run)
 
 
 def follow(job: str, context: str | None) -> int:
@@ -110,7 +111,7 @@ class _Commands:
             _print_json(row | {"validation": validation and _validation(validation)})
         return validation.exit_code if validation else run.exit_code
 
-    def validate(self, model: str, version: int, *, endpoint: str | None, dry_run: bool) -> int:
+    def validate(self, model: str, version: int, *, endpoint: Endpoint | None, dry_run: bool) -> int:
         training = self._trained_by(model, version)
         job = declared.validation(self.cluster, training).job(version, endpoint)
         if dry_run:
@@ -118,7 +119,7 @@ class _Commands:
             return ExitCode.DONE
         run = self._follow_validation(training, self._create(job))
         if self.json:
-            tested = {"endpoint": endpoint} if endpoint else {}
+            tested = {"endpoint": endpoint.name} if endpoint else {}
             _print_json({"model": model, "version": version, **tested, **_validation(run)})
         return run.exit_code
 

@@ -92,6 +92,9 @@ app.command(epilog=examples("mlops follow churn-x7k2p", "mlops follow churn-x7k2
 app.command(epilog=examples("mlops validate churn-predictor 4", "mlops validate churn-predictor 4 --json"))(
     run_commands.validate
 )
+app.command(epilog=examples("mlops mlflow", "mlops mlflow --context prod --port 5005", "mlops mlflow --promoter"))(
+    registry_commands.mlflow
+)
 app.command(
     epilog=examples(
         "mlops models", "mlops models churn-predictor --json", "mlops models --served Pulumi.prod.yaml@prod"
@@ -123,6 +126,7 @@ app.command(
         "mlops predict churn-predictor rows.csv",
         "mlops predict churn-predictor rows.parquet --out predictions.parquet --keep customer_id,note",
         "mlops predict churn-predictor rows.csv --url https://churn.example.com",
+        "mlops predict churn-predictor rows.csv --url https://churn.example.com --token token.txt",
     )
 )(endpoint_commands.predict)
 app.command(

@@ -1,5 +1,6 @@
 """Options and arguments of several commands."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,14 @@ Url = Annotated[
     typer.Option(
         metavar="URL",
         help="Address of the endpoint. Default: a port-forward of kubectl to the endpoint in the cluster.",
+        show_default=False,
+    ),
+]
+Token = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="File with the token that the endpoint asks for; it is read again for each request.",
         show_default=False,
     ),
 ]

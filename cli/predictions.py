@@ -34,6 +34,7 @@ def predict_file(
     rows: int,
     in_flight: int,
     patience: float,
+    token: Path | None,
 ) -> None:
     """Write the rows of a file with their predictions, and print a summary.
 
@@ -49,7 +50,9 @@ def predict_file(
         raise CommandError(
             f"--out {out} is in a folder that does not exist; create {out.parent}, or write another path"
         )
-    options = PredictOptions(file=file, out=out, keep=names_in(keep), rows=rows, in_flight=in_flight, patience=patience)
+    options = PredictOptions(
+        file=file, out=out, keep=names_in(keep), rows=rows, in_flight=in_flight, patience=patience, token=token
+    )
     start, so_far = time.monotonic(), "no row is"
 
     def count(predicted: int, rows: int) -> None:
@@ -66,10 +69,10 @@ def predict_file(
     print(_summary(done, options, time.monotonic() - start))
 
 
-def write_client(model: str, url: str | None, context: str | None) -> None:
+def write_client(model: str, url: str | None, context: str | None, *, token: Path | None = None) -> None:
     """Write a typed Python client of the version that is served now to stdout."""
     with target.endpoint(model, url, context) as route:
-        schema = asyncio.run(_model_schema(route, url or model))
+        schema = asyncio.run(_model_schema(route, url or model, token))
     address = target.address(url) if url else f"http://{model}.{names.SERVING}"
     variable = f"{re.sub(r'[^A-Z0-9]+', '_', model.upper()) or 'MODEL'}_URL"
     sys.stdout.write(source(schema, address, variable=variable, in_cluster=not url))
@@ -81,9 +84,10 @@ def write_client(model: str, url: str | None, context: str | None) -> None:
         )
 
 
-async def _model_schema(route: Route, name: str) -> ModelSchema:
+async def _model_schema(route: Route, name: str, token: Path | None) -> ModelSchema:
     async with httpx.AsyncClient() as http:
-        return read(await Endpoint(http=http, route=route, name=name, patience=PredictOptions.patience).schema())
+        patience = PredictOptions.patience
+        return read(await Endpoint(http=http, route=route, name=name, patience=patience, token=token).schema())
 
 
 @contextmanager

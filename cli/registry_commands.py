@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import target
-from cli.options import DryRun, Json, Model, TrackingUri, Version
+from cli.options import Context, DryRun, Json, Model, TrackingUri, Version
 
 StageName = Literal["none", "staging", "production", "archived"]
 Why = Annotated[str, typer.Option(metavar="TEXT", help="Reason, for the registry.", show_default=False)]
@@ -27,6 +27,26 @@ Commit = Annotated[
         metavar="SHA", help="Git commit of the change, for the registry.", show_default="the commit of the checkout"
     ),
 ]
+
+
+def mlflow(
+    *,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="NUMBER", help="Port of this machine; 0 for any free one.")
+    ] = 5001,
+    promoter: Annotated[
+        bool, typer.Option("--promoter", help="Ask as the account that may move aliases and stages, and delete.")
+    ] = False,
+    context: Context = None,
+) -> None:
+    """Show MLflow's web page at http://localhost:PORT, through kubectl, until Ctrl-C.
+
+    If MLflow asks who you are, each request gets a token that kubectl gets with your rights. The page then reads and
+    searches; MLflow refuses what the account may not change.
+    """
+    from cli import mlflow_page
+
+    mlflow_page.show(context, port, promoter=promoter)
 
 
 def models(

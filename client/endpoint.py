@@ -1,6 +1,7 @@
 """Client of one endpoint. It retries failed requests; a prediction changes nothing, so that is safe."""
 
 import random
+import re
 import time
 from asyncio import sleep
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
@@ -24,6 +26,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 """First and longest pause between tries, in seconds."""
 TIMEOUT = httpx.Timeout(60, connect=10)
 """Timeouts in seconds; the server ends a request after 30 s."""
+TOKEN = re.compile(r"[\x21-\x7e]+")
 JSON = {"content-type": "application/json"}
 
 
@@ -92,10 +95,14 @@ class Endpoint:
     """Name or URL of the endpoint, for messages."""
     patience: float
     """Seconds for which one failed request is retried."""
+    token: Path | None = None
+    """File with the token that the endpoint asks for. It is read for each request, so it may be replaced meanwhile."""
 
     async def schema(self) -> Mapping[str, Any]:
         """Return the response of /schema, as decoded JSON."""
-        response = await self._retried(lambda address: self.http.get(f"{address}/schema", timeout=TIMEOUT))
+        response = await self._retried(
+            lambda address: self.http.get(f"{address}/schema", headers=self._identity(), timeout=TIMEOUT)
+        )
         try:
             if response.is_success:
                 return _OBJECT.validate_json(response.content)
@@ -115,7 +122,9 @@ class Endpoint:
         """
         body = f"{form.before}{','.join(row.text for row in rows)}{form.after}".encode()
         response = await self._retried(
-            lambda address: self.http.post(f"{address}/invocations", content=body, headers=JSON, timeout=TIMEOUT),
+            lambda address: self.http.post(
+                f"{address}/invocations", content=body, headers=JSON | self._identity(), timeout=TIMEOUT
+            ),
             at_once=frozenset({504}) if len(rows) > 1 else frozenset(),
         )
         if response.status_code in SPLIT and len(rows) > 1:
@@ -126,6 +135,18 @@ class Endpoint:
                 raise InputError(f"{rows[0].place} is refused by {self.name}: {_summary(response)}")
             raise EndpointError(f"{self.name} failed at {rows[0].place}: {_summary(response)}")
         return [self._decoded(response, len(rows))]
+
+    def _identity(self) -> dict[str, str]:
+        """Return the header with the token."""
+        if self.token is None:
+            return {}
+        try:
+            token = self.token.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the token's file {self.token} cannot be read: {error}; write another file") from None
+        if not TOKEN.fullmatch(token):
+            raise InputError(f"{self.token} must hold one token of printable characters and nothing else; correct it")
+        return {"authorization": f"Bearer {token}"}
 
     def _decoded(self, response: httpx.Response, rows: int) -> Predictions:
         try:

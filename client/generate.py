@@ -38,9 +38,12 @@ URL = os.environ.get({variable}, {url})
 {prediction}
 
 
-def connect(url: str = URL) -> httpx.Client:
-    """Return a client that keeps its connections. Close it, or use it in a `with` statement."""
-    return httpx.Client(base_url=url, timeout=60, transport=httpx.HTTPTransport(retries=2))
+def connect(url: str = URL, auth: httpx.Auth | None = None) -> httpx.Client:
+    """Return a client that keeps its connections. Close it, or use it in a `with` statement.
+
+    `auth` adds the caller's token to each request, if the endpoint asks for one.
+    """
+    return httpx.Client(base_url=url, auth=auth, timeout=60, transport=httpx.HTTPTransport(retries=2))
 
 
 def predict(rows: Sequence[Row], http: httpx.Client) -> list[Prediction]:

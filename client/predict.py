@@ -34,6 +34,8 @@ class PredictOptions:
     """Largest number of requests in progress at the same time."""
     patience: float = 120
     """Seconds for which one failed request is retried."""
+    token: Path | None = None
+    """File with the token that the endpoint asks for; None if it asks for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ async def _predict(options: PredictOptions, route: Route, name: str, watch: Watc
     result.check_names(table)
     limits = httpx.Limits(max_connections=options.in_flight, max_keepalive_connections=options.in_flight)
     async with httpx.AsyncClient(limits=limits) as http:
-        endpoint = Endpoint(http=http, route=route, name=name, patience=options.patience)
+        endpoint = Endpoint(http=http, route=route, name=name, patience=options.patience, token=options.token)
         model = columns.read(await endpoint.schema())
         fitting = fit(table, model, options.keep)
         about = {"file": tables.digest(options.file), "endpoint": name, "keep": list(options.keep)}

@@ -1,4 +1,4 @@
-"""Route to an endpoint through `kubectl port-forward`.
+"""Route to an endpoint, or to another Service, through `kubectl port-forward`.
 
 kubectl forwards to one pod, and a release ends that pod; a new port-forward then replaces the broken one.
 """
@@ -14,11 +14,15 @@ from runs.errors import ClusterError
 
 @dataclass
 class Tunnel:
-    """Port-forward to the Service of an endpoint, open while the block runs."""
+    """Port-forward to the Service of an endpoint, or to another one, open while the block runs."""
 
     cluster: Cluster
-    endpoint: str
+    service: str
     """Name of the Service."""
+    namespace: str = names.SERVING
+    """Namespace of the Service."""
+    port: int = 80
+    """Port of the Service."""
     address: str = ""
     """URL of the forwarded port on this machine."""
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -40,4 +44,4 @@ class Tunnel:
                 return
 
     def _forward(self) -> None:
-        self.address = self._stack.enter_context(self.cluster.forwarded(names.SERVING, self.endpoint, 80))
+        self.address = self._stack.enter_context(self.cluster.forwarded(self.namespace, self.service, self.port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,8 @@ class MlflowServerArgs:
     """Bucket of the artifacts."""
     grant: Grant
     """Namespace and identity of the pods."""
+    clients: Input[str]
+    """Namespace of the pods of training, in which MLflow has a second name."""
     placement: pods.Placement
     """Nodes and priority of the pods."""
     gateway: Gateway | None = None
@@ -118,6 +121,7 @@ class MlflowServer(pulumi.ComponentResource):
             ),
         )
         entry = service(name, SELECTOR, PORT, PORT, metadata=named, opts=child)
+        _alias(args.clients, child)
         k8s.policy.v1.PodDisruptionBudget(
             name, metadata=metadata, spec={"max_unavailable": 1, "selector": {"match_labels": SELECTOR}}, opts=child
         )
@@ -128,7 +132,7 @@ class MlflowServer(pulumi.ComponentResource):
 
 
 def allowed_hosts(more: Sequence[str]) -> str:
-    """Return the Host headers that MLflow accepts: all DNS names of the Service, with and without port, and `more`.
+    """Return the Host headers that MLflow accepts: the names of its Services, with and without port, and `more`.
 
     MLflow compares literally and answers 403 to any other host, except for /health.
     """
@@ -137,8 +141,18 @@ def allowed_hosts(more: Sequence[str]) -> str:
         f"{NAME}.{names.PLATFORM}",
         f"{NAME}.{names.PLATFORM}.svc",
         f"{NAME}.{names.PLATFORM}.svc.cluster.local",
+        names.TRACKING_ALIAS,
+        f"{names.TRACKING_ALIAS}.{names.TRAINING}",
     )
     return ",".join([*qualified, *(f"{host}:{PORT}" for host in qualified), *more])
+
+
+def sources(bucket: str) -> str:
+    """Return the regular expression of the sources that a new version may have: a folder of this s3:// URI.
+
+    A source `models:/` names a model or version of this registry. Prompts have no files, and a constant as source.
+    """
+    return f"^({re.escape(bucket)}/.|models:/.|(prompt-template|dummy-source)$)"
 
 
 def _environment(args: MlflowServerArgs, connection: Connection) -> list[k8s.core.v1.EnvVarArgsDict]:
@@ -158,6 +172,12 @@ def _environment(args: MlflowServerArgs, connection: Connection) -> list[k8s.cor
         **args.artifact_store.environment,
     }
     return [*pods.environment(settings), connection.password]
+
+
+def _rules(args: MlflowServerArgs) -> list[k8s.core.v1.EnvVarArgsDict]:
+    """Return the variables that the migration does not need."""
+    allowed = Output.from_input(args.artifact_store.uri).apply(sources)
+    return pods.environment({"MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": allowed})
 
 
 def _pod(
@@ -181,6 +201,22 @@ def _container(args: MlflowServerArgs, name: str, connection: Connection) -> k8s
         "termination_message_policy": "FallbackToLogsOnError",
         "volume_mounts": [pods.TMP, *connection.mounts],
     }
+
+
+def _alias(namespace: Input[str], opts: ResourceOptions) -> None:
+    """Declare the name by which scripts of tutorials ask MLflow, in the namespace of the pods of training."""
+    alias = names.TRACKING_ALIAS
+    k8s.core.v1.Service(
+        alias,
+        metadata={
+            "name": alias,
+            "namespace": namespace,
+            "labels": LABELS,
+            "annotations": {"pulumi.com/skipAwait": "true"},
+        },
+        spec={"type": "ExternalName", "external_name": f"{NAME}.{names.PLATFORM}.svc.cluster.local"},
+        opts=opts,
+    )
 
 
 def _pod_seconds(args: MlflowServerArgs) -> int:
@@ -257,6 +293,7 @@ def _deployment(
     health: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/health", "port": PORT}, "timeout_seconds": 5}
     container: k8s.core.v1.ContainerArgsDict = {
         **_container(args, "mlflow", connection),
+        "env": [*_environment(args, connection), *_rules(args)],
         "command": ["mlflow", "server"],
         "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
         "startup_probe": {**health, "period_seconds": 2, "failure_threshold": STARTUP_SECONDS // 2},

@@ -41,6 +41,9 @@ SERVERS: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
 }
 
 EVERY_POD: k8s.meta.v1.LabelSelectorArgsDict = {}
+NOT_GUARDED: k8s.meta.v1.LabelSelectorArgsDict = {
+    "match_expressions": [{"key": names.GUARDED, "operator": "DoesNotExist"}]
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class NamespacesArgs:
     """Rule that lets every pod reach DNS."""
     drift: bool = False
     """True: the stack has drift jobs, which reach MLflow and the artifact store only."""
+    guarded: bool = False
+    """True: pods with the label names.GUARDED accept requests only from where a policy of their own says."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Labels that each namespace gets in addition to the platform's."""
 
@@ -128,7 +133,7 @@ class Namespaces(pulumi.ComponentResource):
             f"{names.SERVING}-requests",
             metadata={"namespace": created[names.SERVING]},
             spec={
-                "pod_selector": {},
+                "pod_selector": NOT_GUARDED if args.guarded else EVERY_POD,
                 "policy_types": ["Ingress"],
                 "ingress": [
                     {"ports": [{"protocol": "TCP", "port": port} for port in (names.SERVING_PORT, names.PROBE_PORT)]}

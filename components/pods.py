@@ -36,7 +36,10 @@ TO_API_SERVER: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = {
 }
 """Rule that lets a pod reach the API server, whose addresses may change at any time and have no label."""
 TOKEN_SECONDS = 3600
-"""Life of a token in seconds; the kubelet replaces it after four fifths of this time."""
+"""Life in seconds of a token for the API server; the kubelet replaces it after four fifths of this time."""
+SHORT_TOKEN_SECONDS = 600
+"""Life in seconds of a token for another audience, which counts until then even if its pod is gone. Kubernetes allows
+no shorter one."""
 CLUSTER_CA: k8s.core.v1.VolumeProjectionArgsDict = {
     "config_map": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
 }
@@ -57,7 +60,7 @@ def token(audience: str = "") -> k8s.core.v1.VolumeProjectionArgsDict:
     """Return a part of a volume: the file `token` with the pod's token for an audience, by default the API server."""
     source: k8s.core.v1.ServiceAccountTokenProjectionArgsDict = {"path": "token", "expiration_seconds": TOKEN_SECONDS}
     if audience:
-        source["audience"] = audience
+        source.update(audience=audience, expiration_seconds=SHORT_TOKEN_SECONDS)
     return {"service_account_token": source}
 
 

@@ -10,6 +10,8 @@ TRACKING_SERVICE = "mlflow"
 TRACKING_PORT = 5000
 TRACKING_HOST = f"{TRACKING_SERVICE}.{PLATFORM}:{TRACKING_PORT}"
 """Host header of requests to MLflow through a forwarded port; MLflow refuses a host that it does not know."""
+TRACKING_ALIAS = "mlflow-server"
+"""Second name of MLflow's Service, for pods of training: tutorials use http://mlflow-server:5000."""
 TRACKING_AUDIENCE = "mlflow"
 """Audience of the tokens that MLflow's gateway accepts."""
 PEOPLE, PROMOTER = "mlflow-people", "mlflow-promoter"
@@ -43,6 +45,8 @@ DRIFT_REPORTS = f"{VALIDATION_REPORTS}/drift"
 ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 """Label of the pods that get an endpoint's requests (model servers, or the router before them) and of the Deployment
 of the served version."""
+GUARDED = "mlops/requests"
+"""Label of model servers that accept requests only from their endpoint's router, which verifies the callers."""
 SERVERS = {"champion": "model-endpoint", "challenger": "model-challenger", "shadow": "model-shadow"}
 """Value of the label NAME on the Deployments and pods of model servers, by role."""
 ROUTERS = "model-router"
@@ -76,6 +80,11 @@ def drift(endpoint: str) -> str:
 def endpoint_url(endpoint: str) -> str:
     """Return the URL of an endpoint in the cluster, without a path."""
     return f"http://{endpoint}.{SERVING}"
+
+
+def champion_url(endpoint: str) -> str:
+    """Return the URL of the served version's pods of an endpoint with a router; without a path, in the cluster."""
+    return f"http://{endpoint}-champion.{SERVING}:{SERVING_PORT}"
 
 
 def selector(name: str, instance: str) -> dict[str, str]:

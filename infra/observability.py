@@ -114,7 +114,7 @@ def platform(settings: Settings) -> Platform:
                 availability=each.objectives.availability if each.objectives else None,
                 p95_seconds=each.objectives.p95_ms / 1000 if each.objectives and each.objectives.p95_ms else None,
                 spool_bytes=each.prediction_log.spool_mib << 20 if each.prediction_log else None,
-                is_routed=bool(each.arms),
+                is_routed=each.is_routed,
             )
             for name, each in sorted(settings.endpoints.items())
         ],

@@ -23,6 +23,7 @@ from components.mlflow_identities import ClientProxy, MlflowIdentities, MlflowId
 from components.mlflow_server import Gateway, MlflowServer, MlflowServerArgs
 from components.people import People, PeopleArgs
 from components.pods import Placement
+from components.router.authentication import Callers
 from components.shared_ingress import SharedIngress, SharedIngressArgs
 from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
@@ -30,6 +31,7 @@ from components.training.schedule import Schedule
 from components.training.sweep import Scalar, Sweep
 from components.training.validation import ValidationArgs
 from contract import names
+from infra import token_issuers
 from infra.config import aws, image_rules
 from infra.config import training as training_settings
 from infra.config.drift import Retrain, of_length
@@ -75,6 +77,8 @@ def deploy(stack: Settings) -> None:
     for name in stack.watched:
         DriftJob(name, _drift(name, stack, base, tracking, trainings, proxy=proxy), opts)
     cache = _model_cache(stack, base, opts)
+    if pulumi.runtime.is_dry_run():
+        token_issuers.warn({name: endpoint.auth for name, endpoint in stack.endpoints.items() if endpoint.auth})
     gate = ReleaseGate(stack, base.access, tracking.url, CHECKOUT)
     endpoints = {
         name: ModelEndpoint(name, _endpoint(name, stack, base, gate, cache=cache, on_unready=on_unready), opts)
@@ -105,6 +109,7 @@ def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding
         database=base.database,
         artifact_store=base.artifact_store,
         grant=base.tracking,
+        clients=base.training.namespace,
         gateway=_gateway(stack),
         ingress=_ingress(base, stack.tracking.ingress, "/health"),
         on_unready=on_unready,
@@ -175,7 +180,7 @@ def _validation(job: Training, stack: Settings, base: Foundation) -> ValidationA
         ephemeral_storage=job.ephemeral_storage,
         deadline_minutes=job.validation.deadline_minutes,
         limits=job.validation.limits.model_dump(mode="json", exclude_none=True),
-        endpoint=names.endpoint_url(champion) if (champion := stack.champion_endpoint(job.model)) else None,
+        endpoint=_url_for_validations(champion, stack) if (champion := stack.champion_endpoint(job.model)) else None,
         allow_code=job.validation.allow_code,
         grant=base.validation,
         code_image=stack.images.training if job.is_script else None,
@@ -225,6 +230,11 @@ def _tracking_url(tracking: MlflowServer, proxy: ClientProxy | None) -> Input[st
     return tracking.url.apply(lambda _: LOCAL_TRACKING) if proxy else tracking.url
 
 
+def _url_for_validations(endpoint: str, stack: Settings) -> str:
+    """Return the URL at which validations reach the endpoint; they have no token, so not through its router."""
+    return names.champion_url(endpoint) if stack.endpoints[endpoint].auth else names.endpoint_url(endpoint)
+
+
 def _parameter(value: Scalar | SecretParameter) -> Scalar | SecretValue:
     return SecretValue(**value.model_dump()) if isinstance(value, SecretParameter) else value
 
@@ -264,6 +274,7 @@ def _endpoint(
         files=gate.files(name),
         challenger=_challenger(name, endpoint, gate),
         shadow=_shadow(name, endpoint, gate),
+        callers=_callers(endpoint),
         router_image=stack.images.envoy or "",
         experiments=gate.experiments(name),
         experiment_gate=gate.experiment_hooks,
@@ -339,6 +350,14 @@ def _size(arm: SecondVersion, endpoint: Endpoint) -> Size:
         cpu=arm.cpu or endpoint.cpu,
         memory=arm.memory or endpoint.memory,
     )
+
+
+def _callers(endpoint: Endpoint) -> Callers | None:
+    auth, limits = endpoint.auth, endpoint.limits
+    if auth is None:
+        return None
+    limit = limits.requests_per_minute if limits else None
+    return Callers(issuer=auth.issuer, audience=auth.audience, keys=auth.keys, requests_per_minute=limit)
 
 
 def _batch(name: str, stack: Settings, base: Foundation, gate: ReleaseGate) -> BatchJobArgs:

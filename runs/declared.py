@@ -13,6 +13,7 @@ from typing import Any
 from contract import names, script
 from contract.parameter_schema import Schema, accepts, words
 from runs.cluster import Cluster, Object
+from runs.endpoints import Endpoint
 from runs.errors import RefusedError
 from runs.values import Value, parse
 
@@ -186,12 +187,12 @@ class Validation:
         """True if each new version is validated, False if only on request."""
         return not self.template["spec"].get("suspend", False)
 
-    def job(self, version: int, endpoint: str | None = None) -> Object:
+    def job(self, version: int, endpoint: Endpoint | None = None) -> Object:
         """Return a Job as the schedule would create it, for this version only; with an endpoint, it is tested too."""
-        job = _job(self.template, {"version": version, **({"endpoint": endpoint} if endpoint else {})})
+        job = _job(self.template, {"version": version, **({"endpoint": endpoint.name} if endpoint else {})})
         (container,) = job["spec"]["template"]["spec"]["containers"]
         # An argument and not a variable, so that the code of an older training image refuses it and does not ignore it.
-        container["args"] = [str(version), *(["--endpoint", names.endpoint_url(endpoint)] if endpoint else [])]
+        container["args"] = [str(version), *(["--endpoint", endpoint.url] if endpoint else [])]
         return job
 
 

@@ -28,6 +28,12 @@ class Endpoint:
         return json.loads(release).get("model", self.name)
 
     @property
+    def url(self) -> str:
+        """URL at which a validation reaches the endpoint: that of its pods if its router asks for tokens."""
+        labels = self.deployment["spec"]["template"]["metadata"].get("labels", {})
+        return names.champion_url(self.name) if names.GUARDED in labels else names.endpoint_url(self.name)
+
+    @property
     def version(self) -> int:
         """Number of the version that the stack released last."""
         return int(self.deployment["metadata"]["labels"][names.VERSION])

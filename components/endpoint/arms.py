@@ -71,6 +71,8 @@ class Arm:
     """Role of the version."""
     is_routed: bool = False
     """True if the pods get their requests from a router, not from the endpoint's Service."""
+    is_guarded: bool = False
+    """True if the pods accept no requests from others than the router, which verifies the callers."""
     environment: Mapping[str, str] | None = None
     """Further environment variables of the server."""
     salt: Input[str] | None = None
@@ -98,9 +100,10 @@ class Arm:
 
     def pod_labels(self, version: int) -> dict[str, str]:
         """Return the labels of the pods. Pods behind a router lack the label by which a Service finds the router."""
-        return names.labels(
+        labels = names.labels(
             names.SERVERS[self.role], self.endpoint, self.role if self.is_routed else "serving", version=str(version)
         )
+        return labels | ({names.GUARDED: "router"} if self.is_guarded else {})
 
     def variables(self) -> list[k8s.core.v1.EnvVarArgsDict]:
         """Return the environment variables by which the server knows its role."""
@@ -123,6 +126,35 @@ class Arm:
             },
             opts=opts,
         )
+
+
+def only_from_router(
+    endpoint: str, metadata: k8s.meta.v1.ObjectMetaArgsDict, opts: ResourceOptions
+) -> k8s.networking.v1.NetworkPolicy:
+    """Declare the policy by which guarded pods accept requests from the router and from validations only.
+
+    Pods that started before the endpoint verified its callers lack the label, so they answer until the router does.
+    """
+    validations: k8s.networking.v1.NetworkPolicyPeerArgsDict = {
+        "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": names.TRAINING}},
+        "pod_selector": {"match_labels": names.VALIDATIONS},
+    }
+    routers: k8s.networking.v1.NetworkPolicyPeerArgsDict = {
+        "pod_selector": {"match_labels": names.selector(names.ROUTERS, endpoint)}
+    }
+    return k8s.networking.v1.NetworkPolicy(
+        f"{endpoint}-guard",
+        metadata=metadata,
+        spec={
+            "pod_selector": {"match_labels": {names.INSTANCE: endpoint, names.GUARDED: "router"}},
+            "policy_types": ["Ingress"],
+            "ingress": [
+                {"from_": [routers, validations], "ports": [{"protocol": "TCP", "port": names.SERVING_PORT}]},
+                {"ports": [{"protocol": "TCP", "port": names.PROBE_PORT}]},
+            ],
+        },
+        opts=opts,
+    )
 
 
 def entry(endpoint: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from components.endpoint.tracing import Tracing
 from components.foundation import ArtifactStore, Grant, Ingress
 from components.ingress import ingress
 from components.router import configuration
+from components.router.authentication import Callers
 from components.router.router import Router, RouterArgs
 from components.service import service
 from contract import names
@@ -92,8 +93,10 @@ class ModelEndpointArgs:
     """Second version that answers a share of the callers; None if there is none."""
     shadow: Shadow | None = None
     """Version that gets copies of requests; None if there is none."""
+    callers: Callers | None = None
+    """Tokens that callers must send; None if everybody may call the endpoint."""
     router_image: str = ""
-    """Image with Envoy, for an endpoint with a challenger or a shadow."""
+    """Image with Envoy, for an endpoint with a challenger, a shadow or callers."""
     experiments: Input[Sequence[Experiment]] = ()
     """Experiments that the endpoint has run."""
     experiment_gate: ResourceHookBinding | None = None
@@ -106,8 +109,8 @@ class ModelEndpoint(pulumi.ComponentResource):
     A new version changes only the Deployment: an old pod stops when a new pod is ready, and finishes its requests
     first. If the new version does not start, the rollout fails and the old version goes on serving.
 
-    With a challenger or a shadow, a router stands between the Service and the pods. It takes over, and leaves again,
-    without a request lost (docs/two-versions.md).
+    With a challenger, a shadow or callers that need tokens, a router stands between the Service and the pods. It takes
+    over, and leaves again, without a request lost (docs/two-versions.md).
     """
 
     url: Output[str]
@@ -124,12 +127,13 @@ class ModelEndpoint(pulumi.ComponentResource):
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.grant.namespace, "labels": labels}
         named: k8s.meta.v1.ObjectMetaArgsDict = {**metadata, "name": name}
         ports = {METRICS: names.PROBE_PORT}
-        if args.challenger or args.shadow:
+        if args.challenger or args.shadow or args.callers:
             entry = service(name, arms.entry(name), 80, PORT, metadata=named, opts=child, more=ports)
             champion, *others = _arms(name, args, metadata, child)
             hosts = [arm.service(metadata, child) for arm in (champion, *others)]
             ready = [_declare(arm, _of_arm(arm, args), metadata, self) for arm in others]
-            router = Router(f"{name}-router", _router(name, args, [entry, *hosts, *ready]), child)
+            guard = [arms.only_from_router(name, metadata, child)] if args.callers else []
+            router = Router(f"{name}-router", _router(name, args, [entry, *hosts, *ready, *guard]), child)
             deployment = _declare(champion, _of_arm(champion, args), metadata, self, after=router)
         else:
             champion = Arm(endpoint=name)
@@ -158,7 +162,14 @@ def _arms(
         header, salt = {"UNIT_HEADER": args.challenger.key}, arms.salt(name, metadata, opts)
     wanted: Mapping[arms.Role, object] = {"champion": args, "challenger": args.challenger, "shadow": args.shadow}
     return [
-        Arm(endpoint=name, role=role, is_routed=True, salt=salt, environment={**header, "MODEL_ROLE": role})
+        Arm(
+            endpoint=name,
+            role=role,
+            is_routed=True,
+            is_guarded=args.callers is not None,
+            salt=salt,
+            environment={**header, "MODEL_ROLE": role},
+        )
         for role, declared in wanted.items()
         if declared
     ]
@@ -190,6 +201,7 @@ def _router(name: str, args: ModelEndpointArgs, after: Sequence[pulumi.Resource]
             versions=(args.version, challenger.version) if challenger.override else None,
         ),
         shadow=shadow and configuration.Shadow(address=address("shadow"), percent=shadow.percent),
+        callers=args.callers,
         request_seconds=LAST_REQUEST_SECONDS,
         max_body_bytes=args.max_body_mib << 20,
         path=args.path,

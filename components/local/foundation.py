@@ -47,6 +47,8 @@ class LocalFoundationArgs:
     """Names of the endpoints with a drift job."""
     batch: bool = False
     """True: batches get an identity."""
+    guarded: bool = False
+    """True: some model servers accept requests only from their router."""
     database_password: Input[str]
     """Password of MLflow's database user."""
     artifact_store_access_key: Input[str]
@@ -148,6 +150,7 @@ def _namespaces(args: LocalFoundationArgs) -> NamespacesArgs:
         artifact_store_only=[s3_gateway.EGRESS],
         dns=CLUSTER_DNS,
         drift=bool(args.drift),
+        guarded=args.guarded,
     )
 
 

@@ -13,7 +13,6 @@ from components import pods, timeouts
 from components.monitoring import access, alertmanager
 from components.monitoring.access import ALERTMANAGER, EXPORTER, PROMETHEUS
 from components.monitoring.exporter import PORT as EXPORTER_PORT
-from components.router.router import KIND as ROUTER
 from components.service import service
 from contract import names
 
@@ -75,7 +74,7 @@ class Prometheus(pulumi.ComponentResource):
                     "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": names.SERVING}},
                     "pod_selector": {
                         "match_expressions": [
-                            {"key": names.NAME, "operator": "In", "values": [*names.SERVERS.values(), ROUTER]}
+                            {"key": names.NAME, "operator": "In", "values": [*names.SERVERS.values(), names.ROUTERS]}
                         ]
                     },
                 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.router import authentication
 from contract import names
 
 TOTAL = 100
@@ -91,6 +92,8 @@ class Router:
     """Challenger; None if there is none."""
     shadow: Shadow | None = None
     """Shadow; None if there is none."""
+    callers: authentication.Callers | None = None
+    """Tokens that callers must send; None if everybody may call the endpoint."""
     request_seconds: int
     """Seconds that a pod may take to answer a complete request."""
     max_body_bytes: int
@@ -178,15 +181,26 @@ def _requests(router: Router) -> Json:
             ),
         },
     }
+    refusing: Json = {"local_reply_config": authentication.replies(router.callers)} if router.callers else {}
     return {
         "route_config": {"name": "endpoint", "virtual_hosts": [host]},
-        "http_filters": [_mutation(), _last_filter()],
+        "http_filters": [
+            *(authentication.filters(router.callers) if router.callers else []),
+            _mutation(),
+            _last_filter(),
+        ],
+        **refusing,
     }
 
 
 def _routes(router: Router) -> Sequence[Json]:
     """Return the routes in the order in which Envoy tries them."""
     to: Json = {"timeout": f"{router.request_seconds}s"}
+    health: list[Json] = []
+    if router.callers:
+        # Health checks have no token, so nothing counts them.
+        health = [{"match": {"path": path}, "route": {**to, "cluster": CHAMPION}} for path in authentication.OPEN]
+        to |= authentication.counted(router.callers)
     mirrored = {"request_mirror_policies": [_mirror(router.shadow)]} if router.shadow else {}
     everything = {"prefix": "/"}
     unassigned: Json = {"request_headers_to_remove": [EXPERIMENT_HEADER]}
@@ -203,7 +217,7 @@ def _routes(router: Router) -> Sequence[Json]:
                 **({"stat_prefix": "unassigned"} if router.challenger else {}),
             }
         )
-    return [*routes, {"match": everything, "route": to_champion, **unassigned}]
+    return [*health, *routes, {"match": everything, "route": to_champion, **unassigned}]
 
 
 def _split(challenger: Challenger, predictions: Json, to: Json) -> Sequence[Json]:
@@ -307,6 +321,8 @@ def _clusters(router: Router) -> Sequence[Json]:
     clusters = [_pods(CHAMPION, router.champion, {}), _static(ADMIN, Address(host="127.0.0.1", port=router.admin_port))]
     # Without a healthy pod, the requests go to the champion or nowhere; in a "panic" they would go to unhealthy pods.
     calm: Json = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
+    if router.callers:
+        clusters += authentication.clusters(router.callers)
     if router.challenger:
         clusters += [_pods(CHALLENGER, router.challenger.address, calm), _either()]
     if router.shadow:

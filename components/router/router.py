@@ -15,7 +15,6 @@ from components.endpoint.experiments import Experiment
 from components.router import configuration
 from contract import names
 
-KIND = names.ROUTERS
 EXPERIMENT = "mlops/experiment"
 """Annotation of the Deployment: the experiment as JSON (components/endpoint/experiments.py)."""
 CONTAINER = "envoy"
@@ -80,12 +79,10 @@ class Router(pulumi.ComponentResource):
     def __init__(self, name: str, args: RouterArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mlops:index:Router", name, None, opts)
         child = ResourceOptions(parent=self)
-        selector = names.selector(KIND, args.endpoint)
-        labels = names.labels(KIND, args.endpoint, "router")
+        selector = names.selector(names.ROUTERS, args.endpoint)
+        labels = names.labels(names.ROUTERS, args.endpoint, "router")
         metadata: k8s.meta.v1.ObjectMetaArgsDict = {"namespace": args.namespace, "labels": labels}
-        policy = k8s.networking.v1.NetworkPolicy(
-            name, metadata=metadata, spec=_to_pods(selector, args.endpoint), opts=child
-        )
+        policy = k8s.networking.v1.NetworkPolicy(name, metadata=metadata, spec=_to_pods(selector, args), opts=child)
         k8s.apps.v1.Deployment(
             name,
             metadata={**metadata, "name": name, "annotations": _annotations(args)},
@@ -190,12 +187,17 @@ def _probe(path: str) -> k8s.core.v1.ProbeArgsDict:
     return {"http_get": {"path": path, "port": names.PROBE_PORT}, "timeout_seconds": 3}
 
 
-def _to_pods(selector: Mapping[str, str], endpoint: str) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
-    """Return the policy that lets the router reach all pods of its endpoint."""
-    peers: k8s.meta.v1.LabelSelectorArgsDict = {"match_labels": {names.INSTANCE: endpoint}}
+def _to_pods(selector: Mapping[str, str], args: RouterArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
+    """Return the policy that lets the router reach all pods of its endpoint, and the keys of its callers' issuer."""
+    peers: k8s.meta.v1.LabelSelectorArgsDict = {"match_labels": {names.INSTANCE: args.endpoint}}
     ports = (names.SERVING_PORT, names.PROBE_PORT)
+    issuer = args.routes.callers.port if args.routes.callers else None
     return {
         "pod_selector": {"match_labels": selector},
         "policy_types": ["Egress"],
-        "egress": [{"to": [{"pod_selector": peers}], "ports": [{"protocol": "TCP", "port": port} for port in ports]}],
+        "egress": [
+            {"to": [{"pod_selector": peers}], "ports": [{"protocol": "TCP", "port": port} for port in ports]},
+            # Addresses of an issuer may change at any time.
+            *([{"ports": [{"protocol": "TCP", "port": issuer}]}] if issuer else []),
+        ],
     }

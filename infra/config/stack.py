@@ -24,6 +24,7 @@ from components.router import router
 from contract import project
 from infra.config import (
     aws_rules,
+    callers,
     endpoint_ingress,
     gpu_rules,
     image_rules,
@@ -506,6 +507,15 @@ class Endpoint(Model):
     """Outcomes of the predictions, which the drift job measures; without it, `mlops outcomes` does on request."""
     retrain: Retrain | None = None
     """Retraining after drift; without it nothing is trained by itself."""
+    auth: callers.Auth | None = None
+    """Tokens that callers must send; without it everybody who reaches the endpoint may call it."""
+    limits: callers.CallerLimits | None = None
+    """Limits for each caller; they need `auth`."""
+
+    @property
+    def is_routed(self) -> bool:
+        """True if a router stands between the endpoint's Service and its pods."""
+        return bool(self.arms or self.auth)
 
     @property
     def arms(self) -> Mapping[str, two_versions.Challenger | two_versions.Shadow]:
@@ -515,7 +525,7 @@ class Endpoint(Model):
 
     def deployments(self, name: str) -> list[str]:
         """Return the names of the endpoint's Deployments: those of all versions, and the router's if there is one."""
-        return [name, *(f"{name}-{each}" for each in (*self.arms, *(["router"] if self.arms else [])))]
+        return [name, *(f"{name}-{each}" for each in (*self.arms, *(["router"] if self.is_routed else [])))]
 
     @property
     def kinds_of_pods(self) -> list[tuple[int, int, int, int]]:
@@ -533,7 +543,7 @@ class Endpoint(Model):
         ]
         memory = router.memory_mib(self.max_body_mib) << 20
         routers = router.REPLICAS, router.REPLICAS, thousandths(router.CPU), memory
-        return [*servers, *([routers] if self.arms else [])]
+        return [*servers, *([routers] if self.is_routed else [])]
 
     @property
     def pods(self) -> list[tuple[int, int, int]]:
@@ -584,6 +594,18 @@ class Endpoint(Model):
                 instead=f"write a smaller number, or memory: {mib * BODIES_IN_MEMORY}Mi or more",
             ).broken()
         return mib
+
+    @field_validator("auth")
+    @classmethod
+    def _tokens_are_encrypted(cls, auth: callers.Auth | None, info: ValidationInfo) -> callers.Auth | None:
+        return callers.checked_auth(auth, info.data)
+
+    @field_validator("limits")
+    @classmethod
+    def _of_known_callers(
+        cls, limits: callers.CallerLimits | None, info: ValidationInfo
+    ) -> callers.CallerLimits | None:
+        return callers.checked_limits(limits, info.data)
 
     @field_validator("challenger", "shadow")
     @classmethod
@@ -684,6 +706,11 @@ class Settings(Model):
         return cluster or foundation.artifacts.protected or foundation.database.protected
 
     @property
+    def has_guarded_pods(self) -> bool:
+        """True if an endpoint verifies its callers."""
+        return any(endpoint.auth for endpoint in self.endpoints.values())
+
+    @property
     def entries(self) -> Mapping[str, Endpoint | Batch]:
         """Endpoints and batches, by name."""
         return {**self.endpoints, **self.batch}
@@ -768,10 +795,11 @@ class Settings(Model):
     @classmethod
     def _with_a_router(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
         images: Images | None = info.data.get("images")
-        for name in (each for each, endpoint in endpoints.items() if endpoint.arms):
+        for name in (each for each, endpoint in endpoints.items() if endpoint.is_routed):
             two_versions.check_names(name, list(endpoints))
             if images and images.envoy is None:
-                raise two_versions.ENVOY.broken(f"used with a {next(iter(endpoints[name].arms))} in {name}")
+                word = "auth" if endpoints[name].auth else f"a {next(iter(endpoints[name].arms))}"
+                raise two_versions.ENVOY.broken(f"used with {word} in {name}")
         return endpoints
 
     @field_validator("endpoints")
@@ -798,7 +826,9 @@ class Settings(Model):
     @classmethod
     def _batches_beside_endpoints(cls, batches: dict[str, Batch], info: ValidationInfo) -> dict[str, Batch]:
         endpoints: dict[str, Endpoint] = info.data.get("endpoints", {})
-        routed = {f"{name}-{end}" for name, each in endpoints.items() if each.arms for end in two_versions.SUFFIXES}
+        routed = {
+            f"{name}-{end}" for name, each in endpoints.items() if each.is_routed for end in two_versions.SUFFIXES
+        }
         if both := sorted(batches.keys() & {*endpoints, *routed}):
             raise batch_settings.NAMES_DIFFER.broken(f"used with the name {both[0]}")
         for name, batch in batches.items():

@@ -80,7 +80,7 @@ LOGGED = Rule(
 )
 ENVOY = Rule(
     must="must be used with mlops:images.envoy",
-    because="Envoy splits and copies the requests",
+    because="Envoy splits and copies the requests, and verifies the tokens of callers",
     instead="write the image of Envoy, with bash, as in mlops:images.envoy: envoyproxy/envoy:v1.40.0@sha256:...",
 )
 MEMORY = Rule(

@@ -134,6 +134,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             artifact_store_only=to_s3,
             dns=_dns(cluster.service_cidr),
             drift=bool(stack.watched),
+            guarded=stack.has_guarded_pods,
             labels=load_balancer.READINESS_GATES,
         ),
         # The nodes must not be deleted before the pods.

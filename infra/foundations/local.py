@@ -25,6 +25,7 @@ def build(stack: Settings, chosen: settings.LocalFoundation) -> Foundation:
         serving_quota=QuotaArgs(**quotas.serving.model_dump()),
         drift=tuple(stack.watched),
         batch=bool(stack.batch),
+        guarded=stack.has_guarded_pods,
         database_password=settings.secret("database_password"),
         artifact_store_access_key=settings.secret("artifact_store_access_key"),
         artifact_store_secret_key=settings.secret("artifact_store_secret_key"),

@@ -49,6 +49,10 @@ class Endpoint:
     gate: threading.Event = field(default_factory=threading.Event)
     gate_after: int = 10**9
     """Requests after so many wait until the gate is opened."""
+    tokens: list[str] = field(default_factory=list[str])
+    """Header Authorization of each request."""
+    after: Callable[[], object] = lambda: None
+    """Called after each request."""
     _now: int = 0
     _started: Server | None = None
 
@@ -57,6 +61,8 @@ class Endpoint:
         return f"http://127.0.0.1:{self.port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.tokens.append(dict(scope["headers"]).get(b"authorization", b"").decode())
+        self.after()
         if scope["path"] != "/invocations":
             await self.server(scope, receive, send)
         else:

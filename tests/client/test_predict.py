@@ -73,6 +73,30 @@ def test_requests_that_are_too_large_for_the_server_are_parted(
     assert max(int(row["request_row"]) for row in answered) < 500
 
 
+def test_a_token_is_sent_with_each_request_as_its_file_has_it_then(
+    risk: Endpoint, mlops: Command, rows: Path, out: Path, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    risk.after = lambda: token.write_text("second\n")
+    code, said = mlops("predict", "risk", rows, "--out", out, "--url", risk.url, "--token", token, "--in-flight", 1)
+    assert code == 0, said
+    assert risk.tokens == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize("text", [None, "", "two words", "caf\xe9"])
+def test_a_file_without_a_token_is_named_before_anything_is_sent(
+    risk: Endpoint, mlops: Command, rows: Path, tmp_path: Path, text: str | None
+) -> None:
+    token = tmp_path / "token"
+    if text is not None:
+        token.write_text(text)
+    code, said = mlops("predict", "risk", rows, "--out", tmp_path / "out.csv", "--url", risk.url, "--token", token)
+    assert (code, risk.asked) == (2, 0)
+    assert str(token) in said
+    assert "\n" not in said.strip()
+
+
 @pytest.mark.parametrize("fault", [408, 429, 502, 503, 504, BROKEN])
 def test_what_goes_away_is_waited_for(risk: Endpoint, mlops: Command, rows: Path, out: Path, fault: int) -> None:
     risk.faults.extend([fault] * 4)

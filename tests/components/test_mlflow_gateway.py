@@ -1,6 +1,5 @@
 """MLflow's gateway: a real Envoy with the program's configuration, asked for each route that MLflow has."""
 
-import base64
 import json
 import re
 import socket
@@ -9,7 +8,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
@@ -17,15 +16,14 @@ from typing import Any, Protocol, cast
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.server import handlers
 
 from components import mlflow_gateway
-from components.mlflow_gateway import IDENTITIES
+from components.mlflow_gateway import IDENTITIES, TOKENS
 from contract import names
+from tests.issuer import Issuer
 from tests.mlflow_server import Server
 
 EVERYBODY = frozenset(IDENTITIES) - {"exporter"}
@@ -90,6 +88,8 @@ WRITES: dict[tuple[str, str], frozenset[str]] = {
     ),
 }
 CLOSED_READS = re.compile(r".*/mlflow/(gateway-proxy|assistant/.*|artifacts/presigned-upload-url)")
+SKEW_SECONDS = 10
+"""Seconds for which the gateway accepts a token after its expiry."""
 OPEN_PATHS = {"/health", "/version"}
 
 
@@ -144,36 +144,6 @@ def documented(identity: str, method: str, path: str) -> bool:
         return method == "POST"
     _, is_second, route = re.sub("^/ajax-api", "/api", plain).partition("/api/2.0/mlflow/")
     return bool(is_second) and identity in WRITES.get((method, route), frozenset())
-
-
-@dataclass
-class Issuer:
-    """Issuer of tokens in the form of Kubernetes' projected service account tokens."""
-
-    key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
-
-    @property
-    def keys(self) -> dict[str, object]:
-        numbers = self.key.public_key().public_numbers()
-        jwk = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "k", "n": _number(numbers.n), "e": _number(numbers.e)}
-        return {"local_jwks": {"inline_string": json.dumps({"keys": [jwk]})}}
-
-    def token(self, subject: str, *, header: dict[str, str] | None = None, **claims: object) -> str:
-        given: dict[str, Any] = {"iss": "cluster", "sub": subject, "aud": ["mlflow"], "exp": time.time() + 600}
-        claimed = {key: value for key, value in (given | claims).items() if value is not None}
-        signed = ".".join(
-            _text(json.dumps(part).encode()) for part in (header or {"alg": "RS256", "kid": "k"}, claimed)
-        )
-        signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{_text(signature)}"
-
-
-def _text(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
-
-
-def _number(value: int) -> str:
-    return _text(value.to_bytes((value.bit_length() + 7) // 8, "big"))
 
 
 def free_port() -> int:
@@ -272,7 +242,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 @pytest.fixture
 def mlflow(tmp_path: Path) -> Iterator[Guarded]:
-    server = Server(tmp_path, socket=tmp_path / "mlflow.sock")
+    hosts = {"MLFLOW_SERVER_ALLOWED_HOSTS": f"{names.TRACKING_HOST},127.0.0.1:*"}
+    server = Server(tmp_path, environment=hosts, socket=tmp_path / "mlflow.sock")
     server.start()
     try:
         with guarding(tmp_path / "mlflow.sock", tmp_path) as made:
@@ -334,7 +305,7 @@ def test_a_token_counts_only_if_the_cluster_signed_it_for_mlflow_and_it_has_not_
     refused = [
         ("Jwt is expired", issuer.token(subject, exp=time.time() - 60)),
         ("Audiences in Jwt are not allowed", issuer.token(subject, aud=["https://kubernetes.default.svc"])),
-        ("Jwt verification fails", Issuer().token(subject)),
+        ("Jwt verification fails", Issuer().token(subject)),  # another cluster's, with the same subject
         ("Jwt is missing", None),
         ("Jwt is not in the form of Header.Payload.Signature", "not-a-token"),
         ("Jwt", issuer.token(subject, exp=None)),
@@ -348,6 +319,48 @@ def test_a_token_counts_only_if_the_cluster_signed_it_for_mlflow_and_it_has_not_
     # A query string ends in logs, so a token there does not count.
     (answer,) = guarded.asks(None, ("GET", f"{path}&access_token={issuer.token(subject)}"))
     assert answer.status_code == 401
+
+
+@pytest.mark.long
+def test_a_clients_proxy_sends_each_new_token_of_the_kubelet_before_the_old_one_expires(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    port, seconds = free_port(), 2.0
+    proxy = tmp_path / "proxy.json"
+    proxy.write_text(
+        json.dumps(mlflow_gateway.client()).replace("/etc/envoy", str(tmp_path)).replace(TOKENS, str(tmp_path))
+    )
+    configuration: Any = json.loads(proxy.read_text())
+    listener, ready = configuration["static_resources"]["listeners"]
+    listener["address"]["socket_address"]["port_value"] = port
+    ready["address"]["socket_address"]["port_value"] = free_port()
+    endpoint = configuration["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]
+    where = {"address": "127.0.0.1", "port_value": int(guarded.uri.rpartition(":")[2])}
+    endpoint["endpoint"]["address"]["socket_address"] = where
+    (tmp_path / "token.json").write_text(json.dumps(mlflow_gateway.token()).replace(TOKENS, str(tmp_path)))
+
+    def rotate(number: int) -> None:
+        """Replace the token as the kubelet does: a new folder, and then the link to it."""
+        folder = tmp_path / f"..{number}"
+        folder.mkdir()
+        expires = time.time() + 2 * seconds - SKEW_SECONDS
+        (folder / "token").write_text(guarded.issuer.token(IDENTITIES["people"], exp=expires, jti=f"{number}"))
+        (tmp_path / "..data_tmp").symlink_to(folder.name)
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+
+    rotate(0)
+    (tmp_path / "token").symlink_to("..data/token")
+    with envoy(configuration, port, tmp_path), httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
+        end, statuses = time.monotonic() + 5 * seconds, list[int]()
+        for number in range(1, 5):
+            while time.monotonic() < end - (5 - number) * seconds:
+                statuses.append(http.get("/api/2.0/mlflow/experiments/search").status_code)
+            rotate(number)
+        assert set(statuses) == {200}
+        assert len(statuses) > 50
+        while (status := http.get("/api/2.0/mlflow/experiments/search").status_code) == 200:
+            assert time.monotonic() < end + 5 * seconds, "without a new token, the last one expires"
+        assert status == 401
 
 
 @pytest.mark.long

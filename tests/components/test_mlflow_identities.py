@@ -53,7 +53,7 @@ def test_runs_and_validations_ask_at_localhost_where_a_proxy_adds_the_pods_own_t
         assert environment(pod["containers"][0])["MLFLOW_TRACKING_URI"] == "http://localhost:5000"
         (token,) = [volume for volume in pod["volumes"] if volume["name"] == "token"]
         (source,) = token["projected"]["sources"]
-        assert source["serviceAccountToken"]["audience"] == "mlflow"
+        assert source["serviceAccountToken"] == {"path": "token", "audience": "mlflow", "expirationSeconds": 600}
         assert pod["initContainers"][0] == proxy(pod, PROXY), "it starts before all others"
 
 

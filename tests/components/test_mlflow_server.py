@@ -1,7 +1,14 @@
 """MLflow server as users and operators see it."""
 
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
 from components.mlflow_server import allowed_hosts
 from tests.deployed import deployed, environment, local
+from tests.mlflow_server import Server
 from tests.recording import Resource
 
 
@@ -20,6 +27,7 @@ def test_every_name_of_the_service_is_answered_with_its_port_and_without() -> No
         "mlflow.mlops-platform",
         "mlflow.mlops-platform.svc",
         "mlflow.mlops-platform.svc.cluster.local",
+        "mlflow-server",
     ):
         assert name in hosts
         assert f"{name}:5000" in hosts
@@ -33,6 +41,41 @@ def test_the_host_in_its_own_address_is_answered() -> None:
     )
     assert str(local().exports["tracking"]).removeprefix("http://") in hosts
     assert "localhost:5000" in hosts
+
+
+def test_the_name_that_tutorials_use_is_mlflows_in_the_namespace_of_training() -> None:
+    alias = local().one(":Service", "mlflow-server")
+    assert alias.metadata["namespace"] == "ml-training"
+    assert alias.spec["externalName"] == "mlflow.mlops-platform.svc.cluster.local"
+
+
+@pytest.mark.long
+def test_a_version_whose_files_lie_outside_the_bucket_is_not_registered(tmp_path: Path) -> None:
+    """The variable is the one of the pod."""
+    name = "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX"
+    pattern = environment(deployment().spec["template"]["spec"]["containers"][0])[name]
+    server = Server(tmp_path, "s3://mlops-artifacts/mlflow", {name: pattern})
+    server.start()
+    try:
+        client = MlflowClient(server.uri, server.uri)
+        client.create_registered_model("churn")
+        for source in (
+            "s3://stranger/x",
+            "s3://mlops-artifacts-2/x",
+            "s3://mlops-artifacts",
+            "file:///etc",
+            "/etc",
+            "x",
+        ):
+            with pytest.raises(MlflowException, match="Invalid model version source"):
+                client.create_model_version("churn", source)
+        client.create_model_version("churn", "s3://mlops-artifacts/mlflow/1/models/m-1/artifacts")
+        logged = client.create_logged_model(client.create_experiment("e"))
+        client.create_model_version("churn", f"models:/{logged.model_id}", model_id=logged.model_id)
+        client.create_model_version("churn", "models:/churn/1")
+        client.register_prompt("greeting", "Hello {{name}}")
+    finally:
+        server.kill()
 
 
 def test_the_schema_is_migrated_before_a_server_starts() -> None:

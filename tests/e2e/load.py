@@ -1,8 +1,8 @@
 """A bounded load at a fixed rate: each answer is kept with who gave it and how long after its time it came.
 
-It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND KEY_HEADER`, which comes before all others:
-clients elsewhere share no CPU with what they ask, or with a test. It reads the body from stdin, ends at SIGTERM, and
-prints a line of JSON for each answer.
+It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND KEY_HEADER HEADER`, which comes
+before all others: clients elsewhere share no CPU with what they ask, or with a test. It reads the body from stdin, ends
+at SIGTERM, and prints a line of JSON for each answer.
 """
 
 import itertools
@@ -70,15 +70,23 @@ class Answers:
 
 
 @contextmanager
-def load(url: str, body: object, *, per_second: int = 100, key_header: str = "") -> Generator[Answers]:
+def load(
+    url: str,
+    body: object,
+    *,
+    per_second: int = 100,
+    key_header: str = "",
+    header: str = "",
+) -> Generator[Answers]:
     """Sends `per_second` requests a second for as long as the block runs, however slow the answers are.
 
-    With `key_header`, each request names one of KEYS callers in it.
+    With `key_header`, each request names one of KEYS callers in it. Each has the line `header`.
 
     Nothing is tried again: a request that got no answer counts as a failure.
     """
     answers, where = Answers(), urlsplit(url)
     command = [sys.executable, "-m", __name__, where.hostname or "", str(where.port), str(per_second), key_header]
+    command += [header]
     with listening(command, answers.read, stdin=json.dumps(body)) as process:
         yield answers
     if process.returncode:
@@ -87,7 +95,7 @@ def load(url: str, body: object, *, per_second: int = 100, key_header: str = "")
 
 def main() -> None:
     """The load, to its end."""
-    host, port, per_second, key_header = sys.argv[1:]
+    host, port, per_second, key_header, header = sys.argv[1:]
     start, callers = time.monotonic(), itertools.cycle(range(KEYS))
 
     def with_key(request: bytes) -> bytes:
@@ -106,7 +114,10 @@ def main() -> None:
 
     with suppress(OSError):  # without autogroups, or without the right to
         Path("/proc/self/autogroup").write_text("-20")
-    sent = arrivals.Load(int(port), arrivals.post(sys.stdin.read()), host, tell)
+    request = arrivals.post(sys.stdin.read())
+    if header:
+        request = request.replace(b"\r\n", f"\r\n{header}\r\n".encode(), 1)
+    sent = arrivals.Load(int(port), request, host, tell)
     if key_header:
         sent.vary = with_key
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sent.stop())

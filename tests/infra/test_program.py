@@ -121,7 +121,7 @@ def test_up_waits_for_pods_and_not_for_the_services_before_them() -> None:
         found = {resource.name: resource.metadata.get("annotations", {}) for resource in local().all(f":{kind}")}
         return {name: given.get("pulumi.com/skipAwait") != "true" for name, given in found.items()}
 
-    assert awaited("Service") == dict.fromkeys(("mlflow", "churn-predictor", "postgres", "s3"), False)
+    assert awaited("Service") == dict.fromkeys(("mlflow", "mlflow-server", "churn-predictor", "postgres", "s3"), False)
     assert awaited("Deployment") == dict.fromkeys(("mlflow", "churn-predictor"), True)
     assert awaited("StatefulSet") == dict.fromkeys(("postgres", "s3"), True)
 

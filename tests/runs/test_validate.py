@@ -63,6 +63,18 @@ STAGING = {
 ENDPOINTS = [deployment(name, STAGING) for name in ("churn-predictor", "churn-staging", "fraud")]
 
 
+def test_an_endpoint_that_asks_for_tokens_is_tested_behind_its_router(world: World, mlops: Command) -> None:
+    auth = {"issuer": "https://login.example.com/", "audience": "churn"}
+    endpoint = {"model": "churn-predictor", "version": 8, "replicas": {"min": 1, "max": 2}, "auth": auth}
+    guarded = {"images.envoy": "lab.local/envoy:1", "endpoints.churn-staging": endpoint}
+    there = [CHURN, LOOK, deployment("churn-staging", guarded)]
+    world.scenes(there, [*there, PASSED, look("Succeeded", **ended(0))])
+    world.log(f"{LOOKING}-a", "ok      endpoint version: each response is from version 8")
+    assert mlops("validate", "--endpoint", "churn-staging")[0] == 0
+    (container,) = world.all_created[0]["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["8", "--endpoint", "http://churn-staging-champion.ml-serving:8080"]
+
+
 @pytest.mark.parametrize("words", [[], ["churn-predictor"], ["churn-predictor", "8"]])
 def test_an_endpoint_is_tested_by_its_name_and_the_version_may_be_left_out(
     world: World, mlops: Command, words: list[str]

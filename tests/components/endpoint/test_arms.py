@@ -120,3 +120,60 @@ def test_a_changed_share_rolls_the_routers_and_no_model(three: Recording) -> Non
     )
     changed = {one.name for one in more.all(":Deployment") if one.spec != three.one(":Deployment", one.name).spec}
     assert changed == {f"{NAME}-router"}
+
+
+AUTH = {"issuer": "https://login.example.com/", "audience": "churn", "jwks": "https://login.example.com:8443/keys"}
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Recording:
+    return deployed(
+        {
+            "images.envoy": "lab.local/envoy:1",
+            f"endpoints.{NAME}.auth": AUTH,
+            "endpoints.open": {"version": 1, "model": NAME, "replicas": {"min": 1, "max": 2}},
+        }
+    )
+
+
+def test_pods_of_an_endpoint_with_tokens_accept_requests_from_its_router_and_from_validations_only(
+    guarded: Recording,
+) -> None:
+    pod, router = (template(guarded, name)["metadata"]["labels"] for name in (NAME, f"{NAME}-router"))
+    everybody = guarded.one(":NetworkPolicy", "ml-serving-requests").spec["podSelector"]["matchExpressions"]
+    assert everybody == [{"key": "mlops/requests", "operator": "DoesNotExist"}]
+    assert "mlops/requests" in pod
+    assert "mlops/requests" not in router
+    assert "mlops/requests" not in template(guarded, "open")["metadata"]["labels"]
+    guard = guarded.one(":NetworkPolicy", f"{NAME}-guard").spec
+    assert selects(guard["podSelector"]["matchLabels"], pod)
+    requests, probes = guard["ingress"]
+    assert [port["port"] for port in requests["ports"]] == [8080]
+    routers, validations = requests["from"]
+    assert selects(routers["podSelector"]["matchLabels"], router)
+    assert "namespaceSelector" not in routers
+    assert validations["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "validation"}
+    assert [port["port"] for port in probes["ports"]] == [8081]
+    assert "from" not in probes
+
+
+def test_the_policy_stands_before_the_pods_and_a_validation_goes_around_the_router(guarded: Recording) -> None:
+    assert (
+        guarded.one(":NetworkPolicy", f"{NAME}-guard").urn in guarded.one(":Deployment", f"{NAME}-router").dependencies
+    )
+    validation = guarded.one(":CronJob", "churn-validation").spec["jobTemplate"]["spec"]["template"]["spec"]
+    assert environment(validation["containers"][0])["ENDPOINT"] == f"http://{NAME}-champion.ml-serving:8080"
+
+
+def test_routers_reach_the_server_of_the_keys_and_none_if_the_keys_are_in_the_stack_file(guarded: Recording) -> None:
+    assert guarded.one(":NetworkPolicy", f"{NAME}-router").spec["egress"][1:] == [
+        {"ports": [{"port": 8443, "protocol": "TCP"}]}
+    ]
+    keys = '{"keys": [{"kty": "RSA", "n": "x", "e": "AQAB"}]}'
+    inside = deployed({"images.envoy": "lab.local/envoy:1", f"endpoints.{NAME}.auth": {**AUTH, "jwks": keys}})
+    assert len(inside.one(":NetworkPolicy", f"{NAME}-router").spec["egress"]) == 1
+
+
+def test_an_endpoint_without_tokens_is_as_before() -> None:
+    assert not [policy for policy in local().all(":NetworkPolicy") if policy.name.endswith("-guard")]
+    assert local().one(":NetworkPolicy", "ml-serving-requests").spec["podSelector"] == {}
