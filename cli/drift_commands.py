@@ -7,19 +7,11 @@ from typing import Annotated
 import typer
 
 from cli import target
-from cli.options import Context, Endpoint, Json, TrackingUri
+from cli.options import Context, Endpoint, Json, Log, LoggedEndpoint, TrackingUri
 
 Number = Annotated[
     int | None,
     typer.Option("--version", min=1, metavar="NUMBER", help="Version of the model.", show_default="the served one"),
-]
-Log = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URI",
-        help="Store with the folder `predictions`: s3://BUCKET or a folder. With --version, no cluster is needed.",
-        show_default="the endpoint's bucket",
-    ),
 ]
 
 
@@ -33,6 +25,7 @@ def drift(
     ] = None,
     version: Number = None,
     log: Log = None,
+    logged: LoggedEndpoint = "",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML page to write.", show_default="no page")
     ] = None,
@@ -56,7 +49,7 @@ def drift(
     uri = target.tracking(tracking_uri)
     from cli import drift as looks
 
-    served = looks.served(endpoint, version, log, context)
+    served = looks.served(endpoint, version, log, logged, context)
     to = looks.Output(out=out, json=json, record=record)
     return looks.show(uri, served, hours=hours, end=end and end.replace(tzinfo=UTC), to=to)
 
@@ -75,6 +68,7 @@ def outcomes(
     days: Annotated[float, typer.Option(min=0.1, metavar="NUMBER", help="Days of the prediction log to join.")] = 30,
     version: Number = None,
     log: Log = None,
+    logged: LoggedEndpoint = "",
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Parquet file to write, with the joined rows.", show_default="no file"),
@@ -92,5 +86,5 @@ def outcomes(
     from cli import drift as looks
     from cli import outcomes as observed
 
-    served = looks.served(endpoint, version, log, context)
+    served = looks.served(endpoint, version, log, logged, context)
     observed.show(uri, served, where, days=days, out=out, json=json)

@@ -60,6 +60,11 @@ class Window:
         self._kept: list[pa.Table] = []
         self._keys: NDArray[np.float64] = np.zeros(0)
 
+    @staticmethod
+    def is_read(column: str) -> bool:
+        """Return whether a window needs this column of the log."""
+        return column in {"at", "prediction"} or column.startswith("input_")
+
     def add(self, table: pa.Table) -> None:
         """Count the rows of a table of the prediction log."""
         times = table.column("at").cast(pa.int64()).to_numpy()
