@@ -166,7 +166,11 @@ def draw(seed: int, kind: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame
 
 def logged(rows: pd.DataFrame, labels: Sequence[object], at: np.ndarray[Any, Any]) -> pa.Table:
     """Return the rows as the prediction log has them."""
-    columns: dict[str, Any] = {"at": pa.array(at, pa.timestamp("us", tz="UTC"))}
+    columns: dict[str, Any] = {
+        "request_id": pa.array([f"{place}" for place in range(len(rows))], pa.string()),
+        "row": pa.array([0] * len(rows), pa.int32()),
+        "at": pa.array(at, pa.timestamp("us", tz="UTC")),
+    }
     for column in churn.PROJECT.columns:
         values = rows[column.name]
         if column.kind == "category":
@@ -190,7 +194,7 @@ def window_of(seed: int, kind: str) -> list[hypotheses.Finding]:
     predicted = data().predictions(rows) if kind in KINDS else data().some(rows.index)
     labels = np.where(predicted.predicted, "Yes", "No").tolist()
     chance = np.random.default_rng(seed)
-    window = Window(profile, START, START + timedelta(days=1), seed=seed)
+    window = Window(profile, START, START + timedelta(days=1))
     window.add(logged(rows, labels, times(len(rows), chance)))
     found = hypotheses.compare(window)
     sample, block = window.sample()

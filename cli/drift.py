@@ -16,6 +16,7 @@ from contract.exit_codes import ExitCode
 from contract.tags import DRIFT_STATUS
 from drift import look as looks
 from drift import record, report
+from drift.athena import Athena
 from drift.estimate import BLIND
 from drift.hypotheses import FLOORS
 from drift.look import Look, Request
@@ -63,7 +64,9 @@ class Output:
     """True: record the result in MLflow."""
 
 
-def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output) -> ExitCode:
+def show(
+    uri: str, of: Served, *, hours: float, end: datetime | None, to: Output, workgroup: str | None = None
+) -> ExitCode:
     """Look at a window of the log, write the result, and return REFUSED if the window drifted.
 
     Args:
@@ -72,6 +75,7 @@ def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output
         hours: length of the window in hours.
         end: first moment after the window; None for now. A recorded window is the last whole one before it.
         to: places that the result is written to.
+        workgroup: workgroup of Athena, which reads the log; None: this process reads it.
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     length, until = timedelta(hours=hours), end or datetime.now(UTC)
@@ -86,7 +90,8 @@ def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output
                 f"{version.tags.get(DRIFT_STATUS)}"
             )
             return ExitCode.DONE
-        found = looks.look(store.at(of.log), looks.known(client, uri, version), request)
+        engine = Athena(workgroup=workgroup) if workgroup else None
+        found = looks.look(store.at(of.log), looks.known(client, uri, version), request, engine)
         run = record.record(client, version, found) if to.record else ""
     if to.out:
         to.out.write_text(report.html(found))

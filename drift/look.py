@@ -14,6 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from numpy.typing import NDArray
 
 from drift import estimate, hypotheses, joint, reference
+from drift.athena import Athena
 from drift.estimate import Estimated
 from drift.hypotheses import Finding
 from drift.reference import Reference
@@ -189,13 +190,27 @@ def measured(version: ModelVersion, names: Sequence[str]) -> dict[str, tuple[flo
     return {n: (found[f"{n}_low"], found[f"{n}_high"]) for n in names if {f"{n}_low", f"{n}_high"} <= found.keys()}
 
 
-def look(store: Store, about: Known, request: Request) -> Look:
-    """Compare one window of the log with the version's reference."""
+def look(store: Store, about: Known, request: Request, engine: Athena | None = None) -> Look:
+    """Compare one window of the log with the version's reference.
+
+    Args:
+        store: store with the log.
+        about: reference of the version.
+        request: version and window.
+        engine: Athena, which reads the log; None: this process reads it.
+
+    Raises:
+        LogError: the log cannot be read, or several endpoints serve the model and the request names none of them.
+        StoreError: the store or Athena did not respond.
+    """
     window, unreadable = Window(about.reference, request.start, request.end), Unreadable()
     files = log.files(store, Part(model=request.model, start=request.start, end=request.end, endpoint=request.endpoint))
     ours = [file for file in files if file.version == request.version]
-    for _, table in log.tables(store, ours, window.is_read, unreadable):
-        window.add(table)
+    if engine:
+        engine.fill(window, store, ours, model=request.model, endpoint=request.endpoint)
+    else:
+        for _, table in log.tables(store, ours, window.is_read, unreadable):
+            window.add(table)
     notes = [*about.notes, *unreadable.notes, *_notes(window, files, request)]
     if window.rows < request.least_rows:
         return Look(request=request, window=window, findings=(), notes=notes)

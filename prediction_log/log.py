@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 
 from prediction_log.arrow import Table, pa, parquet, pc
 from prediction_log.store import LogError, Store
@@ -17,9 +18,11 @@ LACKING = {"role": "champion", "experiment": None, "unit": None}
 """Columns that files of former releases lack, and the values of their rows."""
 HOUR = timedelta(hours=1)
 KEY = re.compile(r"/hour=(?P<hour>\d\d)/(?P<name>[^/]+)\.parquet$")
-POD = re.compile(r"(?P<deployment>.+)-[b-df-hj-np-tv-z2-9]{5,10}-[a-z0-9]{5}-\d{8}T\d\d-[0-9a-f]+-\d+")
+SUFFIX = "-[b-df-hj-np-tv-z2-9]{5,10}-[a-z0-9]{5}-[0-9]{8}T[0-9]{2}-[0-9a-f]+-[0-9]+"
+POD = re.compile(f"(?P<deployment>.+){SUFFIX}")
 """Name of a file: that of the pod, which begins with the name of its Deployment, and that of the segment."""
-ARM = re.compile(r"-(challenger|shadow)$")
+ARMS = ("-challenger", "-shadow")
+"""Ends of the names of Deployments beside that of the endpoint itself."""
 Columns = Callable[[str], bool]
 """Function that returns whether a column of this name is read."""
 
@@ -55,7 +58,8 @@ class LogFile:
     def endpoint(self) -> str:
         """Name of the endpoint by the file's name; empty if the name does not tell it."""
         found = POD.fullmatch(self.key.rpartition("/")[2].removesuffix(".parquet"))
-        return ARM.sub("", found["deployment"]) if found else ""
+        name = found["deployment"] if found else ""
+        return next((name.removesuffix(arm) for arm in ARMS if name.endswith(arm)), name)
 
 
 @dataclass
@@ -100,6 +104,26 @@ def files(store: Store, part: Part) -> list[LogFile]:
             f"those of another: {', '.join(sorted(known))}; write --endpoint with one of them"
         )
     return found
+
+
+def columns(store: Store, file: LogFile) -> dict[str, Any]:
+    """Return the types of the columns of a file; all files of a version have the same.
+
+    Raises:
+        LogError: the file is not whole, or the store cannot be read.
+        StoreError: the store did not respond.
+    """
+    try:
+        schema = parquet.read_schema(io.BytesIO(store.read(file.key)))
+    except (pa.ArrowException, FileNotFoundError) as error:
+        raise LogError(f"{store.uri}/{file.key} cannot be read ({error}); look again when it is written") from error
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
+def name_pattern(endpoint: str) -> str:
+    """Return a regular expression (RE2) for the path of a file of the endpoint; of any endpoint if it is empty."""
+    names = "|".join(endpoint + arm for arm in ("", *ARMS)) if endpoint else "[^/]+"
+    return rf"/({names}){SUFFIX}\.parquet$"
 
 
 def tables(
