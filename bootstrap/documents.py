@@ -23,6 +23,7 @@ ROLES = ("backup-*", "cluster-*", "mlops-*", "network-flows-*", "serving-*", "tr
 SERVICES = (
     *(
         "acm",
+        "athena",
         "autoscaling",
         "backup",
         "backup-storage",
@@ -33,6 +34,7 @@ SERVICES = (
         "eks",
         "eks-auth",
         "elasticloadbalancing",
+        "glue",
         "kms",
         "logs",
     ),
