@@ -134,6 +134,22 @@ BACKUP = (
     *_of("kms", "Decrypt GenerateDataKey"),
 )
 """Actions on vaults and plans; AWS Backup asks for the last three when a vault is created."""
+QUERIES = (
+    *_of(
+        "athena",
+        """
+        CreateWorkGroup DeleteWorkGroup GetWorkGroup ListTagsForResource TagResource UntagResource UpdateWorkGroup
+        """,
+    ),
+    *_of(
+        "glue",
+        """
+        CreateDatabase CreateTable DeleteDatabase DeleteTable GetDatabase GetPartitionIndexes GetTable GetTags
+        TagResource UntagResource UpdateDatabase UpdateTable
+        """,
+    ),
+)
+"""Actions on Athena's workgroup and on the tables of the prediction log."""
 READ_ROLES = _of(
     "iam",
     """
@@ -175,6 +191,7 @@ PLATFORM = {
     "cluster": CLUSTER + LOGS + IMAGES + PULL_IMAGES,
     "data": DATABASE + BUCKET + KEYS,
     "observation": OBSERVATION + BACKUP,
+    "queries": QUERIES,
     "doctor": DOCTOR,
 }
 """Actions on the resources of a stack; each entry becomes one policy, because IAM limits a policy's length."""

@@ -24,6 +24,7 @@ SERVICES = (
     *(
         "acm",
         "aps",
+        "athena",
         "autoscaling",
         "backup",
         "backup-storage",
@@ -34,6 +35,7 @@ SERVICES = (
         "eks",
         "eks-auth",
         "elasticloadbalancing",
+        "glue",
         "kms",
         "logs",
     ),

@@ -16,10 +16,11 @@ from cli.errors import CommandError, registry_errors
 from contract import project
 from contract.exit_codes import ExitCode
 from contract.tags import COMPARISON
-from experiments import log, outcomes, prometheus, views
+from experiments import prometheus, views
 from experiments.comparison import Question, compare, with_responses
-from experiments.log import LogError, StoreError
 from experiments.report import Decision, Report
+from prediction_log import outcomes, store
+from prediction_log.log import Part
 
 DAYS = 28
 """Length of the default period."""
@@ -32,6 +33,7 @@ class Options:
     """Options of the command, as its help explains them."""
 
     log: str | None
+    endpoint: str
     stack: str | None
     experiment: str
     percent: float | None
@@ -89,24 +91,22 @@ def _report(endpoint: str, options: Options) -> Report:
     if since >= until:
         raise CommandError(f"--since {since:%Y-%m-%d %H:%M} is not before --until {until:%Y-%m-%d %H:%M}; swap them")
     question = Question(
-        model=declared.model or endpoint,
-        since=since,
-        until=until,
+        part=Part(
+            model=declared.model or endpoint,
+            start=since,
+            end=until,
+            endpoint=options.endpoint or (endpoint if options.stack else ""),
+        ),
         experiment=options.experiment,
         percent=percent,
         prediction=options.prediction,
         slices=options.by,
     )
-    try:
-        files = log.files(target.prediction_log(options.log), question.model, since, until)
-        report = compare(question, files, outcomes.read(options.outcomes) if options.outcomes else None)
-        if options.prometheus:
-            counts = prometheus.responses(options.prometheus, question.model, report.since, report.until)
-            report = with_responses(report, counts)
-    except LogError as error:
-        raise CommandError(str(error)) from error
-    except StoreError as error:
-        raise CommandError(str(error), ExitCode.FAILED) from error
+    known = outcomes.read(options.outcomes) if options.outcomes else None
+    report = compare(question, store.at(target.prediction_log(options.log)), known)
+    if options.prometheus:
+        counts = prometheus.responses(options.prometheus, report.model, report.since, report.until)
+        report = with_responses(report, counts)
     return report
 
 
@@ -135,11 +135,12 @@ def _declared(endpoint: str, stack: str | None) -> _Endpoint:
 
 def _time(option: str, text: str | None) -> datetime | None:
     try:
-        return log.utc(text) if text else None
+        at = datetime.fromisoformat(text) if text else None
     except ValueError:
         raise CommandError(
             f"{option} {text!r} is not a time; write a date or a time in UTC, as in 2026-12-01 or 2026-12-01T09:30"
         ) from None
+    return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC) if at else None
 
 
 def _record(uri: str, report: Report) -> None:

@@ -15,11 +15,13 @@ from cli.errors import registry_errors
 from contract.exit_codes import ExitCode
 from contract.tags import DRIFT_STATUS
 from drift import look as looks
-from drift import record, report, store
+from drift import record, report
+from drift.athena import Athena
 from drift.estimate import BLIND
 from drift.hypotheses import FLOORS
 from drift.look import Look, Request
 from drift.window import aligned
+from prediction_log import store
 from runs import endpoints
 from training.registry import client as versions
 
@@ -36,14 +38,18 @@ class Served:
     version: int
     log: str
     """Address of the store that has the folder `predictions`."""
+    endpoint: str = ""
+    """Name of the endpoint; empty if it is unknown."""
 
 
-def served(endpoint: str, version: int | None, log: str | None, context: str | None) -> Served:
+def served(name: str, version: int | None, log: str | None, endpoint: str, context: str | None) -> Served:
     """Return the version that an endpoint serves, and its log; the cluster is not asked if both are given."""
     if version and log:
-        return Served(model=endpoint, version=version, log=log)
-    found = endpoints.find(target.cluster(context), endpoint)
-    return Served(model=found.model, version=version or found.version, log=log or found.prediction_log)
+        return Served(model=name, version=version, log=log, endpoint=endpoint)
+    found = endpoints.find(target.cluster(context), name)
+    return Served(
+        model=found.model, version=version or found.version, log=log or found.prediction_log, endpoint=found.name
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +64,9 @@ class Output:
     """True: record the result in MLflow."""
 
 
-def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output) -> ExitCode:
+def show(
+    uri: str, of: Served, *, hours: float, end: datetime | None, to: Output, workgroup: str | None = None
+) -> ExitCode:
     """Look at a window of the log, write the result, and return REFUSED if the window drifted.
 
     Args:
@@ -67,11 +75,12 @@ def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output
         hours: length of the window in hours.
         end: first moment after the window; None for now. A recorded window is the last whole one before it.
         to: places that the result is written to.
+        workgroup: workgroup of Athena, which reads the log; None: this process reads it.
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     length, until = timedelta(hours=hours), end or datetime.now(UTC)
     start, until = aligned(until, length) if to.record else (until - length, until)
-    request = Request(model=of.model, version=of.version, start=start, end=until)
+    request = Request(model=of.model, version=of.version, start=start, end=until, endpoint=of.endpoint)
     with registry_errors():
         client = versions.connect(uri)
         version = versions.version(client, of.model, of.version)
@@ -81,7 +90,8 @@ def show(uri: str, of: Served, *, hours: float, end: datetime | None, to: Output
                 f"{version.tags.get(DRIFT_STATUS)}"
             )
             return ExitCode.DONE
-        found = looks.look(store.at(of.log), looks.known(client, uri, version), request)
+        engine = Athena(workgroup=workgroup) if workgroup else None
+        found = looks.look(store.at(of.log), looks.known(client, uri, version), request, engine)
         run = record.record(client, version, found) if to.record else ""
     if to.out:
         to.out.write_text(report.html(found))

@@ -1,26 +1,27 @@
 """Commands about the prediction log of an endpoint: drift, outcomes. Each imports what it needs when it runs."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli import target
-from cli.options import Context, Endpoint, Json, TrackingUri
+from cli.errors import CommandError
+from cli.options import Context, Endpoint, Json, Log, LoggedEndpoint, TrackingUri
 
 Number = Annotated[
     int | None,
     typer.Option("--version", min=1, metavar="NUMBER", help="Version of the model.", show_default="the served one"),
 ]
-Log = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URI",
-        help="Store with the folder `predictions`: s3://BUCKET or a folder. With --version, no cluster is needed.",
-        show_default="the endpoint's bucket",
-    ),
-]
+
+
+class Engine(StrEnum):
+    """Program that reads the prediction log."""
+
+    LOCAL = "local"
+    ATHENA = "athena"
 
 
 def drift(
@@ -33,6 +34,7 @@ def drift(
     ] = None,
     version: Number = None,
     log: Log = None,
+    logged: LoggedEndpoint = "",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML page to write.", show_default="no page")
     ] = None,
@@ -44,6 +46,19 @@ def drift(
             "in MLflow: a run in the experiment `drift`, and tags of the version.",
         ),
     ] = False,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="Program that reads the log: this one, or Athena for a log that outgrows one machine."),
+    ] = Engine.LOCAL,
+    workgroup: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ATHENA_WORKGROUP",
+            metavar="NAME",
+            help="Workgroup of Athena, as the stack's output `athena` names it.",
+            show_default=False,
+        ),
+    ] = None,
     context: Context = None,
     tracking_uri: TrackingUri = None,
     json: Json = False,
@@ -56,9 +71,13 @@ def drift(
     uri = target.tracking(tracking_uri)
     from cli import drift as looks
 
-    served = looks.served(endpoint, version, log, context)
+    served = looks.served(endpoint, version, log, logged, context)
     to = looks.Output(out=out, json=json, record=record)
-    return looks.show(uri, served, hours=hours, end=end and end.replace(tzinfo=UTC), to=to)
+    until = end and end.replace(tzinfo=UTC)
+    if engine is Engine.ATHENA and not workgroup:
+        raise CommandError("--engine athena needs a workgroup; write --workgroup with the stack's output `athena`")
+    chosen = workgroup if engine is Engine.ATHENA else None
+    return looks.show(uri, served, hours=hours, end=until, to=to, workgroup=chosen)
 
 
 def outcomes(
@@ -75,6 +94,7 @@ def outcomes(
     days: Annotated[float, typer.Option(min=0.1, metavar="NUMBER", help="Days of the prediction log to join.")] = 30,
     version: Number = None,
     log: Log = None,
+    logged: LoggedEndpoint = "",
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Parquet file to write, with the joined rows.", show_default="no file"),
@@ -92,5 +112,5 @@ def outcomes(
     from cli import drift as looks
     from cli import outcomes as observed
 
-    served = looks.served(endpoint, version, log, context)
+    served = looks.served(endpoint, version, log, logged, context)
     observed.show(uri, served, where, days=days, out=out, json=json)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli import target
-from cli.options import Context, Endpoint, Json, Token, TrackingUri, Url
+from cli.options import Context, Endpoint, Json, Log, LoggedEndpoint, Token, TrackingUri, Url
 
 
 def predict(
@@ -73,14 +73,8 @@ def client(model: Endpoint, *, url: Url = None, context: Context = None, token: 
 def compare(
     endpoint: Endpoint,
     *,
-    log: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI",
-            help="Prediction log: a folder, or s3://BUCKET/predictions. Default: that of the lab.",
-            show_default=False,
-        ),
-    ] = None,
+    log: Log = None,
+    logged: LoggedEndpoint = "",
     stack: Annotated[
         str | None,
         typer.Option(
@@ -100,8 +94,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="URI",
-            help="What really happened: CSV or Parquet with request_id, row, label and at. A file, or a folder or "
-            "prefix that ends in a slash.",
+            help="What really happened: CSV or Parquet with request_id, row, label and at. A file, a folder or a "
+            "prefix.",
             show_default=False,
         ),
     ] = None,
@@ -143,6 +137,7 @@ def compare(
 
     options = comparison.Options(
         log=log,
+        endpoint=logged,
         stack=stack,
         experiment=experiment,
         percent=percent,

@@ -3,11 +3,11 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from contract.exit_codes import ExitCode
+from contract.exit_codes import ExitCode, UserError
 from pull_requests.errors import PullRequestError
 
 
-class CommandError(Exception):
+class CommandError(UserError):
     """A command failed. The message is one line for a person; `code` is the exit code."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.BAD_INPUT) -> None:

@@ -23,7 +23,7 @@ from cli import (
 )
 from cli.errors import CommandError
 from client.errors import EndpointError, InputError
-from contract.exit_codes import MEANINGS, ExitCode
+from contract.exit_codes import MEANINGS, ExitCode, UserError
 from images.errors import ImageError, ProgramError, RequirementsError
 from lab import cli as lab
 from lab.cli import examples
@@ -46,7 +46,7 @@ CODES: Mapping[type[Exception], ExitCode] = {
 """Exit codes of the errors whose message is for the user; the first class that matches is used."""
 MAY_BE_EMPTY = ("--why", "--keep")
 """Options whose default is the empty text."""
-USER_ERRORS = (CommandError, *CODES)
+USER_ERRORS = (UserError, *CODES)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(lab.app, name="lab")
@@ -217,7 +217,7 @@ def run(words: Sequence[str], *, program: str = "mlops") -> int:
     except typer.TyperException as error:
         code, message = _wrong_usage(program, cast("_UsageError", error))
     except USER_ERRORS as error:
-        code = error.code if isinstance(error, CommandError) else _code(error)
+        code = error.code if isinstance(error, UserError) else _code(error)
         message = f"\n{program}: ".join(str(error).splitlines()) if isinstance(error, InputError) else str(error)
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -47,3 +47,22 @@ Version = Annotated[int, typer.Argument(metavar="VERSION", help="Number of the v
 Endpoint = Annotated[
     str, typer.Argument(metavar="ENDPOINT", help="Name of the endpoint, a key of mlops:endpoints.", show_default=False)
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="Store with the folder `predictions`: s3://BUCKET or a folder; the address of `predictions` works too. "
+        "Default: the endpoint's bucket, or that of the lab.",
+        show_default=False,
+    ),
+]
+LoggedEndpoint = Annotated[
+    str,
+    typer.Option(
+        "--endpoint",
+        metavar="NAME",
+        help="Endpoint whose predictions are read. Needed if several endpoints serve the model, and the command asks "
+        "neither a cluster nor a stack file.",
+        show_default=False,
+    ),
+]

@@ -15,9 +15,9 @@ from cli.errors import CommandError, registry_errors
 from contract.tasks import METRICS
 from drift import look as looks
 from drift import outcomes as observed
-from drift import store
-from drift.log import Part
 from drift.outcomes import Joined
+from prediction_log import outcomes, store
+from prediction_log.log import Part
 from training.fit.metrics import Estimate
 from training.registry import client as versions
 
@@ -46,16 +46,20 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
                 f"{of.model} version {of.version} is a {about.project.task} model, and outcomes are measured for "
                 "models of two labels; join the files of outcomes and of the log by request_id and row yourself"
             )
-        notes = list[str]()
         found = observed.join(
             store.at(of.log),
-            Part(model=of.model, version=of.version, start=end - timedelta(days=days), end=end),
-            observed.read(store.at(where), "", about.project.target.name, notes),
+            Part(
+                model=of.model,
+                version=of.version,
+                start=end - timedelta(days=days),
+                end=end,
+                endpoint=of.endpoint,
+            ),
+            outcomes.read(where, about.project.target.name),
             project=about.project,
             model=about.model,
             # Outcomes have no weights, so weighted metrics of the training say nothing about them.
             expected={} if about.project.weight else looks.measured(version, METRICS["binary"]),
-            notes=notes,
         )
     if out:
         out.write_bytes(observed.as_parquet(found))

@@ -127,7 +127,7 @@ def prediction_log(uri: str | None) -> str:
         os.environ.update(stores.environment())
     except LabError as error:
         raise CommandError(
-            f"no log is named, and {error}; or write --log s3://BUCKET/predictions (`pulumi stack output artifacts` "
+            f"no log is named, and {error}; or write --log s3://BUCKET (`pulumi stack output artifacts` "
             "prints the bucket)",
             ExitCode.FAILED,
         ) from error

@@ -23,3 +23,10 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
 """Explanation of each exit code, as `mlops --help` prints it."""
+
+
+class UserError(Exception):
+    """Error whose message is one line for the user; programs print it without a traceback and exit with `code`."""
+
+    code = ExitCode.FAILED
+    """Exit code of the program."""

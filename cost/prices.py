@@ -16,6 +16,7 @@ OLD_DAYS = 180
 """Age in days from which a price table is reported as old."""
 Unit = Literal[
     "alarm_month",
+    "athena_tb",
     "backup_s3_gb_month",
     "between_regions_gb",
     "between_zones_gb",

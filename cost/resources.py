@@ -68,6 +68,8 @@ FREE = frozenset({
     "aws:eks/accessPolicyAssociation:AccessPolicyAssociation",
     "aws:eks/addon:Addon",  # its pods run on the nodes
     "aws:eks/podIdentityAssociation:PodIdentityAssociation",
+    "aws:glue/catalogDatabase:CatalogDatabase",
+    "aws:glue/catalogTable:CatalogTable",  # the first million objects of an account
     "aws:iam/policy:Policy",
     "aws:iam/role:Role",
     "aws:iam/rolePolicy:RolePolicy",
@@ -235,6 +237,10 @@ def _bucket(bucket: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
     yield _use("bucket", bucket, prices, "1,000 reads", "s3_reads_1000")
 
 
+def _workgroup(workgroup: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
+    yield _use("Athena", workgroup, prices, "TB that statements read", "athena_tb")
+
+
 def _repository(repository: Resource, _plan: Plan, prices: Prices) -> Iterator[Cost]:
     yield _use("image repository", repository, prices, "GB-month", "ecr_gb_month")
 
@@ -306,6 +312,7 @@ def _volume(volume: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
 PRICERS: Mapping[str, Pricer] = {
     "aws:amp/scraper:Scraper": _samples,
     "aws:amp/workspace:Workspace": _samples,
+    "aws:athena/workgroup:Workgroup": _workgroup,
     "aws:backup/vault:Vault": _vault,
     "aws:cloudwatch/logGroup:LogGroup": _log_group,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _alarm,

@@ -66,6 +66,7 @@ _BALANCER = "Load Balancer-Application"
 _POSTGRES = {"databaseEngine": "PostgreSQL", "productFamily": "Database Storage", "volumeType": "General Purpose-GP3"}
 UNITS: Mapping[Unit, Listed] = {
     "alarm_month": _listed("AmazonCloudWatch", "CW:AlarmMonitorUsage"),
+    "athena_tb": _listed("AmazonAthena", "DataScannedInTB"),
     "backup_s3_gb_month": _listed("AWSBackup", "WarmStorage-ByteHrs-S3"),
     "between_regions_gb": _listed("AWSDataTransfer", "AWS-Out-Bytes", {"transferType": "InterRegion Outbound"}),
     "between_zones_gb": _listed("AWSDataTransfer", "DataTransfer-Regional-Bytes", {"transferType": "IntraRegion"}),

@@ -19,13 +19,15 @@ from mlflow.entities.model_registry import ModelVersion
 from contract.tags import DRIFT_AT, DRIFT_STATUS
 from contract.tasks import METRICS
 from drift import look as looks
-from drift import measured, outcomes, record, retrain, store
+from drift import measured, record, retrain
+from drift import outcomes as observed
 from drift.cluster import Cluster
-from drift.log import Part
 from drift.look import FALSE_ALARMS_PER_YEAR, LEAST_ROWS, Known, Request
 from drift.measured import Measured
 from drift.retrain import Plan
 from drift.window import aligned
+from prediction_log import outcomes, store
+from prediction_log.log import Part
 from training import ending
 from training.registry import client as versions
 from training.registry.client import Client
@@ -60,6 +62,7 @@ def run(options: argparse.Namespace, now: datetime, jobs: retrain.Jobs | None = 
         end=end,
         least_rows=options.least_rows,
         false_alarms_per_year=options.false_alarms_per_year,
+        endpoint=options.endpoint,
     )
     said = _window(client, version, request, options)
     if options.training:
@@ -91,6 +94,7 @@ def _window(client: Client, version: ModelVersion, request: Request, options: ar
             version=request.version,
             start=request.end - timedelta(days=options.outcomes_days),
             end=request.end,
+            endpoint=request.endpoint,
         )
         # Before the look: when the look is recorded, the whole window is done.
         LOG.info(_joined(client, version, about, part, options))
@@ -105,15 +109,13 @@ def _joined(client: Client, version: ModelVersion, about: Known, part: Part, opt
     project = about.project
     if project is None or project.task != "binary":
         return "outcomes are not measured: metrics exist for models of two labels that a project of the platform trains"
-    notes = list[str]()
-    joined = outcomes.join(
+    joined = observed.join(
         store.at(options.log),
         part,
-        outcomes.read(store.at(options.outcomes), "", project.target.name, notes),
+        outcomes.read(options.outcomes, project.target.name),
         project=project,
         model=about.model,
         expected=looks.measured(version, METRICS["binary"]),
-        notes=notes,
     )
     for note in joined.notes:
         LOG.info("note: %s", note)

@@ -1,6 +1,7 @@
 """One look at the prediction log of a version: compares a window with the version's reference, and decides."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,12 +14,15 @@ from mlflow.entities.model_registry import ModelVersion
 from numpy.typing import NDArray
 
 from contract.names import REFERENCE_PROFILE
-from drift import estimate, hypotheses, joint, log, reference
+from drift import estimate, hypotheses, joint, reference
+from drift.athena import Athena
 from drift.estimate import Estimated
 from drift.hypotheses import Finding
 from drift.reference import Reference
-from drift.store import Store
 from drift.window import BLOCKS, Window
+from prediction_log import log
+from prediction_log.log import LogFile, Part, Unreadable
+from prediction_log.store import Store
 from training import mlflow_logging, project
 from training.data import reading, split
 from training.ending import BadInputError
@@ -48,14 +52,12 @@ class Request:
     """First moment of the window."""
     end: datetime
     """First moment after the window."""
+    endpoint: str = ""
+    """Name of the endpoint; empty if only one endpoint serves the model."""
     least_rows: int = LEAST_ROWS
     """Smallest number of rows that is compared."""
     false_alarms_per_year: float = FALSE_ALARMS_PER_YEAR
     """Number of false alarms in a year that is accepted."""
-
-    def part(self, version: int | None = None) -> log.Part:
-        """Return the part of the log that the request is about, or that of another version."""
-        return log.Part(model=self.model, version=version or self.version, start=self.start, end=self.end)
 
     @property
     def level(self) -> float:
@@ -189,12 +191,28 @@ def measured(version: ModelVersion, names: Sequence[str]) -> dict[str, tuple[flo
     return {n: (found[f"{n}_low"], found[f"{n}_high"]) for n in names if {f"{n}_low", f"{n}_high"} <= found.keys()}
 
 
-def look(store: Store, about: Known, request: Request) -> Look:
-    """Compare one window of the log with the version's reference."""
-    window, trouble = Window(about.reference, request.start, request.end), log.Trouble()
-    for table in log.tables(store, request.part(), trouble):
-        window.add(table)
-    notes = [*about.notes, *_notes(store, window, trouble, request)]
+def look(store: Store, about: Known, request: Request, engine: Athena | None = None) -> Look:
+    """Compare one window of the log with the version's reference.
+
+    Args:
+        store: store with the log.
+        about: reference of the version.
+        request: version and window.
+        engine: Athena, which reads the log; None: this process reads it.
+
+    Raises:
+        LogError: the log cannot be read, or several endpoints serve the model and the request names none of them.
+        StoreError: the store or Athena did not respond.
+    """
+    window, unreadable = Window(about.reference, request.start, request.end), Unreadable()
+    files = log.files(store, Part(model=request.model, start=request.start, end=request.end, endpoint=request.endpoint))
+    ours = [file for file in files if file.version == request.version]
+    if engine:
+        engine.fill(window, store, ours, model=request.model, endpoint=request.endpoint)
+    else:
+        for _, table in log.tables(store, ours, window.is_read, unreadable):
+            window.add(table)
+    notes = [*about.notes, *unreadable.notes, *_notes(window, files, request)]
     if window.rows < request.least_rows:
         return Look(request=request, window=window, findings=(), notes=notes)
     sample, block = window.sample()
@@ -225,14 +243,12 @@ def _estimated(about: Known, sample: pd.DataFrame, block: NDArray[np.int64]) -> 
     return estimate.estimate(about.reference.calibration, probability, block)
 
 
-def _notes(store: Store, window: Window, trouble: log.Trouble, request: Request) -> Iterator[str]:
-    yield from trouble.notes
+def _notes(window: Window, files: Sequence[LogFile], request: Request) -> Iterator[str]:
     if window.absent:
         yield f"not compared, because the log does not have them (`redact`): {', '.join(sorted(window.absent))}"
-    for version in log.versions(store, request.model):
-        files = 0 if version == request.version else log.count_files(store, request.part(version))
-        if files:
-            yield f"{files} files of the window are of version {version} and are not compared"
+    for version, count in sorted(Counter(file.version for file in files).items()):
+        if version != request.version:
+            yield f"{count} files of the window are of version {version} and are not compared"
     used = int((window.by_block > 0).sum())
     if window.rows and used < FEW_BLOCKS:
         yield (

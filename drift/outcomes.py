@@ -1,12 +1,9 @@
-"""Outcomes: what really happened, joined to the prediction log by request and row.
-
-Outcomes are files in CSV or Parquet with the columns `request_id`, `row` (0 if it is left out), `label` (or the name of
-the target), and `at`, the time when the outcome was known.
-"""
+"""Joins outcomes, which say what really happened, to the predictions of one version, and measures the version."""
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,36 +13,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from drift import log
-from drift.log import Part, Trouble
-from drift.store import Store
+from prediction_log import log
+from prediction_log.log import Part, Unreadable
+from prediction_log.outcomes import KEY, Outcomes, Refused, as_text
+from prediction_log.store import Store
+from training.data import reading
 from training.fit import metrics
 from training.fit.metrics import Estimate
 from training.fit.predictions import BinaryPredictions
 from training.project import Classifier, Project
 
-KEY = ["request_id", "row"]
 SKEW = timedelta(minutes=1)
 """Time by which an outcome may seem to come before its prediction, because the clocks of machines differ."""
-LISTED = 5
-"""Number of examples that are kept of each kind of outcome that is not joined."""
 LEAST = 50
 """Smallest number of outcomes of a day for which metrics are computed."""
-
-
-@dataclass(kw_only=True)
-class Refused:
-    """Outcomes that are not joined, by reason."""
-
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-    examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-
-    def add(self, reason: str, rows: pd.DataFrame) -> None:
-        """Count the rows under the reason, and keep a few as examples."""
-        if len(rows):
-            self.counts[reason] = self.counts.get(reason, 0) + len(rows)
-            shown = [f"{one} row {row}" for one, row in zip(rows["request_id"], rows["row"], strict=True)]
-            self.examples.setdefault(reason, []).extend(shown[: LISTED - len(self.examples.get(reason, []))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +53,7 @@ class Joined:
     """Rows that were predicted in the window."""
     refused: Refused
     lag: tuple[timedelta, timedelta] | None
-    """Median and 95th percentile of the time from prediction to outcome; None without outcomes."""
+    """Median and 95th percentile of the time from prediction to outcome; None if no outcome has a time."""
     days: Sequence[Day]
     whole: Mapping[str, Estimate]
     """Metrics of all joined rows; empty if there are too few, or only one label."""
@@ -91,75 +72,37 @@ class Joined:
         return [name for name, (low, _) in self.expected.items() if name in self.whole and self.whole[name].high < low]
 
 
-def read(store: Store, prefix: str, target: str, notes: list[str]) -> pd.DataFrame:
-    """Return all outcomes below the prefix, with the columns request_id, row, label and outcome_at.
-
-    Files that are not outcomes are left out and named in `notes`.
-    """
-    found: list[pd.DataFrame] = []
-    for key in store.keys(prefix):
-        if not key.endswith((".csv", ".parquet")):
-            continue
-        try:
-            found.append(_file(store.read(key), key, target))
-        except (ValueError, pa.ArrowException) as error:
-            notes.append(f"{key} holds no outcomes and is left out: {' '.join(str(error).split())[:200]}")
-    if not found:
-        empty = pd.DataFrame(columns=["request_id", "row", "label", "outcome_at"], dtype=object)
-        return empty.astype({"row": "int64", "outcome_at": "datetime64[us, UTC]"})
-    return pd.concat(found, ignore_index=True)
-
-
-def _file(content: bytes, key: str, target: str) -> pd.DataFrame:
-    if key.endswith(".parquet"):
-        table = parquet.ParquetFile(io.BytesIO(content)).read(columns=None, use_threads=False).to_pandas()
-    else:
-        table = pd.read_csv(io.BytesIO(content), dtype={"request_id": str})
-    label = "label" if "label" in table else target
-    if missing := [name for name in ("request_id", label, "at") if name not in table]:
-        raise ValueError(f"the columns {', '.join(missing)} are missing; write request_id, row, label and at")
-    return pd.DataFrame(
-        {
-            "request_id": table["request_id"].astype(str),
-            "row": table["row"].astype("int64") if "row" in table else 0,
-            "label": table[label].astype(object),
-            "outcome_at": pd.to_datetime(table["at"], utc=True).astype("datetime64[us, UTC]"),
-        }
-    )
-
-
 def join(
     store: Store,
     part: Part,
-    outcomes: pd.DataFrame,
+    outcomes: Outcomes,
     *,
     project: Project[Any],
     model: Classifier | None,
     expected: Mapping[str, tuple[float, float]],
-    notes: Sequence[str] = (),
 ) -> Joined:
     """Join the outcomes to a part of the prediction log.
 
     Args:
         store: store of the prediction log.
         part: version and window.
-        outcomes: outcomes as `read` returns them.
+        outcomes: outcomes of any predictions.
         project: project of the model, which names features, target and labels.
         model: model, for ROC-AUC; None: only accuracy and f1 are computed.
         expected: interval that the training measured, by metric.
-        notes: sentences that the result starts with.
     """
-    refused, trouble = Refused(), Trouble()
+    refused, unreadable = deepcopy(outcomes.refused), Unreadable()
     usable = _usable(outcomes, project, refused)
-    found, predicted = _predictions(store, part, usable, project.features, trouble)
+    found, predicted = _predictions(store, part, usable, project.features, unreadable)
     merged = usable.merge(found, on=KEY, how="left")
-    refused.add("unknown request", merged.loc[merged["at"].isna().to_numpy(dtype=bool)])
+    _refuse(refused, "unknown request", merged.loc[merged["at"].isna().to_numpy(dtype=bool)])
     merged = merged.dropna(subset=["at"])
     seconds: NDArray[np.float64] = (merged["outcome_at"] - merged["at"]).dt.total_seconds().to_numpy()
-    early = seconds < -SKEW.total_seconds()
-    refused.add("before the prediction", merged.loc[early])
+    early = seconds < -SKEW.total_seconds()  # False where the time of the outcome is unknown
+    _refuse(refused, "before the prediction", merged.loc[early])
     merged = merged.loc[~early].rename(columns={"label": project.target.name})
-    lags: list[float] = np.quantile(np.maximum(seconds[~early], 0), [0.5, 0.95]).tolist() if len(merged) else []
+    lag = np.maximum(seconds[~early & ~np.isnan(seconds)], 0)
+    lags: list[float] = np.quantile(lag, [0.5, 0.95]).tolist() if len(lag) else []
     scored = _scored(merged, project, model)
     day = merged["at"].dt.strftime("%Y-%m-%d")
     days = [
@@ -180,31 +123,36 @@ def join(
         days=days,
         whole=_metrics(scored, np.ones(len(merged), dtype=bool), with_area=model is not None),
         expected=expected,
-        notes=[*notes, *trouble.notes],
+        notes=[*outcomes.notes, *unreadable.notes],
     )
 
 
-def _usable(outcomes: pd.DataFrame, project: Project[Any], refused: Refused) -> pd.DataFrame:
-    """Return outcomes with a label of the project, one for each key."""
-    known = outcomes["label"].isin(project.target.labels)
-    refused.add(f"label other than {' and '.join(project.target.labels)}", outcomes[~known])
-    outcomes = outcomes[known]
-    same = outcomes.drop_duplicates([*KEY, "label"])
-    refused.add("repeated with the same label (counted once)", outcomes.loc[outcomes.index.difference(same.index)])
-    contradicted = same.duplicated(KEY, keep=False)
-    refused.add("repeated with another label", same[contradicted])
-    return same[~contradicted]
+def _usable(outcomes: Outcomes, project: Project[Any], refused: Refused) -> pd.DataFrame:
+    """Return the outcomes whose label is one of the project's."""
+    table = outcomes.table.set_column(2, "label", as_text(outcomes.table["label"]))
+    frame: pd.DataFrame = table.rename_columns([*KEY, "label", "outcome_at"]).to_pandas()
+    known = frame["label"].isin(project.target.labels)
+    _refuse(refused, f"label other than {' and '.join(project.target.labels)}", frame[~known])
+    return frame[known]
+
+
+def _refuse(refused: Refused, reason: str, rows: pd.DataFrame) -> None:
+    refused.add(reason, len(rows), rows["request_id"].tolist(), rows["row"].tolist())
+
+
+def _is_read(column: str) -> bool:
+    return column in {"request_id", "row", "at", "latency_ms", "prediction"} or column.startswith("input_")
 
 
 def _predictions(
-    store: Store, part: Part, outcomes: pd.DataFrame, features: Sequence[str], trouble: Trouble
+    store: Store, part: Part, outcomes: pd.DataFrame, features: Sequence[str], unreadable: Unreadable
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
     """Return the predictions that have an outcome, and the number of predicted rows by day."""
     wanted = set(outcomes["request_id"])
     parts: list[pd.DataFrame] = []
     by_day: dict[str, int] = {}
-    for table in log.tables(store, part, trouble, keys=True):
-        rows = table.to_pandas()
+    for _, table in log.tables(store, log.files(store, part), _is_read, unreadable):
+        rows: pd.DataFrame = table.to_pandas()
         rows = rows[(rows["at"] >= part.start) & (rows["at"] < part.end)]
         for day, count in rows["at"].dt.strftime("%Y-%m-%d").value_counts().items():
             by_day[str(day)] = by_day.get(str(day), 0) + int(count)
@@ -222,7 +170,7 @@ def _scored(merged: pd.DataFrame, project: Project[Any], model: Classifier | Non
     interesting = project.target.labels[-1]
     probability = np.zeros(len(merged))
     if model is not None and len(merged):
-        rows = merged[project.features]
+        rows = reading.in_nanoseconds(project, merged[project.features])
         probability = model.predict_proba(rows)[:, list(model.classes_).index(interesting)]
     return BinaryPredictions(
         truth=(merged[project.target.name] == interesting).to_numpy(),

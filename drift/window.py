@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import md5
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ class Counts:
 class Window:
     """Rows of one window, as counts and as a random sample."""
 
-    def __init__(self, reference: Reference, start: datetime, end: datetime, *, seed: int = 0) -> None:
+    def __init__(self, reference: Reference, start: datetime, end: datetime) -> None:
         self.reference, self.start, self.end = reference, start, end
         self.rows = 0
         """Number of rows."""
@@ -56,9 +57,13 @@ class Window:
         self.absent: set[str] = set()
         """Features that a file of the log does not have."""
         self._length = (end - start) / BLOCKS
-        self._chance = np.random.default_rng(seed)
         self._kept: list[pa.Table] = []
-        self._keys: NDArray[np.float64] = np.zeros(0)
+        self._keys: NDArray[np.uint64] = np.zeros(0, dtype="uint64")
+
+    @staticmethod
+    def is_read(column: str) -> bool:
+        """Return whether a window needs this column of the log."""
+        return column in {"request_id", "row", "at", "prediction"} or column.startswith("input_")
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of a table of the prediction log."""
@@ -77,10 +82,13 @@ class Window:
                 self.absent.add(one.name)
         if self.reference.prediction and self.prediction and "prediction" in table.column_names:
             _count(self.prediction, self.reference.prediction, table.column("prediction"), block)
-        self._sample(table, block)
+        self.keep(table, block)
 
     def sample(self) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-        """Return a random sample of the rows, with the features' own names and `prediction`, and the rows' blocks."""
+        """Return a random sample of the rows, with the features' own names and `prediction`, and the rows' blocks.
+
+        A hash of its key decides whether a row is in the sample, so the same log always gives the same sample.
+        """
         self._shrink()
         if not self._kept:
             return pd.DataFrame(), np.zeros(0, dtype="int64")
@@ -89,10 +97,12 @@ class Window:
         frame.columns = [str(name).removeprefix("input_") for name in frame.columns]
         return frame, table.column("block").to_numpy().astype("int64")
 
-    def _sample(self, table: pa.Table, block: NDArray[np.int64]) -> None:
-        keys = self._chance.random(len(block))
-        limit = np.partition(self._keys, SAMPLE)[SAMPLE] if len(self._keys) > SAMPLE else 1.0
-        take = np.flatnonzero(keys < limit)
+    def keep(self, table: pa.Table, block: NDArray[np.int64]) -> None:
+        """Keep those rows of a table that belong to the sample."""
+        keys = _hashes(table)
+        take = np.arange(len(keys))
+        if len(self._keys) > SAMPLE:
+            take = np.flatnonzero(keys < np.partition(self._keys, SAMPLE)[SAMPLE])
         if not len(take):
             return
         names = [name for name in table.column_names if name.startswith("input_") or name == "prediction"]
@@ -102,8 +112,9 @@ class Window:
             self._shrink()
 
     def _shrink(self) -> None:
-        if len(self._keys) > SAMPLE:
-            take = np.sort(np.argpartition(self._keys, SAMPLE)[:SAMPLE])
+        """Keep the rows with the smallest hashes, in their order."""
+        if self._kept:
+            take = np.argsort(self._keys, kind="stable")[:SAMPLE]
             self._kept = [pa.concat_tables(self._kept, promote_options="default").take(pa.array(take))]
             self._keys = self._keys[take]
 
@@ -113,6 +124,14 @@ def aligned(now: datetime, length: timedelta) -> tuple[datetime, datetime]:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     end = epoch + (now - epoch) // length * length
     return end - length, end
+
+
+def _hashes(table: pa.Table) -> NDArray[np.uint64]:
+    """Return a hash of each row's key: request, row and second. drift/sql.py has the same in SQL."""
+    seconds = (table.column("at").cast(pa.int64()).to_numpy() // 1_000_000).tolist()
+    keys = zip(table.column("request_id").to_pylist(), table.column("row").to_pylist(), seconds, strict=True)
+    digests = b"".join(md5(f"{one}/{row}/{at}".encode(), usedforsecurity=False).digest()[:8] for one, row, at in keys)
+    return np.frombuffer(digests, dtype=">u8").astype("uint64")
 
 
 def _microseconds(moment: datetime) -> int:

@@ -10,12 +10,15 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from experiments import log, sequences
-from experiments.log import Column, LogError, LogFile, Table, pa, pc
-from experiments.outcomes import Outcomes
+from experiments import sequences
 from experiments.report import Arm, Comparison, Joined, Keys, Metric, Ratio, Report, Shadow
 from experiments.sequences import Sample
-from experiments.tallies import Predictions, Sums, Values, as_floats, as_text
+from experiments.tallies import Predictions, Sums, Values, as_floats
+from prediction_log import log
+from prediction_log.arrow import Column, Table, pa, pc
+from prediction_log.log import LogFile, Part, Unreadable
+from prediction_log.outcomes import Outcomes, as_text
+from prediction_log.store import LogError, Store
 
 CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
 MANY_KEYS = 5
@@ -33,10 +36,8 @@ MetricName = Literal["accuracy", "Brier score", "absolute error"]
 class Question:
     """What to compare."""
 
-    model: str
-    """Name of the registered model."""
-    since: datetime
-    until: datetime
+    part: Part
+    """Part of the log with the predictions."""
     experiment: str = ""
     """Name of the experiment; empty: the last one in the log."""
     percent: float | None = None
@@ -51,38 +52,48 @@ class ShareUnknownError(LogError):
     """The log has a challenger, and nobody said which share of the units it should have."""
 
 
-def compare(question: Question, files: Sequence[LogFile], outcomes: Outcomes | None = None) -> Report:
-    """Read the files and return the report.
+def compare(question: Question, store: Store, outcomes: Outcomes | None = None) -> Report:
+    """Read the log in the store and return the report.
 
     Raises:
-        LogError: the files or the outcomes do not fit the question.
+        LogError: the log cannot be read or has no predictions, or the outcomes do not fit the question.
         ShareUnknownError: there is a challenger, and `question.percent` is None.
         StoreError: the store did not respond.
     """
-    experiment = question.experiment or last_experiment(files)
+    part = question.part
+    files = log.files(store, part)
+    if not files:
+        by = f" by endpoint {part.endpoint}" if part.endpoint else ""
+        raise LogError(
+            f"{store.uri} has no predictions of {part.model}{by} from {part.start:%Y-%m-%d %H:%M} to "
+            f"{part.end:%Y-%m-%d %H:%M} UTC; check the name, --log and --since, and that the endpoint has a "
+            "`prediction_log`"
+        )
+    experiment = question.experiment or _last_experiment(store, files)
     reading = _Reading(question, experiment, outcomes)
     waiting: defaultdict[int, list[Table]] = defaultdict(list)  # of one hour; small files are expensive one by one
     hour: datetime | None = None
-    for file, table in log.tables(files):
+    for file, table in log.tables(store, files, _is_read, reading.unreadable):
         if file.hour != hour or sum(map(len, chain(*waiting.values()))) > MOST_ROWS:
             reading.add(waiting)
             waiting.clear()
         if file.hour != hour:
             reading.end_of_hour()
             hour = file.hour
-        if table is None:
-            reading.unreadable.append(file.name)
-        else:
-            waiting[file.version].append(table)
+        waiting[file.version].append(table)
     reading.add(waiting)
     reading.end_of_hour()
     return reading.report()
 
 
-def last_experiment(files: Sequence[LogFile]) -> str:
+def _is_read(column: str) -> bool:
+    return column not in {"request", "answer"}
+
+
+def _last_experiment(store: Store, files: Sequence[LogFile]) -> str:
     """Return the name of the last experiment in the files; empty if there is none."""
-    for _, table in log.tables(files[::-1]):
-        if table is not None and (names := pc.drop_null(table["experiment"])):
+    for _, table in log.tables(store, files[::-1], {"experiment"}.__contains__, Unreadable()):
+        if names := pc.drop_null(table["experiment"]):
             return names[-1].as_py()
     return ""
 
@@ -102,7 +113,7 @@ class _Reading:
     """State while the files are read."""
 
     def __init__(self, question: Question, experiment: str, outcomes: Outcomes | None) -> None:
-        self.unreadable: list[str] = []
+        self.unreadable = Unreadable()
         self._question, self._experiment, self._outcomes = question, experiment, outcomes
         self._traffic: defaultdict[str, _Traffic] = defaultdict(_Traffic)
         self._units = Sums(["unit", "role"], ["requests"])
@@ -115,7 +126,7 @@ class _Reading:
         self._ran = False
         self._others = Counter[str]()
         self._shadow = _Pairs()
-        self._first, self._last = question.until, question.since
+        self._first, self._last = question.part.end, question.part.start
 
     def add(self, tables: Mapping[int, Sequence[Table]]) -> None:
         """Add the tables of each version."""
@@ -124,8 +135,9 @@ class _Reading:
                 self._add(version, whole)
 
     def _add(self, version: int, table: Table) -> None:
-        since, until = (pa.scalar(at, pa.timestamp("us", "UTC")) for at in (self._question.since, self._question.until))
-        table = table.filter(pc.and_(pc.greater_equal(table["at"], since), pc.less_equal(table["at"], until)))
+        part = self._question.part
+        start, end = (pa.scalar(at, pa.timestamp("us", "UTC")) for at in (part.start, part.end))
+        table = table.filter(pc.and_(pc.greater_equal(table["at"], start), pc.less(table["at"], end)))
         if not len(table):
             return
         least_most = pc.min_max(table["at"]).as_py()
@@ -198,10 +210,9 @@ class _Reading:
         rows = table.select(columns).filter(pc.is_valid(table["predicted"]))
         rows = rows.rename_columns(["logged" if name == "at" else name for name in columns])
         found = rows.join(self._outcomes.table, ["request_id", "row"], join_type="inner")
-        if "at" in found.column_names:
-            late = pc.fill_null(pc.greater_equal(found["at"], found["logged"]), fill_value=True)
-            self._early += len(found) - (pc.sum(late).as_py() or 0)
-            found = found.filter(late)
+        late = pc.fill_null(pc.greater_equal(found["at"], found["logged"]), fill_value=True)
+        self._early += len(found) - (pc.sum(late).as_py() or 0)
+        found = found.filter(late)
         if not len(found):
             return
         self._joined += len(found)
@@ -242,7 +253,7 @@ class _Reading:
         """Return the report of everything that was read."""
         if not self._traffic:
             raise LogError(
-                f"the log of {self._question.model} has no prediction in this period"
+                f"the log of {self._question.part.model} has no prediction in this period"
                 + (f" that belongs to the experiment {self._experiment}" if self._experiment else "")
                 + "; check --since, --until and --experiment"
             )
@@ -259,7 +270,7 @@ class _Reading:
                 )
             ratio = _ratio(frame, self._question.percent)
         return Report(
-            model=self._question.model,
+            model=self._question.part.model,
             experiment=self._experiment,
             since=self._first.astimezone(UTC),
             until=self._last.astimezone(UTC),
@@ -302,7 +313,7 @@ class _Reading:
         return Joined(
             outcomes=known,
             joined=self._joined,
-            repeated=self._outcomes.repeated,
+            repeated=sum(self._outcomes.refused.counts.values()),
             unknown=max(0, known - self._joined - self._early),
             early=self._early,
         )
@@ -352,11 +363,7 @@ class _Reading:
         return found
 
     def _notes(self) -> list[str]:
-        notes: list[str] = []
-        if self.unreadable:
-            notes.append(
-                f"{len(self.unreadable)} files are not Parquet and were left out, such as {self.unreadable[0]}"
-            )
+        notes = [*self.unreadable.notes, *(self._outcomes.notes if self._outcomes else ())]
         others = [name for name in self._others if name != self._experiment]
         if others:
             notes.append(f"the log has other experiments in this period: {', '.join(sorted(others))}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from experiments.log import LogError, StoreError
+from prediction_log.store import LogError, StoreError
 
 TIMEOUT = 30
 """Seconds to wait for Prometheus."""

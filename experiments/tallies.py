@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from experiments.log import Column, Table, pa, pc
 from experiments.report import Latency, Spread
+from prediction_log.arrow import Column, Table, pa, pc
+from prediction_log.outcomes import as_text
 
 KEPT = 50_000
 """Largest number of values that a sample keeps."""
@@ -112,15 +113,3 @@ class Sums:
 def as_floats(column: Column) -> Floats:
     """Return a column without nulls as an array of float64."""
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-
-
-def as_text(column: Column) -> Column:
-    """Return predictions or labels as text: truth values as 0 and 1, a list of probabilities as the largest's place."""
-    if pa.types.is_boolean(column.type):
-        return column.cast(pa.int8()).cast(pa.string())
-    if pa.types.is_list(column.type):
-        best = [int(np.argmax(values)) if values else None for values in column.to_pylist()]
-        return pa.array([None if place is None else str(place) for place in best], pa.string())
-    if pa.types.is_floating(column.type) and pc.all(pc.equal(column, pc.round(column))).as_py():
-        return column.cast(pa.int64()).cast(pa.string())
-    return column.cast(pa.string())

@@ -25,6 +25,7 @@ ROOMS = (
     "cost",
     "change_report",
     "doctor",
+    "prediction_log",
     "experiments",
     "monitoring",
     "drift",
@@ -47,8 +48,9 @@ MAY_IMPORT = {
     "change_report": {"cost", "model_preview", "runs"},
     "cost": set[str](),
     "doctor": {"contract", "components", "infra", "runs"},
-    "experiments": {"contract"},
-    "drift": {"contract", "training"},
+    "prediction_log": {"contract"},
+    "experiments": {"contract", "prediction_log"},
+    "drift": {"contract", "prediction_log", "training"},
     "pull_requests": {"contract", "model_preview"},
     "monitoring": {"contract"},
     "images": set[str](),
@@ -65,6 +67,7 @@ MAY_IMPORT = {
         "drift",
         "images",
         "model_preview",
+        "prediction_log",
         "monitoring",
         "pull_requests",
         "training",
@@ -109,7 +112,7 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("room", ["contract", "drift", "training", "model_server"])
+@pytest.mark.parametrize("room", ["contract", "drift", "prediction_log", "training", "model_server"])
 def test_what_runs_in_a_container_knows_nothing_of_pulumi(room: str) -> None:
     wrong = {str(p.relative_to(ROOT)) for p in tracked(f"{room}/*.py") for n in imports(p) if n.startswith("pulumi")}
     assert not wrong
@@ -159,7 +162,16 @@ def test_only_settings_read_configuration_and_environment() -> None:
     reads = re.compile(r"pulumi\.Config\b|os\.environ|os\.getenv")
     wrong = {
         str(path.relative_to(ROOT))
-        for room in ("bootstrap", "infra", "components", "contract", "drift", "training", "model_server")
+        for room in (
+            "bootstrap",
+            "infra",
+            "components",
+            "contract",
+            "drift",
+            "prediction_log",
+            "training",
+            "model_server",
+        )
         for path in tracked(f"{room}/*.py")
         if path.name not in {"settings.py", "stack.py"} and reads.search(path.read_text())
     }

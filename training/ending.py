@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 
-from contract.exit_codes import ExitCode
+from contract.exit_codes import ExitCode, UserError
 from contract.stages import RefusedError
 from training.data.reading import DataError, StoreError
 from training.mlflow_logging import TrackingError, reason
@@ -109,6 +109,8 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
         if isinstance(error, kinds):
             return code, str(error)
     match error:
+        case UserError():
+            return error.code, str(error)
         case MlflowException():
             message = f"a call to MLflow failed: {reason(error)}; check MLflow's log, then run the command again"
         case Boto3Error() | BotoCoreError() | ClientError():

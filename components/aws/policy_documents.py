@@ -227,8 +227,10 @@ class Rights:
     """Prefixes below which objects can be written and overwritten; S3 keeps old versions."""
 
 
-def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights: Rights) -> pulumi.Output[str]:
-    """Return a policy for the bucket's objects, with the use of the key that encrypts them."""
+def objects(
+    *further: Statement, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights: Rights
+) -> pulumi.Output[str]:
+    """Return a policy for the bucket's objects, with the use of the key that encrypts them and further statements."""
 
     def below(actions: Sequence[str], prefixes: Sequence[str]) -> Statement:
         under = [pulumi.Output.concat(bucket_arn, "/", prefix, "*") for prefix in sorted(prefixes)]
@@ -246,7 +248,39 @@ def objects(*, bucket_arn: pulumi.Input[str], key_arn: pulumi.Input[str], rights
         {"Effect": "Allow", "Action": key, "Resource": [key_arn]},
         *([listing, below(["s3:GetObject"], rights.read)] if rights.read else []),
         *([below(["s3:AbortMultipartUpload", "s3:PutObject"], rights.write)] if rights.write else []),
+        *further,
     )
+
+
+def query_logs(
+    *, workgroup_arn: str, database: str, results_arn: pulumi.Input[str], account: Account
+) -> Sequence[Statement]:
+    """Return statements that allow queries in one workgroup, and tables of single versions in its database.
+
+    Athena reads the log and writes results with the rights of the caller (Athena user guide, "Identity and access
+    management"). The right to read the log and to use its key is in `objects`.
+    """
+    catalog = [arn("glue", name, account) for name in ("catalog", f"database/{database}")]
+    below = pulumi.Output.concat(results_arn, "/*")
+    return [
+        {
+            "Effect": "Allow",
+            "Action": ["athena:GetQueryExecution", "athena:StartQueryExecution"],
+            "Resource": [workgroup_arn],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["glue:GetDatabase", "glue:GetTable"],
+            "Resource": [*catalog, arn("glue", f"table/{database}/*", account)],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["glue:CreateTable"],
+            "Resource": [*catalog, arn("glue", f"table/{database}/predictions_*", account)],
+        },
+        {"Effect": "Allow", "Action": ["s3:GetBucketLocation"], "Resource": [results_arn]},
+        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": [below]},
+    ]
 
 
 def encrypted_connections_only(bucket_arn: pulumi.Input[str], *more: Statement) -> pulumi.Output[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
-from components.aws.policy_documents import Rights, objects, trust_pod
+from components.aws.policy_documents import Rights, Statement, objects, trust_pod
 from contract import names
 
 SKIP_CONTAINERS = "eks.amazonaws.com/skip-containers"
@@ -36,6 +37,8 @@ class WorkloadIdentityArgs:
     """Name of the cluster."""
     cluster_arn: pulumi.Input[str]
     """ARN of the cluster."""
+    further: Sequence[Statement] = ()
+    """Statements of further permissions, such as those to query the prediction log."""
     permissions_boundary: str | None
     """ARN of the policy that limits the role; None for none."""
 
@@ -60,7 +63,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
         policy = aws.iam.RolePolicy(
             name,
             role=role.name,
-            policy=objects(bucket_arn=args.bucket_arn, key_arn=args.key_arn, rights=args.rights),
+            policy=objects(*args.further, bucket_arn=args.bucket_arn, key_arn=args.key_arn, rights=args.rights),
             opts=child,
         )
         # The name of an endpoint may be too long for a label.

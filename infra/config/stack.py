@@ -42,6 +42,7 @@ from infra.config import drift as drift_rules
 from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
+from infra.config.athena import NEEDS_AWS, Athena
 from infra.config.aws import AutoNodePool, AwsFoundation, NewCluster, TrackingIngress
 from infra.config.batch import Batch
 from infra.config.budget import Budget
@@ -689,6 +690,8 @@ class Settings(Model):
     """Gate in front of each release."""
     monitoring: Monitoring | None = None
     """Metrics, alerts and dashboards; `kind` chooses who runs Prometheus. Without it, nothing is monitored."""
+    athena: Athena | None = None
+    """Athena over the prediction log, for a log that outgrows one machine; on AWS only. Without it there is none."""
     endpoints: dict[rules.EndpointName, Endpoint] = Field(default_factory=dict)
     """Endpoints, by name; an endpoint serves the registered model of that name unless it names another `model`."""
     batch: dict[rules.JobName, Batch] = Field(default_factory=dict)
@@ -758,6 +761,13 @@ class Settings(Model):
         if quotas := _rest(info).quotas:
             _fits("platform", quotas.platform, _platform_pods(tracking, info), "replicas")
         return tracking
+
+    @field_validator("athena")
+    @classmethod
+    def _only_on_aws(cls, chosen: Athena | None, info: ValidationInfo) -> Athena | None:
+        if chosen and _rest(info).kind == "local":
+            raise NEEDS_AWS.broken()
+        return chosen
 
     @field_validator("monitoring")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -43,6 +44,7 @@ from components.aws.database import Database, DatabaseArgs, DatabaseSnapshot, Da
 from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
 from components.aws.existing_network import ExistingNetwork, ExistingNetworkArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
+from components.aws.log_queries import LogQueries, LogQueriesArgs
 from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
 from components.aws.managed_prometheus import ManagedPrometheus, ManagedPrometheusArgs
 from components.aws.network import Network, NetworkArgs
@@ -57,6 +59,7 @@ from components.namespaces import CLUSTER_DNS, DNS_PODS, Namespaces, NamespacesA
 from contract import names
 from infra.config import aws
 from infra.config import stack as settings
+from infra.config.athena import Athena
 from infra.config.aws import POOL_LABEL, AwsFoundation, ManagedNodePool
 from infra.config.drift import OUTCOMES
 from infra.config.stack import Settings
@@ -121,6 +124,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     _pod_logs(site, cluster, pools)
     logs = _access_logs(site)
     bucket = _bucket(site, logs, network)
+    queries = _queries(site, stack.athena, bucket)
     store = _database(site, network, cluster)
     to_s3 = _egress_to_s3(site, network)
     egress = to_s3 if chosen.egress == "s3" else _egress()
@@ -213,6 +217,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             "registry": registry.urls,
             **_alarms(site, network, cluster),
             **_backup(site, store, bucket),
+            **({"athena": queries.name} if queries else {}),
             aws_changes.OUTPUT: facts,
         },
         ingress=lambda request: foundation.Ingress(
@@ -521,6 +526,22 @@ def _backup(site: Site, store: Database, bucket: ArtifactBucket) -> Mapping[str,
     )
     backup = Backup("backup", args)
     return {"backup_vault": backup.vault, "backup_copies": backup.copy_vault_arn}
+
+
+def _queries(site: Site, chosen: Athena | None, bucket: ArtifactBucket) -> LogQueries | None:
+    """Declare Athena over the prediction log, if the stack has it."""
+    if chosen is None:
+        return None
+    args = LogQueriesArgs(
+        name=re.sub(r"\W", "_", site.name).lower(),
+        results=f"{site.name}-{site.account.id}-athena",
+        bucket=bucket.name,
+        key_arn=bucket.key_arn,
+        query_limit_gib=chosen.query_limit_gib,
+        result_days=chosen.result_days,
+        account=site.account,
+    )
+    return LogQueries("log-queries", args)
 
 
 def _access_logs(site: Site) -> AccessLogs | None:

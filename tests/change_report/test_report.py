@@ -28,10 +28,10 @@ from tests.model_preview.examples import UNPROTECTED
 NAT = "aws:ec2/natGateway:NatGateway"
 
 
-def cost(**limits: float) -> Cost:
+def cost(budget: Budget | None = None) -> Cost:
     """A NAT gateway more, and its price."""
     document = plans.document(plans.nat_gateway("first", op="same"), plans.nat_gateway("second"))
-    return Cost(delta=delta_of_document(document, today=plans.TODAY), budget=Budget(**limits))
+    return Cost(delta=delta_of_document(document, today=plans.TODAY), budget=budget or Budget())
 
 
 def released(old: int | None, new: int | None, name: str = "churn-predictor") -> dict[str, Any]:
@@ -75,12 +75,12 @@ def test_a_warning_of_a_model_is_counted_and_refuses_nothing() -> None:
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"month_usd": 40.0}, "month_usd of the budget is $40.00, but a month may cost $65.70"),
-        ({"month_usd": 70.0}, ""),
+        (Budget(month_usd=40), "month_usd of the budget is $40.00, but a month may cost $65.70"),
+        (Budget(month_usd=70), ""),
     ],
 )
-def test_a_budget_that_is_exceeded_refuses_the_change(limits: dict[str, float], said: str) -> None:
-    found = report(result=result(), cost=cost(**limits))
+def test_a_budget_that_is_exceeded_refuses_the_change(limits: Budget, said: str) -> None:
+    found = report(result=result(), cost=cost(limits))
     assert found.outcome is (Outcome.REFUSED if said else Outcome.PASSES)
     assert said in found.line
     assert "largest lines" not in found.line
@@ -99,7 +99,7 @@ def test_a_violated_policy_refuses_the_change_and_advice_does_not() -> None:
 
 
 def test_several_reasons_are_counted_and_all_are_listed() -> None:
-    found = report(unvalidated("a"), unvalidated("b"), result=result(), cost=cost(month_usd=1))
+    found = report(unvalidated("a"), unvalidated("b"), result=result(), cost=cost(Budget(month_usd=1)))
     assert found.line.endswith("version 8 was not validated, and for 2 more reasons")
     assert len(found.refusals) == 3
 
@@ -187,7 +187,7 @@ def test_a_report_about_models_alone_and_a_failed_preview_have_no_notes() -> Non
 
 def test_json_holds_everything_and_is_strict() -> None:
     made = report(
-        good(), base=base(churn=release("churn", 7, 8)), result=result(released(7, 8)), cost=cost(month_usd=1)
+        good(), base=base(churn=release("churn", 7, 8)), result=result(released(7, 8)), cost=cost(Budget(month_usd=1))
     )
     told = json.loads(made.model_dump_json(), parse_constant=pytest.fail)
     assert told["outcome"] == "refused"

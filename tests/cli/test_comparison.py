@@ -54,7 +54,9 @@ def test_model_and_share_come_from_the_stack_file(words: list[str], capsys: pyte
     endpoint = f"model: {MODEL}, version: 7, challenger: {{version: 8, percent: 50}}"
     Path("Pulumi.prod.yaml").write_text(f"config:\n  mlops:endpoints:\n    churn: {{{endpoint}}}\n")
     stack = ["compare", "churn", *words[2:], "--stack", "prod"]
-    assert run(stack) == 0
+    assert run(stack) == 2
+    assert "has no predictions of churn-predictor by endpoint churn from" in capsys.readouterr().err
+    assert run([*stack, "--endpoint", "churn-predictor"]) == 0
     assert "Promote version 8" in capsys.readouterr().out
     assert run(["compare", "chrun", *words[2:], "--stack", "prod"]) == 2
     assert "Pulumi.prod.yaml has no endpoint chrun; its endpoints are churn" in capsys.readouterr().err

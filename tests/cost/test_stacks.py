@@ -33,7 +33,7 @@ def prod() -> Document:
 
 @pytest.fixture(scope="module")
 def managed() -> Document:
-    """Prod with a managed node group of three nodes, and a database twice as large."""
+    """Prod with a managed node group of three nodes, a database twice as large, and Athena."""
     larger = {
         "instance_class": "db.m7g.xlarge",
         "storage_gib": 200,
@@ -41,7 +41,7 @@ def managed() -> Document:
         "multi_az": True,
         "backup_days": 14,
     }
-    return tracked("prod", node_pools={"cpu": MANAGED}, database=larger)
+    return tracked("prod", further={"athena": {}}, node_pools={"cpu": MANAGED}, database=larger)
 
 
 def estimated(plan: Document) -> Estimate:
@@ -96,6 +96,10 @@ def said(plan: Document, kind: str) -> object:
     alone = [step for step in plan["steps"] if step["newState"]["type"] == kind]
     estimate = estimated({**plan, "steps": alone})
     return estimate.lines or estimate.usage or kind in estimate.free
+
+
+def test_athena_costs_by_what_it_reads(managed: Document) -> None:
+    assert [each.usd for each in estimated(managed).usage if each.kind == "Athena"] == [5.0]
 
 
 def test_what_depends_on_use_is_named_with_its_price_and_in_no_sum(prod: Document) -> None:

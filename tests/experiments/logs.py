@@ -33,17 +33,17 @@ class Row:
     experiment: str | None = EXPERIMENT
 
 
-def write(folder: Path, rows: Sequence[Row]) -> Path:
-    """Write one file for each role, version and hour. Return the folder."""
+def write(folder: Path, rows: Sequence[Row], pod: str = "churn-predictor-5d9f7-x7k2p") -> Path:
+    """Write one file for each role, version and hour below `predictions`. Return the folder."""
     files: dict[tuple[str | None, int, datetime], list[Row]] = {}
     for row in rows:
         files.setdefault((row.role, row.version, row.at.replace(minute=0, second=0, microsecond=0)), []).append(row)
     for number, ((role, version, hour), part) in enumerate(files.items()):
         header = Header(inputs=INPUTS, outputs=[Field("", _kind(part))], role=role)
         body = as_parquet(Content(header=header, records=[_record(row) for row in part], torn=0), {})
-        place = folder / f"model={MODEL}/version={version}/date={hour:%Y-%m-%d}/hour={hour:%H}"
+        place = folder / f"predictions/model={MODEL}/version={version}/date={hour:%Y-%m-%d}/hour={hour:%H}"
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"pod-{number}.parquet").write_bytes(body)
+        (place / f"{pod}-{hour:%Y%m%dT%H}-0f-{number:05}.parquet").write_bytes(body)
     return folder
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import log, outcomes
 from experiments.comparison import Question, ShareUnknownError, compare
-from experiments.log import LogError
 from experiments.report import Decision, Report
+from prediction_log import outcomes, store
+from prediction_log.log import Part
+from prediction_log.store import LogError
 from tests.experiments.logs import EXPERIMENT, MODEL, START, Row, experiment, write
 
 HOUR = timedelta(hours=1)
 Make = Callable[..., Report]
+PART = Part(model=MODEL, start=START - HOUR, end=START + timedelta(days=30))
 
 
 @pytest.fixture
@@ -29,10 +31,10 @@ def made(tmp_path: Path) -> Make:
     def make(rows: Sequence[Row], known: str = "", **more: object) -> Report:
         folder = write(tmp_path / f"log-{next(calls)}", rows)
         (tmp_path / "outcomes.csv").write_text(known)
-        asked = Question(model=MODEL, since=START - HOUR, until=START + timedelta(days=30), percent=50)
-        question = replace(asked, **more)
-        files = log.files(str(folder), MODEL, question.since, question.until)
-        return compare(question, files, outcomes.read(str(tmp_path / "outcomes.csv")) if known else None)
+        question = replace(Question(part=PART, percent=50), **more)
+        return compare(
+            question, store.at(str(folder)), outcomes.read(str(tmp_path / "outcomes.csv")) if known else None
+        )
 
     return make
 
@@ -108,7 +110,7 @@ def test_a_version_that_changed_during_the_experiment_stops_conclusions_until_si
     middle = START + timedelta(hours=4)
     rows = [replace(row, version=6) if row.role == "champion" and row.at < middle else row for row in rows]
     assert "the champion was versions 6 and 7" in made(rows, known).problems[0]
-    assert made(rows, known, since=middle).decision is Decision.PROMOTE
+    assert made(rows, known, part=replace(PART, start=middle)).decision is Decision.PROMOTE
 
 
 def test_a_client_that_changes_its_key_with_each_request_is_counted_and_named(made: Make) -> None:
@@ -211,7 +213,7 @@ def test_files_of_former_releases_and_broken_files_are_read_and_named(made: Make
         (file.parent / "half.parquet").write_bytes(b"PAR1 half")
     report = made(*experiment(1000, right=better))
     assert report.decision is Decision.PROMOTE
-    assert "1 files are not Parquet" in report.warnings[0]
+    assert "1 files of the log cannot be read and are left out" in report.warnings[0]
 
 
 def test_a_log_without_the_experiment_names_what_to_check(made: Make) -> None:
@@ -223,6 +225,6 @@ def test_the_last_experiment_is_compared_and_the_others_are_named(made: Make) ->
     rows, known = experiment(300)
     earlier = timedelta(days=8)
     before = [replace(row, experiment="first", request_id=f"0-{row.request_id}", at=row.at - earlier) for row in rows]
-    report = made([*before, *rows], known, since=START - timedelta(days=9))
+    report = made([*before, *rows], known, part=replace(PART, start=START - timedelta(days=9)))
     assert report.experiment == EXPERIMENT
     assert any("other experiments in this period: first" in warning for warning in report.warnings)

@@ -79,9 +79,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, bucket: Bucket) -> bytes:
         asked = dict(parse_qsl(urlsplit(self.path).query))
         keys = [key for key in sorted(bucket.objects) if key.startswith(asked["prefix"])]
+        if delimiter := asked.get("delimiter"):
+            below = len(asked["prefix"])
+            folders = {key[: key.index(delimiter, below) + 1] for key in keys if delimiter in key[below:]}
+            keys = [key for key in keys if delimiter not in key[below:]]
+        else:
+            folders = set[str]()
         start = int(asked.get("continuation-token", 0))
         end = start + bucket.listed
         root = Element("ListBucketResult", xmlns="http://s3.amazonaws.com/doc/2006-03-01/")
+        for folder in sorted(folders):
+            SubElement(SubElement(root, "CommonPrefixes"), "Prefix").text = folder
         for key in keys[start:end]:
             entry = SubElement(root, "Contents")
             SubElement(entry, "Key").text = key

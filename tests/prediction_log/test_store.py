@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from drift import store
+from prediction_log import store
+from prediction_log.store import LogError
 from tests.model_server.s3 import bucket
-from training.ending import BadInputError
 
 
 def test_a_bucket_and_a_folder_list_the_same_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,13 +18,17 @@ def test_a_bucket_and_a_folder_list_the_same_keys(tmp_path: Path, monkeypatch: p
             monkeypatch.setenv(name, value)
         remote = store.at("s3://bucket")
         for key in keys:
-            local.write(key, b"content")
-            remote.write(key, b"content")
+            (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / key).write_bytes(b"content")
+            made.objects[key] = b"content"
         for one in (local, remote):
             assert list(one.keys("predictions/model=m/")) == keys
             assert one.read(keys[0]) == b"content"
+            assert one.folders("predictions/model=m/") == ["version=1"]
+            with pytest.raises(FileNotFoundError):
+                one.read("predictions/nothing")
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="is not a folder of this machine; write s3://BUCKET"):
+    with pytest.raises(LogError, match="is not a folder of this machine; write s3://BUCKET"):
         store.at(str(tmp_path / "no"))
