@@ -129,7 +129,7 @@ class Watched:
         log = pd.concat(wait_for("the log in the bucket", logged, seconds=60))
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         for hour in (now - timedelta(hours=1), now):
-            times = pd.date_range(hour, hour + timedelta(hours=1), periods=len(log), inclusive="left")
+            times = pd.date_range(hour, hour + timedelta(hours=1), periods=len(log) + 1)[:-1]
             body = io.BytesIO()
             log.assign(at=times.astype("datetime64[us, UTC]")).to_parquet(body, index=False)
             key = f"{LOG}{self.version}/date={hour:%Y-%m-%d}/hour={hour:%H}/moved-{next(NUMBERS)}.parquet"
