@@ -144,7 +144,7 @@ app.command(epilog=examples("mlops boards dashboards", "mlops boards pictures --
 app.command(
     epilog=examples(
         "mlops compare churn-predictor --percent 10",
-        "mlops compare churn-predictor --stack prod --log s3://example-mlops-prod/predictions --outcomes outcomes.csv",
+        "mlops compare churn-predictor --stack prod --log s3://example-mlops-prod --outcomes outcomes.csv",
         "mlops compare churn-predictor --percent 10 --outcomes outcomes.csv --by contract --html report.html",
     )
 )(endpoint_commands.compare)
