@@ -194,6 +194,8 @@ def fresh_shell() -> dict[str, str]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-minutes", type=float, default=10, help="minutes for which parts of the lab are killed")
+    parser.addoption("--chaos-seed", type=int, help="seed of the order in which they are; default: a new one")
     parser.addoption("--keep-lab", action="store_true", help="start from the lab's platform as it is, not from nothing")
 
 

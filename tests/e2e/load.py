@@ -1,6 +1,6 @@
 """A bounded load at a fixed rate: each answer is kept with who gave it and how long after its time it came.
 
-It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND KEY_HEADER HEADER`, which comes
+It is a process of its own, `python -m tests.e2e.load HOST PORT PER_SECOND KEY_HEADER SECONDS HEADER`, which comes
 before all others: clients elsewhere share no CPU with what they ask, or with a test. It reads the body from stdin, ends
 at SIGTERM, and prints a line of JSON for each answer.
 """
@@ -76,17 +76,19 @@ def load(
     *,
     per_second: int = 100,
     key_header: str = "",
+    seconds: int = MOST_SECONDS,
     header: str = "",
 ) -> Generator[Answers]:
     """Sends `per_second` requests a second for as long as the block runs, however slow the answers are.
 
-    With `key_header`, each request names one of KEYS callers in it. Each has the line `header`.
+    With `key_header`, each request names one of KEYS callers in it. Each has the line `header`. After `seconds`, the
+    load ends.
 
     Nothing is tried again: a request that got no answer counts as a failure.
     """
     answers, where = Answers(), urlsplit(url)
     command = [sys.executable, "-m", __name__, where.hostname or "", str(where.port), str(per_second), key_header]
-    command += [header]
+    command += [str(seconds), header]
     with listening(command, answers.read, stdin=json.dumps(body)) as process:
         yield answers
     if process.returncode:
@@ -95,7 +97,7 @@ def load(
 
 def main() -> None:
     """The load, to its end."""
-    host, port, per_second, key_header, header = sys.argv[1:]
+    host, port, per_second, key_header, seconds, header = sys.argv[1:]
     start, callers = time.monotonic(), itertools.cycle(range(KEYS))
 
     def with_key(request: bytes) -> bytes:
@@ -121,7 +123,7 @@ def main() -> None:
     if key_header:
         sent.vary = with_key
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sent.stop())
-    arrivals.run(sent, [(float(per_second), MOST_SECONDS)])
+    arrivals.run(sent, [(float(per_second), float(seconds))])
 
 
 if __name__ == "__main__":

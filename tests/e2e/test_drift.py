@@ -122,11 +122,11 @@ class Watched:
             "delete", "pod", "-n", "ml-serving", "-l", f"app.kubernetes.io/instance={ENDPOINT}", "--wait"
         )
 
-        def logged() -> pd.DataFrame | None:
+        def logged() -> list[pd.DataFrame]:
             tables = [pd.read_parquet(io.BytesIO(self.read(key))) for key in self.keys() - before]
-            return pd.concat(tables) if sum(map(len, tables)) >= len(records) else None
+            return tables if sum(map(len, tables)) >= len(records) else []
 
-        log = wait_for("the log in the bucket", logged, seconds=60)
+        log = pd.concat(wait_for("the log in the bucket", logged, seconds=60))
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         for hour in (now - timedelta(hours=1), now):
             times = pd.date_range(hour, hour + timedelta(hours=1), periods=len(log), inclusive="left")
