@@ -125,7 +125,6 @@ app.command(
     epilog=examples(
         "mlops predict churn-predictor rows.csv",
         "mlops predict churn-predictor rows.parquet --out predictions.parquet --keep customer_id,note",
-        "mlops predict churn-predictor rows.csv --url https://churn.example.com",
         "mlops predict churn-predictor rows.csv --url https://churn.example.com --token token.txt",
     )
 )(endpoint_commands.predict)
