@@ -60,8 +60,8 @@ class World:
     table: pd.DataFrame
     cluster: Cluster
 
-    def day(self, number: int, *, shifted: bool) -> None:
-        """Write the log of a day; shifted customers pay more, have a short tenure, and leave."""
+    def day(self, number: int, *, shifted: bool, redact: str = "") -> None:
+        """Write the log of a day without a redacted column; shifted customers have a short tenure, and leave."""
         table = self.table.assign(tenure=self.table["tenure"] / 10) if shifted else self.table
         write_customers(
             self.folder / "log",
@@ -69,6 +69,7 @@ class World:
             DAY + number * NEXT,
             model=self.model,
             answers=["Yes"] * len(table) if shifted else self.answers,
+            redact=redact,
         )
 
     @property
@@ -171,6 +172,19 @@ def test_outcomes_are_measured_once_for_each_window(world: World) -> None:
     assert {"accuracy", "f1"} <= set(found["worse"])
     assert "because outcomes show" in said
     assert json.loads(world.tags[RETRAIN])["status"] == "training"
+
+
+def test_outcomes_are_measured_although_the_log_has_no_values_of_a_column(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world.day(0, shifted=False, redact="tenure")
+    (world.folder / "outcomes").mkdir()
+    (world.folder / "outcomes/day.csv").write_text(world.opposite)
+    world.run(0, "--outcomes", world.folder / "outcomes")
+    assert {"accuracy", "f1"} == json.loads(world.tags[OUTCOMES])["metrics"].keys()
+    assert "roc_auc is not computed, because the log does not have tenure" in caplog.text
+    assert world.tags[DRIFT_STATUS] == "none"
 
 
 def test_outcomes_without_weights_start_no_training_of_a_model_whose_training_measured_with_weights(
