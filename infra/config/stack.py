@@ -825,6 +825,7 @@ class Settings(Model):
     @classmethod
     def _with_drift_jobs(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
         trainings: Mapping[str, Training] | None = info.data.get("training")
+        drift_rules.check_versions({n: (each.model or n, each.version) for n, each in endpoints.items() if each.drift})
         for name, endpoint in endpoints.items():
             if endpoint.drift and trainings is not None:
                 drift_rules.check_names(name, list(trainings))
