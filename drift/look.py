@@ -189,7 +189,7 @@ def measured(
 ) -> dict[str, tuple[float, float]]:
     """Return the intervals of metrics that the version's training measured; unknown ones are left out.
 
-    There are none for a project with weights: log and outcomes have no weights, so weighted metrics do not fit them.
+    There are none for a project with weights: the log and the outcomes have none, so weighted metrics do not apply.
     """
     if declared and declared.weight:
         return {}
