@@ -125,7 +125,6 @@ app.command(
     epilog=examples(
         "mlops predict churn-predictor rows.csv",
         "mlops predict churn-predictor rows.parquet --out predictions.parquet --keep customer_id,note",
-        "mlops predict churn-predictor rows.csv --url https://churn.example.com",
         "mlops predict churn-predictor rows.csv --url https://churn.example.com --token token.txt",
     )
 )(endpoint_commands.predict)
@@ -144,7 +143,7 @@ app.command(epilog=examples("mlops boards dashboards", "mlops boards pictures --
 app.command(
     epilog=examples(
         "mlops compare churn-predictor --percent 10",
-        "mlops compare churn-predictor --stack prod --log s3://example-mlops-prod/predictions --outcomes outcomes.csv",
+        "mlops compare churn-predictor --stack prod --log s3://example-mlops-prod --outcomes outcomes.csv",
         "mlops compare churn-predictor --percent 10 --outcomes outcomes.csv --by contract --html report.html",
     )
 )(endpoint_commands.compare)

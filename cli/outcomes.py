@@ -58,8 +58,7 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
             outcomes.read(where, about.project.target.name),
             project=about.project,
             model=about.model,
-            # Outcomes have no weights, so weighted metrics of the training say nothing about them.
-            expected={} if about.project.weight else looks.measured(version, METRICS["binary"]),
+            expected=looks.measured(version, METRICS["binary"], about.project),
         )
     if out:
         out.write_bytes(observed.as_parquet(found))

@@ -105,7 +105,9 @@ def new_project(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Column to predict. Default: one named target, label, class, y, outcome."),
+        typer.Option(
+            metavar="COLUMN", help="Column to predict. Default: one named target, label, class, y, outcome or response."
+        ),
     ] = None,
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None,

@@ -22,7 +22,6 @@ DISK = "2Gi"
 """Disk request and limit of the job: the version's files, the training's table and the report."""
 LEAST_ROWS = 500
 FALSE_ALARMS_PER_YEAR = 4.0
-POLICIES = "admissionregistration.k8s.io"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,7 @@ def room(kubernetes: Kubernetes, stack: Stack) -> Iterator[Finding]:
 def demand(stack: Stack) -> tuple[Amount, Amount]:
     """Return what the stack's pods request at rest, and at the peak: all replicas, a release and the largest run.
 
-    A run is one of a training job or of a batch.
+    A run is one of a training job, of a batch or of a drift job.
     """
     settings = stack.settings
     tracking = (thousandths(settings.tracking.cpu) / 1000, float(octets(settings.tracking.memory)))
@@ -122,6 +122,7 @@ def demand(stack: Stack) -> tuple[Amount, Amount]:
         (thousandths(batch.cpu) / 1000 * batch.workers, float(octets(batch.memory)) * batch.workers)
         for batch in settings.batch.values()
     ]
+    runs += [(thousandths(drift.cpu) / 1000, float(octets(drift.memory))) for drift in settings.watched.values()]
     return _sum([*always, *few]), _sum([*always, *many, max(runs, default=(0.0, 0.0))])
 
 

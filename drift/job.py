@@ -115,7 +115,7 @@ def _joined(client: Client, version: ModelVersion, about: Known, part: Part, opt
         outcomes.read(options.outcomes, project.target.name),
         project=project,
         model=about.model,
-        expected=looks.measured(version, METRICS["binary"]),
+        expected=looks.measured(version, METRICS["binary"], project),
     )
     for note in joined.notes:
         LOG.info("note: %s", note)

@@ -180,13 +180,19 @@ def known(client: Client, uri: str, version: ModelVersion) -> Known:
             rows = split.held_out(declared, reading.load(version.tags.get("dataset", ""), declared).table)
         except (reading.DataError, reading.StoreError) as error:
             notes.append(f"the columns are not compared all together, because the training's table is gone: {error}")
-    weighted = declared is not None and bool(declared.weight)  # the log has no weights
-    expected = None if weighted else measured(version, ["roc_auc"]).get("roc_auc")
+    expected = measured(version, ["roc_auc"], declared).get("roc_auc")
     return Known(reference=found, project=declared, rows=rows, model=model, expected=expected, notes=notes)
 
 
-def measured(version: ModelVersion, names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Return the intervals of metrics that the version's training measured; unknown ones are left out."""
+def measured(
+    version: ModelVersion, names: Sequence[str], declared: Project[Any] | None
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of metrics that the version's training measured; unknown ones are left out.
+
+    There are none for a project with weights: the log and the outcomes have none, so weighted metrics do not apply.
+    """
+    if declared and declared.weight:
+        return {}
     found = versions.measured(version, [name + end for name in names for end in ("_low", "_high")])
     return {n: (found[f"{n}_low"], found[f"{n}_high"]) for n in names if {f"{n}_low", f"{n}_high"} <= found.keys()}
 

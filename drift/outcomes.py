@@ -103,6 +103,10 @@ def join(
     merged = merged.loc[~early].rename(columns={"label": project.target.name})
     lag = np.maximum(seconds[~early & ~np.isnan(seconds)], 0)
     lags: list[float] = np.quantile(lag, [0.5, 0.95]).tolist() if len(lag) else []
+    notes = [*outcomes.notes, *unreadable.notes]
+    if model and (absent := [name for name in project.features if name not in merged]):
+        notes.append(f"roc_auc is not computed, because the log does not have {', '.join(absent)} (`redact`)")
+        model = None
     scored = _scored(merged, project, model)
     day = merged["at"].dt.strftime("%Y-%m-%d")
     days = [
@@ -123,7 +127,7 @@ def join(
         days=days,
         whole=_metrics(scored, np.ones(len(merged), dtype=bool), with_area=model is not None),
         expected=expected,
-        notes=[*outcomes.notes, *unreadable.notes],
+        notes=notes,
     )
 
 

@@ -244,7 +244,7 @@ def _of_every_endpoint() -> list[Alert]:
 
 
 def _of_every_router() -> list[Alert]:
-    """Return the alerts of endpoints with a challenger or a shadow; without a router there is no series."""
+    """Return the alerts of endpoints with a challenger, a shadow or `auth`; without a router there is no series."""
     sent, healthy = "envoy_http_downstream_rq_xx", "envoy_cluster_membership_healthy"
     ours = 'envoy_http_conn_manager_prefix="requests"'
     failed = _rate(sent, "1m", ours, 'envoy_response_code_class="5"')
@@ -257,8 +257,9 @@ def _of_every_router() -> list[Alert]:
             lasts="30s",
             severity="page",
             summary="The routers of {{ $labels.endpoint }} answer {{ $value | humanizePercentage }} of requests with a "
-            "5xx of their own, because no pod answers in time.",
-            action="Read the events and logs of the served version's pods in ml-serving.",
+            "5xx of their own: no pod answers in time, or the keys of the callers' issuer cannot be read (`auth`).",
+            action="Send a request: its response says which. Read the events and logs of the served version's pods in "
+            "ml-serving, or make the issuer reachable.",
         ),
         Alert(
             alert="ChampionUnreachable",

@@ -25,7 +25,7 @@ class Endpoint:
     spool_bytes: int | None = None
     """Limit in bytes of the prediction log that waits on a node; None if predictions are not logged."""
     is_routed: bool = False
-    """True if routers stand before the endpoint's pods, because it has a challenger or a shadow."""
+    """True if routers stand before the endpoint's pods, because it has a challenger, a shadow or `auth`."""
 
 
 @dataclass(frozen=True, kw_only=True)

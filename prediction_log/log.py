@@ -55,10 +55,15 @@ class LogFile:
     """UTC hour of all its predictions."""
 
     @property
-    def endpoint(self) -> str:
-        """Name of the endpoint by the file's name; empty if the name does not tell it."""
+    def deployment(self) -> str:
+        """Name of the Deployment by the file's name; empty if the name does not tell it."""
         found = POD.fullmatch(self.key.rpartition("/")[2].removesuffix(".parquet"))
-        name = found["deployment"] if found else ""
+        return found["deployment"] if found else ""
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the endpoint, if it does not end like an arm itself; empty if the file's name does not tell it."""
+        name = self.deployment
         return next((name.removesuffix(arm) for arm in ARMS if name.endswith(arm)), name)
 
 
@@ -97,7 +102,7 @@ def files(store: Store, part: Part) -> list[LogFile]:
     found.sort(key=lambda file: (file.hour, file.key))
     known = {file.endpoint for file in found} - {""}
     if part.endpoint:
-        return [file for file in found if file.endpoint in {"", part.endpoint}]
+        return [file for file in found if file.deployment in {"", *_deployments(part.endpoint)}]
     if len(known) > 1:
         raise LogError(
             f"several endpoints serve {part.model} in this period, and the predictions of one must not be mixed with "
@@ -122,8 +127,12 @@ def columns(store: Store, file: LogFile) -> dict[str, Any]:
 
 def name_pattern(endpoint: str) -> str:
     """Return a regular expression (RE2) for the path of a file of the endpoint; of any endpoint if it is empty."""
-    names = "|".join(endpoint + arm for arm in ("", *ARMS)) if endpoint else "[^/]+"
+    names = "|".join(_deployments(endpoint)) if endpoint else "[^/]+"
     return rf"/({names}){SUFFIX}\.parquet$"
+
+
+def _deployments(endpoint: str) -> list[str]:
+    return [endpoint + arm for arm in ("", *ARMS)]
 
 
 def tables(

@@ -76,6 +76,29 @@ def container(
     }
 
 
+def one_pod(
+    labels: Mapping[str, str],
+    container: k8s.core.v1.ContainerArgsDict,
+    placement: pods.Placement,
+    *volumes: k8s.core.v1.VolumeArgsDict,
+    account: Input[str] | None = None,
+) -> k8s.apps.v1.DeploymentSpecArgsDict:
+    """Return the spec of a Deployment with one hardened pod, which has these volumes and a small one at /tmp."""
+    return {
+        "replicas": 1,
+        "selector": {"match_labels": names.selector(labels[names.NAME], labels[names.INSTANCE])},
+        "revision_history_limit": 3,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                **pods.hardened(container, placement=placement),
+                **({"service_account_name": account} if account else {}),
+                "volumes": [pods.scratch("tmp", "16Mi"), *volumes],
+            },
+        },
+    }
+
+
 def from_pods(port: int, *programs: str) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
     """Return the rule that lets programs of monitoring reach a port."""
     return {

@@ -132,19 +132,10 @@ def _deployment(args: AlertmanagerArgs, secret: Output[str]) -> k8s.apps.v1.Depl
             {"name": "config", "mount_path": "/etc/alertmanager", "read_only": True},
         ],
     }
-    return {
-        "replicas": 1,
-        "selector": {"match_labels": SELECTOR},
-        "revision_history_limit": 3,
-        "template": {
-            "metadata": {"labels": LABELS},
-            "spec": {
-                **pods.hardened(container, placement=args.placement),
-                "volumes": [
-                    pods.scratch("tmp", "16Mi"),
-                    pods.scratch("data", "64Mi"),
-                    {"name": "config", "secret": {"secret_name": secret}},
-                ],
-            },
-        },
-    }
+    return access.one_pod(
+        LABELS,
+        container,
+        args.placement,
+        pods.scratch("data", "64Mi"),
+        {"name": "config", "secret": {"secret_name": secret}},
+    )

@@ -19,7 +19,6 @@ from contract import names
 PORT = 9464
 CPU, MEMORY = "50m", "192Mi"
 LABELS = names.labels(EXPORTER, EXPORTER, "exporter")
-SELECTOR = names.selector(EXPORTER, EXPORTER)
 AUDIENCE = names.TRACKING_AUDIENCE
 """Audience of the token that the exporter shows to MLflow."""
 RULES: Mapping[str, Sequence[k8s.rbac.v1.PolicyRuleArgsDict]] = {
@@ -165,21 +164,12 @@ def _deployment(args: ExporterArgs, account: Output[str], code: Output[str]) -> 
             {"name": "code", "mount_path": "/exporter", "read_only": True},
         ],
     }
-    return {
-        "replicas": 1,
-        "selector": {"match_labels": SELECTOR},
-        "revision_history_limit": 3,
-        "template": {
-            "metadata": {"labels": LABELS},
-            "spec": {
-                **pods.hardened(container, placement=args.placement),
-                "service_account_name": account,
-                "volumes": [
-                    pods.scratch("tmp", "16Mi"),
-                    access.token(),
-                    {"name": AUDIENCE, "projected": {"sources": [pods.token(AUDIENCE)]}},
-                    {"name": "code", "config_map": {"name": code}},
-                ],
-            },
-        },
-    }
+    return access.one_pod(
+        LABELS,
+        container,
+        args.placement,
+        access.token(),
+        {"name": AUDIENCE, "projected": {"sources": [pods.token(AUDIENCE)]}},
+        {"name": "code", "config_map": {"name": code}},
+        account=account,
+    )

@@ -147,20 +147,11 @@ def _deployment(
             {"name": "config", "mount_path": "/etc/adapter", "read_only": True},
         ],
     }
-    return {
-        "replicas": 1,
-        "selector": {"match_labels": SELECTOR},
-        "revision_history_limit": 3,
-        "template": {
-            "metadata": {"labels": LABELS},
-            "spec": {
-                **pods.hardened(container, placement=args.placement),
-                "service_account_name": account,
-                "volumes": [
-                    pods.scratch("tmp", "16Mi"),
-                    access.token(),
-                    {"name": "config", "config_map": {"name": config}},
-                ],
-            },
-        },
-    }
+    return access.one_pod(
+        LABELS,
+        container,
+        args.placement,
+        access.token(),
+        {"name": "config", "config_map": {"name": config}},
+        account=account,
+    )

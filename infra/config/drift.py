@@ -118,6 +118,11 @@ OWN_NAME = Rule(
     because="the endpoint's drift job has this name",
     instead="rename the training job",
 )
+OWN_VERSION = Rule(
+    must="must be used in one endpoint of a model's version only",
+    because="the tags of the version hold the result of each window, and the second job would find it recorded",
+    instead="remove drift from the endpoint with less traffic; `mlops drift` looks at it on request",
+)
 OWN_BUCKET = Rule(
     must=f"must lie below {OUTCOMES} in the stack's own bucket",
     because="the drift job may read only this bucket",
@@ -238,6 +243,14 @@ def check_names(name: str, trainings: Sequence[str]) -> None:
         raise SHORT_NAME.broken(f"used with drift in {name}, which has {len(name)} characters")
     if names.drift(name) in trainings:
         raise OWN_NAME.broken(f"used with drift in {name} while there is a training job {names.drift(name)}")
+
+
+def check_versions(watched: Mapping[str, tuple[str, int]]) -> None:
+    """Raise the problem of two endpoints with a drift job that serve one version; `watched` has model and version."""
+    first: dict[tuple[str, int], str] = {}
+    for name, served in watched.items():
+        if (other := first.setdefault(served, name)) != name:
+            raise OWN_VERSION.broken(f"used with drift in {other} and in {name}, which serve version {served[1]}")
 
 
 def check_training(

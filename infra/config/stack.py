@@ -270,7 +270,7 @@ class Training(Model):
     """Number of GPUs for one run. Default: 1 on a pool with GPUs, otherwise 0. Example: 1"""
     shared_memory: gpu_rules.SharedMemory | None = None
     """Size of /dev/shm, through which processes of one pod exchange data; it counts as memory of the run. Default: half
-    of `memory` with GPUs, otherwise the container runtime's 64 MiB. Example: 2Gi"""
+    of `memory` with GPUs, otherwise the container runtime's 64 MiB. Example: 512Mi"""
     queue: training_rules.ObjectName | None = None
     """LocalQueue of Kueue in `ml-training` that admits the Jobs; Kueue must run in the cluster. Example: gpu-team-a"""
     deadline_minutes: rules.Minutes
@@ -504,8 +504,9 @@ class Endpoint(Model):
     """Version that gets copies of requests, and whose responses are dropped."""
     drift: Drift | None = None
     """Job that looks for drift of the requests; without it, `mlops drift` looks on request only."""
-    outcomes: Outcomes | None = None
-    """Outcomes of the predictions, which the drift job measures; without it, `mlops outcomes` does on request."""
+    outcomes: Outcomes | None = Field(None, json_schema_extra=training_settings.or_text)
+    """Outcomes of the predictions, which the drift job measures; without it, `mlops outcomes` does on request. A text
+    instead of a mapping is the value of `folder`."""
     retrain: Retrain | None = None
     """Retraining after drift; without it nothing is trained by itself."""
     auth: callers.Auth | None = None
@@ -824,6 +825,7 @@ class Settings(Model):
     @classmethod
     def _with_drift_jobs(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
         trainings: Mapping[str, Training] | None = info.data.get("training")
+        drift_rules.check_versions({n: (each.model or n, each.version) for n, each in endpoints.items() if each.drift})
         for name, endpoint in endpoints.items():
             if endpoint.drift and trainings is not None:
                 drift_rules.check_names(name, list(trainings))

@@ -69,7 +69,7 @@ def valid_schedule(schedule: str) -> str:
 
 
 def or_text(schema: JsonDict) -> None:
-    """Add to the schema of an optional schedule that it may also be a text."""
+    """Add to the schema of an optional section that it may also be a text."""
     schema["anyOf"] = [{"type": "string"}, *cast("list[JsonValue]", schema["anyOf"])]
 
 

@@ -127,7 +127,7 @@ class Challenger(SecondVersion):
     Example: X-Customer-Id
     """
     experiment: Experiment
-    """Name of the experiment; callers are split anew under each name. Example: trees-2026-12"""
+    """Name of the experiment; each name splits the callers independently. Example: trees-2026-12"""
     override: rules.Truth = False
     """Whether a client may choose one of the two versions by the request header X-Model-Version. Example: true"""
 

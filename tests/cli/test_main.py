@@ -16,9 +16,9 @@ from tests.command import Command
 
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
-    "train", "runs", "follow", "validate", "models", "promote", "rollback", "reproduce", "image", "predict", "client",
-    "top", "boards", "compare", "drift", "outcomes", "preview", "infra-diff", "cost", "doctor", "comment", "release",
-    "propose", "lab",
+    "train", "new-project", "runs", "follow", "validate", "mlflow", "models", "promote", "rollback", "reproduce",
+    "image", "predict", "client", "top", "boards", "compare", "drift", "outcomes", "preview", "infra-diff", "cost",
+    "doctor", "comment", "release", "propose", "lab",
 ]  # fmt: skip
 LAB_COMMANDS = ["up", "down", "status", "logs", "tools", "env", "drift"]
 HEAVY = ["boto3", "httpx", "mlflow", "pandas", "pulumi", "pyarrow", "pydantic", "rich", "sklearn", "yaml"]
@@ -94,7 +94,7 @@ def test_a_shell_completes_commands_and_options(empty: Mapping[str, str], typed:
         (["train", "churn", "--data", "a.csv", "trees"], "mlops: trees does not set a parameter; write NAME=value"),
         (
             ["train", "chrn", "--data", "a.csv"],
-            "mlops: there is no project chrn; projects that exist: churn, churn_boosted, diamonds, ",
+            "mlops: there is no project chrn; projects that exist: churn, churn_boosted, churn_net, diamonds, ",
         ),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from components.endpoint.release import Release, text
 from contract import names
 from doctor.findings import Finding, Level
+from doctor.local import demand
 from doctor.stack_file import Stack
 from tests.doctor.conftest import NOW, World, container, deployment, node, pem, pod
 from tests.doctor.stacks import LOCAL, stack
@@ -28,6 +29,13 @@ def test_a_healthy_cluster_has_no_fault(world: World, local: Stack, name: str) -
     found = world.findings(local, name)
     assert found
     assert {each.level for each in found} == {Level.OK}
+
+
+def test_a_large_drift_job_needs_room_beside_all_other_pods(tmp_path: Path) -> None:
+    watched = {"endpoints.churn-predictor.prediction_log": {}, "endpoints.churn-predictor.drift": {"memory": "6Gi"}}
+    _, (_, without) = demand(stack(tmp_path, LOCAL | {"endpoints.churn-predictor.prediction_log": {}}))
+    _, (_, memory) = demand(stack(tmp_path, LOCAL | watched))
+    assert memory - without == 5 << 30  # instead of the training run with 1 GiB
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def write(
 
 
 def write_customers(
-    folder: Path, table: pd.DataFrame, day: datetime, *, model: str, answers: Sequence[str] = ()
+    folder: Path, table: pd.DataFrame, day: datetime, *, model: str, answers: Sequence[str] = (), redact: str = ""
 ) -> None:
     """Write the log of one day of version 1 of the churn model: the rows of a table, spread over the day.
 
@@ -109,6 +109,7 @@ def write_customers(
         day: start of the day.
         model: name of the model.
         answers: prediction of each row; empty for No.
+        redact: column whose values are not written; empty for none.
     """
     count = len(table)
     at = [int(day.timestamp()) * 1_000_000 + number * 86_400_000_000 // count for number in range(count)]
@@ -118,4 +119,5 @@ def write_customers(
         kind = pa.string() if column.kind == "category" else pa.float64()
         values = table[column.name].astype(object) if column.kind == "category" else table[column.name]
         columns[f"input_{column.name}"] = pa.array(values, kind, from_pandas=True)
+    columns.pop(f"input_{redact}", None)
     write(folder, pa.table({**columns, "prediction": pa.array([*answers] or ["No"] * count)}), model=model, day=day)

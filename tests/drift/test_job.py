@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from contract.tags import DRIFT_AT, DRIFT_RUN, DRIFT_STATUS, DRIFT_WINDOWS, JOB_NAME, OUTCOMES, PROPOSED, RETRAIN
 from drift import job, record
+from drift import look as looks
 from drift.cluster import State
 from tests.command import Command
 from tests.drift.examples import write_customers
@@ -59,8 +60,8 @@ class World:
     table: pd.DataFrame
     cluster: Cluster
 
-    def day(self, number: int, *, shifted: bool) -> None:
-        """Write the log of a day; shifted customers pay more, have a short tenure, and leave."""
+    def day(self, number: int, *, shifted: bool, redact: str = "") -> None:
+        """Write the log of a day without a redacted column; shifted customers have a short tenure, and leave."""
         table = self.table.assign(tenure=self.table["tenure"] / 10) if shifted else self.table
         write_customers(
             self.folder / "log",
@@ -68,6 +69,7 @@ class World:
             DAY + number * NEXT,
             model=self.model,
             answers=["Yes"] * len(table) if shifted else self.answers,
+            redact=redact,
         )
 
     @property
@@ -80,6 +82,13 @@ class World:
         words += ["--tracking-uri", self.uri, "--training", training]
         options: argparse.Namespace = job.parser().parse_args([*map(str, words)])
         return job.run(options, DAY + (number + 1) * NEXT + timedelta(hours=6), self.cluster)
+
+    @property
+    def opposite(self) -> str:
+        """Outcomes of the first day: the opposite of each prediction."""
+        labels = ["No" if said == "Yes" else "Yes" for said in self.answers]
+        lines = [f"24-{n},{label},2026-11-25T00:00:00Z" for n, label in enumerate(labels)]
+        return "\n".join(["request_id,label,at", *lines])
 
     @property
     def tags(self) -> dict[str, str]:
@@ -155,9 +164,7 @@ def test_reports_are_written_to_the_folder_that_the_job_may_write_to(world: Worl
 def test_outcomes_are_measured_once_for_each_window(world: World) -> None:
     world.day(0, shifted=False)
     (world.folder / "outcomes").mkdir()
-    # The opposite of each prediction.
-    lines = [f"24-{n},{'No' if said == 'Yes' else 'Yes'},2026-11-25T00:00:00Z" for n, said in enumerate(world.answers)]
-    (world.folder / "outcomes/day.csv").write_text("\n".join(["request_id,label,at", *lines]))
+    (world.folder / "outcomes/day.csv").write_text(world.opposite)
     said = world.run(0, "--outcomes", world.folder / "outcomes")
     found = json.loads(world.tags[OUTCOMES])
     assert (found["rows"], found["predictions"]) == (800, 800)
@@ -165,6 +172,33 @@ def test_outcomes_are_measured_once_for_each_window(world: World) -> None:
     assert {"accuracy", "f1"} <= set(found["worse"])
     assert "because outcomes show" in said
     assert json.loads(world.tags[RETRAIN])["status"] == "training"
+
+
+def test_outcomes_are_measured_although_the_log_has_no_values_of_a_column(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world.day(0, shifted=False, redact="tenure")
+    (world.folder / "outcomes").mkdir()
+    (world.folder / "outcomes/day.csv").write_text(world.opposite)
+    world.run(0, "--outcomes", world.folder / "outcomes")
+    assert {"accuracy", "f1"} == json.loads(world.tags[OUTCOMES])["metrics"].keys()
+    assert "roc_auc is not computed, because the log does not have tenure" in caplog.text
+    assert world.tags[DRIFT_STATUS] == "none"
+
+
+def test_outcomes_without_weights_start_no_training_of_a_model_whose_training_measured_with_weights(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighted = replace(churn.PROJECT, weight="amount")
+    monkeypatch.setattr(looks.project, "load", lambda _: weighted)
+    world.day(0, shifted=False)
+    (world.folder / "outcomes").mkdir()
+    (world.folder / "outcomes/day.csv").write_text(world.opposite)
+    said = world.run(0, "--outcomes", world.folder / "outcomes")
+    found = json.loads(world.tags[OUTCOMES])
+    assert (found["rows"], found["metrics"]["accuracy"][0], found["worse"]) == (800, 0, [])
+    assert said.startswith("not retrained")
 
 
 def test_without_a_training_job_nothing_is_trained(world: World) -> None:

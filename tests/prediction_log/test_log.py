@@ -100,6 +100,12 @@ def test_two_endpoints_of_one_model_are_never_mixed(tmp_path: Path) -> None:
         ids(str(tmp_path))
 
 
+def test_an_endpoint_whose_name_ends_like_that_of_a_challenger_has_its_own_log(tmp_path: Path) -> None:
+    write(tmp_path, [Row(request_id="ours", prediction="Yes")], "new-challenger-5d9f7-b2k4m")
+    write(tmp_path, [Row(request_id="theirs", prediction="Yes")], "new-eu-5d9f7-c4n6q")
+    assert ids(str(tmp_path), endpoint="new-challenger") == ["ours"]
+
+
 def test_columns_that_a_former_release_did_not_write_are_filled(tmp_path: Path) -> None:
     write(tmp_path, [Row(request_id="1", prediction="Yes", role=None)])
     where = store.at(str(tmp_path))

@@ -406,7 +406,7 @@ def test_a_name_that_the_registry_has_for_something_else_ends_with_its_reason(
         ({"parameters": "n_estimators=3"}, "PARAMETERS='n_estimators=3' is wrong"),
         (
             {"project": "chrn"},
-            "there is no project chrn; projects that exist: churn, churn_boosted, diamonds, ",
+            "there is no project chrn; projects that exist: churn, churn_boosted, churn_net, diamonds, ",
         ),
     ],
 )

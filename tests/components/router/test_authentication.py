@@ -12,7 +12,7 @@ import pytest
 
 from bench.router_processes import Running, free_port, router, wait_for
 from components.router.authentication import Callers
-from components.router.configuration import Address, Router
+from components.router.configuration import Address, Challenger, Router, Shadow
 from tests.issuer import Issuer
 from tests.model_server.zoo import ZOO
 from tests.served import served
@@ -108,6 +108,27 @@ def test_a_caller_above_its_limit_is_told_when_to_come_back_and_another_is_answe
         assert {ask(running, None, "/ping").status_code for _ in range(30)} == {200}
         without = [ask(running, guarded.token(sub=None), "/schema").status_code for _ in range(21)]
         assert without == [200] * 20 + [429], "tokens without a subject are one caller"
+
+
+def test_callers_of_a_challenger_on_a_path_of_a_shared_host_need_a_token_and_have_one_limit(guarded: Guarded) -> None:
+    settings = guarded.with_callers(requests_per_minute=20)
+    challenger = Challenger(address=settings.champion, percent=50, key="X-Customer-Id", experiment="trees")
+    shadow = Shadow(address=settings.champion, percent=100)
+    with router(replace(settings, challenger=challenger, shadow=shadow, path="/churn")) as running:
+        url = f"http://127.0.0.1:{running.port}"
+
+        def sent(path: str, customer: int, subject: str) -> int:
+            headers = {"Authorization": f"Bearer {guarded.token(subject)}"} if subject else {}
+            return httpx.post(url + path, json=ROW, headers={**headers, "X-Customer-Id": f"{customer}"}).status_code
+
+        assert {sent(path, 1, "") for path in ("/invocations", "/churn/invocations", "/churn/ping")} == {401}
+        assert [sent("/invocations", customer, "shop") for customer in range(10)] == [200] * 10
+        # The server of this test does not remove the path.
+        assert [sent("/churn/invocations", customer, "shop") for customer in range(11)] == [404] * 10 + [429]
+        assert sent("/invocations", 1, "till") == 200
+        counters = [line for line in running.metrics() if line.startswith("envoy_vhost_route_upstream_rq_completed{")]
+        assigned = sum(int(line.rpartition(" ")[2]) for line in counters if 'envoy_route="assigned"' in line)
+        assert assigned == 21, "requests that are refused reach no version"
 
 
 def test_without_keys_every_request_is_refused_until_the_issuer_responds_and_keys_outlive_its_absence(

@@ -57,9 +57,13 @@ WRONG: list[tuple[Mapping[str, object], str]] = [
     (
         {
             f"{NAME}.retrain": None,
-            "endpoints.second": {**LOGGED, "model": "churn-predictor", "retrain": {"training": "churn"}},
+            "endpoints.second": {**LOGGED, "version": 2, "model": "churn-predictor", "retrain": {"training": "churn"}},
         },
         "churn in second: must be used in the endpoint whose version is the model's champion",
+    ),
+    (
+        {"endpoints.second": {**LOGGED, "model": "churn-predictor"}},
+        "used with drift in churn-predictor and in second, which serve version 1: must be used in one endpoint of",
     ),
     ({f"endpoints.{LONG}": LOGGED}, f"used with drift in {LONG}, which has 47 characters: must be used in an endpoint"),
     (
@@ -84,6 +88,10 @@ def test_what_cannot_be_is_one_line_with_its_path_rule_reason_and_way_out(
     (line,) = problems(stack_file(more))
     assert said in line
     assert "; " in line.partition(", because ")[2]
+
+
+def test_two_endpoints_with_drift_jobs_may_serve_two_versions_of_a_model() -> None:
+    assert not problems(stack_file({"endpoints.second": {**LOGGED, "version": 2, "model": "churn-predictor"}}))
 
 
 def test_without_a_log_there_is_no_drift_and_without_drift_nothing_else() -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
@@ -42,6 +43,12 @@ def test_a_stale_schema_is_an_error_that_says_what_to_run(
     assert "docs/stack-file.md" in error
     assert "stack.schema.json" not in error
     assert "run make schema" in error
+
+
+def test_an_editor_accepts_the_folder_alone_as_outcomes() -> None:
+    endpoints = {"$defs": DEFINITIONS, **CONFIG["properties"]["mlops:endpoints"]}
+    outcomes = "s3://mlops-artifacts/outcomes/"
+    jsonschema.validate({"churn-predictor": {"version": 1, "drift": {}, "outcomes": outcomes}}, endpoints)
 
 
 def test_every_key_of_ours_is_known_and_no_other() -> None:
