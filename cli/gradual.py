@@ -151,7 +151,7 @@ class _Release:
                 if code := self._up():
                     raise CommandError(
                         f"`pulumi up` failed with exit code {code}, and {self._path.name} is as before; correct the "
-                        "cause, and run the same command again; `pulumi cancel` ends the lock of an update that was killed",
+                        "cause (`pulumi cancel` ends the lock of a killed update), and run the same command again",
                         ExitCode.FAILED,
                     )
             if 0 < share < ALL and (why := self._hold(read, share)):
