@@ -119,7 +119,10 @@ def test_an_update_that_fails_restores_the_share_before(good: World, mlops: Comm
     good.exit_codes[:] = [255]
     code, said = mlops(*STEPS)
     assert code == 1
-    assert "and Pulumi.prod.yaml is as before; correct the cause, and run the same command again" in said
+    assert (
+        "and Pulumi.prod.yaml is as before; correct the cause (`pulumi cancel` ends the lock of a killed update), and run the same command again"
+        in said
+    )
 
 
 @pytest.mark.long

@@ -38,7 +38,7 @@ ROWS = {"dataframe_records": [{"number": 1}]}
 CONTAINERS = {
     "server": (names.SERVING, "model-endpoint", "server"),
     "challenger": (names.SERVING, "model-challenger", "server"),
-    "router": (names.SERVING, names.ROUTER, "envoy"),
+    "router": (names.SERVING, names.ROUTERS, "envoy"),
     "mlflow": (names.PLATFORM, "mlflow", "mlflow"),
     "postgres": (names.PLATFORM, "postgres", "postgres"),
     "s3": (names.PLATFORM, "s3", "s3"),
@@ -82,7 +82,7 @@ class Chaos:
 
     def evict(self, chance: random.Random, folder: Path) -> None:
         """Evict a pod of the endpoint, as a drain of its node does; its disruption budget may refuse at first."""
-        kinds = ("model-endpoint", names.ROUTER, "model-challenger")
+        kinds = ("model-endpoint", names.ROUTERS, "model-challenger")
         found = sorted(pod["metadata"]["name"] for kind in kinds for pod in self.pods(names.SERVING, kind))
         pod = chance.choice(found)
         eviction = {
