@@ -120,8 +120,8 @@ def test_an_update_that_fails_restores_the_share_before(good: World, mlops: Comm
     code, said = mlops(*STEPS)
     assert code == 1
     assert (
-        "and Pulumi.prod.yaml is as before; correct the cause (`pulumi cancel` ends the lock of a killed update), and run the same command again"
-        in said
+        "and Pulumi.prod.yaml is as before; correct the cause (`pulumi cancel` ends the lock of a killed update), and "
+        "run the same command again" in said
     )
 
 
