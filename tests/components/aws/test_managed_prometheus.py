@@ -27,13 +27,13 @@ def test_it_changes_nothing_that_exists_without_it(prod: Recording, monitored: R
     assert {each.urn: each.inputs for each in prod.resources}.items() <= with_it.items()
 
 
-def test_the_scraper_reads_the_servers_and_the_exporter_of_the_cluster(monitored: Recording) -> None:
+def test_the_scraper_reads_servers_routers_and_the_exporter_of_the_cluster(monitored: Recording) -> None:
     scraper = monitored.one(":Scraper", "prometheus").inputs
     assert scraper["source"]["eks"]["securityGroupIds"] == ["sg-new"]
     assert len(scraper["source"]["eks"]["subnetIds"]) >= 2
     config = yaml.safe_load(scraper["scrapeConfiguration"])
     assert config.keys() == {"global", "scrape_configs"}
-    assert {job["job_name"] for job in config["scrape_configs"]} == {"model-servers", "mlops-exporter"}
+    assert {job["job_name"] for job in config["scrape_configs"]} == {"model-servers", "model-routers", "mlops-exporter"}
 
 
 def test_the_rules_are_those_of_the_stacks_endpoints(monitored: Recording) -> None:
