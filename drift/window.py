@@ -92,7 +92,7 @@ class Window:
         self._shrink()
         if not self._kept:
             return pd.DataFrame(), np.zeros(0, dtype="int64")
-        table = pa.concat_tables(self._kept, promote_options="default")
+        table = pa.concat_tables(self._kept, promote_options="permissive")
         frame = table.drop(["block"]).to_pandas()
         frame.columns = [str(name).removeprefix("input_") for name in frame.columns]
         return frame, table.column("block").to_numpy().astype("int64")
@@ -115,7 +115,7 @@ class Window:
         """Keep the rows with the smallest hashes, in their order."""
         if self._kept:
             take = np.argsort(self._keys, kind="stable")[:SAMPLE]
-            self._kept = [pa.concat_tables(self._kept, promote_options="default").take(pa.array(take))]
+            self._kept = [pa.concat_tables(self._kept, promote_options="permissive").take(pa.array(take))]
             self._keys = self._keys[take]
 
 

@@ -1,10 +1,15 @@
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from drift.window import SAMPLE, Window, aligned
 from tests.drift.examples import DAY, START, logged, reference, rows, times, window
+
+pa = cast("Any", import_module("pyarrow"))  # it has no type annotations
+KINDS = (pa.string(), pa.large_string())
 
 
 def test_many_small_files_count_like_a_large_one() -> None:
@@ -40,6 +45,14 @@ def test_the_sample_of_a_large_window_is_small_and_from_all_of_it() -> None:
     sample, block = made.sample()
     assert len(sample) == len(block) == SAMPLE
     assert set(block) == set(range(24))
+
+
+def test_files_that_another_program_wrote_with_large_strings_are_sampled_with_the_others() -> None:
+    made, table = Window(reference(), START, START + DAY), cast("Any", logged(rows(10, 1)))
+    place = table.schema.get_field_index("input_word")
+    for kind in KINDS:
+        made.add(table.set_column(place, "input_word", table.column(place).cast(kind)))
+    assert sorted(made.sample()[0]["word"]) == sorted([*rows(10, 1)["word"]] * 2)
 
 
 def test_a_column_that_the_log_does_not_have_is_named() -> None:
