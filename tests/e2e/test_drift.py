@@ -189,9 +189,13 @@ def propose(watched: Watched, github: GitHub, folder: Path) -> str:
 
 def test_the_account_of_the_drift_job_creates_no_job_but_that_of_its_template(watched: Watched) -> None:
     create = ("kubectl", "create", "job", "another", "--image=lab.local/other:1", *NAMESPACE, "--as", ACCOUNT)
-    refused = watched.platform.lab(*create, check=False)
-    assert refused.returncode
-    assert "the pod is not that of the template" in refused.stderr
+
+    def refusal() -> str:
+        """Error of the API server, which knows a new policy after some seconds."""
+        tried = watched.platform.lab(*create, "--dry-run=server", check=False)
+        return tried.stderr if tried.returncode else ""
+
+    assert "the pod is not that of the template" in wait_for("the policy of the drift job", refusal, seconds=60)
 
 
 def test_shifted_requests_end_in_one_pull_request_and_a_release(
