@@ -10,7 +10,7 @@ from infra.config.rules import Rule
 SharedMemory = Annotated[
     str,
     BeforeValidator(quantities.memory),
-    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,6}(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "2Gi"]}),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,6}(Ki|Mi|Gi|Ti)$", "examples": ["512Mi"]}),
     Rule(
         must="must be an amount of memory with a binary unit: Ki, Mi, Gi or Ti",
         because="/dev/shm gets this size",

@@ -270,7 +270,7 @@ class Training(Model):
     """Number of GPUs for one run. Default: 1 on a pool with GPUs, otherwise 0. Example: 1"""
     shared_memory: gpu_rules.SharedMemory | None = None
     """Size of /dev/shm, through which processes of one pod exchange data; it counts as memory of the run. Default: half
-    of `memory` with GPUs, otherwise the container runtime's 64 MiB. Example: 2Gi"""
+    of `memory` with GPUs, otherwise the container runtime's 64 MiB. Example: 512Mi"""
     queue: training_rules.ObjectName | None = None
     """LocalQueue of Kueue in `ml-training` that admits the Jobs; Kueue must run in the cluster. Example: gpu-team-a"""
     deadline_minutes: rules.Minutes
