@@ -101,7 +101,7 @@ def room(kubernetes: Kubernetes, stack: Stack) -> Iterator[Finding]:
 def demand(stack: Stack) -> tuple[Amount, Amount]:
     """Return what the stack's pods request at rest, and at the peak: all replicas, a release and the largest run.
 
-    A run is one of a training job, of a batch or of a drift job.
+    A run is one of a training job, of a batch or of a drift job. The largest has the most CPU and memory of any.
     """
     settings = stack.settings
     tracking = (thousandths(settings.tracking.cpu) / 1000, float(octets(settings.tracking.memory)))
@@ -123,7 +123,8 @@ def demand(stack: Stack) -> tuple[Amount, Amount]:
         for batch in settings.batch.values()
     ]
     runs += [(thousandths(drift.cpu) / 1000, float(octets(drift.memory))) for drift in settings.watched.values()]
-    return _sum([*always, *few]), _sum([*always, *many, max(runs, default=(0.0, 0.0))])
+    largest = max((cpu for cpu, _ in runs), default=0.0), max((memory for _, memory in runs), default=0.0)
+    return _sum([*always, *few]), _sum([*always, *many, largest])
 
 
 def _pods(number: int, cpu: int, memory: int) -> list[Amount]:

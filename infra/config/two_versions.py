@@ -95,7 +95,7 @@ SHORT_NAME = Rule(
 )
 OWN_NAMES = Rule(
     must="must be used while no other endpoint is named NAME-champion, NAME-challenger, NAME-shadow or NAME-router",
-    because="objects of an endpoint with a challenger or a shadow have these names",
+    because="objects of an endpoint with a challenger, a shadow or auth have these names",
     instead="rename the other endpoint",
 )
 

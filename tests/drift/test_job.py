@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -25,6 +26,7 @@ from tests.mlflow_server import Server
 from tests.pull_requests.github_double import environment, serve
 from tests.registry import MODEL, ROWS, Registry, write_sample
 from training.data import reading
+from training.project import Project
 from training.projects import churn
 
 DAY = datetime(2026, 11, 24, tzinfo=UTC)
@@ -190,8 +192,11 @@ def test_outcomes_are_measured_although_the_log_has_no_values_of_a_column(
 def test_outcomes_without_weights_start_no_training_of_a_model_whose_training_measured_with_weights(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weighted = replace(churn.PROJECT, weight="amount")
-    monkeypatch.setattr(looks.project, "load", lambda _: weighted)
+    def weighted(name: str) -> Project[Any]:
+        del name
+        return replace(churn.PROJECT, weight="amount")
+
+    monkeypatch.setattr(looks.project, "load", weighted)
     world.day(0, shifted=False)
     (world.folder / "outcomes").mkdir()
     (world.folder / "outcomes/day.csv").write_text(world.opposite)
