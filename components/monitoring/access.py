@@ -84,18 +84,15 @@ def one_pod(
     account: Input[str] | None = None,
 ) -> k8s.apps.v1.DeploymentSpecArgsDict:
     """Return the spec of a Deployment with one hardened pod, which has these volumes and a small one at /tmp."""
+    pod = pods.hardened(container, placement=placement)
+    pod["volumes"] = [pods.scratch("tmp", "16Mi"), *volumes]
+    if account:
+        pod["service_account_name"] = account
     return {
         "replicas": 1,
         "selector": {"match_labels": names.selector(labels[names.NAME], labels[names.INSTANCE])},
         "revision_history_limit": 3,
-        "template": {
-            "metadata": {"labels": labels},
-            "spec": {
-                **pods.hardened(container, placement=placement),
-                **({"service_account_name": account} if account else {}),
-                "volumes": [pods.scratch("tmp", "16Mi"), *volumes],
-            },
-        },
+        "template": {"metadata": {"labels": labels}, "spec": pod},
     }
 
 
