@@ -63,9 +63,15 @@ class Watched:
 
     def ended(self, job: str) -> str:
         """Wait until a Job is complete, and return what it printed."""
-        self.platform.kubectl("wait", f"job/{job}", "--for=condition=Complete", "--timeout=240s", *NAMESPACE)
+
+        def conditions() -> set[str]:
+            found = json.loads(self.platform.kubectl("get", f"job/{job}", "-o", "json", *NAMESPACE))
+            return {one["type"] for one in found["status"].get("conditions", ()) if one["status"] == "True"}
+
+        last = wait_for(f"the end of {job}", lambda: conditions() & {"Complete", "Failed"}, seconds=240)
         printed = self.platform.kubectl("logs", f"job/{job}", *NAMESPACE)
         print(job, printed)
+        assert "Complete" in last, printed
         return printed
 
     def learn_without(self, rows: int) -> None:
