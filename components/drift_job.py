@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 import pulumi
@@ -14,6 +16,7 @@ from components import pods
 from components.foundation import ArtifactStore, Grant
 from components.mlflow_identities import PROXY, ClientProxy, add_proxy
 from components.monitoring import access
+from components.training import same_pod
 from components.training.schedule import Schedule, cron_job
 from contract import names
 
@@ -30,6 +33,8 @@ class Retraining:
 
     training: Input[str]
     """Name of the training job's CronJob; it resolves when the CronJob exists."""
+    job: Input[Mapping[str, object]]
+    """Spec of the Jobs of this CronJob, with keys in snake case."""
     after: int
     """Number of windows in a row with an effect on the model."""
     pause_hours: float
@@ -197,7 +202,6 @@ def _rights(
         metadata={"name": own, "labels": labels},
         spec={
             "failure_policy": "Fail",
-            "param_kind": {"api_version": "batch/v1", "kind": "CronJob"},
             "match_constraints": {
                 "resource_rules": [
                     {
@@ -211,7 +215,8 @@ def _rights(
             "match_conditions": [
                 {"name": "drift-job", "expression": Output.concat("request.userInfo.username == '", account, "'")}
             ],
-            "validations": _comparisons(),
+            # The name of the training job resolves after its update.
+            "validations": Output.all(again.job, again.training).apply(lambda known: _comparisons(known[0])),
         },
         opts=child,
     )
@@ -220,11 +225,6 @@ def _rights(
         metadata={"name": own, "labels": labels},
         spec={
             "policy_name": policy.metadata.name,
-            "param_ref": {
-                "name": again.training,
-                "namespace": grant.namespace,
-                "parameter_not_found_action": "Deny",
-            },
             "validation_actions": ["Deny"],
         },
         opts=child,
@@ -240,23 +240,25 @@ def _rights(
     return [binding]
 
 
-def _comparisons() -> list[k8s.admissionregistration.v1.ValidationArgsDict]:
-    """Return what a Job must have in common with the template."""
-    declared = "params.spec.jobTemplate.spec"
-    pod = "object.spec.template"
-    labels = f"{declared}.template.metadata.labels"
+def _comparisons(job: Mapping[str, Any]) -> list[k8s.admissionregistration.v1.ValidationArgsDict]:
+    """Return what a Job must have in common with the spec of the training job's Jobs."""
+    template, found = job["template"], list[k8s.admissionregistration.v1.ValidationArgsDict]()
+    for part, expression in same_pod.conditions(template["spec"], "object.spec.template.spec"):
+        found.append({"expression": expression, "message": f"the pod is not that of the template ({part})"})
+    labels = " && ".join(
+        f"object.spec.template.metadata.labels[?{json.dumps(key)}] == optional.of({json.dumps(value)})"
+        for key, value in template["metadata"]["labels"].items()
+    )
+    deadline, parallel = job["active_deadline_seconds"], job.get("parallelism", 1)
     return [
-        {"expression": f"{pod}.spec == {declared}.template.spec", "message": "the pod is not that of the template"},
+        *found,
+        {"expression": labels, "message": "the labels of the pod are not those of the template"},
         {
-            "expression": f"{labels}.all(key, {pod}.metadata.labels[?key] == optional.of({labels}[key]))",
-            "message": "the labels of the pod are not those of the template",
-        },
-        {
-            "expression": f"object.spec.?activeDeadlineSeconds == optional.of({declared}.activeDeadlineSeconds)",
+            "expression": f"object.spec.?activeDeadlineSeconds == optional.of({deadline})",
             "message": "the deadline is not that of the template",
         },
         {
-            "expression": f"object.spec.?parallelism.orValue(1) == {declared}.?parallelism.orValue(1)",
+            "expression": f"object.spec.?parallelism.orValue(1) == {parallel}",
             "message": "the number of pods is not that of the template",
         },
     ]

@@ -220,6 +220,7 @@ def _retraining(retrain: Retrain | None, trainings: Mapping[str, TrainingJob]) -
         return None
     return Retraining(
         training=trainings[retrain.training].template_name,
+        job=trainings[retrain.training].job,
         after=retrain.after,
         pause_hours=of_length(retrain.at_most_every) / HOUR,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -55,12 +56,15 @@ class TrainingJob(pulumi.ComponentResource):
 
     template_name: Output[str]
     """Name of the CronJob in the cluster."""
+    job: Output[Mapping[str, object]]
+    """Spec of the Jobs of the CronJob, with keys in snake case."""
     job_name: Output[str | None]
     """Name of the first run's Job in the cluster; None if there is a schedule."""
 
     def __init__(self, name: str, args: TrainingJobArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(TYPE, name, None, opts)
         labels = names.labels("training", name, "training")
+        spec = _job(labels, args, container(name, _urn(name, "CronJob"), args))
         template = k8s.batch.v1.CronJob(
             name,
             metadata={
@@ -74,7 +78,7 @@ class TrainingJob(pulumi.ComponentResource):
                 {
                     # These Jobs are not Pulumi's, and the lab waits for all Jobs with Pulumi's label.
                     "metadata": {"labels": {**labels, names.MANAGED_BY: "cronjob", **_queue(args)}},
-                    "spec": _job(labels, args, container(name, _urn(name, "CronJob"), args)),
+                    "spec": spec,
                 },
             ),
             opts=ResourceOptions(parent=self),
@@ -90,6 +94,7 @@ class TrainingJob(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self),
         )
         self.template_name = template.metadata.name
+        self.job = Output.from_input(cast("Mapping[str, object]", spec))
         self.job_name = Output.from_input(None) if args.schedule else self._run(name, labels, args)
         self.register_outputs({"template_name": self.template_name, "job_name": self.job_name})
 
