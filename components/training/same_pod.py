@@ -26,7 +26,7 @@ def conditions(pod: Object, path: str) -> Iterator[tuple[str, str]]:
         pod: declared pod spec, with keys in snake case.
         path: CEL expression of the pod spec to check.
     """
-    yield "service account", f"{path}.serviceAccountName == {json.dumps(pod['service_account_name'])}"
+    yield "service account", " && ".join(_field(path, "service_account_name", pod["service_account_name"]))
     for kind in ("init_containers", "containers"):
         declared = cast("Sequence[Object]", pod.get(kind, ()))
         place = f"{path}.?{_camel(kind)}.orValue([])"
