@@ -75,7 +75,7 @@ class Watched:
         return printed
 
     def learn_without(self, rows: int) -> None:
-        """Leave out the last rows of the table: without a change, a training repeats a version of this or another run."""
+        """Leave out the last rows of the table: without a change, a training repeats an earlier version."""
         table = pd.read_csv(io.BytesIO(self.table)).iloc[: -rows - os.getpid() % 49]
         self.store.put_object(Bucket=BUCKET, Key=TABLE, Body=table.to_csv(index=False).encode())
 
