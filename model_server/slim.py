@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-# Unused parts: tests, Arrow's RPC, C headers, example data, matrix files, curve fitting.
+# Unused parts: tests, Arrow's RPC, C headers, example data, matrix files, curve fitting, ONNX Runtime's C library and
+# tools.
 UNUSED = (
-    "**/tests", "numpy/_core/_simd.*", "pyarrow/*flight*", "pyarrow/include",
+    "**/tests", "numpy/_core/_simd.*", "onnxruntime/capi/libonnxruntime.so.*", "onnxruntime/datasets",
+    "onnxruntime/quantization", "onnxruntime/tools", "onnxruntime/transformers", "pyarrow/*flight*", "pyarrow/include",
     "scipy/io/_fast_matrix_market/_fmm_core.*", "scipy/odr", "sklearn/datasets/data", "sklearn/datasets/images",
 )  # fmt: skip
 # botocore describes 400 AWS services; the server needs these.
