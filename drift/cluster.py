@@ -5,13 +5,12 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 
-from contract import names
+from contract import jobs, names
 from training.ending import BadInputError, FailedError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -60,7 +59,8 @@ class Cluster:
                 f"the cluster has no CronJob {training}, so nothing is trained; run pulumi up, which creates one for "
                 f"each entry of mlops:training"
             )
-        self._request("POST", "jobs", _job(template, job, version))
+        made = jobs.from_cron_job(template, name={"name": job}, made_by="drift", annotations={FOR_VERSION: version})
+        self._request("POST", "jobs", made)
 
     def _request(self, method: str, path: str, body: Object | None = None) -> Object | None:
         """Return the object in the response; None if there is none, or if an object to create exists already."""
@@ -92,25 +92,6 @@ class Cluster:
                 f"{self.account}/token cannot be read, so Kubernetes cannot be asked: {error.strerror}; run this "
                 "program in the pod of an endpoint's drift job"
             ) from error
-
-
-def _job(template: Object, name: str, version: str) -> Object:
-    meta, declared = template["metadata"], template["spec"]["jobTemplate"]
-    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": meta["name"], "uid": meta["uid"], "controller": True}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": name,
-            "namespace": names.TRAINING,
-            "labels": {**declared["metadata"]["labels"], names.MANAGED_BY: "drift"},
-            # `kubectl create job --from` sets the first annotation, too.
-            "annotations": {"cronjob.kubernetes.io/instantiate": "manual", FOR_VERSION: version},
-            # Kubernetes deletes the Job with its CronJob, and counts it in the CronJob's history.
-            "ownerReferences": [owner],
-        },
-        "spec": deepcopy(dict(declared["spec"])),
-    }
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -3,14 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contract import names, script
+from contract import jobs, names, script
 from contract.parameter_schema import Schema, accepts, words
 from runs.cluster import Cluster, Object
 from runs.endpoints import Endpoint
@@ -244,23 +243,9 @@ def selector(of: Mapping[str, str], instance: str | None = None) -> str:
 
 
 def _job(template: Object, given: Mapping[str, Value]) -> dict[str, Any]:
-    """Return a Job of the CronJob, with an annotation for the values that somebody gave."""
-    meta, declared = template["metadata"], template["spec"]["jobTemplate"]
-    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": meta["name"], "uid": meta["uid"], "controller": True}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "generateName": f"{meta['name']}-",
-            "namespace": meta["namespace"],
-            "labels": {**declared["metadata"]["labels"], names.MANAGED_BY: "runs"},
-            # `kubectl create job --from` sets this annotation too; by it the controller knows Jobs that people made.
-            "annotations": {"cronjob.kubernetes.io/instantiate": "manual", GIVEN: json.dumps(given)},
-            # Kubernetes deletes the Job with its CronJob, and counts it in the CronJob's history.
-            "ownerReferences": [owner],
-        },
-        "spec": deepcopy(dict(declared["spec"])),
-    }
+    """Return a Job of the CronJob, with an annotation for the given values."""
+    name = {"generateName": f"{template['metadata']['name']}-"}
+    return jobs.from_cron_job(template, name=name, made_by="runs", annotations={GIVEN: json.dumps(given)})
 
 
 def _literal(values: Mapping[str, Value]) -> str:

@@ -15,7 +15,7 @@ from training.ending import BadInputError, FailedError
 
 POD: Mapping[str, Any] = {"spec": {"containers": [{"name": "train", "image": "lab.local/training:1", "env": []}]}}
 TEMPLATE: Mapping[str, Any] = {
-    "metadata": {"name": "churn", "uid": "u-1"},
+    "metadata": {"name": "churn", "namespace": "ml-training", "uid": "u-1"},
     "spec": {
         "jobTemplate": {
             "metadata": {"labels": {"app.kubernetes.io/instance": "churn", "app.kubernetes.io/managed-by": "cronjob"}},
