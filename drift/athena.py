@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from contract import log_partitions
 from drift import sql
 from drift.sql import Source
 from drift.window import Window
@@ -131,16 +132,7 @@ class Athena:
 def _declaration(table: str, types: Mapping[str, Any], location: str) -> str:
     """Return the statement that declares the table of a version; its partitions follow from the hour of each file."""
     columns = ", ".join(f"`{name}` {TYPES[kind]}" for name, kind in types.items())
-    properties = {
-        "projection.enabled": "true",
-        "projection.date.type": "date",
-        "projection.date.format": "yyyy-MM-dd",
-        "projection.date.range": "2024-01-01,NOW+1DAYS",
-        "projection.hour.type": "integer",
-        "projection.hour.range": "0,23",
-        "projection.hour.digits": "2",
-        "storage.location.template": f"{location}date=${{date}}/hour=${{hour}}/",
-    }
+    properties = {**log_partitions.HOURS, "storage.location.template": f"{location}{log_partitions.FOLDERS}"}
     listed = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS `{table}` ({columns}) PARTITIONED BY (`date` string, `hour` string) "

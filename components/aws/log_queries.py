@@ -12,6 +12,7 @@ from components.aws.account import Account, arn
 from components.aws.artifact_bucket import PREDICTIONS, encryption
 from components.aws.policy_documents import Statement, query_logs
 from components.aws.private_bucket import keep_private
+from contract import log_partitions
 
 OUTCOMES = "outcomes/"
 """Prefix of the outcomes in the bucket; Athena reads those that are Parquet."""
@@ -27,16 +28,10 @@ LOG_COLUMNS = {
 }
 """Columns that the logs of all models have. `mlops drift` declares a table with all columns for each version."""
 PROJECTION = {
-    "projection.enabled": "true",
+    **log_partitions.HOURS,
     # A query must name one model and one version, because Athena cannot guess them.
     "projection.model.type": "injected",
     "projection.version.type": "injected",
-    "projection.date.type": "date",
-    "projection.date.format": "yyyy-MM-dd",
-    "projection.date.range": "2024-01-01,NOW+1DAYS",
-    "projection.hour.type": "integer",
-    "projection.hour.range": "0,23",
-    "projection.hour.digits": "2",
 }
 PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
 
@@ -101,7 +96,7 @@ class LogQueries(pulumi.ComponentResource):
         database = aws.glue.CatalogDatabase(name, name=args.name, description="Prediction log", opts=child)
         location = pulumi.Output.concat("s3://", args.bucket, "/")
         template = pulumi.Output.concat(
-            location, PREDICTIONS, "model=${model}/version=${version}/date=${date}/hour=${hour}/"
+            location, PREDICTIONS, "model=${model}/version=${version}/", log_partitions.FOLDERS
         )
         for table, columns, prefix, partitions, parameters in (
             (
