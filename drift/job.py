@@ -28,6 +28,7 @@ from drift.retrain import Plan
 from drift.window import aligned
 from prediction_log import outcomes, store
 from prediction_log.log import Part
+from prediction_log.store import Store
 from training import ending
 from training.registry import client as versions
 from training.registry.client import Client
@@ -87,7 +88,7 @@ def _window(client: Client, version: ModelVersion, request: Request, options: ar
             f"{version.tags.get(DRIFT_STATUS)} until {version.tags.get(DRIFT_AT)}"
         )
     about = looks.known(client, options.tracking_uri, version)
-    log = store.at(options.log)
+    files = store.at(options.log)
     if options.outcomes:
         part = Part(
             model=request.model,
@@ -97,22 +98,23 @@ def _window(client: Client, version: ModelVersion, request: Request, options: ar
             endpoint=request.endpoint,
         )
         # Before the look: when the look is recorded, the whole window is done.
-        LOG.info(_joined(client, version, about, part, options))
-    found = looks.look(log, about, request)
+        LOG.info(_joined(client, version, about, files, part, folder=options.outcomes))
+    found = looks.look(files, about, request)
     run_id = record.record(client, version, found, reports=options.reports)
     for note in found.notes:
         LOG.info("note: %s", note)
     return f"{found.summary} (run {run_id})"
 
 
-def _joined(client: Client, version: ModelVersion, about: Known, part: Part, options: argparse.Namespace) -> str:
+def _joined(client: Client, version: ModelVersion, about: Known, files: Store, part: Part, *, folder: str) -> str:
+    """Join the outcomes in the folder to a part of the log, write the metrics, and return them in a sentence."""
     project = about.project
     if project is None or project.task != "binary":
         return "outcomes are not measured: metrics exist for models of two labels that a project of the platform trains"
     joined = observed.join(
-        store.at(options.log),
+        files,
         part,
-        outcomes.read(options.outcomes, project.target.name),
+        outcomes.read(folder, project.target.name),
         project=project,
         model=about.model,
         expected=looks.measured(version, METRICS["binary"], project),

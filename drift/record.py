@@ -59,13 +59,18 @@ def record(client: Client, version: ModelVersion, look: Look, *, reports: str = 
     return run_id
 
 
+def recorded_windows(tags: Mapping[str, str]) -> int:
+    """Return the recorded number of windows in a row with an effect on the model; 0 if there is none."""
+    text = tags.get(DRIFT_WINDOWS, "0")
+    return int(text) if text.isdecimal() else 0
+
+
 def windows_in_a_row(tags: Mapping[str, str], look: Look) -> int:
     """Return how many windows up to this one drifted in a row with an effect on the model.
 
     A window with too few rows neither counts nor ends the row.
     """
-    before = tags.get(DRIFT_WINDOWS, "0")
-    former = int(before) if before.isdecimal() else 0
+    former = recorded_windows(tags)
     if look.status == "too few rows":
         return former
     return former + 1 if look.has_effect else 0
@@ -78,7 +83,7 @@ def _windows(client: Client, version: ModelVersion, look: Look) -> str:
     except MlflowException as error:
         if error.error_code != versions.UNKNOWN:
             raise
-        counted = {}  # somebody deleted the run
+        counted = {}  # the run was deleted
     if counted.get(DRIFT_AT) == _end(look.request) and DRIFT_WINDOWS in counted:
         return counted[DRIFT_WINDOWS]
     return str(windows_in_a_row(version.tags, look))

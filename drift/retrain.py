@@ -20,14 +20,13 @@ from contract.stages import BROKEN, PASSED, RUNNING
 from contract.tags import (
     DRIFT_AT,
     DRIFT_RUN,
-    DRIFT_WINDOWS,
     JOB_NAME,
     PROPOSED,
     RETRAIN,
     VALIDATION_RUN,
     VALIDATION_STATUS,
 )
-from drift import measured
+from drift import measured, record
 from drift.cluster import State
 from training.registry import client as versions
 from training.registry.client import Client
@@ -134,8 +133,7 @@ def step(client: Client, jobs: Jobs, plan: Plan, now: datetime) -> str:
 
 def _reason(served: ModelVersion, plan: Plan) -> tuple[str, int]:
     """Return the reason to train again, empty if there is none, and the number of windows in a row."""
-    text = served.tags.get(DRIFT_WINDOWS, "0")
-    windows = int(text) if text.isdecimal() else 0
+    windows = record.recorded_windows(served.tags)
     if (outcomes := measured.of(served)) and outcomes.worse:
         return f"outcomes show {', '.join(outcomes.worse)} certainly below what the training measured", windows
     if windows >= plan.after:
