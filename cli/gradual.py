@@ -6,7 +6,6 @@ The state is the stack file alone: each step writes it and updates the stack. A 
 import json as jsons
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -250,7 +249,7 @@ class _Release:
         return file.challenge(endpoint, wanted if share else None)
 
     def _write(self, expected: int, share: int) -> None:
-        """Write the share into the stack file. CommandError if somebody else changed it meanwhile."""
+        """Write the share into the stack file. CommandError if another program changed the share meanwhile."""
         with pull_request_errors():
             before = release.read(self._path)
             if (now := self._share(before)) != expected:
@@ -262,11 +261,7 @@ class _Release:
                 )
             after = self._at(before, share)
         self._tell(release.difference(before, after).rstrip())
-        # A killed command leaves the file before or the file after the step.
-        new = self._path.with_name(f".{self._path.name}.new")
-        new.write_bytes(after.text.encode())
-        shutil.copymode(self._path, new)
-        new.replace(self._path)
+        release.write(self._path, after)
         self.report.percent = share
 
     def _step(self, before: int, share: int) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from difflib import unified_diff
@@ -62,7 +63,7 @@ def release(
     if dry_run:
         print(f"{path.name}: nothing was changed")
         return
-    path.write_bytes(after.text.encode())
+    write(path, after)
     print(f"{path.name} is changed; next: {shlex.join(['pulumi', 'preview', '--stack', name])}")
 
 
@@ -126,6 +127,15 @@ def read(path: Path) -> StackFile:
         return StackFile(path.name, path.read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path} cannot be read ({error}); a stack file is text in UTF-8") from error
+
+
+def write(path: Path, file: StackFile) -> None:
+    """Replace the stack file. A killed command leaves the file before or the file after the change."""
+    path = path.resolve()  # a link to the file stays a link
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(file.text.encode())
+    shutil.copymode(path, new)
+    new.replace(path)
 
 
 def _lines(diff: Iterator[str]) -> Iterator[str]:

@@ -77,6 +77,11 @@ def drift(endpoint: str) -> str:
     return f"{endpoint}-drift"
 
 
+def drift_account(endpoint: str) -> str:
+    """Return the name of the ServiceAccount of an endpoint's drift job."""
+    return f"drift-{endpoint}"
+
+
 def endpoint_url(endpoint: str) -> str:
     """Return the URL of an endpoint in the cluster, without a path."""
     return f"http://{endpoint}.{SERVING}"

@@ -120,7 +120,7 @@ def _gateway(stack: Settings) -> Gateway | None:
     if not (stack.tracking.authenticated and stack.images.envoy):
         return None
     accounts = {job.service_account for job in stack.training.values() if job.service_account}
-    watchers = [f"drift-{name}" for name in sorted(stack.watched)]
+    watchers = [names.drift_account(name) for name in sorted(stack.watched)]
     return Gateway(image=stack.images.envoy, trainers=sorted(accounts), watchers=watchers)
 
 

@@ -105,7 +105,10 @@ class LocalFoundation(pulumi.ComponentResource):
             serving=serving,
             # All workloads but validations share one account of the gateway.
             endpoints=dict.fromkeys(args.endpoints, serving),
-            drift={endpoint: _grant(f"drift-{endpoint}", namespaces.training, owner, child) for endpoint in args.drift},
+            drift={
+                endpoint: _grant(names.drift_account(endpoint), namespaces.training, owner, child)
+                for endpoint in args.drift
+            },
             batch=_grant("batch", namespaces.serving, owner, child) if args.batch else None,
             priority_class=namespaces.priority_class,
             facts={},

@@ -169,7 +169,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     drift = {
         name: store_access.grant(
             _role("training-drift-", name),
-            f"drift-{name}",
+            names.drift_account(name),
             namespaces.training,
             rights=_drift_rights(stack.served_model(name)),
         )
