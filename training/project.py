@@ -103,11 +103,13 @@ class Target:
 class Split:
     """Rule that selects the rows that a model does not learn from. The same table always gives the same rows."""
 
-    how: Literal["random", "time", "group"] = "random"
+    how: Literal["random", "time", "group", "row"] = "random"
     """`random` keeps the shares of the labels. `time` holds out the latest rows; rows with the same time stay together.
-    `group` keeps all rows with the same value of `by` together, for example a household, even when the table grows."""
+    `group` keeps all rows with the same value of `by` together, for example a household, even when the table grows.
+    `row` decides for each row by its values: a row that was held out is held out again when the table grows or shrinks,
+    so that no version has learned from the rows on which a later one is compared with it."""
     by: str = ""
-    """Column with the time or the group; empty for `random`. It need not be a feature."""
+    """Column with the time or the group; empty for `random` and `row`. It need not be a feature."""
     test_share: float = 0.25
     """Share of the rows that are held out, 0 to 1."""
     seed: int = 7
@@ -274,8 +276,8 @@ class Project(Generic[P]):
         names += [self.weight] if self.weight and self.weight not in names[len(self.columns) + 1 :] else []
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ProjectError(f"the columns {', '.join(doubled)} are declared twice; name each once")
-        if (self.split.how == "random") != (not self.split.by):
-            raise ProjectError(f"{self.split} is wrong; give `by` for time and group, and leave it out for random")
+        if (self.split.how in {"random", "row"}) != (not self.split.by):
+            raise ProjectError(f"{self.split} is wrong; give `by` for time and group, and omit it for random and row")
         if taken := sorted(RUN_PARAMETERS & set(self.parameters.model_fields)):
             raise ProjectError(f"the parameters {', '.join(taken)} are recorded by every run already; rename them")
         folded = [name.casefold() for name in self.parameters.model_fields]

@@ -117,10 +117,19 @@ def _group(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]
     return (hashes.to_numpy() < split.test_share * 2**64).astype(bool)
 
 
+def _row(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Hold out rows by a hash of their values, so that a row keeps its side when other rows are added or removed."""
+    values = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    # pandas uses its `hash_key` for texts only, so the seed is mixed into the hashes.
+    hashes = pd.util.hash_array(values ^ np.uint64(split.seed))
+    return (hashes < split.test_share * 2**64).astype(bool)
+
+
 _SPLITS: dict[str, Callable[[Split, str, pd.DataFrame], NDArray[np.bool_]]] = {
     "random": _random,
     "time": _time,
     "group": _group,
+    "row": _row,
 }
 
 

@@ -10,7 +10,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from training.project import Parameters, Project, Rows, Target, categories, integers, numbers
+from training.project import Parameters, Project, Rows, Split, Target, categories, integers, numbers
 
 INTEGERS = [
     *integers("female", "senior_citizen", "partner", "dependents", at_least=0, at_most=1),
@@ -57,6 +57,13 @@ def fit(data: Rows, parameters: Forest) -> Pipeline:
     return fitted.set_params(forest__n_jobs=1)
 
 
+SPLIT = Split(how="row")  # the table has no column that names a customer
 PROJECT = Project(
-    model="churn-predictor", columns=COLUMNS, target=TARGET, parameters=Forest, fit=fit, slices=["contract"]
+    model="churn-predictor",
+    columns=COLUMNS,
+    target=TARGET,
+    parameters=Forest,
+    fit=fit,
+    split=SPLIT,
+    slices=["contract"],
 )

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 from training.project import Parameters, Project, Rows
-from training.projects.churn import CATEGORIES, COLUMNS, INTEGERS, NUMBERS, TARGET
+from training.projects.churn import CATEGORIES, COLUMNS, INTEGERS, NUMBERS, SPLIT, TARGET
 
 LOG = logging.getLogger("training")
 
@@ -74,6 +74,7 @@ PROJECT = Project(
     target=TARGET,
     parameters=Boosting,
     fit=fit,
+    split=SPLIT,
     slices=["contract"],
     packages=["lightgbm"],
 )

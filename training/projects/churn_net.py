@@ -10,7 +10,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from training.fit import network
 from training.project import Parameters, Project, Rows
-from training.projects.churn import CATEGORIES, COLUMNS, INTEGERS, NUMBERS, TARGET
+from training.projects.churn import CATEGORIES, COLUMNS, INTEGERS, NUMBERS, SPLIT, TARGET
 
 
 class Network(Parameters):
@@ -62,6 +62,7 @@ PROJECT = Project(
     target=TARGET,
     parameters=Network,
     fit=fit,
+    split=SPLIT,
     slices=["contract"],
     trusted=["onnx_estimators.classifier.OnnxClassifier"],
     packages=["onnxruntime"],

@@ -159,22 +159,24 @@ def _measured(inputs: Inputs, found: Findings) -> Iterator[Check]:
 
 def _unseen(inputs: Inputs, scores: Scores) -> Iterator[Check]:
     """Check that neither model learned from the rows."""
-    yield _unseen_by(inputs.new, scores.own, inputs.recorded, "refused")
+    yield _unseen_by(inputs.new, scores.own, inputs, "refused")
     if inputs.old:
-        yield _unseen_by(inputs.old, scores.other, inputs.recorded, "noted")
+        yield _unseen_by(inputs.old, scores.other, inputs, "noted")
 
 
 def _unseen_by(
     one: Candidate,
     measured: Mapping[str, Estimate],
-    recorded: Mapping[int, Mapping[str, float]],
+    inputs: Inputs,
     fault: Literal["refused", "noted"],
 ) -> Check:
-    name, before = f"rows unseen by version {one.number}", recorded.get(one.number, {})
+    name, before = f"rows unseen by version {one.number}", inputs.recorded.get(one.number, {})
     if not before:
         said = (
             f"version {one.number} was trained with another dataset, and may know some of these rows: this favours it"
         )
+        if inputs.project.split.how == "random":
+            said += ' (with Split(how="row"), a row that is held out once is always held out)'
         return Check(name=name, outcome="noted", said=said)
     for metric, value in before.items():
         if abs(measured[metric].value - value) > SAME * (1 if metric in SHARES else abs(value)):

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,10 @@ def table(rows: int = 400) -> pd.DataFrame:
 
 
 RANDOM, TIME, GROUP = Split(), Split(how="time", by="seen"), Split(how="group", by="house")
+ROW = Split(how="row")
 
 
-@pytest.mark.parametrize("how", [RANDOM, TIME, GROUP])
+@pytest.mark.parametrize("how", [RANDOM, TIME, GROUP, ROW])
 def test_what_is_held_out_is_what_no_model_learns_from_and_always_the_same(how: Split) -> None:
     project, whole = declared(split=how), table()
     held_out = split.held_out(project, whole)
@@ -36,9 +37,13 @@ def test_what_is_held_out_is_what_no_model_learns_from_and_always_the_same(how: 
     assert 0.15 < len(unseen) / 400 < 0.35
 
 
-def test_another_seed_holds_out_other_rows() -> None:
-    one, other = (split.held_out(declared(split=Split(seed=seed)), table())["age"].tolist() for seed in (1, 2))
-    assert one != other
+@pytest.mark.parametrize("how", ["random", "row"])
+def test_another_seed_holds_out_other_rows(how: Literal["random", "row"]) -> None:
+    one, other = (
+        set(split.held_out(declared(split=Split(how=how, seed=seed)), table()[["age", "left"]])["age"])
+        for seed in (1, 2)
+    )
+    assert len(one & other) < 0.4 * len(one)
 
 
 def test_a_random_split_keeps_the_balance_of_labels() -> None:
@@ -58,13 +63,20 @@ def test_a_split_by_group_parts_no_group_and_moves_none_when_the_table_grows() -
     assert not known & unseen
 
 
+def test_a_split_by_row_moves_no_row_when_others_are_added_or_removed() -> None:
+    project = declared(split=ROW)
+    whole = split.held_out(project, table())
+    part = split.held_out(project, table().iloc[50:300].sample(frac=1, random_state=1))
+    assert sorted(part["age"]) == [age for age in whole["age"] if 50 <= age < 300]
+
+
 def test_dividing_lets_go_of_the_table() -> None:
     whole = table()
     split.divide(declared(), whole)
     assert not len(whole.columns)
 
 
-@pytest.mark.parametrize("how", [RANDOM, TIME, GROUP])
+@pytest.mark.parametrize("how", [RANDOM, TIME, GROUP, ROW])
 def test_rows_to_learn_from_are_divided_once_more_in_the_same_way(how: Split) -> None:
     project = declared(split=how)
     known, _ = split.divide(project, table())
