@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import ModelVersion
@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from contract.stages import Standing
 from training.registry import filters
 
-UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
+UNKNOWN, TWICE = "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"
 PAGE = 100
 Entry = TypeVar("Entry")
 
@@ -78,9 +78,40 @@ class _Repository(Protocol):
     def download_artifacts(self, artifact_path: str, dst_path: str) -> object: ...
 
 
+class _TagClient(MlflowClient):
+    """Client that writes a tag again if another client created the tag at the same moment.
+
+    MLflow looks for a tag before it inserts it, so one of two first writes at once is refused with TWICE.
+    """
+
+    def set_model_version_tag(
+        self,
+        name: str,
+        version: str | None = None,
+        key: str | None = None,
+        value: object = None,
+        stage: str | None = None,
+    ) -> None:
+        """Set the tag of a version."""
+        _again(super().set_model_version_tag, name, version, key, value, stage)
+
+    def set_registered_model_tag(self, name: str, key: str, value: object) -> None:
+        """Set the tag of a model."""
+        _again(cast("Any", super()).set_registered_model_tag, name, key, value)
+
+
+def _again(write: Callable[..., object], *arguments: object) -> None:
+    try:
+        write(*arguments)
+    except MlflowException as error:
+        if error.error_code != TWICE:
+            raise
+        write(*arguments)
+
+
 def connect(uri: str) -> Client:
     """Return a client of the tracking server or local store at the URI. It sends no request yet."""
-    return cast("Client", MlflowClient(tracking_uri=uri, registry_uri=uri))
+    return cast("Client", _TagClient(tracking_uri=uri, registry_uri=uri))
 
 
 def models(client: Client) -> list[Model]:
