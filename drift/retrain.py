@@ -122,9 +122,9 @@ def step(client: Client, jobs: Jobs, plan: Plan, now: datetime) -> str:
         return f"not retrained: {windows} of {plan.after} windows in a row had an effect on the model"
     if waiting := next((one for one in known if _is_proposed(one) and int(one.version) > plan.version), None):
         return f"not retrained although {why}: version {waiting.version} is proposed already"
-    last = max((one.at for version in known if (one := of(version))), default=None)
-    if last and now < last + plan.pause:
-        return f"not retrained before {_minute(last + plan.pause)} although {why}: the last began {_minute(last)}"
+    last = max((one for version in known if (one := of(version))), key=lambda one: one.at, default=None)
+    if last and now < (due := last.at + plan.pause):
+        return f"not retrained before {_minute(due)} although {why}: the last Job, {last.job}, began {_minute(last.at)}"
     started = Retraining(job=_name(plan, current), at=now, why=why, windows=windows)
     jobs.train(plan.training, started.job, f"{plan.model} version {plan.version}")
     _write(client, served, started)
