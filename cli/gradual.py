@@ -255,7 +255,7 @@ class _Release:
             if (now := self._share(before)) != expected:
                 raise CommandError(
                     f"{self._path.name} has version {self._version} of {self._endpoint} at {now} %, and this command "
-                    f"left it at {expected} %: somebody changed it, so the release stops; run `pulumi up`, and the "
+                    f"left it at {expected} %: another program or person changed it, so the release stops; run `pulumi up`, and the "
                     "same command again to go on from there",
                     ExitCode.FAILED,
                 )

@@ -153,7 +153,7 @@ class _Run:
         )
 
     def _checkpoints(self, digest: str) -> RunCheckpoints:
-        """Return the place for the state of the fit, shared by the runs of one Job (or of nobody) with equal inputs."""
+        """Return the place for the state of the fit, shared by the runs of one Job, or by runs outside of Jobs, with equal inputs."""
         settings = self.settings
         work = {
             "project": settings.project,

@@ -71,7 +71,7 @@ POD_IDENTITY_AGENT = "169.254.170.23/32"
 """Address from which a pod gets its role's credentials (EKS user guide, "Pod Identity")."""
 _MODELS, _DATA, _PREDICTIONS, _REPORTS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS, REPORTS))
 RIGHTS: Mapping[str, Rights] = {
-    # Clients write artifacts themselves. Whoever reaches MLflow may send files to its route `upload-artifact`, which
+    # Clients write artifacts themselves. Every client that reaches MLflow may send files to its route `upload-artifact`, which
     # writes with MLflow's own role.
     "tracking": Rights(read=_MODELS + _REPORTS),
     "training": Rights(read=_MODELS + _DATA, write=_MODELS),

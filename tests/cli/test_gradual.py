@@ -130,7 +130,7 @@ def test_a_file_that_somebody_changes_meanwhile_stops_the_release(good: World, m
     good.meanwhile = lambda: good.file.write_text(good.file.read_text().replace("percent: 10", "percent: 20"))
     code, said = mlops(*STEPS, *KEY)
     assert code == 1
-    assert "has version 2 of risk at 20 %, and this command left it at 10 %: somebody changed it" in said
+    assert "has version 2 of risk at 20 %, and this command left it at 10 %: another program or person changed it" in said
     assert good.share() == 20
 
 

@@ -87,7 +87,7 @@ def test_a_change_that_passes_is_shown_with_the_keys_that_differ_from_the_base(
     assert code == ExitCode.DONE
     assert said.startswith("prod passes: 1 release, 1 updated\n")
     assert "Stack file: 1 changed key against main\n  mlops:endpoints.churn-predictor.version: 7 → 8\n" in said
-    assert "somebody" not in said
+    assert "deployed" not in said
     assert "mlops: previewing prod\n" in said
     asked = (pulumi / "asked").read_text().split()
     assert {"preview", "--json", "--show-sames", "--event-log", "--non-interactive"} <= set(asked)

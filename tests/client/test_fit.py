@@ -16,7 +16,7 @@ from tests.model_preview.server import says, server
 GOOD = "1,2,3,4"
 TITLE = "risk version 3"
 
-# The header and the lines of a file, and what is said about it after its name.
+# The header and the lines of a file, and the text about it after its name.
 WRONG: list[tuple[list[str], list[str], str]] = [
     (["a,b,c"], [], f"has no column d, which {TITLE} needs; add it"),
     (["A,b,c,d"], [], f"has no column a (is it 'A'?), which {TITLE} needs; add it"),

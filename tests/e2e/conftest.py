@@ -19,7 +19,7 @@ from lab.cluster import forward
 ROOT = Path(__file__).parent.parent.parent
 LAB = Path(sys.executable).parent / "lab"
 ENDPOINT = "churn-predictor"
-# Elsewhere engine and kubectl run on another machine than pods and whoever asks them. Here their session comes last.
+# Elsewhere engine and kubectl run on another machine than pods and their clients. Here their session comes last.
 GIVING_WAY = """
 import os, sys
 os.setsid()

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.e2e
 CUSTOMERS = dataset.customers(3)
 BUCKET = "mlops-artifacts"
 OUTAGE_SECONDS = 60
-NOTICED_SECONDS = 5  # within which nobody is sent to a server that is gone any more
+NOTICED_SECONDS = 5  # after which no request is sent to a server that is gone
 INSTANCE = f"app.kubernetes.io/instance={ENDPOINT}"
 OBSERVABILITY, COLLECTOR_PORT = "observability", 4318
 # As much of a collector as a test needs: each span's trace and name, on a line. The serving image knows the format.
@@ -275,7 +275,7 @@ def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_
 
 @pytest.fixture
 def leaky(serving: Platform) -> Iterator[Platform]:
-    """The platform with two pods of a model that leaks when it is told to."""
+    """The platform with two pods of a model that leaks memory when a request asks for it."""
     version = register(LEAKY, LEAK, {"mib": [0]})
     with serving.config_restored():
         serving.set(

@@ -189,7 +189,7 @@ def test_predicted_classes_that_the_model_names_are_counted_each(server: app.Ser
 
 
 class Slow:
-    """A model that answers when it is told to. `asked` counts the requests that it is processing."""
+    """A model that answers when the test lets it. `asked` counts the requests that it is processing."""
 
     def __init__(self) -> None:
         self.go_on, self.asked = threading.Event(), threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""One comment for each stack, whatever else is on the pull request and whoever writes at the same time."""
+"""One comment for each stack, whatever else is on the pull request and whatever other programs write at the same time."""
 
 import threading
 

@@ -319,7 +319,7 @@ def test_columns_that_the_project_does_not_know_are_counted_and_change_nothing(
 
 
 Change = Callable[[pd.DataFrame], pd.DataFrame | str | bytes]
-# What is made of the good table, and what is said of it.
+# A change of the good table, and a part of the message about it.
 UNFIT: dict[str, tuple[str, Change, str]] = {
     "a column renamed": (
         "t.csv",

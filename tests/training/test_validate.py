@@ -165,7 +165,7 @@ def test_a_version_as_good_as_the_champion_passes_and_the_registry_holds_the_evi
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    """URL of an endpoint that serves version 2, which nobody promoted."""
+    """URL of an endpoint that serves version 2, which was never promoted."""
 
     class Serves(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

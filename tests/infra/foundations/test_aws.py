@@ -254,7 +254,7 @@ def test_no_key_is_left_with_the_policy_that_aws_gives_it(managed: Recording) ->
     assert {key.name for key in keys} >= {"artifacts", "cluster", "database", "images", "nodes", "network-flows"}
     for key in keys:
         actions = [action for each in json.loads(key.inputs["policy"])["Statement"] for action in each["Action"]]
-        assert "kms:PutKeyPolicy" in actions, "else nobody could ever change it"
+        assert "kms:PutKeyPolicy" in actions, "else the policy could never be changed"
         assert not [action for action in actions if "*" in action]
 
 

@@ -222,7 +222,7 @@ def test_what_was_not_validated_for_a_step_is_refused(
 def test_what_passed_against_a_served_version_goes_on_while_the_alias_is_what_it_was_then(model: Made) -> None:
     model.reach_production(1)
     for number in (2, 3):
-        model.passes(number, against=9)  # the stack serves it, and nobody promoted it
+        model.passes(number, against=9)  # the stack serves it, and it was never promoted
         model.client.set_model_version_tag(model.name, str(number), "champion_alias_at_validation", "1")
     model.promote(2, "staging")
     model.promote(2, "production")
