@@ -87,7 +87,7 @@ class Report(Frozen):
     line: str
     """Decision on one line, with the most important reason."""
     refusals: tuple[str, ...] = ()
-    """Reasons against the change, one line each; the first ones stand in `line`."""
+    """Reasons against the change, one line each; the first ones are in `line`."""
     previews: tuple[Preview, ...] = ()
     """Previews of the endpoints whose model or version changes; those that fail come first."""
     base: Base | None = None

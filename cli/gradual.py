@@ -306,7 +306,7 @@ class _Release:
             try:
                 return engine.wait()
             except KeyboardInterrupt:
-                engine.wait()  # it got the signal too, and ends in order
+                engine.wait()  # the engine got the signal too, and ends its update properly
                 raise
 
     def _hold(self, read: Read, share: int) -> str:

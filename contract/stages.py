@@ -1,4 +1,4 @@
-"""Stages of a version, the aliases and tags that stand for them, and the steps from one stage to the next.
+"""Stages of a version, the aliases and tags that mark them, and the steps from one stage to the next.
 
 MLflow's own stages are deprecated. The alias decides: @challenger is staging and @champion is production. Otherwise a
 version with the tag `archived` is archived, and any other is at none. @previous is the champion before the present one.
