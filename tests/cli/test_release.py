@@ -236,8 +236,8 @@ def test_a_file_that_git_does_not_have_has_no_history(
 def test_a_release_of_the_challengers_version_ends_the_experiment_in_the_same_difference(
     git: Git, mlops: Command
 ) -> None:
-    experiment = "percent: 10, key: X-Customer-Id, experiment: trees"
-    text = FILE.replace("replicas: {{", "challenger: {{version: 8, %s}}\n      replicas: {{" % experiment)
+    challenger = "challenger: {{version: 8, percent: 10, key: X-Customer-Id, experiment: trees}}"
+    text = FILE.replace("replicas:", f"{challenger}\n      replicas:")
     commit(git, 7, "Try 8", text)
     code, said = mlops("release", "churn", 8, "--stack", "prod")
     assert code == 0

@@ -162,7 +162,7 @@ def test_a_preview_that_fails_ends_with_1_and_the_engines_words(
 
 
 @pytest.mark.parametrize("output", ["", "killed", "[]", "{"])
-def test_an_engine_that_prints_no_document_is_told_in_its_words(
+def test_an_engine_that_prints_no_document_is_reported_in_its_words(
     output: str, checkout: Checkout, pulumi: Path, mlops: Command
 ) -> None:
     prints(pulumi, code=1, said="error: the state is locked\n")
@@ -336,7 +336,7 @@ def models_only(mlops: Command, uri: str | None = None) -> tuple[int, dict[str, 
     return code, json.loads(said[: said.rindex("}") + 1])
 
 
-def test_models_only_runs_no_engine_and_asks_nobody_without_a_release(
+def test_models_only_runs_no_engine_and_sends_no_request_without_a_release(
     checkout: Checkout, pulumi: Path, mlops: Command
 ) -> None:
     checkout.write({**SERVED, "mlops:tracking": {"replicas": 2}})

@@ -57,7 +57,7 @@ def test_a_metric_of_a_project_that_is_better_when_smaller_falls_when_the_versio
     assert list(row) == ["loss (smaller is better) *", "2.000", "1.800", "-0.200 (-0.300 to -0.100)"]
 
 
-def test_a_way_back_shows_the_comparison_from_the_other_side() -> None:
+def test_a_rollback_shows_the_comparison_from_the_other_side() -> None:
     slow = slices(monthly=0.05, yearly=-0.02)
     former = version(7, report=report(7, 6))
     measured = compared(version(8, report=report(8, 7, slices=slow)), former).measured
@@ -72,7 +72,7 @@ def test_a_way_back_shows_the_comparison_from_the_other_side() -> None:
 @pytest.mark.parametrize(
     ("digest", "word"), [("a", "the same dataset"), ("b", "datasets that differ or are not known")]
 )
-def test_without_a_comparison_each_value_is_said_to_come_from_its_own_training(digest: str, word: str) -> None:
+def test_without_a_comparison_each_value_is_marked_as_from_its_own_training(digest: str, word: str) -> None:
     old = champion(7, metrics={"roc_auc": 0.8}, dataset_digest="a")
     measured = compared(old, version(8, metrics={"roc_auc": 0.9}, dataset_digest=digest)).measured
     assert measured.said.endswith(f"each value is from the version's own training, on {word}.")

@@ -257,7 +257,7 @@ def test_what_waits_is_predicted_together(server: app.Server, slow: Slow) -> Non
     assert metric(server, "serving_batch_requests_sum") == 9
 
 
-def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(server: app.Server, slow: Slow) -> None:
+def test_a_request_that_finds_the_queue_full_is_asked_to_retry_later(server: app.Server, slow: Slow) -> None:
     async def conversation(client: httpx.AsyncClient) -> httpx.Response:
         waiting = await busy(client, slow, 2)
         refused = await client.post("/invocations", content=b"{}", headers=JSON)

@@ -124,7 +124,7 @@ def test_a_challenger_behind_an_alias_or_without_its_keys_is_left_to_a_person() 
         "\n      version: 7\n      digest: sha256:x",
     ],
 )
-def test_a_digest_leaves_an_entry_wherever_it_stands(entry: str) -> None:
+def test_a_digest_is_removed_from_each_place_in_an_entry(entry: str) -> None:
     after = stack(f"config:\n  mlops:endpoints:\n    churn: {entry}").release("churn", 8, None)
     found = yaml.safe_load(after.text)["config"]["mlops:endpoints"]["churn"]
     assert "digest" not in found

@@ -84,7 +84,7 @@ def test_what_broke_or_was_answered_is_not_taken_up(client: versions.Client) -> 
     assert validate.newest(client, MODEL) is None
 
 
-def test_a_training_job_looks_at_what_it_trained_and_at_what_nobody_claims(client: versions.Client) -> None:
+def test_a_training_job_looks_at_what_it_trained_and_at_what_no_other_job_claims(client: versions.Client) -> None:
     assert validate.newest(client, MODEL, "churn") == 2
     assert validate.newest(client, MODEL, "weekly") == 3
     assert validate.newest(client, MODEL, "monthly") is None
