@@ -34,8 +34,6 @@ def release(
 ) -> None:
     """Write the version into the stack file, and print the difference and the next step.
 
-    A challenger with this version is removed: it is promoted.
-
     Args:
         endpoint: name of the endpoint.
         version: number of the new version; None: the last version in the git history that differs from the present one.
@@ -60,9 +58,6 @@ def release(
             if stated is None and before.needs_digest(entry):
                 stated = registered_digest(entry, version, tracking_uri)
             after = before.release(endpoint, version, stated)
-        challenger = before.challenger(endpoint)
-        if challenger and challenger.version == after.entry(endpoint).version:
-            after = after.challenge(endpoint, None)
     print(difference(before, after), end="")
     warn(entry, path.name)
     if dry_run:
