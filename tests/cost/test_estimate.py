@@ -1,4 +1,4 @@
-"""What an estimate says of spot, GPUs, replicas, and of what it cannot price."""
+"""Lines of an estimate about spot, GPUs and replicas, and about resources that it cannot price."""
 
 from datetime import date, timedelta
 

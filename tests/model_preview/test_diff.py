@@ -1,4 +1,4 @@
-"""What a release changes in the model: metrics on the same rows, slices, signature, packages, parameters."""
+"""Changes of a release in the model: metrics on the same rows, slices, signature, packages, parameters."""
 
 from collections.abc import Mapping
 from importlib import metadata
@@ -204,7 +204,7 @@ def test_what_neither_changes_nor_differs_from_the_image_is_not_worth_showing() 
 
 
 def test_the_lock_says_which_packages_the_serving_image_has() -> None:
-    """The same as walking from the image's list through what the installed packages want."""
+    """The result equals a walk from the image's list through the requirements of the installed packages."""
     excluded = packages.listed((ROOT / "model_server/excluded.in").read_text())
     found = packages.image_packages((ROOT / "requirements.lock").read_text(), excluded)
     wanted = [Requirement(line) for line in packages.listed((ROOT / "model_server/requirements.in").read_text())]

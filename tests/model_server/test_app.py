@@ -231,7 +231,7 @@ async def busy(client: httpx.AsyncClient, slow: Slow, more: int) -> list[asyncio
 
 
 def test_a_slow_prediction_holds_up_neither_the_loop_nor_more_than_its_thread(server: app.Server, slow: Slow) -> None:
-    """Of five requests two are predicted at once, three wait, and other pages respond meanwhile."""
+    """Two of five requests are predicted at once, three wait, and other pages respond meanwhile."""
 
     async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float, list[httpx.Response]]:
         waiting = await busy(client, slow, 3)

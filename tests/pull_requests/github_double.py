@@ -44,7 +44,7 @@ WRITES = {
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a token belongs to."""
+    """Owner of a token."""
 
     id: int
     login: str
