@@ -1,9 +1,11 @@
-"""Traffic of an experiment on the real churn data: three trained versions, three model servers, simulated customers.
+"""Runs an experiment on the real churn data: three trained versions, three model servers, and simulated customers.
 
-Half of the customers is the training data; the other half sends requests. This module plays the router: it chooses the
+    python -m bench.experiment_demo [FOLDER]
+
+Half of the customers is the training data; the other half sends requests. The demo plays the router: it chooses the
 arm by a hash of the customer's number, and mirrors a part of the requests to the shadow. The log goes to an S3 server
-on this machine, as in a cluster, and `mlops compare` reads it there. The folder keeps models, log and outcomes, and its
-models are used again. `python -m bench.two_versions` shows the whole experiment.
+on this machine, as in a cluster, and `mlops compare` reads it there. A folder keeps models, log and outcomes: the
+models are used again, and `mlops compare --log FOLDER/predictions` reads the log.
 """
 
 import hashlib
@@ -15,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,8 +88,11 @@ def visits(customers: Sequence[int], seed: int = 1) -> list[Visit]:
 def run(folder: Path, customers: int) -> Generator[Demo]:
     """Train, serve and send the requests of this many customers. The log can be read while the block runs."""
     table = churn_table()
-    rest = table.iloc[1::2].head(customers)
-    models = train(folder, table)
+    train, rest = table.iloc[::2], table.iloc[1::2].head(customers)
+    train.to_csv(folder / "train.csv", index=False)
+    models = folder / "models"
+    if not models.exists():
+        _train(folder, models)
     with bucket() as store:
         with ExitStack() as servers:
             ports = {role: servers.enter_context(_server(folder, models, role, store.environment)) for role in ROLES}
@@ -100,12 +106,8 @@ def run(folder: Path, customers: int) -> Generator[Demo]:
         yield Demo(store.environment, "s3://bucket/predictions", outcomes, f"sqlite:///{folder}/mlflow.db")
 
 
-def train(folder: Path, table: pd.DataFrame) -> Path:
-    """Train the versions on half of the rows, and return a MODEL_DIR with their files; one that exists is kept."""
-    models = folder / "models"
-    if models.exists():
-        return models
-    table.iloc[::2].to_csv(folder / "train.csv", index=False)
+def _train(folder: Path, models: Path) -> None:
+    """Train the versions, and make a MODEL_DIR with their files."""
     environment = {
         "DATASET": str(folder / "train.csv"),
         "PROJECT": "churn",
@@ -124,7 +126,6 @@ def train(folder: Path, table: pd.DataFrame) -> Path:
     for version in ROLES.values():
         files = client.get_model_version_download_uri(MODEL, str(version))
         shutil.copytree(files.removeprefix("file://"), models / MODEL / str(version))
-    return models
 
 
 @contextmanager
@@ -210,3 +211,19 @@ def bucket_of(text: str) -> int:
 def arm(key: str) -> str:
     """Return the role that answers requests with this key."""
     return "challenger" if key and bucket_of(f"{EXPERIMENT}:{key}") < PERCENT * 100 else "champion"
+
+
+def main() -> None:
+    """Run the experiment and print the comparison."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(sys.argv[1]) if sys.argv[1:] else Path(name)
+        with run(folder, 3500) as demo:
+            command = ["mlops", "compare", MODEL, "--log", demo.log, "--percent", str(PERCENT)]
+            command += ["--outcomes", str(demo.outcomes), "--by", "contract"]
+            print(f"$ {' '.join(command)}", file=sys.stderr)
+            done = subprocess.run(command, env=os.environ | demo.environment, check=False)
+        sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
