@@ -1,6 +1,6 @@
 """Measures false alarms, power and cost of the drift tests, on the real churn data.
 
-The benchmark fits a model once, on 2,000 customers. For each window it draws from the other 5,043 customers anew,
+The benchmark fits a model once, on 2,000 customers. For each window it draws again from the other 5,043 customers,
 without replacement: 3,000 for the reference profile, 900 held out, 1,000 for the window. The window is clean, or one
 kind of drift is injected. A year has 365 windows, so the level is 4 / 365.
 

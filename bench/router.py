@@ -38,13 +38,13 @@ class Figure:
     """Row of the table."""
 
     name: str
-    """What was measured."""
+    """Name of the measured quantity, for the first column."""
     text: str
     """Figure with its unit."""
     goal: str = ""
     """Goal in words; empty if there is none."""
     reached: bool = True
-    """Whether the figure reaches the goal."""
+    """True if the figure reaches the goal, or if there is none. Default: True."""
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ def _model(found: Preview) -> _Part:
 def _others(report: Report) -> Iterator[_Part | None]:
     """Yield the parts below the models, in their order in the text, in which they are also shortened.
 
-    None stands for a part without content.
+    None is a part without content.
     """
     if report.base:
         title = f"### {escape(stack_file_line(report.base))}"

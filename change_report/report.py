@@ -87,7 +87,7 @@ class Report(Frozen):
     line: str
     """Decision on one line, with the most important reason."""
     refusals: tuple[str, ...] = ()
-    """Reasons against the change, one line each; the first ones stand in `line`."""
+    """Reasons against the change, one line each; the first ones are in `line`."""
     previews: tuple[Preview, ...] = ()
     """Previews of the endpoints whose model or version changes; those that fail come first."""
     base: Base | None = None
@@ -126,7 +126,7 @@ def make(
     Args:
         stack: name of the stack.
         previews: previews of the endpoints that change.
-        result: what the engine said; None if it did not run, for a report about models only.
+        result: output of the engine; None if it did not run, for a report about models only.
         cost: change of the price; None without a complete preview.
         base: comparison with the base of the pull request; None without a base.
     """
@@ -213,15 +213,12 @@ def _notes(diff: Mapping[str, Change], previews: Sequence[Preview], document: Ob
                 yield f"{name}: the base has {base}, but the stack serves {now}; the base was not deployed"
         elif in_file:
             old, new = served(in_file)
-            yield (
-                f"{name}: the diff changes {old} to {new}, but the preview does not; {new} is served already, so "
-                "somebody has deployed it"
-            )
+            yield f"{name}: the diff changes {old} to {new}, but the preview does not; {new} is served already"
         elif in_plan:
             old, new = served(in_plan)
             yield (
-                f"{name}: the preview changes {old} to {new}, but the diff does not; somebody has deployed {old} by "
-                "hand, or the base was not deployed"
+                f"{name}: the preview changes {old} to {new}, but the diff does not; {old} was deployed by hand, or "
+                "the base was not deployed"
             )
 
 

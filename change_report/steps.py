@@ -14,7 +14,7 @@ RELEASED = (
     "mlops:index:ModelEndpoint$kubernetes:apps/v1:Deployment",
     "mlops:index:BatchJob$kubernetes:batch/v1:CronJob",
 )
-"""Types in the URN of what has a version: the Deployments of an endpoint, and the CronJob of a batch."""
+"""Types in the URNs of objects with a version: the Deployments of an endpoint, and the CronJob of a batch."""
 VERSION_LABEL = "app.kubernetes.io/version"
 """Label of these objects with the number of the model's version."""
 _NOTHING: Object = {}

@@ -19,7 +19,7 @@ STORES = {
     "kubernetes:apps/v1:StatefulSet": "StatefulSet",
     "kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition": "resource definition",
 }
-"""Name of what each type is. Snapshots are not here, because they are copies.
+"""Noun for each type, such as bucket or volume. Snapshots are not here, because they are copies.
 
 A cluster, a namespace and a resource definition are deleted together with all objects in them.
 """

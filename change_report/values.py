@@ -115,7 +115,7 @@ def _field(path: str, old: Json, new: Json) -> Field:
 def _clean(value: Json, names: Sequence[str]) -> Json:
     """Return the value without secrets; `names` are those in its path.
 
-    Providers mark secrets, and programs may forget to; so text with the name of a secret is hidden too.
+    Providers mark secrets. A program may not do so, and therefore text with the name of a secret is hidden too.
     """
     if is_map(value):
         if _is_encrypted(value):

@@ -255,8 +255,8 @@ class _Release:
             if (now := self._share(before)) != expected:
                 raise CommandError(
                     f"{self._path.name} has version {self._version} of {self._endpoint} at {now} %, and this command "
-                    f"left it at {expected} %: somebody changed it, so the release stops; run `pulumi up`, and the "
-                    "same command again to go on from there",
+                    f"left it at {expected} %: another program or person changed it, so the release stops; run "
+                    "`pulumi up`, and the same command again to continue from there",
                     ExitCode.FAILED,
                 )
             after = self._at(before, share)
@@ -306,7 +306,7 @@ class _Release:
             try:
                 return engine.wait()
             except KeyboardInterrupt:
-                engine.wait()  # it got the signal too, and ends in order
+                engine.wait()  # the engine got the signal too, and ends its update properly
                 raise
 
     def _hold(self, read: Read, share: int) -> str:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import cast
 
 from rich.console import Console
 
@@ -13,6 +12,7 @@ from cli.errors import CommandError
 from cli.watch import Query
 from contract import names
 from contract.exit_codes import ExitCode
+from contract.untyped import mapping
 from experiments import guardrails
 from experiments.guardrails import Arm, Counter, Limits, Watch
 from pull_requests.stack_file import StackFile
@@ -129,7 +129,7 @@ def counters(cluster: Cluster, endpoint: str, query: Query | None) -> Read:
 
 def limits(file: StackFile, endpoint: str, given: Limits) -> Limits:
     """Return the limits with the endpoint's objective for the 95th percentile, if none is given."""
-    objective = _mapping(file.written(endpoint).get("objectives")).get("p95_ms")
+    objective = mapping(file.written(endpoint).get("objectives")).get("p95_ms")
     if given.p95_seconds is None and isinstance(objective, int | float):
         return replace(given, p95_seconds=objective / 1000)
     return given
@@ -137,13 +137,13 @@ def limits(file: StackFile, endpoint: str, given: Limits) -> Limits:
 
 def context(file: StackFile) -> str | None:
     """Return the context of the kubeconfig that the stack file names; None: the current one."""
-    found = _mapping(file.config().get("mlops:foundation")).get("context")
+    found = mapping(file.config().get("mlops:foundation")).get("context")
     return found if isinstance(found, str) else None
 
 
 def has_prometheus(file: StackFile) -> bool:
     """Return whether the stack runs a Prometheus in the cluster."""
-    return _mapping(file.config().get("mlops:monitoring")).get("kind") == "cluster"
+    return mapping(file.config().get("mlops:monitoring")).get("kind") == "cluster"
 
 
 def short(seconds: float) -> str:
@@ -152,10 +152,6 @@ def short(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
 
 
 def _if_readable(read: Read) -> Sequence[Counter]:

@@ -252,7 +252,7 @@ class _Commands:
 
     @property
     def _in_context(self) -> str:
-        """Option that names the cluster in a command that the user is told to run; empty without a context."""
+        """Option that names the cluster in a command that a message recommends; empty without a context."""
         return f" --context {shlex.quote(self.cluster.context)}" if self.cluster.context else ""
 
     @property

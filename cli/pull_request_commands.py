@@ -151,9 +151,9 @@ def release(
 ) -> None:
     """Change the version of an endpoint in the stack file, at once or in steps.
 
-    Without --steps, the command changes the number in this checkout, and nothing else in the file. `pulumi preview`
-    then says whether the version may go live. With --previous, the git history of the file names the version that it
-    had before.
+    Without --steps, the command changes the number in this checkout, and removes the challenger if it has this version.
+    Nothing else in the file changes. `pulumi preview` then says whether the version may go live. With --previous, the
+    git history of the file names the version that it had before.
 
     With --steps, the version becomes the endpoint's challenger, gets one share of the callers after the other, and
     is the served version at 100. At each share, it is compared with the served version. If it fails more requests, is

@@ -234,7 +234,7 @@ def _begun(events: Path) -> int:
 
 
 def _policy_events(events: Path) -> list[Object]:
-    """Return the events about policies; the others stand in the engine's output too, or say nothing to a reviewer."""
+    """Return the events about policies; the others are in the engine's output too, or do not matter to a reviewer."""
     wanted = [line for line in _lines(events) if '"policyEvent"' in line or '"summaryEvent"' in line]
     return [event for line in wanted for event in [jsons.loads(line)] if isinstance(event, Mapping)]
 

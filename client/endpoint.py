@@ -66,7 +66,7 @@ class Row:
     place: str
     """Place of the row in the file, such as `line 3`."""
     text: str
-    """JSON of the row as it is sent in a request."""
+    """JSON of the row, in the form that a request has."""
 
 
 @dataclass(frozen=True, kw_only=True)

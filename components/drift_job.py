@@ -54,7 +54,7 @@ class DriftJobArgs:
     cron: str | None
     """Start times in UTC, as a cron expression; None for each hour, at a minute that depends on the name."""
     suspend: bool
-    """Whether the schedule starts no Jobs."""
+    """True: the schedule is paused and starts no Jobs. The CronJob stays as a template."""
     window_hours: float
     """Length of a window in hours."""
     least_rows: int

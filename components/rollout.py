@@ -71,9 +71,9 @@ class Unready:
     selector: Mapping[str, str]
     """Labels that select the Deployment's pods."""
     has_deadline: bool
-    """Whether the program sets a progress deadline; Kubernetes' own default is 10 minutes."""
+    """True if the program sets a progress deadline; the default of Kubernetes is 10 minutes."""
     roll_back: bool
-    """Whether the Deployment is rolled back in the cluster."""
+    """True if the Deployment is rolled back in the cluster, to its last revision with ready pods."""
 
 
 def unready_deployment(args: ErrorHookArgs, roll_back: Collection[str]) -> Unready | None:

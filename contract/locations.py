@@ -20,7 +20,7 @@ class S3Object:
     bucket: str
     """Name of the bucket."""
     key: str
-    """Key of the object, unescaped: `#`, `?` and `%` stand for themselves."""
+    """Key of the object, unescaped: `#`, `?` and `%` have no special meaning."""
 
 
 def parse(uri: str) -> S3Object | Path:

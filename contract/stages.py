@@ -1,4 +1,4 @@
-"""Stages of a version, the aliases and tags that stand for them, and the steps from one stage to the next.
+"""Stages of a version, the aliases and tags that mark them, and the steps from one stage to the next.
 
 MLflow's own stages are deprecated. The alias decides: @challenger is staging and @champion is production. Otherwise a
 version with the tag `archived` is archived, and any other is at none. @previous is the champion before the present one.
@@ -16,7 +16,7 @@ from contract.tags import VALIDATED_AGAINST, VALIDATION_STATUS
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 ALIAS_AT_VALIDATION = "champion_alias_at_validation"
 """Tag of a version: the version that had the alias @champion during its validation, or `none`. It differs from
-`validated_against` if the stack served a version that nobody promoted."""
+`validated_against` if the stack served a version that was never promoted."""
 PASSED, REFUSED = "passed", "refused"
 RUNNING, BROKEN = "running", "broken"
 """Status of a validation that has not ended or was killed, and of one that failed before it could decide."""

@@ -3,10 +3,10 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import cast
 
+from contract.untyped import mapping
 from cost.estimate import Estimate
 from cost.money import usd
 from cost.prices import HOURS, Model
@@ -33,12 +33,12 @@ def declared(document: object) -> list[Retraining]:
     """Return the retrainings that have a budget in the stack file that a preview was made with."""
     match document:
         case {"config": {"mlops:endpoints": str(text)}}:
-            endpoints = _mapping(json.loads(text))
+            endpoints = mapping(json.loads(text))
         case _:
             return []
     found: list[Retraining] = []
     for name, endpoint in endpoints.items():
-        retrain = _mapping(_mapping(endpoint).get("retrain"))
+        retrain = mapping(mapping(endpoint).get("retrain"))
         pause = re.fullmatch(r"(\d+)(h|d)", str(retrain.get("at_most_every", "7d")))
         match retrain:
             case {"training": str(training), "budget_usd_per_month": int() | float() as limit} if pause:
@@ -64,7 +64,3 @@ def problems(estimate: Estimate, every: Sequence[Retraining]) -> Iterator[str]:
                 f"their validations until their deadlines, {usd(run)} each; write a longer at_most_every, shorten "
                 "deadline_minutes, or raise the budget"
             )
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}

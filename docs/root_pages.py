@@ -1,4 +1,4 @@
-"""Hook of mkdocs: CONTRIBUTING.md and CHANGELOG.md, which stand in the repository's root, become pages of the site."""
+"""Hook of mkdocs: CONTRIBUTING.md and CHANGELOG.md, which are in the repository's root, become pages of the site."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ NAMESPACES = (names.PLATFORM, names.TRAINING, names.SERVING)
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What the checks use of this machine."""
+    """Environment, folder and addresses of this machine that the checks use."""
 
     environment: Mapping[str, str]
     """Environment variables of pulumi and kubectl."""

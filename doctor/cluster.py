@@ -367,8 +367,8 @@ def _registered(
         yield problem(
             f"version {version} of {model} has the digest {digest[:12]} in MLflow, and was released with "
             f"{served.digest[:12]}",
-            "somebody replaced the registered version; the released files stay in use",
-            f"find out who did it, and train {model} again",
+            "the registered version was replaced; the released files stay in use",
+            f"find out who replaced it, and train {model} again",
         )
     elif not is_champion:
         yield ok(f"version {version} of {model} is in MLflow")

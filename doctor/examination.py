@@ -23,7 +23,7 @@ class Report:
     check: str
     """Name of the check."""
     findings: Sequence[Finding]
-    """What it found, at least one finding."""
+    """Findings of the check, at least one."""
 
     @property
     def passed(self) -> bool:

@@ -24,7 +24,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Result of a check: what is so, why it matters, and how to change it."""
+    """Result of a check: a fact, its consequence, and how to change it."""
 
     level: Level
     """Severity."""
@@ -35,7 +35,7 @@ class Finding:
     mend: str = ""
     """Command, or change of the stack file, that removes the cause."""
     ends: bool = False
-    """Whether the checks that need this one make no sense now, although it found no problem."""
+    """True if the checks that need this one are skipped, although it found no problem. Default: False."""
 
 
 @dataclass(frozen=True, kw_only=True)

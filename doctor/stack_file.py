@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
 
 from contract import project
+from contract.untyped import mapping
 from infra.config import problems
 from infra.config.monitoring import ClusterMonitoring
 from infra.config.problems import PREFIX
@@ -73,7 +73,7 @@ def read(name: str, folder: Path) -> Stack:
     file = project.stack_file(root, name)
     if not file.is_file():
         raise StackFileError(f"there is no {file.name} in {root}; stacks with a file: {project.stacks(root)}")
-    config = _mapping(_load(file).get("config"))
+    config = mapping(_load(file).get("config"))
     own = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
     secrets = secrets_of(own)
     try:
@@ -92,12 +92,8 @@ def read(name: str, folder: Path) -> Stack:
     )
 
 
-def _load(file: Path) -> Mapping[str, Any]:
+def _load(file: Path) -> Mapping[str, object]:
     try:
-        return _mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StackFileError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

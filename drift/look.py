@@ -132,7 +132,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of a version: its reference, and rows and model if they can be had."""
+    """Known facts about a version: its reference, and its rows and model if they can be read."""
 
     reference: Reference
     project: Project[Any] | None = None
@@ -146,7 +146,7 @@ class Known:
 
 
 def known(client: Client, uri: str, version: ModelVersion) -> Known:
-    """Return what is known of the version.
+    """Return the known facts about the version.
 
     Raises:
         BadInputError: the version has no reference profile.

@@ -193,7 +193,7 @@ def _is_proposed(version: ModelVersion) -> bool:
 
 
 def _name(plan: Plan, former: Retraining | None) -> str:
-    """Return the name of the Job; it is the same for every call until the retraining stands in the registry."""
+    """Return the name of the Job; it is the same for every call until the registry has the retraining."""
     about = f"{plan.endpoint} {plan.model} {plan.version} {former.job if former else ''}"
     return f"{plan.training}-drift-{sha256(about.encode()).hexdigest()[:10]}"
 

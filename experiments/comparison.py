@@ -34,7 +34,7 @@ MetricName = Literal["accuracy", "Brier score", "absolute error"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What to compare."""
+    """Part of the log to compare, and how to compare it."""
 
     part: Part
     """Part of the log with the predictions."""
@@ -49,7 +49,7 @@ class Question:
 
 
 class ShareUnknownError(LogError):
-    """The log has a challenger, and nobody said which share of the units it should have."""
+    """The log has a challenger, and its declared share of the units is not known."""
 
 
 def compare(question: Question, store: Store, outcomes: Outcomes | None = None) -> Report:

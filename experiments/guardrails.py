@@ -46,7 +46,7 @@ class Counter:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a challenger may do."""
+    """Limits of a challenger; a release in steps is taken back if one is exceeded."""
 
     errors: float = 0.01
     """Largest share of failed requests above the champion's, 0 to 1; for 5xx and for 4xx responses each."""
@@ -102,7 +102,7 @@ class Breach:
 
     rule: Rule
     sentence: str
-    """What was seen, with the figures and the limit."""
+    """Message with the measured figures and the limit."""
 
 
 class Watch:

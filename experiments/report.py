@@ -25,7 +25,7 @@ class Frozen(BaseModel):
 
 
 class Decision(StrEnum):
-    """What the report recommends; the text is for programs."""
+    """Recommendation of the report; the value is for programs."""
 
     DO_NOT_CONCLUDE = "do-not-conclude"
     PROMOTE = "promote"

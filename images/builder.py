@@ -41,7 +41,7 @@ class Recipe:
     setting: str
     """Path in the stack file of the image's reference."""
     late: bool = False
-    """Whether the image is needed only after the platform runs, to train or to serve."""
+    """True if the image is needed only after the platform runs, to train or to serve. Default: False."""
     program: tuple[str, str] | None = None
     """Build argument that names an image with a static program of the lab at /app, and that program's name."""
 

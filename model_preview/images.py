@@ -1,7 +1,8 @@
 """Serving image of a version: the standard image, the one that `mlops image` built for it, or one that a file names."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+
+from contract.untyped import mapping
 
 AUTO = "auto"
 """Value of an endpoint's key `image`: the image that `mlops image` recorded for the version, or the standard one."""
@@ -34,9 +35,9 @@ def of_stack_file(config: Mapping[str, object], name: str) -> dict[str, str]:
 
     A value of another form is left out.
     """
-    entries = {**_mapping(config.get("mlops:batch")), **_mapping(config.get("mlops:endpoints"))}
-    standard = _mapping(config.get("mlops:images")).get("serving")
-    found = {"image": _mapping(entries.get(name)).get("image"), "standard_image": standard}
+    entries = {**mapping(config.get("mlops:batch")), **mapping(config.get("mlops:endpoints"))}
+    standard = mapping(config.get("mlops:images")).get("serving")
+    found = {"image": mapping(entries.get(name)).get("image"), "standard_image": standard}
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
@@ -46,7 +47,3 @@ def _parts(image: str) -> tuple[str, str]:
     folder, slash, last = name.rpartition("/")
     base, _, tag = last.partition(":")
     return f"{folder}{slash}{base}", digest or tag
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

@@ -43,7 +43,7 @@ class Sender:
         self.held = 0
         """Bytes of the body in memory."""
         self.evicted = False
-        """Whether the server ends the request, to make room."""
+        """True if the server ends the request, to free memory."""
         self.cut = cut
         self.began = self._last = now
         self._recent = 0.0  # bytes; older ones count less

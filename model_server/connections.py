@@ -195,7 +195,7 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Let a request in progress finish; keep an idle connection open for LINGER_SECONDS.
 
-        uvicorn calls this for each connection when the server is told to stop.
+        uvicorn calls this for each connection when the server gets the signal to stop.
         """
         self.app_state[SHUTTING_DOWN] = True
         if self.busy:

@@ -91,7 +91,7 @@ HELP: Mapping[str, str] = {
     "kubernetes_up": "1 if Kubernetes answered the last requests",
     "artifact_store_up": "1 if the artifact store answered the last request",
 }
-"""Name of each metric without the prefix `mlops_`, and what it says."""
+"""Description of each metric, by its name without the prefix `mlops_`."""
 
 
 class ReadError(Exception):

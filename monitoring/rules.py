@@ -11,7 +11,7 @@ from typing import Any, Literal
 from monitoring.spec import EXPORTER, ROUTERS, SERVERS, Endpoint, Platform
 
 Severity = Literal["page", "ticket"]
-"""`page`: clients notice it now, wake somebody. `ticket`: look at it in working hours."""
+"""`page`: clients notice it now; the person on call is woken. `ticket`: it can wait until working hours."""
 SERVED = 'role!="shadow"'
 """Matcher of the series whose responses clients get."""
 CHAMPION, COMPARED = 'role!~"challenger|shadow"', 'role=~"challenger|shadow"'
@@ -32,7 +32,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """Condition of which somebody is told."""
+    """Condition that Alertmanager reports, and its severity and texts."""
 
     alert: str
     """Name of the alert."""
@@ -188,7 +188,7 @@ def _of_every_endpoint() -> list[Alert]:
             lasts="30m",
             severity="ticket",
             summary="{{ $labels.deployment }} has had its largest number of pods, {{ $value }}, for half an hour.",
-            action="Raise `replicas.max` if the load is meant to stay.",
+            action="Raise `replicas.max` if the load will stay.",
         ),
         Alert(
             alert="PredictionLogDropping",

@@ -18,7 +18,7 @@ from pull_requests.text import fit
 TRIES = 12
 """Number of times that the steps are made again after another run changed something in between."""
 ACTIONS = "github-actions[bot]"
-"""Author of what the token GITHUB_TOKEN of GitHub Actions makes; its pull requests start no checks."""
+"""Author of commits and pull requests that GITHUB_TOKEN of GitHub Actions makes; they start no checks."""
 MOST_MERGES = 10
 """Largest number of merges of the base branch into a proposal's branch that are followed back."""
 _CHANGED_MEANWHILE = ("already exists", "does not exist")

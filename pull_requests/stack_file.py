@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from contract.untyped import mapping
 from pull_requests.errors import StackFileError
 
 ENDPOINTS = "mlops:endpoints"
@@ -156,6 +157,8 @@ class StackFile:
     def release(self, endpoint: str, version: int, stated: str | None) -> "StackFile":
         """Return the file with another version of the endpoint, and with its digest.
 
+        A challenger with this version is promoted, so its entry is removed.
+
         Args:
             endpoint: name of the endpoint.
             version: number of the new version.
@@ -176,6 +179,9 @@ class StackFile:
         entry.pop("digest", None)
         if stated is not None:
             entry["digest"] = stated
+        if mapping(entry.get("challenger")).get("version") == version:
+            changed = _without(changed, endpoint, "challenger")
+            del entry["challenger"]
         if changed.config() != wanted:
             raise _unsafe(self, endpoint, UNUSUAL)
         return changed

@@ -21,7 +21,7 @@ def fit(report: str, *, head: str = "", foot: str = "") -> str:
     and a sentence says so. `<details>` and code blocks that are open at its end are closed.
 
     Args:
-        report: Markdown; credentials in it are hidden, and mentions notify nobody.
+        report: Markdown; credentials in it are hidden, and mentions notify no user.
         head: text before the report, taken as it is.
         foot: text after the report, taken as it is.
     """

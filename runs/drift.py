@@ -66,7 +66,7 @@ class _Found:
 def differences(preview: Object) -> list[Difference]:
     """Return the differences in the objects of the cluster, sorted by object and field.
 
-    A field that only the cluster has is included if somebody added it: an element of a list that the stack declares,
+    A field that only the cluster has is included if it was added there: an element of a list that the stack declares,
     such as a variable of a container, or anything that kubectl set. Fields that the program ignores are left out. The
     preview hides the values of a Secret, so a value that only the stack file changed is included too.
     """

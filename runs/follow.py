@@ -67,7 +67,7 @@ class Follower:
     _logs: dict[str, _Log] = field(default_factory=dict[str, _Log])
 
     def until_the_end(self) -> Run:
-        """Return the run after it has ended and its logs are complete. RunsError if somebody deletes it."""
+        """Return the run after it has ended and its logs are complete. RunsError if it is deleted."""
         try:
             return self._until_the_end()
         finally:
@@ -96,7 +96,7 @@ class Follower:
         found = [run for run in self.runs() if run.name == self.job]
         if not found:
             raise RunsError(
-                f"the Job {self.job} is gone: somebody deleted it, or Kubernetes removed it from the history; "
+                f"the Job {self.job} is gone: a person deleted it, or Kubernetes removed it from the history; "
                 "`mlops runs` lists what is known of it"
             )
         (run,) = found

@@ -18,7 +18,7 @@ ENDS = {
 """Status of a Job, by the reason of an event about it."""
 STATUS = {"FINISHED": "Succeeded", "FAILED": "Failed", "KILLED": "Failed"}
 GONE = "Gone"
-"""Status if nothing says how the run ended, for example because somebody deleted it while it ran."""
+"""Status if nothing says how the run ended, for example because it was deleted while it ran."""
 
 
 @dataclass(frozen=True, kw_only=True)

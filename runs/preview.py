@@ -20,7 +20,7 @@ def arguments(*options: str, stack: str | None = None) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What an ended `pulumi preview --json` printed."""
+    """Output and exit code of a `pulumi preview --json` that ended."""
 
     document: Object | None
     """Parsed output; None if the output is not JSON."""

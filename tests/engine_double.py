@@ -10,7 +10,7 @@ import pytest
 def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `pulumi` that prints the file `preview` beside it, writes down its arguments, and ends with `code`.
 
-    The file `said` goes to stderr, and `models` to where a program writes its report about models.
+    The file `said` is printed to stderr, and `models` is copied to where a program writes its report about models.
     """
     program = tmp_path / "pulumi"
     program.write_text(

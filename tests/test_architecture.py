@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "model_server": {"contract"},
     "model_preview": {"contract"},
     "change_report": {"cost", "model_preview", "runs"},
-    "cost": set[str](),
+    "cost": {"contract"},
     "doctor": {"contract", "components", "infra", "runs"},
     "prediction_log": {"contract"},
     "experiments": {"contract", "prediction_log"},

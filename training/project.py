@@ -95,7 +95,7 @@ class Target:
     at_most: float | None = None
     """Largest value that a table for a regression may hold; None for no limit."""
     class_weights: Literal["balanced"] | Mapping[str, float] | None = None
-    """How much the rows of each label count in `fit`, as part of `Rows.weights`: a number above 0 for each label (1 if
+    """Weight of the rows of each label in `fit`, as part of `Rows.weights`: a number above 0 for each label (1 if
     it is left out), or `balanced` to let all labels count as much together. Metrics do not use them."""
 
 
@@ -225,7 +225,7 @@ class Rows:
 
     @property
     def weights(self) -> "pd.Series[float]":
-        """How much each row counts, for `sample_weight` of scikit-learn: the column of weights times the class weight.
+        """Weight of each row, for `sample_weight` of scikit-learn: the column of weights times the class weight.
 
         All 1 if the project declares neither.
         """

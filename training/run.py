@@ -153,7 +153,7 @@ class _Run:
         )
 
     def _checkpoints(self, digest: str) -> RunCheckpoints:
-        """Return the place for the state of the fit, shared by the runs of one Job (or of nobody) with equal inputs."""
+        """Return the place for the state of the fit. Runs of one Job, or without a Job, with equal inputs share it."""
         settings = self.settings
         work = {
             "project": settings.project,

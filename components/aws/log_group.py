@@ -28,7 +28,7 @@ class LogGroup(pulumi.ComponentResource):
     """CloudWatch log group that deletes old logs and is encrypted with its own key."""
 
     arn: pulumi.Output[str]
-    """ARN without the suffix `:*`, which stands for its streams."""
+    """ARN without the suffix `:*`, which means all its streams."""
 
     def __init__(self, name: str, args: LogGroupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mlops:aws:LogGroup", name, {}, opts)

@@ -17,7 +17,7 @@ GPU_TAINT = "nvidia.com/gpu"
 UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true"}
 """Pod annotation: its node is not drained or replaced before the pod has ended (Karpenter, "Disruption")."""
 GRACE_HOURS = 24
-"""Least number of hours for which the pods of an expired node may go on; Auto Mode's own default."""
+"""Smallest number of hours for which the pods of an expired node may keep running; Auto Mode's own default."""
 MAX_AGE_DAYS = 21
 """Largest age of a node of Auto Mode in days, with the time after its expiry (EKS user guide, "Create a Node Pool")."""
 CONSOLIDATE_AFTER = {"cpu": "1m", "gpu": "10m"}
@@ -48,7 +48,7 @@ class NodePoolArgs:
     expire_after_days: int
     """Days after which a node is replaced, which also updates its operating system."""
     grace_hours: int
-    """Hours for which the pods of a node that is being replaced may go on."""
+    """Hours for which the pods of a node that is being replaced may keep running."""
     training_only: bool
     """True: the nodes have a taint that keeps all pods away except training runs."""
     max_disrupted: str

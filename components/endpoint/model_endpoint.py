@@ -110,7 +110,7 @@ class ModelEndpoint(pulumi.ComponentResource):
     first. If the new version does not start, the rollout fails and the old version goes on serving.
 
     With a challenger, a shadow or callers that need tokens, a router stands between the Service and the pods. It takes
-    over, and leaves again, without a request lost (docs/two-versions.md).
+    over, and is removed again, without a lost request (docs/two-versions.md).
     """
 
     url: Output[str]

@@ -62,7 +62,7 @@ class Release:
         return Files(source=self.source, digest=self.digest, image=self.image)
 
     def has(self, model: str, version: int, digest: str) -> bool:
-        """Return whether the release is of this version; an empty digest stands for any files."""
+        """Return whether the release is of this version; an empty digest means any files."""
         stated = digest.removeprefix("sha256:")
         return (self.model, self.version) == (model, version) and stated in {"", self.digest}
 

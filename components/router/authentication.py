@@ -188,7 +188,7 @@ def _keys_are_away() -> Json:
 
 
 def _plain(text: str) -> str:
-    """Return text that Envoy's formatter leaves as it is."""
+    """Return text that Envoy's formatter does not change."""
     return text.replace("%", "%%")
 
 

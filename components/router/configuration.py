@@ -296,7 +296,7 @@ def _mirror(shadow: Shadow) -> Json:
 def _probes() -> Json:
     """Return the part of the connection manager for probes and metrics.
 
-    /ping is 200 until the router is told to stop, /health always.
+    /ping is 200 until the router gets the request to stop, /health always.
     """
     ready = _typed(
         "envoy.filters.http.health_check",

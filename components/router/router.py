@@ -39,7 +39,8 @@ STOP = (
     "ask 'POST /healthcheck/fail'; sleep {drain}; for _ in {{1..{longest}}}; do "
     "ask 'GET /stats?filter=requests.downstream_rq_active' | grep -q 'active: 0' && exit 0; sleep 1; done"
 )
-"""Script that stops a router: it asks clients to leave, waits until no new ones come, and for the open requests.
+"""Script that stops a router: it asks clients to close their connections, waits until no new
+ones come, and then waits for the open requests.
 
 Envoy ends its connections at once when it gets SIGTERM.
 """

@@ -19,7 +19,7 @@ class Schedule:
     time_zone: str
     """IANA name of the time zone of `cron`."""
     suspend: bool
-    """Whether the schedule starts no Jobs."""
+    """True: the schedule is paused and starts no Jobs. The CronJob stays as a template."""
     keep_succeeded: int
     """Number of succeeded Jobs that are kept."""
     keep_failed: int

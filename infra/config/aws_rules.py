@@ -586,7 +586,7 @@ INGRESS_NEEDS_AWS = Rule(
 )
 ADMINISTRATORS = Rule(
     must="must be a list of one role or more, each once",
-    because="only access entries give access to the cluster, so without one nobody has access",
+    because="only access entries give access to the cluster, so without one no person and no role has access",
     instead="write the ARN of the role that runs pulumi, and of further administrators",
 )
 PREVIEWERS = Rule(

@@ -32,7 +32,7 @@ LeastRows = Annotated[
     Field(strict=True, ge=50, le=1_000_000),
     Rule(
         must="must be a whole number from 50 to 1000000",
-        because="in fewer rows only large differences can be told from chance",
+        because="in fewer rows only large differences can be distinguished from chance",
         instead="write it as in least_rows: 500, or leave the key out",
     ),
 ]
@@ -90,7 +90,7 @@ LOGGED = Rule(
 )
 PREDICTIONS = Rule(
     must="must be used with a prediction_log that has the predictions",
-    because="without them nobody can tell whether drift changes what the model says",
+    because="they show whether drift changes the predictions",
     instead="remove prediction from prediction_log.redact, or remove drift",
 )
 NEEDS_DRIFT = Rule(

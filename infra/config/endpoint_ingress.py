@@ -58,7 +58,7 @@ class EndpointIngress(Ingress):
 
 
 def check(ingresses: Mapping[str, Ingress]) -> None:
-    """Raise the problem of two ingresses whose requests cannot be told apart, or that one load balancer cannot serve.
+    """Raise the problem of two ingresses with the same requests, or that one load balancer cannot serve.
 
     Args:
         ingresses: ingresses by their names in messages, MLflow's among them.

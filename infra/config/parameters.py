@@ -19,6 +19,7 @@ import yaml
 
 from contract import script
 from contract.parameter_schema import Schema, accepts, takes, words
+from contract.untyped import mapping
 from infra.config import task_rules
 from infra.config.problems import Problem, shown
 from infra.config.rules import Rule
@@ -39,11 +40,11 @@ def problems(training: object, file: Path) -> Iterator[Problem]:
         file: stack file, which shows the text of each value. It need not exist.
     """
     written = _written(file)
-    for name, job in _mapping(training).items():
-        schema, fault = _schema(name, _mapping(job))
+    for name, job in mapping(training).items():
+        schema, fault = _schema(name, mapping(job))
         if fault:
             yield fault
-        for path, parameter, value in _values(_mapping(job)):
+        for path, parameter, value in _values(mapping(job)):
             place = f"training.{name}.{path}"
             node = written.get(place)
             if schema and (problem := _problem(schema, place, parameter, value)):
@@ -52,11 +53,11 @@ def problems(training: object, file: Path) -> Iterator[Problem]:
                 yield Problem(
                     path=place, found=f"is {node}, which YAML reads as {shown(value)}", rule=_as_written(node)
                 )
-        if all(map(_mapping(job).get, ("image", "command"))) and not any(map(_mapping(job).get, ("project", "sweep"))):
-            yield from _reserved(f"training.{name}.parameters", _mapping(_mapping(job).get("parameters")))
-        standard = schema if not _mapping(job).get("parameter_schema") else None
-        yield from task_rules.problems(standard, f"training.{name}", _mapping(job))
-        given = _mapping(_mapping(job).get("parameters"))
+        if all(map(mapping(job).get, ("image", "command"))) and not any(map(mapping(job).get, ("project", "sweep"))):
+            yield from _reserved(f"training.{name}.parameters", mapping(mapping(job).get("parameters")))
+        standard = schema if not mapping(job).get("parameter_schema") else None
+        yield from task_rules.problems(standard, f"training.{name}", mapping(job))
+        given = mapping(mapping(job).get("parameters"))
         yield from _missing(schema or {}, f"training.{name}.parameters", given)
 
 
@@ -96,12 +97,12 @@ def _schema(name: str, job: Mapping[str, object]) -> tuple[Schema | None, Proble
 
 def _values(job: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
     """Yield path, name and value of each parameter, and of each in a sweep."""
-    yield from ((f"parameters.{key}", key, value) for key, value in _mapping(job.get("parameters")).items())
-    sweep = _mapping(job.get("sweep"))
-    for key, values in _mapping(sweep.get("grid")).items():
+    yield from ((f"parameters.{key}", key, value) for key, value in mapping(job.get("parameters")).items())
+    sweep = mapping(job.get("sweep"))
+    for key, values in mapping(sweep.get("grid")).items():
         yield from ((f"sweep.grid.{key}.{place}", key, value) for place, value in enumerate(_list(values)))
     for place, point in enumerate(_list(sweep.get("points"))):
-        yield from ((f"sweep.points.{place}.{key}", key, value) for key, value in _mapping(point).items())
+        yield from ((f"sweep.points.{place}.{key}", key, value) for key, value in mapping(point).items())
 
 
 def _problem(schema: Schema, path: str, name: str, value: object) -> Problem | None:
@@ -243,10 +244,6 @@ def _plain(node: yaml.Node | None, path: str) -> Iterator[tuple[str, str]]:
             yield from _plain(value, f"{path}.{place}")
     elif isinstance(node, yaml.ScalarNode) and node.style is None:
         yield path, node.value
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
 
 
 def _list(value: object) -> list[object]:

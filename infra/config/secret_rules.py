@@ -26,7 +26,7 @@ class SecretRule:
         return Rule(must=self.must, because=self.because, instead=instead)
 
 
-# RDS refuses / @ " and spaces, and fewer than 8 characters; a longer password is no trouble, as nobody types it.
+# RDS refuses / @ " and spaces, and fewer than 8 characters; a long password is no problem: people do not type it.
 PASSWORD = SecretRule(
     pattern=r"[!#-.0-?A-~]{16,128}",
     must='must be 16 to 128 printable ASCII characters without space, /, @ and "',

@@ -22,6 +22,7 @@ from components.endpoint import prediction_log
 from components.local import stateful
 from components.router import router
 from contract import project
+from contract.untyped import mapping
 from infra.config import (
     aws_rules,
     callers,
@@ -901,7 +902,7 @@ def parse(values: Mapping[str, object]) -> Settings:
 def secrets_of(values: Mapping[str, object]) -> dict[str, SecretRule]:
     """Return the rules of the secrets that a stack with these values needs; of all kinds if its kind is unknown."""
     kind = _kind(values)
-    monitored = _mapping(values.get("monitoring")).get("kind") == "cluster"
+    monitored = mapping(values.get("monitoring")).get("kind") == "cluster"
     needing = [*([kind] if kind else KINDS.values()), *([ClusterMonitoring] if monitored else [])]
     return {key: rule for each in needing for key, rule in each.secrets.items()}
 
@@ -957,11 +958,11 @@ def _problems_of_secrets(written: Mapping[str, str], values: Mapping[str, object
 
 def _kind(values: Mapping[str, object]) -> type[LocalFoundation | AwsFoundation] | None:
     """Return the settings class of the file's foundation kind; None if there is no such kind."""
-    return KINDS.get(str(_mapping(values.get("foundation")).get("kind")))
+    return KINDS.get(str(mapping(values.get("foundation")).get("kind")))
 
 
 def _rest_of(values: Mapping[str, object]) -> Rest:
-    foundation = _mapping(values.get("foundation"))
+    foundation = mapping(values.get("foundation"))
     pools = foundation.get("node_pools")
     try:
         quotas = Quotas.model_validate(values.get("quotas", {}))
@@ -969,13 +970,13 @@ def _rest_of(values: Mapping[str, object]) -> Rest:
         quotas = None
     return Rest(
         kind=str(foundation.get("kind")),
-        bucket=_text(_mapping(foundation.get("artifacts")).get("bucket")),
-        public_load_balancers=_has_public_subnets(_mapping(foundation.get("network"))),
-        gpus_of_pools={name: _gpus_of(pool) for name, pool in _mapping(pools).items()} or None,
-        open_pools=[name for name, pool in _mapping(pools).items() if _is_open(pool)] or None,
+        bucket=_text(mapping(foundation.get("artifacts")).get("bucket")),
+        public_load_balancers=_has_public_subnets(mapping(foundation.get("network"))),
+        gpus_of_pools={name: _gpus_of(pool) for name, pool in mapping(pools).items()} or None,
+        open_pools=[name for name, pool in mapping(pools).items() if _is_open(pool)] or None,
         expiry_of_pools={
             name: days
-            for name, pool in _mapping(pools).items()
+            for name, pool in mapping(pools).items()
             if foundation.get("kind") == "aws" and (days := _expiry(pool)) is not None
         },
         quotas=quotas,
@@ -990,27 +991,22 @@ def _has_public_subnets(network: Mapping[str, object]) -> bool:
 
 def _gpus_of(pool: object) -> int | None:
     """Return the largest number of GPUs that a Job can request from a pool; None if the file's value is invalid."""
-    gpu = _mapping(pool).get("gpu")
-    most = 0 if gpu is None else _mapping(gpu).get("max")
+    gpu = mapping(pool).get("gpu")
+    most = 0 if gpu is None else mapping(gpu).get("max")
     return most if isinstance(most, int) else None
 
 
 def _is_open(pool: object) -> bool:
-    return not (_mapping(pool).get("gpu") or _mapping(pool).get("training_only"))
+    return not (mapping(pool).get("gpu") or mapping(pool).get("training_only"))
 
 
 def _expiry(pool: object) -> int | None:
     """Return the days after which nodes of an AWS pool expire; None if they do not, or the file's value is invalid."""
     default = AutoNodePool.model_fields["expire_after_days"].default
-    days = _mapping(pool).get("expire_after_days", default)
-    if not isinstance(days, int) or _mapping(pool).get("kind", "auto") != "auto":
+    days = mapping(pool).get("expire_after_days", default)
+    if not isinstance(days, int) or mapping(pool).get("kind", "auto") != "auto":
         return None
     return days if 0 < days <= aws_rules.MAX_NODE_DAYS else None
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    """Return the value if it is a mapping; an empty mapping otherwise."""
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
 
 
 def _text(value: object) -> str | None:

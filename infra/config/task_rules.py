@@ -5,6 +5,7 @@ from typing import cast
 
 from contract.parameter_schema import Schema
 from contract.tasks import ERRORS, METRICS, RANKED, SHARES, Side
+from contract.untyped import mapping
 from infra.config.problems import Problem, shown
 from infra.config.rules import Rule
 
@@ -22,16 +23,16 @@ def problems(schema: Schema | None, path: str, job: Mapping[str, object]) -> Ite
         job: job in the stack file.
     """
     sides = _sides(schema) if schema else None
-    limits, place = _mapping(_mapping(job.get("validation")).get("limits")), f"{path}.validation.limits"
+    limits, place = mapping(mapping(job.get("validation")).get("limits")), f"{path}.validation.limits"
     for key in ("least", "most", "slice_least"):
-        for name, value in _mapping(limits.get(key)).items():
+        for name, value in mapping(limits.get(key)).items():
             yield from _unknown(sides, f"{place}.{key}.{name}", name)
             yield from _wrong_side(sides, key, f"{place}.{key}.{name}", name)
             yield from _out_of_range(f"{place}.{key}.{name}", name, value)
     compared = limits.get("compared")
     for index, name in enumerate(cast("list[object]", compared) if isinstance(compared, list) else ()):
         yield from _unknown(sides, f"{place}.compared.{index}", name)
-    if (sweep := _mapping(job.get("sweep"))) and sides is not None:
+    if (sweep := mapping(job.get("sweep"))) and sides is not None:
         yield from _sweep(sides, f"{path}.sweep.metric", sweep)
 
 
@@ -98,7 +99,3 @@ def _out_of_range(path: str, name: str, value: object) -> Iterator[Problem]:
                 instead="write it as in 0.7" if name in SHARES else "write it as in 250",
             ),
         )
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}

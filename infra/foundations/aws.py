@@ -71,8 +71,8 @@ POD_IDENTITY_AGENT = "169.254.170.23/32"
 """Address from which a pod gets its role's credentials (EKS user guide, "Pod Identity")."""
 _MODELS, _DATA, _PREDICTIONS, _REPORTS = ((each,) for each in (ARTIFACTS, DATASETS, PREDICTIONS, REPORTS))
 RIGHTS: Mapping[str, Rights] = {
-    # Clients write artifacts themselves. Whoever reaches MLflow may send files to its route `upload-artifact`, which
-    # writes with MLflow's own role.
+    # Clients write artifacts themselves. MLflow's route `upload-artifact` writes with MLflow's own role, for every
+    # client that reaches MLflow.
     "tracking": Rights(read=_MODELS + _REPORTS),
     "training": Rights(read=_MODELS + _DATA, write=_MODELS),
     "validation": Rights(read=_MODELS + _DATA, write=_REPORTS),

@@ -1,8 +1,8 @@
 """Gate in front of each release, as hooks of the endpoints' Deployments and the batches' CronJobs.
 
-`pulumi preview` and `pulumi up` run the hooks before they change such an object, so that nobody can forget or skip the
-gate. A preview also shows what changes in the model. The stack's own state says what is served and what was served
-before; MLflow is asked once, about all versions that change, and only then. Names are those of `Settings.releases`.
+`pulumi preview` and `pulumi up` run the hooks before they change such an object, so that no command can skip the gate.
+A preview also shows what changes in the model. The stack's own state says what is served and what was served before;
+MLflow is asked once, about all versions that change, and only then. Names are those of `Settings.releases`.
 """
 
 from collections.abc import Mapping, Sequence

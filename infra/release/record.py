@@ -45,7 +45,7 @@ class Recorded:
 
         A former program kept no history; its present release, which has no source, counts as successful. An update
         that fails elsewhere may not have written the history; a version that it rolled out counts too, unless the
-        history knows other files of it: then somebody changed the Deployment in the cluster.
+        history knows other files of it: then a person changed the Deployment in the cluster.
         """
         served, history = self.served.get(name), self.history.get(name, ())
         if served is None or not served.source:

@@ -24,7 +24,7 @@ from model_server.settings import BatchSettings, Termination
 
 LOG = logging.getLogger("serving")
 RECORD = "predicted"
-"""Name of the S3 metadata that says of what an object is the result."""
+"""Name of the S3 metadata with the version and the input of a result."""
 GONE = frozenset({"404", "NoSuchKey", "NotFound"})
 
 

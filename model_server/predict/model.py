@@ -129,7 +129,7 @@ def classes_of(estimator: object, metadata: Mapping[str, Any]) -> Sequence[str]:
     found = cast("dict[object, object]", own).get("classes") if isinstance(own, dict) else None
     try:
         found = found or cast("Any", estimator).classes_.tolist()
-    except Exception:  # a regressor, a list for each label, or an estimator of somebody else
+    except Exception:  # a regressor, a list for each label, or an estimator of another library
         LOG.debug("the model names no classes", exc_info=True)
     classes = cast("list[object]", found) if isinstance(found, list) else []
     return [str(one) for one in classes if isinstance(one, str | int)]

@@ -86,7 +86,7 @@ def read_outputs(mlmodel: Mapping[str, Any]) -> list[tuple[str, Kind, bool]]:
 
 
 def _two_texts(found: object) -> Sequence[str]:
-    """Return the list if it holds two texts, else nothing: the metadata may be somebody else's."""
+    """Return the list if it holds two texts, else nothing: other programs may write other metadata."""
     texts = [one for one in cast("list[object]", found) if isinstance(one, str)] if isinstance(found, list) else []
     return texts if len(texts) == 2 else ()
 

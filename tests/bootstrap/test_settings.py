@@ -60,7 +60,7 @@ WRONG: Mapping[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize("path", WRONG)
-def test_a_value_that_would_trust_nobody_or_too_many_is_refused(path: str) -> None:
+def test_a_value_that_would_trust_no_identity_or_too_many_is_refused(path: str) -> None:
     value, said = WRONG[path]
     headline, line = refused({**tracked(), "github": github(**{path.split(".")[1]: value})})
     assert headline == "1 problem in Pulumi.prod.yaml; nothing was touched"

@@ -33,7 +33,7 @@ def test_packs_that_ran_are_named() -> None:
     assert packs([{"summaryEvent": {}}, {"cancelEvent": {}}]) == ()
 
 
-def test_errors_and_warnings_are_told_once_without_secrets() -> None:
+def test_errors_and_warnings_are_reported_once_without_secrets() -> None:
     secret = "AKIA" + "IOSFODNN7EXAMPLE"
     found = messages(
         document(

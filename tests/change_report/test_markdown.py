@@ -66,7 +66,7 @@ def whole() -> Report:
     )
 
 
-def test_the_parts_stand_in_their_order() -> None:
+def test_the_parts_are_in_their_order() -> None:
     text = seen(markdown(whole()))
     order = [
         "⛔ prod is refused: churn-predictor: version 7 -> 8 is refused because version 8 was not validated",

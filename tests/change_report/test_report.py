@@ -127,7 +127,7 @@ def test_a_refusal_counts_more_than_a_silent_mlflow() -> None:
         (result(failed=True), "the engine gave no reason; run pulumi preview by hand"),
     ],
 )
-def test_a_preview_that_failed_is_said_in_the_engines_words(made: Any, said: str) -> None:
+def test_a_preview_that_failed_is_reported_in_the_engines_words(made: Any, said: str) -> None:
     found = report(unvalidated(), result=made)
     assert (found.outcome, found.line) == (Outcome.UNVERIFIED, f"prod could not be previewed: {said}")
     assert found.refusals[-1].endswith("version 8 was not validated")

@@ -1,4 +1,4 @@
-"""What differs between the stack files of a base and of the working tree."""
+"""Differences between the stack files of a base and of the working tree."""
 
 from typing import Any
 

@@ -79,7 +79,7 @@ def save_frail(folder: Path) -> Path:
 
 @dataclass
 class World:
-    """Endpoint whose router has what the stack file said at the last `pulumi up`."""
+    """Endpoint whose router has what the stack file had at the last `pulumi up`."""
 
     file: Path
     addresses: Mapping[str, Address]

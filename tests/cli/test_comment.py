@@ -164,7 +164,7 @@ def test_a_comment_that_github_refuses_as_a_whole_is_one_line(
     assert (code, said) == (2, f"mlops: {refused}\n")
 
 
-def test_a_report_that_is_missing_or_empty_asks_nobody(
+def test_a_report_that_is_missing_or_empty_sends_no_request(
     github: GitHub, mlops: Command, words: list[object], tmp_path: Path
 ) -> None:
     report = tmp_path / "report.md"

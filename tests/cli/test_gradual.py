@@ -126,11 +126,13 @@ def test_an_update_that_fails_restores_the_share_before(good: World, mlops: Comm
 
 
 @pytest.mark.long
-def test_a_file_that_somebody_changes_meanwhile_stops_the_release(good: World, mlops: Command) -> None:
+def test_a_file_that_changes_meanwhile_stops_the_release(good: World, mlops: Command) -> None:
     good.meanwhile = lambda: good.file.write_text(good.file.read_text().replace("percent: 10", "percent: 20"))
     code, said = mlops(*STEPS, *KEY)
     assert code == 1
-    assert "has version 2 of risk at 20 %, and this command left it at 10 %: somebody changed it" in said
+    assert (
+        "has version 2 of risk at 20 %, and this command left it at 10 %: another program or person changed it" in said
+    )
     assert good.share() == 20
 
 
@@ -257,7 +259,7 @@ def test_a_wrong_request_is_one_line_and_changes_nothing(
         (3, ["--experiment", "forest"], "--experiment forest differs from trees, the experiment of the running"),
     ],
 )
-def test_a_challenger_that_stands_is_not_replaced(
+def test_a_declared_challenger_is_not_replaced(
     project: Path, mlops: Command, version: int, more: list[str], said: str
 ) -> None:
     project.write_text(STACK + STANDING)

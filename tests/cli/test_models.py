@@ -41,7 +41,7 @@ def table(uri: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> list
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_table_says_of_each_version_where_it_stands_and_how_good_it_is(
+def test_the_table_has_the_stage_and_the_metrics_of_each_version(
     shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = table(shown, capsys, NAME, "--served", f"{NAME}=1@local")
@@ -102,7 +102,7 @@ def test_it_is_json_for_a_program(shown: str, capsys: pytest.CaptureFixture[str]
     assert [(row["version"], row["stage"]) for row in told] == [(3, "none"), (2, "staging"), (1, "production")]
 
 
-def test_a_promotion_that_is_half_done_is_told(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_promotion_that_is_half_done_is_reported(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     step = Step(what="alias", key="champion", version=2)
     claim = Claim(asked="version 2 to production", by="ada", holder=Holder(host="there", pid=1), steps=(step,))
     client = versions.connect(shown)
@@ -206,7 +206,7 @@ def test_a_reader_that_leaves_changes_neither_the_end_nor_the_code(shown: str, n
         (["--served", "churn=1"], "write MODEL=VERSION@STACK, or FILE@STACK"),
     ],
 )
-def test_what_cannot_be_shown_is_told_in_one_line(
+def test_what_cannot_be_shown_is_reported_in_one_line(
     shown: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     assert run(["models", "--tracking-uri", shown, *arguments]) == 2

@@ -88,12 +88,12 @@ def test_a_version_is_proposed_with_the_model_report(github: GitHub, mlops: Comm
     assert mlops("propose", MODEL, 8, "--stack", "prod", *NOWHERE)[1].endswith("(unchanged)\n")
 
 
-def test_an_mlflow_that_does_not_respond_is_told_in_the_report(github: GitHub, mlops: Command) -> None:
+def test_an_mlflow_that_does_not_respond_is_reported_in_the_report(github: GitHub, mlops: Command) -> None:
     assert mlops("propose", MODEL, 8, "--stack", "prod", *NOWHERE)[0] == 0
     assert "could not be verified because MLflow at" in github.pulls[0]["body"]
 
 
-def test_an_mlflow_whose_address_nobody_gave_is_told_in_the_report(
+def test_a_missing_address_of_mlflow_is_stated_in_the_report(
     github: GitHub, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(_: str | None) -> str:
@@ -142,7 +142,7 @@ def test_an_entry_with_a_digest_gets_the_one_of_the_new_version(github: GitHub, 
     assert f'churn: {{version: 8, digest: "sha256:{A}", model: churn-predictor}} # ours' in after
 
 
-def test_a_digest_that_nobody_knows_is_an_error(github: GitHub, mlops: Command) -> None:
+def test_an_unknown_digest_is_an_error(github: GitHub, mlops: Command) -> None:
     github.commit("main", {"Pulumi.prod.yaml": FILE.format(version=7, more=f', digest: "sha256:{B}"')})
     code, said = mlops("propose", MODEL, 8, "--stack", "prod", *NOWHERE)
     assert code == 1
@@ -173,7 +173,7 @@ def test_a_dry_run_shows_title_text_and_difference_and_writes_nothing(github: Gi
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_version_that_a_person_declined_is_told(github: GitHub, mlops: Command) -> None:
+def test_a_version_that_a_person_declined_is_reported(github: GitHub, mlops: Command) -> None:
     assert mlops("propose", MODEL, 8, "--stack", "prod", *NOWHERE)[0] == 0
     github.pulls[0]["state"] = "closed"
     code, said = mlops("propose", MODEL, 8, "--stack", "prod", *NOWHERE)

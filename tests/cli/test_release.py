@@ -231,3 +231,18 @@ def test_a_file_that_git_does_not_have_has_no_history(
     assert code == 2
     assert "git cannot read the history of" in said
     assert said.endswith("run the command in a git checkout\n")
+
+
+def test_a_release_of_the_challengers_version_ends_the_experiment_in_the_same_difference(
+    git: Git, mlops: Command
+) -> None:
+    challenger = "challenger: {{version: 8, percent: 10, key: X-Customer-Id, experiment: trees}}"
+    text = FILE.replace("replicas:", f"{challenger}\n      replicas:")
+    commit(git, 7, "Try 8", text)
+    code, said = mlops("release", "churn", 8, "--stack", "prod")
+    assert code == 0
+    assert "-      challenger: {version: 8, " in said
+    assert git("diff", "--numstat") == "1\t2\tPulumi.prod.yaml"
+    git("checkout", "Pulumi.prod.yaml")
+    assert mlops("release", "churn", 9, "--stack", "prod")[0] == 0
+    assert "challenger: {version: 8" in Path("Pulumi.prod.yaml").read_text()

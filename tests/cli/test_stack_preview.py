@@ -87,7 +87,7 @@ def test_a_change_that_passes_is_shown_with_the_keys_that_differ_from_the_base(
     assert code == ExitCode.DONE
     assert said.startswith("prod passes: 1 release, 1 updated\n")
     assert "Stack file: 1 changed key against main\n  mlops:endpoints.churn-predictor.version: 7 → 8\n" in said
-    assert "somebody" not in said
+    assert "deployed" not in said
     assert "mlops: previewing prod\n" in said
     asked = (pulumi / "asked").read_text().split()
     assert {"preview", "--json", "--show-sames", "--event-log", "--non-interactive"} <= set(asked)
@@ -162,7 +162,7 @@ def test_a_preview_that_fails_ends_with_1_and_the_engines_words(
 
 
 @pytest.mark.parametrize("output", ["", "killed", "[]", "{"])
-def test_an_engine_that_prints_no_document_is_told_in_its_words(
+def test_an_engine_that_prints_no_document_is_reported_in_its_words(
     output: str, checkout: Checkout, pulumi: Path, mlops: Command
 ) -> None:
     prints(pulumi, code=1, said="error: the state is locked\n")
@@ -336,7 +336,7 @@ def models_only(mlops: Command, uri: str | None = None) -> tuple[int, dict[str, 
     return code, json.loads(said[: said.rindex("}") + 1])
 
 
-def test_models_only_runs_no_engine_and_asks_nobody_without_a_release(
+def test_models_only_runs_no_engine_and_sends_no_request_without_a_release(
     checkout: Checkout, pulumi: Path, mlops: Command
 ) -> None:
     checkout.write({**SERVED, "mlops:tracking": {"replicas": 2}})

@@ -78,7 +78,7 @@ def test_another_mlflow_keeps_the_users_own_keys(
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == "mine"
 
 
-def test_a_lab_that_is_down_is_told_with_both_ways_out() -> None:
+def test_a_lab_that_is_down_is_reported_with_both_remedies() -> None:
     paths.open_ports().unlink()
     with pytest.raises(CommandError, match=r"start it with: lab up; or write --tracking-uri URI") as told:
         target.tracking(None)

@@ -14,7 +14,7 @@ def test_an_address_that_is_no_url_is_refused(mlops: Command, address: str) -> N
     assert f"--prometheus {address!r} is not a URL; write one such as http://localhost:9090" in errors
 
 
-def test_an_address_that_does_not_answer_is_named_with_the_way_out(mlops: Command) -> None:
+def test_an_address_that_does_not_answer_is_named_with_the_remedy(mlops: Command) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     code, errors = mlops("top", "--once", "--prometheus", address)
     assert code == ExitCode.FAILED

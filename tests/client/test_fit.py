@@ -16,7 +16,7 @@ from tests.model_preview.server import says, server
 GOOD = "1,2,3,4"
 TITLE = "risk version 3"
 
-# The header and the lines of a file, and what is said about it after its name.
+# The header and the lines of a file, and the text about it after its name.
 WRONG: list[tuple[list[str], list[str], str]] = [
     (["a,b,c"], [], f"has no column d, which {TITLE} needs; add it"),
     (["A,b,c,d"], [], f"has no column a (is it 'A'?), which {TITLE} needs; add it"),
@@ -109,7 +109,7 @@ def test_a_long_text_is_a_value(mlops: Command, tmp_path: Path, risk: Endpoint) 
     assert f"{file}: line 2 has a value of more than 10,485,760 characters" in said
 
 
-def test_what_is_no_utf_8_is_told_by_its_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
+def test_what_is_no_utf_8_is_reported_by_its_line(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes(b"a,b,c,d\n1,2,3,4\n\xe9,2,3,4\n")
     code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
@@ -118,7 +118,7 @@ def test_what_is_no_utf_8_is_told_by_its_line(risk: Endpoint, mlops: Command, tm
     assert "iconv -f WINDOWS-1252 -t UTF-8" in said
 
 
-def test_the_first_problems_are_told_and_the_rest_counted(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
+def test_the_first_problems_are_reported_and_the_rest_counted(risk: Endpoint, mlops: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "rows.csv", *["x,y,3,4"] * 600)
     code, said = mlops("predict", "risk", file, "--out", tmp_path / "out.csv", "--url", risk.url)
     lines = said.splitlines()
@@ -198,7 +198,9 @@ def test_an_address_that_cannot_exist_is_refused_before_a_request(
 
 
 @pytest.mark.parametrize("body", ["[]", "null", '"text"', "3"])
-def test_a_schema_that_is_no_json_object_is_told_as_the_address_of_something_else(mlops: Command, body: str) -> None:
+def test_a_schema_that_is_no_json_object_is_reported_as_the_address_of_something_else(
+    mlops: Command, body: str
+) -> None:
     with server(says(200, body)) as url:
         code, said = mlops("client", "risk", "--url", url)
     assert (code, said.count("\n")) == (1, 1)

@@ -55,7 +55,7 @@ def test_a_row_names_its_request_and_its_place_in_it(risk: Endpoint, mlops: Comm
     assert [int(row["request_row"]) for row in answered] == [*range(100), *range(100), *range(50)]
 
 
-def test_requests_are_bounded_by_rows_and_few_are_on_their_way_at_once(
+def test_requests_are_bounded_by_rows_and_few_are_open_at_once(
     risk: Endpoint, mlops: Command, rows: Path, out: Path
 ) -> None:
     mlops("predict", "risk", rows, "--out", out, "--url", f"{risk.url}/invocations", "--rows", 10, "--in-flight", 3)
@@ -134,7 +134,7 @@ def test_an_endpoint_that_stays_away_is_given_up_and_what_it_answered_is_kept(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://nowhere.invalid"])
-def test_an_address_where_nobody_is_costs_one_line(mlops: Command, rows: Path, out: Path, url: str) -> None:
+def test_an_address_without_a_server_costs_one_line(mlops: Command, rows: Path, out: Path, url: str) -> None:
     code, said = mlops("predict", "risk", rows, "--out", out, "--url", url, "--patience", 0)
     assert code == 1
     assert said.startswith(f"mlops: {url} did not respond within 0 s")
@@ -197,7 +197,7 @@ def test_two_clients_do_not_write_the_same_file(risk: Endpoint, mlops: Command, 
     assert f"{part} is being written by another `mlops predict`; wait for it, or write another file with --out" in said
 
 
-def test_a_release_on_the_way_is_told_and_every_row_says_who_answered_it(
+def test_a_release_meanwhile_is_reported_and_every_row_has_its_version(
     risk: Endpoint, mlops: Command, rows: Path, out: Path, server: Callable[[int], Server]
 ) -> None:
     risk.next_version = (2, server(4))

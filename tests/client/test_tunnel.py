@@ -16,7 +16,7 @@ def test_without_an_address_the_endpoint_is_reached_in_the_cluster(
     assert (world / "asked").read_text().splitlines() == [asked]
 
 
-def test_a_tunnel_that_breaks_is_dug_anew(world: Path, risk: Endpoint, mlops: Command, rows: Path) -> None:
+def test_a_tunnel_that_breaks_is_opened_again(world: Path, risk: Endpoint, mlops: Command, rows: Path) -> None:
     (world / "address").write_text(f"127.0.0.1:{risk.port}")
     risk.faults.append(BROKEN)
     code, said = mlops("predict", "risk", rows, "--out", world / "out.csv", "--rows", 50)

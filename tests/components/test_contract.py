@@ -216,7 +216,7 @@ def test_the_server_sends_its_traces_where_the_endpoint_says(monkeypatch: pytest
         (*VALIDATION, [limits.Environment]),
     ],
 )
-def test_no_variable_is_written_for_nobody(kind: str, name: str, group: str, readers: list[Any]) -> None:
+def test_no_variable_is_written_without_a_reader(kind: str, name: str, group: str, readers: list[Any]) -> None:
     read = {field.upper() for reader in readers for field in reader.model_fields}
     assert written(local(), kind, name, group).keys() - read <= READ_BY_LIBRARIES
 
@@ -265,7 +265,7 @@ def test_a_preview_takes_the_limits_that_a_validation_takes_and_no_other(name: s
         assert is_taken(validation.Limits, name, value) is is_taken(limits.Limits, name, value), value
 
 
-def test_validation_is_told_in_words_that_it_knows() -> None:
+def test_validation_gets_values_that_it_knows() -> None:
     (container,) = (
         local().one(":CronJob", "churn-validation").spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     )

@@ -25,7 +25,7 @@ from tests.deployed import local
         ("delete", 'namespaces "ml-training" not found', None),
     ],
 )
-def test_what_a_failed_operation_did_not_find_is_told_from_other_failures(
+def test_what_a_failed_operation_did_not_find_is_distinguished_from_other_failures(
     operation: str, error: str, missing: str | None
 ) -> None:
     args = ErrorHookArgs("urn", "id", "churn", "Job", {}, failed_operation=operation, errors=[error, "an earlier one"])

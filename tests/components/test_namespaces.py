@@ -101,7 +101,7 @@ def test_mlflow_reaches_the_database_and_the_artifacts() -> None:
     assert reaches("mlops-platform", "s3", 7070, "egress", pods=tracking)
 
 
-def test_an_endpoint_answers_whoever_asks_and_on_its_ports_for_requests_and_metrics_alone() -> None:
+def test_an_endpoint_answers_every_client_and_on_its_ports_for_requests_and_metrics_alone() -> None:
     policy = local().one(":NetworkPolicy", "ml-serving-requests").spec
     assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": port} for port in (8080, 8081)]}]
 
@@ -121,7 +121,7 @@ def test_a_validation_reaches_mlflow_the_artifacts_and_endpoints_by_rules_of_its
     assert names == {"ml-training-default", "ml-training-validations"}
 
 
-def test_nobody_reaches_into_training() -> None:
+def test_no_client_reaches_into_training() -> None:
     assert not [policy for policy in policies("ml-training") if policy.spec.get("ingress")]
 
 

@@ -83,7 +83,7 @@ def test_the_revision_before_is_the_latest_that_answers_and_did_not_fail(
     assert previous_revision([replica_set(revision, ready) for revision, ready in revisions.items()]) == before
 
 
-def test_the_reason_is_what_the_init_container_said_last() -> None:
+def test_the_reason_is_the_last_line_of_the_init_container() -> None:
     assert reasons(STUCK) == [f"container fetch ended with exit code 2: {NO_SUCH_VERSION}"]
 
 
@@ -116,7 +116,7 @@ def test_the_reason_is_what_the_init_container_said_last() -> None:
         ),
     ],
 )
-def test_each_way_to_fail_has_its_reason(status: Mapping[str, Any], reason: str) -> None:
+def test_each_kind_of_failure_has_its_reason(status: Mapping[str, Any], reason: str) -> None:
     assert reasons([replica_set(8, 0), pod(8, **status), pod(8, **status)]) == [reason]
 
 

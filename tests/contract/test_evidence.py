@@ -27,7 +27,7 @@ def test_a_report_counts_where_validations_alone_write(folder: str) -> None:
         "file:///validations/r",
     ],
 )
-def test_a_report_that_somebody_else_can_write_does_not_count(folder: str) -> None:
+def test_a_report_that_others_can_write_does_not_count(folder: str) -> None:
     assert f"validations alone write only in {OWN}" in evidence.fault_of_place(folder, SOURCE)
 
 

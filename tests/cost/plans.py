@@ -25,7 +25,7 @@ Step = dict[str, Any]
 def tracked(
     stack: str, *, region: str = REGION, further: Mapping[str, object] | None = None, **changes: object
 ) -> Document:
-    """What a preview of a tracked stack prints with further keys; `changes` replace keys below `mlops:foundation`."""
+    """Output of a preview of a tracked stack with further keys; `changes` replace keys below `mlops:foundation`."""
     config = yaml.safe_load((CHECKOUT / f"Pulumi.{stack}.yaml").read_text())["config"]
     tree = {key.removeprefix("mlops:"): value for key, value in config.items() if key.startswith("mlops:")}
     tree["foundation"] |= changes

@@ -82,7 +82,7 @@ def test_a_region_without_prices_says_so_and_shows_no_amount(
         assert "$" not in said
 
 
-def test_another_regions_prices_are_said_to_be_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_regions_prices_are_marked_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     elsewhere = written(tmp_path / "elsewhere.json", document(nat_gateway(), region="eu-west-1"))
     assert run("--plan", elsewhere, "--prices-of", "us-east-1") == 0
     said = capsys.readouterr().out
@@ -142,7 +142,9 @@ def test_without_a_plan_the_command_previews_the_stack(pulumi: Path, capsys: pyt
     assert (pulumi / "asked").read_text() == "preview --json --show-sames --non-interactive --stack prod\n"
 
 
-def test_a_preview_that_fails_is_told_in_the_engines_words(pulumi: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preview_that_fails_is_reported_in_the_engines_words(
+    pulumi: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     errors = [{"severity": "error", "message": "Pulumi.prod.yaml: mlops:budget.month is unknown\n"}]
     (pulumi / "preview").write_text(json.dumps({"diagnostics": errors}))
     (pulumi / "code").write_text("1")

@@ -1,4 +1,4 @@
-"""What an estimate says of spot, GPUs, replicas, and of what it cannot price."""
+"""Lines of an estimate about spot, GPUs and replicas, and about resources that it cannot price."""
 
 from datetime import date, timedelta
 
@@ -153,7 +153,7 @@ def test_a_family_without_a_price_is_named() -> None:
 
 
 @pytest.mark.parametrize(("days", "old"), [(OLD_DAYS, False), (OLD_DAYS + 1, True)])
-def test_old_prices_are_said_to_be_old(days: int, *, old: bool) -> None:
+def test_old_prices_are_marked_as_old(days: int, *, old: bool) -> None:
     warnings = estimated(nat_gateway(), today=shipped().date + timedelta(days=days)).warnings
     assert any("mlops cost --update-prices us-east-1" in warning for warning in warnings) is old
 

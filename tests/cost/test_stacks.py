@@ -92,7 +92,7 @@ def test_every_resource_of_a_stack_is_priced_or_free_or_named_as_usage(
 
 
 def said(plan: Document, kind: str) -> object:
-    """What the estimate says of the plan's resources of one type."""
+    """Lines of the estimate about the plan's resources of one type."""
     alone = [step for step in plan["steps"] if step["newState"]["type"] == kind]
     estimate = estimated({**plan, "steps": alone})
     return estimate.lines or estimate.usage or kind in estimate.free

@@ -124,7 +124,7 @@ def test_a_region_that_does_not_exist_is_named() -> None:
         fetch(everything(), "eu-west-9", shipped(), today=TODAY)
 
 
-def test_a_refusal_of_aws_is_told_in_one_sentence() -> None:
+def test_a_refusal_of_aws_is_reported_in_one_sentence() -> None:
     pricing = cast("Any", boto3).client(
         "pricing", region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none"
     )

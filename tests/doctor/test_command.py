@@ -41,7 +41,7 @@ def test_a_stack_without_a_problem_ends_with_0_and_a_line_for_each_finding(mlops
     )
 
 
-def test_a_problem_ends_with_3_and_stands_last_with_its_command(project: World, mlops: Command) -> None:
+def test_a_problem_ends_with_3_and_is_printed_last_with_its_command(project: World, mlops: Command) -> None:
     project.responses["/health"] = (500, "broken")
     code, output = mlops("doctor", "--stack", "prod")
     assert code == ExitCode.REFUSED

@@ -87,7 +87,7 @@ def raises(error: Exception) -> Check:
     return Check(name=type(error).__name__, run=run)
 
 
-def test_a_check_that_cannot_be_made_is_no_pass_and_a_defect_is_told_as_one() -> None:
+def test_a_check_that_cannot_be_made_is_no_pass_and_a_defect_is_reported_as_one() -> None:
     errors = [UncheckedError("it needs a permission", "allow it"), ClusterError("kubectl failed"), KeyError("zone")]
     found = {report.check: report.findings[0] for report in examine([raises(error) for error in errors])}
     assert found["UncheckedError"] == Finding(

@@ -24,13 +24,13 @@ def shown(*, terminal: bool) -> list[str]:
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
-def test_in_a_terminal_a_command_stands_unbroken_in_a_line_of_its_own() -> None:
+def test_in_a_terminal_a_command_is_unbroken_in_a_line_of_its_own() -> None:
     lines = shown(terminal=True)
     assert COMMAND in [line.strip() for line in lines]
     assert max(len(line) for line in lines if COMMAND not in line) <= 80
 
 
-def test_elsewhere_each_finding_is_one_line_and_what_is_wrong_stands_last() -> None:
+def test_elsewhere_each_finding_is_one_line_and_what_is_wrong_comes_last() -> None:
     assert shown(terminal=False) == [
         "ok           zones   three zones",
         "not checked  images  could not be checked: it needs a permission; allow it",

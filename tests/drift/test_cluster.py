@@ -104,7 +104,7 @@ def test_a_training_job_that_the_stack_does_not_declare_is_bad_input(account: Pa
         Cluster(url=url, account=account).train("churn", "churn-drift-1", "churn version 1")
 
 
-def test_the_reason_of_the_api_server_is_said(account: Path) -> None:
+def test_the_reason_of_the_api_server_is_reported(account: Path) -> None:
     refusal = {"message": "jobs.batch is forbidden: ValidatingAdmissionPolicy denied request"}
     objects = {"GET /cronjobs/churn": (200, TEMPLATE), "POST /jobs": (403, refusal)}
     with answering(objects) as (url, _), pytest.raises(FailedError, match=r"POST jobs: jobs.batch is forbidden"):

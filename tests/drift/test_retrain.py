@@ -169,7 +169,7 @@ def _repeated(world: World) -> None:
         (_repeated, "version 2 repeats version 1, because the table is the same; give the training job new rows"),
     ],
 )
-def test_a_training_without_a_better_version_is_said_and_not_tried_again_at_once(
+def test_a_training_without_a_better_version_is_reported_and_not_tried_again_at_once(
     drifted: World, ends: Callable[[World], None], said: str
 ) -> None:
     drifted.step()
@@ -231,6 +231,6 @@ def test_a_call_that_was_killed_before_it_wrote_the_end_proposes_the_same_versio
     assert drifted.tags(made)[PROPOSED] == before
 
 
-def test_a_tag_that_somebody_wrote_by_hand_is_no_state(drifted: World) -> None:
+def test_a_tag_that_was_written_by_hand_is_no_state(drifted: World) -> None:
     drifted.tag(1, "retrain", "please")
     assert "retraining began" in drifted.step()

@@ -19,7 +19,7 @@ from lab.cluster import forward
 ROOT = Path(__file__).parent.parent.parent
 LAB = Path(sys.executable).parent / "lab"
 ENDPOINT = "churn-predictor"
-# Elsewhere engine and kubectl run on another machine than pods and whoever asks them. Here their session comes last.
+# Elsewhere engine and kubectl run on another machine than pods and their clients. Here their session comes last.
 GIVING_WAY = """
 import os, sys
 os.setsid()
@@ -90,7 +90,7 @@ class Platform:
         self.set({f"training.{name}.{key}": value for key, value in settings.items()})
 
     def changes(self, *arguments: str) -> dict[str, str]:
-        """What a preview would do, by resource name and type; resources that stay as they are are left out."""
+        """Operations of a preview by resource name and type, without unchanged resources."""
         plan = json.loads(self.pulumi("preview", "--json", *arguments).stdout)
         return {
             step["urn"].split("::", 2)[2]: step["op"]
@@ -173,7 +173,7 @@ def answering(platform: Platform, name: str = ENDPOINT) -> set[str]:
 
 
 def end_in(platform: Platform, pod: str) -> dict[str, Any] | None:
-    """What the pod says of the end of the server that it had before."""
+    """Termination message of the pod's former server."""
     status = platform.get("pod", pod, "-n", "ml-serving")["status"]
     return status["containerStatuses"][0]["lastState"].get("terminated")
 

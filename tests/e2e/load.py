@@ -42,7 +42,7 @@ class Answered:
 
 @dataclass
 class Answers:
-    """What came back."""
+    """Responses to the load."""
 
     all: list[Answered] = field(default_factory=list[Answered])
 

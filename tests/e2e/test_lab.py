@@ -116,7 +116,7 @@ def test_the_hosts_sysctls_and_firewall_are_as_before(lab: Lab) -> None:
     lab.bring_up()
 
 
-def test_nobody_without_a_certificate_gets_an_answer(lab: Lab) -> None:
+def test_a_client_without_a_certificate_gets_no_answer(lab: Lab) -> None:
     address = f"https://{layout.HOST}:{layout.API_PORT}"
     answer = lab.lab("kubectl", "--kubeconfig=/dev/null", f"--server={address}", "--insecure-skip-tls-verify",
                      "--username=x", "--password=x", "get", "--raw", "/version", check=False)  # fmt: skip

@@ -169,7 +169,7 @@ def trained(platform: Platform, *arguments: str) -> str:
 
 def test_a_worse_version_is_refused_a_good_one_promoted_and_the_champion_before_comes_back(training: Platform) -> None:
     first = trained(training, "--no-validate")
-    assert promote(first, "staging") == 3  # nobody validated it yet
+    assert promote(first, "staging") == 3  # not validated yet
     assert said_by("validate", ENDPOINT, first)[0] == 0
     assert [promote(first, stage) for stage in ("staging", "production")] == [0, 0]
     code, said = said_by("train", "churn", "N_ESTIMATORS=1", "MAX_DEPTH=1")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.e2e
 CUSTOMERS = dataset.customers(3)
 BUCKET = "mlops-artifacts"
 OUTAGE_SECONDS = 60
-NOTICED_SECONDS = 5  # within which nobody is sent to a server that is gone any more
+NOTICED_SECONDS = 5  # after which no request is sent to a server that is gone
 INSTANCE = f"app.kubernetes.io/instance={ENDPOINT}"
 OBSERVABILITY, COLLECTOR_PORT = "observability", 4318
 # As much of a collector as a test needs: each span's trace and name, on a line. The serving image knows the format.
@@ -148,7 +148,7 @@ def store(serving: Platform) -> _Client:
 
 
 def ask(platform: Platform, requests: int) -> dict[str, list[Any]]:
-    """What was predicted, by the request's name."""
+    """Predictions by the request's name."""
     url, said = f"{platform.endpoint_url()}/invocations", dict[str, list[Any]]()
     for number in range(requests):
         name, rows = f"{uuid4()}", CUSTOMERS[: 1 + number % len(CUSTOMERS)]
@@ -159,7 +159,7 @@ def ask(platform: Platform, requests: int) -> dict[str, list[Any]]:
 
 
 def found(store: _Client, names: Mapping[str, object]) -> dict[str, list[Any]]:
-    """What the bucket holds of these requests; a request that is there twice has its predictions twice."""
+    """Predictions of these requests in the bucket; a request that is there twice has its predictions twice."""
     listed = store.list_objects_v2(Bucket=BUCKET, Prefix=f"predictions/model={ENDPOINT}/").get("Contents", [])
     bodies = (store.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in listed)
     tables = [pd.read_parquet(io.BytesIO(body)) for body in bodies]
@@ -208,7 +208,7 @@ def test_a_traced_request_is_five_spans_at_the_collector(collector: Platform) ->
     def spans(name: str) -> list[str]:
         return sorted(line.split(maxsplit=1)[1] for line in arrived() if line.startswith(name))
 
-    # What is sent before the node's rules let the pods through is lost, as it may be.
+    # Data that is sent before the node's rules let the pods through is lost; that is allowed.
     wait_for("a way to the collector", lambda: trace("01") and arrived(), seconds=60)
     unwanted, wanted = trace("00"), trace("01")
     wait_for("the spans of the traced request", lambda: len(spans(wanted)) >= 5, seconds=60)
@@ -275,7 +275,7 @@ def test_a_server_that_is_killed_is_back_in_its_pod_and_its_end_says_why_it_may_
 
 @pytest.fixture
 def leaky(serving: Platform) -> Iterator[Platform]:
-    """The platform with two pods of a model that leaks when it is told to."""
+    """The platform with two pods of a model that leaks memory when a request asks for it."""
     version = register(LEAKY, LEAK, {"mib": [0]})
     with serving.config_restored():
         serving.set(
@@ -342,7 +342,7 @@ def said_by_fetch(platform: Platform, pod: str) -> str:
 
 
 def refusal_of_fetch(platform: Platform) -> str | None:
-    """What the container that fetches the model says of its end, in a pod where it failed."""
+    """Termination message of the container that fetches the model, in a pod where it failed."""
     for pod in pods(platform, "ml-serving", ENDPOINT):
         for container in pod["status"].get("initContainerStatuses", []):
             for state in (container["state"], container["lastState"]):

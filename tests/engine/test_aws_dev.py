@@ -89,7 +89,7 @@ def test_no_resource_breaks_a_rule(story: Story) -> None:
     assert not list(buckets_are_complete(resources))
 
 
-def test_everything_wrong_with_a_file_is_said_in_one_run_that_touches_nothing(story: Story) -> None:
+def test_everything_wrong_with_a_file_is_reported_in_one_run_that_touches_nothing(story: Story) -> None:
     assert not story.wrong.succeeded
     assert not story.wrong.requests
     lines = [line for line in story.wrong.messages().splitlines() if line.startswith("Pulumi.dev.yaml: mlops:")]

@@ -132,7 +132,7 @@ def test_an_upgrade_of_mlflow_saves_the_database_before_the_schema_changes(story
     assert saved.startswith("arn:aws:rds:eu-west-1:123456789012:snapshot:mlops-prod-before-mlflow-")
 
 
-def test_a_kubernetes_upgrade_keeps_the_way_into_the_cluster(story: Story) -> None:
+def test_a_kubernetes_upgrade_keeps_the_access_to_the_cluster(story: Story) -> None:
     assert not [s for s in story.release.steps if s.type == "pulumi:providers:kubernetes" and s.op != "same"]
 
 
@@ -145,13 +145,13 @@ def test_a_change_that_would_replace_what_is_protected_is_refused_before_the_pre
     assert ", because " in line
 
 
-def test_a_stack_with_protected_resources_is_not_destroyed_and_the_way_out_is_said(story: Story) -> None:
+def test_a_stack_with_protected_resources_is_not_destroyed_and_the_remedy_is_named(story: Story) -> None:
     assert not story.protected.succeeded
     assert not requested(story.protected, "delete")
     assert "pulumi state unprotect" in story.protected.output
 
 
-def test_a_database_can_be_made_anew_of_the_snapshot_from_before_the_upgrade(story: Story) -> None:
+def test_a_database_can_be_restored_from_the_snapshot_from_before_the_upgrade(story: Story) -> None:
     assert story.lifted.succeeded, story.lifted.output
     assert "before-mlflow" not in {name_of(urn) for urn in requested(story.lifted, "delete")}
     assert story.restored.succeeded, story.restored.output

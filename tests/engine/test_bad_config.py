@@ -54,7 +54,7 @@ def up(project: Project) -> Run:
     return run
 
 
-def test_every_wrong_value_is_said_in_one_run_and_nothing_is_touched(engine: Engine, tmp_path: Path) -> None:
+def test_every_wrong_value_is_reported_in_one_run_and_nothing_is_touched(engine: Engine, tmp_path: Path) -> None:
     stack = changed({path: value for path, (value, _) in WRONG.items()})
     secrets = {"artifact_store_access_key": SECRETS["artifact_store_access_key"]}
     project = engine.our_program(tmp_path, {**stack, "database_password": "a-password-in-plain-text"}, secrets)

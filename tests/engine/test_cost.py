@@ -1,4 +1,4 @@
-"""What the real engine prints of a plan, priced."""
+"""Prices of a plan that the real engine printed."""
 
 import json
 from typing import Any

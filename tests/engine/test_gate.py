@@ -265,7 +265,7 @@ def test_a_version_that_becomes_ready_at_the_second_try_is_the_champion(project:
     assert history(project) == [1, 2, 1]
 
 
-def test_a_refresh_does_not_make_a_release_of_what_somebody_wrote_into_the_cluster(
+def test_a_refresh_does_not_make_a_release_of_what_was_written_into_the_cluster(
     project: Project, mlflow: Mlflow
 ) -> None:
     (found,) = [each for each in project.state() if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}")]

@@ -53,7 +53,7 @@ def test_a_change_of_a_deadline_trains_again_with_a_job_of_its_own(deployed: tup
     assert first == "create-replacement", "the old Job goes when the new one is there"
 
 
-def test_an_update_that_needs_a_namespace_which_somebody_deleted_names_the_way_out(
+def test_an_update_that_needs_a_deleted_namespace_names_the_remedy(
     deployed: tuple[Project, Run],
 ) -> None:
     project, _ = deployed
@@ -71,7 +71,7 @@ def test_an_update_that_needs_a_namespace_which_somebody_deleted_names_the_way_o
     assert project.up().succeeded
 
 
-def test_no_secret_stands_in_the_state_in_clear(deployed: tuple[Project, Run]) -> None:
+def test_no_secret_is_in_the_state_in_clear(deployed: tuple[Project, Run]) -> None:
     state = str(deployed[0].state())
     assert not [secret for secret in SECRETS.values() if secret in state]
 

@@ -15,7 +15,7 @@ LIMITS = Limits()
 
 
 def counters(role: str, *, pod: str = "a", least: float = 0.01, **codes: int) -> list[Counter]:
-    """What a pod has counted: responses by code, all of which took between `least` and 2.5 times as long."""
+    """Counters of a pod: responses by code, all of which took between `least` and 2.5 times as long."""
     total = sum(codes.values())
     buckets = {least: 0, 2.5 * least: total, math.inf: total}
     return [
@@ -31,7 +31,7 @@ def counters(role: str, *, pod: str = "a", least: float = 0.01, **codes: int) ->
 
 
 def routed(assigned: int, reached: int, unanswered: int = 0) -> list[Counter]:
-    """What a router has counted."""
+    """Counters of a router."""
     return [
         Counter(
             pod="router",

@@ -161,7 +161,7 @@ def test_what_an_interrupted_build_left_goes_before_the_next(images: Images, com
     assert commands.ran.index(commands.with_part(" rm --all")[0]) < commands.ran.index(commands.with_part(" bud ")[0])
 
 
-def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: FakeCommands) -> None:
+def test_a_failed_build_stops_the_others_and_is_reported(images: Images, commands: FakeCommands) -> None:
     commands.answers["training/Dockerfile"] = ProgramError("The command failed with exit code 1. Its last lines ...")
     with pytest.raises(
         ImageError,
@@ -171,7 +171,7 @@ def test_a_failed_build_stops_the_others_and_is_told(images: Images, commands: F
     assert "stop" in commands.ran
 
 
-def test_a_disk_too_small_is_said_before_anything_is_built(
+def test_a_disk_too_small_is_reported_before_anything_is_built(
     images: Images, commands: FakeCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("images.builder.GIB_FOR_A_BUILD", 1 << 40)
@@ -299,7 +299,7 @@ def test_a_build_fails_if_a_file_is_not_the_one_of_the_list(
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_an_image_stands_on_bases_by_digest(recipe: Recipe) -> None:
+def test_an_image_names_its_bases_by_digest(recipe: Recipe) -> None:
     text = (ROOT / recipe.dockerfile).read_text()
     given = dict(re.findall(r"(?m)^ARG (\w+)=(\S+)$", text))
     stages = set(re.findall(r"(?m)^FROM \S+ AS (\S+)$", text))

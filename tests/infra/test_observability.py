@@ -197,7 +197,7 @@ def test_the_programs_read_objects_and_change_none_and_read_no_secret() -> None:
     assert [rule["resources"] for rule in everywhere.inputs["rules"]] == [["nodes"]]
 
 
-def test_the_receivers_address_stands_in_a_secret_alone() -> None:
+def test_the_receivers_address_is_in_a_secret_alone() -> None:
     address = RECEIVER["alert_receiver"]
     holders = [each for each in monitored("cluster").resources if address in str(each.inputs)]
     assert [(each.type, each.secrets) for each in holders] == [("kubernetes:core/v1:Secret", frozenset({"stringData"}))]

@@ -52,7 +52,7 @@ def test_another_image_of_mlflow_migrates_again() -> None:
     assert sorted(changes(local(), after)) == ["Deployment mlflow", "Job mlflow-migration"]
 
 
-def test_the_plugin_is_told_that_the_program_wins_over_edits_by_hand() -> None:
+def test_the_plugin_is_configured_so_that_the_program_wins_over_edits_by_hand() -> None:
     assert local().one(":kubernetes", "local").inputs["enablePatchForce"] == "true"
 
 
@@ -63,7 +63,7 @@ def test_people_learn_where_to_find_things_and_no_secret() -> None:
     assert not [secret for secret in SECRETS.values() if secret in str(exports)]
 
 
-def test_secrets_reach_the_engine_marked_as_such_and_stand_in_secrets_alone() -> None:
+def test_secrets_reach_the_engine_marked_as_such_and_are_in_secrets_alone() -> None:
     (validation,) = [each for each in local().all(":Secret") if each.name == "validation-artifact-store"]
     (tls,) = [each for each in local().all(":Secret") if each.name == "postgres-tls"]
     derived = (validation.inputs["stringData"]["AWS_SECRET_ACCESS_KEY"], tls.inputs["stringData"]["tls.key"])

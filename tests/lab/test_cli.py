@@ -29,7 +29,7 @@ def lab(folders: Mapping[str, str], *arguments: str) -> subprocess.CompletedProc
     return subprocess.run([LAB, *arguments], env=folders, capture_output=True, text=True, check=False)
 
 
-def test_a_tool_that_is_not_there_yet_is_one_line_with_the_way_to_get_it(folders: Mapping[str, str]) -> None:
+def test_a_tool_that_is_not_there_yet_is_one_line_with_the_command_that_installs_it(folders: Mapping[str, str]) -> None:
     done = lab(folders, "pulumi", "preview")
     assert done.returncode == 1
     assert done.stderr.startswith("lab: pulumi is not on PATH ")

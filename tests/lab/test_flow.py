@@ -57,7 +57,7 @@ class World:
     served: int = 1
     endpoints: dict[str, Any] = field(default_factory=dict[str, Any])
     pods: str = ""
-    """What `kubectl get pods` prints; where it is something, no Deployment becomes available."""
+    """Output of `kubectl get pods`; if it is not empty, no Deployment becomes available."""
     asked: list[str] = field(default_factory=list[str])
 
     def see(self) -> list[Run]:

@@ -90,7 +90,7 @@ def test_a_damaged_one_is_not_used(content: bytes) -> None:
     assert found() is None
 
 
-def test_the_script_that_a_former_release_left_gives_way_to_the_official_plugin() -> None:
+def test_the_script_that_a_former_release_left_is_replaced_by_the_official_plugin() -> None:
     former = plugin_folder().with_name("resource-kubernetes-v4.34.2") / kubernetes_plugin.COMMAND
     former.parent.mkdir(parents=True)
     former.write_text('#!/bin/sh\nexec python -P -m lab.providers.kubernetes "$@"\n')

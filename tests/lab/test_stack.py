@@ -68,9 +68,7 @@ def test_a_new_lab_gets_the_template_with_images_and_secrets(make_stack: MakeSta
     assert paths.secrets().stat().st_mode & 0o777 == 0o600
 
 
-def test_no_secret_stands_on_a_command_line(
-    make_stack: MakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_secret_is_on_a_command_line(make_stack: MakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack, engine = make_stack("one"), shutil.which("pulumi")
     listening = tmp_path / "listening" / "pulumi"
     listening.parent.mkdir()
@@ -137,7 +135,7 @@ def test_a_file_of_a_lab_that_was_wiped_is_set_aside(
     assert "it is now Pulumi.local.yaml.old" in capsys.readouterr().out
 
 
-def test_an_update_says_what_it_changed_and_keeps_all_that_the_engine_said(make_stack: MakeStack) -> None:
+def test_an_update_says_what_it_changed_and_keeps_the_output_of_the_engine(make_stack: MakeStack) -> None:
     stack, lines = prepared(make_stack("one")), list[str]()
     assert deploy(stack, lines.append) == "1 create"
     assert deploy(stack) == "nothing changed"
@@ -145,7 +143,7 @@ def test_an_update_says_what_it_changed_and_keeps_all_that_the_engine_said(make_
     assert "Resources:" in (paths.logs() / "up.log").read_text()
 
 
-def test_of_a_failed_update_the_errors_are_told(make_stack: MakeStack) -> None:
+def test_a_failed_update_prints_its_errors(make_stack: MakeStack) -> None:
     stack = prepared(make_stack("one"))
     program = "import pulumi\nraise pulumi.RunError('mlops:training.churn is wrong')\n"
     (stack.checkout / "infra" / "__main__.py").write_text(program)

@@ -16,7 +16,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_STATE", str(tmp_path))
 
 
-def test_a_program_here_is_told_what_a_run_in_the_cluster_is_told() -> None:
+def test_a_program_here_gets_the_environment_of_a_run_in_the_cluster() -> None:
     paths.open_ports().write_text(json.dumps({"mlflow": 5001, "s3": 7071, "churn-predictor": 8080}))
     paths.secrets().write_text(json.dumps({name: f"the {name}" for name in SECRETS}))
     told = stores.environment()

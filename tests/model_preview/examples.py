@@ -99,7 +99,7 @@ def release(old: int | None, new: int | None, digest: str = "") -> Change:
 
 
 def facts(*found: Version, numbers: tuple[int, ...] = (), **aliases: int) -> Facts:
-    """The versions, and a model whose aliases are those told and those of the versions."""
+    """The versions, and a model whose aliases are the given ones and those of the versions."""
     of_versions = {alias: one.number for one in found for alias in one.aliases}
     dangling = tuple(alias for alias, number in aliases.items() if number not in {one.number for one in found})
     model = Model(name=MODEL, aliases=of_versions | aliases, dangling=dangling, numbers=numbers)

@@ -1,4 +1,4 @@
-"""A server that answers as it is told, in MLflow's place."""
+"""A server that answers with given responses, in MLflow's place."""
 
 import threading
 from collections.abc import Callable, Generator

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 NOWHERE = ["--tracking-uri", "http://127.0.0.1:1"]
 
 
-def test_a_change_without_a_release_asks_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_without_a_release_sends_no_request(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["churn", "7", "7", *NOWHERE]) == 0
     assert command.main(["churn", "7", "none", *NOWHERE]) == 0
     assert capsys.readouterr().out.splitlines() == [

@@ -1,4 +1,4 @@
-"""What a release changes in the model: metrics on the same rows, slices, signature, packages, parameters."""
+"""Changes of a release in the model: metrics on the same rows, slices, signature, packages, parameters."""
 
 from collections.abc import Mapping
 from importlib import metadata
@@ -57,7 +57,7 @@ def test_a_metric_of_a_project_that_is_better_when_smaller_falls_when_the_versio
     assert list(row) == ["loss (smaller is better) *", "2.000", "1.800", "-0.200 (-0.300 to -0.100)"]
 
 
-def test_a_way_back_shows_the_comparison_from_the_other_side() -> None:
+def test_a_rollback_shows_the_comparison_from_the_other_side() -> None:
     slow = slices(monthly=0.05, yearly=-0.02)
     former = version(7, report=report(7, 6))
     measured = compared(version(8, report=report(8, 7, slices=slow)), former).measured
@@ -72,7 +72,7 @@ def test_a_way_back_shows_the_comparison_from_the_other_side() -> None:
 @pytest.mark.parametrize(
     ("digest", "word"), [("a", "the same dataset"), ("b", "datasets that differ or are not known")]
 )
-def test_without_a_comparison_each_value_is_said_to_come_from_its_own_training(digest: str, word: str) -> None:
+def test_without_a_comparison_each_value_is_marked_as_from_its_own_training(digest: str, word: str) -> None:
     old = champion(7, metrics={"roc_auc": 0.8}, dataset_digest="a")
     measured = compared(old, version(8, metrics={"roc_auc": 0.9}, dataset_digest=digest)).measured
     assert measured.said.endswith(f"each value is from the version's own training, on {word}.")
@@ -204,7 +204,7 @@ def test_what_neither_changes_nor_differs_from_the_image_is_not_worth_showing() 
 
 
 def test_the_lock_says_which_packages_the_serving_image_has() -> None:
-    """The same as walking from the image's list through what the installed packages want."""
+    """The result equals a walk from the image's list through the requirements of the installed packages."""
     excluded = packages.listed((ROOT / "model_server/excluded.in").read_text())
     found = packages.image_packages((ROOT / "requirements.lock").read_text(), excluded)
     wanted = [Requirement(line) for line in packages.listed((ROOT / "model_server/requirements.in").read_text())]

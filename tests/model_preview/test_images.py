@@ -63,7 +63,7 @@ def test_an_image_that_the_stack_file_names_passes_if_it_is_the_one_of_the_versi
         "not an image",
     ],
 )
-def test_an_image_that_somebody_wrote_into_the_registry_does_not_run(written: str) -> None:
+def test_an_image_that_was_written_into_the_registry_does_not_run(written: str) -> None:
     codes, image, _ = answer("auto", written)
     assert (codes, image) == ([Code.OTHER_IMAGE], STANDARD)
     overridden = Gate(image="auto", standard_image=STANDARD, override="INC-1")

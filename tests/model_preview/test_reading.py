@@ -58,7 +58,7 @@ def test_the_profile_of_a_training_is_looked_for_if_an_endpoint_needs_it(lab: La
     assert "reference_profile.json" in lab.facts(blind).versions[model, 1].unknown["reference profile"]
 
 
-def test_the_next_version_passes_with_the_interval_against_the_champion_and_the_way_back_is_a_rollback(
+def test_the_next_version_passes_with_the_interval_against_the_champion_and_the_return_is_a_rollback(
     lab: Lab,
 ) -> None:
     model = next(NAMES)
@@ -111,7 +111,7 @@ def test_a_deleted_version_and_a_deleted_model_are_as_if_they_had_never_been(lab
     assert lab.facts(change(model, 1, 2)).models == {}
 
 
-def test_a_run_that_was_deleted_is_said_to_be_and_one_that_is_gone_leaves_what_the_version_says(lab: Lab) -> None:
+def test_a_run_that_was_deleted_is_reported_and_without_it_the_facts_of_the_version_stay(lab: Lab) -> None:
     model = next(NAMES)
     lab.register(model, 1)
     run = lab.client.get_model_version(model, "1").run_id or ""
@@ -199,7 +199,7 @@ def test_files_that_are_gone_leave_signature_and_packages_unknown(lab: Lab) -> N
         ("signature: {inputs: '{\"a\": 1}'}", "the signature in the file MLmodel cannot be read"),
     ],
 )
-def test_a_model_file_of_somebody_else_leaves_the_signature_unknown(lab: Lab, content: str, said: str) -> None:
+def test_a_foreign_model_file_has_an_unknown_signature(lab: Lab, content: str, said: str) -> None:
     model = next(NAMES)
     (next_model_folder(lab, model) / "MLmodel").write_text(content)
     found = lab.version(model, 1)

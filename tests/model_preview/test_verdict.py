@@ -246,7 +246,7 @@ def test_a_champion_alias_that_points_nowhere_counts_as_no_champion() -> None:
 
 @pytest.mark.parametrize("days", [0, 9])
 @pytest.mark.parametrize("status", ["passed", "running", ""])
-def test_a_way_back_to_a_former_champion_is_a_rollback_and_passes(status: str, days: int) -> None:
+def test_a_return_to_a_former_champion_is_a_rollback_and_passes(status: str, days: int) -> None:
     former = version(
         7, was_champion=True, promoted_at=TODAY - timedelta(days), stage=Stage.ARCHIVED, validation_status=status
     )
@@ -255,7 +255,7 @@ def test_a_way_back_to_a_former_champion_is_a_rollback_and_passes(status: str, d
     assert found.reasons == ()
 
 
-def test_after_a_rollback_in_the_registry_the_way_back_is_one_and_the_way_forward_is_not() -> None:
+def test_after_a_rollback_in_the_registry_the_return_is_one_and_the_next_version_is_not() -> None:
     bad = version(8, was_champion=True, promoted_at=TODAY - timedelta(days=1), stage=Stage.ARCHIVED, rolled_back=True)
     good = champion(7, promoted_at=TODAY, restored=True)
     assert answer(release(8, 7), facts(bad, good)).kind is Kind.ROLLBACK
@@ -289,7 +289,7 @@ def test_a_renamed_endpoint_goes_on_with_the_version_that_the_stack_released() -
         assert answer(change, None, gate).kind is Kind.PASSES
 
 
-def test_an_override_of_another_version_does_not_stand_in_the_way_of_a_release_made_before() -> None:
+def test_an_override_of_another_version_does_not_block_a_release_made_before() -> None:
     gate = Gate(
         protected=True,
         override="outage",
@@ -337,7 +337,7 @@ def test_a_digest_that_is_not_the_versions_fails_in_every_stack() -> None:
         ("batch", "nightly-batch", "set --path mlops:batch.nightly-batch.allow_breaking_signature '<reason>'"),
     ],
 )
-def test_the_way_out_names_the_entry_of_the_stack_file(role: str, name: str, mend: str) -> None:
+def test_the_remedy_names_the_entry_of_the_stack_file(role: str, name: str, mend: str) -> None:
     change = release(7, 8).model_copy(update={"endpoint": name, "role": role})
     (reason,) = answer(change, facts(SERVED, version(8, signature=signature(months="long")))).reasons
     assert reason.mend == f"pulumi config {mend}"

@@ -1,4 +1,4 @@
-"""What a reader of a terminal, of a pull request and of JSON sees; and what a model's text cannot do to them."""
+"""Views for readers of a terminal, of a pull request and of JSON; the text of a model cannot change them."""
 
 import io
 import json

@@ -189,7 +189,7 @@ def test_predicted_classes_that_the_model_names_are_counted_each(server: app.Ser
 
 
 class Slow:
-    """A model that answers when it is told to. `asked` counts the requests that it is processing."""
+    """A model that answers when the test lets it. `asked` counts the requests that it is processing."""
 
     def __init__(self) -> None:
         self.go_on, self.asked = threading.Event(), threading.Semaphore(0)
@@ -231,7 +231,7 @@ async def busy(client: httpx.AsyncClient, slow: Slow, more: int) -> list[asyncio
 
 
 def test_a_slow_prediction_holds_up_neither_the_loop_nor_more_than_its_thread(server: app.Server, slow: Slow) -> None:
-    """Of five requests two are predicted at once, three wait, and other pages respond meanwhile."""
+    """Two of five requests are predicted at once, three wait, and other pages respond meanwhile."""
 
     async def conversation(client: httpx.AsyncClient) -> tuple[httpx.Response, float, list[httpx.Response]]:
         waiting = await busy(client, slow, 3)
@@ -257,7 +257,7 @@ def test_what_waits_is_predicted_together(server: app.Server, slow: Slow) -> Non
     assert metric(server, "serving_batch_requests_sum") == 9
 
 
-def test_a_request_that_finds_the_queue_full_is_told_when_to_come_back(server: app.Server, slow: Slow) -> None:
+def test_a_request_that_finds_the_queue_full_is_asked_to_retry_later(server: app.Server, slow: Slow) -> None:
     async def conversation(client: httpx.AsyncClient) -> httpx.Response:
         waiting = await busy(client, slow, 2)
         refused = await client.post("/invocations", content=b"{}", headers=JSON)

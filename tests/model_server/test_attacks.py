@@ -249,7 +249,7 @@ def test_a_thousand_slow_clients_fail_no_probe_and_no_other_client(server: Serve
         assert server.evicted() > cut
 
 
-def test_responses_that_nobody_reads_do_not_fill_the_memory_of_a_pod(server: Server) -> None:
+def test_unread_responses_do_not_fill_the_memory_of_a_pod(server: Server) -> None:
     before, cut, data = server.megabytes(), server.evicted(), payload("a" * (LIMIT - 100))
     responses = server.metric("serving_response_bytes_count")
     with ExitStack() as open_connections:

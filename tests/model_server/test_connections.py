@@ -232,7 +232,7 @@ def test_a_connection_that_never_says_a_word_is_closed() -> None:
 
 
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept", "closing"])
-def test_an_answer_that_nobody_takes_is_dropped(more: bytes) -> None:
+def test_an_unread_answer_is_dropped(more: bytes) -> None:
     async def scene() -> None:
         async with opened(keep=SOON) as house:
             house.answer = LARGE

@@ -228,7 +228,7 @@ def test_what_is_no_number_of_json_is_answered_as_by_mlflow(server: Server, fold
         ("application/json, text/csv", 415),
     ],
 )
-def test_what_it_is_said_to_be_counts(server: Server, content_type: str, status: int) -> None:
+def test_the_declared_content_type_counts(server: Server, content_type: str, status: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     connection.request("POST", "/invocations", GOOD, {"content-type": content_type})
     assert connection.getresponse().status == status

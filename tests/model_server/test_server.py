@@ -249,7 +249,9 @@ def test_a_request_in_flight_is_answered_after_the_order_to_stop(servers: Callab
     assert '"message": "stopped"' in server.log[-1]
 
 
-def test_a_request_that_takes_longer_than_a_leaving_server_has_is_told_so(servers: Callable[..., Process]) -> None:
+def test_a_request_that_takes_longer_than_a_stopping_server_has_gets_a_response(
+    servers: Callable[..., Process],
+) -> None:
     server = servers(DRAIN_SECONDS="1").ready()
     assert stopped_amid(server, seconds=20) == (0, [(503, "1")])
 
@@ -323,7 +325,7 @@ def holds(port: int) -> bool:
     return False
 
 
-def test_a_port_that_is_taken_is_told_at_once(servers: Callable[..., Process], tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported_at_once(servers: Callable[..., Process], tmp_path: Path) -> None:
     (tmp_path / "why").touch()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

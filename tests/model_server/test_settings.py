@@ -29,7 +29,7 @@ def test_only_a_whole_number_from_one_on_is_a_version(monkeypatch: pytest.Monkey
     assert told.value.final
 
 
-def test_all_problems_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODEL")
     monkeypatch.setenv("PORT", "http")
     with pytest.raises(ServingError) as told:
@@ -55,7 +55,7 @@ def test_a_digest_that_is_none_is_refused_by_the_fetcher(monkeypatch: pytest.Mon
         FetchSettings.load()
 
 
-def test_thread_pools_are_set_unless_somebody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_pools_are_set_unless_the_environment_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*THREAD_POOLS, "_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "MLFLOW_LOGGING_LEVEL"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)

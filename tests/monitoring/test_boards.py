@@ -165,7 +165,7 @@ def has_value(series: list[Any]) -> bool:
 
 
 @pytest.mark.long
-def test_a_router_is_read_with_the_name_of_its_endpoint_and_without_the_2000_series_that_nobody_needs(
+def test_a_router_is_read_with_the_name_of_its_endpoint_and_without_the_2000_series_without_a_use(
     watched: Watched,
 ) -> None:
     healthy = f'envoy_cluster_membership_healthy{{endpoint="{MODEL}",envoy_cluster_name="champion"}} == 1'

@@ -1,4 +1,4 @@
-"""What the exporter says about objects of Kubernetes and of MLflow."""
+"""Series of the exporter about objects of Kubernetes and of MLflow."""
 
 import sys
 from collections.abc import Iterable, Mapping

@@ -146,9 +146,9 @@ pair("TrainingLate", "15d", {'mlops_schedule_succeeded_timestamp_seconds{trainin
      interval="1h")  # fmt: skip
 
 MORE = [
-    Case(name="a shadow's failures wake nobody", alert="EndpointFailing", at="1m", interval="5s",
+    Case(name="a shadow's failures fire no alert", alert="EndpointFailing", at="1m", interval="5s",
          series=traffic("0+20x40", "0+180x40", role="shadow"), fires=None),
-    Case(name="one failure among few requests wakes nobody", alert="EndpointFailing", at="1m", interval="5s",
+    Case(name="one failure among few requests fires no alert", alert="EndpointFailing", at="1m", interval="5s",
          series=traffic("0x6 1x40", "0x6 1x40"), fires=None),
     Case(name="an endpoint without any pod is down", alert="EndpointDown", at="3m", series={UP % "other": "1x9"},
          fires=HERE_ONLY),

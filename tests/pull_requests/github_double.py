@@ -44,7 +44,7 @@ WRITES = {
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a token belongs to."""
+    """Owner of a token."""
 
     id: int
     login: str
@@ -146,7 +146,7 @@ class GitHub:
         return self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
 
     def comment(self, number: int, body: str, by: Identity = ADA) -> Json:
-        """Add a comment of somebody."""
+        """Add a comment of a user."""
         self._number += 1
         added = deepcopy(_example("issues/create-comment", 201)) | {
             "id": self._number,
@@ -159,7 +159,7 @@ class GitHub:
         return added
 
     def of(self, number: int, by: Identity = APP) -> list[str]:
-        """Return the texts of somebody's comments on a pull request, the oldest first."""
+        """Return the texts of a user's comments on a pull request, the oldest first."""
         return [one["body"] for one in self.comments if _of(one, number) and one["user"] and one["user"]["id"] == by.id]
 
     def answer(self, request: Request) -> Response:

@@ -95,7 +95,7 @@ def test_a_github_that_stays_busy_is_an_error_in_bounded_time(
     assert sum(waited) <= client.PATIENCE
 
 
-def test_a_missing_right_is_no_rate_limit_and_its_name_is_told(
+def test_a_missing_right_is_no_rate_limit_and_its_name_is_reported(
     github: GitHub, connect: Connect, waited: list[float]
 ) -> None:
     with pytest.raises(GitHubError) as found:
@@ -126,13 +126,13 @@ def test_a_refusal_is_one_line_with_what_to_do(
     assert (found.value.code, waited) == (ExitCode.BAD_INPUT, [])
 
 
-def test_a_token_that_nobody_has_is_a_401(connect: Connect, github: GitHub) -> None:
+def test_an_unknown_token_is_a_401(connect: Connect, github: GitHub) -> None:
     github.tokens.clear()
     with pytest.raises(GitHubError, match="401 Bad credentials; the token is wrong"):
         read(connect)
 
 
-def test_nobody_at_the_address_is_an_error_in_bounded_time() -> None:
+def test_an_address_without_a_server_is_an_error_in_bounded_time() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"

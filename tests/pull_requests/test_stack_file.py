@@ -22,7 +22,7 @@ config:
     churn:   # ours
       replicas: {min: 3, max: 20}
       version:   7   # version: 7 since May
-      challenger: {version: 7}
+      challenger: {version: 77}
 
     last:
       'version': "7"
@@ -81,7 +81,7 @@ def test_a_digest_is_added_changed_and_taken_away_again(endpoint: str, line_end:
 def test_a_challenger_is_added_gets_another_share_and_is_taken_away_again(
     endpoint: str, line_end: str, stated: str | None
 ) -> None:
-    before = stack(BLOCK.replace("      challenger: {version: 7}\n", "").replace("\n", line_end))
+    before = stack(BLOCK.replace("      challenger: {version: 77}\n", "").replace("\n", line_end))
     wanted = Challenger(version=8, digest=stated, percent=1, key="X-Customer-Id", experiment="2026")
     added = before.challenge(endpoint, wanted)
     assert added.challenger(endpoint) == wanted
@@ -94,7 +94,7 @@ def test_a_challenger_is_added_gets_another_share_and_is_taken_away_again(
 def test_a_challenger_in_a_block_of_its_own_keeps_its_form_and_goes_without_the_comment_below_it() -> None:
     keys = "".join(f"        {line}\n" for line in ("version: 8", "percent: 5", "key: K", "experiment: e"))
     own = f"      challenger:  # since May\n{keys}"
-    text = BLOCK.replace("      challenger: {version: 7}\n", f"{own}      # of the replicas\n      cpu: 1\n")
+    text = BLOCK.replace("      challenger: {version: 77}\n", f"{own}      # of the replicas\n      cpu: 1\n")
     before = stack(text)
     challenger = before.challenger("churn")
     assert challenger
@@ -124,7 +124,7 @@ def test_a_challenger_behind_an_alias_or_without_its_keys_is_left_to_a_person() 
         "\n      version: 7\n      digest: sha256:x",
     ],
 )
-def test_a_digest_leaves_an_entry_wherever_it_stands(entry: str) -> None:
+def test_a_digest_is_removed_from_each_place_in_an_entry(entry: str) -> None:
     after = stack(f"config:\n  mlops:endpoints:\n    churn: {entry}").release("churn", 8, None)
     found = yaml.safe_load(after.text)["config"]["mlops:endpoints"]["churn"]
     assert "digest" not in found

@@ -1,4 +1,4 @@
-"""One comment for each stack, whatever else is on the pull request and whoever writes at the same time."""
+"""One comment for each stack, with other comments on the pull request and other programs that write meanwhile."""
 
 import threading
 
@@ -39,7 +39,7 @@ def test_a_second_report_replaces_the_first_in_the_same_comment(github: GitHub, 
     assert [one["id"] for one in github.comments] == [first["id"]]
 
 
-def test_a_report_that_stands_there_already_is_not_written_again(github: GitHub, connect: Connect) -> None:
+def test_a_report_that_is_there_already_is_not_written_again(github: GitHub, connect: Connect) -> None:
     say(connect, report(1))
     github.asked.clear()
     say(connect, report(1))
@@ -175,7 +175,7 @@ def test_a_comment_that_was_made_although_the_response_was_lost_is_not_made_twic
     assert github.asked.count("issues/create-comment") == 1
 
 
-def test_a_comment_that_somebody_deleted_meanwhile_is_made_again(github: GitHub, connect: Connect) -> None:
+def test_a_comment_that_was_deleted_meanwhile_is_made_again(github: GitHub, connect: Connect) -> None:
     say(connect, report(1))
 
     def deleted(request: Request) -> Response | None:

@@ -59,7 +59,7 @@ def test_a_report_that_fits_keeps_its_form() -> None:
     assert fit(report) == report
 
 
-def test_a_mention_notifies_nobody_and_a_credential_is_hidden() -> None:
+def test_a_mention_notifies_no_user_and_a_credential_is_hidden() -> None:
     key = "AKIA" + "ABCDEFGHIJKLMNOP"
     found = fit(f"cc @octo-org/team, (@ada) and actions/checkout@v4; {key}; password=abc\x00\x1b[31m")
     assert "@octo-org" not in found

@@ -49,7 +49,7 @@ def test_a_cluster_as_the_stack_says_ends_with_0(pulumi: Path, mlops: Command) -
     assert mlops("infra-diff") == (0, "no differences: the cluster is as the stack says\n")
 
 
-def test_a_preview_that_fails_is_said_in_the_engines_words(pulumi: Path, mlops: Command) -> None:
+def test_a_preview_that_fails_is_reported_in_the_engines_words(pulumi: Path, mlops: Command) -> None:
     errors = [{"severity": "error", "message": "Pulumi.prod.yaml: mlops:trainig is unknown\n"}]
     (pulumi / "preview").write_text(json.dumps({"diagnostics": errors}))
     (pulumi / "code").write_text("1")

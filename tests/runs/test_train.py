@@ -123,7 +123,7 @@ REFUSED: list[tuple[str, list[str], str]] = [
 
 
 @pytest.mark.parametrize(("name", "values", "said"), REFUSED)
-def test_what_is_wrong_is_said_before_anything_is_made(
+def test_what_is_wrong_is_reported_before_anything_is_made(
     world: World, mlops: Command, *, name: str, values: list[str], said: str
 ) -> None:
     world.scenes([CHURN])
@@ -272,7 +272,7 @@ def test_a_log_whose_connection_breaks_goes_on_where_it_was(world: World, mlops:
     assert f"{POD} log error: unexpected EOF" in said
 
 
-def test_the_points_of_a_sweep_are_told_apart(world: World, mlops: Command) -> None:
+def test_the_points_of_a_sweep_are_distinguished(world: World, mlops: Command) -> None:
     churn = template({"training.churn.sweep": {"grid": {"max_depth": [1, 2]}, "max_parallel": 2}})
     pods = [pod("Running", name=f"{JOB}-{i}-aaaaa", index=i, **container(running={})) for i in ("0", "1")]
     world.scenes([churn], [churn, job(churn), *pods], [churn, job(churn, status=complete()), *pods])
@@ -316,7 +316,7 @@ def test_a_run_that_is_deleted_meanwhile_ends_the_following(world: World, mlops:
     assert f"the Job {JOB} is gone" in said
 
 
-def test_a_cluster_that_stops_answering_is_waited_for_and_then_told(
+def test_a_cluster_that_stops_answering_is_waited_for_and_then_reported(
     world: World, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "MOST_FAILED_POLLS", 3)
@@ -330,7 +330,7 @@ def test_a_cluster_that_stops_answering_is_waited_for_and_then_told(
     assert f"{JOB} may still run; follow it again with: mlops follow {JOB}" in said
 
 
-def test_without_mlflow_the_end_is_told_all_the_same(world: World, mlops: Command) -> None:
+def test_without_mlflow_the_end_is_reported_nevertheless(world: World, mlops: Command) -> None:
     world.scenes([CHURN], [CHURN, job(CHURN, status=complete())])
     code, said = mlops("train", "churn")
     assert code == 0

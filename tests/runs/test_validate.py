@@ -131,7 +131,7 @@ NO_VERSION = (
         ("", f"MODEL and VERSION are {NO_VERSION}"),
     ],
 )
-def test_an_endpoint_that_cannot_be_tested_is_told_before_anything_is_made(
+def test_an_endpoint_that_cannot_be_tested_is_reported_before_anything_is_made(
     world: World, mlops: Command, words: str, said: str
 ) -> None:
     world.scenes([CHURN, LOOK, *ENDPOINTS])
@@ -264,7 +264,7 @@ def test_a_program_reads_what_a_run_registered_and_how_its_validation_ended(
 @pytest.mark.long
 @pytest.mark.usefixtures("mlflow")
 @pytest.mark.parametrize("arguments", [["--no-validate"], []])
-def test_it_is_not_validated_when_nobody_wants_it(
+def test_it_is_not_validated_when_it_is_not_wanted(
     world: World, mlops: Command, registered: int, arguments: list[str]
 ) -> None:
     disabled = validation({"training.churn.validation.enabled": False})
@@ -295,7 +295,7 @@ def test_of_several_jobs_of_a_model_the_one_that_trained_the_version_looks_at_it
 
 
 @pytest.mark.parametrize("words", [["--no-validate"], []])
-def test_a_run_whose_version_is_not_known_says_that_it_is_not_validated_unless_nobody_wants_it(
+def test_a_run_whose_version_is_not_known_says_that_it_is_not_validated_unless_it_is_not_wanted(
     world: World, mlops: Command, words: list[str]
 ) -> None:
     world.scenes([CHURN, LOOK], [CHURN, LOOK, TRAINED])

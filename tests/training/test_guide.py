@@ -54,7 +54,7 @@ def test_a_third_project_trains_on_a_laptop_in_one_command(
     assert (version.description or "").startswith("strength=0.5 on 1470 rows of attrition.parquet: accuracy 0.")
 
 
-def test_a_laptop_where_nothing_is_set_trains_into_the_folder_it_stands_in(tmp_path: Path) -> None:
+def test_a_laptop_without_settings_trains_into_the_current_folder(tmp_path: Path) -> None:
     write_sample(tmp_path / "file.csv")
     ended = subprocess.run(
         [Path(sys.executable).with_name("mlops"), "train", "churn", "--data", "file.csv", "N_ESTIMATORS=3"],

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-# What a requirement is imported as, and what it brings along that is imported by its own name.
+# Modules of a requirement, and packages that it installs and that are imported by their own name.
 MODULES = {
     "scikit-learn": {"sklearn"},
     "mlflow-skinny": {"mlflow", "packaging", "pydantic"},

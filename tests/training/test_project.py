@@ -50,7 +50,7 @@ def test_every_file_among_the_projects_is_a_project(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "hint"), [("chrn", "is churn meant?"), ("x", "add training/projects/NAME.py")])
-def test_an_unknown_project_is_told_with_those_that_there_are(name: str, hint: str) -> None:
+def test_an_unknown_project_is_reported_with_those_that_exist(name: str, hint: str) -> None:
     with pytest.raises(
         ProjectError,
         match=f"there is no project {name}; projects that exist: churn, churn_boosted, churn_net, diamonds, ",
@@ -59,7 +59,7 @@ def test_an_unknown_project_is_told_with_those_that_there_are(name: str, hint: s
     assert hint in str(told.value)
 
 
-def test_a_file_without_a_project_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_a_project_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("training.projects.churn.PROJECT")
     with pytest.raises(ProjectError, match="declares no PROJECT"):
         project.load("churn")
@@ -80,14 +80,14 @@ def test_parameters_come_as_numbers_or_as_the_text_of_numbers() -> None:
         ({"count": 1.5}, "the parameter count=1.5 is wrong"),
     ],
 )
-def test_a_wrong_parameter_is_told_in_one_line(values: dict[str, object], said: str) -> None:
+def test_a_wrong_parameter_is_reported_in_one_line(values: dict[str, object], said: str) -> None:
     with pytest.raises(ProjectError) as told:
         project.read_parameters(declared(), values)
     assert said in str(told.value)
     assert "\n" not in str(told.value)
 
 
-def test_a_wrong_secret_is_told_without_its_value() -> None:
+def test_a_wrong_secret_is_reported_without_its_value() -> None:
     with pytest.raises(ProjectError, match=r"the parameter count is wrong \(input should be a valid integer") as told:
         project.read_parameters(declared(), {}, {"count": "hush"})
     assert "hush" not in str(told.value)

@@ -51,7 +51,7 @@ def test_another_model_is_not_the_same(registry: Registry, recipe: Recipe, tmp_p
     assert found.largest > 0.01
 
 
-def test_a_commit_that_cannot_be_had_is_told(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_commit_that_cannot_be_had_is_reported(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(
         BadInputError, match=r"commit 0123456 cannot be checked out \(.*\); fetch it with git fetch --all"
     ):

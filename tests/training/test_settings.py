@@ -65,7 +65,7 @@ def test_a_parameter_from_a_secret_is_kept_apart(monkeypatch: pytest.MonkeyPatch
         ("MLFLOW_PATIENCE_SECONDS", "-1", "greater than or equal to 0"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_rule_and_an_example(
+def test_a_wrong_value_is_reported_with_its_rule_and_an_example(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, rule: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -79,7 +79,7 @@ def test_a_wrong_value_is_told_with_its_rule_and_an_example(
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_missing_dataset_is_told_with_what_to_set(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+def test_a_missing_dataset_is_reported_with_what_to_set(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
     monkeypatch.delenv("DATASET")
     if value is not None:
         monkeypatch.setenv("DATASET", value)
@@ -87,7 +87,7 @@ def test_a_missing_dataset_is_told_with_what_to_set(monkeypatch: pytest.MonkeyPa
         Settings.load()
 
 
-def test_all_problems_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATASET")
     monkeypatch.setenv("MODEL", "A Model")
     with pytest.raises(SettingsError) as told:

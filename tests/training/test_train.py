@@ -130,7 +130,7 @@ def test_a_run_ends_with_the_version_that_it_registered(registry: Registry, run:
     assert max(importance, key=lambda name: importance[name]) in {"contract", "tenure", "internet_service"}
 
 
-def test_a_parameter_put_back_is_said_to_train_a_duplicate(registry: Registry, run: Training) -> None:
+def test_a_parameter_put_back_is_reported_as_a_duplicate(registry: Registry, run: Training) -> None:
     first, other = {"n_estimators": 2, "max_depth": 3}, {"n_estimators": 2, "max_depth": 2}
     made = {"model": "put-back", "image": "lab.local/training:1", "git_commit": "3f2a9c1"}
     said = "version 1 was trained with the same parameters, dataset and code; this run makes a duplicate of it"
@@ -319,7 +319,7 @@ def test_columns_that_the_project_does_not_know_are_counted_and_change_nothing(
 
 
 Change = Callable[[pd.DataFrame], pd.DataFrame | str | bytes]
-# What is made of the good table, and what is said of it.
+# A change of the good table, and a part of the message about it.
 UNFIT: dict[str, tuple[str, Change, str]] = {
     "a column renamed": (
         "t.csv",
@@ -420,7 +420,7 @@ def test_a_wrong_setting_ends_before_anything_is_touched(
     assert MlflowClient(registry.uri).get_experiment_by_name(tmp_path.name) is None
 
 
-def test_a_parameter_from_a_secret_is_used_and_told_nobody(
+def test_a_parameter_from_a_secret_is_used_and_not_printed(
     registry: Registry, run: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARAMETER_MAX_DEPTH", "37")
@@ -478,9 +478,7 @@ class Unknown(BaseEstimator):
         return features
 
 
-def test_a_model_of_a_type_that_nobody_declared_is_refused_with_its_name(
-    run: Training, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_of_an_undeclared_type_is_refused_with_its_name(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(rows: Rows, parameters: churn.Forest) -> Pipeline:
         return Pipeline([("own", Unknown()), ("churn", churn.fit(rows, parameters))])
 
@@ -498,7 +496,7 @@ def test_a_version_is_registered_once_however_often_it_is_asked_for(registry: Re
     assert version_of(registry, MODEL, 1).tags == first.tags
 
 
-def test_an_mlflow_that_is_not_there_is_waited_for_and_told(run: Training) -> None:
+def test_an_mlflow_that_is_not_there_is_waited_for_and_reported(run: Training) -> None:
     code, log = run(mlflow_tracking_uri="http://127.0.0.1:9", mlflow_patience_seconds=0.2)
     assert code == 1
     assert "does not respond ([Errno 111] Connection refused); retrying for" in log[1]

@@ -165,7 +165,7 @@ def test_a_version_as_good_as_the_champion_passes_and_the_registry_holds_the_evi
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    """URL of an endpoint that serves version 2, which nobody promoted."""
+    """URL of an endpoint that serves version 2, which was never promoted."""
 
     class Serves(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -390,7 +390,7 @@ def test_what_cannot_be_looked_at_is_bad_input(
     assert said in line
 
 
-def test_without_a_number_the_newest_that_nobody_looked_at_is_taken(
+def test_without_a_number_the_newest_without_a_validation_is_taken(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in (ALIKE, WORSE, RENAMED):
@@ -402,7 +402,7 @@ def test_without_a_number_the_newest_that_nobody_looked_at_is_taken(
     assert f"no version of {MODEL} needs a validation" in capsys.readouterr().out
 
 
-def test_a_wrong_limit_is_told_before_anything_is_touched(
+def test_a_wrong_limit_is_reported_before_anything_is_touched(
     made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = made.version(CHAMPION).tags
@@ -438,7 +438,7 @@ def refusals(found: Findings) -> str:
     return "; ".join(check.said for check in found.checks if check.outcome == "refused")
 
 
-def test_all_limits_that_are_not_kept_are_told_at_once(judged: Callable[..., Findings]) -> None:
+def test_all_limits_that_are_not_kept_are_reported_at_once(judged: Callable[..., Findings]) -> None:
     told = refusals(
         judged(least={"roc_auc": 0.99}, slice_least={"roc_auc": 0.9}, size_mb=0.01, latency_ms=0.001)
     ).split("; ")

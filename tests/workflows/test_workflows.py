@@ -183,13 +183,13 @@ def test_a_token_of_the_app_can_open_pull_requests_only_and_only_proposals_get_i
 
 
 @pytest.mark.parametrize("where", SCRIPTS)
-def test_no_expression_stands_in_a_script(where: str) -> None:
+def test_no_expression_is_in_a_script(where: str) -> None:
     """GitHub puts the value of an expression into the script's text, so that a branch name could be a command."""
     assert "${{" not in SCRIPTS[where]
 
 
 @every_job
-def test_a_script_reads_no_variable_that_nobody_sets(job: str) -> None:
+def test_a_script_reads_no_unset_variable(job: str) -> None:
     for step in JOBS[job]["steps"]:
         text = step.get("run", "")
         environments = (WORKFLOWS[job.partition(":")[0]].get("env", {}), JOBS[job].get("env", {}), step.get("env", {}))

@@ -28,7 +28,7 @@ class Predictions(ABC):
     predicted: NDArray[Any]
     """Prediction for each row, in the form of `truth`."""
     weights: NDArray[np.float64] | None = None
-    """How much each row counts in each metric; None if all count alike."""
+    """Weight of each row in each metric; None if all rows count alike. Default: None."""
     own: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
     """Metrics of the project's own."""
     table: pd.DataFrame | None = None

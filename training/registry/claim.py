@@ -143,7 +143,7 @@ def _parse(key: str, value: str) -> Claim | None:
     try:
         return Claim.model_validate_json(value).model_copy(update={"name": key.removeprefix(PREFIX)})
     except ValidationError:
-        return None  # somebody wrote this tag by hand
+        return None  # this tag was written by hand
 
 
 def _message(other: Claim) -> str:

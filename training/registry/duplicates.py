@@ -37,7 +37,7 @@ def first(
             except MlflowException as error:
                 if error.error_code != versions.UNKNOWN:
                     raise
-                continue  # somebody deleted the run
+                continue  # the run was deleted
             if texts.items() <= recorded.items():
                 return int(version.version)
     return None

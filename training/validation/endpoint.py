@@ -57,7 +57,7 @@ class Response:
 
 def send(url: str, body: str | None = None, *, seconds: float = PATIENCE) -> Response:
     """Return the response to a GET request, or with a body to a POST request of JSON. No status is an error."""
-    # The prediction log keeps this ID, so that requests of a validation can be told from those of clients.
+    # The prediction log keeps this ID, so that requests of a validation can be distinguished from those of clients.
     headers = {"Content-Type": "application/json", "X-Request-Id": f"validation-{uuid4().hex}"}
     request = urllib.request.Request(url, None if body is None else body.encode(), headers)
     start = time.perf_counter()

@@ -1,7 +1,7 @@
 """Estimators that have a fast predictor: their classes, and the allowed values of every argument.
 
 A class, an argument or a value that is not listed here has no fast predictor; the server calls its own `predict`. So an
-argument that a new library release adds disables the fast predictor until somebody has checked the argument.
+argument that a new library release adds disables the fast predictor until the argument is checked and listed here.
 """
 
 from collections.abc import Callable, Mapping

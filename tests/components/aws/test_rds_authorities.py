@@ -25,6 +25,6 @@ def test_a_region_has_its_own_root(region: str) -> None:
     assert f"CN=Amazon RDS {region} Root CA RSA2048 G1" in root.subject.rfc4514_string()
 
 
-def test_a_region_without_a_root_is_told_apart() -> None:
+def test_a_region_without_a_root_is_distinguished() -> None:
     assert rds_authorities.root("eu-west-11") is None
     assert rds_authorities.root("eu-west") is None

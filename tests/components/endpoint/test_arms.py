@@ -157,7 +157,7 @@ def test_pods_of_an_endpoint_with_tokens_accept_requests_from_its_router_and_fro
     assert "from" not in probes
 
 
-def test_the_policy_stands_before_the_pods_and_a_validation_goes_around_the_router(guarded: Recording) -> None:
+def test_the_policy_exists_before_the_pods_and_a_validation_bypasses_the_router(guarded: Recording) -> None:
     assert (
         guarded.one(":NetworkPolicy", f"{NAME}-guard").urn in guarded.one(":Deployment", f"{NAME}-router").dependencies
     )

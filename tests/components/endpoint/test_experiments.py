@@ -6,7 +6,7 @@ TREES = Experiment(name="trees", champion=7, challenger=8)
 OTHER = Experiment(name="trees", champion=8, challenger=9)
 
 
-def test_a_name_stands_for_one_pair_of_versions_for_good() -> None:
+def test_a_name_always_means_the_same_pair_of_versions() -> None:
     history = parsed(appended((), TREES))
     said = reuse("churn-predictor", OTHER, history)
     assert said.startswith(

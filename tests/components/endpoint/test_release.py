@@ -29,7 +29,7 @@ def test_an_object_without_the_annotation_has_no_release() -> None:
 @pytest.mark.parametrize(
     "text", ["garbage", "[]", "{}", '{"model": 1, "version": 7}', '{"model": "churn", "version": "x"}', "[" * 9000]
 )
-def test_an_annotation_that_somebody_overwrote_names_no_release(text: str) -> None:
+def test_an_annotation_that_was_overwritten_names_no_release(text: str) -> None:
     assert served({names.RELEASE: text}) is None
 
 

@@ -68,7 +68,7 @@ def test_the_gateway_gets_its_accounts_from_a_secret_and_no_key_is_in_its_policy
     assert validation["secret"] not in given["BUCKET_POLICY"]
 
 
-def test_mlflow_training_and_serving_reach_the_artifacts_and_nobody_else() -> None:
+def test_mlflow_training_and_serving_alone_reach_the_artifacts() -> None:
     (rule,) = local().one(":NetworkPolicy", "s3").spec["ingress"]
     peers = [
         label

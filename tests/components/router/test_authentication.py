@@ -95,7 +95,7 @@ def test_health_checks_need_no_token_and_every_other_path_does(guarded: Guarded)
         assert running.counted("envoy_http_jwt_authn_denied") > 0
 
 
-def test_a_caller_above_its_limit_is_told_when_to_come_back_and_another_is_answered(guarded: Guarded) -> None:
+def test_a_caller_above_its_limit_is_asked_to_retry_later_and_another_is_answered(guarded: Guarded) -> None:
     with router(guarded.with_callers(requests_per_minute=20)) as running:
         statuses = [ask(running, guarded.token("shop")).status_code for _ in range(20)]
         assert statuses == [200] * 20

@@ -138,7 +138,7 @@ def test_a_shadow_gets_every_large_body_with_the_same_request_id(servers: World)
         )
 
 
-def test_a_shadow_that_hangs_delays_nobody_and_the_copies_that_are_dropped_are_counted(servers: World) -> None:
+def test_a_shadow_that_hangs_delays_no_request_and_the_copies_that_are_dropped_are_counted(servers: World) -> None:
     with router(servers.settings(mirrored=100)) as running:
         servers.shadow.process.send_signal(signal.SIGSTOP)
         answers = send(running.port, [request()] * 2000, ahead=1)

@@ -117,7 +117,7 @@ def test_image_and_command_are_its_own_where_it_says_so() -> None:
     (container,) = pod(recording)["containers"]
     assert container["image"] == values(recording)["IMAGE"] == "lab.local/mine:1"
     assert container["command"] == ["python", "-m", "mine"]
-    assert "GIT_COMMIT" not in values(recording), "nobody said what that image was built from"
+    assert "GIT_COMMIT" not in values(recording), "it is not known from which commit that image was built"
     assert "command" not in pod(local())["containers"][0]
 
 

@@ -25,7 +25,7 @@ def test_it_never_has_more_pods_than_it_may() -> None:
     assert job({"points": points[:2], "max_parallel": 4})["parallelism"] == 2
 
 
-def test_each_pod_is_told_all_points_and_how_to_find_the_best() -> None:
+def test_each_pod_gets_all_points_and_how_to_find_the_best() -> None:
     told = json.loads(values(job(GRID, retries=3))["SWEEP"])
     assert told == {
         "points": [{"max_depth": depth, "n_estimators": trees} for depth in (5, 10, 15) for trees in (50, 100)],
@@ -35,7 +35,7 @@ def test_each_pod_is_told_all_points_and_how_to_find_the_best() -> None:
     }
 
 
-def test_what_no_point_changes_stands_in_the_parameters() -> None:
+def test_what_no_point_changes_is_in_the_parameters() -> None:
     read = values(job({"points": [{"max_depth": 1}], "max_parallel": 1}))
     assert json.loads(read["PARAMETERS"]) == {"n_estimators": 100, "max_depth": 10}
 

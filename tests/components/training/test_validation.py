@@ -99,7 +99,7 @@ def test_it_ends_at_its_deadline_and_knows_it_and_an_answer_is_not_asked_for_twi
 
 
 @pytest.mark.parametrize("changes", [{}, {"training.churn.service_account": "mine"}])
-def test_it_is_somebody_else_than_a_run_with_keys_of_its_own(changes: Mapping[str, object]) -> None:
+def test_it_has_another_identity_than_a_run_and_its_own_keys(changes: Mapping[str, object]) -> None:
     recording = deployed(changes)
     run = recording.one(":Job", "churn")
     (trains,) = run.spec["template"]["spec"]["containers"]

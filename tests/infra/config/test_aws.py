@@ -162,7 +162,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
 
 
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case[0]}={case[1]}"[:60])
-def test_a_wrong_value_is_one_line_with_path_rule_reason_and_way_out(case: tuple[str, ...]) -> None:
+def test_a_wrong_value_is_one_line_with_path_rule_reason_and_correction(case: tuple[str, ...]) -> None:
     where, value, rule, path = (*case, case[0])[:4]
     (line,) = lines(changed(where, value))
     assert line.startswith(f"Pulumi.prod.yaml: mlops:{path} is ")
@@ -202,7 +202,7 @@ def with_ingress(section: str, ingress: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("section", "ingress", "where", "rule"), WRONG_INGRESS)
-def test_a_way_in_that_is_wrong_or_too_wide_is_refused(
+def test_an_ingress_that_is_wrong_or_too_wide_is_refused(
     section: str, ingress: Mapping[str, object], where: str, rule: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -216,18 +216,18 @@ def test_a_way_in_that_is_wrong_or_too_wide_is_refused(
     ("section", "ingress"),
     [(ENDPOINT, PUBLIC), (ENDPOINT, {"host": "churn.example.com"}), (TRACKING, {"host": "mlflow.example.com"})],
 )
-def test_a_way_in_for_named_networks_is_accepted(section: str, ingress: object) -> None:
+def test_an_ingress_for_named_networks_is_accepted(section: str, ingress: object) -> None:
     assert Settings.model_validate(with_ingress(section, ingress))
 
 
-def test_a_way_in_needs_something_that_makes_load_balancers() -> None:
+def test_an_ingress_needs_something_that_makes_load_balancers() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(with_ingress(ENDPOINT, {"host": "churn.example.com"}), context=Rest(kind="local"))
     (problem,) = problems.of(caught.value, Settings)
     assert problem.rule.must == "must be left out if mlops:foundation.kind is local"
 
 
-def test_a_way_in_needs_pods_that_answer_until_the_load_balancer_looks_away() -> None:
+def test_an_ingress_needs_pods_that_answer_until_the_load_balancer_has_removed_them() -> None:
     tree = with_ingress(ENDPOINT, {"host": "churn.example.com"})
     del tree["endpoints"]["churn"]["drain_seconds"]
     with pytest.raises(ValidationError) as caught:
@@ -236,7 +236,7 @@ def test_a_way_in_needs_pods_that_answer_until_the_load_balancer_looks_away() ->
     assert (problem.path, problem.found) == (ENDPOINT, "is used with drain_seconds: 5")
 
 
-def test_a_public_way_in_needs_public_subnets() -> None:
+def test_a_public_ingress_needs_public_subnets() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(with_ingress(ENDPOINT, PUBLIC), context=Rest(public_load_balancers=False))
     (problem,) = problems.of(caught.value, Settings)
@@ -278,7 +278,7 @@ def test_an_unprotected_database_may_have_a_standby_and_no_backup() -> None:
     assert not lines(changed("database", database))
 
 
-def test_everything_wrong_with_a_file_is_said_at_once() -> None:
+def test_everything_wrong_with_a_file_is_reported_at_once() -> None:
     tree = changed("network.cidr", "10.0.0.0/8")
     tree["account_id"] = "1"
     tree["database"]["storage_gib"] = 1

@@ -82,7 +82,7 @@ def test_a_drift_job_with_outcomes_and_retraining_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(("more", "said"), WRONG, ids=lambda case: f"{case}"[:60])
-def test_what_cannot_be_is_one_line_with_its_path_rule_reason_and_way_out(
+def test_what_cannot_be_is_one_line_with_its_path_rule_reason_and_correction(
     more: Mapping[str, object], said: str
 ) -> None:
     (line,) = problems(stack_file(more))

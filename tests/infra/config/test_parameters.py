@@ -46,7 +46,7 @@ def test_a_job_that_is_named_as_no_project_says_which_there_are() -> None:
     assert not problems(changed({"training": {"churn-boosted": {**job, "parameters": {"learning_rate": 0.5}}}}))
 
 
-def test_all_that_is_wrong_with_parameters_is_told_beside_the_rest() -> None:
+def test_all_that_is_wrong_with_parameters_is_reported_beside_the_rest() -> None:
     wrong = {"training.churn.parameters": {"max_depth": 0, "depth": 1}, "training.churn.deadline_minutes": 0}
     assert len(problems(changed(wrong))) == 3
 

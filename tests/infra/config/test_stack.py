@@ -391,7 +391,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
 
 
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case[0]}={case[1]}"[:60])
-def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_way_out(case: tuple[str, ...]) -> None:
+def test_a_wrong_value_is_one_line_with_its_path_rule_reason_and_correction(case: tuple[str, ...]) -> None:
     where, value, said, path = (*case, case[0])[:4]
     (line,) = problems(changed({where: value}))
     sentence = line.removeprefix(f"Pulumi.dev.yaml: mlops:{path} is ")

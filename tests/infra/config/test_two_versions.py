@@ -71,7 +71,7 @@ def test_a_challenger_and_a_shadow_beside_the_served_version_are_accepted() -> N
 
 
 @pytest.mark.parametrize(("more", "said"), WRONG, ids=lambda case: f"{case}"[:60])
-def test_what_cannot_be_compared_is_one_line_with_its_path_rule_reason_and_way_out(
+def test_what_cannot_be_compared_is_one_line_with_its_path_rule_reason_and_correction(
     more: Mapping[str, object], said: str
 ) -> None:
     (line,) = problems(stack_file(more))

@@ -254,7 +254,7 @@ def test_no_key_is_left_with_the_policy_that_aws_gives_it(managed: Recording) ->
     assert {key.name for key in keys} >= {"artifacts", "cluster", "database", "images", "nodes", "network-flows"}
     for key in keys:
         actions = [action for each in json.loads(key.inputs["policy"])["Statement"] for action in each["Action"]]
-        assert "kms:PutKeyPolicy" in actions, "else nobody could ever change it"
+        assert "kms:PutKeyPolicy" in actions, "else the policy could never be changed"
         assert not [action for action in actions if "*" in action]
 
 
@@ -396,7 +396,7 @@ def test_training_selects_the_pool_by_the_label_that_its_nodes_carry(prod: Recor
     assert prod.one(":Job", "churn").spec["template"]["spec"]["nodeSelector"] == labels
 
 
-def test_the_database_lets_in_the_cluster_and_nobody_else(prod: Recording) -> None:
+def test_the_database_lets_in_the_cluster_alone(prod: Recording) -> None:
     door = prod.one(":SecurityGroupIngressRule", "database").inputs
     assert (door["referencedSecurityGroupId"], door["fromPort"], door["toPort"]) == ("sg-new", 5432, 5432)
     database = prod.one("rds/instance:Instance", "database")
@@ -464,7 +464,7 @@ def test_a_gateway_to_the_internet_comes_before_those_that_need_it(prod: Recordi
     assert all(internet.urn in gateway.dependencies for gateway in gateways)
 
 
-def test_nodes_come_after_their_way_out_of_the_network_and_go_before_it(prod: Recording, managed: Recording) -> None:
+def test_nodes_come_after_their_route_out_of_the_network_and_go_before_it(prod: Recording, managed: Recording) -> None:
     pools = [prod.one("mlops:aws:NodePool", "gpu"), managed.one("mlops:aws:ManagedNodeGroup", "cpu")]
     for recording, pool in zip((prod, managed), pools, strict=True):
         routes = [route for route in recording.all(":Route") if route.name.startswith("network-private-")]
@@ -472,7 +472,7 @@ def test_nodes_come_after_their_way_out_of_the_network_and_go_before_it(prod: Re
         assert {route.urn for route in routes} <= pool.dependencies
 
 
-def test_the_way_into_the_cluster_is_known_by_what_an_upgrade_does_not_change(prod: Recording) -> None:
+def test_the_access_to_the_cluster_is_known_by_what_an_upgrade_does_not_change(prod: Recording) -> None:
     provider = prod.one("pulumi:providers:kubernetes", "cluster").inputs
     assert provider["clusterIdentifier"] == f"{ACCOUNT}/eu-west-1/mlops-prod"
 
@@ -681,7 +681,7 @@ def test_credentials_of_another_account_are_refused_before_anything_is_made() ->
         declared(account_id="999999999999", cluster=admins, permissions_boundary=None)
 
 
-def test_a_caller_whom_the_cluster_would_refuse_is_told_before_anything_is_made() -> None:
+def test_a_caller_whom_the_cluster_would_refuse_is_named_before_anything_is_made() -> None:
     admins = {"kubernetes_version": "1.35", "admin_role_arns": [f"arn:aws:iam::{ACCOUNT}:role/somebody-else"]}
     with pytest.raises(pulumi.RunError, match="admin_role_arns lacks arn:aws:iam::123456789012:role/mlops-deploy"):
         declared(cluster=admins)
@@ -770,7 +770,7 @@ def test_people_enter_the_cluster_with_their_role_and_get_the_group_of_its_list(
     assert "kubernetesGroups" not in entries[DEPLOYS]
 
 
-def test_a_further_administrator_is_told_of_the_key_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_further_administrator_gets_a_hint_at_the_key_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", said.append)
     monkeypatch.setattr(Aws, "answers", {**ANSWERS, "aws:iam/getRole:getRole": {"arn": ""}})

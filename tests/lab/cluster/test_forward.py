@@ -91,7 +91,7 @@ def test_an_endpoint_steps_aside_for_a_port_that_another_program_has() -> None:
     assert ports == {"ml-serving/churn": forward.FIRST_ENDPOINT_PORT + 1}
 
 
-def test_a_taken_port_for_mlflow_names_port_holder_and_way_out() -> None:
+def test_a_taken_port_for_mlflow_names_port_holder_and_remedy() -> None:
     port = forward.TRACKING_PORT
     with listening(port), pytest.raises(LabError) as refused:
         forward.choose_tracking_port()
@@ -130,7 +130,7 @@ async def ask(port: int, text: bytes) -> bytes:
     return answer
 
 
-def test_bytes_get_through_both_ways_and_the_end_of_input_too() -> None:
+def test_bytes_get_through_in_both_directions_and_the_end_of_input_too() -> None:
     async def story() -> None:
         far = await asyncio.start_server(echo, "127.0.0.1", 0)
         forwarder = forward.Forwarder()
@@ -143,7 +143,7 @@ def test_bytes_get_through_both_ways_and_the_end_of_input_too() -> None:
     asyncio.run(story())
 
 
-def test_a_service_that_is_gone_has_no_port_any_more_and_no_address_is_told() -> None:
+def test_a_service_that_is_gone_has_no_port_any_more_and_no_address_is_printed() -> None:
     async def story() -> None:
         forwarder = forward.Forwarder()
         await forwarder.follow([service("ml-serving", "churn")])

@@ -28,7 +28,7 @@ def configured(state: Path) -> Path:
     return state
 
 
-def test_on_another_system_two_sentences_name_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_another_system_two_sentences_name_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(LabError) as refused:
         operate.check_machine()
@@ -38,7 +38,7 @@ def test_on_another_system_two_sentences_name_the_way_out(monkeypatch: pytest.Mo
     )
 
 
-def test_without_root_the_way_out_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_the_remedy_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(LabError, match=r"needs root, for .*\. Use another cluster: lab up --context NAME"):
         operate.check_machine()
@@ -117,7 +117,7 @@ def certificates_that(authority: object) -> set[str]:
 
 
 @pytest.mark.usefixtures("configured")
-def test_nobody_is_let_in_but_who_holds_a_certificate_for_that_door() -> None:
+def test_only_a_client_with_a_certificate_for_that_port_is_let_in() -> None:
     """tests/e2e/test_lab.py covers callers without a certificate."""
     flags = {component.name: component.flags for component in load()}
     kubelet: Any = load("kubelet")[0].files["kubelet.yaml"]

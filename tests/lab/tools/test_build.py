@@ -74,7 +74,7 @@ def test_a_second_clone_finds_the_same_folder(module: Build, tmp_path: Path) -> 
     assert build.folder(hello(tmp_path / "clone")) == build.folder(module)
 
 
-def test_every_command_works_and_every_package_was_told(module: Build, tmp_path: Path) -> None:
+def test_every_command_works_and_every_package_was_reported(module: Build, tmp_path: Path) -> None:
     told = list[str]()
     (module.module / "words" / "words.go").write_text(WORDS.format(f'"hello {tmp_path}"'))
     build.make([module], told.append)
@@ -124,12 +124,12 @@ def test_a_failed_build_says_where_in_one_line(module: Build) -> None:
     assert not list(paths.tools().iterdir())
 
 
-def test_a_full_disk_is_said_as_such() -> None:
+def test_a_full_disk_is_reported_as_such() -> None:
     said = ["# k8s.io/api/core/v1", "go build k8s.io/api/core/v1: write /tmp/x: no space left on device"]
     assert "the disk is full" in build.reason(said)
 
 
-def test_without_go_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_go_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LabError, match=r"go is not on PATH: .* Go 1\.26 or newer; install it"):
         build.go()

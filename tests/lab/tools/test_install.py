@@ -74,7 +74,7 @@ def test_an_unknown_name_lists_those_there_are() -> None:
         install.install(Console(quiet=True), ["helm"])
 
 
-def test_a_group_stands_for_its_builds() -> None:
+def test_a_group_means_its_builds() -> None:
     assert [build.name for build in install.chosen_builds(["engine"])] == ["pulumi", "pulumi-python"]
 
 
@@ -103,7 +103,7 @@ def test_without_apt_get_the_missing_packages_are_named(monkeypatch: pytest.Monk
         install.install_packages(Console(quiet=True))
 
 
-def test_who_is_not_root_is_told_the_command(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_is_not_root_gets_the_command(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(system, "apt-get")
     monkeypatch.setattr(install, "APT_PACKAGES", {"no-such-command": "some-package"})
     monkeypatch.setattr("os.geteuid", lambda: 1000)

@@ -49,7 +49,7 @@ def test_a_digest_that_is_a_path_leads_nowhere(cache: ModelCache, tmp_path: Path
     assert (tmp_path / "elsewhere").exists()
 
 
-def test_the_version_that_nobody_took_for_the_longest_time_makes_room(cache: ModelCache, tmp_path: Path) -> None:
+def test_the_version_that_was_unused_for_the_longest_time_makes_room(cache: ModelCache, tmp_path: Path) -> None:
     kept = {name: version(tmp_path, name, 3) for name in ("a", "b", "c", "d")}
     for age, name in enumerate(("a", "b", "c")):
         digest, files = kept[name]
@@ -78,7 +78,7 @@ def test_what_a_pod_left_half_done_is_removed_when_it_is_old(cache: ModelCache, 
     assert names(cache) == {digest, f"{UNFINISHED}new"}
 
 
-def test_what_came_short_is_taken_by_nobody_and_is_gone(cache: ModelCache, tmp_path: Path) -> None:
+def test_an_incomplete_copy_is_used_by_no_pod_and_is_removed(cache: ModelCache, tmp_path: Path) -> None:
     digest, files = version(tmp_path, "a", 1)
     cache.keep(digest, files)
     (cache.folder / digest / "data" / "model").write_bytes(b"")

@@ -107,7 +107,7 @@ def test_what_a_killed_fetch_left_behind_does_not_count(fetching: Fetching, tmp_
     assert "half" not in (tmp_path / "models" / MODEL / "1" / "MLmodel").read_text()
 
 
-def test_a_store_that_is_down_is_told_in_time_and_is_asked_again(
+def test_a_store_that_is_down_is_reported_in_time_and_is_asked_again(
     fetching: Fetching, store: Bucket, tmp_path: Path
 ) -> None:
     store.down = True
@@ -118,14 +118,14 @@ def test_a_store_that_is_down_is_told_in_time_and_is_asked_again(
     assert "retrying for 2 more seconds" in (tmp_path / "log").read_text()
 
 
-def test_a_version_without_its_files_is_told(fetching: Fetching, tmp_path: Path) -> None:
+def test_a_version_without_its_files_is_reported(fetching: Fetching, tmp_path: Path) -> None:
     code, said = fetching(model_source="s3://bucket/nothing")
     assert (tmp_path / "why").read_text() == said
     assert code == 2
     assert "its files were deleted or never written; serve another version" in said
 
 
-def test_a_version_outside_of_s3_is_told(fetching: Fetching) -> None:
+def test_a_version_outside_of_s3_is_reported(fetching: Fetching) -> None:
     code, said = fetching(model_source="gs://bucket/models/1")
     assert code == 2
     assert "has its files at gs://bucket/models/1, but only s3://BUCKET/KEY is supported" in said
@@ -178,7 +178,7 @@ def test_what_one_pod_has_fetched_the_next_one_has_without_the_store(
     assert folder_digest(tmp_path / "models" / MODEL / "1") == folder_digest(registry.files(1))
 
 
-def test_what_somebody_wrote_into_the_nodes_folder_is_not_served(
+def test_what_was_written_into_the_nodes_folder_is_not_served(
     fetching: Fetching, registry: Registry, tmp_path: Path
 ) -> None:
     fetching(model_cache_dir=kept(tmp_path), model_dir=tmp_path / "first")
@@ -216,7 +216,7 @@ def test_a_version_without_a_digest_is_served_with_a_warning(fetching: Fetching,
     assert warned in (tmp_path / "log").read_text()
 
 
-def test_a_full_volume_is_told(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_volume_is_reported(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def __getattr__(self, _: str) -> object:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -11,7 +11,7 @@ from model_server.predict.model import Model
 from tests.registry import MODEL
 
 
-def test_a_request_without_a_content_type_is_told_which_there_are(loaded: Model) -> None:
+def test_a_request_without_a_content_type_gets_a_list_of_them(loaded: Model) -> None:
     said = loaded.respond_by_mlflow(None, b"{}")
     assert said.status == 415
     assert b"application/json" in said.body

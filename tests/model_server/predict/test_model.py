@@ -65,7 +65,7 @@ def test_a_model_that_cannot_be_tuned_is_served_as_it_is(argument: str) -> None:
     assert stubborn.arguments == {argument: 4}
 
 
-def test_a_quick_way_that_gives_other_answers_is_not_taken(
+def test_a_fast_predictor_with_other_predictions_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_sklearn(tmp_path / "line", lines.LinearRegression())

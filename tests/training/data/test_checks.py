@@ -87,7 +87,7 @@ def test_a_target_that_is_no_quantity_is_refused(tmp_path: Path, y: list[object]
         (LABELS, ["a", "b"] * 100, "the column y never holds c, so there is nothing to predict; give rows of every"),
     ],
 )
-def test_labels_that_do_not_fit_the_task_are_told_with_the_task_that_does(
+def test_labels_that_do_not_fit_the_task_are_reported_with_the_task_that_does(
     tmp_path: Path, target: Target, y: object, said: str
 ) -> None:
     with pytest.raises(DataError) as told:

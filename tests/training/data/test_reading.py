@@ -151,7 +151,7 @@ def test_a_table_that_cannot_be_learnt_from_is_refused_in_one_line(
     assert "\n" not in sentence
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as told:
         load(GOOD.replace("1,10.5", "0,inf").replace("Yes", "No"), tmp_path)
     assert [word in str(told.value) for word in ("tenure holds '0'", "total holds 'inf'", "churn never holds Yes")] == [
@@ -185,7 +185,7 @@ def test_a_parquet_that_cannot_be_learnt_from_is_refused_in_one_line(
     ("content", "said"),
     [(b"", "is empty (0 bytes)"), (b"PAR1 and no more", "is not a Parquet file"), (b"x", "Parquet")],
 )
-def test_a_parquet_that_is_none_is_told(content: bytes, said: str, tmp_path: Path) -> None:
+def test_a_parquet_that_is_none_is_reported(content: bytes, said: str, tmp_path: Path) -> None:
     file = tmp_path / "table.parquet"
     file.write_bytes(content)
     with pytest.raises(DataError) as told:
@@ -346,7 +346,7 @@ def test_a_name_in_the_header_may_hold_any_character(header: str, end: str, tmp_
     assert read.table[name].tolist() == [1, 2]
 
 
-def test_a_header_without_an_end_is_told(tmp_path: Path) -> None:
+def test_a_header_without_an_end_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no readable header: field larger than field limit"):
         load('"' + "x" * 200_000, tmp_path)
     with pytest.raises(DataError, match="is empty"):
@@ -469,7 +469,7 @@ def test_too_few_rows_of_a_label_and_too_many_gaps_are_refused(tmp_path: Path) -
         ("file://server/share/y.csv", "must have no host, and this one has server; write file:///PATH"),
     ],
 )
-def test_an_address_that_cannot_be_read_is_told(uri: str, said: str) -> None:
+def test_an_address_that_cannot_be_read_is_reported(uri: str, said: str) -> None:
     with pytest.raises(DataError) as told:
         reading.load(uri, project())
     assert said in str(told.value)
@@ -504,7 +504,7 @@ def test_a_file_is_found_by_its_uri_whatever_its_name(name: str, tmp_path: Path)
         ("odd.csv", StoreError, "S3 responded Odd it is so"),
     ],
 )
-def test_what_s3_refuses_is_told(key: str, error: type[Exception], said: str) -> None:
+def test_what_s3_refuses_is_reported(key: str, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said) as told:
         reading.load(f"s3://bucket/{key}", project())
     assert f"s3://bucket/{key}" in str(told.value)

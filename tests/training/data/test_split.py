@@ -94,7 +94,7 @@ def test_rows_to_learn_from_are_divided_once_more_in_the_same_way(how: Split) ->
         ({"house": "one"}, GROUP, "of 20; give more rows, or another split"),
     ],
 )
-def test_a_table_that_cannot_be_divided_is_told(change: dict[str, Any], how: Split, said: str) -> None:
+def test_a_table_that_cannot_be_divided_is_reported(change: dict[str, Any], how: Split, said: str) -> None:
     with pytest.raises(DataError, match=said):
         split.held_out(declared(split=how), table(20).assign(**change))
 

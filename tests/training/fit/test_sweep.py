@@ -121,7 +121,7 @@ def test_a_second_parent_made_at_the_same_moment_is_not_there_in_the_end(points:
     assert versions(points[0])[0].run_id == first
 
 
-def test_a_point_that_failed_holds_nobody_up(points: list[Sweep]) -> None:
+def test_a_point_that_failed_delays_no_other(points: list[Sweep]) -> None:
     for point in points[:3]:
         assert point.done(trained(point, 0.7 + point.index / 10)) is None
     assert points[3].failed("max_depth must be 1 or more") == 1

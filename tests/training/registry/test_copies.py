@@ -104,7 +104,7 @@ def test_a_copy_killed_between_any_two_calls_is_one_version_after_the_next(
     assert str(copied.load([*TRUSTED]).predict(example)) == str(original.load([*TRUSTED]).predict(example))
 
 
-def test_a_copy_is_promoted_there_and_the_version_here_stands_where_it_stood(
+def test_a_copy_is_promoted_there_and_the_version_here_keeps_its_stage(
     registry: Registry, other: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = versions.connect(registry.uri)
@@ -128,7 +128,7 @@ def test_a_version_is_not_copied_to_where_it_is(registry: Registry, capsys: pyte
     assert "is the MLflow that has the version already; write the address of another one" in capsys.readouterr().err
 
 
-def test_files_that_somebody_changed_are_not_copied(registry: Registry, other: str, tmp_path: Path) -> None:
+def test_files_that_were_changed_are_not_copied(registry: Registry, other: str, tmp_path: Path) -> None:
     client, writing = versions.connect(registry.uri), MlflowClient(registry.uri)
     name = f"changed-{tmp_path.name}"
     writing.create_registered_model(name)

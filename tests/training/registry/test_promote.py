@@ -129,7 +129,7 @@ def dead() -> Holder:
     return Holder(host=os.uname().nodename, pid=ended.pid)
 
 
-def test_a_version_goes_from_none_over_staging_to_production_and_leaves_a_way_back(model: Made) -> None:
+def test_a_version_goes_from_none_over_staging_to_production_and_can_be_rolled_back(model: Made) -> None:
     model.reach_production(1)
     model.reach_production(2)
     assert model.aliases == {"champion": 2, "previous": 1}
@@ -222,7 +222,7 @@ def test_what_was_not_validated_for_a_step_is_refused(
 def test_what_passed_against_a_served_version_goes_on_while_the_alias_is_what_it_was_then(model: Made) -> None:
     model.reach_production(1)
     for number in (2, 3):
-        model.passes(number, against=9)  # the stack serves it, and nobody promoted it
+        model.passes(number, against=9)  # the stack serves it, and it was never promoted
         model.client.set_model_version_tag(model.name, str(number), "champion_alias_at_validation", "1")
     model.promote(2, "staging")
     model.promote(2, "production")
@@ -312,7 +312,7 @@ def test_a_promotion_that_goes_on_elsewhere_is_left_alone_until_it_must_be_dead(
     assert "promoted_to_staging" in model.tags(1)
 
 
-def test_of_two_promotions_at_once_one_is_done_and_the_other_told(registry: Registry) -> None:
+def test_one_of_two_promotions_at_once_is_done_and_the_other_is_refused(registry: Registry) -> None:
     """Both write their claims before either reads the other's, which is the closest race."""
     model = Made(registry)
     meeting = threading.Barrier(2, timeout=30)

@@ -55,7 +55,7 @@ def test_an_endpoint_that_is_not_ready_is_another_matter_than_a_wrong_one() -> N
             endpoint.tested_version(url)
 
 
-def test_an_endpoint_that_does_not_respond_is_told_with_the_reason() -> None:
+def test_an_endpoint_that_does_not_respond_is_reported_with_the_reason() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -63,7 +63,7 @@ def test_an_endpoint_that_does_not_respond_is_told_with_the_reason() -> None:
             endpoint.tested_version(url)
 
 
-def test_a_long_message_is_cut_and_told_on_one_line() -> None:
+def test_a_long_message_is_cut_and_reported_on_one_line() -> None:
     with answering(500, None, b"no\n" * 1000) as url:
         said = endpoint.send(url).said
     assert said.startswith("responds 500 (no no no")

@@ -14,7 +14,7 @@ def test_the_environment_changes_what_it_names(monkeypatch: pytest.MonkeyPatch) 
     assert limits.from_environment().validation == limits.Limits(any_loss=0.2, least={"f1": 0.5})
 
 
-def test_a_deadline_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_that_is_none_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALIDATION_DEADLINE_SECONDS", "soon")
     with pytest.raises(SettingsError, match=r"^VALIDATION_DEADLINE_SECONDS: input should be a valid integer"):
         limits.from_environment()
@@ -29,7 +29,7 @@ def test_a_deadline_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         ("{", "VALIDATION is not JSON"),
     ],
 )
-def test_a_wrong_limit_is_told_with_those_that_there_are(
+def test_a_wrong_limit_is_reported_with_those_that_exist(
     monkeypatch: pytest.MonkeyPatch, value: str, said: str
 ) -> None:
     monkeypatch.setenv("VALIDATION", value)

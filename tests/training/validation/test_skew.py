@@ -31,7 +31,7 @@ def test_what_is_as_it_was_is_no_difference() -> None:
     assert skew.differences(lines) == []
 
 
-def test_a_difference_is_told_with_what_is_here_and_what_was_there() -> None:
+def test_a_difference_is_reported_with_the_package_here_and_there() -> None:
     missing, other = skew.differences(["nowhere==1.0", f"pandas=={MAJOR + 1}.0.0"])
     assert str(missing) == "nowhere is missing (trained with 1.0)"
     assert str(other) == f"pandas {PANDAS} (trained with {MAJOR + 1}.0.0)"

@@ -68,7 +68,7 @@ def test_a_version_that_is_being_looked_at_is_left_alone_until_the_time_is_over(
     assert validate.newest(client, MODEL) == 1
     over = turn.Lock(by="a pod that is gone", until=datetime.now(UTC) - timedelta(seconds=1))
     client.set_model_version_tag(MODEL, "3", turn.TAG, over.model_dump_json())
-    assert validate.newest(client, MODEL) == 1, "what nobody looked at comes first"
+    assert validate.newest(client, MODEL) == 1, "a version without any validation comes first"
     begin(client, 1)
     assert validate.newest(client, MODEL) == 3
 
@@ -84,7 +84,7 @@ def test_what_broke_or_was_answered_is_not_taken_up(client: versions.Client) -> 
     assert validate.newest(client, MODEL) is None
 
 
-def test_a_training_job_looks_at_what_it_trained_and_at_what_nobody_claims(client: versions.Client) -> None:
+def test_a_training_job_looks_at_what_it_trained_and_at_what_no_other_job_claims(client: versions.Client) -> None:
     assert validate.newest(client, MODEL, "churn") == 2
     assert validate.newest(client, MODEL, "weekly") == 3
     assert validate.newest(client, MODEL, "monthly") is None

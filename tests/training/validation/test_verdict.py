@@ -43,14 +43,14 @@ def report(champion: int | None, scores: Scores | None, **outcomes: Literal["pas
         (1, None, "against version 1: no metric was measured"),
     ],
 )
-def test_a_version_that_passed_is_told_with_what_it_was_compared_with_and_the_numbers(
+def test_a_version_that_passed_is_reported_with_its_champion_and_the_numbers(
     champion: int | None, scores: Scores | None, said: str
 ) -> None:
     told = report(champion, scores, size="passed", rows="noted")
     assert (told.status, told.summary) == ("passed", f"churn version 2 passed {said}")
 
 
-def test_a_version_that_is_refused_is_told_with_every_reason_and_what_is_noted_is_none() -> None:
+def test_a_version_that_is_refused_is_reported_with_every_reason_and_what_is_noted_is_none() -> None:
     told = report(1, BESIDE, size="refused", rows="noted", packages="passed", slices="refused")
     assert told.status == "refused"
     assert told.summary == "churn version 2 is refused: size is refused; slices is refused"

@@ -173,7 +173,7 @@ def test_an_estimator_with_an_argument_that_changes_an_answer_is_left_to_its_own
     assert known(estimator) == ""
 
 
-def test_an_argument_that_nobody_has_looked_at_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def arguments(_: object, **__: object) -> dict[str, object]:
         return {"copy": True, "of_a_later_release": 1}
 
@@ -223,7 +223,7 @@ def test_a_column_may_have_any_name(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "ranges", [5, "text", ["a"], {"a": 5}, {"a": [1]}, {"a": ["x", "y"]}, {"a": {"min": 1, "max": 2}}, {"a": None}]
 )
-def test_ranges_that_somebody_else_wrote_in_another_shape_are_not_ours(ranges: object) -> None:
+def test_foreign_ranges_in_another_shape_are_not_ours(ranges: object) -> None:
     assert model.ranges_of({"metadata": {"feature_ranges": ranges}}) == {}
     assert model.ranges_of({"metadata": ranges}) == {}
 
@@ -232,7 +232,7 @@ def test_the_ranges_of_other_features_are_kept() -> None:
     assert model.ranges_of({"metadata": {"feature_ranges": {"a": None, "b": [0, 2.5]}}}) == {"b": (0.0, 2.5)}
 
 
-def test_a_way_that_answers_no_row_is_not_taken_for_one_that_agrees() -> None:
+def test_a_predictor_that_answers_no_row_does_not_count_as_equal() -> None:
     def unsure(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
         raise UnsureError(f"an unknown category in {len(rows)} rows of {len(sizes)} requests")
 

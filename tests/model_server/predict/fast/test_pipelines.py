@@ -25,7 +25,7 @@ from model_server.predict.scoring import Request, score, score_by_mlflow
 from tests.model_server.pipelines import Made, Maker, lightgbm
 
 SEED = os.environ.get("PIPELINES_SEED", "14")
-# What the libraries say of models that cannot be fitted.
+# Messages of the libraries about models that cannot be fitted.
 UNFIT = (ValueError, TypeError, lightgbm.basic.LightGBMError)
 FEW, MANY = 60, int(os.environ.get("PIPELINES", "1000"))
 
