@@ -13,7 +13,7 @@ from infra.release.gate import Plan
 from infra.release.record import Recorded
 from infra.release.settings import Environment
 from infra.release.tracking import Route
-from model_preview import reading, verdict
+from model_preview import verdict
 from model_preview.facts import Change, Facts, Reference, Unverified
 from model_preview.images import AUTO, chosen
 from model_preview.packages import serving_image
@@ -21,6 +21,8 @@ from model_preview.preview import preview
 from model_preview.verdict import Gate
 
 LOCK = "requirements.lock"
+NO_SERVER = Unverified(why="MLflow does not exist before the first update")
+"""Facts in the preview of the update that creates MLflow."""
 
 
 async def verify(
@@ -54,7 +56,9 @@ async def verify(
     judged = [name for name, change in changes.items() if verdict.needs_facts(change, gates[name])]
     asked = [change for name, change in changes.items() if name in judged or (change.new and name not in files)]
     facts, image = None, None
-    if asked:
+    if asked and _is_before_mlflow(recorded, environment):
+        facts = NO_SERVER
+    elif asked:
         await tracking_url.future()
         facts, image = await _facts(route, asked), serving_image(checkout / LOCK)
     previews = {
@@ -110,11 +114,9 @@ def _reference(release: Release) -> Reference:
 
 def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
     endpoint, served, wanted = stack.entries.get(name), recorded.served.get(name), stack.releases.get(name)
-    # The preview of the update that creates MLflow cannot verify a version.
-    is_new = pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
     return Gate(
         protected=stack.is_protected,
-        mode="warn" if is_new else stack.gate.mode,
+        mode="warn" if _is_before_mlflow(recorded, environment) else stack.gate.mode,
         allow_breaking_signature=(endpoint and endpoint.allow_breaking_signature) or "",
         override=(endpoint and endpoint.override) or "",
         served_override=served.override if served else "",
@@ -122,6 +124,11 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
         standard_image=stack.images.serving,
         released=tuple(_reference(one) for one in recorded.past(name)),
     )
+
+
+def _is_before_mlflow(recorded: Recorded, environment: Environment) -> bool:
+    """Return whether this is the preview of the update that creates MLflow, which cannot verify a version."""
+    return pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
 
 
 def _image(gate: Gate, recorded: str) -> str:
@@ -133,6 +140,8 @@ def _image(gate: Gate, recorded: str) -> str:
 
 
 async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:
+    from model_preview import reading  # with its HTTP library, for a stack whose MLflow exists
+
     try:
         async with route.opened() as server:
             return await reading.read_at(server, changes)
