@@ -9,7 +9,7 @@ from pulumi import Output
 
 from components.endpoint.release import STANDARD, Files, Release
 from infra.config.stack import Settings
-from infra.release.gate import Plan
+from infra.release.gate import NO_MLFLOW, Plan, is_before_mlflow
 from infra.release.record import Recorded
 from infra.release.settings import Environment
 from infra.release.tracking import Route
@@ -21,8 +21,6 @@ from model_preview.preview import preview
 from model_preview.verdict import Gate
 
 LOCK = "requirements.lock"
-NO_SERVER = Unverified(why="MLflow does not exist before the first update")
-"""Facts in the preview of the update that creates MLflow."""
 
 
 async def verify(
@@ -56,8 +54,8 @@ async def verify(
     judged = [name for name, change in changes.items() if verdict.needs_facts(change, gates[name])]
     asked = [change for name, change in changes.items() if name in judged or (change.new and name not in files)]
     facts, image = None, None
-    if asked and _is_before_mlflow(recorded, environment):
-        facts = NO_SERVER
+    if asked and is_before_mlflow(recorded, environment):
+        facts = Unverified(why=NO_MLFLOW)
     elif asked:
         await tracking_url.future()
         facts, image = await _facts(route, asked), serving_image(checkout / LOCK)
@@ -116,7 +114,7 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
     endpoint, served, wanted = stack.entries.get(name), recorded.served.get(name), stack.releases.get(name)
     return Gate(
         protected=stack.is_protected,
-        mode="warn" if _is_before_mlflow(recorded, environment) else stack.gate.mode,
+        mode="warn" if is_before_mlflow(recorded, environment) else stack.gate.mode,
         allow_breaking_signature=(endpoint and endpoint.allow_breaking_signature) or "",
         override=(endpoint and endpoint.override) or "",
         served_override=served.override if served else "",
@@ -124,11 +122,6 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
         standard_image=stack.images.serving,
         released=tuple(_reference(one) for one in recorded.past(name)),
     )
-
-
-def _is_before_mlflow(recorded: Recorded, environment: Environment) -> bool:
-    """Return whether this is the preview of the update that creates MLflow, which cannot verify a version."""
-    return pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
 
 
 def _image(gate: Gate, recorded: str) -> str:
