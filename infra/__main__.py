@@ -1,13 +1,10 @@
 """Entry point of the Pulumi program (`main` in Pulumi.yaml)."""
 
 import gc
-import os
 import sys
 
 # The imported modules' objects live until the end; looking for garbage among them costs a tenth of its CPU time.
 gc.disable()
-# No class here has a plugin, and pydantic would read the metadata of each installed package to look for some.
-os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
 import pulumi
 

@@ -135,7 +135,8 @@ class ReleaseGate:
         if is_before_mlflow(plan.recorded, self._environment):
             version = self._stack.releases[args.name].version
             pulumi.log.warn(
-                f"{args.name}: this preview cannot verify version {version}, because {NO_MLFLOW}; `pulumi up` verifies it"
+                f"{args.name}: this preview cannot verify version {version}, because {NO_MLFLOW}; "
+                "`pulumi up` verifies it"
             )
             return
         found = plan.previews.get(args.name)
