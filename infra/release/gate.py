@@ -19,11 +19,15 @@ from components.foundation import ClusterAccess
 from infra.config.stack import Settings
 from infra.release import record, settings
 from infra.release.record import Recorded
+from infra.release.settings import Environment
 from infra.release.tracking import Route
 from model_preview.images import AUTO
 
 if TYPE_CHECKING:
     from model_preview.preview import Preview
+
+NO_MLFLOW = "MLflow does not exist before the first update"
+"""Reason why the preview of a new stack verifies nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,11 @@ class Plan:
     """Decision about each release that changes, by name; also about removed ones."""
     unknown: str = ""
     """Reason why MLflow could not be read; empty if it was, or was not asked."""
+
+
+def is_before_mlflow(recorded: Recorded, environment: Environment) -> bool:
+    """Return whether this is the preview of the update that creates MLflow, which cannot verify a version."""
+    return pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
 
 
 class RefusedReleaseError(Exception):
@@ -101,7 +110,8 @@ class ReleaseGate:
             and (found := recorded.files(name, *wanted))
             and bool(found.image) == (each.image == AUTO)
         }
-        if files.keys() == self._stack.releases.keys() == recorded.served.keys() and not self._is_report:
+        is_unchanged = files.keys() == self._stack.releases.keys() == recorded.served.keys()
+        if (is_unchanged or is_before_mlflow(recorded, self._environment)) and not self._is_report:
             return Plan(recorded=recorded, files=files)
         from infra.release.verification import verify
 
@@ -121,6 +131,13 @@ class ReleaseGate:
     async def _before(self, args: ResourceHookArgs) -> None:
         plan = await self._plan.future()
         if plan is None:
+            return
+        if is_before_mlflow(plan.recorded, self._environment):
+            version = self._stack.releases[args.name].version
+            pulumi.log.warn(
+                f"{args.name}: this preview cannot verify version {version}, because {NO_MLFLOW}; "
+                "`pulumi up` verifies it"
+            )
             return
         found = plan.previews.get(args.name)
         if found and not self._is_report:

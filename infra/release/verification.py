@@ -9,11 +9,11 @@ from pulumi import Output
 
 from components.endpoint.release import STANDARD, Files, Release
 from infra.config.stack import Settings
-from infra.release.gate import Plan
+from infra.release.gate import NO_MLFLOW, Plan, is_before_mlflow
 from infra.release.record import Recorded
 from infra.release.settings import Environment
 from infra.release.tracking import Route
-from model_preview import reading, verdict
+from model_preview import verdict
 from model_preview.facts import Change, Facts, Reference, Unverified
 from model_preview.images import AUTO, chosen
 from model_preview.packages import serving_image
@@ -54,7 +54,9 @@ async def verify(
     judged = [name for name, change in changes.items() if verdict.needs_facts(change, gates[name])]
     asked = [change for name, change in changes.items() if name in judged or (change.new and name not in files)]
     facts, image = None, None
-    if asked:
+    if asked and is_before_mlflow(recorded, environment):
+        facts = Unverified(why=NO_MLFLOW)
+    elif asked:
         await tracking_url.future()
         facts, image = await _facts(route, asked), serving_image(checkout / LOCK)
     previews = {
@@ -110,11 +112,9 @@ def _reference(release: Release) -> Reference:
 
 def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
     endpoint, served, wanted = stack.entries.get(name), recorded.served.get(name), stack.releases.get(name)
-    # The preview of the update that creates MLflow cannot verify a version.
-    is_new = pulumi.runtime.is_dry_run() and not (recorded.has_tracking or environment.tracking_uri)
     return Gate(
         protected=stack.is_protected,
-        mode="warn" if is_new else stack.gate.mode,
+        mode="warn" if is_before_mlflow(recorded, environment) else stack.gate.mode,
         allow_breaking_signature=(endpoint and endpoint.allow_breaking_signature) or "",
         override=(endpoint and endpoint.override) or "",
         served_override=served.override if served else "",
@@ -133,6 +133,8 @@ def _image(gate: Gate, recorded: str) -> str:
 
 
 async def _facts(route: Route, changes: Sequence[Change]) -> Facts | Unverified:
+    from model_preview import reading  # with its HTTP library, for a stack whose MLflow exists
+
     try:
         async with route.opened() as server:
             return await reading.read_at(server, changes)

@@ -355,7 +355,9 @@ def test_the_preview_of_a_new_stack_cannot_verify_and_does_not_fail(engine: Engi
     project = engine.our_program(tmp_path / "stack", stack, SECRETS, MLFLOW_TRACKING_URI="")
     run = project.preview()
     assert run.succeeded, run.output
-    assert f"{MODEL}: first version 1 could not be verified because kubectl could not forward" in run.messages("info")
+    (warning,) = [line for line in run.messages("warning").splitlines() if line.startswith(f"{MODEL}:")]
+    assert "cannot verify version 1, because MLflow does not exist before the first update" in warning
+    assert "kubectl" not in run.messages()
 
 
 def test_auto_serves_the_image_of_the_version_and_goes_back_to_the_standard_image_with_the_version_before(
