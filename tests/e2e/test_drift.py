@@ -254,7 +254,7 @@ def test_jobs_that_are_killed_in_the_middle_go_on(watched: Watched) -> None:
 
     killed = watched.start(f"{ENDPOINT}-drift")
     watched.kill(killed)
-    assert "because 1 window drifted" in watched.look()
+    watched.look()
     assert watched.tags(served)["drift_windows"] == "1"
     (training,) = [job["metadata"]["name"] for job in watched.retrainings if job["metadata"]["name"] not in before]
     watched.kill(training)
