@@ -33,7 +33,7 @@ def show(url: str | None, context: str | None, *, every: float, once: bool, json
     """Print the endpoints, again after each `every` seconds; once only if asked, as JSON or without a terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:  # a program reads one line for each version
-        console.width = max(console.width, 120)
+        console.width = max(console.width, 140)
     with prometheus(url, lambda: target.cluster(context)) as query:
         if json:
             found = [asdict(row) for row in top.read(query)]

@@ -18,6 +18,8 @@ CHAMPION, COMPARED = 'role!~"challenger|shadow"', 'role=~"challenger|shadow"'
 FAILED, REFUSED, INVALID = 'code=~"5.."', 'code="429"', 'code="400"'
 FAILING_SHARE, FAILING_COUNT = 0.05, 5
 """EndpointFailing: share and number of 5xx responses in a minute, above which the alert fires at once."""
+CERTIFICATE_DAYS = 14
+"""Days before the end of a certificate at which CertificateExpires fires; most programs renew theirs earlier."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -417,6 +419,14 @@ def _of_platform() -> list[Alert]:
             summary="{{ $labels.namespace }} uses {{ $value | humanizePercentage }} of its quota of "
             "{{ $labels.resource }}.",
             action="Raise `mlops:quotas`, or lower the requests; the namespace refuses pods beyond its quota.",
+        ),
+        Alert(
+            alert="CertificateExpires",
+            expr=f"mlops_certificate_expires_timestamp_seconds - time() < {CERTIFICATE_DAYS} * 86400",
+            lasts="1h",
+            severity="ticket",
+            summary="The certificate of {{ $labels.server }} expires in {{ $value | humanizeDuration }}.",
+            action="Renew it, as in `kubeadm certs renew apiserver`; a cloud renews the certificate of its own cluster.",
         ),
         Alert(
             alert="GpuPoolFull",
