@@ -148,7 +148,10 @@ class Source:
 
 
 def kubernetes(source: Source) -> list[Sample]:
-    """Return the samples of releases, Jobs, quotas, GPUs and the API server's certificate; raise ReadError if a request fails."""
+    """Return the samples of releases, Jobs, quotas, GPUs and the API server's certificate.
+
+    Raise ReadError if a request fails.
+    """
 
     def items(path: str, namespace: str | None = None, **query: object) -> list[Object]:
         group, _, kind = path.rpartition("/")

@@ -426,7 +426,7 @@ def _of_platform() -> list[Alert]:
             lasts="1h",
             severity="ticket",
             summary="The certificate of {{ $labels.server }} expires in {{ $value | humanizeDuration }}.",
-            action="Renew it, as in `kubeadm certs renew apiserver`; a cloud renews the certificate of its own cluster.",
+            action="Renew it, as in `kubeadm certs renew apiserver`; a cloud renews that of its own cluster.",
         ),
         Alert(
             alert="GpuPoolFull",

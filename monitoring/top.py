@@ -30,12 +30,8 @@ QUERIES: Mapping[str, str] = {
     "in_flight": f"sum by ({BY}) (serving_requests_in_flight)",
 }
 """Query of each column with one value for each version and role of an endpoint."""
-STATUS = (
-    f"{SERVED} * on (model, version) group_left (status) max by (model, version, status) (mlops_model_drift)"
-)
-LOOKED = (
-    f"{SERVED} * on (model, version) group_left () max by (model, version) (mlops_model_drift_timestamp_seconds)"
-)
+STATUS = f"{SERVED} * on (model, version) group_left (status) max by (model, version, status) (mlops_model_drift)"
+LOOKED = f"{SERVED} * on (model, version) group_left () max by (model, version) (mlops_model_drift_timestamp_seconds)"
 """Queries of the last recorded look for drift at each served version: its status as a label, and its window's end."""
 ALERTS = 'ALERTS{alertstate="firing"}'
 SUBJECTS = ("endpoint", "model", "training", "namespace")
