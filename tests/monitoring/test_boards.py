@@ -178,7 +178,7 @@ def test_a_router_is_read_with_the_name_of_its_endpoint_and_without_the_2000_ser
 ) -> None:
     healthy = f'envoy_cluster_membership_healthy{{endpoint="{MODEL}",envoy_cluster_name="champion"}} == 1'
     until(lambda: bool(watched.prometheus.query(healthy)), "the router knows that its champion is healthy")
-    assert len(watched.prometheus.query('{__name__=~"envoy_.*"}')) < 60
+    assert len(watched.prometheus.query(f'{{__name__=~"envoy_.*",job="{ROUTERS}"}}')) < 60
 
 
 @pytest.mark.long
