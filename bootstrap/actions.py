@@ -96,7 +96,30 @@ KEYS = _of(
     UpdateAlias UpdateKeyDescription
     """,
 )
+SIGN_ON = (
+    *_of(
+        "sso",
+        """
+        AssociateProfile CreateManagedApplicationInstance DeleteManagedApplicationInstance DescribeRegisteredRegions
+        DisassociateProfile GetManagedApplicationInstance GetProfile GetSharedSsoConfiguration
+        ListDirectoryAssociations ListProfileAssociations ListProfiles
+        """,
+    ),
+    *_of("sso-directory", "DescribeGroup DescribeUser"),
+    "organizations:DescribeOrganization",
+)
+"""Actions on IAM Identity Center that Managed Grafana asks for (AWS managed policy
+AWSGrafanaWorkspacePermissionManagementV2, and service authorization reference)."""
 OBSERVATION = (
+    *SIGN_ON,
+    *_of(
+        "grafana",
+        """
+        CreateWorkspace DeleteWorkspace DescribeWorkspace DescribeWorkspaceAuthentication
+        DescribeWorkspaceConfiguration ListPermissions ListTagsForResource TagResource UntagResource
+        UpdatePermissions UpdateWorkspace UpdateWorkspaceAuthentication UpdateWorkspaceConfiguration
+        """,
+    ),
     *_of(
         "aps",
         """

@@ -18,7 +18,7 @@ PREVIEW, DEPLOY, BOUNDARY = "mlops-preview", "mlops-deploy", "boundary/mlops"
 TRAIN, PROPOSE = "mlops-train", "mlops-propose"
 PROJECT = "mlops"
 """Pulumi project of the stacks; names of their keys and roles begin with it."""
-ROLES = ("backup-*", "cluster-*", "mlops-*", "network-flows-*", "serving-*", "tracking-*", "training-*")
+ROLES = ("backup-*", "cluster-*", "grafana-*", "mlops-*", "network-flows-*", "serving-*", "tracking-*", "training-*")
 """Names of the roles in stacks of the project `mlops`; Pulumi adds random digits to most of them."""
 SERVICES = (
     *(
@@ -36,13 +36,16 @@ SERVICES = (
         "eks-auth",
         "elasticloadbalancing",
         "glue",
+        "grafana",
         "kms",
         "logs",
     ),
     *("events", "rds", "s3", "shield", "sns", "ssm", "tag", "waf-regional", "wafv2"),
 )
 """Services of the platform, its nodes and its load balancers."""
-SERVED = tuple(f"{service}.amazonaws.com" for service in ("backup", "ec2", "eks", "pods.eks", "vpc-flow-logs"))
+SERVED = tuple(
+    f"{service}.amazonaws.com" for service in ("backup", "ec2", "eks", "grafana", "pods.eks", "vpc-flow-logs")
+)
 """Services that get roles of the stacks."""
 LINKED = tuple(
     f"{service}.amazonaws.com"
@@ -104,7 +107,13 @@ def boundary(state: State, *, account: Account) -> pulumi.Output[str]:
     own_roles = [role_arn(name, account) for name in (PREVIEW, DEPLOY, TRAIN, PROPOSE)]
     alias = f"arn:{account.partition}:kms:{account.region}:{account.id}:alias/pulumi"
     role_actions = (*actions.BOUNDED, *actions.WRITE_ROLES)
-    further = (*READ_POLICIES, "iam:CreateServiceLinkedRole", "iam:PassRole", "servicequotas:ListServiceQuotas")
+    further = (
+        *READ_POLICIES,
+        *actions.SIGN_ON,
+        "iam:CreateServiceLinkedRole",
+        "iam:PassRole",
+        "servicequotas:ListServiceQuotas",
+    )
     return document(
         {"Effect": "Allow", "Action": [f"{service}:*" for service in SERVICES], "Resource": "*"},
         {

@@ -137,6 +137,13 @@ app.command(
 app.command(
     epilog=examples("mlops top", "mlops top --context prod", "mlops top --prometheus http://localhost:9090 --json")
 )(monitoring_commands.top)
+app.command(
+    epilog=examples(
+        "mlops dashboard",
+        "mlops dashboard platform --print-url",
+        "mlops dashboard --grafana https://g-0123.grafana-workspace.eu-west-1.amazonaws.com --upload",
+    )
+)(monitoring_commands.dashboard)
 app.command(epilog=examples("mlops boards dashboards", "mlops boards pictures --draw churn-predictor"))(
     monitoring_commands.boards
 )

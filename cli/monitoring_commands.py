@@ -1,4 +1,4 @@
-"""Commands about monitoring: top, boards. Each command imports what it needs when it runs."""
+"""Commands about monitoring: top, dashboard, boards. Each command imports what it needs when it runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +34,49 @@ def top(
     watch.show(prometheus, context, every=every, once=once, json=json)
 
 
+def dashboard(
+    board: Annotated[
+        str, typer.Argument(metavar="BOARD", help="Name of the dashboard: endpoint, platform or training.")
+    ] = "endpoint",
+    *,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Endpoint that the dashboard shows.", show_default="Grafana's choice, or the only one"
+        ),
+    ] = None,
+    grafana: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address of Grafana; with Amazon Managed Grafana, that of `pulumi stack output grafana`. Default: a "
+            "port-forward of kubectl to the Grafana of the cluster.",
+            show_default=False,
+        ),
+    ] = None,
+    print_url: Annotated[bool, typer.Option("--print-url", help="Print the address, and open no browser.")] = False,
+    upload: Annotated[
+        bool,
+        typer.Option(
+            "--upload",
+            help="Write all dashboards into the Grafana of --grafana, with the token in GRAFANA_TOKEN; open nothing.",
+        ),
+    ] = False,
+    prometheus: Prometheus = None,
+    context: Context = None,
+) -> None:
+    """Open a dashboard in Grafana; without a Grafana, draw the last hour from Prometheus and open the picture.
+
+    With --prometheus, the command looks for no Grafana. A port-forward stays open until Ctrl-C.
+    """
+    from cli import dashboard
+
+    if upload:
+        dashboard.upload(grafana)
+        return
+    dashboard.show(board, endpoint, grafana=grafana, prometheus=prometheus, context=context, print_url=print_url)
+
+
 def boards(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Folder for one file of each dashboard.", show_default=False)
@@ -57,9 +100,10 @@ def boards(
 
         watch.draw(prometheus, context, draw, minutes=minutes, folder=folder)
         return
-    from monitoring.boards import texts
+    from monitoring.boards import texts, uid
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts().items():
-        (folder / f"mlops-{name}.json").write_text(text)
-        print(folder / f"mlops-{name}.json")
+        file = folder / f"{uid(name)}.json"
+        file.write_text(text)
+        print(file)

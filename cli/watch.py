@@ -2,7 +2,7 @@
 
 import json as jsons
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -33,7 +33,7 @@ def show(url: str | None, context: str | None, *, every: float, once: bool, json
     """Print the endpoints, again after each `every` seconds; once only if asked, as JSON or without a terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:  # a program reads one line for each version
-        console.width = max(console.width, 120)
+        console.width = max(console.width, 140)
     with prometheus(url, lambda: target.cluster(context)) as query:
         if json:
             found = [asdict(row) for row in top.read(query)]
@@ -47,17 +47,28 @@ def show(url: str | None, context: str | None, *, every: float, once: bool, json
                     live.update(_screen(query), refresh=True)
 
 
-def draw(url: str | None, context: str | None, endpoint: str, *, minutes: int, folder: Path) -> None:
-    """Write one SVG picture of each dashboard, and print its path with the panels that show no value."""
+def draw(
+    url: str | None,
+    context: str | None,
+    endpoint: str,
+    *,
+    minutes: int,
+    folder: Path,
+    chosen: Sequence[str] = (),
+) -> None:
+    """Write one SVG picture of each dashboard, or of those with these names.
+
+    Print the path of each, and the panels that show no value.
+    """
     from monitoring import boards, pictures
 
     folder.mkdir(parents=True, exist_ok=True)
     end = time.time()
     step = max(SCRAPED_SECONDS, minutes * 60 // MOST_POINTS)
     with prometheus(url, lambda: target.cluster(context), start=end - minutes * 60, end=end, step=step) as query:
-        for name, board in boards.BOARDS.items():
-            file = folder / f"mlops-{name}.svg"
-            empty = pictures.draw(board, endpoint, query, f"{4 * step}s", file)
+        for name in chosen or boards.BOARDS:
+            file = folder / f"{boards.uid(name)}.svg"
+            empty = pictures.draw(boards.BOARDS[name], endpoint, query, f"{4 * step}s", file)
             print(f"{file}" + (f"  without a value: {', '.join(empty)}" if empty else ""))
 
 

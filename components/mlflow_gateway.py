@@ -24,6 +24,8 @@ TOKENS = "/var/run/secrets/mlflow"
 """Folder of the projected token, in the file `token`; in the gateway also of the cluster's CA, `ca.crt`."""
 READY_PORT = 5010
 """Port on which a client's proxy responds 200 to the kubelet."""
+METRICS_PORT = 5011
+"""Port on which the gateway shows Envoy's metrics at /metrics, and nothing else."""
 API_SERVER = "kubernetes.default.svc"
 REQUEST_SECONDS = 300
 KEYS_SECONDS = 300
@@ -118,6 +120,7 @@ def gateway(
     watchers: Sequence[str] = (),
     socket: str = SOCKET,
     port: int = names.TRACKING_PORT,
+    metrics_port: int = METRICS_PORT,
     keys: Json | None = None,
 ) -> Json:
     """Return the configuration of the proxy in MLflow's pod.
@@ -127,6 +130,7 @@ def gateway(
         watchers: service accounts of drift jobs, in the namespace ml-training.
         socket: socket file on which MLflow listens.
         port: TCP port of the gateway.
+        metrics_port: TCP port of /metrics.
         keys: source of the keys that sign tokens, as the field of Envoy's JwtProvider; None: the cluster's API server.
     """
     provider: Json = {
@@ -146,13 +150,24 @@ def gateway(
         ),
         _filter("rbac", "rbac.v3.RBAC", rules={"policies": _policies(trainers, watchers)}),
     ]
+    admin: Json = {"pipe": {"path": f"{socket}.admin"}}
+    metrics: Json = {
+        "match": {"path": "/metrics"},
+        "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"},
+    }
     return _bootstrap(
         "mlflow-gateway",
-        listeners=[_listener("0.0.0.0", port, filters, cluster="mlflow", replies=_replies())],
+        listeners=[
+            _listener("0.0.0.0", port, filters, cluster="mlflow", replies=_replies()),
+            _plain_listener("metrics", metrics_port, metrics),
+        ],
         clusters=[
             _cluster("mlflow", {"pipe": {"path": socket}}),
+            _cluster("admin", admin),
             *([] if keys else [_api_server()]),
         ],
+        # A socket file, because people may forward ports of this pod, and the interface can also stop Envoy.
+        admin={"address": admin},
     )
 
 
@@ -166,7 +181,7 @@ def client() -> Json:
         "mlflow-client",
         listeners=[
             _listener("127.0.0.1", names.TRACKING_PORT, [injector], cluster="mlflow", host=service),
-            _ready_listener(),
+            _plain_listener("ready", READY_PORT, {"match": {"prefix": "/"}, "direct_response": {"status": 200}}),
         ],
         clusters=[
             _cluster("mlflow", _address(*service.rsplit(":")), kind="STRICT_DNS"),
@@ -291,12 +306,13 @@ def _credential() -> Json:
     return {"name": "envoy.http.injected_credentials.generic", "typed_config": generic}
 
 
-def _bootstrap(name: str, *, listeners: Sequence[Json], clusters: Sequence[Json]) -> Json:
+def _bootstrap(name: str, *, listeners: Sequence[Json], clusters: Sequence[Json], **more: Json) -> Json:
     limits: Json = {"re2.max_program_size.error_level": 1000}
     return {
         "node": {"id": name, "cluster": name},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": limits}]},
         "static_resources": {"listeners": list(listeners), "clusters": list(clusters)},
+        **more,
     }
 
 
@@ -328,16 +344,16 @@ def _listener(
     }
 
 
-def _ready_listener() -> Json:
-    route: Json = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+def _plain_listener(name: str, port: int, route: Json) -> Json:
+    """Return a listener with one route and without a filter."""
     manager = _typed(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        stat_prefix="ready",
-        route_config={"virtual_hosts": [{"name": "ready", "domains": ["*"], "routes": [route]}]},
+        stat_prefix=name,
+        route_config={"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [route]}]},
         http_filters=[_filter("router", "router.v3.Router")],
     )
     return {
-        **_address("0.0.0.0", str(READY_PORT), key="address"),
+        **_address("0.0.0.0", str(port), key="address"),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
 

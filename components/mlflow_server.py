@@ -273,7 +273,10 @@ def _add_gateway(
 ) -> None:
     proxy: k8s.core.v1.ContainerArgsDict = {
         **mlflow_identities.envoy(GATEWAY, gateway.image),
-        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "ports": [
+            {"name": "http", "container_port": PORT, "protocol": "TCP"},
+            {"name": "metrics", "container_port": mlflow_gateway.METRICS_PORT, "protocol": "TCP"},
+        ],
         "startup_probe": {"tcp_socket": {"port": PORT}, "period_seconds": 1, "failure_threshold": 60},
         "volume_mounts": [mlflow_identities.CONFIGURATION, mlflow_identities.TOKENS, SOCKETS],
     }

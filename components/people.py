@@ -34,11 +34,18 @@ ROLES: Mapping[str, Sequence[k8s.rbac.v1.PolicyRuleArgsDict]] = {
         {"api_groups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
         {"api_groups": ["events.k8s.io"], "resources": ["events"], "verbs": READ},
         {"api_groups": ["metrics.k8s.io"], "resources": ["pods"], "verbs": READ},
+        {"api_groups": ["monitoring.coreos.com"], "resources": ["podmonitors", "prometheusrules"], "verbs": READ},
         {"api_groups": ["networking.k8s.io"], "resources": ["ingresses", "networkpolicies"], "verbs": READ},
         {"api_groups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": READ},
         {"api_groups": [RBAC], "resources": ["rolebindings", "roles"], "verbs": READ},
     ],
     "mlops-read-cluster": [
+        {
+            "api_groups": ["admissionregistration.k8s.io"],
+            "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+            "verbs": READ,
+        },
+        {"api_groups": ["apiregistration.k8s.io"], "resources": ["apiservices"], "verbs": READ},
         {"api_groups": [""], "resources": ["namespaces", "nodes", "persistentvolumes"], "verbs": READ},
         {"api_groups": ["eks.amazonaws.com"], "resources": ["nodeclasses"], "verbs": READ},
         {"api_groups": ["karpenter.sh"], "resources": ["nodeclaims", "nodepools"], "verbs": READ},

@@ -70,6 +70,8 @@ FREE = frozenset({
     "aws:eks/podIdentityAssociation:PodIdentityAssociation",
     "aws:glue/catalogDatabase:CatalogDatabase",
     "aws:glue/catalogTable:CatalogTable",  # the first million objects of an account
+    "aws:grafana/roleAssociation:RoleAssociation",  # its users are its workspace's
+    "aws:grafana/workspaceSamlConfiguration:WorkspaceSamlConfiguration",
     "aws:iam/policy:Policy",
     "aws:iam/role:Role",
     "aws:iam/rolePolicy:RolePolicy",
@@ -297,6 +299,10 @@ def _samples(_resource: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost
     raise NotPricedError("AWS charges it by hours and by samples, and no plan shows how many series there will be")
 
 
+def _users(_resource: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
+    raise NotPricedError("AWS charges it by the users that are active in a month, which no plan shows")
+
+
 def _stateful(stateful: Resource, _plan: Plan, _prices: Prices) -> Iterator[Cost]:
     if stateful.inputs["spec"].get("volumeClaimTemplates"):
         raise NotPricedError("the price of its disks depends on the cluster's storage class")
@@ -322,6 +328,7 @@ PRICERS: Mapping[str, Pricer] = {
     "aws:ec2/vpcEndpoint:VpcEndpoint": _endpoint,
     "aws:ecr/repository:Repository": _repository,
     "aws:eks/cluster:Cluster": _cluster,
+    "aws:grafana/workspace:Workspace": _users,
     "aws:kms/key:Key": _key_of_kms,
     "aws:rds/instance:Instance": _database,
     "aws:rds/snapshot:Snapshot": _snapshot,

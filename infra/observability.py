@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pulumi
+import pulumi_kubernetes as k8s
 import yaml
 from pulumi import Input, ResourceOptions
 
-from components import pods
+from components import mlflow_gateway, pods
 from components.foundation import Foundation, MonitoringRequest
 from components.local import s3_gateway
-from components.monitoring import alertmanager, exporter
+from components.monitoring import access, alertmanager, exporter
 from components.monitoring.access import ALERTMANAGER, METRICS_ADAPTER
 from components.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
 from components.monitoring.exporter import Exporter, ExporterArgs
@@ -28,8 +29,8 @@ from monitoring.spec import Endpoint, Platform
 
 CODE = Path(__file__).parent.parent / "monitoring" / "exporter.py"
 RULES = "rules.yml"
-SCRAPERS: Mapping[str, exporter.Scraper] = {"cluster": "prometheus", "operator": "pods", "managed": "network"}
-"""Clients that may scrape the exporter, by kind of monitoring."""
+SCRAPERS: Mapping[str, access.Scraper] = {"cluster": "prometheus", "operator": "pods", "managed": "network"}
+"""Clients that may scrape the exporter and MLflow's proxy, by kind of monitoring."""
 
 
 def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts: ResourceOptions) -> None:
@@ -56,6 +57,8 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
         ),
         opts,
     )
+    if settings.tracking.authenticated:
+        _open_metrics_of_mlflow(SCRAPERS[chosen.kind], base.tracking.namespace, opts)
     watched = platform(settings)
     if isinstance(chosen, ManagedMonitoring):
         assert base.prometheus, "the settings refuse kind: managed on this foundation"
@@ -95,6 +98,7 @@ def declare(settings: Settings, base: Foundation, tracking_url: Input[str], opts
         storage_gib=chosen.storage_gib,
         storage_class=chosen.storage_class,
         readers=[METRICS_ADAPTER] if adapter else [],
+        targets={names.TRACKING_SERVICE: mlflow_gateway.METRICS_PORT} if settings.tracking.authenticated else {},
         files={"prometheus.yml": _text(files), RULES: _text(rules.document(watched))},
     )
     prometheus = Prometheus("prometheus", server, opts)
@@ -123,6 +127,20 @@ def platform(settings: Settings) -> Platform:
             for name, each in sorted(settings.training.items())
             if each.schedule and not each.schedule.suspend
         },
+    )
+
+
+def _open_metrics_of_mlflow(scraper: access.Scraper, namespace: Input[str], opts: ResourceOptions) -> None:
+    """Let the scraper reach the metrics of the proxy in MLflow's pods; MLflow itself has none."""
+    k8s.networking.v1.NetworkPolicy(
+        "mlflow-metrics",
+        metadata={"namespace": namespace},
+        spec={
+            "pod_selector": {"match_labels": names.TRACKING_PODS},
+            "policy_types": ["Ingress"],
+            "ingress": [access.scraped_by(scraper, mlflow_gateway.METRICS_PORT)],
+        },
+        opts=opts,
     )
 
 

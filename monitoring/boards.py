@@ -13,7 +13,7 @@ from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeser
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh
 
-from monitoring.spec import SERVERS
+from monitoring.spec import SERVERS, TRACKING
 
 WINDOW = "$__rate_interval"
 """Grafana's variable for a window that holds at least four scrapes."""
@@ -85,6 +85,18 @@ HERE = '{endpoint="$endpoint"}'
 TOTAL = _rate("serving_requests_total", VERSION)
 ROWS = _rate("serving_request_rows_sum", "endpoint")
 DROPPED = _rate("serving_prediction_log_dropped_total", "endpoint")
+OF_ROUTER = "envoy_cluster_name"
+ARMS = f'{OF_ROUTER}=~"champion|challenger"'
+VERSIONS = f'{OF_ROUTER}=~"champion|challenger|shadow"'
+BY_ROUTER = f"{{{{{OF_ROUTER}}}}}"
+SENT = "envoy_cluster_upstream_rq_total"
+
+
+def _pods_of_routers(name: str) -> str:
+    """Return the largest number of pods that a router counts, by version."""
+    return f'max by ({OF_ROUTER}) (envoy_cluster_{name}{{endpoint="$endpoint",{VERSIONS}}})'
+
+
 ENDPOINT = Board(
     title="MLOps: endpoint",
     of_endpoint=True,
@@ -156,9 +168,32 @@ ENDPOINT = Board(
             "bytes",
         ),
         _one("Requests dropped from the prediction log", f"{DROPPED} or vector(0)", "dropped", "reqps"),
+        # Only an endpoint with a challenger, a shadow or `auth` has routers.
+        _one(
+            "Routers: share of champion and challenger",
+            f"{_rate(SENT, f'endpoint, {OF_ROUTER}', ARMS)} / on (endpoint) group_left () "
+            f"{_rate(SENT, 'endpoint', ARMS)}",
+            BY_ROUTER,
+            "percentunit",
+        ),
+        _one("Routers: requests sent again", _rate("envoy_cluster_upstream_rq_retry", OF_ROUTER), BY_ROUTER, "reqps"),
+        Panel(
+            title="Routers: pods without requests",
+            queries=[
+                Query(
+                    expr=f"{_pods_of_routers('membership_total')} - {_pods_of_routers('membership_healthy')}",
+                    legend=f"unhealthy, {BY_ROUTER}",
+                ),
+                Query(
+                    expr=_pods_of_routers("outlier_detection_ejections_active"),
+                    legend=f"refuses connections, {BY_ROUTER}",
+                ),
+            ],
+        ),
         _one("Time to load the model", f"max by (version) (serving_model_load_seconds{HERE})", "{{version}}", "s"),
     ],
 )
+MLFLOW = f'{{job="{TRACKING}",envoy_http_conn_manager_prefix="mlflow"}}'
 PLATFORM = Board(
     title="MLOps: platform",
     panels=[
@@ -186,6 +221,27 @@ PLATFORM = Board(
         _one("Windows in a row that drifted", 'mlops_model_drift_windows{which="champion"}', "{{model}}", number=True),
         _one("Used share of the quotas", "mlops_quota_used_ratio", "{{namespace}} {{resource}}", "percentunit"),
         _one("MLflow answers", "mlops_mlflow_up", "MLflow", number=True),
+        _one(
+            "Days until a certificate expires",
+            "(mlops_certificate_expires_timestamp_seconds - time()) / 86400",
+            "{{server}}",
+            number=True,
+        ),
+        # Only an MLflow that asks who you are has a proxy with metrics.
+        _one(
+            "Requests to MLflow",
+            f"sum by (envoy_response_code_class) (rate(envoy_http_downstream_rq_xx{MLFLOW}[{WINDOW}]))",
+            "{{envoy_response_code_class}}xx",
+            "reqps",
+        ),
+        _one(
+            "Response time of MLflow, p95",
+            # Envoy counts milliseconds.
+            f"histogram_quantile(0.95, sum by (le) (rate(envoy_http_downstream_rq_time_bucket{MLFLOW}[{WINDOW}])))"
+            " / 1000",
+            "MLflow",
+            "s",
+        ),
         _one("Scraped servers", f'count by (endpoint) (up{{job="{SERVERS}"}} == 1)', "{{endpoint}}"),
     ],
 )  # fmt: skip
@@ -215,6 +271,11 @@ BOARDS: Mapping[str, Board] = {"endpoint": ENDPOINT, "platform": PLATFORM, "trai
 """All boards, by the name that their address in Grafana ends with."""
 
 
+def uid(name: str) -> str:
+    """Return the identity of a dashboard in Grafana, which is the end of its address."""
+    return f"mlops-{name}"
+
+
 def texts() -> dict[str, str]:
     """Return the JSON of each board, by its name."""
     return {name: _json(name, board) for name, board in BOARDS.items()}
@@ -226,7 +287,7 @@ def resolved(expr: str, endpoint: str, window: str = "1m") -> str:
 
 
 def _json(name: str, board: Board) -> str:
-    made = dashboard.Dashboard(board.title).uid(f"mlops-{name}").tags(["mlops"]).refresh("30s").time("now-6h", "now")
+    made = dashboard.Dashboard(board.title).uid(uid(name)).tags(["mlops"]).refresh("30s").time("now-6h", "now")
     made = made.with_variable(dashboard.DatasourceVariable("datasource").type("prometheus"))
     if board.of_endpoint:
         chosen = dashboard.QueryVariable("endpoint").datasource(SOURCE).refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)

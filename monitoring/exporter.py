@@ -1,4 +1,4 @@
-"""Exporter of the platform's state as metrics: releases, model versions, Jobs, quotas and GPUs.
+"""Exporter of the platform's state as metrics: releases, model versions, Jobs, quotas, GPUs and certificates.
 
 It reads Kubernetes and MLflow every REFRESH_SECONDS, and a scrape gets what was read last. The program is this file
 alone: it runs in the serving image, from a ConfigMap, so that a change of it changes no image.
@@ -7,6 +7,7 @@ alone: it runs in the serving image, from a ConfigMap, so that a change of it ch
 import argparse
 import json
 import logging
+import socket
 import ssl
 import time
 import urllib.parse
@@ -76,6 +77,7 @@ HELP: Mapping[str, str] = {
     "model_created_timestamp_seconds": "Time at which the version was registered",
     "model_validation": "1 with the status of the version's validation",
     "model_proposed": "Versions of the model that are proposed for release",
+    "certificate_expires_timestamp_seconds": "End of the validity of a server's certificate",
     "model_drift": "1 with the result of the last look for drift that was recorded for the version",
     "model_drift_timestamp_seconds": "End of the last window that was recorded for the version",
     "model_drift_windows": "Recorded windows in a row that drifted and changed the version's predictions",
@@ -118,16 +120,38 @@ class Source:
         request = urllib.request.Request(f"{self.url}{path}")
         if self.token and self.token.exists():
             request.add_header("Authorization", f"Bearer {self.token.read_text().strip()}")
-        context = ssl.create_default_context(cafile=str(self.ca)) if self.ca else None
+        context = self._context() if self.ca else None
         try:
             with urllib.request.urlopen(request, timeout=REQUEST_SECONDS, context=context) as response:
                 return response.read()
         except (OSError, ValueError) as error:
             raise ReadError(f"GET {self.url}{path} failed: {error}") from error
 
+    def certificate(self) -> Iterator[Sample]:
+        """Yield the end of the server's certificate; nothing for HTTP. Raise ReadError if no connection opens."""
+        address = urllib.parse.urlsplit(self.url)
+        if address.scheme != "https" or not address.hostname:
+            return
+        try:
+            with (
+                socket.create_connection((address.hostname, address.port or 443), REQUEST_SECONDS) as connection,
+                self._context().wrap_socket(connection, server_hostname=address.hostname) as verified,
+            ):
+                found = verified.getpeercert() or {}
+        except OSError as error:
+            raise ReadError(f"the certificate of {address.netloc} cannot be read: {error}") from error
+        ends = ssl.cert_time_to_seconds(str(found["notAfter"]))
+        yield Sample("certificate_expires_timestamp_seconds", ends, {"server": address.netloc})
+
+    def _context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+
 
 def kubernetes(source: Source) -> list[Sample]:
-    """Return the samples of releases, Jobs, quotas and GPUs; raise ReadError if a request fails."""
+    """Return the samples of releases, Jobs, quotas, GPUs and the API server's certificate.
+
+    Raise ReadError if a request fails.
+    """
 
     def items(path: str, namespace: str | None = None, **query: object) -> list[Object]:
         group, _, kind = path.rpartition("/")
@@ -145,6 +169,7 @@ def kubernetes(source: Source) -> list[Sample]:
         *runs(jobs, items("apis/batch/v1/cronjobs", names.TRAINING, **training)),
         *quotas([each for name in NAMESPACES for each in items("api/v1/resourcequotas", name)]),
         *gpus(items("api/v1/nodes"), items("api/v1/pods", names.TRAINING, **training)),
+        *source.certificate(),
     ]
 
 
@@ -243,7 +268,7 @@ def versions(model: Object, newest_first: Sequence[Object]) -> Iterator[Sample]:
             yield Sample("model_created_timestamp_seconds", int(version["creation_timestamp"]) / 1000, labels)
             status = _tags(version).get(VALIDATION_STATUS, "none")
             yield Sample("model_validation", 1, {**labels, "status": status})
-            yield from _drift(_tags(version), labels)
+            yield from _drift(_tags(version), {**labels, "version": number})
     proposed = Counter(_tags(each).get(PROPOSED, "false") != "false" for each in newest_first)[True]
     yield Sample("model_proposed", proposed, {"model": model["name"]})
 

@@ -18,6 +18,8 @@ CHAMPION, COMPARED = 'role!~"challenger|shadow"', 'role=~"challenger|shadow"'
 FAILED, REFUSED, INVALID = 'code=~"5.."', 'code="429"', 'code="400"'
 FAILING_SHARE, FAILING_COUNT = 0.05, 5
 """EndpointFailing: share and number of 5xx responses in a minute, above which the alert fires at once."""
+CERTIFICATE_DAYS = 14
+"""Days before the end of a certificate at which CertificateExpires fires; most programs renew theirs earlier."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,33 +283,25 @@ def _of_every_router() -> list[Alert]:
     ]
 
 
+def _down(alert: str, job: str, endpoint: Endpoint, summary: str) -> Alert:
+    """Return the alert that no pod of a scrape job answers for an endpoint; an endpoint without pods has no series."""
+    return Alert(
+        alert=alert,
+        expr=f'(count(up{{job="{job}",endpoint="{endpoint.name}"}} == 1) or vector(0)) == 0',
+        lasts="1m",
+        severity="page",
+        summary=summary,
+        action="Read the events and logs of its pods in ml-serving.",
+        labels={"endpoint": endpoint.name},
+    )
+
+
 def _of(endpoint: Endpoint) -> list[Alert]:
     here, labels = f'endpoint="{endpoint.name}"', {"endpoint": endpoint.name}
-    up = f'count(up{{job="{SERVERS}",{here}}} == 1) or vector(0)'
-    found = [
-        Alert(
-            alert="EndpointDown",
-            expr=f"({up}) == 0",
-            lasts="1m",
-            severity="page",
-            summary=f"No server of {endpoint.name} answers its scraper.",
-            action="Read the events and logs of the pods in ml-serving.",
-            labels=labels,
-        )
-    ]
+    found = [_down("EndpointDown", SERVERS, endpoint, f"No server of {endpoint.name} answers its scraper.")]
     if endpoint.is_routed:
-        routers = f'count(up{{job="{ROUTERS}",{here}}} == 1) or vector(0)'
-        found.append(
-            Alert(
-                alert="RouterDown",
-                expr=f"({routers}) == 0",
-                lasts="1m",
-                severity="page",
-                summary=f"No router of {endpoint.name} answers its scraper, so clients reach no version.",
-                action="Read the events and logs of the router's pods in ml-serving.",
-                labels=labels,
-            )
-        )
+        summary = f"No router of {endpoint.name} answers its scraper, so clients reach no version."
+        found.append(_down("RouterDown", ROUTERS, endpoint, summary))
     if endpoint.availability is not None:
         found += _burn_rates(endpoint.name, endpoint.availability, labels)
     if (seconds := endpoint.p95_seconds) is not None:
@@ -425,6 +419,14 @@ def _of_platform() -> list[Alert]:
             summary="{{ $labels.namespace }} uses {{ $value | humanizePercentage }} of its quota of "
             "{{ $labels.resource }}.",
             action="Raise `mlops:quotas`, or lower the requests; the namespace refuses pods beyond its quota.",
+        ),
+        Alert(
+            alert="CertificateExpires",
+            expr=f"mlops_certificate_expires_timestamp_seconds - time() < {CERTIFICATE_DAYS} * 86400",
+            lasts="1h",
+            severity="ticket",
+            summary="The certificate of {{ $labels.server }} expires in {{ $value | humanizeDuration }}.",
+            action="Renew it, as in `kubeadm certs renew apiserver`; a cloud renews that of its own cluster.",
         ),
         Alert(
             alert="GpuPoolFull",

@@ -7,23 +7,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract import names
-from monitoring.spec import EXPORTER, ROUTER, ROUTERS, SERVERS
+from monitoring.spec import EXPORTER, ROUTER, ROUTERS, SERVERS, TRACKING
 
 INTERVAL_SECONDS = 15
-PORTS = {SERVERS: "metrics", ROUTERS: "metrics", EXPORTER: "metrics"}
-"""Name of the pods' port, by scrape job."""
+PORT = "metrics"
+"""Name of the pods' port."""
 PODS: Mapping[str, Mapping[str, Sequence[str]]] = {
     # Not names.ENDPOINTS: with a challenger or a shadow, only routers have that label.
     SERVERS: {names.NAME: tuple(names.SERVERS.values())},
     ROUTERS: {names.NAME: (ROUTER,)},
     EXPORTER: {names.NAME: (EXPORTER,)},
+    # Only the proxy of an MLflow that asks who you are has such a port.
+    TRACKING: {names.NAME: (names.TRACKING_SERVICE,)},
 }
 """Labels of the pods, each with its possible values, by scrape job."""
-SPACES = {SERVERS: names.SERVING, ROUTERS: names.SERVING, EXPORTER: names.PLATFORM}
+SPACES = {SERVERS: names.SERVING, ROUTERS: names.SERVING, EXPORTER: names.PLATFORM, TRACKING: names.PLATFORM}
 """Namespace of the pods, by scrape job."""
 KEPT = {
-    ROUTERS: "envoy_(http_downstream_rq_xx|vhost_route_upstream_rq_completed|cluster_membership_healthy"
-    "|cluster_upstream_rq_(active_overflow|completed|retry|total)|cluster_upstream_cx_none_healthy|server_memory_allocated)"
+    ROUTERS: "envoy_(http_downstream_rq_xx|vhost_route_upstream_rq_completed|cluster_membership_(healthy|total)"
+    "|cluster_upstream_rq_(active_overflow|completed|retry|total)|cluster_outlier_detection_ejections_active"
+    "|cluster_upstream_cx_none_healthy|server_memory_allocated)",
+    TRACKING: "envoy_http_downstream_rq_(xx|time_bucket)",
 }
 """Regular expression for the names of the series that are kept, by scrape job; Envoy has 2,000 more."""
 ENDPOINT = "__meta_kubernetes_pod_label_app_kubernetes_io_instance"
@@ -63,7 +67,7 @@ def _job(name: str) -> dict[str, Any]:
         "relabel_configs": [
             {
                 "source_labels": ["__meta_kubernetes_pod_container_port_name"],
-                "regex": PORTS[name],
+                "regex": PORT,
                 "action": "keep",
             },
             {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Running", "action": "keep"},
@@ -84,7 +88,7 @@ def pod_monitor(name: str) -> dict[str, Any]:
         "namespaceSelector": {"matchNames": [SPACES[name]]},
         "podMetricsEndpoints": [
             {
-                "port": PORTS[name],
+                "port": PORT,
                 "interval": f"{INTERVAL_SECONDS}s",
                 "honorLabels": name == EXPORTER,
                 "relabelings": [

@@ -1,6 +1,7 @@
 """Table of the endpoints as Prometheus sees them now: traffic, failures, response times, versions and pods."""
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,12 @@ from rich.text import Text
 
 WINDOW = "1m"
 BY = "endpoint, version, role"
+SERVED = f"group by ({BY}, model) (serving_requests_in_flight)"
 RATE = f"sum by ({BY}) (rate(serving_requests_total{{}}[{WINDOW}]))"
 Series = Sequence[Mapping[str, Any]]
 """Result of an instant query of Prometheus, as decoded JSON."""
+Key = tuple[str, str, str]
+"""Endpoint, role and version of a row."""
 QUERIES: Mapping[str, str] = {
     "rate": RATE,
     "failing": f'sum by ({BY}) (rate(serving_requests_total{{code=~"5.."}}[{WINDOW}])) / ({RATE} > 0)',
@@ -26,9 +30,22 @@ QUERIES: Mapping[str, str] = {
     "in_flight": f"sum by ({BY}) (serving_requests_in_flight)",
 }
 """Query of each column with one value for each version and role of an endpoint."""
+STATUS = f"{SERVED} * on (model, version) group_left (status) max by (model, version, status) (mlops_model_drift)"
+LOOKED = f"{SERVED} * on (model, version) group_left () max by (model, version) (mlops_model_drift_timestamp_seconds)"
+"""Queries of the last recorded look for drift at each served version: its status as a label, and its window's end."""
 ALERTS = 'ALERTS{alertstate="firing"}'
 SUBJECTS = ("endpoint", "model", "training", "namespace")
 """Labels that name the object of an alert, the most important first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Last recorded look for drift at a version."""
+
+    status: str
+    """Result: drift, none, or that there were too few rows."""
+    at: float
+    """End of the window in seconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +62,24 @@ class Row:
     """Value by the name of its query; a value that Prometheus does not know is absent."""
     share: float | None = None
     """Share of the endpoint's requests, shadows apart; None without requests."""
+    drift: Drift | None = None
+    """Last recorded look for drift at the version; None if there was none, or nothing measures it."""
 
 
 def read(query: Callable[[str], Series]) -> list[Row]:
     """Return the rows in the order of endpoint, role and version; `query` runs a query of Prometheus."""
-    found: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    found: dict[Key, dict[str, float]] = defaultdict(dict)
     for name, expr in QUERIES.items():
         for each in query(expr):
-            labels, value = each["metric"], float(each["value"][1])
-            if "endpoint" in labels and not math.isnan(value):
-                found[labels["endpoint"], labels.get("role", ""), labels.get("version", "")][name] = value
+            value = float(each["value"][1])
+            if "endpoint" in each["metric"] and not math.isnan(value):
+                found[_key(each)][name] = value
+    ends = {_key(each): float(each["value"][1]) for each in query(LOOKED)}
+    drifts = {
+        key: Drift(status=each["metric"]["status"], at=ends[key])
+        for each in query(STATUS)
+        if (key := _key(each)) in ends
+    }
     totals: dict[str, float] = defaultdict(float)
     for (endpoint, role, _), values in found.items():
         totals[endpoint] += values.get("rate", 0) if role != "shadow" else 0
@@ -65,9 +90,15 @@ def read(query: Callable[[str], Series]) -> list[Row]:
             role=role,
             values=values,
             share=values.get("rate", 0) / totals[endpoint] if totals[endpoint] and role != "shadow" else None,
+            drift=drifts.get((endpoint, role, version)),
         )
         for (endpoint, role, version), values in sorted(found.items())
     ]
+
+
+def _key(series: Mapping[str, Any]) -> Key:
+    labels = series["metric"]
+    return labels.get("endpoint", ""), labels.get("role", ""), labels.get("version", "")
 
 
 def firing(query: Callable[[str], Series]) -> list[str]:
@@ -86,7 +117,7 @@ def table(rows: Sequence[Row]) -> Table:
     made.add_column("endpoint", no_wrap=True)
     made.add_column("version", justify="right")
     made.add_column("role")
-    for heading in ("share", "requests/s", "5xx", "429", "p50", "p95", "in flight", "pods"):
+    for heading in ("share", "requests/s", "5xx", "429", "p50", "p95", "in flight", "pods", "drift"):
         made.add_column(heading, justify="right")
     before = ""
     for row in rows:
@@ -111,7 +142,17 @@ def _cells(row: Row) -> list[Text]:
         shown("p95", _time),
         shown("in_flight", lambda value: f"{value:.0f}"),
         shown("pods", lambda value: f"{value:.0f}"),
+        _drift(row.drift),
     ]
+
+
+def _drift(last: Drift | None) -> Text:
+    """Return the status of the last look, and how long ago its window ended."""
+    if last is None:
+        return Text("-", "dim")
+    hours = (time.time() - last.at) / 3600
+    age = f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} d"
+    return Text(f"{last.status}, {age} ago", "red" if last.status == "drift" else "")
 
 
 def _time(seconds: float) -> str:

@@ -10,10 +10,10 @@ from tests.recording import Recording, record
 from tests.stacks import LOCAL, SECRETS, changed
 
 
-def deployed(changes: Mapping[str, object] | None = None) -> Recording:
-    """Return what the program declares for the valid stack with some changes."""
+def deployed(changes: Mapping[str, object] | None = None, secrets: Mapping[str, str] | None = None) -> Recording:
+    """Return what the program declares for the valid stack with some changes, and with further secrets."""
     config = changed(changes) if changes else LOCAL
-    return record(lambda: program.deploy(stack.read()), config=config, secrets=SECRETS)
+    return record(lambda: program.deploy(stack.read()), config=config, secrets={**SECRETS, **(secrets or {})})
 
 
 @cache

@@ -1,4 +1,4 @@
-"""CloudWatch alarms about database, NAT gateways and control plane, and the topic that they notify."""
+"""CloudWatch alarms about database, NAT gateways, control plane and certificates, and the topic that they notify."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ SERVER_ERRORS = 100
 """Responses of the Kubernetes API with status 5xx in one period; a few come with each change of a control plane."""
 CONTROL_PLANE_STORAGE_BYTES = 6 << 30
 """Size of the control plane's database, which accepts no writes at 8 GiB (EKS user guide, "Control plane metrics")."""
+CERTIFICATE_DAYS, DAY_SECONDS = 30, 86_400
+"""Days before the end of a certificate below which an alarm notifies; ACM begins to renew its own 60 days before."""
 GIB_OF_SIZE: Mapping[str, Mapping[str, int]] = {
     "t": {"micro": 1, "small": 2, "medium": 4, "large": 8, "xlarge": 16, "2xlarge": 32},
     "m": {"large": 8, "xlarge": 16},
@@ -51,6 +53,8 @@ class AlarmsArgs:
     """Id of each NAT gateway, by its name in the program."""
     cluster_name: pulumi.Input[str]
     """Name of the cluster."""
+    certificates: Mapping[str, str]
+    """Host of each certificate of a load balancer, by the certificate's ARN in ACM."""
     account: Account
     """AWS account of the alarms."""
 
@@ -82,7 +86,7 @@ class Alarms(pulumi.ComponentResource):
         for email in args.emails:
             aws.sns.TopicSubscription(f"{name}-{email}", topic=topic.arn, protocol="email", endpoint=email, opts=child)
         self.topic_arn = pulumi.Output.all(topic.arn, published.id).apply(lambda ready: ready[0])
-        for alarm in (*_database(args), *_gateways(args), *_control_plane(args)):
+        for alarm in (*_database(args), *_gateways(args), *_control_plane(args), *_certificates(args)):
             _declare(f"{name}-{alarm.name}", alarm, args, self.topic_arn, child)
         self.register_outputs({"topic_arn": self.topic_arn})
 
@@ -107,6 +111,10 @@ class Alarm:
     """Largest good value; None if only low values are bad."""
     below: float | None = None
     """Smallest good value; None if only high values are bad."""
+    period_seconds: int = PERIOD_SECONDS
+    """Length in seconds of a period."""
+    periods: int = PERIODS
+    """Number of periods in a row after which the alarm notifies."""
 
 
 def max_connections(instance_class: str) -> int:
@@ -195,6 +203,24 @@ def _control_plane(args: AlarmsArgs) -> list[Alarm]:
     ]
 
 
+def _certificates(args: AlarmsArgs) -> list[Alarm]:
+    return [
+        Alarm(
+            name=f"certificate-{certificate.rpartition('-')[2]}",
+            description=f"The certificate of {host} expires soon: ACM could not renew it, or you have imported it. "
+            "Create the DNS record that ACM asks for, or import a new certificate.",
+            namespace="AWS/CertificateManager",
+            metric="DaysToExpiry",
+            statistic="Minimum",
+            below=CERTIFICATE_DAYS,
+            dimensions={"CertificateArn": certificate},
+            period_seconds=DAY_SECONDS,
+            periods=1,
+        )
+        for certificate, host in args.certificates.items()
+    ]
+
+
 def _declare(
     name: str, alarm: Alarm, args: AlarmsArgs, topic: pulumi.Output[str], child: pulumi.ResourceOptions
 ) -> aws.cloudwatch.MetricAlarm:
@@ -208,8 +234,8 @@ def _declare(
         statistic=alarm.statistic,
         comparison_operator="LessThanThreshold" if alarm.above is None else "GreaterThanThreshold",
         threshold=alarm.below if alarm.above is None else alarm.above,
-        period=PERIOD_SECONDS,
-        evaluation_periods=PERIODS,
+        period=alarm.period_seconds,
+        evaluation_periods=alarm.periods,
         # A NAT gateway without errors and a database that restarts report nothing.
         treat_missing_data="notBreaching",
         alarm_actions=[topic],

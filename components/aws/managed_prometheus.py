@@ -42,6 +42,8 @@ class ManagedPrometheus(pulumi.ComponentResource):
 
     url: pulumi.Output[str]
     """URL of the workspace, for Grafana or clients that sign their requests."""
+    arn: pulumi.Output[str]
+    """ARN of the workspace."""
     topic_arn: pulumi.Output[str]
     """ARN of the topic, for further subscribers such as PagerDuty or a chat."""
 
@@ -90,7 +92,7 @@ class ManagedPrometheus(pulumi.ComponentResource):
             },
             opts=child,
         )
-        self.url, self.topic_arn = workspace.prometheus_endpoint, topic.arn
+        self.url, self.arn, self.topic_arn = workspace.prometheus_endpoint, workspace.arn, topic.arn
         self.register_outputs({"url": self.url, "topic_arn": self.topic_arn})
 
 

@@ -201,6 +201,22 @@ def published_by_alerts(
     )
 
 
+def query_prometheus(workspace_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Return a policy that allows queries of one workspace of Managed Prometheus, and the list of workspaces."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Action": [
+                *("aps:DescribeWorkspace", "aps:GetLabels", "aps:GetMetricMetadata", "aps:GetSeries"),
+                "aps:QueryMetrics",
+            ],
+            "Resource": [workspace_arn],
+        },
+        # AWS allows this action for all workspaces only; Grafana's page of data sources uses it.
+        {"Effect": "Allow", "Action": ["aps:ListWorkspaces"], "Resource": "*"},
+    )
+
+
 def write_flow_logs(log_group_arn: pulumi.Input[str]) -> pulumi.Output[str]:
     """Return a policy that allows flow logs to be written to one log group."""
     return document(

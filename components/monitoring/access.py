@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
@@ -15,6 +16,9 @@ READ = ("get", "list", "watch")
 PROMETHEUS, ALERTMANAGER, EXPORTER = "mlops-prometheus", "mlops-alertmanager", names.EXPORTER
 METRICS_ADAPTER = "mlops-metrics-adapter"
 """Names of the programs, their ServiceAccounts and their Services."""
+
+Scraper = Literal["network", "pods", "prometheus"]
+"""`prometheus`: Prometheus in mlops-platform; `pods`: pods of every namespace; `network`: every address."""
 
 
 def account(
@@ -104,13 +108,20 @@ def from_pods(port: int, *programs: str) -> k8s.networking.v1.NetworkPolicyIngre
     }
 
 
-def from_anywhere(port: int) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
-    """Return the rule that lets pods of every namespace reach a port."""
-    return {"from_": [{"namespace_selector": {}}], "ports": [{"protocol": "TCP", "port": port}]}
+def scraped_by(scraper: Scraper, port: int) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
+    """Return the rule that lets the scraper reach a port."""
+    match scraper:
+        case "prometheus":
+            return from_pods(port, PROMETHEUS)
+        case "pods":
+            return {"from_": [{"namespace_selector": {}}], "ports": [{"protocol": "TCP", "port": port}]}
+        case "network":
+            # A scraper that the cloud runs has addresses of the pods' own networks.
+            return {"ports": [{"protocol": "TCP", "port": port}]}
 
 
 def to_pods(port: int, name: str) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:
-    """Return the rule that lets a pod reach a port of a program of monitoring."""
+    """Return the rule that lets a pod reach a port of another program in mlops-platform."""
     return {
         "to": [{"pod_selector": {"match_labels": names.selector(name, name)}}],
         "ports": [{"protocol": "TCP", "port": port}],

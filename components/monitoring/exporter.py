@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -31,9 +30,6 @@ RULES: Mapping[str, Sequence[k8s.rbac.v1.PolicyRuleArgsDict]] = {
     ],
 }
 """Rules of the exporter's account, by namespace; a ClusterRole lets it read the nodes."""
-
-Scraper = Literal["network", "pods", "prometheus"]
-"""`prometheus`: Prometheus in mlops-platform; `pods`: pods of every namespace; `network`: every address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +60,7 @@ class ExporterArgs:
     """URL of MLflow."""
     store: Store | None
     """Artifact store; None if it is a service of the cloud."""
-    scraper: Scraper
+    scraper: access.Scraper
     """Clients that may scrape the exporter."""
 
 
@@ -96,7 +92,7 @@ class Exporter(pulumi.ComponentResource):
         if args.store:
             reached["store"] = (args.store.selector, args.store.port)
         to = [TRACKING, *([_to(args.store)] if args.store else [])]
-        ingress = [_scraped_by(args.scraper)]
+        ingress = [access.scraped_by(args.scraper, PORT)]
         k8s.networking.v1.NetworkPolicy(
             EXPORTER, metadata=metadata, spec=access.policy(EXPORTER, ingress, [pods.TO_API_SERVER, *to]), opts=child
         )
@@ -121,17 +117,6 @@ class Exporter(pulumi.ComponentResource):
             ),
         )
         self.register_outputs({})
-
-
-def _scraped_by(scraper: Scraper) -> k8s.networking.v1.NetworkPolicyIngressRuleArgsDict:
-    match scraper:
-        case "prometheus":
-            return access.from_pods(PORT, access.PROMETHEUS)
-        case "pods":
-            return access.from_anywhere(PORT)
-        case "network":
-            # A scraper that the cloud runs has addresses of the pods' own networks.
-            return {"ports": [{"protocol": "TCP", "port": PORT}]}
 
 
 def _to(store: Store) -> k8s.networking.v1.NetworkPolicyEgressRuleArgsDict:

@@ -45,6 +45,8 @@ class PrometheusArgs:
     """StorageClass of the volume; None for the cluster's default."""
     readers: Sequence[str]
     """Programs of monitoring that may query Prometheus."""
+    targets: Mapping[str, int]
+    """Port of each further program in mlops-platform that Prometheus scrapes, by the program's name."""
     files: Mapping[str, str]
     """Text of prometheus.yml and of the rule files, by name."""
 
@@ -81,7 +83,8 @@ class Prometheus(pulumi.ComponentResource):
             ],
             "ports": [{"protocol": "TCP", "port": names.PROBE_PORT}],
         }
-        targets = [access.to_pods(EXPORTER_PORT, EXPORTER), access.to_pods(alertmanager.PORT, ALERTMANAGER)]
+        ports = {EXPORTER: EXPORTER_PORT, ALERTMANAGER: alertmanager.PORT, **args.targets}
+        targets = [access.to_pods(port, program) for program, port in ports.items()]
         readers = [access.from_pods(PORT, *args.readers)] if args.readers else []
         k8s.networking.v1.NetworkPolicy(
             PROMETHEUS,

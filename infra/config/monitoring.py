@@ -92,6 +92,36 @@ class OperatorMonitoring(Model):
         return [EXPORTER]
 
 
+class IdentityCenterGrafana(Model):
+    """Workspace of Amazon Managed Grafana, whose users log in by the organization's IAM Identity Center."""
+
+    kind: Literal["identity_center"]
+    """Kind of login: `identity_center`, by the groups of IAM Identity Center."""
+    admin_groups: monitoring_rules.Groups
+    """Ids of the groups that administer the workspace. Example: [93675f1a-4e0a-4a1c-9d1c-0a1b2c3d4e5f]"""
+    viewer_groups: tuple[monitoring_rules.GroupId, ...] = ()
+    """Ids of the groups that read dashboards. Example: [93675f1a-4e0a-4a1c-9d1c-0a1b2c3d4e60]"""
+
+
+class SamlGrafana(Model):
+    """Workspace of Amazon Managed Grafana, whose users log in by an identity provider that speaks SAML."""
+
+    kind: Literal["saml"]
+    """Kind of login: `saml`, by your identity provider. Its users without one of the roles below read only."""
+    metadata_url: monitoring_rules.MetadataUrl
+    """HTTPS URL of the provider's metadata. Example: https://login.example.com/saml/metadata"""
+    role_attribute: monitoring_rules.RoleText
+    """Attribute of the provider's assertions that has the roles of a user. Example: groups"""
+    admin_roles: monitoring_rules.Roles
+    """Roles of the users that administer the workspace. Example: [ml-platform]"""
+    editor_roles: monitoring_rules.Roles
+    """Roles of the users that edit dashboards. Example: [data-science]"""
+
+
+Grafana = Annotated[IdentityCenterGrafana | SamlGrafana, Field(discriminator="kind")]
+"""Workspace of Amazon Managed Grafana."""
+
+
 class ManagedMonitoring(Model):
     """Amazon Managed Service for Prometheus with a managed scraper, and an exporter; on AWS only."""
 
@@ -101,6 +131,9 @@ class ManagedMonitoring(Model):
     """Addresses that get each alert; each owner confirms it once. Other receivers subscribe to the topic in the stack
     output `alerts`. Example: [oncall@example.com]
     """
+
+    grafana: Grafana | None = None
+    """Workspace of Amazon Managed Grafana over the series; without it, bring your own Grafana."""
 
     @property
     def pods(self) -> list[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from contract.buckets import REQUEST_SECONDS
 from infra.config import quantities
@@ -20,6 +20,12 @@ def not_a_bound(milliseconds: float) -> Rule:
     place = bisect_left(BOUNDS_MS, milliseconds)
     near = [f"{each:g}" for each in BOUNDS_MS[max(0, place - 1) : place + 1]]
     return Rule(must=_BUCKET_MUST, because=_BUCKET_BECAUSE, instead=f"write p95_ms: {' or '.join(near)}")
+
+
+def _filled(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError(values)
+    return values
 
 
 Availability = Annotated[
@@ -76,6 +82,52 @@ ObjectLabelValue = Annotated[
         must="must be a label's value, a text (in quotes if YAML reads it as a number or a truth value)",
         because="Prometheus selects PodMonitors and PrometheusRules by it",
         instead="write the value in podMonitorSelector and ruleSelector of your Prometheus",
+    ),
+]
+GroupId = Annotated[
+    str,
+    StringConstraints(pattern=r"^([0-9a-f]{10}-)?[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"),
+    Rule(
+        must="must be the id of a group of IAM Identity Center",
+        because="AWS gives the role in the workspace to the group with this id",
+        instead="write the GroupId that `aws identitystore list-groups` prints",
+    ),
+]
+Groups = Annotated[
+    tuple[GroupId, ...],
+    # Not a length of pydantic's, which also counts a wrong id as absent.
+    AfterValidator(_filled),
+    Rule(
+        must="must name at least one group",
+        because="without an administrator, nothing can add a data source or dashboards to the workspace",
+        instead="write the GroupId that `aws identitystore list-groups` prints",
+    ),
+]
+MetadataUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:\d{1,5})?(/[!-~]*)?$", max_length=2000),
+    Rule(
+        must="must be an HTTPS URL",
+        because="the metadata has the key that verifies logins, so it must not be changed on its way",
+        instead="write the URL that your identity provider shows for its SAML metadata",
+    ),
+]
+RoleText = Annotated[
+    str,
+    StringConstraints(pattern=r"^\S(.{0,254}\S)?$"),
+    Rule(
+        must="must be a text of 1 to 256 characters, in quotes if YAML reads it as a number or a truth value",
+        because="Grafana compares it with the assertions of your identity provider",
+        instead="write it as the identity provider sends it",
+    ),
+]
+Roles = Annotated[
+    tuple[RoleText, ...],
+    AfterValidator(_filled),
+    Rule(
+        must="must name at least one role",
+        because="AWS refuses a SAML configuration without it",
+        instead="write a role as your identity provider sends it, as in [ml-platform]",
     ),
 ]
 RECEIVER = SecretRule(

@@ -45,6 +45,7 @@ from components.aws.existing_cluster import ExistingCluster, ExistingClusterArgs
 from components.aws.existing_network import ExistingNetwork, ExistingNetworkArgs
 from components.aws.image_registry import ImageRegistry, ImageRegistryArgs
 from components.aws.log_queries import LogQueries, LogQueriesArgs
+from components.aws.managed_grafana import IdentityCenter, ManagedGrafana, ManagedGrafanaArgs, Saml
 from components.aws.managed_node_group import ManagedNodeGroup, ManagedNodeGroupArgs
 from components.aws.managed_prometheus import ManagedPrometheus, ManagedPrometheusArgs
 from components.aws.network import Network, NetworkArgs
@@ -62,6 +63,7 @@ from infra.config import stack as settings
 from infra.config.athena import Athena
 from infra.config.aws import POOL_LABEL, AwsFoundation, ManagedNodePool
 from infra.config.drift import OUTCOMES
+from infra.config.monitoring import Grafana, IdentityCenterGrafana, ManagedMonitoring, Monitoring
 from infra.config.stack import Settings
 from infra.foundations import aws_changes
 from infra.foundations.aws_checks import check, name_access
@@ -215,7 +217,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             "cluster": cluster.name,
             "kubeconfig_command": kubernetes_access.update_kubeconfig_command(_cluster_name(site), site.account.region),
             "registry": registry.urls,
-            **_alarms(site, network, cluster),
+            **_alarms(site, network, cluster, stack),
             **_backup(site, store, bucket),
             **({"athena": queries.name} if queries else {}),
             aws_changes.OUTPUT: facts,
@@ -232,7 +234,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             sources=network.cidrs,
             healthy_seconds=load_balancer.HEALTHY_SECONDS,
         ),
-        prometheus=lambda request: _prometheus(site, network, cluster, request),
+        prometheus=lambda request: _monitoring(site, network, cluster, request, stack.monitoring),
     )
 
 
@@ -471,9 +473,10 @@ def _pod_logs(site: Site, cluster: Cluster | ExistingCluster, pools: Sequence[pu
 
 
 def _alarms(
-    site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster
+    site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster, stack: Settings
 ) -> Mapping[str, Input[str]]:
     """Declare the alarms, if the stack has some; return their topic as a fact."""
+    ingresses = [stack.tracking.ingress, *(each.ingress for each in stack.endpoints.values())]
     if site.chosen.alarms is None:
         return {}
     args = AlarmsArgs(
@@ -484,18 +487,20 @@ def _alarms(
         database_storage_gib=site.chosen.database.storage_gib,
         nat_gateway_ids=network.nat_gateway_ids if isinstance(network, Network) else {},
         cluster_name=cluster.name,
+        certificates={each.certificate_arn: each.host for each in ingresses if each and each.certificate_arn},
         account=site.account,
     )
     return {"alarms": Alarms("alarms", args).topic_arn}
 
 
-def _prometheus(
+def _monitoring(
     site: Site,
     network: Network | ExistingNetwork,
     cluster: Cluster | ExistingCluster,
     request: foundation.MonitoringRequest,
+    chosen: Monitoring | None,
 ) -> Mapping[str, Input[str]]:
-    """Declare a managed Prometheus; return its URL and its topic as stack outputs."""
+    """Declare a managed Prometheus, and a managed Grafana if wanted; return stack outputs that describe them."""
     args = ManagedPrometheusArgs(
         prefix=site.name,
         cluster_arn=cluster.arn,
@@ -506,8 +511,23 @@ def _prometheus(
         emails=request.emails,
         account=site.account,
     )
-    made = ManagedPrometheus("prometheus", args)
-    return {"prometheus": made.url, "alerts": made.topic_arn}
+    prometheus = ManagedPrometheus("prometheus", args)
+    outputs: dict[str, Input[str]] = {"prometheus": prometheus.url, "alerts": prometheus.topic_arn}
+    if isinstance(chosen, ManagedMonitoring) and chosen.grafana:
+        outputs["grafana"] = _grafana(site, prometheus, chosen.grafana).url
+    return outputs
+
+
+def _grafana(site: Site, prometheus: ManagedPrometheus, chosen: Grafana) -> ManagedGrafana:
+    login = IdentityCenter if isinstance(chosen, IdentityCenterGrafana) else Saml
+    args = ManagedGrafanaArgs(
+        prefix=site.name,
+        prometheus_arn=prometheus.arn,
+        login=login(**chosen.model_dump(exclude={"kind"})),
+        permissions_boundary=site.chosen.permissions_boundary,
+        account=site.account,
+    )
+    return ManagedGrafana("grafana", args)
 
 
 def _backup(site: Site, store: Database, bucket: ArtifactBucket) -> Mapping[str, Input[str]]:

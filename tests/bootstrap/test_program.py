@@ -295,6 +295,7 @@ MANAGED_BY = {
     "amp/ruleGroupNamespace:RuleGroupNamespace": ("aps:CreateRuleGroupsNamespace", "aps:DeleteRuleGroupsNamespace"),
     "amp/scraper:Scraper": ("aps:CreateScraper", "aps:DeleteScraper"),
     "amp/workspace:Workspace": ("aps:CreateWorkspace", "aps:DeleteWorkspace"),
+    "grafana/roleAssociation:RoleAssociation": ("grafana:UpdatePermissions",) * 2,
     "cloudwatch/logGroup:LogGroup": ("logs:CreateLogGroup", "logs:DeleteLogGroup"),
     "backup/plan:Plan": ("backup:CreateBackupPlan", "backup:DeleteBackupPlan"),
     "backup/selection:Selection": ("backup:CreateBackupSelection", "backup:DeleteBackupSelection"),

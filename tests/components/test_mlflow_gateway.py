@@ -212,6 +212,8 @@ class Guarded:
 
     uri: str
     issuer: Issuer
+    metrics: str
+    """URL of the port with metrics."""
 
     def asks(self, bearer: str | None, *requests: tuple[str, str]) -> list[httpx.Response]:
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
@@ -225,9 +227,10 @@ class Guarded:
 @contextmanager
 def guarding(socket_file: Path, folder: Path) -> Generator[Guarded]:
     """Run a gateway in front of the server that listens on the socket file."""
-    issuer, port = Issuer(), free_port()
-    with envoy(mlflow_gateway.gateway(socket=str(socket_file), port=port, keys=issuer.keys), port, folder):
-        yield Guarded(f"http://127.0.0.1:{port}", issuer)
+    issuer, port, metrics = Issuer(), free_port(), free_port()
+    gateway = mlflow_gateway.gateway(socket=str(socket_file), port=port, metrics_port=metrics, keys=issuer.keys)
+    with envoy(gateway, port, folder):
+        yield Guarded(f"http://127.0.0.1:{port}", issuer, f"http://127.0.0.1:{metrics}")
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +322,18 @@ def test_a_token_counts_only_if_the_cluster_signed_it_for_mlflow_and_it_has_not_
     # A query string ends in logs, so a token there does not count.
     (answer,) = guarded.asks(None, ("GET", f"{path}&access_token={issuer.token(subject)}"))
     assert answer.status_code == 401
+
+
+@pytest.mark.long
+def test_the_port_with_metrics_counts_requests_and_gives_no_access_to_envoys_other_pages(guarded: Guarded) -> None:
+    assert httpx.get(guarded.uri).status_code == 401
+    shown = httpx.get(f"{guarded.metrics}/metrics").text
+    counted = re.search(r'envoy_http_downstream_rq_xx\{.*class="4",.*prefix="mlflow"\} (\d+)', shown)
+    assert counted
+    assert int(counted[1]) >= 1
+    for path in ("/", "/stats", "/metrics/", "/metrics/../quitquitquit", "/config_dump"):
+        url = httpx.URL(guarded.metrics, raw_path=path.encode())
+        assert [httpx.request(method, url).status_code for method in ("GET", "POST")] == [404, 404], path
 
 
 @pytest.mark.long

@@ -1,39 +1,60 @@
 """Rights of the four groups of people in a local stack."""
 
+import re
+from collections.abc import Mapping
+from functools import cache
+
 import pytest
 
 from contract import names
-from tests.deployed import local
+from tests.deployed import deployed, local
+from tests.infra.config.test_monitoring import CLUSTER, IMAGES, OPERATOR, RECEIVER
+from tests.recording import Recording
 from tests.rights import Request, may, rules
 
 PEOPLE = (names.VIEWERS, names.TRAINERS, names.ONCALL)
 NAMESPACES = (names.PLATFORM, names.TRAINING, names.SERVING)
-PLURALS = {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"}
+DRIFT: Mapping[str, object] = {
+    "endpoints.churn-predictor.prediction_log": {},
+    "endpoints.churn-predictor.drift": {},
+    "endpoints.churn-predictor.retrain": {"training": "churn"},
+}
+STACKS: Mapping[str, Mapping[str, object]] = {
+    "adapter": {**DRIFT, "monitoring": {**CLUSTER, "images": {**IMAGES, "metrics_adapter": "lab.local/adapter:1"}}},
+    "operator": {**DRIFT, "monitoring": OPERATOR},
+}
+"""Changes of the valid stack that declare the kinds of objects which it lacks."""
 
 
-def declared_kinds() -> set[tuple[str, str, str]]:
-    """Return namespace, API group and resource of every object that the program declares in a namespace."""
+@cache
+def whole(stack: str) -> Recording:
+    """Return what the program declares with a drift job that trains, and with one kind of monitoring."""
+    return deployed(STACKS[stack], RECEIVER if stack == "adapter" else {})
+
+
+def declared_kinds(recording: Recording) -> set[tuple[str, str, str]]:
+    """Return namespace, API group and resource of every object; the namespace is empty for those of the cluster."""
     found = set[tuple[str, str, str]]()
-    for each in local().resources:
-        if each.type.startswith("kubernetes:") and each.metadata and "namespace" in each.metadata:
+    for each in recording.resources:
+        if each.type.startswith("kubernetes:") and each.metadata:
             _, version, kind = each.type.split(":")
             group = version.rpartition("/")[0]
-            found.add(
-                (each.metadata["namespace"], "" if group == "core" else group, PLURALS.get(kind, f"{kind.lower()}s"))
-            )
+            plural = re.sub("ys$", "ies", f"{kind.lower()}{'es' if kind.endswith('s') else 's'}")
+            found.add((each.metadata.get("namespace", ""), "" if group == "core" else group, plural))
     return found
 
 
+@pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("group", PEOPLE)
-def test_people_read_everything_that_the_program_declares_but_secrets(group: str) -> None:
-    kinds = declared_kinds()
-    assert (names.TRAINING, "batch", "cronjobs") in kinds
+def test_people_read_everything_that_the_program_declares_but_secrets(group: str, stack: str) -> None:
+    kinds = declared_kinds(whole(stack))
+    assert {resource for _, _, resource in kinds} >= {"cronjobs", "validatingadmissionpolicies", "priorityclasses"}
     unread = {
         resource
-        for namespace, api, resource in kinds
+        for namespace, api, resource in kinds - {("kube-system", "rbac.authorization.k8s.io", "rolebindings")}
         if not any(
             api in rule["apiGroups"] and resource in rule["resources"] and {"get", "list", "watch"} <= {*rule["verbs"]}
-            for rule in rules(local(), group, namespace)
+            for rule in rules(whole(stack), group, namespace)
         )
     }
     assert unread == {"secrets"}

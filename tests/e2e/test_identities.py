@@ -13,6 +13,8 @@ import pytest
 from components import mlflow_gateway
 from contract import names
 from lab.cluster import forward
+from lab.engine import engine_environment
+from runs.cluster import Cluster
 
 from .conftest import ENDPOINT, LAB, Platform, fresh_shell, wait_for
 
@@ -116,6 +118,16 @@ def test_no_other_token_is_accepted(authenticated: Platform) -> None:
     claims = {"aud": ["mlflow"], "sub": mlflow_gateway.IDENTITIES["promoter"], "exp": time.time() + 600}
     forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     assert asked(f"{header}.{forged}.{signature}") == [401] * len(REQUESTS)
+
+
+def test_the_proxy_of_mlflow_counts_requests(authenticated: Platform) -> None:
+    assert asked(None) == [401] * len(REQUESTS)
+    pod = authenticated.items("pods", "-n", names.PLATFORM, "-l", "app.kubernetes.io/name=mlflow")[0]
+    cluster = Cluster(environment=engine_environment())
+    port = mlflow_gateway.METRICS_PORT
+    with cluster.forwarded(names.PLATFORM, "mlflow", port, pod=pod["metadata"]["name"]) as address:
+        assert "envoy_http_downstream_rq_xx{" in httpx.get(f"{address}/metrics").text
+        assert httpx.post(f"{address}/quitquitquit").status_code == 404
 
 
 def test_a_version_is_trained_validated_and_released(authenticated: Platform) -> None:

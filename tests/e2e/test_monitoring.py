@@ -28,7 +28,9 @@ from tests.e2e.test_network_policies import PROBE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
-WAITING, CALLERS, TARGET = "waiting", 8, 3
+WAITING, ROUTED, CALLERS, TARGET = "waiting", "routed", 8, 3
+OF_THE_PROXY = {"MLOps: platform, Requests to MLflow", "MLOps: platform, Response time of MLflow, p95"}
+"""Panels of an MLflow that asks who you are; the lab's does not, and tests/e2e/test_identities.py reads the metrics."""
 SOURCE = '''
 import time
 
@@ -82,10 +84,12 @@ def receiving() -> Generator[list[dict[str, Any]]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Monitored:
-    """The platform with monitoring, and an endpoint that waits and scales by requests in flight."""
+    """The platform with monitoring, an endpoint that waits and scales by requests in flight, and one with a shadow."""
 
     platform: Platform
     url: str
+    routed: str
+    """URL of the endpoint with a shadow, and so with routers."""
     cluster: Cluster = field(default_factory=lambda: Cluster(environment=engine_environment()))
 
     def query(self, *expressions: str) -> list[list[Any]]:
@@ -114,11 +118,16 @@ def monitored(platform: Platform) -> Iterator[Monitored]:
                 **{f"endpoints.{WAITING}.autoscaling.{key}": value for key, value in scaling.items()},
                 f"endpoints.{WAITING}.objectives.availability": 99,
                 f"endpoints.{WAITING}.objectives.p95_ms": 100,
+                f"endpoints.{ROUTED}.version": register(ROUTED, SOURCE, {"seconds": [0.0]}),
+                f"endpoints.{ROUTED}.replicas.min": 1,
+                f"endpoints.{ROUTED}.replicas.max": 1,
+                f"endpoints.{ROUTED}.prediction_log.sample": 1,
+                f"endpoints.{ROUTED}.shadow.version": register(ROUTED, SOURCE, {"seconds": [0.0]}),
             }
         )
         platform.up()
         wait_for("its pod", lambda: len(answering(platform, WAITING)) == 1, seconds=120)
-        yield Monitored(platform=platform, url=platform.endpoint_url(WAITING))
+        yield Monitored(platform=platform, url=platform.endpoint_url(WAITING), routed=platform.endpoint_url(ROUTED))
     platform.up()
 
 
@@ -147,10 +156,14 @@ def test_every_panel_shows_something_after_load_and_a_recorded_look(monitored: M
     def all_filled() -> bool:
         assert monitored.platform.predict(odd).is_success
         assert monitored.ask(0, 0) == [200, 200]
-        expressions = [boards.resolved(expr, name, "5m") for _, expr in panels for name in (ENDPOINT, WAITING)]
+        row = {"dataframe_records": [{"seconds": 0.0}]}
+        assert httpx.post(f"{monitored.routed}/invocations", json=row, timeout=60).is_success
+        names_of_endpoints = (ENDPOINT, WAITING, ROUTED)
+        expressions = [boards.resolved(expr, name, "5m") for _, expr in panels for name in names_of_endpoints]
         found = [has_value(each) for each in monitored.query(*expressions)]
-        empty[:] = [title for (title, _), *has in zip(panels, found[::2], found[1::2], strict=True) if not any(has)]
-        return not empty
+        of_each = zip(panels, found[::3], found[1::3], found[2::3], strict=True)
+        empty[:] = [title for (title, _), *has in of_each if not any(has)]
+        return set(empty) == OF_THE_PROXY
 
     empty = [title for title, _ in panels]
     try:
@@ -162,7 +175,9 @@ def test_every_panel_shows_something_after_load_and_a_recorded_look(monitored: M
 @pytest.mark.usefixtures("monitored")
 def test_top_shows_the_endpoints_of_the_lab() -> None:
     shown = json.loads(mlops("top", "--once", "--json").stdout)
-    assert {row["endpoint"] for row in shown["endpoints"]} == {ENDPOINT, WAITING}
+    assert {row["endpoint"] for row in shown["endpoints"]} == {ENDPOINT, WAITING, ROUTED}
+    looks = [row["drift"]["status"] for row in shown["endpoints"] if row["endpoint"] == ENDPOINT and row["drift"]]
+    assert looks, "the look that the test before has recorded"
 
 
 def test_an_alert_of_failing_requests_reaches_the_receiver(monitored: Monitored) -> None:

@@ -1,6 +1,7 @@
 """Monitoring of a whole stack: what it declares, what it reads, and which connections it may open."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -178,6 +179,34 @@ def test_mlflow_and_the_store_accept_the_exporter() -> None:
     assert into >= {("mlflow", 5000), ("s3", 7070)}
 
 
+AUTHENTICATED: Mapping[str, object] = {"tracking.authenticated": True, "images.envoy": "lab.local/envoy:1"}
+
+
+@pytest.mark.parametrize(("kind", "scraper"), [("cluster", "mlops-prometheus"), ("operator", "anything")])
+def test_the_metrics_of_an_mlflow_that_asks_who_you_are_are_open_to_the_scraper_alone(kind: str, scraper: str) -> None:
+    config = changed({"monitoring": KINDS[kind], **AUTHENTICATED})
+    secrets = {**SECRETS, **(RECEIVER if kind == "cluster" else {})}
+    found = record(lambda: program.deploy(stack.read()), config=config, secrets=secrets)
+    pod = found.one(":Deployment", "mlflow").spec["template"]
+    (port,) = [
+        port["containerPort"] for each in containers(pod["spec"]) for port in each.get("ports", [])
+        if port["name"] == "metrics"
+    ]  # fmt: skip
+    flows = [
+        flow
+        for policy in found.all(":NetworkPolicy")
+        if policy.spec["podSelector"].get("matchLabels") == names.TRACKING_PODS
+        for flow in policy.spec.get("ingress", [])
+    ]
+    assert [peers(flow) for flow in flows if port in {each["port"] for each in flow["ports"]}] == [[scraper]]
+    if kind == "cluster":
+        job = next(
+            each for each in config_map(found, "prometheus.yml")["scrape_configs"] if each["job_name"] == "mlflow"
+        )
+        assert is_scraped(job, pod["metadata"]["labels"])
+        assert ("mlflow", port) in policies(found, "egress")["mlops-prometheus"]
+
+
 def test_prometheus_of_another_namespace_may_scrape_the_exporter() -> None:
     assert policies(monitored("operator"), "ingress")["mlops-exporter"] == {("anything", 9464)}
 
@@ -232,7 +261,7 @@ def test_every_board_is_a_config_map_that_grafanas_sidecar_finds(kind: str) -> N
 
 def test_objects_of_the_operator_have_the_labels_that_prometheus_selects() -> None:
     objects = [*monitored("operator").all(":PodMonitor"), *monitored("operator").all(":PrometheusRule")]
-    assert len(objects) == 4
+    assert len(objects) == 5
     for each in objects:
         assert each.metadata["labels"]["release"] == "prometheus"
 

@@ -139,6 +139,6 @@ def _discovered(target: Target) -> Mapping[str, Any]:
             "__meta_kubernetes_namespace": scrape.SPACES[target.job],
             "__meta_kubernetes_pod_name": f"{target.endpoint}-{target.port}",
             "__meta_kubernetes_pod_phase": "Running",
-            "__meta_kubernetes_pod_container_port_name": scrape.PORTS[target.job],
+            "__meta_kubernetes_pod_container_port_name": scrape.PORT,
         },
     }

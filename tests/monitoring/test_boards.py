@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import httpx
 import mlflow.pyfunc
 import mlflow.sklearn as mlflow_sklearn
 import pandas as pd
@@ -24,8 +25,10 @@ from sklearn.linear_model import LinearRegression
 from bench.router_processes import router
 from components.router.configuration import Address, Router
 from monitoring import boards, exporter, rules, top
+from monitoring.exporter import Sample
 from monitoring.rules import Recording
-from monitoring.spec import EXPORTER, ROUTERS, SERVERS, Endpoint, Platform
+from monitoring.spec import EXPORTER, ROUTERS, SERVERS, TRACKING, Endpoint, Platform
+from tests.components.test_mlflow_gateway import guarding
 from tests.monitoring import cluster
 from tests.monitoring.prometheus import PATIENCE, Prometheus, Target, free_port, model_server, prometheus, until
 from tests.registry import MODEL, Registry, registry
@@ -68,9 +71,11 @@ LOOK = {"drift_at": "2026-11-30T12:00:00+00:00", "drift_status": "none", "drift_
 
 @dataclass(frozen=True)
 class Watched:
-    """Prometheus, and the ports of the servers that it watches."""
+    """Prometheus, the ports of the servers and of the router that it watches, and the URL of MLflow's proxy."""
 
     prometheus: Prometheus
+    router: int
+    mlflow: str
     champion: int
     challenger: int
     weak: int
@@ -88,6 +93,7 @@ def known() -> exporter.Exporter:
                 ),
                 *exporter.quotas([cluster.QUOTA]),
                 *exporter.gpus([cluster.NODE], []),
+                Sample("certificate_expires_timestamp_seconds", time.time() + 1e6, {"server": "kubernetes"}),
             ],
             "mlflow": lambda: [*exporter.versions(cluster.model(champion=1), versions)],
             "artifact_store": list,
@@ -130,7 +136,9 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
             max_body_bytes=1 << 20,
         )
         envoy = stack.enter_context(router(routed))
+        tracking = stack.enter_context(guarding(folder / "no-mlflow", folder))
         targets = [
+            Target(job=TRACKING, endpoint="mlflow", port=httpx.URL(tracking.metrics).port or 0),
             Target(job=ROUTERS, endpoint=MODEL, port=envoy.probe_port),
             Target(job=SERVERS, endpoint=MODEL, port=champion[1]),
             Target(job=SERVERS, endpoint=MODEL, port=challenger[1]),
@@ -139,7 +147,7 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
         ]
         running = stack.enter_context(prometheus(PLATFORM, targets, folder))
         until(lambda: len(running.query("up == 1")) == len(targets), "all targets are scraped")
-        yield Watched(running, champion[0], challenger[0], weak[0])
+        yield Watched(running, envoy.port, tracking.uri, champion[0], challenger[0], weak[0])
     server.shutdown()
     server.server_close()
     thread.join()
@@ -170,7 +178,7 @@ def test_a_router_is_read_with_the_name_of_its_endpoint_and_without_the_2000_ser
 ) -> None:
     healthy = f'envoy_cluster_membership_healthy{{endpoint="{MODEL}",envoy_cluster_name="champion"}} == 1'
     until(lambda: bool(watched.prometheus.query(healthy)), "the router knows that its champion is healthy")
-    assert len(watched.prometheus.query('{__name__=~"envoy_.*"}')) < 60
+    assert len(watched.prometheus.query(f'{{__name__=~"envoy_.*",job="{ROUTERS}"}}')) < 60
 
 
 @pytest.mark.long
@@ -182,7 +190,8 @@ def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_ale
 
     def load() -> None:
         for row in rows:
-            assert ask(watched.champion, row) == 200
+            assert [ask(port, row) for port in (watched.champion, watched.router)] == [200, 200]
+            assert httpx.get(watched.mlflow).status_code == 401
             assert [ask(port, {"x": 1.0}) for port in (watched.challenger, watched.weak)] == [200, 200]
 
     def empty() -> list[str]:
@@ -212,5 +221,7 @@ def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_ale
     while not query(firing):
         assert time.monotonic() - start < 60
         assert [ask(watched.weak, {"x": x}) for x in [-1.0] + 9 * [1.0]] == [500] + 9 * [200]
-    assert {row.endpoint for row in top.read(query)} == {MODEL, WEAK}
+    assert {(row.endpoint, row.drift.status if row.drift else "") for row in top.read(query)} == {
+        (MODEL, "none"), (MODEL, ""), (WEAK, ""),
+    }  # fmt: skip
     assert "page EndpointFailing weak" in top.firing(query)

@@ -1,6 +1,7 @@
 """Series of the exporter about objects of Kubernetes and of MLflow."""
 
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from contract import names
 from monitoring import exporter
 from monitoring.exporter import Sample, Source
+from tests.issuer import Issuer
 from tests.mlflow_server import Server
 from tests.monitoring import cluster
 from tests.monitoring.prometheus import free_port, process
@@ -117,12 +119,23 @@ def test_a_models_aliases_its_newest_version_and_its_proposals_are_shown() -> No
 def test_the_last_look_for_drift_of_a_version_is_shown() -> None:
     look = {"drift_at": "2026-11-30T12:00:00+00:00", "drift_status": "drift", "drift_windows": "2"}
     shown = values(exporter.versions(cluster.model(champion=1), [cluster.version(2, {}), cluster.version(1, look)]))
-    champion = "model=churn-predictor,which=champion"
+    champion = "model=churn-predictor,which=champion,version=1"
     assert {name: value for name, value in shown.items() if "drift" in name} == {
         f"model_drift{{{champion},status=drift}}": 1,
         f"model_drift_timestamp_seconds{{{champion}}}": 1796040000,
         f"model_drift_windows{{{champion}}}": 2,
     }
+
+
+def test_the_end_of_the_api_servers_certificate_is_read_from_its_connection(tmp_path: Path) -> None:
+    with Issuer().serving(tmp_path) as (url, authority):
+        found = values(Source(url=url, ca=authority).certificate())
+        server = url.removeprefix("https://").removesuffix("/keys")
+        assert found.keys() == {f"certificate_expires_timestamp_seconds{{server={server}}}"}
+        (ends,) = found.values()
+        assert time.time() + 23 * 3600 < ends < time.time() + 25 * 3600
+        with pytest.raises(exporter.ReadError, match=f"the certificate of {server} cannot be read: .*verify failed"):
+            list(Source(url=url).certificate())
 
 
 def test_the_series_of_a_source_that_no_longer_answers_disappear() -> None:

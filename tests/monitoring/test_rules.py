@@ -138,6 +138,8 @@ pair("ModelDrift", "3m", {f"mlops_model_drift_windows{{{MODEL}}}": "2x9"},
      {f"mlops_model_drift_windows{{{MODEL}}}": "0x9"}, {"model": "churn"})  # fmt: skip
 pair("QuotaNearlyUsed", "20m", {'mlops_quota_used_ratio{namespace="n",resource="pods"}': "0.95x40"},
      {'mlops_quota_used_ratio{namespace="n",resource="pods"}': "0.5x40"}, {"namespace": "n"})  # fmt: skip
+pair("CertificateExpires", "70m", {'mlops_certificate_expires_timestamp_seconds{server="s:443"}': "1200000x90"},
+     {'mlops_certificate_expires_timestamp_seconds{server="s:443"}': "1300000x90"}, {"server": "s:443"})  # fmt: skip
 pair("GpuPoolFull", "40m", {"mlops_gpu_pods_waiting": "1x60"}, {"mlops_gpu_pods_waiting": "0x60"})
 pair("GpuPoolIdle", "70m", {"mlops_gpus_allocatable": "1x90", "mlops_gpus_requested": "0x90"},
      {"mlops_gpus_allocatable": "1x90", "mlops_gpus_requested": "1x90"})  # fmt: skip

@@ -72,6 +72,8 @@ class Aws(Provider):
         if args.typ == "aws:eks/cluster:Cluster":
             outputs |= {"certificateAuthority": {"data": "Q0E="}, "endpoint": "https://new", "arn": "arn:cluster"}
             outputs["vpcConfig"] = {**outputs["vpcConfig"], "clusterSecurityGroupId": "sg-new"}
+        if args.typ == "aws:grafana/workspace:Workspace":
+            outputs |= {"endpoint": "g-0123.grafana-workspace.eu-west-1.amazonaws.com"}
         if args.typ.startswith("kubernetes:"):
             return identity, outputs
         made_up = {"address": "database.example", "latestVersion": 1, "arn": f"arn:aws:{args.name}", "name": args.name}
