@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from contract.tasks import ERRORS
+from contract.tasks import ERRORS, RANKED
 from prediction_log import log
 from prediction_log.arrow import Table, pa, parquet, pc
 from prediction_log.log import Part, Unreadable
@@ -31,8 +31,6 @@ INPUT = "input_"
 """Prefix of the columns of the log that hold a request's features."""
 LOGGED = (*KEY, "at", "prediction")
 """Columns of the log, besides the features, that are joined."""
-RANKED = {"binary": "roc_auc", "multiclass": "roc_auc_ovr"}
-"""Metric of a task that needs the probabilities of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +133,13 @@ def join(
     lags: list[float] = np.quantile(lag, [0.5, 0.95]).tolist() if len(lag) else []
     measured = merged.loc[(merged["version"] == part.version).to_numpy(dtype=bool)]
     absent = [name for name in project.features if len(found) and f"{INPUT}{name}" not in merged]
-    if absent and project.task in RANKED:
+    if absent and labelled:
         model = None
         notes.append(
             f"{RANKED[project.task]} is not computed, because the log does not have {', '.join(absent)} (`redact`)"
         )
     scored = _scored(measured, project, model)
-    left_out = RANKED.get(project.task) if model is None else None
+    left_out = RANKED[project.task] if labelled and model is None else None  # it needs the model's probabilities
     day = measured["at"].dt.strftime("%Y-%m-%d")
     days = [
         Day(
@@ -214,7 +212,7 @@ def _predictions(
     """
     by_version: dict[int, list[Table]] = {}
     by_day: dict[str, int] = {}
-    ids = pa.array(sorted(wanted), pa.string())
+    ids = pd.Index(list(wanted), dtype=object)  # it is hashed once for all files
     every = replace(part, version=None)
     for file, table in log.tables(store, log.files(store, every), _is_read, unreadable):
         rows = table.filter(pc.and_(pc.greater_equal(table["at"], part.start), pc.less(table["at"], part.end)))
@@ -222,7 +220,8 @@ def _predictions(
             days: pd.Series[Any] = rows["at"].to_pandas()
             for day, count in days.dt.strftime("%Y-%m-%d").value_counts().items():
                 by_day[str(day)] = by_day.get(str(day), 0) + int(count)
-        found = rows.filter(pc.is_in(rows["request_id"].cast(pa.string()), value_set=ids))
+        places = ids.get_indexer(pd.Index(rows["request_id"].to_pylist(), dtype=object))
+        found = rows.filter(pa.array(places >= 0))
         number = pa.array([file.version] * len(found), pa.int64())
         by_version.setdefault(file.version, []).append(found.append_column("version", number))
     if not by_version:
