@@ -288,7 +288,7 @@ def _table(merged: pd.DataFrame, project: Project[Any]) -> pd.DataFrame:
 def as_parquet(joined: Joined) -> bytes:
     """Return the joined rows as a Parquet file, which is a dataset for the training of the project."""
     sink, rows = io.BytesIO(), joined.table
-    zoned = list(rows.select_dtypes("datetimetz"))
+    zoned = [str(name) for name in rows.select_dtypes("datetimetz")]
     # pyarrow reads the deprecated `values` of times with a zone.
     written = pa.Table.from_pandas(
         rows.assign(**{name: rows[name].dt.tz_convert(None) for name in zoned}), preserve_index=False

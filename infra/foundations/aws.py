@@ -558,8 +558,10 @@ def _log_queries(
     https, _ = _egress()
     new = site.chosen.network
     private = isinstance(new, aws.NewNetwork) and "athena" in new.interface_endpoints
-    egress = [{**https, "to": peers(network.cidrs)} if private else https]
-    return foundation.LogQueries(workgroup=queries.name, region=site.account.region, egress=egress)
+    rule: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = (
+        {**https, "to": peers(network.cidrs)} if private else https
+    )
+    return foundation.LogQueries(workgroup=queries.name, region=site.account.region, egress=[rule])
 
 
 def _access_logs(site: Site) -> AccessLogs | None:

@@ -220,11 +220,15 @@ def test_the_table_stays_while_a_version_is_trained_and_validated_on_it(world: W
 def test_a_run_that_is_killed_while_it_writes_the_table_leaves_the_former_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def killed(file: Path, target: Path) -> Path:
+        del file, target
+        raise KeyboardInterrupt
+
     world.learn("24", world.answers)
     world.day(0, shifted=False)
     where = ("--outcomes", world.folder / "outcomes")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             world.run(0, *where)
     assert not world.joined.exists()

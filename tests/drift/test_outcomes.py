@@ -24,6 +24,15 @@ from training.project import Project, Split, Target, numbers
 PART = Part(model="model", version=1, start=START, end=START + DAY)
 LATER = (START + 8 * DAY).isoformat()
 TARGET = PROJECT.target.name
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def altered(table: pa.Table, without: str = "", **columns: pa.Array) -> pa.Table:
+    """Return a file of the log with other columns, and without one."""
+    found = table.select([name for name in table.column_names if name not in {without, *columns}])
+    for name, values in columns.items():
+        found = found.append_column(name, values)
+    return found
 
 
 def join(folder: Path, text: str, count: int = 10) -> Joined:
@@ -101,18 +110,19 @@ class Thirds:
 
     classes_ = np.array(["high", "low", "middle"])
 
+    def predict(self, table: pd.DataFrame) -> np.ndarray[Any, Any]:
+        return np.select([table["size"] < 10, table["size"] > 30], ["low", "high"], "middle")
+
     def predict_proba(self, table: pd.DataFrame) -> np.ndarray[Any, Any]:
-        labels = np.select([table["size"] < 10, table["size"] > 30], ["low", "high"], "middle")
-        return (labels[:, None] == self.classes_).astype(float)
+        return (self.predict(table)[:, None] == self.classes_).astype(float)
 
 
 def test_a_model_of_three_labels_is_measured_by_the_metrics_of_its_task(tmp_path: Path) -> None:
     project = replace(PROJECT, task="multiclass", target=Target(name="level", labels=("low", "middle", "high")))
     table = rows(300, 1)
-    truth = np.select([table["size"] < 10, table["size"] > 30], ["low", "high"], "middle")
+    truth = Thirds().predict(table)
     served = np.where(np.arange(300) % 5 == 0, "low", truth)
-    log = logged(table)
-    write(tmp_path, log.set_column(log.column_names.index("prediction"), "prediction", pa.array(served.tolist())))
+    write(tmp_path, altered(logged(table), prediction=pa.array(served.tolist())))
     (tmp_path / "week.csv").write_text(
         "\n".join(["request_id,level", *(f"request-{n},{truth[n]}" for n in range(300))])
     )
@@ -155,15 +165,14 @@ def test_a_feature_with_the_name_of_a_column_of_the_log_keeps_its_values(tmp_pat
 
 
 def test_a_prediction_that_is_not_one_of_the_labels_is_counted_and_not_measured(tmp_path: Path) -> None:
-    log = logged(rows(2, 1))
-    write(tmp_path, log.set_column(log.column_names.index("prediction"), "prediction", pa.array([None, "Maybe"])))
+    write(tmp_path, altered(logged(rows(2, 1)), prediction=pa.array([None, "Maybe"])))
     found = join_logged(tmp_path, ["request_id,label", "request-0,Yes", "request-1,No"])
     assert found.refused.counts == {"prediction that is not logged as one value": 2}
     assert (found.outcomes, len(found.table)) == (0, 0)
 
 
 def test_a_log_without_predictions_says_what_to_change(tmp_path: Path) -> None:
-    write(tmp_path, logged(rows(5, 1)).drop_columns(["prediction"]))
+    write(tmp_path, altered(logged(rows(5, 1)), without="prediction"))
     with pytest.raises(LogError, match=r"has no column prediction.*remove prediction from prediction_log\.redact"):
         join_logged(tmp_path, ["request_id,label", "request-0,Yes"])
 
@@ -171,7 +180,7 @@ def test_a_log_without_predictions_says_what_to_change(tmp_path: Path) -> None:
 def test_rows_of_all_versions_are_joined_and_those_of_one_are_measured(tmp_path: Path) -> None:
     write(tmp_path, logged(rows(60, 1)))
     write(tmp_path, logged(rows(70, 2), ids="former"), version=3)
-    write(tmp_path, logged(rows(80, 3), ids="narrow").drop_columns(["input_size"]), version=2)
+    write(tmp_path, altered(logged(rows(80, 3), ids="narrow"), without="input_size"), version=2)
     of = {"request": 60, "former": 70, "narrow": 80}
     lines = [f"{name}-{n},{'Yes' if n % 2 else 'No'}" for name, count in of.items() for n in range(count)]
     found = join_logged(tmp_path, ["request_id,label", *lines])
@@ -181,11 +190,8 @@ def test_rows_of_all_versions_are_joined_and_those_of_one_are_measured(tmp_path:
 
 
 def test_of_a_request_that_a_shadow_answered_too_the_row_of_the_client_is_joined(tmp_path: Path) -> None:
-    answered = logged(rows(1, 1))
-    for role, version, late in (("champion", 1, timedelta(0)), ("shadow", 2, timedelta(seconds=-1))):
-        at = pa.array([answered["at"][0].as_py() + late], answered["at"].type)
-        table = answered.set_column(2, "at", at).append_column("role", pa.array([role]))
-        write(tmp_path, table, version=version)
+    for role, version, at in (("champion", 1, START + DAY / 2), ("shadow", 2, START + DAY / 3)):
+        write(tmp_path, altered(logged(rows(1, 1)), role=pa.array([role]), at=pa.array([at], TIME)), version=version)
     found = join_logged(tmp_path, ["request_id,label", "request-0,Yes"])
     assert found.table["version"].tolist() == [1]
 

@@ -1,6 +1,7 @@
 """Messages about wrong settings of Athena."""
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def test_athena_is_refused_off_aws() -> None:
 
 @pytest.mark.parametrize(("more", "found"), [([], 1), (["athena"], 0)])
 def test_a_drift_job_with_athena_needs_a_connection_to_it(more: list[str], found: int) -> None:
-    tree = copy.deepcopy(tracked()) | {"athena": {}}
+    tree: dict[str, Any] = {**tracked(), "athena": {}}
     needed = ["ec2", "ecr.api", "ecr.dkr", "eks-auth", "sts"]
     network = {"cidr": "10.40.0.0/16", "nat_gateways": "none", "interface_endpoints": [*needed, *more]}
     tree["foundation"]["network"] = network

@@ -646,7 +646,7 @@ def test_the_bucket_accepts_athena_for_a_pod_only_if_a_drift_job_uses_it(prod: R
 @pytest.fixture(scope="module")
 def counted() -> Recording:
     """Return a stack whose drift job lets Athena count the rows."""
-    tree = tracked() | {"athena": {}}
+    tree: dict[str, Any] = {**tracked(), "athena": {}}
     tree["endpoints"]["churn-predictor"] |= {"prediction_log": {}, "drift": {"engine": "athena"}}
     return run(tree)
 
@@ -673,7 +673,7 @@ def test_a_drift_job_with_athena_queries_the_workgroup_of_the_stack(counted: Rec
 def test_a_drift_job_with_athena_reaches_it_by_the_interface_endpoint_or_at_port_443(
     endpoints: list[str], reached: str
 ) -> None:
-    tree = tracked() | {"athena": {}}
+    tree: dict[str, Any] = {**tracked(), "athena": {}}
     tree["endpoints"]["churn-predictor"] |= {"prediction_log": {}, "drift": {"engine": "athena"}}
     tree["endpoints"]["second"] = {"model": "churn-predictor", "version": 2, "prediction_log": {}, "drift": {}}
     tree["foundation"]["network"]["interface_endpoints"] = endpoints
