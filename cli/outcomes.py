@@ -41,10 +41,10 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
         about = looks.known(client, uri, version)
         if about.project is None:
             raise CommandError(f"{of.model} version {of.version}: {'; '.join(about.notes)}")
-        if about.project.task != "binary":
+        if not (names := METRICS[about.project.task]):
             raise CommandError(
-                f"{of.model} version {of.version} is a {about.project.task} model, and outcomes are measured for "
-                "models of two labels; join the files of outcomes and of the log by request_id and row yourself"
+                f"{of.model} version {of.version} is a {about.project.task} model, which only the metrics of its own "
+                "project measure; join the files of outcomes and of the log by request_id and row yourself"
             )
         found = observed.join(
             store.at(of.log),
@@ -58,10 +58,10 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
             outcomes.read(where, about.project.target.name),
             project=about.project,
             model=about.model,
-            expected=looks.measured(version, METRICS["binary"], about.project),
+            expected=looks.measured(version, names, about.project),
         )
     if out:
-        out.write_bytes(observed.as_parquet(found))
+        store.at(str(out.parent)).write(out.name, observed.as_parquet(found))
     if json:
         print(jsons.dumps(as_json(found), indent=1))
         return
@@ -80,7 +80,7 @@ def as_json(found: Joined) -> dict[str, Any]:
         "model": found.part.model,
         "version": found.part.version,
         "predictions": found.predictions,
-        "outcomes": len(found.table),
+        "outcomes": found.outcomes,
         "coverage": found.coverage,
         "lag_seconds": [one.total_seconds() for one in found.lag] if found.lag else None,
         "not_joined": {reason: {"rows": n, "examples": found.refused.examples[reason]}
@@ -98,7 +98,7 @@ def _print(found: Joined) -> None:
     console = Console(highlight=False)
     part = found.part
     console.print(
-        f"{part.model} version {part.version}: the outcome of {len(found.table):,} of {found.predictions:,} predicted "
+        f"{part.model} version {part.version}: the outcome of {found.outcomes:,} of {found.predictions:,} predicted "
         f"rows is known ({found.coverage:.0%})",
         soft_wrap=True,
     )
@@ -111,16 +111,16 @@ def _print(found: Joined) -> None:
     for note in found.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    names = list(found.whole) or ["accuracy", "f1"]
+    names = list(found.whole or found.expected) or ["metrics"]
     for heading in ("day (UTC)", "predictions", "outcomes", *names):
         table.add_column(heading, justify="left" if heading.startswith("day") else "right")
     for day in found.days:
         values = [str(day.metrics[name]) if name in day.metrics else "too few" for name in names]
         table.add_row(day.day, str(day.predictions), str(day.outcomes), *values)
     values = [str(found.whole[name]) if name in found.whole else "too few" for name in names]
-    table.add_row("all", str(found.predictions), str(len(found.table)), *values, style="bold")
+    table.add_row("all", str(found.predictions), str(found.outcomes), *values, style="bold")
     expected = ["{:.3f} to {:.3f}".format(*found.expected[name]) if name in found.expected else "" for name in names]
     table.add_row("training", "", "", *expected, style="dim")
     console.print(table)
     for name in found.worse:
-        console.print(f"[red]{name} is certainly below what the training measured[/]")
+        console.print(f"[red]{name} is certainly worse than what the training measured[/]")

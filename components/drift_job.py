@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -13,7 +13,7 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from components import pods
-from components.foundation import ArtifactStore, Grant
+from components.foundation import ArtifactStore, Grant, LogQueries
 from components.mlflow_identities import PROXY, ClientProxy, add_proxy
 from components.monitoring import access
 from components.training import same_pod
@@ -71,6 +71,8 @@ class DriftJobArgs:
     """URI of the folder with outcomes; None for none."""
     outcomes_days: int
     """Days before the end of a window whose predictions are joined."""
+    queries: LogQueries | None
+    """Service that counts the rows of a window; None: the job reads them itself."""
     retraining: Retraining | None
     """Training after drift; None for none."""
     tracking_url: Input[str]
@@ -101,7 +103,9 @@ class DriftJob(pulumi.ComponentResource):
         rights: list[pulumi.Resource] = []
         if args.retraining:
             rights = _rights(own, labels, args.grant, args.retraining, child)
-            _reach_api_server(own, labels, args.grant, child)
+        to_api_server = [pods.TO_API_SERVER] if args.retraining else []
+        if egress := [*to_api_server, *(args.queries.egress if args.queries else ())]:
+            _reach(own, labels, args.grant, egress, child)
         made = k8s.batch.v1.CronJob(
             own,
             metadata={"name": own, "namespace": args.grant.namespace, "labels": labels},
@@ -149,6 +153,9 @@ def _container(endpoint: str, args: DriftJobArgs) -> k8s.core.v1.ContainerArgsDi
         "MLFLOW_TRACKING_URI": args.tracking_url,
         **args.artifact_store.environment,
     }
+    if args.queries:
+        # boto3 does not read AWS_REGION, and Athena has no address without a region.
+        values["AWS_DEFAULT_REGION"] = args.queries.region
     disk = {"ephemeral-storage": DISK}
     return {
         "name": NAME,
@@ -176,6 +183,8 @@ def _arguments(endpoint: str, args: DriftJobArgs) -> list[Input[str]]:
     }
     if args.outcomes:
         options |= {"--outcomes": args.outcomes, "--outcomes-days": str(args.outcomes_days)}
+    if args.queries:
+        options |= {"--workgroup": args.queries.workgroup}
     if again := args.retraining:
         options |= {"--training": again.training, "--after": str(again.after)}
         options |= {"--pause-hours": f"{again.pause_hours:g}"}
@@ -264,14 +273,21 @@ def _comparisons(job: Mapping[str, Any]) -> list[k8s.admissionregistration.v1.Va
     ]
 
 
-def _reach_api_server(own: str, labels: Mapping[str, str], grant: Grant, child: ResourceOptions) -> None:
+def _reach(
+    own: str,
+    labels: Mapping[str, str],
+    grant: Grant,
+    egress: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict],
+    child: ResourceOptions,
+) -> None:
+    """Declare the connections of the job's pods besides those of all drift jobs."""
     k8s.networking.v1.NetworkPolicy(
         own,
         metadata={"namespace": grant.namespace, "labels": labels},
         spec={
             "pod_selector": {"match_labels": names.selector(NAME, own)},
             "policy_types": ["Egress"],
-            "egress": [pods.TO_API_SERVER],
+            "egress": egress,
         },
         opts=child,
     )

@@ -136,6 +136,18 @@ class Ingress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogQueries:
+    """Service that counts the rows of prediction logs by SQL."""
+
+    workgroup: Input[str]
+    """Name of Athena's workgroup, and of the database with the tables; it resolves when both exist."""
+    region: str
+    """Region of the workgroup."""
+    egress: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgsDict]
+    """NetworkPolicy rules by which pods reach the service."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MonitoringRequest:
     """Settings of a Prometheus that the cloud runs, with its Alertmanager."""
 
@@ -179,7 +191,9 @@ class Foundation:
     """Function that derives ingress settings; None if the cluster cannot make load balancers."""
     drift: Mapping[str, Grant] = field(default_factory=dict[str, Grant])
     """Grant of each endpoint's drift job, by the endpoint's name: it reads the endpoint's log, outcomes, models and
-    datasets, and writes reports only."""
+    datasets, and writes reports and, with outcomes, the endpoint's joined table only."""
+    log_queries: LogQueries | None = None
+    """Service that the drift jobs with `engine: athena` use; None if the stack declares none."""
     prometheus: Callable[[MonitoringRequest], Mapping[str, Input[str]]] | None = None
     """Function that declares a Prometheus which the cloud runs, and returns stack outputs that describe it; None if
     the foundation has none."""

@@ -42,6 +42,8 @@ VALIDATIONS = {"app.kubernetes.io/component": "validation"}
 DRIFT = {"app.kubernetes.io/component": "drift"}
 DRIFT_REPORTS = f"{VALIDATION_REPORTS}/drift"
 """Folder of the artifact store's bucket with the reports of the drift jobs."""
+JOINED_TABLES = "datasets/outcomes"
+"""Folder of the artifact store's bucket with the tables of predictions and outcomes that the drift jobs write."""
 ENDPOINTS = {"app.kubernetes.io/component": "serving"}
 """Label of the pods that get an endpoint's requests (model servers, or the router before them) and of the Deployment
 of the served version."""
@@ -80,6 +82,11 @@ def drift(endpoint: str) -> str:
 def drift_account(endpoint: str) -> str:
     """Return the name of the ServiceAccount of an endpoint's drift job."""
     return f"drift-{endpoint}"
+
+
+def joined_table(endpoint: str) -> str:
+    """Return the key in the artifact store's bucket of the table of an endpoint's predictions with their outcomes."""
+    return f"{JOINED_TABLES}/{endpoint}/joined.parquet"
 
 
 def endpoint_url(endpoint: str) -> str:

@@ -1,8 +1,8 @@
 """Program of an endpoint's drift CronJob: `python -m drift.job ENDPOINT --model MODEL --version N --log s3://BUCKET`.
 
-It joins outcomes if there are any, looks at the last whole window of the prediction log, records both in MLflow, and
-makes the step of the retraining that is due. Each part is done once for a window. So the program may run at any time,
-and a run that was killed is repeated by the next one.
+It joins outcomes if there are any and writes the joined rows to the store, looks at the last whole window of the
+prediction log, records both in MLflow, and makes the step of the retraining that is due. Each part is done once for a
+window. So the program may run at any time, and a run that was killed is repeated by the next one.
 
 Exit code 0: done, with drift or without. 2: a version, store or training job is wrong. 1: any other failure.
 """
@@ -16,14 +16,17 @@ from datetime import UTC, datetime, timedelta
 
 from mlflow.entities.model_registry import ModelVersion
 
+from contract import names
 from contract.tags import DRIFT_AT, DRIFT_STATUS
 from contract.tasks import METRICS
 from drift import look as looks
 from drift import measured, record, retrain
 from drift import outcomes as observed
+from drift.athena import Athena
 from drift.cluster import Cluster
 from drift.look import FALSE_ALARMS_PER_YEAR, LEAST_ROWS, Known, Request
 from drift.measured import Measured
+from drift.outcomes import Joined
 from drift.retrain import Plan
 from drift.window import aligned
 from prediction_log import outcomes, store
@@ -98,39 +101,60 @@ def _window(client: Client, version: ModelVersion, request: Request, options: ar
             endpoint=request.endpoint,
         )
         # Before the look: when the look is recorded, the whole window is done.
-        LOG.info(_joined(client, version, about, files, part, folder=options.outcomes))
-    found = looks.look(files, about, request)
+        if joined := _joined(version, about, files, part, folder=options.outcomes):
+            LOG.info(_words(measured.write(client, version, joined)))
+            LOG.info(_written(files, joined, version, is_trained=bool(options.training)))
+    engine = Athena(workgroup=options.workgroup) if options.workgroup else None
+    found = looks.look(files, about, request, engine)
     run_id = record.record(client, version, found, reports=options.reports)
     for note in found.notes:
         LOG.info("note: %s", note)
     return f"{found.summary} (run {run_id})"
 
 
-def _joined(client: Client, version: ModelVersion, about: Known, files: Store, part: Part, *, folder: str) -> str:
-    """Join the outcomes in the folder to a part of the log, write the metrics, and return them in a sentence."""
+def _joined(version: ModelVersion, about: Known, files: Store, part: Part, *, folder: str) -> Joined | None:
+    """Join the outcomes in the folder to a part of the log; None for a model that has no metrics of the platform."""
     project = about.project
-    if project is None or project.task != "binary":
-        return "outcomes are not measured: metrics exist for models of two labels that a project of the platform trains"
+    if project is None or not (measures := METRICS[project.task]):
+        LOG.info("outcomes are not joined: only models of the platform's projects whose task has metrics are measured")
+        return None
     joined = observed.join(
         files,
         part,
         outcomes.read(folder, project.target.name),
         project=project,
         model=about.model,
-        expected=looks.measured(version, METRICS["binary"], project),
+        expected=looks.measured(version, measures, project),
     )
     for note in joined.notes:
         LOG.info("note: %s", note)
     for reason, count in joined.refused.counts.items():
         LOG.info("not joined: %d outcomes: %s: %s", count, reason, ", ".join(joined.refused.examples[reason]))
-    return _words(measured.write(client, version, joined))
+    return joined
+
+
+def _written(files: Store, joined: Joined, version: ModelVersion, *, is_trained: bool) -> str:
+    """Replace the endpoint's table of joined rows, and return the result in a sentence.
+
+    While a version is trained and validated, the table stays: its validation holds out rows of the same table.
+    """
+    key = names.joined_table(joined.part.endpoint)
+    if joined.missing:
+        lacking = ", ".join(joined.missing)
+        return f"{files.uri}/{key} is not written, because the joined rows lack {lacking}, which a training reads"
+    if joined.table.empty:
+        return f"{files.uri}/{key} is not written, because no outcome is joined"
+    if is_trained and (current := retrain.of(version)) and current.is_open:
+        return f"{files.uri}/{key} is not written, because Job {current.job} trains on it"
+    files.write(key, observed.as_parquet(joined))
+    return f"{len(joined.table)} joined rows are written to {files.uri}/{key}"
 
 
 def _words(found: Measured) -> str:
     values = ", ".join(
         f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, (value, low, high) in found.metrics.items()
     )
-    worse = f"; certainly below the training: {', '.join(found.worse)}" if found.worse else ""
+    worse = f"; certainly worse than the training: {', '.join(found.worse)}" if found.worse else ""
     return f"the outcome of {found.rows} of {found.predictions} rows is known: {values or 'too few for metrics'}{worse}"
 
 
@@ -142,6 +166,9 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--model", required=True, help="name of the registered model")
     words.add_argument("--version", required=True, type=ending.number, metavar="NUMBER", help="version that is served")
     words.add_argument("--log", required=True, metavar="URI", help="store of the prediction log, as in s3://BUCKET")
+    words.add_argument(
+        "--workgroup", default="", metavar="NAME", help="workgroup of Athena, which counts the rows (default: none)"
+    )
     words.add_argument("--hours", type=float, default=24, help="length of a window in hours (default: 24)")
     words.add_argument("--least-rows", type=int, default=LEAST_ROWS, help="smallest number of rows that is compared")
     words.add_argument(

@@ -165,7 +165,7 @@ def known(client: Client, uri: str, version: ModelVersion) -> Known:
         declared, model = None, None
         try:
             declared = project.load(version.tags.get("project", ""))
-            if found.calibration:
+            if found.calibration or declared.task == "multiclass":
                 model = cast("Classifier", files.load(mlflow_logging.trusted_types(declared)).get_raw_model())
         except (ProjectError, UnusableError) as error:
             notes.append(f"the performance is not estimated: {error}")
@@ -177,7 +177,11 @@ def known(client: Client, uri: str, version: ModelVersion) -> Known:
     rows = None
     if declared:
         try:
-            rows = split.held_out(declared, reading.load(version.tags.get("dataset", ""), declared).table)
+            dataset = reading.load(version.tags.get("dataset", ""), declared)
+            if dataset.digest == version.tags.get("dataset_digest", dataset.digest):
+                rows = split.held_out(declared, dataset.table)
+            else:
+                notes.append("the columns are not compared all together, because the training's table was replaced")
         except (reading.DataError, reading.StoreError) as error:
             notes.append(f"the columns are not compared all together, because the training's table is gone: {error}")
     expected = measured(version, ["roc_auc"], declared).get("roc_auc")

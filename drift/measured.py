@@ -22,7 +22,7 @@ class Measured(BaseModel):
     metrics: dict[str, tuple[float, float, float]]
     """Value, lower and upper bound of the 95 % interval, by metric; empty if too few outcomes are known."""
     worse: list[str]
-    """Metrics that are certainly below what the training measured."""
+    """Metrics that are certainly worse than what the training measured."""
 
 
 def write(client: Client, version: ModelVersion, joined: Joined) -> Measured:
@@ -30,7 +30,7 @@ def write(client: Client, version: ModelVersion, joined: Joined) -> Measured:
     found = Measured(
         at=joined.part.end,
         predictions=joined.predictions,
-        rows=len(joined.table),
+        rows=joined.outcomes,
         metrics={name: (one.value, one.low, one.high) for name, one in joined.whole.items()},
         worse=list(joined.worse),
     )

@@ -135,7 +135,7 @@ def _reason(served: ModelVersion, plan: Plan) -> tuple[str, int]:
     """Return the reason to train again, empty if there is none, and the number of windows in a row."""
     windows = record.recorded_windows(served.tags)
     if (outcomes := measured.of(served)) and outcomes.worse:
-        return f"outcomes show {', '.join(outcomes.worse)} certainly below what the training measured", windows
+        return f"outcomes show {', '.join(outcomes.worse)} certainly worse than what the training measured", windows
     if windows >= plan.after:
         counted = "1 window" if windows == 1 else f"{windows} windows in a row"
         return f"{counted} drifted and changed the predictions", windows

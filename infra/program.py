@@ -207,6 +207,7 @@ def _drift(
         window_hours=of_length(drift.window) / HOUR,
         outcomes=outcomes.folder if outcomes else None,
         outcomes_days=outcomes.days if outcomes else 0,
+        queries=base.log_queries if drift.engine == "athena" else None,
         retraining=_retraining(endpoint.retrain, trainings),
         tracking_url=_tracking_url(tracking, proxy),
         tracking_proxy=proxy,

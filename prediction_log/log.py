@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -53,6 +53,8 @@ class LogFile:
     """Version of the model that made the predictions."""
     hour: datetime
     """UTC hour of all its predictions."""
+    role: str = ""
+    """Role of the rows that belong to the endpoint; empty if all rows do."""
 
     @property
     def deployment(self) -> str:
@@ -102,7 +104,8 @@ def files(store: Store, part: Part) -> list[LogFile]:
     found.sort(key=lambda file: (file.hour, file.key))
     known = {file.endpoint for file in found} - {""}
     if part.endpoint:
-        return [file for file in found if file.deployment in {"", *_deployments(part.endpoint)}]
+        ours = {"": "", **{name: _role(name, part.endpoint) for name in _deployments(part.endpoint)}}
+        return [replace(file, role=ours[file.deployment]) for file in found if file.deployment in ours]
     if len(known) > 1:
         raise LogError(
             f"several endpoints serve {part.model} in this period, and the predictions of one must not be mixed with "
@@ -135,6 +138,16 @@ def _deployments(endpoint: str) -> list[str]:
     return [endpoint + arm for arm in ("", *ARMS)]
 
 
+def _role(deployment: str, endpoint: str) -> str:
+    """Return the role of the endpoint's rows in the files of a Deployment; empty if no other endpoint has such files.
+
+    Deployments of two endpoints have one name if one endpoint is named like the challenger or shadow of the other.
+    """
+    if not deployment.endswith(ARMS):
+        return ""
+    return "champion" if deployment == endpoint else deployment.removeprefix(f"{endpoint}-")
+
+
 def tables(
     store: Store, found: Sequence[LogFile], columns: Columns, unreadable: Unreadable
 ) -> Iterator[tuple[LogFile, Table]]:
@@ -150,7 +163,7 @@ def tables(
         remaining = iter(found)
 
         def ahead(count: int) -> list[tuple[LogFile, Future[Table]]]:
-            return [(file, pool.submit(_read, store, file.key, columns)) for file in islice(remaining, count)]
+            return [(file, pool.submit(_read, store, file, columns)) for file in islice(remaining, count)]
 
         waiting = ahead(2 * AT_ONCE)
         while waiting:
@@ -176,14 +189,19 @@ def _versions(store: Store, part: Part) -> Iterator[tuple[int, str]]:
             return
 
 
-def _read(store: Store, key: str, columns: Columns) -> Table:
-    file = parquet.ParquetFile(io.BytesIO(store.read(key)))
-    table = file.read(columns=[name for name in file.schema_arrow.names if columns(name)], use_threads=False)
+def _read(store: Store, file: LogFile, columns: Columns) -> Table:
+    def is_read(name: str) -> bool:
+        return columns(name) or bool(file.role and name == "role")
+
+    opened = parquet.ParquetFile(io.BytesIO(store.read(file.key)))
+    table = opened.read(columns=[name for name in opened.schema_arrow.names if is_read(name)], use_threads=False)
     for name, value in LACKING.items():
-        if columns(name):
+        if is_read(name):
             if name not in table.column_names:
                 table = table.append_column(name, pa.nulls(len(table), pa.string()))
             if value:
                 filled = pc.fill_null(table[name], value)
                 table = table.set_column(table.column_names.index(name), name, filled)
-    return table
+    if file.role:
+        table = table.filter(pc.equal(table["role"], file.role))
+    return table.select([name for name in table.column_names if columns(name)])

@@ -1,5 +1,6 @@
 """Files of an artifact store: the bucket of a stack, or a folder of this machine with the same layout."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -19,7 +20,7 @@ REFUSED = {"NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesN
 
 
 class LogError(UserError):
-    """The log or the outcomes cannot be read; another try fails in the same way."""
+    """A file of the log or the outcomes cannot be read or written; another try fails in the same way."""
 
     code = ExitCode.BAD_INPUT
 
@@ -46,6 +47,10 @@ class Store(Protocol):
 
     def read(self, key: str) -> bytes:
         """Return the content of a file. FileNotFoundError if there is none."""
+        ...
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write a file as a whole: a reader gets the old content or the new one."""
         ...
 
 
@@ -75,6 +80,14 @@ class Folder:
         except (PermissionError, IsADirectoryError) as error:
             raise LogError(f"{self.uri}/{key} cannot be read: {error.strerror}; write another address") from error
 
+    def write(self, key: str, content: bytes) -> None:
+        """Write a file as a whole: a reader gets the old content or the new one."""
+        file = self._path / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        unfinished.write_bytes(content)
+        unfinished.replace(file)
+
 
 class _Paginator(Protocol):
     def paginate(self, **which: str) -> Iterator[Mapping[str, Any]]: ...
@@ -85,6 +98,7 @@ class _S3(Protocol):
 
     def get_paginator(self, operation_name: str) -> _Paginator: ...
     def get_object(self, **which: str) -> Mapping[str, Any]: ...
+    def put_object(self, **what: str | bytes) -> object: ...
 
 
 class Bucket:
@@ -118,6 +132,13 @@ class Bucket:
         except (ClientError, BotoCoreError) as error:
             raise self._failure(key, error) from error
 
+    def write(self, key: str, content: bytes) -> None:
+        """Write a file as a whole: a reader gets the old content or the new one."""
+        try:
+            self._client.put_object(Bucket=self._name, Key=self._prefix + key, Body=content)
+        except (ClientError, BotoCoreError) as error:
+            raise self._failure(key, error, "written") from error
+
     def _pages(self, prefix: str, **more: str) -> Iterator[Mapping[str, Any]]:
         pages = self._client.get_paginator("list_objects_v2")
         try:
@@ -125,14 +146,14 @@ class Bucket:
         except (ClientError, BotoCoreError) as error:
             raise self._failure(prefix, error) from error
 
-    def _failure(self, key: str, error: ClientError | BotoCoreError) -> Exception:
+    def _failure(self, key: str, error: ClientError | BotoCoreError, done: str = "read") -> Exception:
         reason, where = " ".join(str(error).split()), f"{self.uri}/{key}"
         code = cast("Any", error).response["Error"].get("Code") if isinstance(error, ClientError) else None
         if code in GONE:
             return FileNotFoundError(f"{where} does not exist")
         if code in REFUSED:
-            return LogError(f"{where} cannot be read ({reason}); correct the address, or use credentials that may read")
-        return StoreError(f"{where} cannot be read now ({reason}); check the network and AWS_ENDPOINT_URL_S3")
+            return LogError(f"{where} cannot be {done} ({reason}); correct the address, or use other credentials")
+        return StoreError(f"{where} cannot be {done} now ({reason}); check the network and AWS_ENDPOINT_URL_S3")
 
 
 def at(uri: str) -> Store:

@@ -27,6 +27,8 @@ class PodNetwork:
     """ARN of the cluster; people, CI and other clusters are not affected."""
     vpc_id: pulumi.Input[str]
     """ID of the VPC, which has an endpoint for S3."""
+    athena: bool = False
+    """True: Athena, which has no address of the VPC, may read the bucket for pods."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,14 @@ class ArtifactBucket(pulumi.ComponentResource):
             opts=child,
         )
         further = (
-            [pods_from_network_only(bucket.arn, cluster_arn=args.pods.cluster_arn, vpc_id=args.pods.vpc_id)]
+            [
+                pods_from_network_only(
+                    bucket.arn,
+                    cluster_arn=args.pods.cluster_arn,
+                    vpc_id=args.pods.vpc_id,
+                    athena=args.pods.athena,
+                )
+            ]
             if args.pods
             else []
         )

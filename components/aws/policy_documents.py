@@ -320,14 +320,18 @@ def encrypted_connections_only(bucket_arn: pulumi.Input[str], *more: Statement) 
 
 
 def pods_from_network_only(
-    bucket_arn: pulumi.Input[str], *, cluster_arn: pulumi.Input[str], vpc_id: pulumi.Input[str]
+    bucket_arn: pulumi.Input[str], *, cluster_arn: pulumi.Input[str], vpc_id: pulumi.Input[str], athena: bool = False
 ) -> Statement:
     """Return a bucket policy's statement that refuses a cluster's pods unless they use the VPC's endpoint for S3.
 
     EKS tags the session of a pod's credentials with the cluster, and the pod cannot remove the tag (EKS user guide,
     "Grant Pods access to AWS resources based on tags"). A request over the internet has no `aws:SourceVpc`, so it is
     refused too. People and CI have no such tag.
+
+    With `athena`, requests that Athena makes for a pod are accepted, because they come from Athena's network and never
+    have `aws:SourceVpc` (Athena user guide, "Control access to Amazon S3 from Athena").
     """
+    apart: Statement = {"ForAllValues:StringNotEquals": {"aws:CalledVia": ["athena.amazonaws.com"]}} if athena else {}
     return {
         "Effect": "Deny",
         "Principal": "*",
@@ -336,6 +340,7 @@ def pods_from_network_only(
         "Condition": {
             "StringEquals": {"aws:PrincipalTag/eks-cluster-arn": cluster_arn},
             "StringNotEquals": {"aws:SourceVpc": vpc_id},
+            **apart,
         },
     }
 

@@ -68,6 +68,10 @@ class NewNetwork(Model):
     flow_log_days: aws_rules.LogDays = 30
     """Days for which CloudWatch keeps the VPC's flow logs. Example: 90"""
 
+    def reaches(self, service: str) -> bool:
+        """Return whether pods can connect to an AWS service: by a NAT gateway, or by an interface endpoint."""
+        return self.nat_gateways != "none" or service in self.interface_endpoints
+
     @field_validator("interface_endpoints")
     @classmethod
     def _enough_without_nat(cls, endpoints: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ KUBERNETES_VERSIONS = ("1.35", "1.36")
 """Versions in EKS standard support, 1.35 until 2027-03-27 (EKS user guide, "Kubernetes version lifecycle")."""
 POSTGRES_VERSIONS = ("16", "17")
 INTERFACE_ENDPOINTS = (
+    "athena",
     "ec2",
     "ecr.api",
     "ecr.dkr",
@@ -218,7 +219,7 @@ Egress = Annotated[
     ),
 ]
 InterfaceEndpoint = Annotated[
-    Literal["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "kms", "logs", "sts"],
+    Literal["athena", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "kms", "logs", "sts"],
     Rule(
         must=f"must be one of {', '.join(INTERFACE_ENDPOINTS)}",
         because="the platform uses these services (S3 always has a gateway endpoint)",

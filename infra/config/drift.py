@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -44,6 +44,14 @@ FalseAlarms = Annotated[
         must="must be a number above 0 and at most 52",
         because="it is the number of false alarms in a year that you accept; with fewer, drift is found later",
         instead="write it as in false_alarms_per_year: 4, or leave the key out",
+    ),
+]
+Engine = Annotated[
+    Literal["local", "athena"],
+    Rule(
+        must="must be local or athena",
+        because="either the job's own process counts the rows of a window, or Athena does",
+        instead="write it as in engine: athena, or leave the key out",
     ),
 ]
 Folder = Annotated[
@@ -97,6 +105,16 @@ NEEDS_DRIFT = Rule(
     must="must be used with drift",
     because="the drift job does it",
     instead="write drift: {} beside it, or settings of your own",
+)
+NEEDS_ATHENA = Rule(
+    must="must be used with mlops:athena",
+    because="the statements run in the workgroup that this key declares, on AWS only",
+    instead="write mlops:athena: {}, or settings of your own, or remove engine",
+)
+ATHENA_REACHED = Rule(
+    must="must be used where pods reach Athena",
+    because="a network without NAT gateways has a connection only to the services in interface_endpoints",
+    instead="add athena to mlops:foundation.network.interface_endpoints, or write engine: local",
 )
 OFTEN = Rule(
     must="must come at least once in each window",
@@ -153,6 +171,9 @@ class Drift(Model):
     """Smallest number of rows that is compared; with fewer, the job says how long a window must be. Example: 500"""
     false_alarms_per_year: FalseAlarms = drift_job.FALSE_ALARMS_PER_YEAR
     """Number of false alarms in a year that is accepted. Example: 4"""
+    engine: Engine = "local"
+    """Reader of the log: `local`, the job's own process, or `athena`, for a log that outgrows one machine; it needs
+    `mlops:athena`. Example: athena"""
     cpu: rules.Cpu = "250m"
     """CPU request of the job. Example: 500m"""
     memory: rules.Memory = "1Gi"

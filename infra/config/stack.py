@@ -44,7 +44,7 @@ from infra.config import gate as release_gate
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.athena import NEEDS_AWS, Athena
-from infra.config.aws import AutoNodePool, AwsFoundation, NewCluster, TrackingIngress
+from infra.config.aws import AutoNodePool, AwsFoundation, NewCluster, NewNetwork, TrackingIngress
 from infra.config.batch import Batch
 from infra.config.budget import Budget
 from infra.config.drift import Drift, Outcomes, Retrain
@@ -827,7 +827,14 @@ class Settings(Model):
     def _with_drift_jobs(cls, endpoints: dict[str, Endpoint], info: ValidationInfo) -> dict[str, Endpoint]:
         trainings: Mapping[str, Training] | None = info.data.get("training")
         drift_rules.check_versions({n: (each.model or n, each.version) for n, each in endpoints.items() if each.drift})
+        foundation = info.data.get("foundation")
+        network = foundation.network if isinstance(foundation, AwsFoundation) else None
         for name, endpoint in endpoints.items():
+            if endpoint.drift and endpoint.drift.engine == "athena":
+                if info.data.get("athena", ()) is None:
+                    raise drift_rules.NEEDS_ATHENA.broken(f"used with engine: athena in {name}.drift")
+                if isinstance(network, NewNetwork) and not network.reaches("athena"):
+                    raise drift_rules.ATHENA_REACHED.broken(f"used with engine: athena in {name}.drift")
             if endpoint.drift and trainings is not None:
                 drift_rules.check_names(name, list(trainings))
             if endpoint.retrain and trainings is not None:

@@ -53,7 +53,7 @@ from components.aws.node_agents import NodeAgents, NodeAgentsArgs, addon
 from components.aws.node_pool import GPU_TAINT, GRACE_HOURS, UNDISTURBED, NodePool, NodePoolArgs
 from components.aws.nodes import Nodes, NodesArgs
 from components.aws.pod_logs import PodLogs, PodLogsArgs
-from components.aws.policy_documents import Rights
+from components.aws.policy_documents import Rights, Statement
 from components.aws.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
 from components.ingress import peers
 from components.namespaces import CLUSTER_DNS, DNS_PODS, Namespaces, NamespacesArgs, QuotaArgs
@@ -125,7 +125,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
     _metrics(cluster, pools)
     _pod_logs(site, cluster, pools)
     logs = _access_logs(site)
-    bucket = _bucket(site, logs, network)
+    bucket = _bucket(site, logs, network, athena=any(each.engine == "athena" for each in stack.watched.values()))
     queries = _queries(site, stack.athena, bucket)
     store = _database(site, network, cluster)
     to_s3 = _egress_to_s3(site, network)
@@ -173,9 +173,10 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
             _role("training-drift-", name),
             names.drift_account(name),
             namespaces.training,
-            rights=_drift_rights(stack.served_model(name)),
+            rights=_drift_rights(name, stack),
+            further=queries.statements if queries and watched.engine == "athena" else (),
         )
-        for name in stack.watched
+        for name, watched in stack.watched.items()
     }
     return foundation.Foundation(
         provider=cluster.provider,
@@ -212,6 +213,7 @@ def build(stack: Settings, chosen: AwsFoundation) -> foundation.Foundation:
         **grants,
         endpoints=endpoints,
         drift=drift,
+        log_queries=_log_queries(site, network, queries),
         priority_class=namespaces.priority_class,
         facts={
             "cluster": cluster.name,
@@ -564,6 +566,24 @@ def _queries(site: Site, chosen: Athena | None, bucket: ArtifactBucket) -> LogQu
     return LogQueries("log-queries", args)
 
 
+def _log_queries(
+    site: Site, network: Network | ExistingNetwork, queries: LogQueries | None
+) -> foundation.LogQueries | None:
+    """Return Athena as the drift jobs reach it.
+
+    Its interface endpoint has addresses of the VPC. Without one, its addresses are any of AWS's.
+    """
+    if queries is None:
+        return None
+    https, _ = _egress()
+    new = site.chosen.network
+    private = isinstance(new, aws.NewNetwork) and "athena" in new.interface_endpoints
+    rule: k8s.networking.v1.NetworkPolicyEgressRuleArgsDict = (
+        {**https, "to": peers(network.cidrs)} if private else https
+    )
+    return foundation.LogQueries(workgroup=queries.name, region=site.account.region, egress=[rule])
+
+
 def _access_logs(site: Site) -> AccessLogs | None:
     if site.chosen.access_log_days is None:
         return None
@@ -576,7 +596,7 @@ def _access_logs(site: Site) -> AccessLogs | None:
     return AccessLogs("access-logs", args)
 
 
-def _bucket(site: Site, logs: AccessLogs | None, network: Network | ExistingNetwork) -> ArtifactBucket:
+def _bucket(site: Site, logs: AccessLogs | None, network: Network | ExistingNetwork, *, athena: bool) -> ArtifactBucket:
     chosen = site.chosen.artifacts
     # The ARN is made from the name, because the policy must not wait for the cluster.
     cluster_arn = accounts.arn("eks", f"cluster/{_cluster_name(site)}", site.account)
@@ -591,7 +611,9 @@ def _bucket(site: Site, logs: AccessLogs | None, network: Network | ExistingNetw
             access_log_bucket=chosen.access_log_bucket or (logs and logs.bucket),
             access_log_prefix=alias if chosen.access_log_bucket else f"{access_logs.BUCKETS}/{alias}",
             # An existing network may have no endpoint for S3.
-            pods=PodNetwork(cluster_arn=cluster_arn, vpc_id=network.vpc_id) if isinstance(network, Network) else None,
+            pods=PodNetwork(cluster_arn=cluster_arn, vpc_id=network.vpc_id, athena=athena)
+            if isinstance(network, Network)
+            else None,
             protected=chosen.protected,
             account=site.account,
         ),
@@ -637,7 +659,15 @@ class _StoreAccess:
     cluster: Cluster | ExistingCluster
     boundary: str | None
 
-    def grant(self, role: str, service_account: str, namespace: Input[str], *, rights: Rights) -> foundation.Grant:
+    def grant(
+        self,
+        role: str,
+        service_account: str,
+        namespace: Input[str],
+        *,
+        rights: Rights,
+        further: Sequence[Statement] = (),
+    ) -> foundation.Grant:
         """Create a role, and the service account whose pods get it."""
         identity = WorkloadIdentity(
             role,
@@ -645,6 +675,7 @@ class _StoreAccess:
                 service_account=service_account,
                 namespace=namespace,
                 rights=rights,
+                further=further,
                 bucket_arn=self.bucket.arn,
                 key_arn=self.bucket.key_arn,
                 cluster_name=self.cluster.name,
@@ -665,10 +696,11 @@ def _endpoint_rights(model: str) -> Rights:
     return Rights(read=_MODELS, write=(f"{PREDICTIONS}model={model}/",))
 
 
-def _drift_rights(model: str) -> Rights:
-    """Return the permissions of a drift job; it reads the log of its model only."""
-    log = (f"{PREDICTIONS}model={model}/", OUTCOMES)
-    return Rights(read=_MODELS + _DATA + log, write=(f"{names.DRIFT_REPORTS}/",))
+def _drift_rights(name: str, stack: Settings) -> Rights:
+    """Return the permissions of an endpoint's drift job; it reads the log of its model only."""
+    log = (f"{PREDICTIONS}model={stack.served_model(name)}/", OUTCOMES)
+    joined = (f"{names.JOINED_TABLES}/{name}/",) if stack.endpoints[name].outcomes else ()
+    return Rights(read=_MODELS + _DATA + log, write=(f"{names.DRIFT_REPORTS}/", *joined))
 
 
 def _role(prefix: str, endpoint: str) -> str:

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -93,6 +93,17 @@ class World:
         return "\n".join(["request_id,label,at", *lines])
 
     @property
+    def joined(self) -> Path:
+        """Table of the predictions with their outcomes."""
+        return self.folder / "log/datasets/outcomes/churn/joined.parquet"
+
+    def learn(self, day: str, labels: Sequence[str]) -> None:
+        """Write the outcomes of a day's predictions."""
+        (self.folder / "outcomes").mkdir(exist_ok=True)
+        lines = [f"{day}-{n},{label},2026-12-24T00:00:00Z" for n, label in enumerate(labels)]
+        (self.folder / f"outcomes/{day}.csv").write_text("\n".join(["request_id,label,at", *lines]))
+
+    @property
     def tags(self) -> dict[str, str]:
         return self.client.get_model_version(self.model, "1").tags
 
@@ -176,6 +187,55 @@ def test_outcomes_are_measured_once_for_each_window(world: World) -> None:
     assert json.loads(world.tags[RETRAIN])["status"] == "training"
 
 
+def test_the_joined_rows_are_a_table_for_the_training_and_are_replaced_at_each_look(world: World) -> None:
+    world.learn("24", world.answers)
+    world.day(0, shifted=False)
+    world.run(0, "--outcomes", world.folder / "outcomes", training="")
+    table = reading.load(str(world.joined), churn.PROJECT).table
+    assert (len(table), table["churn"].value_counts()["Yes"]) == (800, 160)
+    world.learn("25", world.answers)
+    world.day(1, shifted=False)
+    world.run(1, "--outcomes", world.folder / "outcomes", "--outcomes-days", 1, training="")
+    assert {name[:3] for name in pd.read_parquet(world.joined)["request_id"]} == {"25-"}
+    assert [file.name for file in world.joined.parent.iterdir()] == ["joined.parquet"]
+
+
+def test_the_table_stays_while_a_version_is_trained_and_validated_on_it(world: World) -> None:
+    world.day(0, shifted=False)
+    (world.folder / "outcomes").mkdir()
+    (world.folder / "outcomes/day.csv").write_text(world.opposite)
+    said = world.run(0, "--outcomes", world.folder / "outcomes")
+    assert said.startswith("retraining began")
+    trained_on = world.joined.read_bytes()
+    world.learn("25", world.answers)
+    world.day(1, shifted=False)
+    world.run(1, "--outcomes", world.folder / "outcomes")
+    assert world.joined.read_bytes() == trained_on
+    assert json.loads(world.tags[RETRAIN])["status"] == "proposed"
+    world.day(2, shifted=False)
+    world.run(2, "--outcomes", world.folder / "outcomes")
+    assert len(pd.read_parquet(world.joined)) == 1600
+
+
+def test_a_run_that_is_killed_while_it_writes_the_table_leaves_the_former_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(file: Path, target: Path) -> Path:
+        del file, target
+        raise KeyboardInterrupt
+
+    world.learn("24", world.answers)
+    world.day(0, shifted=False)
+    where = ("--outcomes", world.folder / "outcomes")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.run(0, *where)
+    assert not world.joined.exists()
+    world.run(0, *where)
+    assert len(pd.read_parquet(world.joined)) == 800
+
+
 def test_outcomes_are_measured_although_the_log_has_no_values_of_a_column(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,6 +246,7 @@ def test_outcomes_are_measured_although_the_log_has_no_values_of_a_column(
     world.run(0, "--outcomes", world.folder / "outcomes")
     assert {"accuracy", "f1"} == json.loads(world.tags[OUTCOMES])["metrics"].keys()
     assert "roc_auc is not computed, because the log does not have tenure" in caplog.text
+    assert "joined.parquet is not written, because the joined rows lack tenure, which a training reads" in caplog.text
     assert world.tags[DRIFT_STATUS] == "none"
 
 

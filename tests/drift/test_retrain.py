@@ -123,7 +123,7 @@ def test_two_windows_in_a_row_train_once_and_propose_what_passed(drifted: World)
 def test_outcomes_that_are_certainly_worse_train_without_drift(world: World) -> None:
     found = Measured(at=NOW, predictions=900, rows=600, metrics={}, worse=["f1"])
     world.tag(1, OUTCOMES, found.model_dump_json())
-    assert "because outcomes show f1 certainly below what the training measured" in world.step()
+    assert "because outcomes show f1 certainly worse than what the training measured" in world.step()
     made = world.trained(PASSED)
     world.step()
     evidence = json.loads(world.tags(made)[PROPOSED])

@@ -261,3 +261,24 @@ def test_jobs_that_are_killed_in_the_middle_go_on(watched: Watched) -> None:
     watched.ended(training)
     assert "passed its validation and is proposed" in watched.validated()
     assert len(watched.retrainings) == len(before) + 1
+
+
+def test_a_training_takes_the_rows_that_the_drift_job_joined_with_their_outcomes(watched: Watched) -> None:
+    platform, before = watched.platform, watched.keys()
+    folder, table = f"s3://{BUCKET}/outcomes/e2e/", f"s3://{BUCKET}/datasets/outcomes/{ENDPOINT}/joined.parquet"
+    platform.set({f"endpoints.{ENDPOINT}.outcomes": folder})
+    platform.up()
+    watched.ask(dataset.churn_table().drop(columns="churn").head(ROWS))
+    (key, *_) = (key for key in watched.keys() - before if "/moved-" in key)
+    known = pd.read_parquet(io.BytesIO(watched.read(key)))[["request_id", "row", "prediction"]]
+    body = known.rename(columns={"prediction": "label"}).to_csv(index=False).encode()
+    watched.store.put_object(Bucket=BUCKET, Key="outcomes/e2e/hour.csv", Body=body)
+    if "drift_at" in watched.tags(watched.version):  # the hour may be recorded already
+        client = MlflowClient(forward.urls()["mlflow"])
+        client.delete_model_version_tag(ENDPOINT, str(watched.version), "drift_at")
+    assert f"{len(known)} joined rows are written to {table}" in watched.look()
+
+    platform.set({"training.churn.dataset": table})
+    platform.up()
+    made = watched.tags(max(platform.versions()))
+    assert (made["dataset"], made["project"]) == (table, "churn")

@@ -91,7 +91,8 @@ def test_each_version_can_be_read_by_itself(tmp_path: Path) -> None:
 
 def test_two_endpoints_of_one_model_are_never_mixed(tmp_path: Path) -> None:
     write(tmp_path, [Row(request_id="ours", prediction="Yes")])
-    write(tmp_path, [Row(request_id="challenger", prediction="Yes")], "churn-predictor-challenger-5d9f7-c4n6q")
+    arm = Row(request_id="challenger", prediction="Yes", role="challenger")
+    write(tmp_path, [arm], "churn-predictor-challenger-5d9f7-c4n6q")
     write(tmp_path, [Row(request_id="theirs", prediction="Yes")], OTHER)
     write(tmp_path, [Row(request_id="copied", prediction="Yes")], "by-hand")
     assert ids(str(tmp_path), endpoint="churn-predictor") == ["copied", "ours", "challenger"]
@@ -104,6 +105,16 @@ def test_an_endpoint_whose_name_ends_like_that_of_a_challenger_has_its_own_log(t
     write(tmp_path, [Row(request_id="ours", prediction="Yes")], "new-challenger-5d9f7-b2k4m")
     write(tmp_path, [Row(request_id="theirs", prediction="Yes")], "new-eu-5d9f7-c4n6q")
     assert ids(str(tmp_path), endpoint="new-challenger") == ["ours"]
+
+
+def test_an_endpoint_named_like_the_challenger_of_another_one_is_told_apart_by_the_role_of_its_pods(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, [Row(request_id="ours", prediction="Yes")], "new-5d9f7-b2k4m")
+    write(tmp_path, [Row(request_id="arm", prediction="Yes", role="challenger")], "new-challenger-5d9f7-c4n6q")
+    write(tmp_path, [Row(request_id="theirs", prediction="Yes")], "new-challenger-5d9f7-d4n6q")
+    assert ids(str(tmp_path), endpoint="new") == ["ours", "arm"]
+    assert ids(str(tmp_path), endpoint="new-challenger") == ["theirs"]
 
 
 def test_columns_that_a_former_release_did_not_write_are_filled(tmp_path: Path) -> None:

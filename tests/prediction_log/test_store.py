@@ -29,6 +29,19 @@ def test_a_bucket_and_a_folder_list_the_same_keys(tmp_path: Path, monkeypatch: p
                 one.read("predictions/nothing")
 
 
+def test_a_bucket_and_a_folder_have_the_content_that_was_written_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bucket() as made:
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        for one in (store.at(str(tmp_path)), store.at("s3://bucket")):
+            one.write("datasets/outcomes/a/joined.parquet", b"first")
+            one.write("datasets/outcomes/a/joined.parquet", b"second")
+            assert list(one.keys("datasets/")) == ["datasets/outcomes/a/joined.parquet"]
+            assert one.read("datasets/outcomes/a/joined.parquet") == b"second"
+
+
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="is not a folder of this machine; write s3://BUCKET"):
         store.at(str(tmp_path / "no"))

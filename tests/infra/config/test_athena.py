@@ -1,6 +1,7 @@
 """Messages about wrong settings of Athena."""
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,18 @@ def test_athena_is_refused_off_aws() -> None:
     (line,) = problems(changed({"athena": {}}))
     assert "athena" in line
     assert "must be used with mlops:foundation.kind aws, because Athena is a service of AWS; remove the key" in line
+
+
+@pytest.mark.parametrize(("more", "found"), [([], 1), (["athena"], 0)])
+def test_a_drift_job_with_athena_needs_a_connection_to_it(more: list[str], found: int) -> None:
+    tree: dict[str, Any] = {**tracked(), "athena": {}}
+    needed = ["ec2", "ecr.api", "ecr.dkr", "eks-auth", "sts"]
+    network = {"cidr": "10.40.0.0/16", "nat_gateways": "none", "interface_endpoints": [*needed, *more]}
+    tree["foundation"]["network"] = network
+    tree["endpoints"]["churn-predictor"] |= {"prediction_log": {}, "drift": {"engine": "athena"}}
+    lines = problems(tree, {"database_password": "0123456789-password"})
+    assert len(lines) == found
+    assert all("must be used where pods reach Athena" in line and "add athena to mlops" in line for line in lines)
 
 
 @pytest.mark.parametrize(

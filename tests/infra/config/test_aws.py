@@ -74,7 +74,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("network.availability_zones", 4, "must be 2 or 3"),
     ("network.nat_gateways", "two", "none, one or per_zone"),
     ("network.flow_log_days", 45, "must be one of 1, 3, 5"),
-    ("network.interface_endpoints", ["s3"], "must be one of ec2", "network.interface_endpoints.0"),
+    ("network.interface_endpoints", ["s3"], "must be one of athena, ec2", "network.interface_endpoints.0"),
     ("network", NO_NAT, "must also contain ec2, ecr.api", "network.interface_endpoints"),
     ("network", {**EXISTING, "availability_zones": 3}, "3 different subnets or more", "network.private_subnet_ids"),
     ("network", {**EXISTING, "vpc_id": "vpc-1"}, "id of a VPC", "network.vpc_id"),

@@ -35,6 +35,8 @@ WRONG: list[tuple[Mapping[str, object], str]] = [
     ({f"{NAME}.drift.least_rows": 10}, "drift.least_rows is 10: must be a whole number from 50"),
     ({f"{NAME}.drift.false_alarms_per_year": 0}, "drift.false_alarms_per_year is 0: must be a number above 0"),
     ({f"{NAME}.drift.memory": "512Gi"}, "memory 512Gi: must be at most the values of mlops:quotas.training"),
+    ({f"{NAME}.drift.engine": "spark"}, 'drift.engine is "spark": must be local or athena'),
+    ({f"{NAME}.drift.engine": "athena"}, "engine: athena in churn-predictor.drift: must be used with mlops:athena"),
     ({f"{NAME}.outcomes": "s3://mlops-artifacts/labels/"}, "must be a folder s3://BUCKET/outcomes/ or below it"),
     ({f"{NAME}.outcomes": "s3://mlops-artifacts/outcomes/churn"}, "with a slash at its end"),
     (

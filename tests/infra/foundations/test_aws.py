@@ -15,12 +15,14 @@ from typing_extensions import override
 
 from bootstrap import documents
 from components.aws import rds_authorities
+from contract.names import joined_table
+from drift import job
 from infra.config.stack import read
 from infra.foundations.aws_changes import consequences
 from infra.program import deploy
 from model_server.prediction_log.ship import Shipper
 from model_server.settings import ShipSettings
-from tests.deployed import pod_specs
+from tests.deployed import environment, pod_specs
 from tests.engine.recording.aws import REPLACES
 from tests.engine.recording.differences import differences, property_path
 from tests.projects import CHECKOUT
@@ -231,7 +233,7 @@ def test_endpoints_with_long_names_have_roles_of_their_own() -> None:
     assert max(map(len, roles)) + len("-1234567") <= 64, "IAM refuses a longer name"
 
 
-def test_a_drift_job_reads_the_log_of_its_model_and_writes_reports_only() -> None:
+def test_a_drift_job_reads_the_log_of_its_model_and_writes_reports_and_its_own_joined_table_only() -> None:
     tree = tracked()
     tree["endpoints"]["churn-predictor"] |= {"prediction_log": {}, "drift": {}}
     made = run(tree)
@@ -240,6 +242,11 @@ def test_a_drift_job_reads_the_log_of_its_model_and_writes_reports_only() -> Non
     found = {action: {name.partition("/")[2] for name in names} for action, names in rights(made, role).items()}
     assert found["s3:GetObject"] == {"mlflow/*", "datasets/*", "outcomes/*", "predictions/model=churn-predictor/*"}
     assert found["s3:PutObject"] == {"validations/drift/*"}
+    tree["endpoints"]["churn-predictor"]["outcomes"] = f"s3://{tree['foundation']['artifacts']['bucket']}/outcomes/"
+    joined = rights(run(tree), role)["s3:PutObject"]
+    (written,) = {name.partition("/")[2] for name in joined} - {"validations/drift/*"}
+    assert fnmatch(joined_table("churn-predictor"), written)
+    assert not fnmatch(joined_table("churn-predictor-2"), written)
     trust = json.loads(made.one("iam/role:Role", role).inputs["assumeRolePolicy"])["Statement"][0]
     account = trust["Condition"]["StringEquals"]["aws:RequestTag/kubernetes-service-account"]
     assert account == "drift-churn-predictor"
@@ -600,30 +607,86 @@ def test_nodes_log_what_policies_refuse_if_the_stack_says_so(prod: Recording, pl
         assert {each.spec["networkPolicyEventLogs"] for each in recording.all(":NodeClass")} == {logs}
 
 
+def refused(recording: Recording, **request: str) -> bool:
+    """Evaluate the denials of the bucket's policy as IAM does: an absent key fulfils only the negative conditions."""
+    request = {key.replace("_", ":", 1): value for key, value in request.items()}
+    request = {**request, "aws:PrincipalTag/eks-cluster-arn": request.pop("tag", "")}
+    operators = {"StringEquals", "StringNotEquals", "ForAllValues:StringNotEquals"}
+    return any(
+        all(
+            (request.get(key) in ([value] if isinstance(value, str) else value)) is (operator == "StringEquals")
+            for operator, keys in statement["Condition"].items()
+            for key, value in keys.items()
+        )
+        for statement in json.loads(recording.one(":BucketPolicy", "artifacts").inputs["policy"])["Statement"]
+        if statement["Condition"].keys() <= operators
+    )
+
+
 def test_the_bucket_refuses_credentials_of_a_pod_outside_the_network(prod: Recording, existing: Recording) -> None:
     cluster = f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/mlops-prod"
-
-    def refused(**request: str) -> bool:
-        """Evaluate the conditions as IAM does: an absent key fulfils only StringNotEquals."""
-        request = {key.replace("_", ":", 1): value for key, value in request.items()}
-        request = {**request, "aws:PrincipalTag/eks-cluster-arn": request.pop("tag", "")}
-        return any(
-            all(
-                (request.get(key) == value) is (operator == "StringEquals")
-                for operator, keys in statement["Condition"].items()
-                for key, value in keys.items()
-            )
-            for statement in json.loads(prod.one(":BucketPolicy", "artifacts").inputs["policy"])["Statement"]
-            if statement["Condition"].keys() <= {"StringEquals", "StringNotEquals"}
-        )
-
-    assert refused(tag=cluster), "over the internet"
-    assert refused(tag=cluster, aws_SourceVpc="vpc-of-a-stranger")
-    assert not refused(tag=cluster, aws_SourceVpc="network-id")
-    assert not refused(), "people and CI"
-    assert not refused(tag=f"{cluster}-another"), "pods of other clusters"
+    assert refused(prod, tag=cluster), "over the internet"
+    assert refused(prod, tag=cluster, aws_SourceVpc="vpc-of-a-stranger")
+    assert not refused(prod, tag=cluster, aws_SourceVpc="network-id")
+    assert not refused(prod), "people and CI"
+    assert not refused(prod, tag=f"{cluster}-another"), "pods of other clusters"
     # An existing network may have no endpoint for S3.
     assert "aws:SourceVpc" not in existing.one(":BucketPolicy", "artifacts").inputs["policy"]
+
+
+def test_the_bucket_accepts_athena_for_a_pod_only_if_a_drift_job_uses_it(prod: Recording, counted: Recording) -> None:
+    request = {
+        "tag": f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/mlops-prod",
+        "aws_CalledVia": "athena.amazonaws.com",
+    }
+    assert refused(prod, **request)
+    assert not refused(counted, **request)
+    assert refused(counted, **{**request, "aws_CalledVia": "cloudformation.amazonaws.com"})
+    assert refused(counted, tag=request["tag"]), "over the internet"
+
+
+@pytest.fixture(scope="module")
+def counted() -> Recording:
+    """Return a stack whose drift job lets Athena count the rows."""
+    tree: dict[str, Any] = {**tracked(), "athena": {}}
+    tree["endpoints"]["churn-predictor"] |= {"prediction_log": {}, "drift": {"engine": "athena"}}
+    return run(tree)
+
+
+def test_a_drift_job_with_athena_queries_the_workgroup_of_the_stack(counted: Recording) -> None:
+    (container,) = counted.one(":CronJob", "churn-predictor-drift").spec["jobTemplate"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    options = job.parser().parse_args(container["args"])
+    assert options.workgroup == counted.one("athena/workgroup:Workgroup", "log-queries").inputs["name"]
+    assert environment(container)["AWS_DEFAULT_REGION"] == "eu-west-1"
+    allowed = rights(counted, "training-drift-churn-predictor")
+    workgroup = f"arn:aws:athena:eu-west-1:{ACCOUNT}:workgroup/{options.workgroup}"
+    assert allowed["athena:StartQueryExecution"] == {workgroup}
+    assert f"arn:aws:glue:eu-west-1:{ACCOUNT}:table/{options.workgroup}/predictions_*" in allowed["glue:CreateTable"]
+    (results,) = {name for name in allowed["s3:PutObject"] if not name.startswith("arn:aws:artifacts/")}
+    assert results in allowed["s3:GetObject"]
+    assert "athena:StartQueryExecution" not in rights(counted, "training")
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "reached"), [(["ecr.api"], "0.0.0.0/0"), (["athena", "ecr.api"], "10.40.0.0/16")]
+)
+def test_a_drift_job_with_athena_reaches_it_by_the_interface_endpoint_or_at_port_443(
+    endpoints: list[str], reached: str
+) -> None:
+    tree: dict[str, Any] = {**tracked(), "athena": {}}
+    tree["endpoints"]["churn-predictor"] |= {"prediction_log": {}, "drift": {"engine": "athena"}}
+    tree["endpoints"]["second"] = {"model": "churn-predictor", "version": 2, "prediction_log": {}, "drift": {}}
+    tree["foundation"]["network"]["interface_endpoints"] = endpoints
+    made = run(tree)
+    assert egress(made, "churn-predictor-drift") == [(reached, 443)]
+    labels = made.one(":NetworkPolicy", "churn-predictor-drift").spec["podSelector"]["matchLabels"]
+    pods = {
+        name: made.one(":CronJob", f"{name}-drift").spec["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+        for name in ("churn-predictor", "second")
+    }
+    assert [name for name, own in pods.items() if labels.items() <= own.items()] == ["churn-predictor"]
 
 
 def test_mlflow_answers_to_the_host_of_its_ingress_and_is_never_public(prod: Recording) -> None:
