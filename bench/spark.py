@@ -92,8 +92,8 @@ def _spark(model: Path, rows: Path, made: Path) -> None:
 def _timed(command: list[str], environment: dict[str, str]) -> float:
     """Run a command and return its wall time in seconds."""
     start = time.perf_counter()
-    python = {"PYSPARK_PYTHON": sys.executable, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    subprocess.run(command, env={**os.environ, **python, **environment}, stdout=subprocess.DEVNULL, check=True)
+    own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run(command, env={**os.environ, **own, **environment}, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start
 
 

@@ -25,7 +25,12 @@ COST = "cost_"
 
 def check(client: Client, version: ModelVersion) -> Iterator[Check]:
     """Yield a check if a notebook trained the version; it is refused until a Job has reproduced the version."""
-    if NOTEBOOK not in version.tags or not (run := versions.run(client, version)):
+    if NOTEBOOK not in version.tags:
+        return
+    run = versions.run(client, version)
+    if run is None:
+        fault = "a notebook trained it, and its run was deleted, so no Job can be compared with it; train it in a Job"
+        yield Check.of("notebook", [fault], "")
         return
     for other in versions.versions(client, version.name):
         if JOB_NAME in other.tags and (again := versions.run(client, other)) and _are_equal(run, again):
