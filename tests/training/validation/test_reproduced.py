@@ -70,7 +70,7 @@ class Trained:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     made = Trained(tmp_path_factory.mktemp("notebook"), nbformat.read(NOTEBOOK, as_version=4))
     write_sample(made.folder / "churn.csv", 2000)
-    runner = NotebookClient(made.notebook, timeout=600, kernel_name="python3")
+    runner = NotebookClient(made.notebook, timeout=600, startup_timeout=600, kernel_name="python3")
     runner.execute(cwd=str(made.folder), env=made.environment)
     return made
 
