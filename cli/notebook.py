@@ -46,7 +46,7 @@ def show(context: str | None, uri: str | None, port: int, *, browser: bool) -> i
 @contextmanager
 def environment(context: str | None, uri: str | None) -> Generator[Mapping[str, str]]:
     """Yield the variables that the kernels of notebooks need; their MLflow can be reached while the block runs."""
-    origin = {**laptop.commit(), "REQUESTER": laptop.requester()}
+    origin = {name.upper(): text for name, text in laptop.commit().items()} | {"REQUESTER": laptop.requester()}
     if context and not uri:
         with _forwarded(context) as address:
             yield {"MLFLOW_TRACKING_URI": address, **origin}
