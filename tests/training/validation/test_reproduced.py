@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 import pytest
@@ -68,7 +68,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    made = Trained(tmp_path_factory.mktemp("notebook"), nbformat.read(NOTEBOOK, as_version=4))
+    made = Trained(tmp_path_factory.mktemp("notebook"), cast("Any", nbformat).read(NOTEBOOK, as_version=4))
     write_sample(made.folder / "churn.csv", 2000)
     runner = NotebookClient(made.notebook, timeout=600, startup_timeout=600, kernel_name="python3")
     runner.execute(cwd=str(made.folder), env=made.environment)
