@@ -15,6 +15,8 @@ from rich.text import Text
 from cli import target
 from cli.errors import CommandError
 from contract.exit_codes import ExitCode
+from contract.tags import SERVING_IMAGE, TRAINING_JOB
+from model_preview.images import is_of_platform
 from runs import declared, endpoints, history, tracking
 from runs.cluster import Cluster, Object
 from runs.declared import Code, Declared
@@ -113,7 +115,8 @@ class _Commands:
 
     def validate(self, model: str, version: int, *, endpoint: Endpoint | None, dry_run: bool) -> int:
         training = self._trained_by(model, version)
-        job = declared.validation(self.cluster, training).job(version, endpoint)
+        template = declared.validation(self.cluster, training)
+        job = template.job(version, endpoint, self._image(template.standard_image, model, version))
         if dry_run:
             _print_manifest(job)
             return ExitCode.DONE
@@ -182,8 +185,26 @@ class _Commands:
         if not more:
             return first
         with tracking.connected(self.cluster) as mlflow:
-            name = mlflow.training_job(model, version)
+            name = mlflow.tags(model, version).get(TRAINING_JOB, "")
         return next((each for each in more if each.name == name), first)
+
+    def _image(self, standard: str, model: str, version: int) -> str:
+        """Return the image that the registry records for the version; empty for the declared one.
+
+        Raises:
+            RefusedError: the image is not in the repository of the standard image.
+        """
+        if not standard:
+            return ""
+        with tracking.connected(self.cluster) as mlflow:
+            recorded = mlflow.tags(model, version).get(SERVING_IMAGE, "")
+        if recorded and not is_of_platform(recorded, standard):
+            build = shlex.join(["mlops", "image", model, "--version", str(version)])
+            raise RefusedError(
+                f"the registry names the image {recorded} for {model} version {version}, and only images in the "
+                f"repository of {standard} validate; build it with `{build} --registry HOST/PATH`"
+            )
+        return recorded
 
     def _create(self, manifest: Object) -> str:
         """Create the Job and return its name."""

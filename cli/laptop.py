@@ -45,8 +45,8 @@ def train(name: str, words: Sequence[str], data: str, *, model: str | None, uri:
             model=registered,
             experiment=registered,
             parameters=jsons.dumps(parameters),
-            requester=getpass.getuser(),
-            **_commit(),
+            requester=requester(),
+            **commit(),
             **({"mlflow_tracking_uri": uri} if uri else local_store()),
         )
     failure = ended if isinstance(ended, Failure) else None
@@ -61,7 +61,15 @@ def train(name: str, words: Sequence[str], data: str, *, model: str | None, uri:
     return failure.code if failure else ExitCode.DONE
 
 
-def _commit() -> dict[str, str]:
+def requester() -> str:
+    """Return the name of the user of this machine; empty if it is unknown."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def commit() -> dict[str, str]:
     """Return the commit of the code, with `-dirty` if the code differs from it; empty without git."""
     try:
         done = subprocess.run(

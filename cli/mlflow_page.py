@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -33,6 +34,15 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 def show(context: str | None, port: int, *, promoter: bool) -> None:
     """Serve MLflow at http://localhost:PORT until Ctrl-C; with `promoter`, as the account that may change stages."""
     account = names.PROMOTER if promoter else names.PEOPLE
+    with server(context, port, account) as (page, listening):
+        address = f"http://localhost:{listening.getsockname()[1]}"
+        print(f"MLflow: {address} (as {account}; stop with Ctrl-C)", flush=True)
+        page.run(sockets=[listening])
+
+
+@contextmanager
+def server(context: str | None, port: int, account: str) -> Generator[tuple[uvicorn.Server, socket.socket]]:
+    """Yield a server of MLflow, with the rights of the account, and the listening socket to run it on."""
     try:
         listening = socket.create_server(("127.0.0.1", port))
     except OSError as error:
@@ -44,10 +54,8 @@ def show(context: str | None, port: int, *, promoter: bool) -> None:
         listening,
         Tunnel(target.cluster(context), names.TRACKING_SERVICE, names.PLATFORM, names.TRACKING_PORT) as tunnel,
     ):
-        number = listening.getsockname()[1]
-        print(f"MLflow: http://localhost:{number} (as {account}; stop with Ctrl-C)", flush=True)
-        config = uvicorn.Config(Page(tunnel, account, number), log_config=None, lifespan="off", access_log=False)
-        uvicorn.Server(config).run(sockets=[listening])
+        page = Page(tunnel, account, listening.getsockname()[1])
+        yield uvicorn.Server(uvicorn.Config(page, log_config=None, lifespan="off", access_log=False)), listening
 
 
 @dataclass

@@ -49,6 +49,30 @@ def mlflow(
     mlflow_page.show(context, port, promoter=promoter)
 
 
+def notebook(
+    *,
+    port: Annotated[int, typer.Option(min=1, max=65535, metavar="NUMBER", help="Port of this machine.")] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Use the MLflow of this context's cluster, through kubectl, unless --tracking-uri names one.",
+            show_default=False,
+        ),
+    ] = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Start JupyterLab in this folder, and let the runs of notebooks go to MLflow, until Ctrl-C.
+
+    A version that a notebook trains has the tag `notebook`. It passes its validation, and so its promotion and the gate
+    of a release, only after a Job has registered a version with the same dataset, parameters and metrics.
+    """
+    from cli import notebook as notebooks
+
+    raise typer.Exit(notebooks.show(context, tracking_uri, port, browser=browser))
+
+
 def models(
     model: Annotated[
         list[str] | None,

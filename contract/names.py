@@ -63,6 +63,9 @@ PARAMETERS = "PARAMETERS"
 """Environment variable of the training container: the model code's parameters as JSON; `mlops train` replaces it."""
 REQUESTER = "REQUESTER"
 """Environment variable of the training container: the user who requested the run; `mlops train` sets it."""
+VALIDATION_IMAGE = "VALIDATION_IMAGE"
+"""Environment variable of the validation's container: its image, if a version with another recorded image is validated
+in that one, by `mlops validate`."""
 MODEL_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """Pattern of a registered model's name: the model's endpoint, and its Service, have this name too."""
 LONGEST_MODEL_NAME = 63

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from contract.tags import VALIDATED_AGAINST, VALIDATION_STATUS
+from contract.tags import NOTEBOOK, VALIDATED_AGAINST, VALIDATION_STATUS
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 ALIAS_AT_VALIDATION = "champion_alias_at_validation"
@@ -174,6 +174,11 @@ def _check(standing: Standing, stage: Stage) -> None:
         return
     validate = f"mlops validate {shlex.quote(standing.model)} {version}"
     status = tags.get(VALIDATION_STATUS, "")
+    if status != PASSED and NOTEBOOK in tags:
+        raise RefusedError(
+            f"version {version} was trained in a notebook, and {stage} takes it only after a validation has found the "
+            f"Job that reproduced it; train it again in a Job with `mlops train`, then run `{validate}`"
+        )
     if status != PASSED:
         raise RefusedError(
             f"version {version} {UNVALIDATED.get(status, 'was not validated')}, and {stage} takes only versions that "

@@ -42,6 +42,7 @@ from infra.config.training import SecretParameter
 from infra.config.two_versions import SecondVersion
 from infra.foundations import kinds as foundations
 from infra.release.gate import ReleaseGate
+from model_preview.images import AUTO
 
 CHECKOUT = Path(__file__).parent.parent
 HOUR = timedelta(hours=1)
@@ -172,7 +173,8 @@ def _training(
 def _validation(job: Training, stack: Settings, base: Foundation) -> ValidationArgs:
     """Return the validation's settings; it reads the training's table, so memory and disk default to the training's."""
     return ValidationArgs(
-        image=stack.images.serving,
+        image=image_rules.own(job.validation.image) or stack.images.serving,
+        takes_image_of_version=job.validation.image == AUTO,
         enabled=job.validation.enabled,
         cron=job.validation.schedule,
         cpu=job.validation.cpu,

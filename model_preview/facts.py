@@ -174,6 +174,8 @@ class Version(Frozen):
     commit: str | None = None
     image: str | None = None
     training_job: str | None = None
+    is_of_notebook: bool = False
+    """True if a notebook trained the version."""
     dataset: str | None = None
     dataset_digest: str | None = None
     rows: int | None = None

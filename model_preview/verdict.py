@@ -5,6 +5,7 @@
 | the version does not exist, or is not the one with the digest in the stack file | fails | fails |
 | the registry records an image for it that is not in the repository of `mlops:images.serving` | fails | fails |
 | its validation refused it | fails | fails |
+| a notebook trained it, and no validation has found the Job that reproduced it | fails | fails |
 | it breaks clients of the served version, without `allow_breaking_signature` | fails | fails |
 | its `override` was written for another version | fails | fails |
 | it was not validated, its validation did not finish, or no report proves its result | warns | fails |
@@ -47,6 +48,7 @@ class Code(StrEnum):
     REFUSED = "refused"
     BREAKS_SIGNATURE = "breaks_signature"
     STALE_OVERRIDE = "stale_override"
+    NOTEBOOK = "notebook"
     NOT_VALIDATED = "not_validated"
     OLDER_CHAMPION = "older_champion"
     ARCHIVED = "archived"
@@ -58,7 +60,15 @@ class Code(StrEnum):
 
 
 ALWAYS_FAIL = frozenset(
-    {Code.MISSING, Code.OTHER_DIGEST, Code.OTHER_IMAGE, Code.REFUSED, Code.BREAKS_SIGNATURE, Code.STALE_OVERRIDE}
+    {
+        Code.MISSING,
+        Code.OTHER_DIGEST,
+        Code.OTHER_IMAGE,
+        Code.REFUSED,
+        Code.NOTEBOOK,
+        Code.BREAKS_SIGNATURE,
+        Code.STALE_OVERRIDE,
+    }
 )
 """Reasons that fail in every stack."""
 NEVER_OVERRIDDEN = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.OTHER_IMAGE, Code.STALE_OVERRIDE})
@@ -226,7 +236,8 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
     yield from _signature(change, diff, gate)
     back = is_rollback(diff.old, new)
     if new.validation_status not in {PASSED, REFUSED} and not back:
-        yield _reason(Code.NOT_VALIDATED, _unvalidated(new), _command("validate", new.model, new.number), gate)
+        code = Code.NOTEBOOK if new.is_of_notebook else Code.NOT_VALIDATED
+        yield _reason(code, _unvalidated(new), _command("validate", new.model, new.number), gate)
     elif new.validation_status == PASSED and not back:
         yield from _older_champion(change, facts, new, gate)
     if new.stage is Stage.ARCHIVED and not back:
@@ -259,6 +270,8 @@ def _refused(new: Version) -> str:
 
 
 def _unvalidated(new: Version) -> str:
+    if new.is_of_notebook:
+        return f"a notebook trained version {new.number}, and no validation has found the Job that reproduced it"
     match new.validation_status:
         case "":
             return f"version {new.number} was not validated"

@@ -186,12 +186,29 @@ class Validation:
         """True if each new version is validated, False if only on request."""
         return not self.template["spec"].get("suspend", False)
 
-    def job(self, version: int, endpoint: Endpoint | None = None) -> Object:
-        """Return a Job as the schedule would create it, for this version only; with an endpoint, it is tested too."""
+    @property
+    def standard_image(self) -> str:
+        """Image of versions without a recorded one; empty if the declared image validates every version."""
+        return next((entry["value"] for entry in self._container["env"] if entry["name"] == names.VALIDATION_IMAGE), "")
+
+    @property
+    def _container(self) -> Mapping[str, Any]:
+        (container,) = self.template["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        return container
+
+    def job(self, version: int, endpoint: Endpoint | None = None, image: str = "") -> Object:
+        """Return a Job as the schedule would create it, for this version only.
+
+        Args:
+            version: number of the version.
+            endpoint: endpoint that is tested too; None for no endpoint.
+            image: image with the packages of the version; empty for the declared one.
+        """
         job = _job(self.template, {"version": version, **({"endpoint": endpoint.name} if endpoint else {})})
         (container,) = job["spec"]["template"]["spec"]["containers"]
         # An argument and not a variable, so that the code of an older training image refuses it and does not ignore it.
         container["args"] = [str(version), *(["--endpoint", endpoint.url] if endpoint else [])]
+        container["image"] = image or container["image"]
         return job
 
 

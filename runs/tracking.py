@@ -65,13 +65,13 @@ class Tracking:
                 found[job] = self._result(number, run, tags)
         return found
 
-    def training_job(self, model: str, version: int) -> str:
-        """Return the name of the training job that made the version; empty if it is unknown."""
+    def tags(self, model: str, version: int) -> Mapping[str, str]:
+        """Return the tags of the version; empty if it does not exist."""
         response = self.http.get("/api/2.0/mlflow/model-versions/get", params={"name": model, "version": version})
         if response.status_code == httpx.codes.NOT_FOUND.value:
-            return ""
+            return {}
         tags: list[dict[str, str]] = _checked(response)["model_version"].get("tags", [])
-        return next((tag["value"] for tag in tags if tag["key"] == TRAINING_JOB), "")
+        return {tag["key"]: tag["value"] for tag in tags}
 
     def newest_version(self, model: str) -> int | None:
         """Return the highest version of a registered model; None if it has none."""

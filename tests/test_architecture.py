@@ -1,6 +1,7 @@
 """Imports between the packages, and text that no file may contain."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -247,5 +248,15 @@ def test_no_file_holds_a_path_of_a_machine_or_a_registry_host() -> None:
         f"{path.relative_to(ROOT)}: {found.group()}"
         for path in tracked()
         if path.suffix not in {".png", ".sum"} and (found := private.search(path.read_text(errors="ignore")))
+    }
+    assert not wrong
+
+
+def test_a_notebook_is_committed_without_outputs() -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)} has outputs: run jupyter nbconvert --clear-output --inplace on it"
+        for path in tracked("*.ipynb")
+        for cell in json.loads(path.read_text())["cells"]
+        if cell.get("outputs") or cell.get("execution_count")
     }
     assert not wrong

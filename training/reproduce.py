@@ -99,7 +99,7 @@ def recipe(client: Client, version: ModelVersion, dataset: str = "") -> Recipe:
         commit=tags[GIT_COMMIT],
         dataset=dataset or tags["dataset"],
         digest=tags["dataset_digest"],
-        parameters=_parameters(tags["project"], run),
+        parameters=parameters(tags["project"], run),
     )
 
 
@@ -156,8 +156,8 @@ def _other_labels(one: Predictions, other: Predictions) -> int:
             return 0
 
 
-def _parameters(name: str, run: Run) -> dict[str, str]:
-    """Return the parameters of the project among all that the run recorded."""
+def parameters(name: str, run: Run) -> dict[str, str]:
+    """Return the parameters of the project among all values that the run recorded."""
     known = project.load(name).parameters.model_fields
     return {key: value for key, value in run.data.params.items() if key in known}
 

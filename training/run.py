@@ -21,7 +21,7 @@ from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
-from contract.tags import MODEL_DIGEST, OWN_METRICS
+from contract.tags import MODEL_DIGEST, NOTEBOOK, OWN_METRICS, SOURCE_TYPE
 from contract.tasks import SHARES
 from training import checkpoints, mlflow_logging, project
 from training.checkpoints import RunCheckpoints
@@ -82,10 +82,11 @@ def _train(settings: Settings) -> int | None:
     point = sweep.from_settings(settings, settings.sweep, patiently) if settings.sweep else None
     tags = {**settings.origin, **(point.tags() if point else {})}
     run = early(lambda: mlflow.start_run(tags=tags))
+    notebook = {NOTEBOOK: "true"} if run.data.tags.get(SOURCE_TYPE) == "NOTEBOOK" else {}
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
         folder = settings.work_folder / run.info.run_id
-        version = _Run(settings, declared, parameters, run.info, folder, early).version()
+        version = _Run(settings, declared, parameters, run.info, folder, early, notebook).version()
         number = None
         if point:
             point.keep(run.info.run_id, version)
@@ -110,6 +111,8 @@ class _Run:
     folder: Path
     """Folder that keeps the model and the evaluation until MLflow has them."""
     patiently: mlflow_logging.Patience
+    notebook: Mapping[str, str]
+    """Tag of a version that a notebook trains; empty for any other."""
 
     def version(self) -> mlflow_logging.Version:
         """Fit a model, log it with its evaluation to the active run, and return the version to register."""
@@ -233,6 +236,7 @@ class _Run:
         own = {name: metric.better for name, metric in self.project.metrics.items()}
         return (
             self.settings.origin
+            | dict(self.notebook)
             | {"dataset": dataset.uri, "dataset_digest": dataset.digest, "seed": str(self.project.split.seed)}
             | {name: _rounded(name, value) for name, value in evaluation.metrics.items()}
             | ({OWN_METRICS: json.dumps(own)} if own else {})

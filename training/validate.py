@@ -35,6 +35,7 @@ from contract.tags import (
     GIT_COMMIT,
     MODEL_DIGEST,
     SCRIPT,
+    SERVING_IMAGE,
     TRAINING_JOB,
     VALIDATED_AGAINST,
     VALIDATION_REPORT,
@@ -49,7 +50,7 @@ from training.registry import client as versions
 from training.registry.claim import BusyError
 from training.registry.client import Client
 from training.settings import Termination
-from training.validation import candidate, checks, endpoint, endpoint_checks, limits, report, turn
+from training.validation import candidate, checks, endpoint, endpoint_checks, limits, report, reproduced, turn
 from training.validation.candidate import Candidate
 from training.validation.limits import Limits
 from training.validation.turn import Lock
@@ -121,15 +122,18 @@ def validate(client: Client, uri: str, request: Request) -> Report:
     return result
 
 
-def newest(client: Client, model: str, training_job: str = "") -> int | None:
+def newest(client: Client, model: str, training_job: str = "", image: str = "") -> int | None:
     """Return the newest version that was not validated, else one whose validation died; None if there is neither.
 
     Args:
         client: client of the registry.
         model: name of the registered model, which need not exist.
         training_job: name of a training job; versions of other training jobs are left out.
+        image: image of this validation; versions that need another image are left out. Empty for every version.
     """
     found = [one for one in versions.versions(client, model) if turn.is_free(one)]
+    if image:
+        found = [one for one in found if one.tags.get(SERVING_IMAGE, image) == image]
     if training_job:
         found = [one for one in found if one.tags.get(TRAINING_JOB, training_job) == training_job]
     return next((int(one.version) for one in sorted(found, key=lambda one: turn.TAG in one.tags)), None)
@@ -146,7 +150,7 @@ def _run(options: argparse.Namespace) -> str:
     if version is None and options.endpoint:
         version = endpoint.tested_version(options.endpoint)
     elif version is None:
-        version = newest(client, options.model, options.training_job)
+        version = newest(client, options.model, options.training_job, environment.validation_image)
     if version is None:
         return f"no version of {options.model} needs a validation; name a version to validate it again"
     request = Request(
@@ -224,6 +228,7 @@ def _examine(client: Client, uri: str, request: Request, version: ModelVersion, 
         limits=inputs.limits,
         checks=[
             _files(version, digest),
+            *reproduced.check(client, version),
             *found.checks,
             *tests,
             *_endpoint_note(request.endpoint if served is None else ""),

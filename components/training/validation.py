@@ -43,7 +43,11 @@ class ValidationArgs:
     """Settings of the validation of one training job's versions."""
 
     image: str
-    """Serving image."""
+    """Image whose packages validate: the serving image, or another one with the model server's packages."""
+    takes_image_of_version: bool
+    """Whether a version is validated in the image that the registry records for it, if there is one. The schedule
+    passes over such a version, because a CronJob has one image; `mlops validate` starts a Job with the version's image.
+    """
     enabled: bool
     """Whether the schedule starts validations; otherwise only `mlops validate` does."""
     cron: str | None
@@ -138,6 +142,7 @@ def _validate(name: str, args: ValidationArgs, training: TrainingContainerArgs) 
     values: dict[str, Input[str]] = {
         **({"ENDPOINT": args.endpoint} if args.endpoint else {}),
         **({"VALIDATION": literal(json.dumps(args.limits, sort_keys=True))} if args.limits else {}),
+        **({names.VALIDATION_IMAGE: args.image} if args.takes_image_of_version else {}),
         **({"VALIDATION_ALLOW_CODE": "true"} if args.allow_code else {}),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": training.tracking_url,

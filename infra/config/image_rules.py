@@ -1,4 +1,4 @@
-"""Rule for the serving image of an endpoint."""
+"""Rule for the image of an endpoint, a batch or a validation."""
 
 from typing import Annotated, Literal
 

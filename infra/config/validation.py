@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from infra.config import quantities, rules, training, training_rules
+from infra.config import image_rules, quantities, rules, training, training_rules
 from infra.config.rules import Rule
 from infra.config.section import Model
 
@@ -171,6 +171,12 @@ class Validation(Model):
     types that the project does not trust. Otherwise such a version is refused. Versions that the platform trains need
     no code.
     Example: true
+    """
+    image: image_rules.EndpointImage | None = None
+    """Image whose packages validate: its name, or `auto` for the image that `mlops image` recorded for the version.
+    With `auto`, the schedule passes over a version that has such an image, and `mlops validate` validates it. Default:
+    `mlops:images.serving`.
+    Example: auto
     """
     limits: Limits = Limits()
     """Limits that a version must keep to pass."""

@@ -73,6 +73,11 @@ def test_a_version_that_passed_against_the_served_champion_passes() -> None:
             BREAKS,
             "pulumi config set --path mlops:endpoints.churn.allow_breaking_signature '<reason>'",
         ),
+        (
+            facts(SERVED, version(8, validation_status="", is_of_notebook=True)),
+            "a notebook trained version 8, and no validation has found the Job that reproduced it",
+            f"mlops validate {MODEL} 8",
+        ),
     ],
 )
 @pytest.mark.parametrize("gate", [PROTECTED, UNPROTECTED, Gate(mode="warn")])
@@ -83,6 +88,11 @@ def test_what_cannot_be_served_or_is_known_to_be_bad_fails_in_every_stack(
     assert (given.kind, given.fails) == (Kind.REFUSED, True)
     assert (given.reasons[0].said, given.reasons[0].mend) == (said, mend)
     assert given.line == f"churn: version 7 -> 8 is refused because {said}"
+
+
+def test_a_version_of_a_notebook_that_a_job_has_reproduced_passes() -> None:
+    found = facts(SERVED, version(8, is_of_notebook=True))
+    assert answer(release(7, 8), found).line == "churn: version 7 -> 8 passes"
 
 
 @pytest.mark.parametrize(

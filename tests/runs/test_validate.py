@@ -294,6 +294,28 @@ def test_of_several_jobs_of_a_model_the_one_that_trained_the_version_looks_at_it
         assert f"generateName: {name}-validation-" in said
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("mlflow")
+@pytest.mark.parametrize("key", [None, "auto"])
+def test_a_version_is_validated_in_its_own_image_where_the_stack_says_so(
+    world: World, mlops: Command, registry: Registry, registered: int, key: str | None
+) -> None:
+    client = MlflowClient(registry.uri)
+    changes = {"training.churn.validation.image": key} if key else {}
+    world.scenes([CHURN, validation(changes)])
+    standard = "image: lab.local/serving:1\n"
+    assert standard in mlops("validate", MODEL, str(registered), "--dry-run")[1]
+
+    client.set_model_version_tag(MODEL, str(registered), "serving_image", "lab.local/serving:own-1")
+    own = "image: lab.local/serving:own-1\n"
+    said = mlops("validate", MODEL, str(registered), "--dry-run")[1]
+    assert (own in said, standard in said) == ((True, False) if key else (False, True))
+
+    client.set_model_version_tag(MODEL, str(registered), "serving_image", "elsewhere.example.com/serving:own-1")
+    code, said = mlops("validate", MODEL, str(registered), "--dry-run")
+    assert (code, "the registry names the image elsewhere.example.com" in said) == ((2, True) if key else (0, False))
+
+
 @pytest.mark.parametrize("words", [["--no-validate"], []])
 def test_a_run_whose_version_is_not_known_says_that_it_is_not_validated_unless_it_is_not_wanted(
     world: World, mlops: Command, words: list[str]

@@ -161,6 +161,16 @@ def version(client: Client, model: str, number: int) -> ModelVersion:
         raise UnknownError(_what_exists(client, model, f"{model} has no version {number}")) from error
 
 
+def run(client: Client, found: ModelVersion) -> Run | None:
+    """Return the run that registered the version; None if the version has no run, or the run was deleted for good."""
+    try:
+        return client.get_run(found.run_id) if found.run_id else None
+    except MlflowException as error:
+        if error.error_code != UNKNOWN:
+            raise
+        return None
+
+
 def experiment(client: Client, name: str, location: str | None = None) -> str:
     """Return the ID of the experiment; create it if it does not exist, with its artifacts below the location.
 

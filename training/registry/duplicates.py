@@ -7,8 +7,6 @@ one either. The tag `duplicate_of` marks the new version as a repetition.
 
 from collections.abc import Mapping
 
-from mlflow.exceptions import MlflowException
-
 from contract.tags import GIT_COMMIT
 from training.registry import client as versions
 from training.registry.client import Client
@@ -31,13 +29,8 @@ def first(
     same = {**{name: origin.get(name) for name in CODE}, "dataset_digest": dataset_digest}
     texts = {name: str(value) for name, value in parameters.items()}
     for version in reversed(versions.versions(client, model)):
-        if all(version.tags.get(name) == value for name, value in same.items()) and version.run_id:
-            try:
-                recorded = client.get_run(version.run_id).data.params
-            except MlflowException as error:
-                if error.error_code != versions.UNKNOWN:
-                    raise
-                continue  # the run was deleted
-            if texts.items() <= recorded.items():
+        if all(version.tags.get(name) == value for name, value in same.items()):
+            run = versions.run(client, version)
+            if run and texts.items() <= run.data.params.items():
                 return int(version.version)
     return None

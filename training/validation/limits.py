@@ -119,6 +119,11 @@ class Environment(Termination):
         default=False,
         description="whether versions are validated that run code of their files when they are loaded, such as pickles",
     )
+    validation_image: str = Field(
+        default="",
+        description="image of this validation, if a version with another recorded image is validated by `mlops "
+        "validate` only; empty if this image validates every version",
+    )
     validation_reports: str = Field(
         default="",
         description="URI of the folder for reports, which takes effect when the experiment `validations` is created; "

@@ -114,6 +114,14 @@ def test_it_loads_what_runs_code_only_where_the_stack_says_so() -> None:
     assert environment(container(deployed({f"{OWN}.allow_code": True})))["VALIDATION_ALLOW_CODE"] == "true"
 
 
+def test_it_has_the_image_that_the_stack_names_or_knows_the_standard_one_to_pass_over_versions_of_another() -> None:
+    assert "VALIDATION_IMAGE" not in environment(container(local()))
+    own = container(deployed({f"{OWN}.image": "lab.local/serving:own-1"}))
+    assert (own["image"], "VALIDATION_IMAGE" in environment(own)) == ("lab.local/serving:own-1", False)
+    auto = container(deployed({f"{OWN}.image": "auto"}))
+    assert (auto["image"], environment(auto)["VALIDATION_IMAGE"]) == ("lab.local/serving:1", "lab.local/serving:1")
+
+
 def test_its_reports_go_where_only_it_may_write() -> None:
     assert environment(container(local()))["VALIDATION_REPORTS"] == "s3://mlops-artifacts/validations"
 

@@ -92,6 +92,13 @@ def test_a_training_job_looks_at_what_it_trained_and_at_what_no_other_job_claims
     assert validate.newest(client, MODEL, "monthly") == 1
 
 
+def test_a_schedule_passes_over_a_version_that_needs_another_image(client: versions.Client) -> None:
+    client.set_model_version_tag(MODEL, "3", "serving_image", "lab.local/serving:own-1")
+    assert validate.newest(client, MODEL, image="lab.local/serving:1") == 2
+    assert validate.newest(client, MODEL, image="lab.local/serving:own-1") == 3
+    assert validate.newest(client, MODEL) == 3
+
+
 def test_a_schedule_may_come_before_the_first_version(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     assert validate.main(["--tracking-uri", registry.uri, "none-yet", "--training-job", "churn"]) == 0
     assert "no version of none-yet needs a validation" in capsys.readouterr().out
