@@ -12,7 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from model_server.predict.decoding import Row
+from numpy.typing import NDArray
+
+from model_server.predict.fast.estimators import Texts, Values
 from model_server.predict.frames import ModelError
 from model_server.predict.model import Model
 from model_server.predict.scoring import Request, mlflow_encode, score_by_mlflow
@@ -44,7 +46,16 @@ class _Column(Protocol):
 
     def __len__(self) -> int: ...
     def to_pylist(self) -> list[Any]: ...
+    def to_numpy(self, *, zero_copy_only: bool) -> NDArray[Any]: ...
+    def dictionary_encode(self) -> "_Dictionary": ...
     def cast(self, target: object, *, safe: bool) -> object: ...
+
+
+class _Dictionary(Protocol):
+    """Dictionary array of pyarrow."""
+
+    dictionary: _Column
+    indices: _Column
 
 
 class _Batch(Protocol):
@@ -128,8 +139,8 @@ def _fits(found: object, column: Column) -> bool:
 
 def _predictions(model: Model, batch: _Batch, first: int) -> list[object]:
     """Return the predictions for the rows, as the server responds to one request with them."""
-    rows = _plain_rows(model, batch) if model.decoder and model.signature else None
-    found = _by_predictors(model, rows, first) if rows else None
+    columns = _plain_columns(model.signature, batch) if model.decoder and model.signature else None
+    found = _by_predictors(model, columns, first, batch.num_rows) if columns else None
     if found is None:
         found = _by_mlflow(model, batch, first)
     if not isinstance(found, list) or len(cast("list[object]", found)) != batch.num_rows:
@@ -139,19 +150,23 @@ def _predictions(model: Model, batch: _Batch, first: int) -> list[object]:
     return cast("list[object]", found)
 
 
-def _plain_rows(model: Model, batch: _Batch) -> list[Row] | None:
-    """Return the rows as the server decodes them from a plain body; None if a body with them would not be plain."""
-    columns = list[list[Any]]()
-    signature = cast("Signature", model.signature)
+def _plain_columns(signature: Signature, batch: _Batch) -> list[Values] | None:
+    """Return the columns as the server decodes a plain body; None if a body with the rows would not be plain."""
+    columns = list[Values]()
     for position, column in enumerate(signature.columns):
         values = batch.column(column.name if signature.named else position)
         if column.kind in {"double", "float"}:
-            columns.append(_numbers(values))
+            columns.append(_numbers(values).to_numpy(zero_copy_only=False))
             continue
         if values.null_count or not _is_plain(values, column.kind):
             return None
-        columns.append(values.to_pylist())
-    return list(zip(*columns, strict=True))
+        columns.append(_texts(values) if column.kind == "string" else values.to_numpy(zero_copy_only=False))
+    return columns
+
+
+def _texts(column: _Column) -> Texts:
+    encoded = column.dictionary_encode()
+    return Texts(words=encoded.dictionary.to_pylist(), indexes=encoded.indices.to_numpy(zero_copy_only=False))
 
 
 def _is_plain(values: _Column, kind: Kind) -> bool:
@@ -161,24 +176,24 @@ def _is_plain(values: _Column, kind: Kind) -> bool:
     return low <= found["min"] and found["max"] <= high
 
 
-def _numbers(values: _Column) -> list[float | None]:
-    """Return floats; NaN is None, because JSON has no NaN."""
+def _numbers(values: _Column) -> _Column:
+    """Return floats; NaN is null, because JSON has no NaN."""
     floats = values.cast(pa.float64(), safe=False)
-    return compute.if_else(compute.is_nan(floats), pa.scalar(None, pa.float64()), floats).to_pylist()
+    return compute.if_else(compute.is_nan(floats), pa.scalar(None, pa.float64()), floats)
 
 
-def _by_predictors(model: Model, rows: Sequence[Row], first: int) -> object:
+def _by_predictors(model: Model, columns: Sequence[Values], first: int, rows: int) -> object:
     for predictor in model.predictors:
         try:
-            (found,) = predictor(rows, [len(rows)])
+            found = predictor.by_columns(columns)
         except ModelError as error:
             cause = " ".join(str(error.__cause__).split())[:200]
-            where = f"rows {first} to {first + len(rows) - 1}"
+            where = f"rows {first} to {first + rows - 1}"
             raise PartitionError(f"has {where} on which the model fails ({cause})") from error
         except Exception:
             LOG.debug("left to a slower predictor", exc_info=True)
             continue
-        if {type(one) for one in found} <= PLAIN:
+        if isinstance(found, list) and {type(one) for one in cast("list[object]", found)} <= PLAIN:
             return found
         return json.loads(json.dumps(found, default=mlflow_encode))
     return None
@@ -203,7 +218,7 @@ def _by_mlflow(model: Model, batch: _Batch, first: int) -> object:
 def _json(column: _Column) -> list[Any]:
     """Return the values of a column as JSON has them in a request."""
     if pa.types.is_floating(column.type):
-        return _numbers(column)
+        return _numbers(column).to_pylist()
     values = column.to_pylist()
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         return [value and value.isoformat() for value in values]

@@ -1,6 +1,7 @@
 """Converts rows to the table or array that MLflow would pass to a model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from model_server.predict.decoding import Row
-from model_server.predict.fast.estimators import Predictor, Sizes
+from model_server.predict.fast.estimators import Sizes, Values
 from model_server.predict.signature import Signature
 from model_server.predict.types import TYPES
 
@@ -21,18 +22,27 @@ class ModelError(Exception):
         self.table = table
 
 
-def frame_predictor(predict: Callable[[Any], object], signature: Signature) -> Predictor:
-    """Return a predictor that calls the model's function once for each request, with a table or an array.
+@dataclass(frozen=True, kw_only=True)
+class FramePredictor:
+    """Predictor that calls the model's function once for each request, with a table or an array.
 
-    The predictor raises ModelError if the model raises an exception.
+    It raises ModelError if the model raises an exception.
     """
-    make = _frame if signature.named else _array
 
-    def predict_all(rows: Sequence[Row], sizes: Sizes) -> list[Any]:
+    predict: Callable[[Any], object]
+    """The model's function."""
+    signature: Signature
+    """Columns that the function takes."""
+
+    def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[Any]:
+        """Return the predictions for each request, one for each of its rows."""
         bounds = pairwise(accumulate(sizes, initial=0))
-        return [_plain(_call_model(predict, make(rows[start:end], signature))) for start, end in bounds]
+        return [self.by_columns(list(zip(*rows[start:end], strict=True))) for start, end in bounds]
 
-    return predict_all
+    def by_columns(self, columns: Sequence[Values]) -> object:
+        """Return the predictions for the rows of a table, as for one request with them."""
+        make = _frame if self.signature.named else _array
+        return _plain(_call_model(self.predict, make(columns, self.signature)))
 
 
 def _call_model(predict: Callable[[Any], object], table: object) -> object:
@@ -42,8 +52,7 @@ def _call_model(predict: Callable[[Any], object], table: object) -> object:
         raise ModelError(table) from error
 
 
-def _frame(rows: Sequence[Row], signature: Signature) -> pd.DataFrame:
-    columns = zip(*rows, strict=True)
+def _frame(columns: Sequence[Values], signature: Signature) -> pd.DataFrame:
     return pd.DataFrame(
         {
             column.name: list(values)
@@ -54,8 +63,9 @@ def _frame(rows: Sequence[Row], signature: Signature) -> pd.DataFrame:
     )
 
 
-def _array(rows: Sequence[Row], signature: Signature) -> np.ndarray[Any, Any]:
-    return np.array(rows, dtype=TYPES[signature.columns[0].kind].dtypes[0])
+def _array(columns: Sequence[Values], signature: Signature) -> np.ndarray[Any, Any]:
+    values = [list(column) for column in columns]
+    return np.ascontiguousarray(np.array(values, dtype=TYPES[signature.columns[0].kind].dtypes[0]).T)
 
 
 def _plain(prediction: object) -> object:

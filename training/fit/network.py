@@ -1,6 +1,7 @@
 """Trains a feed-forward network with PyTorch, on the CPU or on all GPUs of the pod, and exports it to ONNX.
 
-PyTorch is only in the image `images/training-gpu`, so a project imports this module inside its `fit`.
+PyTorch is only in the image `images/training-gpu`, so this module imports it when a training starts. A project imports
+this module as any other.
 """
 
 import io
@@ -8,7 +9,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
@@ -19,13 +20,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_estimators.classifier import INPUT, OUTPUT, OnnxClassifier
+from onnx_estimators import classifier, regressor
+from onnx_estimators.classifier import OnnxClassifier
+from onnx_estimators.regressor import OnnxRegressor
+from onnx_estimators.session import INPUT, compute
 from training.project import Checkpoints, ProjectError
 
 LOG = logging.getLogger("training")
 Matrix = NDArray[Any]
 TOLERANCE = 1e-5
-"""Largest difference between a probability of the ONNX network and of PyTorch's."""
+"""Largest difference between an output of the ONNX network and of PyTorch's: a probability, or a number in units of the
+target's standard deviation."""
 
 
 class _Network(Protocol):
@@ -87,14 +92,14 @@ class Table:
     features: Matrix
     """Numbers, rows by features."""
     labels: Matrix
-    """Index of each row's label."""
+    """Index of each row's label or, for a regression, its number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """Result of a training."""
 
-    classifier: OnnxClassifier
+    estimator: OnnxClassifier | OnnxRegressor
     """The network with the smallest validation loss."""
     epochs: int
     """Number of epochs that were trained, before and after an interruption."""
@@ -109,9 +114,14 @@ class _Work:
     plan: Plan
     learn: Table
     stop: Table
-    labels: int
+    sizes: Sequence[int]
+    """Number of features, width of each hidden layer, and number of labels (1 for a regression)."""
     device: str
+    """PyTorch's name of the device."""
     checkpoints: Checkpoints
+    """Place of the states."""
+    state: bytes | None
+    """State from which the training continues; None to start with the first epoch."""
     result: Path
     """File that the first process writes."""
 
@@ -144,17 +154,30 @@ def train(plan: Plan, learn: Table, stop: Table, labels: Sequence[str], checkpoi
     After each epoch the state is saved to `checkpoints`. A training that was interrupted continues after the last saved
     epoch, and on the CPU it ends with the same network as an uninterrupted one.
 
+    Args:
+        plan: settings.
+        learn: rows to learn from.
+        stop: rows that decide when to stop.
+        labels: labels, in the order of their indexes; empty for a regression.
+        checkpoints: place of the states.
+
     Raises:
         ProjectError: the pod has GPUs, and PyTorch cannot use them.
     """
+    torch = _torch()
     device, name = _device(plan)
     processes = plan.processes or (max(plan.gpus, 1) if device == "cuda" else 1)
     LOG.info("training on %s in %d process%s", name, processes, "" if processes == 1 else "es")
+    center, scale = (0.0, 1.0) if labels else (float(learn.labels.mean()), float(learn.labels.std()) or 1.0)
+    if not labels:
+        learn, stop = (replace(part, labels=(part.labels - center) / scale) for part in (learn, stop))
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "trained"
+        sizes = [learn.features.shape[1], *plan.layers, len(labels) or 1]
         work = _Work(
-            plan=plan, learn=learn, stop=stop, labels=len(labels), device=device, checkpoints=checkpoints, result=result
-        )
+            plan=plan, learn=learn, stop=stop, sizes=sizes, device=device, checkpoints=checkpoints,
+            state=_saved(checkpoints, sizes), result=result,
+        )  # fmt: skip
         if processes == 1:
             _train(work, 0, 1)
         else:
@@ -162,9 +185,12 @@ def train(plan: Plan, learn: Table, stop: Table, labels: Sequence[str], checkpoi
         progress = _Progress(**_read(result.read_bytes()))
     network = _network(work)
     network.load_state_dict(progress.best)
-    classifier = OnnxClassifier(_as_onnx(network, learn.features.shape[1]), labels)
-    _compare(network, classifier, stop.features)
-    return Trained(classifier=classifier, epochs=progress.epoch, device=name)
+    if labels:
+        network = torch.nn.Sequential(network, torch.nn.Softmax(dim=1))
+        made = OnnxClassifier(_as_onnx(network, classifier.OUTPUT, stop.features), labels)
+    else:
+        made = OnnxRegressor(_as_onnx(network, regressor.OUTPUT, stop.features), center, scale)
+    return Trained(estimator=made, epochs=progress.epoch, device=name)
 
 
 def _device(plan: Plan) -> tuple[str, str]:
@@ -211,14 +237,15 @@ def _train(work: _Work, rank: int, world: int) -> None:
     network = _network(work).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate)
     progress = _Progress(best=_copy(network))
-    if (saved := _resumed(work)) is not None:
+    if work.state is not None:
+        saved = _read(work.state)
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         progress = _Progress(**saved["progress"])
-    features, labels = (torch.as_tensor(part, device=device) for part in _tensors(work.learn))
-    held = tuple(torch.as_tensor(part, device=device) for part in _tensors(work.stop))
+    features, labels = (torch.as_tensor(part, device=device) for part in _tensors(work, work.learn))
+    held = tuple(torch.as_tensor(part, device=device) for part in _tensors(work, work.stop))
     step = torch.nn.parallel.DistributedDataParallel(network) if world > 1 else network
-    loss_of = torch.nn.CrossEntropyLoss()
+    loss_of = torch.nn.CrossEntropyLoss() if work.sizes[-1] > 1 else torch.nn.MSELoss()
     while progress.epoch < plan.epochs and progress.worse < plan.patience:
         # Each epoch has its own seed, so that a training that continues draws the same numbers.
         seed = plan.seed * 100_003 + progress.epoch
@@ -236,39 +263,36 @@ def _train(work: _Work, rank: int, world: int) -> None:
         if rank == 0:
             LOG.info("epoch %d: validation loss %.5f", progress.epoch, progress.last)
             states = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            work.checkpoints.save(_written({**states, "progress": vars(progress), "sizes": _sizes(work)}))
+            work.checkpoints.save(_written({**states, "progress": vars(progress), "sizes": work.sizes}))
     if rank == 0:
         work.result.write_bytes(_written(vars(progress)))
 
 
-def _resumed(work: _Work) -> dict[str, Any] | None:
+def _saved(checkpoints: Checkpoints, sizes: Sequence[int]) -> bytes | None:
     """Return the state after the last saved epoch; None if there is none, or it is that of another network."""
-    content = work.checkpoints.latest()
+    content = checkpoints.latest()
     if content is None:
         return None
     state = _read(content)
-    if state["sizes"] != _sizes(work):
+    if state["sizes"] != sizes:
         LOG.warning("the checkpoint is that of a network of another size; the training starts with the first epoch")
         return None
     LOG.info("continuing after epoch %d", state["progress"]["epoch"])
-    return state
-
-
-def _sizes(work: _Work) -> list[int]:
-    return [work.learn.features.shape[1], *work.plan.layers, work.labels]
+    return content
 
 
 def _network(work: _Work) -> _Network:
     """Return the network without its last step, which makes probabilities of its output."""
     torch = _torch()
-    sizes, parts = _sizes(work), list[object]()
+    sizes, parts = work.sizes, list[object]()
     for before, after in pairwise(sizes[:-1]):
         parts += [torch.nn.Linear(before, after), torch.nn.ReLU(), torch.nn.Dropout(work.plan.dropout)]
     return torch.nn.Sequential(*parts, torch.nn.Linear(*sizes[-2:]))
 
 
-def _tensors(table: Table) -> tuple[Matrix, Matrix]:
-    return table.features.astype(np.float32), table.labels.astype(np.int64)
+def _tensors(work: _Work, table: Table) -> tuple[Matrix, Matrix]:
+    labels = table.labels.astype(np.int64) if work.sizes[-1] > 1 else table.labels.astype(np.float32).reshape(-1, 1)
+    return table.features.astype(np.float32), labels
 
 
 def _batches(order: Matrix, size: int, rank: int, world: int) -> list[Matrix]:
@@ -295,19 +319,28 @@ def _read(content: bytes) -> dict[str, Any]:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _as_onnx(network: _Network, features: int) -> bytes:
-    """Return the network with probabilities as its output, in ONNX format."""
+def _as_onnx(network: _Network, output: str, features: Matrix) -> bytes:
+    """Return the network in ONNX format, after a comparison of both on these rows.
+
+    Raises:
+        RuntimeError: an output differs by more than TOLERANCE.
+    """
     torch = _torch()
-    whole = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)).eval()
     for chatty in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         torch.onnx.export(
-            whole, (torch.zeros(2, features),), str(file), input_names=[INPUT], output_names=[OUTPUT],
+            network.eval(), (torch.zeros(2, features.shape[1]),), str(file), input_names=[INPUT], output_names=[output],
             dynamic_shapes=({0: torch.export.Dim("count")},), external_data=False, dynamo=True, verbose=False,
         )  # fmt: skip
-        return _without_notes(file)
+        content = _without_notes(file)
+    with torch.no_grad():
+        expected = network(torch.as_tensor(features.astype(np.float32))).numpy()
+    apart = float(np.abs(compute(content, output, features) - expected).max())
+    if apart > TOLERANCE:
+        raise RuntimeError(f"the ONNX network and PyTorch's differ by {apart:g} in an output")
+    return content
 
 
 def _without_notes(file: Path) -> bytes:
@@ -318,17 +351,3 @@ def _without_notes(file: Path) -> bytes:
         noted.ClearField("metadata_props")
         noted.doc_string = ""
     return model.SerializeToString()
-
-
-def _compare(network: _Network, classifier: OnnxClassifier, features: Matrix) -> None:
-    """Check that both give the same probabilities.
-
-    Raises:
-        RuntimeError: they differ by more than TOLERANCE.
-    """
-    torch = _torch()
-    with torch.no_grad():
-        expected = torch.softmax(network.eval()(torch.as_tensor(features.astype(np.float32))), dim=1).numpy()
-    apart = float(np.abs(classifier.predict_proba(features) - expected).max())
-    if apart > TOLERANCE:
-        raise RuntimeError(f"the ONNX network and PyTorch's differ by {apart:g} in a probability")

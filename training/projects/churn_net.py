@@ -53,7 +53,7 @@ def fit(data: Rows, parameters: Network) -> Pipeline:
     )
     trained = network.train(plan, table(learn), table(stop), TARGET.labels, data.checkpoints)
     data.facts.update(device=trained.device, epochs_trained=trained.epochs)
-    return Pipeline([("prepare", prepare), ("network", trained.classifier)])
+    return Pipeline([("prepare", prepare), ("network", trained.estimator)])
 
 
 PROJECT = Project(

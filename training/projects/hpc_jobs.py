@@ -33,13 +33,10 @@ def fit(data: Rows, parameters: Forest) -> Pipeline:
         ]
     )
     forest = RandomForestClassifier(
-        parameters.n_estimators,
-        max_depth=parameters.max_depth,
-        class_weight="balanced",
-        random_state=data.seed,
-        n_jobs=-1,
+        parameters.n_estimators, max_depth=parameters.max_depth, random_state=data.seed, n_jobs=-1
     )
-    fitted = Pipeline([("prepare", prepare), ("forest", forest)]).fit(data.features, data.labels)
+    steps = Pipeline([("prepare", prepare), ("forest", forest)])
+    fitted = steps.fit(data.features, data.labels, forest__sample_weight=data.weights)
     return fitted.set_params(forest__n_jobs=1)  # a server predicts few rows at a time
 
 
@@ -47,7 +44,7 @@ PROJECT = Project(
     model="hpc-jobs",
     task="multiclass",
     columns=[*COUNTS, *HOUR, *WORDS],
-    target=Target(name="class", labels=("VF", "F", "M", "L")),
+    target=Target(name="class", labels=("VF", "F", "M", "L"), class_weights="balanced"),
     parameters=Forest,
     fit=fit,
     slices=["day"],

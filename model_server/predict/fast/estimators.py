@@ -5,7 +5,9 @@ does not depend on other rows. Where the last bit may depend on them, as in a ma
 separately, on an array with the memory layout that scikit-learn would use.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, chain, pairwise
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -22,12 +24,12 @@ from model_server.predict.types import WHOLE
 
 Matrix: TypeAlias = NDArray[Any]
 Sizes: TypeAlias = Sequence[int]
-Encode: TypeAlias = Callable[[Sequence[Row]], Matrix]
 Step: TypeAlias = Callable[[Matrix], Matrix]
 Decide: TypeAlias = Callable[[Matrix, Sizes], Matrix]
 # Compared by name, because importing unneeded parts of scikit-learn takes time and memory.
 FORESTS = frozenset({"ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor"})
 TREES = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
+NETWORKS = {"OnnxClassifier": ("predict", "predict_proba"), "OnnxRegressor": ("predict",)}
 REGRESSIONS = frozenset({"ElasticNet", "Lasso", "LinearRegression", "Ridge"})
 WHOLE_FLOATS = WHOLE | {"double"}
 
@@ -36,35 +38,94 @@ class UnsureError(ValueError):
     """The rows need scikit-learn's own code, which may refuse them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Texts(Collection[str]):
+    """Column of strings that stores each different string once."""
+
+    words: Sequence[str]
+    """The different strings."""
+    indexes: NDArray[np.integer[Any]]
+    """Index in `words` for each row."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.indexes)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the string of each row."""
+        return iter(np.array(self.words, dtype=object).take(self.indexes).tolist())
+
+    def __contains__(self, word: object) -> bool:
+        """Return whether a row has this string."""
+        return word in iter(self)
+
+
+Values: TypeAlias = Collection[Any]
+"""Values of one column. None or NaN is a missing number."""
+Encode: TypeAlias = Callable[[Sequence[Values]], Matrix]
+
+
 class Predictor(Protocol):
     """Function that predicts whole batches. It takes all rows, and the number of rows of each request."""
 
-    def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+    def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[Any]:
         """Return the predictions for each request, one for each of its rows."""
         ...
 
+    def by_columns(self, columns: Sequence[Values]) -> object:
+        """Return the predictions for the rows of a table, as for one request with them."""
+        ...
 
-def fast_predictor(estimator: object, method: str, signature: Signature) -> Predictor | None:
+
+@dataclass(frozen=True, kw_only=True)
+class FastPredictor:
+    """Predictor that does the work of an estimator's method."""
+
+    encode_rows: Callable[[Sequence[Row]], Matrix]
+    """Convert rows to the matrix of the first step."""
+    encode_columns: Callable[[Sequence[Values]], Matrix]
+    """Convert columns to the same matrix."""
+    transforms: Sequence[Step]
+    """Steps between that matrix and the last step."""
+    decide: Decide
+    """The last step."""
+
+    def __call__(self, rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
+        """Return the predictions for each request, one for each of its rows."""
+        values = self._predict(self.encode_rows(rows), sizes)
+        return [values[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
+
+    def by_columns(self, columns: Sequence[Values]) -> list[Any]:
+        """Return the predictions for the rows of a table, as for one request with them."""
+        matrix = self.encode_columns(columns)
+        return self._predict(matrix, [len(matrix)])
+
+    def _predict(self, matrix: Matrix, sizes: Sizes) -> list[Any]:
+        for transform in self.transforms:
+            matrix = transform(matrix)
+        return self.decide(matrix, sizes).tolist()
+
+
+def fast_predictor(estimator: object, method: str, signature: Signature) -> FastPredictor | None:
     """Return the estimator's `method` as a predictor, or None if a part of the estimator is not listed here."""
     *steps, final = steps_of(estimator)
     mixed = bool(steps) and known(steps[0]) == "ColumnTransformer"
-    encode = _columns(steps[0], signature) if mixed else _numbers(signature, steps[0] if steps else final)
+    first = steps[0] if steps else final
+    encode = _columns(first, signature) if mixed else _stacked if _takes_numbers(first, signature) else None
     transforms = [_transform(step) for step in steps[mixed:]]
     decide = _trees(final, method) or _boosted(final, method)
     decide = decide or _network(final, method)
     decide = decide or (None if mixed else _linear(final, method, named=signature.named))
     if encode is None or decide is None or None in transforms or not _as_dense(steps, final, signature):
         return None
-    listed = [transform for transform in transforms if transform]
-
-    def predict(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
-        matrix = encode(rows)
-        for transform in listed:
-            matrix = transform(matrix)
-        values: list[Any] = decide(matrix, sizes).tolist()
-        return [values[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
-
-    return predict
+    return FastPredictor(
+        encode_rows=(lambda rows: encode(list(zip(*rows, strict=True))))
+        if mixed
+        else partial(_matrix, len(signature.columns)),
+        encode_columns=encode,
+        transforms=[transform for transform in transforms if transform],
+        decide=decide,
+    )
 
 
 def steps_of(estimator: object) -> list[Any]:
@@ -107,32 +168,35 @@ def _makes_floats(fitted: object) -> bool:
     )
 
 
-def _numbers(signature: Signature, first: object) -> Encode | None:
-    """Return an encoder to a float64 matrix, for a table that holds only numbers."""
+def _takes_numbers(first: object, signature: Signature) -> bool:
+    """Return whether the estimator takes the signature's columns as they are, and all of them are numbers."""
     if not known(first):
-        return None
+        return False
     trees = boosted(first, "predict")
     names: object = trees.names if trees else getattr(first, "feature_names_in_", None)
     if signature.named and names is not None and list(cast("Matrix", names)) != signature.names:
-        return None
-    width = len(signature.columns)
+        return False
     taken = trees.width if trees else getattr(first, "n_features_in_", None)
-    if taken != width or not {column.kind for column in signature.columns} <= WHOLE_FLOATS:
-        return None
+    return taken == len(signature.columns) and {column.kind for column in signature.columns} <= WHOLE_FLOATS
 
-    def encode(rows: Sequence[Row]) -> Matrix:
-        try:
-            flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(rows) * width)
-        except TypeError:  # a value is missing
-            return np.array(rows, dtype=np.float64)
-        return flat.reshape(len(rows), width)
 
-    return encode
+def _matrix(width: int, rows: Sequence[Row]) -> Matrix:
+    """Return a float64 matrix of rows that hold only numbers, `width` each."""
+    try:
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(rows) * width)
+    except TypeError:  # a value is missing
+        return np.array(rows, dtype=np.float64)
+    return flat.reshape(len(rows), width)
+
+
+def _stacked(columns: Sequence[Values]) -> Matrix:
+    """Return a float64 matrix of columns that hold only numbers, with the memory layout of `_matrix`."""
+    return np.ascontiguousarray(np.array([*columns], dtype=np.float64).T)
 
 
 def _columns(transformer: object, signature: Signature) -> Encode | None:
     """Return an encoder that does the work of a ColumnTransformer, with a dense matrix as its result."""
-    parts: list[tuple[list[int], Callable[[list[Row]], Matrix]]] = []
+    parts: list[tuple[list[int], Encode]] = []
     at = {name: position for position, name in enumerate(signature.names)}
     for _, fitted, chosen in cast("list[tuple[str, object, Any]]", cast("Any", transformer).transformers_):
         if fitted == "drop":
@@ -146,20 +210,19 @@ def _columns(transformer: object, signature: Signature) -> Encode | None:
             return None
         parts.append((positions, part))
 
-    def encode(rows: Sequence[Row]) -> Matrix:
-        columns = list(zip(*rows, strict=True))
+    def encode(columns: Sequence[Values]) -> Matrix:
         return np.hstack([part([columns[position] for position in positions]) for positions, part in parts])
 
     return encode if parts else None
 
 
-def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
+def _filled(fitted: object) -> Encode | None:
     """Return a function for numeric columns, which apply one step or a pipeline of steps."""
     steps = [_transform(step) for step in steps_of(fitted)]
     if None in steps:
         return None
 
-    def fill(columns: list[Row]) -> Matrix:
+    def fill(columns: Sequence[Values]) -> Matrix:
         matrix: Matrix = np.array(columns, dtype=np.float64).T
         for step in steps:
             matrix = step(matrix) if step else matrix
@@ -168,7 +231,7 @@ def _filled(fitted: object) -> Callable[[list[Row]], Matrix] | None:
     return fill
 
 
-def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
+def _categories(fitted: object) -> Encode | None:
     """Return a function that encodes string columns as numbers."""
     encoder, kind = cast("Any", fitted), known(fitted)
     if kind not in {"OneHotEncoder", "OrdinalEncoder"}:
@@ -180,50 +243,54 @@ def _categories(fitted: object) -> Callable[[list[Row]], Matrix] | None:
     return _ordinal(encoder, categories) if kind == "OrdinalEncoder" else _one_hot(encoder, categories)
 
 
-def _ordinal(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
+def _ordinal(fitted: object, categories: list[list[str]]) -> Encode:
     """Return a function that encodes each string as its index among the known categories."""
     encoder = cast("Any", fitted)
     refuses: bool = encoder.handle_unknown == "error"
     unknown = np.nan if refuses else float(encoder.unknown_value)
     positions = [{word: float(position) for position, word in enumerate(known)} for known in categories]
 
-    def encode(columns: list[Row]) -> Matrix:
-        if refuses and not all(
-            position.keys() >= set(column) for column, position in zip(columns, positions, strict=True)
-        ):
+    def encode(columns: Sequence[Values]) -> Matrix:
+        found = np.array(
+            [_looked_up(column, position, unknown) for column, position in zip(columns, positions, strict=True)]
+        )
+        if refuses and np.isnan(found).any():
             raise UnsureError("a row has a category that the encoder does not know")
-        found = [
-            [position.get(word, unknown) for word in column]
-            for column, position in zip(columns, positions, strict=True)
-        ]
-        return np.array(found).T
+        return found.T
 
     return encode
 
 
-def _one_hot(fitted: object, categories: list[list[str]]) -> Callable[[list[Row]], Matrix]:
+def _one_hot(fitted: object, categories: list[list[str]]) -> Encode:
     """Return a function that encodes each string as zeros with a single one; an unknown string is all zeros."""
     encoder = cast("Any", fitted)
     refuses: bool = encoder.handle_unknown == "error"
     starts = list(accumulate(map(len, categories), initial=0))
     width = starts.pop()
-    positions: list[Mapping[object, int]] = [
+    positions: list[Mapping[str, int]] = [
         {word: start + position for position, word in enumerate(known)}
         for start, known in zip(starts, categories, strict=True)
     ]
 
-    def encode(columns: list[Row]) -> Matrix:
+    def encode(columns: Sequence[Values]) -> Matrix:
         # One more column, for unknown strings.
         matrix = np.zeros((len(columns[0]), width + 1))
         rows = np.arange(len(matrix))
         for column, position in zip(columns, positions, strict=True):
-            found = [position.get(word, width) for word in column]
+            found = _looked_up(column, position, width)
             if refuses and width in found:
                 raise UnsureError("a row has a category that the encoder does not know")
             matrix[rows, found] = 1
         return matrix[:, :width]
 
     return encode
+
+
+def _looked_up(column: Values, positions: Mapping[str, Any], unknown: float) -> Sequence[Any] | Matrix:
+    """Return the position of each string of a column, or `unknown`."""
+    if isinstance(column, Texts):
+        return np.array([positions.get(word, unknown) for word in column.words]).take(column.indexes)
+    return [positions.get(word, unknown) for word in column]
 
 
 def _transform(step: object) -> Step | None:
@@ -288,7 +355,7 @@ def _boosted(final: object, method: str) -> Decide | None:
 
 def _network(final: object, method: str) -> Decide | None:
     """Return a function that computes each request alone, because the number of rows may change the rounding."""
-    if known(final) != "OnnxClassifier" or method not in {"predict", "predict_proba"}:
+    if method not in NETWORKS.get(known(final), ()):
         return None
     compute = cast("Step", getattr(final, method))
 

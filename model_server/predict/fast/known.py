@@ -121,6 +121,7 @@ ARGUMENTS: Mapping[tuple[str, str], Mapping[str, Rule]] = {
         for name in ("XGBClassifier", "XGBRanker", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor")
     },
     ("onnx_estimators", "OnnxClassifier"): _rules("network labels"),
+    ("onnx_estimators", "OnnxRegressor"): _rules("network center scale"),
     ("lightgbm", "Booster"): {},
     ("xgboost", "Booster"): {},
 }

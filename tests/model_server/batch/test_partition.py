@@ -1,15 +1,17 @@
 """Predictions for Parquet files beside the responses of the real server to the same rows."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
+import mlflow.sklearn as mlflow_sklearn
 import pandas as pd
 import pytest
 
 from model_server.batch.partition import PartitionError, predict
 from model_server.predict import model
-from tests.model_server.zoo import ECHOED, ZOO, save_echo, table
+from tests.model_server.pipelines import compose, encoders, ensembles, impute, pipelines
+from tests.model_server.zoo import ECHOED, ZOO, Flavor, save_echo, signature, table
 from tests.served import served
 
 ROWS, CHUNK = 25, 10
@@ -43,6 +45,29 @@ def test_the_predictions_are_those_of_the_endpoint_bit_for_bit(name: str, tmp_pa
     found = predicted(folder, given).prediction.tolist()
     expected = responses(folder, given, CHUNK, named="bare array" not in name)
     assert [list(one) if hasattr(one, "__len__") else one for one in found] == expected
+
+
+def test_texts_and_missing_numbers_are_predicted_as_the_endpoint_predicts_them(tmp_path: Path) -> None:
+    given = table(ROWS)[0][["a", "b"]].assign(c=["x", "y", "z", "y", "unknown"] * (ROWS // 5))
+    labels = given.c.isin(["x", "z"]) & (given.b > 0)
+    prepare = compose.ColumnTransformer(
+        [
+            ("numbers", impute.SimpleImputer(), ["b", "a"]),
+            ("one", encoders.OneHotEncoder(handle_unknown="ignore"), ["c"]),
+            ("place", encoders.OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["c"]),
+        ]
+    )
+    made = pipelines.make_pipeline(prepare, ensembles.RandomForestClassifier(10, random_state=1))
+    made.fit(given[given.c != "unknown"], labels[given.c != "unknown"])
+    folder = tmp_path / "model"
+    cast("Flavor", mlflow_sklearn).save_model(
+        made, str(folder), signature=signature({"a": "double", "b": "long", "c": "string"}),
+        pyfunc_predict_fn="predict_proba", pip_requirements=[], serialization_format="cloudpickle",
+    )  # fmt: skip
+    given.loc[::7, "a"] = None
+    assert len(model.load(folder, "the model").predictors) == 2, "the model has no fast predictor"
+    found = predicted(folder, given).prediction
+    assert [list(one) for one in found] == responses(folder, given, CHUNK)
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's about a model without an input example

@@ -2,7 +2,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import pytest
 
 from model_server.failure import ServingError
 from model_server.predict import model
-from model_server.predict.decoding import Row
-from model_server.predict.fast.estimators import Predictor, Sizes
+from model_server.predict.fast.estimators import FastPredictor
 from model_server.predict.signature import Signature
 from tests.model_server.zoo import ensembles, lines, pipelines, save_sklearn, scalers
 
@@ -72,14 +71,10 @@ def test_a_fast_predictor_with_other_predictions_is_not_used(
     assert model.load(tmp_path / "line", "line").batched
     nearly = model.fast_predictor
 
-    def wrong(estimator: object, method: str, signature: Signature) -> Predictor:
+    def wrong(estimator: object, method: str, signature: Signature) -> FastPredictor:
         right = nearly(estimator, method, signature)
         assert right
-
-        def response(rows: Sequence[Row], sizes: Sizes) -> list[list[Any]]:
-            return [[value * (1 + 1e-15) for value in part] for part in right(rows, sizes)]
-
-        return response
+        return replace(right, decide=lambda matrix, sizes: right.decide(matrix, sizes) * (1 + 1e-15))
 
     monkeypatch.setattr(model, "fast_predictor", wrong)
     caplog.set_level(logging.WARNING, "serving")

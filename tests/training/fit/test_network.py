@@ -28,17 +28,20 @@ from training.fit import network
 from training.project import NoCheckpoints
 
 rows = np.random.default_rng(0).normal(size=(10_000, 30))
-labels = (rows[:, 0] + rows[:, 1] ** 2 > 1).astype(int)
+numbers = 4000 + 250 * (rows[:, 0] + rows[:, 1] ** 2)
+labels = (numbers > 4250).astype(int)
 plan = network.Plan(
     layers=[32], dropout=0.1, learning_rate=0.003, batch_size=200, epochs=5, patience=5, seed=1, gpus=int(sys.argv[1]),
     processes=int(sys.argv[2]),
 )
 if __name__ == "__main__":
-    table = network.Table(features=rows, labels=labels)
-    trained = network.train(plan, table, table, ("No", "Yes"), NoCheckpoints())
-    print("right", float(((trained.classifier.predict(rows) == "Yes") == labels).mean()))
+    names = sys.argv[3:]
+    table = network.Table(features=rows, labels=labels if names else numbers)
+    trained = network.train(plan, table, table, names, NoCheckpoints())
+    print("score", trained.estimator.score(rows, np.array(names)[labels] if names else numbers))
 """
-"""Script that trains and then compares PyTorch with ONNX on 10,000 rows, within network.TOLERANCE."""
+"""Script that trains a classifier for the labels in its arguments, or a regressor without any. The training compares
+PyTorch with ONNX on 10,000 rows, within network.TOLERANCE."""
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +171,15 @@ def test_another_job_or_other_parameters_start_with_the_first_epoch(python: Path
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_the_network_in_onnx_gives_the_probabilities_of_pytorch(python: Path, tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize("labels", [["No", "Yes"], []], ids=["classifier", "regressor"])
+def test_the_network_in_onnx_gives_the_outputs_of_pytorch(
+    python: Path, tmp_path: Path, processes: int, labels: list[str]
+) -> None:
     script = tmp_path / "alone.py"
     script.write_text(ALONE)
     done = subprocess.run(
-        [python, script, "0", str(processes)], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-        text=True, check=True,
+        [python, script, "0", str(processes), *labels], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert float(done.stdout.split()[-1]) > 0.8
 

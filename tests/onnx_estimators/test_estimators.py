@@ -19,6 +19,7 @@ from model_server.predict import model
 from model_server.predict.fallback import MLFLOW, load
 from model_server.predict.scoring import Request, score, score_by_mlflow
 from onnx_estimators.classifier import OnnxClassifier
+from onnx_estimators.regressor import OnnxRegressor
 from tests.model_server.pipelines import compose, encoders, pipelines
 from tests.model_server.zoo import Flavor
 
@@ -30,7 +31,16 @@ NETWORK = b64decode(
 )
 WEIGHTS = np.array([[1.5, -0.5, 0.25], [-1, 0.75, 0.5], [0.5, 0, -0.5], [0, 1, -1], [-0.5, 0.5, 1]])
 LABELS = ("no", "yes", "perhaps")
-TRUSTED = ["onnx_estimators.classifier.OnnxClassifier"]
+# rows @ SLOPES: 5 numbers, 1 number.
+REGRESSION = b64decode(
+    "CAg6dQoaCgRyb3dzCgF3EgdudW1iZXJzIgZNYXRNdWwSAWcqHwgFCAEQAUIBd0oUAADAPwAAAL8AAIA+AACAvwAAAD9aFwoEcm93cxIPCg0IARIJ"
+    "CgMSAW4KAggFYhoKB251bWJlcnMSDwoNCAESCQoDEgFuCgIIAUIECgAQEQ=="
+)
+SLOPES = np.array([1.5, -0.5, 0.25, -1, 0.5])
+ESTIMATORS = {
+    "classifier": (OnnxClassifier(NETWORK, LABELS), "onnx_estimators.classifier.OnnxClassifier"),
+    "regressor": (OnnxRegressor(REGRESSION, 4000.0, 250.0), "onnx_estimators.regressor.OnnxRegressor"),
+}
 
 
 def rows(count: int) -> pd.DataFrame:
@@ -44,8 +54,10 @@ def rows(count: int) -> pd.DataFrame:
     )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(params=[*ESTIMATORS])
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    """Folder of a model whose last step is the estimator, and the estimator's type."""
+    estimator, trusted = ESTIMATORS[request.param]
     prepare = compose.ColumnTransformer(
         [
             ("numbers", encoders.StandardScaler(), ["a", "b"]),
@@ -55,17 +67,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     table = rows(200)
     prepare.fit(table[table.c != "unknown"])
-    made = pipelines.Pipeline([("prepare", prepare), ("network", OnnxClassifier(NETWORK, LABELS))])
-    folder = tmp_path_factory.mktemp("model") / "1"
+    made = pipelines.Pipeline([("prepare", prepare), ("network", estimator)])
+    folder = tmp_path / "1"
     cast("Flavor", mlflow_sklearn).save_model(
         made,
         str(folder),
         signature=ModelSignature(Schema([ColSpec("double", "a"), ColSpec("double", "b"), ColSpec("string", "c")])),
         pip_requirements=[],
-        skops_trusted_types=TRUSTED,
+        skops_trusted_types=[trusted],
         serialization_format="skops",
     )
-    return folder
+    return folder, trusted
 
 
 def test_probabilities_are_those_of_the_network_and_labels_the_most_probable() -> None:
@@ -77,10 +89,16 @@ def test_probabilities_are_those_of_the_network_and_labels_the_most_probable() -
     assert [*classifier.classes_] == [*LABELS]
 
 
-def test_the_server_answers_as_mlflow_by_its_fast_predictor(folder: Path) -> None:
-    loaded = model.load(folder, "a model")
+def test_numbers_are_those_of_the_network_in_the_unit_of_the_target() -> None:
+    given = np.random.default_rng(1).normal(size=(50, 5))
+    found = OnnxRegressor(REGRESSION, 4000.0, 250.0).predict(given)
+    assert np.abs(found - (given @ SLOPES * 250 + 4000)).max() < 1e-3
+
+
+def test_the_server_answers_as_mlflow_by_its_fast_predictor(saved: tuple[Path, str]) -> None:
+    loaded = model.load(saved[0], "a model")
     assert loaded.batched
-    pyfunc = cast("Any", load(folder))
+    pyfunc = cast("Any", load(saved[0]))
     for count in (1, 2, 17):
         split = json.loads(rows(count).to_json(orient="split", index=False))
         sent = json.dumps({"dataframe_split": split}).encode()
@@ -92,7 +110,8 @@ def test_the_server_answers_as_mlflow_by_its_fast_predictor(folder: Path) -> Non
         assert request.response.body.decode() == expected
 
 
-def test_a_model_with_a_network_is_loaded_only_where_its_type_is_trusted(folder: Path) -> None:
-    with pytest.raises(UntrustedTypesFoundException, match="OnnxClassifier"):
+def test_a_model_with_a_network_is_loaded_only_where_its_type_is_trusted(saved: tuple[Path, str]) -> None:
+    folder, trusted = saved
+    with pytest.raises(UntrustedTypesFoundException, match=trusted):
         skops.io.load(folder / "model.skops", trusted=[])
-    assert skops.io.load(folder / "model.skops", trusted=TRUSTED)
+    assert skops.io.load(folder / "model.skops", trusted=[trusted])
