@@ -67,7 +67,11 @@ class Login:
 
 def provider(login: Login) -> Json:
     """Return the JwtProvider of the ID tokens, which the filter `oauth2` has decrypted."""
-    return {**authentication.verified(login.tokens), "from_headers": [{"name": ID_TOKEN}], "payload_in_metadata": METADATA}
+    return {
+        **authentication.verified(login.tokens),
+        "from_headers": [{"name": ID_TOKEN}],
+        "payload_in_metadata": METADATA,
+    }
 
 
 def rule(login: Login) -> Json:
@@ -106,7 +110,11 @@ def secret_files() -> Mapping[str, str]:
     kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
     return {
         f"{name}.json": json.dumps(
-            {"resources": [{"@type": kind, "name": name, "generic_secret": {"secret": {"filename": f"{SECRETS}/{name}"}}}]}
+            {
+                "resources": [
+                    {"@type": kind, "name": name, "generic_secret": {"secret": {"filename": f"{SECRETS}/{name}"}}}
+                ]
+            }
         )
         for name in (CLIENT_SECRET, COOKIE_KEY)
     }

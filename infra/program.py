@@ -30,6 +30,7 @@ from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
 from components.training.schedule import Schedule
 from components.training.sweep import Scalar, Sweep
+from components.training.templates import TrainingTemplates, TrainingTemplatesArgs
 from components.training.validation import ValidationArgs
 from contract import names
 from infra import token_issuers
@@ -76,6 +77,8 @@ def deploy(stack: Settings) -> None:
         name: TrainingJob(name, _training(name, training, stack, base, tracking, proxy=proxy), opts)
         for name, training in stack.training.items()
     }
+    templates = {name: each for training in trainings.values() for name, each in training.templates.items()}
+    TrainingTemplates("trainers", TrainingTemplatesArgs(templates=templates), opts)
     for name in stack.watched:
         DriftJob(name, _drift(name, stack, base, tracking, trainings, proxy=proxy), opts)
     cache = _model_cache(stack, base, opts)

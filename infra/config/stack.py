@@ -21,7 +21,7 @@ from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
 from components.router import router
-from contract import project
+from contract import names, project
 from infra.config import (
     aws_rules,
     callers,
@@ -373,6 +373,13 @@ class Training(Model):
         if octets(size) > octets(memory):
             raise gpu_rules.within_memory(memory)
         return size
+
+    @field_validator("service_account")
+    @classmethod
+    def _not_the_platforms(cls, account: str | None) -> str | None:
+        if account and (account == "validation" or account.startswith(names.drift_account(""))):
+            raise training_rules.RESERVED_ACCOUNT.broken()
+        return account
 
     @field_validator("cpu", "memory")
     @classmethod
