@@ -39,7 +39,6 @@ from infra.config import training as training_settings
 from infra.config.drift import Retrain, of_length
 from infra.config.endpoint import ReplicaRange
 from infra.config.endpoint_ingress import EndpointIngress
-
 from infra.config.stack import Endpoint, Settings, Tracking, Training, secret
 from infra.config.training import SecretParameter
 from infra.config.two_versions import SecondVersion

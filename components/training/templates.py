@@ -67,7 +67,8 @@ class TrainingTemplates(pulumi.ComponentResource):
         known = ", ".join(args.templates) or "none"
         rule: k8s.admissionregistration.v1.ValidationArgsDict = {
             "expression": f"{INSTANCE} in {json.dumps(list(args.templates))}",
-            "message": f"trainers create Jobs of the stack's templates ({known}) only; use mlops train or mlops validate",
+            "message": f"trainers create Jobs of the stack's templates ({known}) only; "
+            "use mlops train or mlops validate",
         }
         # A template must be fixed before a Job may name it.
         _policy(NAME, None, [rule], ResourceOptions(parent=self, depends_on=fixed))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from infra.config.callers import HTTPS, TokenIssuer, a_url
 from infra.config.rules import Rule
@@ -116,7 +116,7 @@ class Login(TokenIssuer):
 
     @field_validator("promoters")
     @classmethod
-    def _for_some_people(cls, groups: tuple[str, ...], info: Any) -> tuple[str, ...]:
+    def _for_some_people(cls, groups: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if not groups and not info.data.get("viewers", True):
             raise SOME_GROUPS.broken("empty, and viewers too")
         return groups

@@ -576,7 +576,7 @@ def admitted(recording: Recording, policy: str) -> set[str]:
 
 
 @pytest.mark.parametrize("chosen", ["moving", "own"])
-def test_load_balancers_get_subnets_without_pods_and_then_pods_admit_only_these(prod: Recording, chosen: str) -> None:
+def test_load_balancers_get_subnets_without_pods_and_then_pods_admit_only_these(chosen: str) -> None:
     network = {**tracked()["foundation"]["network"], "load_balancers": chosen}
     inside = {"ingress": {"host": "mlflow.ml.example.com"}}
     before, after = declared(tracking=inside), declared(tracking=inside, network=network)
