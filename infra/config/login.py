@@ -56,7 +56,7 @@ Groups = Annotated[
 ]
 SOME_GROUPS = Rule(
     must="must name a group in viewers or promoters",
-    because="otherwise nobody who logs in may see anything",
+    because="otherwise a person who logs in may see nothing",
     instead="write viewers: [GROUP] with a group of your issuer",
 )
 NEEDS_IDENTITIES = Rule(

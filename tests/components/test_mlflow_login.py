@@ -192,6 +192,13 @@ def test_an_id_token_counts_only_for_this_client_from_this_issuer_until_it_expir
     assert site.statuses(groups=["leads"], exp=time.time() - 60)[1:] == [401] * 3
 
 
+def test_a_browser_that_has_dropped_its_expired_id_token_is_sent_to_the_issuer_again(site: Site) -> None:
+    browser, _ = site.comes_back(groups=["ml"])
+    (expired,) = [name for name in browser.cookies if name.endswith("id-token")]
+    del browser.cookies[expired]
+    assert browser.asks("GET", PAGE).headers["location"].startswith("https://login.example.com/authorize?")
+
+
 def test_a_code_counts_only_in_the_browser_that_asked_for_it(site: Site) -> None:
     mine, stranger = Browser(site.uri), Browser(site.uri)
     back = site.provider.logs_in(mine.asks("GET", PAGE).headers["location"], groups=["leads"])
@@ -251,7 +258,7 @@ def test_logout_ends_the_session_at_the_issuer_too_if_it_has_an_address_for_that
 
 
 @pytest.mark.parametrize("absent", ["token_endpoint", "keys"])
-def test_while_the_issuer_is_away_nobody_gets_in(tmp_path: Path, absent: str) -> None:
+def test_while_the_issuer_is_away_every_login_fails(tmp_path: Path, absent: str) -> None:
     away = f"https://localhost:{free_port()}/"
     tokens = Callers(issuer="https://login.example.com/", audience=CLIENT, keys=away)
     with guarded(tmp_path, **({"tokens": tokens} if absent == "keys" else {absent: away})) as site:
