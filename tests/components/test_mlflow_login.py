@@ -39,7 +39,9 @@ class Provider:
 
     issuer: Issuer = field(default_factory=Issuer)
     secret: str = field(default_factory=lambda: secrets.token_hex(16))
-    codes: dict[str, tuple[Mapping[str, str], Mapping[str, Any]]] = field(default_factory=dict)
+    codes: dict[str, tuple[Mapping[str, str], Mapping[str, Any]]] = field(
+        default_factory=dict[str, tuple[Mapping[str, str], Mapping[str, Any]]]
+    )
 
     def logs_in(self, location: str, **claims: Any) -> str:
         """Return where the browser is sent back from the login page at `location`, as a path at MLflow's host."""
@@ -58,7 +60,8 @@ class Provider:
         expected = (f"Basic {client}", asked.get("redirect_uri"), asked.get("code_challenge"))
         if (authorization, sent["redirect_uri"], challenge.rstrip("=")) != expected:
             return 400, json.dumps({"error": "invalid_grant"})
-        token = self.issuer.token("ada", **{"iss": "https://login.example.com/", "aud": CLIENT, **claims})
+        given: dict[str, Any] = {"iss": "https://login.example.com/", "aud": CLIENT, **claims}
+        token = self.issuer.token("ada", **given)
         return 200, json.dumps({"access_token": "x", "id_token": token, "token_type": "Bearer", "expires_in": 3600})
 
 
@@ -67,7 +70,7 @@ class Browser:
     """Browser that keeps the cookies of MLflow's host; a load balancer ends its TLS."""
 
     uri: str
-    cookies: dict[str, str] = field(default_factory=dict)
+    cookies: dict[str, str] = field(default_factory=dict[str, str])
 
     def asks(self, method: str, path: str, **headers: str) -> httpx.Response:
         cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
@@ -216,7 +219,7 @@ def test_changed_cookies_and_an_id_token_in_another_place_are_no_session(site: S
     for name in browser.cookies:
         changed = {**browser.cookies, name: browser.cookies[name][:-4] + "AAAA"}
         assert Browser(site.uri, changed).asks("GET", READ).status_code == 401, name
-    claims = {"iss": "https://login.example.com/", "aud": CLIENT, "groups": ["leads"]}
+    claims: dict[str, Any] = {"iss": "https://login.example.com/", "aud": CLIENT, "groups": ["leads"]}
     token = site.provider.issuer.token("ada", **claims)
     stranger = Browser(site.uri)
     assert stranger.asks("GET", READ, **{ID_TOKEN: token}).status_code == 401
