@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from zlib import crc32
 
 import pulumi
@@ -225,7 +223,9 @@ def _rights(
                 {"name": "drift-job", "expression": Output.concat("request.userInfo.username == '", account, "'")}
             ],
             # The name of the training job resolves after its update.
-            "validations": Output.all(again.job, again.training).apply(lambda known: _comparisons(known[0])),
+            "validations": Output.all(again.job, again.training).apply(
+                lambda known: same_pod.job_validations(known[0])
+            ),
         },
         opts=child,
     )
@@ -247,30 +247,6 @@ def _rights(
         opts=ResourceOptions(parent=child.parent, depends_on=[bound]),
     )
     return [binding]
-
-
-def _comparisons(job: Mapping[str, Any]) -> list[k8s.admissionregistration.v1.ValidationArgsDict]:
-    """Return what a Job must have in common with the spec of the training job's Jobs."""
-    template, found = job["template"], list[k8s.admissionregistration.v1.ValidationArgsDict]()
-    for part, expression in same_pod.conditions(template["spec"], "object.spec.template.spec"):
-        found.append({"expression": expression, "message": f"the pod is not that of the template ({part})"})
-    labels = " && ".join(
-        f"object.spec.template.metadata.labels[?{json.dumps(key)}] == optional.of({json.dumps(value)})"
-        for key, value in template["metadata"]["labels"].items()
-    )
-    deadline, parallel = job["active_deadline_seconds"], job.get("parallelism", 1)
-    return [
-        *found,
-        {"expression": labels, "message": "the labels of the pod are not those of the template"},
-        {
-            "expression": f"object.spec.?activeDeadlineSeconds == optional.of({deadline})",
-            "message": "the deadline is not that of the template",
-        },
-        {
-            "expression": f"object.spec.?parallelism.orValue(1) == {parallel}",
-            "message": "the number of pods is not that of the template",
-        },
-    ]
 
 
 def _reach(

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from components import mlflow_login
+from components.mlflow_login import Login
 from contract import names
 
 Json = dict[str, object]
@@ -118,6 +120,7 @@ def gateway(
     *,
     trainers: Sequence[str] = (),
     watchers: Sequence[str] = (),
+    login: Login | None = None,
     socket: str = SOCKET,
     port: int = names.TRACKING_PORT,
     metrics_port: int = METRICS_PORT,
@@ -128,6 +131,7 @@ def gateway(
     Args:
         trainers: further service accounts of training Jobs, in the namespace ml-training.
         watchers: service accounts of drift jobs, in the namespace ml-training.
+        login: issuer at which people log in with a browser; None for none.
         socket: socket file on which MLflow listens.
         port: TCP port of the gateway.
         metrics_port: TCP port of /metrics.
@@ -141,14 +145,20 @@ def gateway(
         "payload_in_metadata": "jwt",
         **(keys or {"remote_jwks": _remote_keys()}),
     }
+    providers = {"cluster": provider, **({mlflow_login.METADATA: mlflow_login.provider(login)} if login else {})}
     filters = [
+        *([mlflow_login.oauth2(login, open_paths=OPEN)] if login else []),
         _filter(
             "jwt_authn",
             "jwt_authn.v3.JwtAuthentication",
-            providers={"cluster": provider},
-            rules=[{"match": _regex(OPEN)}, {"match": {"prefix": "/"}, "requires": {"provider_name": "cluster"}}],
+            providers=providers,
+            rules=[
+                {"match": _regex(OPEN)},
+                *([mlflow_login.rule(login)] if login else []),
+                {"match": {"prefix": "/"}, "requires": {"provider_name": "cluster"}},
+            ],
         ),
-        _filter("rbac", "rbac.v3.RBAC", rules={"policies": _policies(trainers, watchers)}),
+        _filter("rbac", "rbac.v3.RBAC", rules={"policies": _policies(trainers, watchers, login)}),
     ]
     admin: Json = {"pipe": {"path": f"{socket}.admin"}}
     metrics: Json = {
@@ -158,16 +168,18 @@ def gateway(
     return _bootstrap(
         "mlflow-gateway",
         listeners=[
-            _listener("0.0.0.0", port, filters, cluster="mlflow", replies=_replies()),
+            _listener("0.0.0.0", port, filters, cluster="mlflow", replies=_replies(login), cookies=login is None),
             _plain_listener("metrics", metrics_port, metrics),
         ],
         clusters=[
             _cluster("mlflow", {"pipe": {"path": socket}}),
             _cluster("admin", admin),
             *([] if keys else [_api_server()]),
+            *(mlflow_login.clusters(login) if login else []),
         ],
         # A socket file, because people may forward ports of this pod, and the interface can also stop Envoy.
         admin={"address": admin},
+        runtime=mlflow_login.RUNTIME if login else None,
     )
 
 
@@ -201,10 +213,11 @@ def token() -> Json:
     return {"resources": [secret]}
 
 
-def _policies(trainers: Sequence[str], watchers: Sequence[str]) -> Json:
+def _policies(trainers: Sequence[str], watchers: Sequence[str], login: Login | None) -> Json:
     subjects = {name: [subject] for name, subject in IDENTITIES.items()} | {DRIFT: list[str]()}
     for name, accounts in (("training", trainers), (DRIFT, watchers)):
         subjects[name] += [f"system:serviceaccount:{names.TRAINING}:{account}" for account in accounts]
+    people = {name: mlflow_login.principals(login, name) if login else () for name in subjects}
     policies: Json = {
         "open": {
             "principals": [{"any": True}],
@@ -214,7 +227,11 @@ def _policies(trainers: Sequence[str], watchers: Sequence[str]) -> Json:
     for place, rule in enumerate(ACCESS):
         closed: list[Json] = [{"not_rule": {"url_path": {"path": _regex(CLOSED)}}}] if "GET" in rule.methods else []
         policies[f"rule-{place}"] = {
-            "principals": [_principal(one) for each in rule.identities for one in subjects[each]],
+            "principals": [
+                principal
+                for each in rule.identities
+                for principal in (*(_principal(one) for one in subjects[each]), *people[each])
+            ],
             "permissions": [
                 _all_of(_method(method), {"url_path": {"path": _regex(rule.path)}}, *closed) for method in rule.methods
             ],
@@ -231,7 +248,7 @@ def _principal(subject: str) -> Json:
     return {"sourced_metadata": {"metadata_matcher": matcher}}
 
 
-def _replies() -> Json:
+def _replies(login: Login | None) -> Json:
     """Return replies in the form of MLflow's errors, which its client shows to the user."""
 
     def reply(status: int, code: str, message: str) -> Json:
@@ -249,8 +266,9 @@ def _replies() -> Json:
 
     unknown = (
         "MLflow asks who you are, and %LOCAL_REPLY_BODY%; send a token for a service account with the audience mlflow"
+        + (f", or log in with a browser at https://{login.host}" if login else "")
     )
-    refused = "%LOCAL_REPLY_BODY%: this service account may not make this request to MLflow (docs/security.md)"
+    refused = "%LOCAL_REPLY_BODY%: this account may not make this request to MLflow (docs/security.md)"
     return {"mappers": [reply(401, "UNAUTHENTICATED", unknown), reply(403, "PERMISSION_DENIED", refused)]}
 
 
@@ -306,8 +324,15 @@ def _credential() -> Json:
     return {"name": "envoy.http.injected_credentials.generic", "typed_config": generic}
 
 
-def _bootstrap(name: str, *, listeners: Sequence[Json], clusters: Sequence[Json], **more: Json) -> Json:
-    limits: Json = {"re2.max_program_size.error_level": 1000}
+def _bootstrap(
+    name: str,
+    *,
+    listeners: Sequence[Json],
+    clusters: Sequence[Json],
+    runtime: Mapping[str, object] | None = None,
+    **more: Json,
+) -> Json:
+    limits: Json = {"re2.max_program_size.error_level": 1000, **(runtime or {})}
     return {
         "node": {"id": name, "cluster": name},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": limits}]},
@@ -317,7 +342,14 @@ def _bootstrap(name: str, *, listeners: Sequence[Json], clusters: Sequence[Json]
 
 
 def _listener(
-    address: str, port: int, filters: Sequence[Json], *, cluster: str, host: str = "", replies: Json | None = None
+    address: str,
+    port: int,
+    filters: Sequence[Json],
+    *,
+    cluster: str,
+    host: str = "",
+    replies: Json | None = None,
+    cookies: bool = True,
 ) -> Json:
     route: Json = {"cluster": cluster, "timeout": f"{REQUEST_SECONDS}s"}
     if host:
@@ -331,7 +363,13 @@ def _listener(
         path_with_escaped_slashes_action="REJECT_REQUEST",
         route_config={
             "virtual_hosts": [
-                {"name": cluster, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}
+                {
+                    "name": cluster,
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": route}],
+                    # MLflow reads no cookie, and must not get the ID tokens in them.
+                    **({} if cookies else {"request_headers_to_remove": ["cookie"]}),
+                }
             ]
         },
         http_filters=[*filters, _filter("router", "router.v3.Router")],

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceHookBinding, ResourceOptions
 
-from components import mlflow_database, mlflow_gateway, mlflow_identities, pods, timeouts
+from components import mlflow_database, mlflow_gateway, mlflow_identities, mlflow_login, pods, timeouts
 from components.foundation import ArtifactStore, Database, Grant, Ingress
 from components.ingress import from_load_balancer, ingress
 from components.mlflow_database import Connection
+from components.mlflow_login import Login
 from components.service import service
 from contract import names
 
@@ -25,6 +26,7 @@ SELECTOR = names.selector(NAME, NAME)
 LABELS = names.labels(NAME, NAME, "tracking")
 GATEWAY = "gateway"
 """Name of the proxy's container, which needs no credentials of the store."""
+LOGIN: k8s.core.v1.VolumeMountArgsDict = {"name": "login", "mount_path": mlflow_login.SECRETS, "read_only": True}
 SOCKETS: k8s.core.v1.VolumeMountArgsDict = {"name": "socket", "mount_path": mlflow_gateway.SOCKET.rpartition("/")[0]}
 MIGRATION = "migration"
 """Name of the container that migrates the database; it reads no artifacts, so it gets no credentials."""
@@ -47,6 +49,10 @@ class Gateway:
     """Service accounts of training Jobs other than the platform's own."""
     watchers: Sequence[str] = ()
     """Service accounts of drift jobs."""
+    login: Login | None = None
+    """Issuer at which people log in with a browser; None for none."""
+    login_secrets: Mapping[str, Input[str]] = field(default_factory=dict[str, Input[str]])
+    """Secrets of the login: CLIENT_SECRET and COOKIE_KEY of components/mlflow_login.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +117,12 @@ class MlflowServer(pulumi.ComponentResource):
         deployment = k8s.apps.v1.Deployment(
             name,
             metadata=named,
-            spec=_deployment(args, connection, _gateway_configuration(name, args, metadata, child)),
+            spec=_deployment(
+                args,
+                connection,
+                _gateway_configuration(name, args, metadata, child),
+                _login_secret(name, args, metadata, child),
+            ),
             opts=ResourceOptions(
                 parent=self,
                 # A server of a new version must not start with the schema of the old one.
@@ -177,7 +188,13 @@ def _environment(args: MlflowServerArgs, connection: Connection) -> list[k8s.cor
 def _rules(args: MlflowServerArgs) -> list[k8s.core.v1.EnvVarArgsDict]:
     """Return the variables that the migration does not need."""
     allowed = Output.from_input(args.artifact_store.uri).apply(sources)
-    return pods.environment({"MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": allowed})
+    found: dict[str, Input[str]] = {"MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": allowed}
+    if args.ingress:
+        # MLflow refuses the searches of its own page at another origin than localhost.
+        has_login = args.gateway and args.gateway.login
+        schemes = ("https",) if has_login else ("https", "http")
+        found["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(f"{each}://{args.ingress.host}" for each in schemes)
+    return pods.environment(found)
 
 
 def _pod(
@@ -260,7 +277,9 @@ def _gateway_configuration(
     """Declare the gateway's configuration; another content has another name, so the pods are replaced."""
     if args.gateway is None:
         return ""
-    configuration = mlflow_gateway.gateway(trainers=args.gateway.trainers, watchers=args.gateway.watchers)
+    configuration = mlflow_gateway.gateway(
+        trainers=args.gateway.trainers, watchers=args.gateway.watchers, login=args.gateway.login
+    )
     data = {
         "envoy.json": json.dumps(configuration, sort_keys=True),
         "token.json": json.dumps(mlflow_gateway.token(), sort_keys=True),
@@ -268,9 +287,26 @@ def _gateway_configuration(
     return k8s.core.v1.ConfigMap(f"{name}-gateway", metadata=metadata, data=data, opts=child).metadata.name
 
 
+def _login_secret(
+    name: str, args: MlflowServerArgs, metadata: k8s.meta.v1.ObjectMetaArgsDict, child: ResourceOptions
+) -> Input[str]:
+    """Declare the secrets of the login; other contents have another name, so the pods are replaced."""
+    if args.gateway is None or args.gateway.login is None:
+        return ""
+    data = {**mlflow_login.secret_files(), **args.gateway.login_secrets}
+    return k8s.core.v1.Secret(f"{name}-login", metadata=metadata, string_data=data, opts=child).metadata.name
+
+
 def _add_gateway(
-    pod: k8s.core.v1.PodSpecArgsDict, gateway: Gateway, configuration: Input[str], connection: Connection
+    pod: k8s.core.v1.PodSpecArgsDict,
+    gateway: Gateway,
+    configuration: Input[str],
+    login_secret: Input[str],
+    connection: Connection,
 ) -> None:
+    login: list[k8s.core.v1.VolumeArgsDict] = (
+        [{"name": LOGIN["name"], "secret": {"secret_name": login_secret}}] if gateway.login else []
+    )
     proxy: k8s.core.v1.ContainerArgsDict = {
         **mlflow_identities.envoy(GATEWAY, gateway.image),
         "ports": [
@@ -278,7 +314,12 @@ def _add_gateway(
             {"name": "metrics", "container_port": mlflow_gateway.METRICS_PORT, "protocol": "TCP"},
         ],
         "startup_probe": {"tcp_socket": {"port": PORT}, "period_seconds": 1, "failure_threshold": 60},
-        "volume_mounts": [mlflow_identities.CONFIGURATION, mlflow_identities.TOKENS, SOCKETS],
+        "volume_mounts": [
+            mlflow_identities.CONFIGURATION,
+            mlflow_identities.TOKENS,
+            SOCKETS,
+            *([LOGIN] if gateway.login else []),
+        ],
     }
     pod["init_containers"] = [proxy]
     pod["volumes"] = [
@@ -286,12 +327,13 @@ def _add_gateway(
         pods.scratch("socket", "1Mi"),
         mlflow_identities.configuration(configuration),
         mlflow_identities.tokens(for_api_server=True),
+        *login,
         *connection.volumes,
     ]
 
 
 def _deployment(
-    args: MlflowServerArgs, connection: Connection, configuration: Input[str]
+    args: MlflowServerArgs, connection: Connection, configuration: Input[str], login_secret: Input[str]
 ) -> k8s.apps.v1.DeploymentSpecArgsDict:
     health: k8s.core.v1.ProbeArgsDict = {"http_get": {"path": "/health", "port": PORT}, "timeout_seconds": 5}
     container: k8s.core.v1.ContainerArgsDict = {
@@ -310,7 +352,7 @@ def _deployment(
         container["volume_mounts"] = [pods.TMP, SOCKETS, *connection.mounts]
     pod = _pod(args, container, connection)
     if args.gateway:
-        _add_gateway(pod, args.gateway, configuration, connection)
+        _add_gateway(pod, args.gateway, configuration, login_secret, connection)
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": SELECTOR},
@@ -328,6 +370,7 @@ def _deployment(
 
 
 def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDict:
+    login = args.gateway.login if args.gateway else None
     return {
         "pod_selector": {"match_labels": names.TRACKING_PODS},
         "policy_types": ["Ingress", "Egress"],
@@ -338,5 +381,11 @@ def _policy(args: MlflowServerArgs) -> k8s.networking.v1.NetworkPolicySpecArgsDi
             },
             *([from_load_balancer(args.ingress, PORT)] if args.ingress else []),
         ],
-        "egress": [args.database.egress, *args.artifact_store.egress, *([pods.TO_API_SERVER] if args.gateway else [])],
+        "egress": [
+            args.database.egress,
+            *args.artifact_store.egress,
+            *([pods.TO_API_SERVER] if args.gateway else []),
+            # Addresses of an issuer may change at any time.
+            *([{"ports": [{"protocol": "TCP", "port": port} for port in login.ports]}] if login else []),
+        ],
     }

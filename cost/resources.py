@@ -95,7 +95,8 @@ FREE = frozenset({
 ON_NODES = frozenset({
     "ClusterRole", "ClusterRoleBinding", "ConfigMap", "CronJob", "DaemonSet", "Deployment", "HorizontalPodAutoscaler",
     "IngressClass", "Job", "LimitRange", "Namespace", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass",
-    "ResourceQuota", "RoleBinding", "Secret", "ServiceAccount",
+    "ResourceQuota", "Role", "RoleBinding", "Secret", "ServiceAccount", "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 })  # fmt: skip
 """Kinds of Kubernetes objects that cost nothing besides the nodes on which their pods run."""
 NODES = frozenset({AUTO, AUTO_CLASS, MANAGED})

@@ -20,6 +20,7 @@ from components.endpoint.prediction_log import PredictionLog
 from components.endpoint.tracing import Tracing
 from components.foundation import Foundation, Ingress
 from components.mlflow_identities import ClientProxy, MlflowIdentities, MlflowIdentitiesArgs
+from components.mlflow_login import CLIENT_SECRET, COOKIE_KEY, Login
 from components.mlflow_server import Gateway, MlflowServer, MlflowServerArgs
 from components.people import People, PeopleArgs
 from components.pods import Placement
@@ -29,6 +30,7 @@ from components.training.container import SecretValue
 from components.training.job import TrainingJob, TrainingJobArgs
 from components.training.schedule import Schedule
 from components.training.sweep import Scalar, Sweep
+from components.training.templates import TrainingTemplates, TrainingTemplatesArgs
 from components.training.validation import ValidationArgs
 from contract import names
 from infra import token_issuers
@@ -37,7 +39,7 @@ from infra.config import training as training_settings
 from infra.config.drift import Retrain, of_length
 from infra.config.endpoint import ReplicaRange
 from infra.config.endpoint_ingress import EndpointIngress
-from infra.config.stack import Endpoint, Settings, Training
+from infra.config.stack import Endpoint, Settings, Tracking, Training, secret
 from infra.config.training import SecretParameter
 from infra.config.two_versions import SecondVersion
 from infra.foundations import kinds as foundations
@@ -75,6 +77,8 @@ def deploy(stack: Settings) -> None:
         name: TrainingJob(name, _training(name, training, stack, base, tracking, proxy=proxy), opts)
         for name, training in stack.training.items()
     }
+    templates = {name: each for training in trainings.values() for name, each in training.templates.items()}
+    TrainingTemplates("trainers", TrainingTemplatesArgs(templates=templates), opts)
     for name in stack.watched:
         DriftJob(name, _drift(name, stack, base, tracking, trainings, proxy=proxy), opts)
     cache = _model_cache(stack, base, opts)
@@ -105,7 +109,7 @@ def deploy(stack: Settings) -> None:
 def _tracking(stack: Settings, base: Foundation, on_unready: ResourceHookBinding | None) -> MlflowServerArgs:
     return MlflowServerArgs(
         image=stack.images.tracking,
-        **stack.tracking.model_dump(exclude={"authenticated", "ingress", "node_pool"}),
+        **stack.tracking.model_dump(exclude={"authenticated", "ingress", "login", "node_pool"}),
         placement=_placement(base, stack.tracking.node_pool),
         database=base.database,
         artifact_store=base.artifact_store,
@@ -122,7 +126,29 @@ def _gateway(stack: Settings) -> Gateway | None:
         return None
     accounts = {job.service_account for job in stack.training.values() if job.service_account}
     watchers = [names.drift_account(name) for name in sorted(stack.watched)]
-    return Gateway(image=stack.images.envoy, trainers=sorted(accounts), watchers=watchers)
+    login = _login(stack.tracking)
+    keys = {CLIENT_SECRET: "login_client_secret", COOKIE_KEY: "login_cookie_key"} if login else {}
+    return Gateway(
+        image=stack.images.envoy,
+        trainers=sorted(accounts),
+        watchers=watchers,
+        login=login,
+        login_secrets={name: secret(key) for name, key in keys.items()},
+    )
+
+
+def _login(tracking: Tracking) -> Login | None:
+    login, ingress = tracking.login, tracking.ingress
+    if login is None or ingress is None:
+        return None
+    return Login(
+        **login.model_dump(include={"authorization_endpoint", "token_endpoint", "end_session_endpoint"}),
+        host=ingress.host,
+        tokens=Callers(issuer=login.issuer, audience=login.client_id, keys=login.keys),
+        scopes=login.scopes,
+        groups_claim=login.groups_claim,
+        groups={"people": login.viewers, "promoter": login.promoters},
+    )
 
 
 def _tracking_proxy(stack: Settings, base: Foundation, opts: ResourceOptions) -> ClientProxy | None:

@@ -6,7 +6,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,11 +49,16 @@ class Issuer:
 
     @contextmanager
     def serving(
-        self, folder: Path, port: int = 0, pages: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        port: int = 0,
+        pages: Mapping[str, str] | None = None,
+        exchange: Callable[[str, str], tuple[int, str]] | None = None,
     ) -> Generator[tuple[str, Path]]:
         """Yield the URL of the key set on an HTTPS server named localhost, and the file with its certificate.
 
-        `pages` are further texts of the server, by path.
+        `pages` are further texts of the server, by path. `exchange` returns status and text of the response to a
+        POST, from the header Authorization and the body.
         """
         certificate = folder / "localhost.pem"
         if not certificate.exists():
@@ -66,10 +71,14 @@ class Issuer:
         class Keys(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 text = keys if self.path == "/keys" else texts.get(self.path)
-                if text is None:
-                    self.send_error(404)
-                    return
-                self.send_response(200)
+                self._respond(*((404, "") if text is None else (200, text)))
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+                self._respond(*exchange(self.headers.get("Authorization", ""), body) if exchange else (404, ""))
+
+            def _respond(self, status: int, text: str) -> None:
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text.encode())

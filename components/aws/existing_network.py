@@ -32,6 +32,12 @@ class ExistingNetwork(pulumi.ComponentResource):
     """IDs of the private subnets."""
     public_subnet_ids: pulumi.Output[list[str]]
     """IDs of the public subnets."""
+    internal_subnet_ids: pulumi.Output[list[str]]
+    """IDs of the subnets for internal load balancers: the private ones."""
+    public_sources: pulumi.Output[list[str]]
+    """Address blocks from which public load balancers reach pods: those of the VPC."""
+    internal_sources: pulumi.Output[list[str]]
+    """Address blocks from which internal load balancers reach pods: those of the VPC."""
     control_plane_subnet_ids: pulumi.Output[list[str]]
     """All private subnets, because the program does not know their zones."""
 
@@ -43,5 +49,7 @@ class ExistingNetwork(pulumi.ComponentResource):
         self.cidrs = vpc.cidr_block_associations.apply(lambda blocks: [block.cidr_block for block in blocks])
         self.private_subnet_ids = pulumi.Output.from_input(list(args.private_subnet_ids))
         self.public_subnet_ids = pulumi.Output.from_input(list(args.public_subnet_ids))
+        self.internal_subnet_ids = self.private_subnet_ids
+        self.public_sources = self.internal_sources = self.cidrs
         self.control_plane_subnet_ids = self.private_subnet_ids
         self.register_outputs({"vpc_id": self.vpc_id, "cidrs": self.cidrs})

@@ -15,6 +15,7 @@ from components.aws.policy_documents import trust_service, write_flow_logs
 from components.aws.subnets import plan
 
 NatGateways = Literal["none", "one", "per_zone"]
+LoadBalancers = Literal["shared", "moving", "own"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,10 @@ class NetworkArgs:
     """Names of the availability zones; the order and names of existing zones must not change."""
     nat_gateways: NatGateways
     """NAT gateways of the private subnets."""
+    load_balancers: LoadBalancers
+    """Subnets of internal load balancers: the private ones (`shared`), or further ones, from which alone pods admit
+    load balancers (`own`). With `moving` the load balancers get the further ones, and pods still admit the whole VPC.
+    """
     interface_endpoints: Sequence[str]
     """AWS services with an endpoint in the VPC, such as `ecr.api`; AWS charges each by hour and zone."""
     flow_log_days: int
@@ -40,7 +45,7 @@ class NetworkArgs:
 
 
 class Network(pulumi.ComponentResource):
-    """VPC with a public and a private subnet in each zone.
+    """VPC with a public and a private subnet in each zone, and one for internal load balancers unless these share.
 
     Private subnets reach S3 through a gateway endpoint, and the internet through NAT gateways, if any. Every connection
     is logged. The default security group blocks all traffic, so a resource without its own group has no network.
@@ -54,6 +59,12 @@ class Network(pulumi.ComponentResource):
     """Private subnet of each zone, in the order of the zones."""
     public_subnet_ids: pulumi.Output[list[str]]
     """Public subnet of each zone, for load balancers and NAT gateways only."""
+    internal_subnet_ids: pulumi.Output[list[str]]
+    """Subnet of each zone for internal load balancers."""
+    public_sources: pulumi.Output[list[str]]
+    """Address blocks from which public load balancers reach pods."""
+    internal_sources: pulumi.Output[list[str]]
+    """Address blocks from which internal load balancers reach pods."""
     nat_gateway_ids: Mapping[str, pulumi.Output[str]]
     """Id of each NAT gateway, by its name in the program."""
     control_plane_subnet_ids: pulumi.Output[list[str]]
@@ -81,15 +92,29 @@ class Network(pulumi.ComponentResource):
             _subnet(f"{name}-private-{zone}", args, vpc, child, zone=zone, cidr=blocks.private, role="internal-elb")
             for zone, blocks in zones.items()
         ]
+        internal = [
+            _subnet(f"{name}-internal-{zone}", args, vpc, child, zone=zone, cidr=blocks.internal, role="internal-elb")
+            for zone, blocks in zones.items()
+            if args.load_balancers != "shared" and blocks.internal
+        ]
         internet = _open_routes(name, vpc, public, child)
         gateways = _gateways(name, args, public, internet, child)
         tables = _private_routes(name, vpc, private, gateways, child)
+        for position, (table, subnet) in enumerate(zip(tables, internal, strict=False)):
+            # A route that you add to a private table, as to a VPN, holds for the load balancers too.
+            aws.ec2.RouteTableAssociation(
+                f"{name}-internal-{position}", route_table_id=table.id, subnet_id=subnet.id, opts=child
+            )
         _endpoints(name, args, vpc, child, subnets=private, tables=tables)
         _log_flows(name, args, vpc, child)
         self.nat_gateway_ids = {f"{name}-{place}": gateway.id for place, gateway in enumerate(gateways)}
         self.vpc_id, self.cidrs = vpc.id, pulumi.Output.all(vpc.cidr_block)
         self.private_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in private))
         self.public_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in public))
+        self.internal_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in internal or private))
+        own = args.load_balancers == "own"
+        self.public_sources = _blocks(public) if own else self.cidrs
+        self.internal_sources = _blocks(internal) if own else self.cidrs
         self.control_plane_subnet_ids = pulumi.Output.all(*(subnet.id for subnet in private[:2]))
         self.register_outputs(
             {
@@ -99,6 +124,12 @@ class Network(pulumi.ComponentResource):
                 "public_subnet_ids": self.public_subnet_ids,
             }
         )
+
+
+def _blocks(subnets: Sequence[aws.ec2.Subnet]) -> pulumi.Output[list[str]]:
+    return pulumi.Output.all(*(subnet.cidr_block for subnet in subnets)).apply(
+        lambda blocks: [block for block in blocks if block]
+    )
 
 
 def _subnet(

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from itertools import islice, repeat
 
 MAX_ZONES = 3
 SMALLEST_PREFIX = 23
 """Prefix length of the smallest VPC: a load balancer needs a /27 in each zone (ELB user guide, "Subnets for your load
 balancer")."""
+OWN_PREFIX = 21
+"""Prefix length of the smallest VPC with room for subnets of internal load balancers only, a /27 in each zone."""
 LARGEST_PREFIX = 16
 """Prefix length of the largest VPC (VPC user guide, "VPC CIDR blocks")."""
 _PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
@@ -19,14 +22,17 @@ class Zone:
     private: str
     """Subnet for nodes, pods and the database."""
     public: str
-    """Subnet for load balancers and NAT gateways."""
+    """Subnet for public load balancers and NAT gateways."""
+    internal: str | None
+    """Subnet for internal load balancers only; None if the VPC is too small for it."""
 
 
 def plan(cidr: str, zones: int) -> list[Zone]:
     """Return one private and one public subnet for each zone.
 
-    Each private subnet is a quarter of the VPC, because pods need addresses. The last quarter is divided into four
-    public subnets. The division does not depend on the number of zones, so a further zone moves no existing subnet.
+    Each private subnet is a quarter of the VPC, because pods need addresses. The last quarter is divided into three
+    public subnets and a block for internal load balancers, of which each zone has a quarter. The division does not
+    depend on the number of zones, so a further zone moves no existing subnet.
 
     Raises:
         ValueError: the block or the number of zones is not allowed.
@@ -42,8 +48,10 @@ def plan(cidr: str, zones: int) -> list[Zone]:
             "(a load balancer needs a /27 in each zone)"
         )
     *private, rest = network.subnets(prefixlen_diff=2)
-    public = rest.subnets(prefixlen_diff=2)
-    return [Zone(private=str(a), public=str(b)) for a, b in list(zip(private, public, strict=False))[:zones]]
+    *public, last = rest.subnets(prefixlen_diff=2)
+    internal = map(str, last.subnets(prefixlen_diff=2)) if network.prefixlen <= OWN_PREFIX else repeat(None)
+    divided = zip(private, public, internal, strict=False)
+    return [Zone(private=str(a), public=str(b), internal=c) for a, b, c in islice(divided, zones)]
 
 
 def block(cidr: str) -> IPv4Network:

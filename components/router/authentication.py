@@ -48,21 +48,28 @@ class Callers:
 def filters(callers: Callers) -> Sequence[Json]:
     """Return the filters that refuse a request without a valid token, and one of a caller above its limit."""
     provider: Json = {
-        "issuer": callers.issuer,
-        "audiences": [callers.audience],
-        "require_expiration": True,
-        "clock_skew_seconds": CLOCK_SECONDS,
+        **verified(callers),
         # The pods do not get the token.
         "forward": False,
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
         "payload_in_metadata": "jwt",
-        **_keys(callers),
     }
     rules: list[Json] = [{"match": {"path": path}} for path in OPEN]
     rules.append({"match": {"prefix": "/"}, "requires": {"provider_name": "issuer"}})
     tokens = _filter("jwt_authn", "jwt_authn.v3.JwtAuthentication", providers={"issuer": provider}, rules=rules)
     limit = callers.requests_per_minute
     return [tokens, _limit(limit)] if limit else [tokens]
+
+
+def verified(callers: Callers) -> Json:
+    """Return the part of a JwtProvider that verifies issuer, audience, expiry and signature of a token."""
+    return {
+        "issuer": callers.issuer,
+        "audiences": [callers.audience],
+        "require_expiration": True,
+        "clock_skew_seconds": CLOCK_SECONDS,
+        **_keys(callers),
+    }
 
 
 def counted(callers: Callers) -> Json:
@@ -82,9 +89,21 @@ def clusters(callers: Callers) -> Sequence[Json]:
     """Return the cluster of the keys' server; none if the keys are written in the configuration."""
     if callers.port is None:
         return []
-    host = urlsplit(callers.keys).hostname or ""
+    return [https_cluster(CLUSTER, callers.keys, callers.authorities)]
+
+
+def https_cluster(name: str, url: str, authorities: str) -> Json:
+    """Return the cluster of the server of an https URL, whose certificate must be one of the authorities for its host.
+
+    Args:
+        name: name of the cluster.
+        url: https URL at the server.
+        authorities: file with the certificates (PEM) of the authorities.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 443
     validation: Json = {
-        "trusted_ca": {"filename": callers.authorities},
+        "trusted_ca": {"filename": authorities},
         "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": host}}],
     }
     tls = {
@@ -92,20 +111,18 @@ def clusters(callers: Callers) -> Sequence[Json]:
         "sni": host,
         "common_tls_context": {"validation_context": validation},
     }
-    address = {"socket_address": {"address": host, "port_value": callers.port}}
-    return [
-        {
-            "name": CLUSTER,
-            "type": "STRICT_DNS",
-            "dns_lookup_family": "V4_PREFERRED",
-            "connect_timeout": "5s",
-            "load_assignment": {
-                "cluster_name": CLUSTER,
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-            },
-            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
-        }
-    ]
+    address = {"socket_address": {"address": host, "port_value": port}}
+    return {
+        "name": name,
+        "type": "STRICT_DNS",
+        "dns_lookup_family": "V4_PREFERRED",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+    }
 
 
 def replies(callers: Callers) -> Json:

@@ -14,10 +14,12 @@ from components import pods
 from components.foundation import TRAINING_ONLY, NodePool
 from components.mlflow_identities import PROXY, add_proxy
 from components.training import sweep, validation
-from components.training.container import NAME, SHARED_MEMORY, TrainingContainerArgs, container
+from components.training.container import NAME, SHARED_MEMORY, SecretValue, TrainingContainerArgs, container
+from components.training.same_pod import Free
 from components.training.schedule import NEVER, Schedule, cron_job
+from components.training.templates import Template
 from components.training.validation import ValidationArgs
-from contract import names
+from contract import names, script
 
 BAD_INPUT = 2
 """Exit code of the training image for a bad dataset or parameter, with which every retry would fail too."""
@@ -58,6 +60,8 @@ class TrainingJob(pulumi.ComponentResource):
     """Name of the CronJob in the cluster."""
     job: Output[Mapping[str, object]]
     """Spec of the Jobs of the CronJob, with keys in snake case."""
+    templates: Mapping[str, Template]
+    """Templates of runs and of validations, by the name of their CronJob."""
     job_name: Output[str | None]
     """Name of the first run's Job in the cluster; None if there is a schedule."""
 
@@ -83,6 +87,7 @@ class TrainingJob(pulumi.ComponentResource):
             ),
             opts=ResourceOptions(parent=self),
         )
+        validates = validation.validation_cron_job(name, args.validation, args)
         k8s.batch.v1.CronJob(
             names.validation(name),
             metadata={
@@ -90,11 +95,15 @@ class TrainingJob(pulumi.ComponentResource):
                 "namespace": args.validation.grant.namespace,
                 "labels": validation.labels(name),
             },
-            spec=validation.validation_cron_job(name, args.validation, args),
+            spec=validates,
             opts=ResourceOptions(parent=self),
         )
         self.template_name = template.metadata.name
         self.job = Output.from_input(cast("Mapping[str, object]", spec))
+        self.templates = {
+            name: Template(job=self.job, free=_free(args)),
+            names.validation(name): Template(job=validation.job(validates), free=validation.FREE),
+        }
         self.job_name = Output.from_input(None) if args.schedule else self._run(name, labels, args)
         self.register_outputs({"template_name": self.template_name, "job_name": self.job_name})
 
@@ -111,6 +120,16 @@ class TrainingJob(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self, replace_on_changes=["spec"]),
         )
         return job.metadata.name.apply(lambda name: name)
+
+
+def _free(args: TrainingJobArgs) -> Free:
+    """Return what `mlops train` changes in a Job: the parameters, the requester, and the build of the code."""
+    own = {name.upper() for name in args.parameters} if args.is_script else set[str]()
+    context = {script.CONTEXT} if args.is_script else set[str]()
+    secret = {name.upper() for name, value in args.parameters.items() if isinstance(value, SecretValue)}
+    return Free(
+        variables={names.PARAMETERS, names.REQUESTER, "IMAGE", "GIT_COMMIT"} | context | own - secret, image=True
+    )
 
 
 def _urn(name: str, kind: str) -> Output[str]:

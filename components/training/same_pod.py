@@ -6,8 +6,12 @@ the template's values into the policy.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pulumi_kubernetes.admissionregistration.v1 import ValidationArgsDict
 
 Object = Mapping[str, object]
 CONTAINER_KEYS = (
@@ -19,12 +23,28 @@ PARTS = {"env": ("name", "value", "value_from"), "env_from": ("secret_ref", "con
 VOLUME_KINDS = ("empty_dir", "secret", "config_map", "projected", "persistent_volume_claim", "host_path", "csi")
 
 
-def conditions(pod: Object, path: str) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True, kw_only=True)
+class Free:
+    """Values of the main container that may differ from the template."""
+
+    variables: Collection[str] = ()
+    """Names of environment variables that may have any value, be absent, or be added, but not come from a Secret."""
+    image: bool = False
+    """True: another image of the template's repository may be used, by digest."""
+    arguments: Sequence[Sequence[str]] = ()
+    """Alternatives to the template's arguments: a regular expression of each argument."""
+
+
+EXACT = Free()
+
+
+def conditions(pod: Object, path: str, free: Free = EXACT) -> Iterator[tuple[str, str]]:
     """Yield names of parts and CEL expressions that are true if the pod spec at `path` has the declared values.
 
     Args:
         pod: declared pod spec, with keys in snake case.
         path: CEL expression of the pod spec to check.
+        free: values that may differ.
     """
     yield "service account", " && ".join(_field(path, "service_account_name", pod["service_account_name"]))
     for kind in ("init_containers", "containers"):
@@ -33,7 +53,10 @@ def conditions(pod: Object, path: str) -> Iterator[tuple[str, str]]:
         yield kind, f"size({place}) == {len(declared)}"
         for number, container in enumerate(declared):
             for key in CONTAINER_KEYS:
-                yield f"{container['name']}.{key}", " && ".join(_field(f"{place}[{number}]", key, container.get(key)))
+                same = " && ".join(_field(f"{place}[{number}]", key, container.get(key)))
+                others = list(_others(f"{place}[{number}]", key, container, free)) if kind == "containers" else []
+                either = " || ".join(f"({each})" for each in (same, *others)) if others else same
+                yield f"{container['name']}.{key}", either
     volumes = cast("Sequence[Object]", pod.get("volumes", ()))
     yield "volumes", f"size({path}.?volumes.orValue([])) == {len(volumes)}"
     for number, volume in enumerate(volumes):
@@ -43,6 +66,31 @@ def conditions(pod: Object, path: str) -> Iterator[tuple[str, str]]:
         if kind != "empty_dir":
             found += _field(here, kind, volume[kind])
         yield f"volume {volume['name']}", " && ".join(found)
+
+
+def _others(path: str, key: str, container: Object, free: Free) -> Iterator[str]:
+    """Yield expressions of the values of a field that may stand in place of the template's."""
+    if key == "env" and free.variables:
+        yield " && ".join(_environment(f"{path}.?env.orValue([])", container, free.variables))
+    if key == "image" and free.image:
+        repository = re.sub(r"(@.*|:[^/]*)$", "", str(container["image"]))
+        yield f"{path}.image.matches({json.dumps(f'^{re.escape(repository)}@sha256:[0-9a-f]{{64}}$')})"
+    for patterns in free.arguments if key == "args" else ():
+        place = f"{path}.?args.orValue([])"
+        each = (f"{place}[{at}].matches({json.dumps(f'^({one})$')})" for at, one in enumerate(patterns))
+        yield " && ".join((f"size({place}) == {len(patterns)}", *each))
+
+
+def _environment(path: str, container: Object, free: Collection[str]) -> Iterator[str]:
+    """Yield expressions that each variable has the declared value once, or is free and has a text as its value."""
+    fixed = [each for each in cast("Sequence[Object]", container.get("env", ())) if each["name"] not in free]
+    for variable in fixed:
+        name = json.dumps(variable["name"])
+        parts = [part for key in PARTS["env"][1:] for part in _field("e", key, variable.get(key))]
+        yield f"{path}.filter(e, e.name == {name}).size() == 1"
+        yield f"{path}.exists(e, e.name == {name} && {' && '.join(parts)})"
+    known = json.dumps([each["name"] for each in fixed])
+    yield f"{path}.all(e, e.name in {known} || (e.name in {json.dumps(sorted(free))} && !has(e.valueFrom)))"
 
 
 def _field(path: str, key: str, value: object) -> Iterator[str]:
@@ -72,6 +120,32 @@ def _field(path: str, key: str, value: object) -> Iterator[str]:
         )
     else:
         yield f"{place} == {json.dumps(value)}"
+
+
+def job_validations(job: Mapping[str, Any], free: Free = EXACT) -> list[ValidationArgsDict]:
+    """Return what a Job must have in common with the spec of a template's Jobs, which has keys in snake case."""
+    template = job["template"]
+    found: list[ValidationArgsDict] = [
+        {"expression": expression, "message": f"the pod is not that of the template ({part})"}
+        for part, expression in conditions(template["spec"], "object.spec.template.spec", free)
+    ]
+    labels = " && ".join(
+        f"object.spec.template.metadata.labels[?{json.dumps(key)}] == optional.of({json.dumps(value)})"
+        for key, value in template["metadata"]["labels"].items()
+    )
+    deadline, parallel = job["active_deadline_seconds"], job.get("parallelism", 1)
+    return [
+        *found,
+        {"expression": labels, "message": "the labels of the pod are not those of the template"},
+        {
+            "expression": f"object.spec.?activeDeadlineSeconds == optional.of({deadline})",
+            "message": "the deadline is not that of the template",
+        },
+        {
+            "expression": f"object.spec.?parallelism.orValue(1) == {parallel}",
+            "message": "the number of pods is not that of the template",
+        },
+    ]
 
 
 def _camel(key: str) -> str:

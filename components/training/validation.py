@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import pulumi_kubernetes as k8s
@@ -15,6 +15,7 @@ from components import pods
 from components.foundation import Grant
 from components.mlflow_identities import PROXY, add_proxy
 from components.training.container import TrainingContainerArgs, literal
+from components.training.same_pod import Free
 from components.training.schedule import Schedule, cron_job
 from contract import names
 
@@ -100,6 +101,16 @@ def validation_cron_job(
         add_proxy(pod, training.tracking_proxy)
     without = [CODE, *([PROXY] if training.tracking_proxy else [])]
     return cron_job(schedule, {"metadata": {"labels": job_labels}, "spec": _job(job_labels, args, pod, without)})
+
+
+ENDPOINT = rf"http://[-a-z0-9]+\.{names.SERVING}(:[0-9]+)?"
+FREE = Free(arguments=(["[0-9]+"], ["[0-9]+", "--endpoint", ENDPOINT]))
+"""What `mlops validate` changes in a Job: the version, and the endpoint that it tests."""
+
+
+def job(declared: k8s.batch.v1.CronJobSpecArgsDict) -> Mapping[str, Any]:
+    """Return the spec of the Jobs of a CronJob, with keys in snake case."""
+    return cast("Any", declared)["job_template"]["spec"]
 
 
 def labels(training: str) -> dict[str, str]:

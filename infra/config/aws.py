@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from components.aws import instance_families
+from components.aws import instance_families, subnets
 from components.aws.subnets import overlap
 from components.foundation import IngressRequest
 from contract import names
@@ -61,6 +61,11 @@ class NewNetwork(Model):
     """Number of availability zones that get subnets. Example: 3"""
     nat_gateways: aws_rules.NatGateways
     """NAT gateways for connections from the nodes to the internet. Example: per_zone"""
+    load_balancers: aws_rules.LoadBalancers = "shared"
+    """Subnets of internal load balancers: `shared` with nodes and pods, or `own`, so that pods behind a load balancer
+    admit its subnets only and not the whole VPC. A stack with load balancers goes from `shared` to `own` by `moving`:
+    then the load balancers get their subnets, and pods still admit the whole VPC (docs/aws.md). Example: own
+    """
     interface_endpoints: tuple[aws_rules.InterfaceEndpoint, ...] = ()
     """AWS services that get an interface endpoint in the VPC; each costs money by the hour and zone.
     Example: [ecr.api, ecr.dkr, eks-auth, sts]
@@ -71,6 +76,13 @@ class NewNetwork(Model):
     def reaches(self, service: str) -> bool:
         """Return whether pods can connect to an AWS service: by a NAT gateway, or by an interface endpoint."""
         return self.nat_gateways != "none" or service in self.interface_endpoints
+    @field_validator("load_balancers")
+    @classmethod
+    def _with_room_for_subnets(cls, chosen: str, info: ValidationInfo) -> str:
+        cidr = info.data.get("cidr")
+        if chosen != "shared" and cidr and subnets.block(cidr).prefixlen > subnets.OWN_PREFIX:
+            raise aws_rules.ROOM_FOR_LOAD_BALANCERS.broken(f"{chosen} in {cidr}")
+        return chosen
 
     @field_validator("interface_endpoints")
     @classmethod

@@ -210,6 +210,14 @@ NatGateways = Annotated[
         instead="write nat_gateways: one for development, per_zone for production",
     ),
 ]
+LoadBalancers = Annotated[
+    Literal["shared", "moving", "own"],
+    Rule(
+        must="must be shared, moving or own",
+        because="pods admit load balancers by their subnets: with shared subnets every pod of the VPC is admitted too",
+        instead="write load_balancers: own in a new stack; moving, an update, and then own in one that exists",
+    ),
+]
 Egress = Annotated[
     Literal["https", "s3"],
     Rule(
@@ -569,6 +577,11 @@ PUBLIC_SUBNETS = Rule(
     must="must have scheme: internal if mlops:foundation.network lists fewer than two public_subnet_ids",
     because="a public load balancer needs public subnets in two zones",
     instead="list them in mlops:foundation.network.public_subnet_ids, or leave scheme out",
+)
+ROOM_FOR_LOAD_BALANCERS = Rule(
+    must=f"must be shared in a VPC smaller than /{subnets.OWN_PREFIX}",
+    because="a load balancer needs a /27 in each zone, and the VPC has no room for further subnets",
+    instead="leave load_balancers out; the cidr of a VPC cannot change",
 )
 EXISTING_NEEDS_EXISTING = Rule(
     must="must be of kind new if network.kind is new",

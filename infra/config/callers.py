@@ -12,11 +12,12 @@ from infra.config.section import Model
 
 DEFAULT_KEYS = "/.well-known/jwks.json"
 """Path below the issuer at which many issuers publish their keys."""
-_HTTPS = r"^https://[A-Za-z0-9.-]+(:\d{1,5})?(/[^\s?#]*)?$"
+HTTPS = r"^https://[A-Za-z0-9.-]+(:\d{1,5})?(/[^\s?#]*)?$"
 _SETS = TypeAdapter(dict[str, list[dict[str, Any]]])
 
 
-def _a_url(text: str) -> str:
+def a_url(text: str) -> str:
+    """Return the URL; ValueError if its port is not one."""
     port = urlsplit(text).port  # ValueError above 65535
     if port == 0:
         raise ValueError(text)
@@ -26,7 +27,7 @@ def _a_url(text: str) -> str:
 def _keys(text: str) -> str:
     """Return a URL, or a JSON Web Key Set of public keys."""
     if not text.startswith("{"):
-        return _a_url(text)
+        return a_url(text)
     try:
         keys = _SETS.validate_python(json.loads(text)).get("keys", [])
     except ValidationError:
@@ -38,8 +39,8 @@ def _keys(text: str) -> str:
 
 Issuer = Annotated[
     str,
-    StringConstraints(pattern=_HTTPS, max_length=512),
-    AfterValidator(_a_url),
+    StringConstraints(pattern=HTTPS, max_length=512),
+    AfterValidator(a_url),
     Rule(
         must="must be an https URL without a query",
         because="tokens name their issuer by this URL in the claim iss, and a token of another issuer is refused",
@@ -58,7 +59,7 @@ Audience = Annotated[
 ]
 Keys = Annotated[
     str,
-    StringConstraints(pattern=rf"{_HTTPS}|^\{{", max_length=65_536),
+    StringConstraints(pattern=rf"{HTTPS}|^\{{", max_length=65_536),
     AfterValidator(_keys),
     Rule(
         must="must be the https URL of a JSON Web Key Set, or the set itself as text, with public keys only",
@@ -88,13 +89,11 @@ ENCRYPTED = Rule(
 )
 
 
-class Auth(Model):
-    """Tokens (JWT) that callers of the endpoint must send; without them a request is refused."""
+class TokenIssuer(Model):
+    """Issuer of tokens (JWT), and its keys."""
 
     issuer: Issuer
     """Issuer of the tokens, as their claim `iss` has it. Example: https://login.example.com/"""
-    audience: Audience
-    """Audience of the tokens: one of their claim `aud`. Example: churn-predictor"""
     jwks: Keys | None = None
     """Keys of the issuer: the https URL of its JSON Web Key Set, or the set as text. Default: the issuer followed by
     `/.well-known/jwks.json`.
@@ -105,6 +104,13 @@ class Auth(Model):
     def keys(self) -> str:
         """HTTPS URL of the keys, or the keys."""
         return self.jwks or f"{self.issuer.rstrip('/')}{DEFAULT_KEYS}"
+
+
+class Auth(TokenIssuer):
+    """Tokens (JWT) that callers of the endpoint must send; without them a request is refused."""
+
+    audience: Audience
+    """Audience of the tokens: one of their claim `aud`. Example: churn-predictor"""
 
 
 class CallerLimits(Model):

@@ -21,7 +21,7 @@ from components.aws import node_pool
 from components.endpoint import prediction_log
 from components.local import stateful
 from components.router import router
-from contract import project
+from contract import names, project
 from contract.untyped import mapping
 from infra.config import (
     aws_rules,
@@ -41,6 +41,7 @@ from infra.config import (
 from infra.config import batch as batch_settings
 from infra.config import drift as drift_rules
 from infra.config import gate as release_gate
+from infra.config import login as login_settings
 from infra.config import misread_numbers as written_numbers
 from infra.config import training as training_settings
 from infra.config.athena import NEEDS_AWS, Athena
@@ -50,6 +51,7 @@ from infra.config.budget import Budget
 from infra.config.drift import Drift, Outcomes, Retrain
 from infra.config.endpoint import Autoscaling, BodyMib, Example, ModelCache, ModelMib, ReplicaRange, Tracing
 from infra.config.endpoint_ingress import EndpointIngress
+from infra.config.login import Login
 from infra.config.monitoring import ClusterMonitoring, Monitoring, Objectives
 from infra.config.problems import PREFIX, Problem
 from infra.config.quantities import cpu_text, memory_text, octets, thousandths
@@ -114,6 +116,8 @@ BODIES_IN_MEMORY = 32
 """A pod's memory divided by its largest request body, at least: two bodies are decoded at a time."""
 
 KINDS: Mapping[str, type[LocalFoundation | AwsFoundation]] = {"local": LocalFoundation, "aws": AwsFoundation}
+OPTIONAL = (ClusterMonitoring, Login)
+"""Sections that need secrets; a stack without them may have their secrets too."""
 
 
 class Images(Model):
@@ -199,6 +203,8 @@ class Tracking(Model):
     """
     ingress: TrackingIngress | None = None
     """Load balancer in front of MLflow, on AWS only; without it MLflow is reachable inside the cluster only."""
+    login: Login | None = None
+    """Login for browsers at the ingress; without it, `mlops mlflow` opens the page with your rights in the cluster."""
 
     @field_validator("node_pool")
     @classmethod
@@ -211,6 +217,11 @@ class Tracking(Model):
         if ingress and _rest(info).kind == "local":
             raise aws_rules.INGRESS_NEEDS_AWS.broken(ingress.host)
         return ingress
+
+    @field_validator("login")
+    @classmethod
+    def _behind_an_encrypted_ingress(cls, login: Login | None, info: ValidationInfo) -> Login | None:
+        return login_settings.checked(login, info.data)
 
 
 @dataclass(frozen=True)
@@ -363,6 +374,13 @@ class Training(Model):
         if octets(size) > octets(memory):
             raise gpu_rules.within_memory(memory)
         return size
+
+    @field_validator("service_account")
+    @classmethod
+    def _not_the_platforms(cls, account: str | None) -> str | None:
+        if account and (account == "validation" or account.startswith(names.drift_account(""))):
+            raise training_rules.RESERVED_ACCOUNT.broken()
+        return account
 
     @field_validator("cpu", "memory")
     @classmethod
@@ -910,13 +928,15 @@ def secrets_of(values: Mapping[str, object]) -> dict[str, SecretRule]:
     """Return the rules of the secrets that a stack with these values needs; of all kinds if its kind is unknown."""
     kind = _kind(values)
     monitored = mapping(values.get("monitoring")).get("kind") == "cluster"
-    needing = [*([kind] if kind else KINDS.values()), *([ClusterMonitoring] if monitored else [])]
+    has_login = mapping(values.get("tracking")).get("login") is not None
+    optional = [*([ClusterMonitoring] if monitored else []), *([Login] if has_login else [])]
+    needing = [*([kind] if kind else KINDS.values()), *optional]
     return {key: rule for each in needing for key, rule in each.secrets.items()}
 
 
 def all_secrets() -> dict[str, SecretRule]:
     """Return the rules of the secrets of stacks of every kind."""
-    return {key: rule for each in (*KINDS.values(), ClusterMonitoring) for key, rule in each.secrets.items()}
+    return {key: rule for each in (*KINDS.values(), *OPTIONAL) for key, rule in each.secrets.items()}
 
 
 def _stack_file() -> Path:
@@ -939,7 +959,8 @@ def _parsed(text: str) -> object:
 
 
 def _unknown_keys(written: Mapping[str, str], values: Mapping[str, object]) -> Iterator[Problem]:
-    known = Settings.model_fields.keys() | secrets_of(values).keys() | ClusterMonitoring.secrets.keys()
+    optional = {key for each in OPTIONAL for key in each.secrets}
+    known = Settings.model_fields.keys() | secrets_of(values).keys() | optional
     for key in sorted(written.keys() - known):
         yield Problem(path=key, found="is unknown", rule=problems.unknown_key(key, known))
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from contract import names
 from infra.config import quantities
 from infra.config.rules import LABEL, Rule
 
@@ -29,6 +30,12 @@ def _in_the_database(name: str) -> str:
     return name
 
 
+RESERVED_ACCOUNT = Rule(
+    must=f"must not be validation, and not begin with {names.drift_account('')}",
+    because="these service accounts belong to validations and drift jobs, and a run with one could forge validation "
+    "reports or start trainings",
+    instead="create a service account for the job, as in service_account: churn-training, or leave the key out",
+)
 IN_CRON = 'write it as in "0 3 * * 0", Sundays at three'
 MOST_POINTS = 100
 """Largest number of points of a sweep; to search more, use a search method."""

@@ -38,6 +38,8 @@ class Consequence:
     """Function that returns whether a change from an old to a new value has this effect."""
     never: str = ""
     """Reason why the change is impossible; empty if it is possible."""
+    instead: str = ""
+    """What to write if the change is impossible; empty for a general answer."""
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -59,6 +61,11 @@ def _replaced(old: str, new: str) -> bool:
     return ABSENT not in {old, new} and old != new
 
 
+def _at_once(old: str, new: str) -> bool:
+    """Return whether load balancers would leave the subnets of the pods in the update that closes these subnets."""
+    return (old, new) in {("shared", "own"), ("own", "shared")}
+
+
 CONSEQUENCES = (
     Consequence(
         paths=("account_id",),
@@ -74,6 +81,14 @@ CONSEQUENCES = (
         paths=("network.kind", "network.cidr", "network.vpc_id"),
         does="replaces the VPC, and with it the cluster and the database",
         never="AWS cannot move a cluster or a database to another VPC",
+    ),
+    Consequence(
+        paths=("network.load_balancers",),
+        does="moves load balancers to other subnets and closes the pods to the former ones",
+        applies=_at_once,
+        never="a load balancer sends requests from its former subnets until AWS has moved it, and pods would refuse "
+        "them",
+        instead="write load_balancers: moving, run pulumi up, and write this value five minutes later",
     ),
     Consequence(
         paths=("cluster.service_cidr",),
@@ -190,7 +205,7 @@ def refuse(path: str, each: Consequence, old: Facts, new: Facts) -> Problem | No
         rule = Rule(
             must=f"must not go from {old[path]} to {new[path]}",
             because=each.never,
-            instead=_alternative(path, each, old, new),
+            instead=each.instead or _alternative(path, each, old, new),
         )
         return Problem(path=_key(path), found=found, rule=rule)
     # A flag that was true at the last update counts until an update has set it to false.
@@ -222,4 +237,6 @@ def _last_facts() -> Facts:
     """Return the facts of the last update; empty for a stack that was never deployed."""
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     read = cast("Mapping[str, Mapping[str, Facts]]", invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value)
-    return read.get("outputs", {}).get(OUTPUT, {})
+    found = read.get("outputs", {}).get(OUTPUT, {})
+    # Updates by older programs, which had no such key, did not record it.
+    return {"network.load_balancers": "shared", **found} if found else found

@@ -386,9 +386,9 @@ def test_a_training_script_reads_why_it_is_refused(mlflow: Guarded, monkeypatch:
     client.log_metric(run.info.run_id, "loss", 0.5)
     client.create_registered_model("mine")
     client.create_model_version("mine", "s3://bucket/mine")
-    with pytest.raises(MlflowException, match="this service account may not make this request to MLflow"):
+    with pytest.raises(MlflowException, match="this account may not make this request to MLflow"):
         client.set_registered_model_alias("mine", "champion", "1")
-    with pytest.raises(MlflowException, match="this service account may not make this request to MLflow"):
+    with pytest.raises(MlflowException, match="this account may not make this request to MLflow"):
         client.set_model_version_tag("mine", "1", "validation_status", "passed")
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
     with pytest.raises(MlflowException, match="MLflow asks who you are, and Jwt is missing"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.aws.subnets import LARGEST_PREFIX, MAX_ZONES, SMALLEST_PREFIX, Zone, overlap, plan
+from components.aws.subnets import LARGEST_PREFIX, MAX_ZONES, OWN_PREFIX, SMALLEST_PREFIX, Zone, overlap, plan
 
 
 def vpc(second: int, third: int, prefix: int) -> str:
@@ -16,13 +16,13 @@ VPCS = st.builds(vpc, st.integers(0, 255), st.integers(0, 255), st.integers(LARG
 
 
 def blocks(zones: list[Zone]) -> list[IPv4Network]:
-    return [IPv4Network(cidr) for zone in zones for cidr in (zone.private, zone.public)]
+    return [IPv4Network(cidr) for zone in zones for cidr in (zone.private, zone.public, zone.internal) if cidr]
 
 
 @given(cidr=VPCS, zones=st.integers(1, MAX_ZONES))
 def test_subnets_lie_in_the_vpc_and_never_share_an_address(cidr: str, zones: int) -> None:
     subnets = sorted(blocks(plan(cidr, zones)))
-    assert len(subnets) == 2 * zones
+    assert len(subnets) == (3 if IPv4Network(cidr).prefixlen <= OWN_PREFIX else 2) * zones
     assert all(subnet.subnet_of(IPv4Network(cidr)) for subnet in subnets)
     assert not any(left.overlaps(right) for left, right in pairwise(subnets))
 
@@ -39,8 +39,8 @@ def test_every_subnet_has_room_for_a_load_balancer(cidr: str, zones: int) -> Non
 
 def test_the_plan_of_a_vpc_can_be_read_at_a_glance() -> None:
     assert plan("10.40.0.0/16", 2) == [
-        Zone(private="10.40.0.0/18", public="10.40.192.0/20"),
-        Zone(private="10.40.64.0/18", public="10.40.208.0/20"),
+        Zone(private="10.40.0.0/18", public="10.40.192.0/20", internal="10.40.240.0/22"),
+        Zone(private="10.40.64.0/18", public="10.40.208.0/20", internal="10.40.244.0/22"),
     ]
 
 

@@ -157,6 +157,7 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("alarms", {"emails": ["oncall"]}, "address of e-mail", "alarms.emails.0"),
     ("alarms", {"mails": []}, "key that this program reads", "alarms.mails"),
     ("backup", {"copy_region": "Frankfurt"}, "name of an AWS region", "backup.copy_region"),
+    ("network.load_balancers", "separate", "must be shared, moving or own"),
     ("backup", {"copy_region": "eu-central-1", "days": 0}, "from 1 to 3650", "backup.days"),
 ]
 
@@ -234,6 +235,13 @@ def test_an_ingress_needs_pods_that_answer_until_the_load_balancer_has_removed_t
         Settings.model_validate(tree)
     (problem,) = problems.of(caught.value, Settings)
     assert (problem.path, problem.found) == (ENDPOINT, "is used with drain_seconds: 5")
+
+
+def test_a_small_vpc_has_no_room_for_subnets_of_load_balancers() -> None:
+    small = {**RIGHT["network"], "cidr": "10.40.0.0/22"}
+    (line,) = lines(changed("network", {**small, "load_balancers": "own"}))
+    assert "network.load_balancers is own in 10.40.0.0/22: must be shared in a VPC smaller than /21" in line
+    assert not lines(changed("network", small))
 
 
 def test_a_public_ingress_needs_public_subnets() -> None:

@@ -207,6 +207,8 @@ WRONG: list[tuple[str, object, str] | tuple[str, object, str, str]] = [
     ("training.churn.queue", "Team A", "must be the name of an object of the cluster"),
     ("training.churn.priority_class", "Very high", "must be the name of an object of the cluster"),
     ("training.churn.service_account", "_", "must be the name of an object of the cluster"),
+    ("training.churn.service_account", "drift-churn-predictor", "a run with one could forge validation reports"),
+    ("training.churn.service_account", "validation", "a run with one could forge validation reports"),
     (f"training.{'a' * 42}", LOCAL["training"]["churn"], "at most 41 characters"),
     ("training.churn.schedule", "0 3 * *", "because it has 4 fields instead of 5", "training.churn.schedule.cron"),
     (

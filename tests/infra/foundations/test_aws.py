@@ -32,6 +32,7 @@ from tests.recording import Provider, Recording, record
 pytestmark = pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")
 
 PASSWORD = "0123456789-password"
+CLIENT_SECRET, COOKIE_KEY = "0123456789-client-secret", "0123456789-0123456789-cookie-key"
 ACCOUNT = "123456789012"
 ANSWERS: Mapping[str, dict[str, Any]] = {
     "aws:index/getCallerIdentity:getCallerIdentity": {
@@ -110,7 +111,11 @@ def tracked() -> dict[str, Any]:
 
 
 def run(tree: Mapping[str, Any], stack: str = "prod", *, preview: bool = False) -> Recording:
-    secrets = {"database_password": PASSWORD}
+    secrets = {
+        "database_password": PASSWORD,
+        "login_client_secret": CLIENT_SECRET,
+        "login_cookie_key": COOKIE_KEY,
+    }
     return record(lambda: deploy(read()), config=tree, secrets=secrets, stack=stack, provider=Aws(), preview=preview)
 
 
@@ -118,6 +123,8 @@ def declared(stack: str = "prod", tracking: object = None, *, preview: bool = Fa
     tree = tracked()
     tree["foundation"] |= foundation
     tree["tracking"] |= tracking or {}
+    if "login" in tree["tracking"]:
+        tree["images"]["envoy"] = "registry.example/envoy:1.40.0"
     return run(tree, stack, preview=preview)
 
 
@@ -527,6 +534,73 @@ def test_a_release_waits_until_the_load_balancer_sends_requests_to_the_new_pods(
 def test_a_load_balancer_answers_to_its_own_network_unless_others_are_named(prod: Recording) -> None:
     other = prod.one(":Ingress", "churn-predictor").metadata["annotations"]
     assert other["alb.ingress.kubernetes.io/inbound-cidrs"] == "10.40.0.0/16"
+
+
+LOGIN: Mapping[str, object] = {
+    "authenticated": True,
+    "ingress": {
+        "host": "mlflow.ml.example.com",
+        "certificate_arn": f"arn:aws:acm:eu-west-1:{ACCOUNT}:certificate/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
+    },
+    "login": {
+        "issuer": "https://login.example.com:8443/",
+        "client_id": "mlflow-web",
+        "authorization_endpoint": "https://login.example.com:8443/authorize",
+        "token_endpoint": "https://login.example.com:8443/token",
+        "viewers": ["data-science"],
+    },
+}
+
+
+def test_the_secrets_of_a_login_are_in_one_secret_that_only_the_gateway_reads() -> None:
+    recording = declared(tracking=LOGIN)
+    secret = recording.one(":Secret", "mlflow-login").inputs["stringData"]
+    assert (secret["client-secret"], secret["cookie-key"]) == (CLIENT_SECRET, COOKIE_KEY)
+    others = json.dumps([each.inputs for each in recording.resources if each.name != "mlflow-login"])
+    assert CLIENT_SECRET not in others
+    assert COOKIE_KEY not in others
+    pod = recording.one(":Deployment", "mlflow").spec["template"]["spec"]
+    (gateway,), (server,) = pod["initContainers"], pod["containers"]
+    mounted = [{mount["name"] for mount in each["volumeMounts"]} for each in (gateway, server)]
+    assert ["login" in each for each in mounted] == [True, False]
+    (rule,) = [each for each in recording.one(":NetworkPolicy", "mlflow").spec["egress"] if "to" not in each][1:]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8443}]
+    configuration = recording.one(":ConfigMap", "mlflow-gateway").inputs["data"]["envoy.json"]
+    assert '"redirect_uri": "https://mlflow.ml.example.com/login/callback"' in configuration
+
+
+def test_mlflow_accepts_the_requests_of_its_own_page_at_the_host_of_its_ingress() -> None:
+    def origins(tracking: Mapping[str, object]) -> object:
+        pod = declared(tracking=tracking).one(":Deployment", "mlflow").spec["template"]["spec"]
+        return environment(pod["containers"][0])["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"]
+
+    assert origins(LOGIN) == "https://mlflow.ml.example.com"
+    assert "http://mlflow.ml.example.com" in str(origins({"ingress": {"host": "mlflow.ml.example.com"}}))
+
+
+def admitted(recording: Recording, policy: str) -> set[str]:
+    """Return the address blocks from which a policy admits requests."""
+    rules = recording.one(":NetworkPolicy", policy).spec["ingress"]
+    return {peer["ipBlock"]["cidr"] for rule in rules for peer in rule.get("from", []) if "ipBlock" in peer}
+
+
+@pytest.mark.parametrize("chosen", ["moving", "own"])
+def test_load_balancers_get_subnets_without_pods_and_then_pods_admit_only_these(chosen: str) -> None:
+    network = {**tracked()["foundation"]["network"], "load_balancers": chosen}
+    inside = {"ingress": {"host": "mlflow.ml.example.com"}}
+    before, after = declared(tracking=inside), declared(tracking=inside, network=network)
+    subnets = {each.name: each.inputs for each in after.all("subnet:Subnet")}
+    internal = [f"network-internal-eu-west-1{zone}" for zone in "abc"]
+    assert [subnets[name]["cidrBlock"] for name in internal] == ["10.40.240.0/22", "10.40.244.0/22", "10.40.248.0/22"]
+    named = after.one(":Ingress", "mlflow").metadata["annotations"]["alb.ingress.kubernetes.io/subnets"]
+    assert named == ",".join(f"{name}-id" for name in internal)
+    nodes = {term["id"] for term in after.one(":NodeClass", "cpu").spec["subnetSelectorTerms"]}
+    assert not nodes & {f"{name}-id" for name in internal}
+    own = {subnets[name]["cidrBlock"] for name in internal}
+    assert admitted(after, "mlflow") == (own if chosen == "own" else {"10.40.0.0/16"}), chosen
+    assert replaced(before, after) == set()
+    kept = {each.name: each.inputs for each in before.all("subnet:Subnet")}
+    assert kept == {name: subnets[name] for name in kept}, "no tag of an existing subnet changes"
 
 
 def test_a_training_run_is_left_on_its_node_until_it_has_ended(prod: Recording) -> None:

@@ -22,6 +22,8 @@ TABLE: list[tuple[str, object, object, str, bool]] = [
     ("network.availability_zones", 3, 2, "the subnets of a zone", True),
     ("network.nat_gateways", "one", "per_zone", "", False),
     ("network.flow_log_days", 30, 90, "", False),
+    ("network.load_balancers", "shared", "moving", "", False),
+    ("network.load_balancers", "moving", "own", "", False),
     ("cluster.kubernetes_version", "1.35", "1.36", "", False),
     ("cluster.kubernetes_version", "1.36", "1.35", "downgrades Kubernetes", False),
     ("cluster.public_access_cidrs", [], ["203.0.113.0/24"], "", False),
@@ -109,3 +111,12 @@ def test_every_consequence_reads_a_fact_that_is_exported() -> None:
     known = set(facts("node_pools.old", MANAGED))
     for path in {path for each in CONSEQUENCES for path in (*each.paths, *each.protection)}:
         assert fnmatch.filter(known, path)
+
+
+@pytest.mark.parametrize(("old", "new"), [("shared", "own"), ("own", "shared")])
+def test_load_balancers_change_their_subnets_before_pods_refuse_the_former_ones(old: str, new: str) -> None:
+    before, after = facts("network.load_balancers", old), facts("network.load_balancers", new)
+    ((path, each),) = consequences(before, after)
+    problem = refuse(path, each, before, after)
+    assert problem
+    assert problem.rule.instead.startswith("write load_balancers: moving")
