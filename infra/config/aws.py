@@ -76,6 +76,7 @@ class NewNetwork(Model):
     def reaches(self, service: str) -> bool:
         """Return whether pods can connect to an AWS service: by a NAT gateway, or by an interface endpoint."""
         return self.nat_gateways != "none" or service in self.interface_endpoints
+
     @field_validator("load_balancers")
     @classmethod
     def _with_room_for_subnets(cls, chosen: str, info: ValidationInfo) -> str:
