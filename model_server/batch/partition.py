@@ -194,7 +194,7 @@ def _by_predictors(model: Model, columns: Sequence[Values], first: int, rows: in
             LOG.debug("left to a slower predictor", exc_info=True)
             continue
         if isinstance(found, list) and {type(one) for one in cast("list[object]", found)} <= PLAIN:
-            return found
+            return cast("list[object]", found)
         return json.loads(json.dumps(found, default=mlflow_encode))
     return None
 

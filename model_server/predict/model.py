@@ -248,7 +248,7 @@ def _fast_predictors(estimator: object, name: str, signature: Signature) -> list
     except Exception:
         LOG.debug("the model has no fast predictor", exc_info=True)
         return []
-    fast = [
+    fast: list[tuple[Predictor, Predictor]] = [
         (rows, FramePredictor(predict=predict_function(estimator, one), signature=signature))
         for rows, one in built
         if rows

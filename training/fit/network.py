@@ -15,7 +15,7 @@ from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -336,7 +336,7 @@ def _as_onnx(network: _Network, output: str, features: Matrix) -> bytes:
         )  # fmt: skip
         content = _without_notes(file)
     with torch.no_grad():
-        expected = network(torch.as_tensor(features.astype(np.float32))).numpy()
+        expected = cast("Any", network(torch.as_tensor(features.astype(np.float32)))).numpy()
     apart = float(np.abs(compute(content, output, features) - expected).max())
     if apart > TOLERANCE:
         raise RuntimeError(f"the ONNX network and PyTorch's differ by {apart:g} in an output")

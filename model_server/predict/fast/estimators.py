@@ -57,7 +57,7 @@ class Texts(Collection[str]):
 
     def __contains__(self, word: object) -> bool:
         """Return whether a row has this string."""
-        return word in iter(self)
+        return any(word == one for one in self)
 
 
 Values: TypeAlias = Collection[Any]

@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor, inf, isfinite, nextafter
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from model_server.predict.decoding import Row
 from model_server.predict.fast.boosted import SHOWN, boosted, thresholds
-from model_server.predict.fast.estimators import FORESTS, TREES, Predictor, steps_of
+from model_server.predict.fast.estimators import FORESTS, TREES, Sizes, steps_of
 from model_server.predict.fast.known import known
 from model_server.predict.signature import Column, Signature
 from model_server.predict.types import TYPES
@@ -21,6 +21,7 @@ from model_server.predict.types import TYPES
 LOG = logging.getLogger("serving")
 ROWS = 64  # generated rows; half of them have only usual values
 LEAST = 16  # rows that the fast predictor must accept
+PredictRows: TypeAlias = Callable[[Sequence[Row], Sizes], Sequence[Any]]
 SHARE = 200  # limit of sampled thresholds
 
 
@@ -149,7 +150,7 @@ def _thresholds(final: object, rng: random.Random) -> Sequence[tuple[int, float]
     return rng.sample(pairs, SHARE) if len(pairs) > SHARE else pairs
 
 
-def agree(predictors: Sequence[tuple[Predictor, Predictor]], rows: Sequence[Row]) -> bool:
+def agree(predictors: Sequence[tuple[PredictRows, PredictRows]], rows: Sequence[Row]) -> bool:
     """Return whether each fast predictor gives exactly the predictions of its reference.
 
     Rows that the fast predictor refuses do not count, because the reference predicts those. At least LEAST rows must
@@ -166,7 +167,7 @@ def agree(predictors: Sequence[tuple[Predictor, Predictor]], rows: Sequence[Row]
     return any(distinct)
 
 
-def _distinct(fast: Predictor, reference: Predictor, rows: Sequence[Row]) -> int:
+def _distinct(fast: PredictRows, reference: PredictRows, rows: Sequence[Row]) -> int:
     """Return the number of distinct predictions, which both predictors share.
 
     Raises:
@@ -177,7 +178,7 @@ def _distinct(fast: Predictor, reference: Predictor, rows: Sequence[Row]) -> int
         raise ValueError(
             f"the fast predictor accepts {len(accepted)} of {len(rows)} test rows, and must accept at least {LEAST}"
         )
-    predictions = list[Any]()
+    predictions: Sequence[Any] = ()
     for sizes in ([1] * 6, [2, 3], [len(accepted)], [len(accepted) - 7, 7]):
         some = accepted[: sum(sizes)]
         predictions = fast(some, sizes)
@@ -186,7 +187,7 @@ def _distinct(fast: Predictor, reference: Predictor, rows: Sequence[Row]) -> int
     return len({repr(prediction) for part in predictions for prediction in part})
 
 
-def _accepts(fast: Callable[[Sequence[Row], Sequence[int]], object], row: Row) -> bool:
+def _accepts(fast: PredictRows, row: Row) -> bool:
     try:
         fast([row], [1])
     except Exception:  # as for a request, which then goes to the reference

@@ -10,7 +10,7 @@ import pytest
 
 from model_server.failure import ServingError
 from model_server.predict import model
-from model_server.predict.fast.estimators import FastPredictor
+from model_server.predict.fast.estimators import FastPredictor, Matrix, Sizes
 from model_server.predict.signature import Signature
 from tests.model_server.zoo import ensembles, lines, pipelines, save_sklearn, scalers
 
@@ -74,7 +74,11 @@ def test_a_fast_predictor_with_other_predictions_is_not_used(
     def wrong(estimator: object, method: str, signature: Signature) -> FastPredictor:
         right = nearly(estimator, method, signature)
         assert right
-        return replace(right, decide=lambda matrix, sizes: right.decide(matrix, sizes) * (1 + 1e-15))
+
+        def decide(matrix: Matrix, sizes: Sizes) -> Matrix:
+            return right.decide(matrix, sizes) * (1 + 1e-15)
+
+        return replace(right, decide=decide)
 
     monkeypatch.setattr(model, "fast_predictor", wrong)
     caplog.set_level(logging.WARNING, "serving")
