@@ -102,7 +102,7 @@ class TrainingJob(pulumi.ComponentResource):
         self.job = Output.from_input(cast("Mapping[str, object]", spec))
         self.templates = {
             name: Template(job=self.job, free=_free(args)),
-            names.validation(name): Template(job=validation.job(validates), free=validation.FREE),
+            names.validation(name): Template(job=validation.job(validates), free=validation.free(args.validation)),
         }
         self.job_name = Output.from_input(None) if args.schedule else self._run(name, labels, args)
         self.register_outputs({"template_name": self.template_name, "job_name": self.job_name})

@@ -104,8 +104,11 @@ def validation_cron_job(
 
 
 ENDPOINT = rf"http://[-a-z0-9]+\.{names.SERVING}(:[0-9]+)?"
-FREE = Free(arguments=(["[0-9]+"], ["[0-9]+", "--endpoint", ENDPOINT]))
-"""What `mlops validate` changes in a Job: the version, and the endpoint that it tests."""
+
+
+def free(args: ValidationArgs) -> Free:
+    """Return what `mlops validate` changes in a Job: the version, the endpoint that it tests, and a version's image."""
+    return Free(arguments=(["[0-9]+"], ["[0-9]+", "--endpoint", ENDPOINT]), image=args.takes_image_of_version)
 
 
 def job(declared: k8s.batch.v1.CronJobSpecArgsDict) -> Mapping[str, Any]:

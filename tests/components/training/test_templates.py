@@ -58,3 +58,9 @@ def test_a_validation_may_name_a_version_and_an_endpoint_of_the_cluster() -> Non
     found = expressions(recording(), "trainers-churn-validation")
     assert '.?args.orValue([])[2].matches("^(http://[-a-z0-9]+\\\\.ml-serving(:[0-9]+)?)$")' in found
     assert '.?serviceAccountName.orValue("") == "validation"' in found
+
+
+def test_a_validation_runs_in_another_image_only_where_a_version_brings_its_own() -> None:
+    build = "lab\\\\.local/serving@sha256:"
+    assert build not in expressions(recording(), "trainers-churn-validation")
+    assert build in expressions(deployed({"training.churn.validation.image": "auto"}), "trainers-churn-validation")
