@@ -52,7 +52,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME@DIGEST",
-            help="Training image for this run instead of the declared one.",
+            help="Training image for this run instead of the declared one; for trainers, of the same repository.",
             show_default=False,
         ),
     ] = None,

@@ -15,7 +15,7 @@ from components.foundation import TRAINING_ONLY, NodePool
 from components.mlflow_identities import PROXY, add_proxy
 from components.training import sweep, validation
 from components.training.container import NAME, SHARED_MEMORY, SecretValue, TrainingContainerArgs, container
-from components.training.same_pod import Free
+from components.training.same_pod import DIGEST, Free
 from components.training.schedule import NEVER, Schedule, cron_job
 from components.training.templates import Template
 from components.training.validation import ValidationArgs
@@ -128,7 +128,7 @@ def _free(args: TrainingJobArgs) -> Free:
     context = {script.CONTEXT} if args.is_script else set[str]()
     secret = {name.upper() for name, value in args.parameters.items() if isinstance(value, SecretValue)}
     return Free(
-        variables={names.PARAMETERS, names.REQUESTER, "IMAGE", "GIT_COMMIT"} | context | own - secret, image=True
+        variables={names.PARAMETERS, names.REQUESTER, "IMAGE", "GIT_COMMIT"} | context | own - secret, image=DIGEST
     )
 
 

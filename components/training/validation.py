@@ -15,7 +15,7 @@ from components import pods
 from components.foundation import Grant
 from components.mlflow_identities import PROXY, add_proxy
 from components.training.container import TrainingContainerArgs, literal
-from components.training.same_pod import Free
+from components.training.same_pod import DIGEST, Free
 from components.training.schedule import Schedule, cron_job
 from contract import names
 
@@ -104,11 +104,15 @@ def validation_cron_job(
 
 
 ENDPOINT = rf"http://[-a-z0-9]+\.{names.SERVING}(:[0-9]+)?"
+OWN = rf"{DIGEST}|:own-[-.\w]+"
+"""Images that `mlops image` records for a version; `model_preview.images.is_of_platform` accepts the same."""
 
 
 def free(args: ValidationArgs) -> Free:
     """Return what `mlops validate` changes in a Job: the version, the endpoint that it tests, and a version's image."""
-    return Free(arguments=(["[0-9]+"], ["[0-9]+", "--endpoint", ENDPOINT]), image=args.takes_image_of_version)
+    return Free(
+        arguments=(["[0-9]+"], ["[0-9]+", "--endpoint", ENDPOINT]), image=OWN if args.takes_image_of_version else ""
+    )
 
 
 def job(declared: k8s.batch.v1.CronJobSpecArgsDict) -> Mapping[str, Any]:

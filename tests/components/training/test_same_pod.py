@@ -1,6 +1,6 @@
 """Conditions that a pod is that of a template. `tests/e2e/test_drift.py` gives them to a real API server."""
 
-from components.training.same_pod import Free, conditions
+from components.training.same_pod import DIGEST, Free, conditions
 
 POD = {
     "service_account_name": "training",
@@ -39,9 +39,20 @@ def test_what_the_template_does_not_state_must_be_absent() -> None:
 
 
 def test_what_is_free_may_differ_but_no_variable_may_come_from_another_secret() -> None:
-    free = Free(variables={"MODEL"}, image=True, arguments=[["[0-9]+"]])
+    free = Free(variables={"MODEL"}, image=DIGEST, arguments=[["[0-9]+"]])
     either = dict(conditions(POD, "spec", free))
-    assert either["train.image"].endswith(f'({PLACE}.image.matches("^lab\\\\.local/training@sha256:[0-9a-f]{{64}}$"))')
+    assert either["train.image"].endswith(
+        f'({PLACE}.image.matches("^lab\\\\.local/training(@sha256:[0-9a-f]{{64}})$"))'
+    )
     assert either["train.args"].endswith('.matches("^([0-9]+)$"))')
+    assert not either["train.env"].startswith(found()["train.env"])
     assert 'e.name in ["KEY"] || (e.name in ["MODEL"] && !has(e.valueFrom))' in either["train.env"]
     assert either["train.command"] == found()["train.command"], "what is not free must be equal"
+
+
+def test_a_pod_has_the_templates_priority_and_node_and_the_name_of_its_image() -> None:
+    pod = {**POD, "node_selector": {"pool": "gpu"}}
+    fixed = dict(conditions(pod, "spec", Free(variables={"IMAGE"}, image=DIGEST)))
+    assert fixed["priority class name"] == "!has(spec.priorityClassName)"
+    assert fixed["node selector"] == 'spec.?nodeSelector.orValue({}) == {"pool": "gpu"}'
+    assert f"e.name != 'IMAGE' || e.?value.orValue('') == {PLACE}.image" in fixed["train.env"]

@@ -61,6 +61,6 @@ def test_a_validation_may_name_a_version_and_an_endpoint_of_the_cluster() -> Non
 
 
 def test_a_validation_runs_in_another_image_only_where_a_version_brings_its_own() -> None:
-    build = "lab\\\\.local/serving@sha256:"
+    build = "lab\\\\.local/serving(@sha256:"
     assert build not in expressions(recording(), "trainers-churn-validation")
     assert build in expressions(deployed({"training.churn.validation.image": "auto"}), "trainers-churn-validation")
