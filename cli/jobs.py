@@ -192,7 +192,7 @@ class _Commands:
         """Return the image that the registry records for the version; empty for the declared one.
 
         Raises:
-            RefusedError: the image is not in the repository of the standard image.
+            RefusedError: the image is not in the repository of the standard image, or its tag can change.
         """
         if not standard:
             return ""
@@ -202,7 +202,8 @@ class _Commands:
             build = shlex.join(["mlops", "image", model, "--version", str(version)])
             raise RefusedError(
                 f"the registry names the image {recorded} for {model} version {version}, and only images in the "
-                f"repository of {standard} validate; build it with `{build} --registry HOST/PATH`"
+                f"repository of {standard}, by digest or with a tag own-..., validate; build it with `{build} "
+                "--registry HOST/PATH`"
             )
         return recorded
 

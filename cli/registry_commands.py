@@ -57,7 +57,8 @@ def notebook(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Use the MLflow of this context's cluster, through kubectl, unless --tracking-uri names one.",
+            help="Use the MLflow of this context's cluster, through kubectl, unless --tracking-uri names one. If that "
+            "MLflow asks for tokens, notebooks can only read there.",
             show_default=False,
         ),
     ] = None,

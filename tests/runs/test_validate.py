@@ -311,9 +311,11 @@ def test_a_version_is_validated_in_its_own_image_where_the_stack_says_so(
     said = mlops("validate", MODEL, str(registered), "--dry-run")[1]
     assert (own in said, standard in said) == ((True, False) if key else (False, True))
 
-    client.set_model_version_tag(MODEL, str(registered), "serving_image", "elsewhere.example.com/serving:own-1")
-    code, said = mlops("validate", MODEL, str(registered), "--dry-run")
-    assert (code, "the registry names the image elsewhere.example.com" in said) == ((2, True) if key else (0, False))
+    for foreign in ("elsewhere.example.com/serving:own-1", "lab.local/serving:latest"):
+        client.set_model_version_tag(MODEL, str(registered), "serving_image", foreign)
+        code, said = mlops("validate", MODEL, str(registered), "--dry-run")
+        assert (code, f"the registry names the image {foreign}" in said) == ((2, True) if key else (0, False))
+        assert ("by digest or with a tag own-..., validate" in said) == bool(key)
 
 
 @pytest.mark.parametrize("words", [["--no-validate"], []])

@@ -1,66 +1,78 @@
 """Check of a version that a notebook trained: a Job has reproduced it.
 
 No commit has the cells of a notebook, and no image has its packages. So such a version passes only if a Job has
-registered a version of the model with the same dataset, the same recorded parameters and the same metrics.
+registered a version of the model with the same dataset, the same parameters and the same metrics.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import isclose
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from contract.tags import JOB_NAME, NOTEBOOK
-from training import reproduce
+from contract.tags import JOB_NAME, NOTEBOOK, SOURCE_TYPE
+from training import project, reproduce
 from training.registry import client as versions
 from training.registry.client import Client
 from training.validation.verdict import Check
 
-ADDRESS = "dataset"
-"""Parameter of a run that may differ: the same table may have an address on the laptop and one in the bucket."""
-COST = "cost_"
-"""Beginning of the metrics that say what a run took; they always differ."""
+INPUTS = ("project", "dataset_digest", "seed")
+"""Tags of a version that a reproduction has with the same values."""
 
 
 def check(client: Client, version: ModelVersion) -> Iterator[Check]:
     """Yield a check if a notebook trained the version; it is refused until a Job has reproduced the version."""
-    if NOTEBOOK not in version.tags:
-        return
     run = versions.run(client, version)
+    if not _is_of_notebook(version, run):
+        return
     if run is None:
         fault = "a notebook trained it, and its run was deleted, so no Job can be compared with it; train it in a Job"
-        yield Check.of("notebook", [fault], "")
+    elif missing := [name for name in INPUTS if not version.tags.get(name)]:
+        fault = (
+            f"a notebook trained it, and it has no tag {', '.join(missing)}, so no Job can be compared with it; train "
+            "it in a Job"
+        )
+    elif other := _reproduction(client, version, run):
+        said = f"the Job {other.tags[JOB_NAME]} registered version {other.version} with the same inputs and metrics"
+        yield Check(name="notebook", outcome="passed", said=said)
         return
-    for other in versions.versions(client, version.name):
-        if JOB_NAME in other.tags and (again := versions.run(client, other)) and _are_equal(run, again):
-            said = f"the Job {other.tags[JOB_NAME]} registered version {other.version} with the same inputs and metrics"
-            yield Check(name="notebook", outcome="passed", said=said)
-            return
-    project = version.tags["project"]
-    values = [f"{name}={value}" for name, value in sorted(reproduce.parameters(project, run).items())]
-    fault = (
-        "a notebook trained it, and no Job has registered a version with the same dataset, parameters and metrics; run "
-        f"`{shlex.join(['mlops', 'train', project, *values])}`, then release the version of that Job, or run `"
-        f"{shlex.join(['mlops', 'validate', version.name, str(version.version)])}` again"
-    )
+    else:
+        fault = _not_reproduced(version, run)
     yield Check.of("notebook", [fault], "")
 
 
-def _are_equal(one: Run, other: Run) -> bool:
-    return _inputs(one) == _inputs(other) and _same(_measured(one), _measured(other))
+def _is_of_notebook(version: ModelVersion, run: Run | None) -> bool:
+    """Return whether a notebook trained the version. Former releases wrote no tag; MLflow wrote it to the run."""
+    return NOTEBOOK in version.tags or (run is not None and run.data.tags.get(SOURCE_TYPE) == "NOTEBOOK")
 
 
-def _inputs(run: Run) -> Mapping[str, str]:
-    return {name: value for name, value in run.data.params.items() if name != ADDRESS}
+def _reproduction(client: Client, version: ModelVersion, run: Run) -> ModelVersion | None:
+    """Return the newest version of a Job with the same inputs and metrics; None if there is none."""
+    inputs = {name: version.tags[name] for name in INPUTS}
+    for other in versions.versions(client, version.name):
+        if JOB_NAME in other.tags and inputs.items() <= other.tags.items():
+            again = versions.run(client, other)
+            if again and not _is_of_notebook(other, again) and _are_equal(inputs["project"], run, again):
+                return other
+    return None
 
 
-def _measured(run: Run) -> Mapping[str, float]:
-    return {name: value for name, value in run.data.metrics.items() if not name.startswith(COST)}
+def _are_equal(name: str, one: Run, other: Run) -> bool:
+    """Return whether two runs have the same parameters and metrics of the project; other recorded values may differ."""
+    old, new, same = one.data.metrics, other.data.metrics, reproduce.SAME
+    return reproduce.parameters(name, one) == reproduce.parameters(name, other) and all(
+        metric in old and metric in new and isclose(old[metric], new[metric], rel_tol=same, abs_tol=same)
+        for metric in project.load(name).measured
+    )
 
 
-def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    tolerance = reproduce.SAME
-    return one.keys() == other.keys() and all(
-        isclose(value, other[name], rel_tol=tolerance, abs_tol=tolerance) for name, value in one.items()
+def _not_reproduced(version: ModelVersion, run: Run) -> str:
+    name = version.tags["project"]
+    values = [f"{key}={value}" for key, value in sorted(reproduce.parameters(name, run).items())]
+    return (
+        "a notebook trained it, and no Job has registered a version with the same dataset, parameters and metrics; run "
+        f"`{shlex.join(['mlops', 'train', 'JOB', *values])}`, where JOB is the training job of the project {name} "
+        "(declare a parameter that the job does not have under mlops:training.JOB.parameters), then release the "
+        f"version of that Job, or run `{shlex.join(['mlops', 'validate', version.name, str(version.version)])}` again"
     )
