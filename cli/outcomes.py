@@ -33,12 +33,15 @@ def show(uri: str, of: Served, where: str, *, days: float, out: Path | None, jso
         out: Parquet file for the joined rows; None for none.
         json: print JSON.
     """
+    if out and (out.is_dir() or not out.parent.is_dir()):
+        wrong = "is a folder" if out.is_dir() else "is not in a folder of this machine"
+        raise CommandError(f"--out {out} {wrong}; write a path of a file on this machine")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     end = datetime.now(UTC)
     with registry_errors():
         client = versions.connect(uri)
         version = versions.version(client, of.model, of.version)
-        about = looks.known(client, uri, version)
+        about = looks.known(client, uri, version, joins=True)
         if about.project is None:
             raise CommandError(f"{of.model} version {of.version}: {'; '.join(about.notes)}")
         if not (names := METRICS[about.project.task]):

@@ -90,7 +90,7 @@ def _window(client: Client, version: ModelVersion, request: Request, options: ar
             f"the window to {request.end:%Y-%m-%d %H:%M} UTC is recorded already: "
             f"{version.tags.get(DRIFT_STATUS)} until {version.tags.get(DRIFT_AT)}"
         )
-    about = looks.known(client, options.tracking_uri, version)
+    about = looks.known(client, options.tracking_uri, version, joins=bool(options.outcomes))
     files = store.at(options.log)
     if options.outcomes:
         part = Part(

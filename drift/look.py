@@ -145,8 +145,14 @@ class Known:
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-def known(client: Client, uri: str, version: ModelVersion) -> Known:
+def known(client: Client, uri: str, version: ModelVersion, *, joins: bool = False) -> Known:
     """Return the known facts about the version.
+
+    Args:
+        client: client of MLflow.
+        uri: address of MLflow.
+        version: version of the model.
+        joins: True if outcomes are joined, so that the model is needed for a metric of its probabilities.
 
     Raises:
         BadInputError: the version has no reference profile.
@@ -165,10 +171,10 @@ def known(client: Client, uri: str, version: ModelVersion) -> Known:
         declared, model = None, None
         try:
             declared = project.load(version.tags.get("project", ""))
-            if found.calibration or declared.task == "multiclass":
+            if found.calibration or (joins and declared.target.labels):
                 model = cast("Classifier", files.load(mlflow_logging.trusted_types(declared)).get_raw_model())
         except (ProjectError, UnusableError) as error:
-            notes.append(f"the performance is not estimated: {error}")
+            notes.append(f"nothing is computed from the model's probabilities: {error}")
     if found.is_old:
         notes.append("the version was trained by a former release, so drift of skewed columns is found later")
     if found.empty:

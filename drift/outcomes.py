@@ -1,6 +1,7 @@
 """Joins outcomes, which say what really happened, to the predictions of an endpoint, and measures one version."""
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from contract.tasks import ERRORS, RANKED
 from prediction_log import log
 from prediction_log.arrow import Table, pa, parquet, pc
-from prediction_log.log import Part, Unreadable
+from prediction_log.log import LogFile, Part, Unreadable
 from prediction_log.outcomes import KEY, Outcomes, Refused, as_text
 from prediction_log.store import LogError, Store
 from training.data import reading
@@ -61,7 +62,7 @@ class Joined:
     outcomes: int
     """Rows of the version whose outcome is known."""
     refused: Refused
-    """Outcomes that are not joined, by reason."""
+    """Outcomes that are not joined to the prediction of a version, by reason; each outcome once for a reason."""
     lag: tuple[timedelta, timedelta] | None
     """Median and 95th percentile of the time from prediction to outcome; None if no outcome has a time."""
     days: Sequence[Day]
@@ -101,7 +102,7 @@ def join(
 ) -> Joined:
     """Join the outcomes to a part of the prediction log.
 
-    The rows of all versions are joined, and those of the part's version are measured.
+    The rows of all versions are joined, and those of the part's version are measured, also where it was the shadow.
 
     Args:
         store: store of the prediction log.
@@ -127,7 +128,7 @@ def join(
     merged = merged.loc[~early]
     unclear = _is_unclear(merged["prediction"], project)
     _refuse(refused, "prediction that is not logged as one value", merged.loc[unclear])
-    merged = merged.loc[~unclear].astype({"version": "int64"})
+    merged = merged.loc[~unclear].astype({"version": "int64", "is_first": bool})
     seconds = _seconds(merged)
     lag = np.maximum(seconds[~np.isnan(seconds)], 0)
     lags: list[float] = np.quantile(lag, [0.5, 0.95]).tolist() if len(lag) else []
@@ -150,7 +151,7 @@ def join(
         )
         for one, count in sorted(predicted.items())
     ]
-    table = _table(merged, project)
+    table = _table(merged.loc[merged["is_first"]].drop(columns="is_first"), project)
     needed = {*project.features, *(column.name for column in project.further), project.weight, project.split.by}
     return Joined(
         part=part,
@@ -195,7 +196,8 @@ def _is_unclear(predictions: "pd.Series[Any]", project: Project[Any]) -> "pd.Ser
 
 
 def _refuse(refused: Refused, reason: str, rows: pd.DataFrame) -> None:
-    refused.add(reason, len(rows), rows["request_id"].tolist(), rows["row"].tolist())
+    once = rows.drop_duplicates(KEY)  # several versions may have predicted one row
+    refused.add(reason, len(once), once["request_id"].tolist(), once["row"].tolist())
 
 
 def _is_read(column: str) -> bool:
@@ -207,10 +209,11 @@ def _predictions(
 ) -> tuple[pd.DataFrame, Mapping[str, int], list[str]]:
     """Return the predictions of the requests, the number of rows that the version predicted by day, and notes.
 
-    Versions that log other columns are left out, because their rows and those of the version are not one table. The
-    predictions are texts if they are `labelled`.
+    Each version has a row once; `is_first` marks the row that stands for all versions. Files whose columns differ from
+    those of the version's newest file are left out, because their rows are not one table. The predictions are texts if
+    they are `labelled`.
     """
-    by_version: dict[int, list[Table]] = {}
+    read: list[tuple[LogFile, Table]] = []
     by_day: dict[str, int] = {}
     ids = pd.Index(list(wanted), dtype=object)  # it is hashed once for all files
     every = replace(part, version=None)
@@ -223,19 +226,18 @@ def _predictions(
         places = ids.get_indexer(pd.Index(rows["request_id"].to_pylist(), dtype=object))
         found = rows.filter(pa.array(places >= 0))
         number = pa.array([file.version] * len(found), pa.int64())
-        by_version.setdefault(file.version, []).append(found.append_column("version", number))
-    if not by_version:
-        empty = pd.DataFrame(columns=[*LOGGED, "version"], dtype=object)
+        read.append((file, found.append_column("version", number)))
+    if not read:
+        empty = pd.DataFrame(columns=[*LOGGED, "version", "is_first"], dtype=object)
         return empty.astype({"row": "int32", "at": "datetime64[us, UTC]"}), by_day, []
-    columns = {version: {(one.name, one.type) for one in tables[0].schema} for version, tables in by_version.items()}
-    ours = columns.get(part.version or 0, columns[max(columns)])
+    newest, table = max(reversed(read), key=lambda one: one[0].version == part.version)
+    kept = [one for _, one in read if _types(one) == _types(table)]
+    others = [file for file, one in read if _types(one) != _types(table)]
     notes = [
-        f"the rows of version {version} are not joined, because it logs other columns"
-        for version in sorted(columns)
-        if columns[version] != ours
+        f"{count} files of version {version} are not joined, because they have other columns or types than {newest.key}"
+        for version, count in sorted(Counter(file.version for file in others).items())
     ]
-    kept = [table for version, tables in by_version.items() if columns[version] == ours for table in tables]
-    whole = pa.concat_tables(kept, promote_options="permissive")
+    whole = pa.concat_tables(kept, promote_options="default")  # the order of the columns may differ
     if "prediction" not in whole.column_names:
         raise LogError(
             f"the prediction log of {part.model} has no column prediction, so outcomes have nothing to be compared "
@@ -247,7 +249,12 @@ def _predictions(
     frame: pd.DataFrame = whole.to_pandas()
     # The answer that a client got goes before a shadow's, and the first of two requests with one ID before the other.
     frame["copy"] = frame["role"] == "shadow"
-    return frame.sort_values(["copy", "at"]).drop_duplicates(KEY).drop(columns=["copy", "role"]), by_day, notes
+    frame = frame.sort_values(["copy", "at"]).drop_duplicates([*KEY, "version"]).drop(columns=["copy", "role"])
+    return frame.assign(is_first=~frame.duplicated(KEY)), by_day, notes
+
+
+def _types(table: Table) -> dict[str, Any]:
+    return dict(zip(table.schema.names, table.schema.types, strict=True))
 
 
 def _scored(rows: pd.DataFrame, project: Project[Any], model: Classifier | None) -> Predictions:

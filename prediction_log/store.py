@@ -83,10 +83,13 @@ class Folder:
     def write(self, key: str, content: bytes) -> None:
         """Write a file as a whole: a reader gets the old content or the new one."""
         file = self._path / key
-        file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(content)
+            unfinished.replace(file)
+        except OSError as error:
+            raise LogError(f"{self.uri}/{key} cannot be written: {error.strerror}; write another address") from error
 
 
 class _Paginator(Protocol):

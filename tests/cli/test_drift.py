@@ -95,3 +95,21 @@ def test_the_outcomes_of_a_model_are_shown_by_day_beside_the_training(
     assert (found["predictions"], found["outcomes"], found["coverage"]) == (800, 400, 0.5)
     assert set(found["metrics"]) == set(found["metrics_of_training"]) == {"accuracy", "f1", "roc_auc"}
     assert len(reading.load(str(joined), churn.PROJECT).table) == 400
+
+
+@pytest.mark.parametrize(
+    ("out", "wrong"),
+    [
+        ("", "is a folder"),
+        ("no/joined.parquet", "is not in a folder of this machine"),
+        ("s3://bucket/joined.parquet", "is not in a folder of this machine"),
+    ],
+)
+def test_a_file_of_joined_rows_that_cannot_be_written_is_refused_before_mlflow_is_asked(
+    mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, wrong: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ("--version", 1, "--log", tmp_path, "--tracking-uri", "http://127.0.0.1:1")
+    code, said = mlops("outcomes", MODEL, tmp_path, *where, "--out", Path(out))
+    assert code == 2
+    assert f"--out {Path(out)} {wrong}; write a path of a file on this machine" in said

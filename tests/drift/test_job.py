@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from contract.names import REFERENCE_PROFILE
 from contract.tags import DRIFT_AT, DRIFT_RUN, DRIFT_STATUS, DRIFT_WINDOWS, JOB_NAME, OUTCOMES, PROPOSED, RETRAIN
 from drift import job, record
 from drift import look as looks
@@ -272,6 +274,31 @@ def test_without_a_training_job_nothing_is_trained(world: World) -> None:
         world.day(number, shifted=True)
         assert "drift in 800 rows" in world.run(number, training="")
     assert (world.tags[DRIFT_WINDOWS], world.cluster.jobs) == ("2", [])
+
+
+@pytest.mark.parametrize("outcomes", [False, True])
+def test_a_model_of_several_labels_is_loaded_only_to_join_outcomes(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, outcomes: bool
+) -> None:
+    caplog.set_level("INFO")
+    target = replace(churn.PROJECT.target, labels=("No", "Yes", "Perhaps"))
+    several = replace(churn.PROJECT, task="multiclass", target=target)
+
+    def load(name: str) -> Project[Any]:
+        del name
+        return several
+
+    monkeypatch.setattr(looks.project, "load", load)
+    files = shutil.copytree(world.client.get_model_version_download_uri(world.model, "1"), world.folder / "files")
+    profile = json.loads((files / REFERENCE_PROFILE).read_text())
+    del profile["prediction"]["calibration"]
+    (files / REFERENCE_PROFILE).write_text(json.dumps(profile))
+    (files / "MLmodel").write_text("flavors: {}\n")  # loading fails, and a note says so
+    made = world.client.create_model_version(world.model, str(files), tags=world.tags)
+    (world.folder / "outcomes").mkdir()
+    joins = ("--outcomes", world.folder / "outcomes") if outcomes else ()
+    world.run(0, "--version", made.version, *joins, training="")
+    assert ("nothing is computed from the model's probabilities" in caplog.text) is outcomes
 
 
 def test_a_version_without_profile_fails_as_bad_input(world: World, capsys: pytest.CaptureFixture[str]) -> None:

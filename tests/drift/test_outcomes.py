@@ -186,14 +186,44 @@ def test_rows_of_all_versions_are_joined_and_those_of_one_are_measured(tmp_path:
     found = join_logged(tmp_path, ["request_id,label", *lines])
     assert (found.predictions, found.outcomes, found.days[0].outcomes) == (60, 60, 60)
     assert found.table["version"].value_counts().to_dict() == {3: 70, 1: 60}
-    assert found.notes == ["the rows of version 2 are not joined, because it logs other columns"]
+    (note,) = found.notes
+    assert note.startswith("1 files of version 2 are not joined, because they have other columns or types than ")
 
 
-def test_of_a_request_that_a_shadow_answered_too_the_row_of_the_client_is_joined(tmp_path: Path) -> None:
-    for role, version, at in (("champion", 1, START + DAY / 2), ("shadow", 2, START + DAY / 3)):
-        write(tmp_path, altered(logged(rows(1, 1)), role=pa.array([role]), at=pa.array([at], TIME)), version=version)
+def test_files_of_one_version_with_other_types_than_its_newest_are_counted_and_the_others_are_joined(
+    tmp_path: Path,
+) -> None:
+    numbers = pa.array([1.0] * 5)
+    for hour in range(2):
+        write(tmp_path, altered(logged(rows(5, hour), ids=f"number{hour}"), prediction=numbers), hour=hour)
+    write(tmp_path, logged(rows(5, 2), ids="text"), hour=2)
+    write(tmp_path, logged(rows(5, 3), ids="other"), version=2, hour=3)
+    lines = [f"{name}-{n},Yes" for name in ("number0", "number1", "text", "other") for n in range(5)]
+    found = join_logged(tmp_path, ["request_id,label", *lines])
+    assert (found.outcomes, found.table["version"].value_counts().to_dict()) == (5, {1: 5, 2: 5})
+    (note,) = found.notes
+    assert note.startswith("2 files of version 1 are not joined, because they have other columns or types than ")
+
+
+@pytest.mark.parametrize("shadow", [1, 2])
+def test_of_a_request_that_a_shadow_answered_too_the_clients_row_is_in_the_table_and_the_versions_own_is_measured(
+    tmp_path: Path, shadow: int
+) -> None:
+    for version, answer in ((1, "Yes"), (2, "No")):
+        role, at = ("shadow", START + DAY / 3) if version == shadow else ("champion", START + DAY / 2)
+        answers = altered(logged(rows(100, 1)), prediction=pa.array([answer] * 100), role=pa.array([role] * 100))
+        write(tmp_path, altered(answers, at=pa.array([at] * 100, TIME)), version=version)
+    lines = [f"request-{n},{'No' if n else 'Yes'}" for n in range(100)]
+    found = join_logged(tmp_path, ["request_id,label", *lines])
+    assert found.table["version"].tolist() == [3 - shadow] * 100
+    assert (found.outcomes, found.whole["accuracy"].value) == (100, 0.01)
+
+
+def test_an_outcome_that_is_joined_to_no_answer_of_two_versions_is_counted_once(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write(tmp_path, altered(logged(rows(1, 1)), prediction=pa.array(["Maybe"])), version=version)
     found = join_logged(tmp_path, ["request_id,label", "request-0,Yes"])
-    assert found.table["version"].tolist() == [1]
+    assert found.refused.counts == {"prediction that is not logged as one value": 1}
 
 
 def test_a_training_reads_the_joined_rows_as_its_table(tmp_path: Path) -> None:

@@ -42,6 +42,12 @@ def test_a_bucket_and_a_folder_have_the_content_that_was_written_last(
             assert one.read("datasets/outcomes/a/joined.parquet") == b"second"
 
 
+def test_a_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(LogError, match=r"taken/joined\.parquet cannot be written: .*; write another address"):
+        store.at(str(tmp_path)).write("taken/joined.parquet", b"content")
+
+
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="is not a folder of this machine; write s3://BUCKET"):
         store.at(str(tmp_path / "no"))
