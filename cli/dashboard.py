@@ -2,12 +2,11 @@
 
 import json
 import os
+import re
 import sys
 import tempfile
-import threading
 import webbrowser
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from cli.errors import CommandError
 from contract.exit_codes import ExitCode
 from monitoring import boards
 from monitoring.spec import SERVERS
-from runs.cluster import Cluster, Object
+from runs.cluster import Cluster
 from runs.errors import ClusterError
 
 CHART = "app.kubernetes.io/name=grafana"
@@ -42,6 +41,9 @@ def show(
     """Open a dashboard: in the Grafana at the URL, in that of the cluster, or else drawn from Prometheus.
 
     A port-forward to a Grafana in the cluster stays open until Ctrl-C.
+
+    Raises:
+        CommandError: an argument is wrong, or the port-forward has ended.
     """
     _check(name)
     browse: Open = _print if print_url else _browse
@@ -49,12 +51,7 @@ def show(
         browse(address(grafana, name, endpoint))
         return
     if not prometheus:
-        with _in_cluster(target.cluster(context)) as found:
-            if found:
-                browse(address(found, name, endpoint))
-                print("stop with Ctrl-C", file=sys.stderr)
-                threading.Event().wait()
-                return
+        _forward(target.cluster(context), lambda grafana: browse(address(grafana, name, endpoint)))
     file = _drawn(name, endpoint, prometheus, context)
     browse(file.as_uri())
 
@@ -69,6 +66,11 @@ def upload(grafana: str | None) -> None:
         raise CommandError(
             f"{TOKEN} is not set, and Grafana accepts dashboards only with a token; write the token of a service "
             "account with the role Editor into this environment variable"
+        )
+    if not re.fullmatch(r"[!-~]+", token):
+        raise CommandError(
+            f"{TOKEN} has a character that no token has, such as a space, a line break or a letter outside ASCII; "
+            "write the token alone into this environment variable"
         )
     for name, text in boards.texts().items():
         wanted = {"dashboard": json.loads(text), "overwrite": True, "message": "mlops dashboard --upload"}
@@ -106,27 +108,29 @@ def _check_url(grafana: str) -> None:
         raise CommandError(f"--grafana {grafana!r} is not a URL; write one such as https://grafana.example.com")
 
 
-@contextmanager
-def _in_cluster(cluster: Cluster) -> Generator[str]:
-    """Yield the address of a port-forward to the cluster's Grafana; an empty text if you see none."""
-    services: list[Object] = []
+def _forward(cluster: Cluster, browse: Open) -> None:
+    """Open the cluster's Grafana through a port-forward, until Ctrl-C. Return if there is none that you can reach."""
     try:
         services = cluster.read("get", "services", "--all-namespaces", "--selector", CHART)["items"]
+        if not services:
+            return
+        metadata, ports = services[0]["metadata"], services[0]["spec"]["ports"]
+        with cluster.tunnel(metadata["namespace"], metadata["name"], ports[0]["port"]) as (grafana, process):
+            browse(grafana)
+            print("stop with Ctrl-C", file=sys.stderr)
+            process.communicate()
     except ClusterError as error:
-        print(f"the search for Grafana failed: {error}", file=sys.stderr)
-    if not services:
-        yield ""
+        print(f"no Grafana in the cluster can be reached: {error}", file=sys.stderr)
         return
-    metadata, ports = services[0]["metadata"], services[0]["spec"]["ports"]
-    with cluster.forwarded(metadata["namespace"], metadata["name"], ports[0]["port"]) as forwarded:
-        yield forwarded
+    raise CommandError("the port-forward to Grafana has ended; run the command again", ExitCode.FAILED)
 
 
 def _drawn(name: str, endpoint: str | None, prometheus: str | None, context: str | None) -> Path:
     """Draw the dashboard into a temporary file, and return its path."""
     chosen = endpoint or (_only_endpoint(prometheus, context) if boards.BOARDS[name].of_endpoint else "")
     folder = Path(tempfile.mkdtemp(prefix="mlops-dashboard-"))
-    watch.draw(prometheus, context, chosen, minutes=60, folder=folder, chosen=[name])
+    for line in watch.draw(prometheus, context, chosen, minutes=60, folder=folder, chosen=[name]):
+        print(line, file=sys.stderr)
     return folder / f"{boards.uid(name)}.svg"
 
 

@@ -98,7 +98,8 @@ def boards(
     if draw:
         from cli import watch
 
-        watch.draw(prometheus, context, draw, minutes=minutes, folder=folder)
+        for line in watch.draw(prometheus, context, draw, minutes=minutes, folder=folder):
+            print(line)
         return
     from monitoring.boards import texts, uid
 

@@ -2,7 +2,7 @@
 
 import json as jsons
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -55,10 +55,10 @@ def draw(
     minutes: int,
     folder: Path,
     chosen: Sequence[str] = (),
-) -> None:
+) -> Iterator[str]:
     """Write one SVG picture of each dashboard, or of those with these names.
 
-    Print the path of each, and the panels that show no value.
+    Yield the path of each, with the panels that show no value.
     """
     from monitoring import boards, pictures
 
@@ -69,7 +69,7 @@ def draw(
         for name in chosen or boards.BOARDS:
             file = folder / f"{boards.uid(name)}.svg"
             empty = pictures.draw(boards.BOARDS[name], endpoint, query, f"{4 * step}s", file)
-            print(f"{file}" + (f"  without a value: {', '.join(empty)}" if empty else ""))
+            yield f"{file}" + (f"  without a value: {', '.join(empty)}" if empty else "")
 
 
 def _screen(query: Query) -> Group:

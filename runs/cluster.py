@@ -71,6 +71,14 @@ class Cluster:
 
         With `pod`, it is this pod.
         """
+        with self.tunnel(namespace, service, port, pod=pod) as (address, _):
+            yield address
+
+    @contextmanager
+    def tunnel(
+        self, namespace: str, service: str, port: int, *, pod: str = ""
+    ) -> Generator[tuple[str, subprocess.Popen[str]]]:
+        """Yield the address as `forwarded` does, with the process of kubectl, which ends when its pod ends."""
         kind, name = ("Pod", pod) if pod else ("Service", service)
         command = self._command("port-forward", f"{kind.lower()}/{name}", f":{port}", namespace=namespace)
         with self._start(command, errors=subprocess.STDOUT) as tunnel, self._ended_in_time(tunnel):
@@ -79,7 +87,7 @@ class Cluster:
                 for line in tunnel.stdout or ():
                     output += line
                     if found := LISTENING.search(line):
-                        yield f"http://{found[1]}"
+                        yield f"http://{found[1]}", tunnel
                         return
                 reason = output.strip() or "no pod responded in time"
                 raise ClusterError(f"{kind} {name} cannot be reached through kubectl: {reason}")

@@ -107,7 +107,8 @@ class Split:
     """`random` keeps the shares of the labels. `time` holds out the latest rows; rows with the same time stay together.
     `group` keeps all rows with the same value of `by` together, for example a household, even when the table grows.
     `row` decides for each row by its values: a row that was held out is held out again when the table grows or shrinks,
-    so that no version has learned from the rows on which a later one is compared with it."""
+    so that no version has learned from the rows on which a later one is compared with it. This holds as long as the
+    declared columns and their kinds stay the same, in any order."""
     by: str = ""
     """Column with the time or the group; empty for `random` and `row`. It need not be a feature."""
     test_share: float = 0.25

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -53,8 +53,8 @@ class AlarmsArgs:
     """Id of each NAT gateway, by its name in the program."""
     cluster_name: pulumi.Input[str]
     """Name of the cluster."""
-    certificates: Mapping[str, str]
-    """Host of each certificate of a load balancer, by the certificate's ARN in ACM."""
+    certificates: Mapping[str, Collection[str]]
+    """Hosts of each certificate of a load balancer, by the certificate's ARN in ACM."""
     account: Account
     """AWS account of the alarms."""
 
@@ -207,7 +207,8 @@ def _certificates(args: AlarmsArgs) -> list[Alarm]:
     return [
         Alarm(
             name=f"certificate-{certificate.rpartition('-')[2]}",
-            description=f"The certificate of {host} expires soon: ACM could not renew it, or you have imported it. "
+            description=f"The certificate of {', '.join(sorted(hosts))} expires soon: ACM could "
+            "not renew it, or you have imported it. "
             "Create the DNS record that ACM asks for, or import a new certificate.",
             namespace="AWS/CertificateManager",
             metric="DaysToExpiry",
@@ -217,7 +218,7 @@ def _certificates(args: AlarmsArgs) -> list[Alarm]:
             period_seconds=DAY_SECONDS,
             periods=1,
         )
-        for certificate, host in args.certificates.items()
+        for certificate, hosts in args.certificates.items()
     ]
 
 

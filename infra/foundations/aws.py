@@ -479,9 +479,12 @@ def _alarms(
     site: Site, network: Network | ExistingNetwork, cluster: Cluster | ExistingCluster, stack: Settings
 ) -> Mapping[str, Input[str]]:
     """Declare the alarms, if the stack has some; return their topic as a fact."""
-    ingresses = [stack.tracking.ingress, *(each.ingress for each in stack.endpoints.values())]
     if site.chosen.alarms is None:
         return {}
+    hosts: dict[str, set[str]] = {}
+    for ingress in (stack.tracking.ingress, *(each.ingress for each in stack.endpoints.values())):
+        if ingress and ingress.certificate_arn:
+            hosts.setdefault(ingress.certificate_arn, set()).add(ingress.host)
     args = AlarmsArgs(
         prefix=site.name,
         emails=site.chosen.alarms.emails,
@@ -490,7 +493,7 @@ def _alarms(
         database_storage_gib=site.chosen.database.storage_gib,
         nat_gateway_ids=network.nat_gateway_ids if isinstance(network, Network) else {},
         cluster_name=cluster.name,
-        certificates={each.certificate_arn: each.host for each in ingresses if each and each.certificate_arn},
+        certificates=hosts,
         account=site.account,
     )
     return {"alarms": Alarms("alarms", args).topic_arn}

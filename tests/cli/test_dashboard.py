@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from cli.main import run
 from contract.exit_codes import ExitCode
 from monitoring.boards import BOARDS
 from tests.command import Command
@@ -23,7 +24,7 @@ from tests.command import Command
 GRAFANA = "https://g-1.grafana-workspace.eu-west-1.amazonaws.com"
 KUBECTL = """#!/bin/sh
 case "$*" in
-  *port-forward*) echo "$@" > {folder}/asked; echo "Forwarding from 127.0.0.1:4711 -> 3000"; exec sleep 600;;
+  *port-forward*) echo "$@" > {folder}/asked; cat {folder}/tunnel; [ -e {folder}/ends ] || exec sleep 600;;
   *"get services"*) cat {folder}/services; exit $(cat {folder}/code);;
 esac
 """
@@ -99,6 +100,7 @@ def test_a_grafana_with_an_address_is_opened_at_the_dashboard(mlops: Command, wo
 def kubectl(folder: Path, services: list[object], code: int = 0) -> None:
     (folder / "services").write_text(json.dumps({"items": services}) if not code else "")
     (folder / "code").write_text(str(code))
+    (folder / "tunnel").write_text("Forwarding from 127.0.0.1:4711 -> 3000\n")
     program = folder / "kubectl"
     program.write_text(KUBECTL.format(folder=folder))
     program.chmod(0o755)
@@ -117,11 +119,37 @@ def test_the_grafana_of_the_cluster_is_reached_by_a_port_forward_that_stays_open
     assert "--namespace observability port-forward service/kps-grafana :80" in (tmp_path / "asked").read_text()
 
 
+def test_a_port_forward_that_ends_ends_the_command_with_the_reason(
+    tmp_path: Path, mlops: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl(tmp_path, [SERVICE])
+    (tmp_path / "ends").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    code, shown = mlops("dashboard", "--context", "lab", "--print-url")
+    assert code == ExitCode.FAILED
+    assert "http://127.0.0.1:4711/d/mlops-endpoint\n" in shown
+    assert "the port-forward to Grafana has ended; run the command again" in shown
+
+
+def test_a_grafana_without_a_ready_pod_is_reported_and_the_dashboard_is_drawn_instead(
+    tmp_path: Path, mlops: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl(tmp_path, [SERVICE])
+    (tmp_path / "ends").touch()
+    (tmp_path / "tunnel").write_text("error: unable to forward port because pod is not running")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    _, shown = mlops("dashboard", "--context", "lab", "--print-url")
+    assert "no Grafana in the cluster can be reached: Service kps-grafana" in shown
+    assert "Service mlops-prometheus cannot be reached" in shown, "the Prometheus to draw from was not tried"
+
+
 @pytest.mark.long
-def test_without_a_grafana_the_dashboard_of_the_only_endpoint_is_drawn(server: Server, mlops: Command) -> None:
-    code, shown = mlops("dashboard", "--prometheus", server.url, "--print-url")
-    assert code == 0, shown
-    uri = urlsplit(shown.splitlines()[-1])
+def test_without_a_grafana_the_dashboard_of_the_only_endpoint_is_drawn_and_its_url_alone_is_on_stdout(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["dashboard", "--prometheus", server.url, "--print-url"]) == 0
+    (url,) = capsys.readouterr().out.splitlines()
+    uri = urlsplit(url)
     assert uri.scheme == "file"
     assert "MLOps: endpoint churn" in Path(unquote(uri.path)).read_text()
 
@@ -157,6 +185,17 @@ def test_all_dashboards_are_uploaded_with_the_token_over_those_of_before(
     assert [(each["dashboard"]["title"], each["overwrite"]) for each in server.uploaded] == [
         (board.title, True) for board in BOARDS.values()
     ]
+
+
+@pytest.mark.parametrize("token", ["secret\n", "secret\r", "sécret", "two secrets"])
+def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(
+    server: Server, mlops: Command, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("GRAFANA_TOKEN", token)
+    code, errors = mlops("dashboard", "--upload", "--grafana", server.url)
+    assert code == ExitCode.BAD_INPUT
+    assert "GRAFANA_TOKEN has a character that no token has" in errors
+    assert token.strip() not in errors
 
 
 def test_a_refused_upload_names_the_reason_and_not_the_token(

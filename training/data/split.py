@@ -119,9 +119,10 @@ def _group(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]
 
 def _row(split: Split, _target: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     """Hold out rows by a hash of their values, so that a row keeps its side when other rows are added or removed."""
-    values = pd.util.hash_pandas_object(table, index=False).to_numpy()
-    # pandas uses its `hash_key` for texts only, so the seed is mixed into the hashes.
-    hashes = pd.util.hash_array(values ^ np.uint64(split.seed))
+    # pandas uses its `hash_key` for texts only, so the hashes begin with the seed.
+    hashes = np.full(len(table), split.seed, dtype=np.uint64)
+    for name in sorted(table.columns):
+        hashes = pd.util.hash_array(hashes ^ pd.util.hash_pandas_object(table[name], index=False).to_numpy())
     return (hashes < split.test_share * 2**64).astype(bool)
 
 

@@ -29,8 +29,8 @@ from training.project import Checkpoints, ProjectError
 LOG = logging.getLogger("training")
 Matrix = NDArray[Any]
 TOLERANCE = 1e-5
-"""Largest difference between an output of the ONNX network and of PyTorch's: a probability, or a number in units of the
-target's standard deviation."""
+"""Largest difference between an output of the ONNX network and of PyTorch's, absolute plus as a share of PyTorch's. The
+output is a probability, or a number in units of the target's standard deviation."""
 
 
 class _Network(Protocol):
@@ -337,8 +337,9 @@ def _as_onnx(network: _Network, output: str, features: Matrix) -> bytes:
         content = _without_notes(file)
     with torch.no_grad():
         expected = cast("Any", network(torch.as_tensor(features.astype(np.float32)))).numpy()
-    apart = float(np.abs(compute(content, output, features) - expected).max())
-    if apart > TOLERANCE:
+    found = compute(content, output, features)
+    if not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
+        apart = float(np.abs(found - expected).max())
         raise RuntimeError(f"the ONNX network and PyTorch's differ by {apart:g} in an output")
     return content
 

@@ -24,7 +24,7 @@ def test_the_limit_of_connections_is_that_of_the_memory_of_the_class(instance_cl
 
 
 @pytest.mark.filterwarnings("ignore:.* has been deprecated in favor of:DeprecationWarning")
-def test_a_certificate_of_load_balancers_has_one_alarm_that_names_a_host_a_month_before_its_end() -> None:
+def test_a_certificate_of_load_balancers_has_one_alarm_that_names_its_hosts_a_month_before_its_end() -> None:
     tree = tracked()
     for place, host in ((tree["tracking"], "mlflow"), (tree["endpoints"]["churn-predictor"], "churn")):
         place["ingress"] = {
@@ -36,4 +36,4 @@ def test_a_certificate_of_load_balancers_has_one_alarm_that_names_a_host_a_month
     assert alarm["dimensions"] == {"CertificateArn": CERTIFICATE}
     assert (alarm["metricName"], alarm["statistic"], alarm["period"]) == ("DaysToExpiry", "Minimum", 86_400)
     assert (alarm["comparisonOperator"], alarm["threshold"]) == ("LessThanThreshold", 30)
-    assert "example.com expires soon" in alarm["alarmDescription"]
+    assert "of churn.example.com, mlflow.example.com expires soon" in alarm["alarmDescription"]

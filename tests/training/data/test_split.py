@@ -70,6 +70,12 @@ def test_a_split_by_row_moves_no_row_when_others_are_added_or_removed() -> None:
     assert sorted(part["age"]) == [age for age in whole["age"] if 50 <= age < 300]
 
 
+def test_a_split_by_row_holds_out_the_same_rows_whatever_the_order_of_the_columns() -> None:
+    project = declared(split=ROW)
+    whole, reordered = (split.held_out(project, one) for one in (table(), table().iloc[:, ::-1]))
+    assert list(whole["age"]) == list(reordered["age"])
+
+
 def test_dividing_lets_go_of_the_table() -> None:
     whole = table()
     split.divide(declared(), whole)
