@@ -191,6 +191,7 @@ OF_MORE_THAN_ONE_MODULE = {
     "model_server/flavours/test_flavours.py": "every flavour beside mlflow models serve",
     "model_server/predict/fast/test_pipelines.py": "random models against MLflow",
     "model_server/predict/test_odd_models.py": "models of many kinds",
+    "onnx_estimators/test_estimators.py": "both estimators by the same tests",
     "model_server/test_attacks.py": "the server as a process, under attack",
     "model_server/test_hostile.py": "the server as a process",
     "model_preview/test_command.py": "the command line",

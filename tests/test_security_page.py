@@ -34,5 +34,4 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 def test_a_finding_without_a_test_is_open() -> None:
     outcomes = {outcome for _, test, outcome in rows("Findings and tests")[1:] if not test}
-    assert outcomes
     assert all(outcome.startswith("open") for outcome in outcomes)

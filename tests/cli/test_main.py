@@ -16,8 +16,8 @@ from tests.command import Command
 
 MLOPS = Path(sys.executable).with_name("mlops")
 COMMANDS = [
-    "train", "new-project", "runs", "follow", "validate", "mlflow", "models", "promote", "rollback", "reproduce",
-    "image", "predict", "client", "top", "dashboard", "boards", "compare", "drift", "outcomes", "preview",
+    "train", "new-project", "notebook", "runs", "follow", "validate", "mlflow", "models", "promote", "rollback",
+    "reproduce", "image", "predict", "client", "top", "dashboard", "boards", "compare", "drift", "outcomes", "preview",
     "infra-diff", "cost",
     "doctor", "comment", "release", "propose", "lab",
 ]  # fmt: skip

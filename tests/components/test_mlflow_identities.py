@@ -35,7 +35,7 @@ def test_mlflow_has_no_port_that_goes_around_its_gateway() -> None:
     (server,) = pod["containers"]
     assert server["command"][-1] == f"--uds {mlflow_gateway.SOCKET}"
     assert "ports" not in server
-    assert [port["containerPort"] for port in proxy(pod, "gateway")["ports"]] == [5000]
+    assert [port["containerPort"] for port in proxy(pod, "gateway")["ports"]] == [5000, mlflow_gateway.METRICS_PORT]
     folders = [{mount["mountPath"] for mount in one["volumeMounts"]} for one in (server, proxy(pod, "gateway"))]
     assert "/run/mlflow" in folders[0] & folders[1]
 

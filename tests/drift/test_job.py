@@ -154,10 +154,10 @@ def test_a_run_that_was_killed_before_it_wrote_the_window_counts_it_once(
     world.day(0, shifted=True)
     write = MlflowClient.set_model_version_tag
 
-    def killed(client: MlflowClient, name: str, version: str, key: str, value: object) -> None:
+    def killed(client: MlflowClient, name: str, version: str, key: str, *rest: Any) -> None:
         if key == DRIFT_AT:
             raise KeyboardInterrupt
-        write(client, name, version, key, value)
+        write(client, name, version, key, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "set_model_version_tag", killed)

@@ -47,7 +47,7 @@ def test_a_budget_changes_no_resource(deployed: tuple[Project, Run]) -> None:
 
 def test_a_change_of_a_deadline_trains_again_with_a_job_of_its_own(deployed: tuple[Project, Run]) -> None:
     run = changed(deployed[0], "training.churn.deadline_minutes", "20")
-    assert run.changes.keys() == {"churn"}
+    assert run.changes.keys() == {"churn", "trainers-churn"}, "the policy has the deadline, too"
     assert run.step("churn", "update").type == "kubernetes:batch/v1:CronJob"
     first, *_ = [change for change in run.changes["churn"] if change != "update"]
     assert first == "create-replacement", "the old Job goes when the new one is there"

@@ -114,7 +114,7 @@ def holds_others(value: dict[str, Any]) -> bool:
     """Return whether a schema has inner schemas with their own rules: of a mapping, a list or an optional value."""
     alternatives = [*value.get("anyOf", []), *value.get("oneOf", [])]
     others = {"$ref", "additionalProperties", "items", "patternProperties"}
-    return any(others & set(each) or "description" in each for each in alternatives) or bool(others & set(value))
+    return bool(others & set(value)) or any("description" in each or holds_others(each) for each in alternatives)
 
 
 def test_the_reference_has_a_row_for_each_key_and_its_links_lead_to_headings() -> None:
