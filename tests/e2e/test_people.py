@@ -57,7 +57,7 @@ def test_a_trainer_creates_jobs_of_the_declared_templates_and_no_others(platform
     assert refusal(job, names.TRAINERS) == refusal(version, names.TRAINERS) == ""
     pod = job["spec"]["template"]["spec"]
     for part, change in {
-        "service account": {"serviceAccountName": "validation"},
+        "service account name": {"serviceAccountName": "validation"},
         "train.image": {"containers": [{**pod["containers"][0], "image": "example.com/mine:1"}]},
         "train.env": {"containers": [{**pod["containers"][0], "env": [{"name": "DATASET", "value": "s3://other/x"}]}]},
     }.items():
