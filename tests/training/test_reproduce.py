@@ -39,7 +39,7 @@ def test_the_recorded_commit_makes_the_same_model_again(registry: Registry, reci
     again = reproduce.train_again(recipe, registry.uri, tmp_path)
     found = reproduce.compare(recipe, recorded, again)
     assert found.is_same
-    assert found.rows == ROWS // 4
+    assert found.rows == pytest.approx(ROWS / 4, rel=0.1)
     assert not (tmp_path / "code").exists()
 
 
