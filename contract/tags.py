@@ -1,5 +1,7 @@
 """Names of the tags in MLflow that one room writes and another reads."""
 
+from collections.abc import Mapping
+
 GIT_COMMIT = "git_commit"
 """Tag of a run and of a version: the commit that the training code came from."""
 TRAINING_JOB = "training_job"
@@ -48,3 +50,13 @@ OUTCOMES = "outcomes"
 """Tag of a version: JSON with the metrics of its predictions whose outcome is known, and when they were measured."""
 RETRAIN = "retrain"
 """Tag of a version whose requests drifted: JSON with the training that replaces it (drift/retrain.py)."""
+
+
+def is_of_notebook(version: Mapping[str, str], run: Mapping[str, str]) -> bool:
+    """Return whether a notebook trained a version. Former releases wrote no tag; MLflow wrote one to the run.
+
+    Args:
+        version: tags of the version.
+        run: tags of its run; empty if it has none.
+    """
+    return NOTEBOOK in version or run.get(SOURCE_TYPE) == "NOTEBOOK"

@@ -231,8 +231,13 @@ def _predictions(
         empty = pd.DataFrame(columns=[*LOGGED, "version", "is_first"], dtype=object)
         return empty.astype({"row": "int32", "at": "datetime64[us, UTC]"}), by_day, []
     newest, table = max(reversed(read), key=lambda one: one[0].version == part.version)
-    kept = [one for _, one in read if _types(one) == _types(table)]
-    others = [file for file, one in read if _types(one) != _types(table)]
+    types = _types(table)
+    kept, others = list[Table](), list[LogFile]()
+    for file, one in read:
+        if _types(one) == types:
+            kept.append(one)
+        else:
+            others.append(file)
     notes = [
         f"{count} files of version {version} are not joined, because they have other columns or types than {newest.key}"
         for version, count in sorted(Counter(file.version for file in others).items())

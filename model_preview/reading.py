@@ -18,14 +18,13 @@ from contract.names import REFERENCE_PROFILE
 from contract.stages import CHAMPION, RECORDS, UNPROVEN, Stage, Standing
 from contract.tags import (
     MODEL_DIGEST,
-    NOTEBOOK,
     OWN_METRICS,
     SERVING_IMAGE,
-    SOURCE_TYPE,
     VALIDATED_AGAINST,
     VALIDATION_REPORT,
     VALIDATION_RUN,
     VALIDATION_STATUS,
+    is_of_notebook,
 )
 from contract.tasks import ERRORS, sides
 from model_preview.facts import PROFILE, Change, Column, Facts, Model, Number, Report, Signature, Unverified, Version
@@ -296,7 +295,7 @@ class _Mlflow:
             commit=told.get("git_commit") or told.get("mlflow.source.git.commit"),
             image=told.get("image"),
             training_job=told.get("training_job"),
-            is_of_notebook=NOTEBOOK in tags or told.get(SOURCE_TYPE) == "NOTEBOOK",
+            is_of_notebook=is_of_notebook(tags, told),
             dataset=told.get("dataset") or parameters.get("dataset"),
             dataset_digest=told.get("dataset_digest") or parameters.get("dataset_digest"),
             rows=_whole(parameters.get("dataset_size", "")),

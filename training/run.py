@@ -21,7 +21,7 @@ from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 
 from contract.exit_codes import ExitCode
-from contract.tags import MODEL_DIGEST, NOTEBOOK, OWN_METRICS, SOURCE_TYPE
+from contract.tags import MODEL_DIGEST, NOTEBOOK, OWN_METRICS, is_of_notebook
 from contract.tasks import SHARES
 from training import checkpoints, mlflow_logging, project
 from training.checkpoints import RunCheckpoints
@@ -82,7 +82,7 @@ def _train(settings: Settings) -> int | None:
     point = sweep.from_settings(settings, settings.sweep, patiently) if settings.sweep else None
     tags = {**settings.origin, **(point.tags() if point else {})}
     run = early(lambda: mlflow.start_run(tags=tags))
-    notebook = {NOTEBOOK: "true"} if run.data.tags.get(SOURCE_TYPE) == "NOTEBOOK" else {}
+    notebook = {NOTEBOOK: "true"} if is_of_notebook({}, run.data.tags) else {}
     LOG.info("run %s in experiment %s", run.info.run_id, settings.experiment)
     try:
         folder = settings.work_folder / run.info.run_id

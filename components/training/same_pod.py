@@ -61,11 +61,9 @@ def conditions(pod: Object, path: str, free: Free = EXACT) -> Iterator[tuple[str
         yield kind, f"size({place}) == {len(declared)}"
         for number, container in enumerate(declared):
             for key in CONTAINER_KEYS:
-                same = " && ".join(_field(f"{place}[{number}]", key, container.get(key)))
-                others = list(_others(f"{place}[{number}]", key, container, free)) if kind == "containers" else []
-                # Free variables allow the declared ones, too.
-                either = others if key == "env" else [same, *others]
-                yield f"{container['name']}.{key}", " || ".join(f"({each})" for each in either) if others else same
+                found = list(_allowed(f"{place}[{number}]", key, container, free if kind == "containers" else EXACT))
+                either = " || ".join(f"({each})" for each in found) if len(found) > 1 else found[0]
+                yield f"{container['name']}.{key}", either
     volumes = cast("Sequence[Object]", pod.get("volumes", ()))
     yield "volumes", f"size({path}.?volumes.orValue([])) == {len(volumes)}"
     for number, volume in enumerate(volumes):
@@ -77,10 +75,12 @@ def conditions(pod: Object, path: str, free: Free = EXACT) -> Iterator[tuple[str
         yield f"volume {volume['name']}", " && ".join(found)
 
 
-def _others(path: str, key: str, container: Object, free: Free) -> Iterator[str]:
-    """Yield expressions of the values of a field that may stand in place of the template's."""
+def _allowed(path: str, key: str, container: Object, free: Free) -> Iterator[str]:
+    """Yield an expression for each value that a field of a container may have: the template's, or a free one."""
     if key == "env" and free.variables:
         yield " && ".join(_environment(f"{path}.?env.orValue([])", f"{path}.image", container, free.variables))
+        return
+    yield " && ".join(_field(path, key, container.get(key)))
     if key == "image" and free.image:
         repository = re.sub(r"(@.*|:[^/]*)$", "", str(container["image"]))
         yield f"{path}.image.matches({_text(f'^{re.escape(repository)}({free.image})$')})"

@@ -46,8 +46,8 @@ class ValidationArgs:
     image: str
     """Image whose packages validate: the serving image, or another one with the model server's packages."""
     takes_image_of_version: bool
-    """Whether a version is validated in the image that the registry records for it, if there is one. The schedule
-    passes over such a version, because a CronJob has one image; `mlops validate` starts a Job with the version's image.
+    """True: `mlops validate` uses the image that the registry records for a version, if it records one. The schedule
+    does not validate such a version, because a CronJob has one image. False: every version is validated in `image`.
     """
     enabled: bool
     """Whether the schedule starts validations; otherwise only `mlops validate` does."""

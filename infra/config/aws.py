@@ -1,6 +1,6 @@
 """Settings of `kind: aws`, the foundation in an AWS account."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
@@ -10,7 +10,7 @@ from components.aws.subnets import overlap
 from components.foundation import IngressRequest
 from contract import names
 from infra.config import aws_rules, rules, secret_rules
-from infra.config.rules import Rule
+from infra.config.rules import Rule, at_least
 from infra.config.secret_rules import SecretRule
 from infra.config.section import Model
 
@@ -27,17 +27,6 @@ def default_kind(kind: str) -> BeforeValidator:
         return {"kind": kind, **cast("Mapping[str, Any]", value)}
 
     return BeforeValidator(add)
-
-
-def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
-    """Return a validator of a list's length. Unlike `min_length`, it runs only if all entries are valid."""
-
-    def check(values: tuple[str, ...]) -> tuple[str, ...]:
-        if len(values) < count:
-            raise ValueError(values)
-        return values
-
-    return check
 
 
 def twice(arns: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from contract.buckets import REQUEST_SECONDS
 from infra.config import quantities
-from infra.config.rules import LABEL, Rule
+from infra.config.rules import LABEL, Rule, at_least
 from infra.config.secret_rules import SecretRule
 
 BOUNDS_MS = tuple(round(bound * 1000, 1) for bound in REQUEST_SECONDS)
@@ -20,12 +20,6 @@ def not_a_bound(milliseconds: float) -> Rule:
     place = bisect_left(BOUNDS_MS, milliseconds)
     near = [f"{each:g}" for each in BOUNDS_MS[max(0, place - 1) : place + 1]]
     return Rule(must=_BUCKET_MUST, because=_BUCKET_BECAUSE, instead=f"write p95_ms: {' or '.join(near)}")
-
-
-def _filled(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError(values)
-    return values
 
 
 Availability = Annotated[
@@ -95,8 +89,7 @@ GroupId = Annotated[
 ]
 Groups = Annotated[
     tuple[GroupId, ...],
-    # Not a length of pydantic's, which also counts a wrong id as absent.
-    AfterValidator(_filled),
+    AfterValidator(at_least(1)),
     Rule(
         must="must name at least one group",
         because="without an administrator, nothing can add a data source or dashboards to the workspace",
@@ -123,7 +116,7 @@ RoleText = Annotated[
 ]
 Roles = Annotated[
     tuple[RoleText, ...],
-    AfterValidator(_filled),
+    AfterValidator(at_least(1)),
     Rule(
         must="must name at least one role",
         because="AWS refuses a SAML configuration without it",

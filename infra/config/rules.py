@@ -1,5 +1,6 @@
 """Types of values in a stack file, each with its rule, the reason for it and what to write instead."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -53,6 +54,17 @@ class Rule:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(schema), "description": f"{self.must[0].upper()}{self.must[1:]}, because {self.because}."}
+
+
+def at_least(count: int) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Return a validator of a list's length. Unlike `min_length`, it runs only if all entries are valid."""
+
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        if len(values) < count:
+            raise ValueError(values)
+        return values
+
+    return check
 
 
 def _immutable(image: str) -> str:

@@ -39,7 +39,7 @@ class Consequence:
     never: str = ""
     """Reason why the change is impossible; empty if it is possible."""
     instead: str = ""
-    """What to write if the change is impossible; empty for a general answer."""
+    """Advice in the error message of an impossible change; empty for the general advice. Default: empty."""
 
 
 def _version(text: str) -> tuple[int, ...]:

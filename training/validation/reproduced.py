@@ -11,7 +11,7 @@ from math import isclose
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from contract.tags import JOB_NAME, NOTEBOOK, SOURCE_TYPE
+from contract.tags import JOB_NAME, is_of_notebook
 from training import project, reproduce
 from training.registry import client as versions
 from training.registry.client import Client
@@ -24,7 +24,7 @@ INPUTS = ("project", "dataset_digest", "seed")
 def check(client: Client, version: ModelVersion) -> Iterator[Check]:
     """Yield a check if a notebook trained the version; it is refused until a Job has reproduced the version."""
     run = versions.run(client, version)
-    if not _is_of_notebook(version, run):
+    if not is_of_notebook(version.tags, run.data.tags if run else {}):
         return
     if run is None:
         fault = "a notebook trained it, and its run was deleted, so no Job can be compared with it; train it in a Job"
@@ -42,18 +42,13 @@ def check(client: Client, version: ModelVersion) -> Iterator[Check]:
     yield Check.of("notebook", [fault], "")
 
 
-def _is_of_notebook(version: ModelVersion, run: Run | None) -> bool:
-    """Return whether a notebook trained the version. Former releases wrote no tag; MLflow wrote it to the run."""
-    return NOTEBOOK in version.tags or (run is not None and run.data.tags.get(SOURCE_TYPE) == "NOTEBOOK")
-
-
 def _reproduction(client: Client, version: ModelVersion, run: Run) -> ModelVersion | None:
     """Return the newest version of a Job with the same inputs and metrics; None if there is none."""
     inputs = {name: version.tags[name] for name in INPUTS}
     for other in versions.versions(client, version.name):
         if JOB_NAME in other.tags and inputs.items() <= other.tags.items():
             again = versions.run(client, other)
-            if again and not _is_of_notebook(other, again) and _are_equal(inputs["project"], run, again):
+            if again and not is_of_notebook(other.tags, again.data.tags) and _are_equal(inputs["project"], run, again):
                 return other
     return None
 
