@@ -121,7 +121,7 @@ def _empty() -> Table:
 def _table(name: str, body: bytes, target: str) -> Table:
     try:
         if name.endswith(PARQUET):
-            table = parquet.read_table(io.BytesIO(body))
+            table = parquet.ParquetFile(io.BytesIO(body)).read()  # read_table can abort the process at its end
         else:
             typed = csv.ConvertOptions(column_types={"request_id": pa.string()})
             table = csv.read_csv(io.BytesIO(body), convert_options=typed)
