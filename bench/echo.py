@@ -1,16 +1,20 @@
 """HTTP server that stands for the pods of one version: `python -m bench.echo PORT VERSION`.
 
 It answers at once, with its version. A body of the word `slow` is never answered. GET /seen lists what it got.
+After SIGUSR1, it refuses predictions as a model server that stops.
 """
 
 import asyncio
 import json
 import re
+import signal
 import sys
 from dataclasses import dataclass, field
 from typing import cast
 
 import uvloop
+
+from model_server import responses
 
 HEAD = re.compile(rb"(?i)\r\n(content-length|x-request-id|x-mlops-experiment): *([^\r]*)")
 
@@ -20,6 +24,11 @@ class Seen:
     """Requests for predictions that arrived."""
 
     requests: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    stops: bool = False
+
+    def stop(self) -> None:
+        """Refuse the predictions from now on."""
+        self.stops = True
 
 
 class Connection(asyncio.Protocol):
@@ -49,14 +58,24 @@ class Connection(asyncio.Protocol):
                 self._seen.requests.append((who, experiment, length))
                 if body == b"slow":
                     continue
+                if self._seen.stops:
+                    self._transport.write(_refusal())
+                    continue
             answer = json.dumps(self._seen.requests) if head.startswith(b"GET /seen") else "{}"
             fields = f"x-model-version: {self._version}\r\ncontent-length: {len(answer)}"
             self._transport.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{answer}".encode())
 
 
+def _refusal() -> bytes:
+    said = responses.shutting_down()
+    fields = (*said.headers, (b"content-length", b"%d" % len(said.body)))
+    return b"\r\n".join([b"HTTP/1.1 503 Service Unavailable", *(b": ".join(one) for one in fields), b"", said.body])
+
+
 async def main() -> None:
     """Serve until the process is killed."""
     loop, seen = asyncio.get_running_loop(), Seen()
+    loop.add_signal_handler(signal.SIGUSR1, seen.stop)
     server = await loop.create_server(lambda: Connection(sys.argv[2], seen), "127.0.0.1", int(sys.argv[1]))
     print("ready", flush=True)
     await server.serve_forever()

@@ -1,7 +1,8 @@
-"""Error hooks for a Deployment that did not become ready: print the reason of its pods and roll it back.
+"""Hooks for the rollout of a Deployment: confirm that it is complete; if it failed, print why and roll it back.
 
 The `kubernetes` plugin prints the messages of a Deployment and of its main containers, but not those of init
-containers, such as the list of versions in the registry.
+containers, such as the list of versions in the registry. It also reports an update as ready too early if the autoscaler
+changes the number of pods before Kubernetes has begun the rollout: it then reads the status of the former pods.
 """
 
 from __future__ import annotations
@@ -11,22 +12,28 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding
+from pulumi import ErrorHook, ErrorHookArgs, ResourceHook, ResourceHookArgs, ResourceHookBinding
 
+from components import timeouts
 from components.foundation import ClusterAccess
 from contract import names
 
 REVISION = "deployment.kubernetes.io/revision"
 SECONDS = 30
 """Timeout in seconds for one kubectl call."""
+DEADLINE_SECONDS = 600
+"""Progress deadline in seconds of a Deployment that declares none; the default of Kubernetes."""
 TIMED_OUT = "timed out waiting to be Ready"
 """Part of the `kubernetes` plugin's message for an object that did not become ready in time."""
+COMPLETE = "NewReplicaSetAvailable"
+"""Reason of the condition Progressing when a rollout is complete."""
 STARTING = ("ContainerCreating", "PodInitializing")
 """Reasons of a waiting container that are part of every start, not a failure."""
 
@@ -34,9 +41,13 @@ STARTING = ("ContainerCreating", "PodInitializing")
 def watch(access: ClusterAccess, roll_back: Collection[str]) -> ResourceHookBinding | None:
     """Return hooks for every Deployment of a stack; None in a preview, which waits for nothing.
 
-    While Kubernetes still reports progress, Pulumi waits once more. Otherwise the hook logs the reason of the pods. If
-    the Deployment is named in `roll_back`, the hook then rolls it back in the cluster to the last revision that has
-    ready pods. The update still fails, and the stack file still names the release that failed.
+    After an update, a hook waits until Kubernetes reports that the rollout is complete, if kubectl is on PATH.
+
+    If the `kubernetes` plugin has waited too long, and Kubernetes still reports progress, Pulumi waits once more.
+
+    A rollout that failed is an error. The hook logs the reason of the pods. If the Deployment is named in `roll_back`,
+    the hook rolls it back in the cluster to the last revision that has ready pods. The update still fails, and the
+    stack file still names the release that failed.
 
     Raises:
         pulumi.RunError: `roll_back` is not empty and kubectl is not on PATH.
@@ -53,16 +64,23 @@ def watch(access: ClusterAccess, roll_back: Collection[str]) -> ResourceHookBind
     if access.kubeconfig is not None:
         pulumi.Output.from_input(access.kubeconfig).apply(kubeconfig.append)
 
-    async def on_error(args: ErrorHookArgs) -> bool:
-        unready = unready_deployment(args, roll_back)
-        return bool(unready) and await asyncio.to_thread(handle, unready, access.context, "".join(kubeconfig) or None)
+    async def after_update(args: ResourceHookArgs) -> None:
+        rollout = declared(args.name, args.new_inputs or {}, roll_back)
+        await asyncio.to_thread(confirm, rollout, access.context, "".join(kubeconfig) or None)
 
-    return ResourceHookBinding(on_error=[ErrorHook("rollout", on_error)])
+    async def on_error(args: ErrorHookArgs) -> bool:
+        rollout = unready_deployment(args, roll_back)
+        return bool(rollout) and await asyncio.to_thread(handle, rollout, access.context, "".join(kubeconfig) or None)
+
+    return ResourceHookBinding(
+        after_update=[ResourceHook("rollout-complete", after_update)] if shutil.which("kubectl") else [],
+        on_error=[ErrorHook("rollout", on_error)],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unready:
-    """Deployment that did not become ready in time."""
+class Rollout:
+    """Rollout of a Deployment, as the program declares it."""
 
     name: str
     """Name of the Deployment in the cluster."""
@@ -70,53 +88,98 @@ class Unready:
     """Namespace of the Deployment."""
     selector: Mapping[str, str]
     """Labels that select the Deployment's pods."""
-    has_deadline: bool
-    """True if the program sets a progress deadline; the default of Kubernetes is 10 minutes."""
+    deadline_seconds: int | None
+    """Progress deadline, if the program sets one; the default of Kubernetes is 10 minutes."""
     roll_back: bool
-    """True if the Deployment is rolled back in the cluster, to its last revision with ready pods."""
+    """True if a failed Deployment is rolled back in the cluster, to its last revision with ready pods."""
 
 
-def unready_deployment(args: ErrorHookArgs, roll_back: Collection[str]) -> Unready | None:
-    """Return the Deployment that did not become ready; None for any other failure, which did not change the cluster."""
-    if args.failed_operation == "delete" or TIMED_OUT not in args.errors[0]:
-        return None
-    declared: Mapping[str, Any] = args.new_inputs or {}
-    return Unready(
-        name=declared["metadata"]["name"],
-        namespace=declared["metadata"]["namespace"],
-        selector=declared["spec"]["selector"]["matchLabels"],
-        has_deadline="progressDeadlineSeconds" in declared["spec"],
-        roll_back=args.failed_operation == "update" and args.name in roll_back,
+class RolloutError(Exception):
+    """A rollout that the `kubernetes` plugin reported as ready did not complete."""
+
+
+def declared(resource: str, inputs: Mapping[str, Any], roll_back: Collection[str]) -> Rollout:
+    """Return the rollout of a Deployment with these inputs. `resource` is its name in the program."""
+    return Rollout(
+        name=inputs["metadata"]["name"],
+        namespace=inputs["metadata"]["namespace"],
+        selector=inputs["spec"]["selector"]["matchLabels"],
+        # The engine gives hooks each number as a float.
+        deadline_seconds=int(inputs["spec"].get("progressDeadlineSeconds", 0)) or None,
+        roll_back=resource in roll_back,
     )
 
 
-def handle(unready: Unready, context: str | None, kubeconfig: str | None) -> bool:
+def unready_deployment(args: ErrorHookArgs, roll_back: Collection[str]) -> Rollout | None:
+    """Return the Deployment that did not become ready; None for any other failure, which did not change the cluster."""
+    if args.failed_operation == "delete" or TIMED_OUT not in args.errors[0]:
+        return None
+    return declared(args.name, args.new_inputs or {}, roll_back if args.failed_operation == "update" else ())
+
+
+def handle(rollout: Rollout, context: str | None, kubeconfig: str | None) -> bool:
     """Log why the Deployment is not ready and roll it back if requested; return whether to wait for it once more."""
-    name = unready.name
-    with _kubectl(unready.namespace, context, kubeconfig) as kubectl:
+    with _kubectl(rollout.namespace, context, kubeconfig) as kubectl:
         try:
-            selector = names.matching(unready.selector)
-            kinds = "deployments,replicasets,pods"
-            listed = json.loads(_run([*kubectl, "get", kinds, "--selector", selector, "--output", "json"]))["items"]
+            listed = _listed(rollout, kubectl)
         except (subprocess.SubprocessError, OSError) as error:
-            pulumi.log.warn(f"{name}: the reason of its pods could not be read with kubectl: {_error_text(error)}")
+            pulumi.log.warn(f"{rollout.name}: the reason of its pods could not be read with kubectl: {_text(error)}")
             return False
-        if unready.has_deadline and is_progressing(_of_kind("Deployment", listed)):
+        if rollout.deadline_seconds and is_progressing(_of_kind("Deployment", listed)):
             return True
-        for reason in reasons(listed):
-            pulumi.log.error(f"{name}: {reason}")
-        if unready.roll_back and (revision := previous_revision(_of_kind("ReplicaSet", listed))) is not None:
-            _roll_back(name, revision, kubectl)
+        _end(rollout, listed, kubectl)
     return False
+
+
+def confirm(rollout: Rollout, context: str | None, kubeconfig: str | None, every_seconds: float = 1) -> None:
+    """Wait until Kubernetes reports that the rollout is complete.
+
+    Raises:
+        RolloutError: it is not complete within the progress deadline. The reason of the pods was logged, and the
+            Deployment was rolled back if requested.
+    """
+    seconds = (rollout.deadline_seconds or DEADLINE_SECONDS) + timeouts.MARGIN_SECONDS
+    end = time.monotonic() + seconds
+    with _kubectl(rollout.namespace, context, kubeconfig) as kubectl:
+        try:
+            while not is_complete(_of_kind("Deployment", listed := _listed(rollout, kubectl))):
+                if time.monotonic() > end or is_failed(_of_kind("Deployment", listed)):
+                    _end(rollout, listed, kubectl)
+                    raise RolloutError(
+                        f"{rollout.name}: the rollout was not complete within its progress deadline, but the state of "
+                        "the stack has the update; correct the stack file, or run `pulumi up --refresh` to try it again"
+                    )
+                time.sleep(every_seconds)
+        except (subprocess.SubprocessError, OSError) as error:
+            pulumi.log.warn(f"{rollout.name}: kubectl could not confirm the rollout: {_text(error)}")
+
+
+def is_complete(deployments: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the pods of the newest template are ready.
+
+    A new template has no updated pod until Kubernetes begins its rollout; the conditions are still the former ones.
+    """
+    return all(
+        one["status"].get("observedGeneration", 0) >= one["metadata"]["generation"]
+        and (one["status"].get("updatedReplicas", 0) > 0 or one["spec"].get("replicas") == 0)
+        and any(each["status"] == "True" and each.get("reason") == COMPLETE for each in _progress([one]))
+        for one in deployments
+    )
+
+
+def is_failed(deployments: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether Kubernetes reports that a rollout failed."""
+    return any(each["status"] == "False" for each in _progress(deployments))
 
 
 def is_progressing(deployments: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether Kubernetes reports progress in a rollout that is not complete."""
-    conditions = [each for one in deployments for each in one.get("status", {}).get("conditions", [])]
-    return any(
-        each["type"] == "Progressing" and each["status"] == "True" and each.get("reason") != "NewReplicaSetAvailable"
-        for each in conditions
-    )
+    return any(each["status"] == "True" and each.get("reason") != COMPLETE for each in _progress(deployments))
+
+
+def _progress(deployments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    conditions = (each for one in deployments for each in one.get("status", {}).get("conditions", []))
+    return [each for each in conditions if each["type"] == "Progressing"]
 
 
 def reasons(listed: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -165,18 +228,32 @@ def previous_revision(replica_sets: Sequence[Mapping[str, Any]]) -> int | None:
     return max((number for number, ready in revisions.items() if ready and number < max(revisions)), default=None)
 
 
+def _listed(rollout: Rollout, kubectl: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    selector = names.matching(rollout.selector)
+    found = _run([*kubectl, "get", "deployments,replicasets,pods", "--selector", selector, "--output", "json"])
+    return json.loads(found)["items"]
+
+
+def _end(rollout: Rollout, listed: Sequence[Mapping[str, Any]], kubectl: Sequence[str]) -> None:
+    """Log why the pods are not ready, and roll the Deployment back if requested."""
+    for reason in reasons(listed):
+        pulumi.log.error(f"{rollout.name}: {reason}")
+    if rollout.roll_back and (revision := previous_revision(_of_kind("ReplicaSet", listed))) is not None:
+        _roll_back(rollout.name, revision, kubectl)
+
+
 def _roll_back(deployment: str, revision: int, kubectl: Sequence[str]) -> None:
     try:
         _run([*kubectl, "rollout", "undo", f"deployment/{deployment}", f"--to-revision={revision}"])
     except (subprocess.SubprocessError, OSError) as error:
         pulumi.log.warn(
-            f"{deployment}: the failed release could not be rolled back: {_error_text(error)}; the pods of the last "
+            f"{deployment}: the failed release could not be rolled back: {_text(error)}; the pods of the last "
             "release go on serving, and one pod of the failed release restarts until the next update"
         )
     else:
         pulumi.log.warn(
-            f"{deployment}: the failed release was rolled back in the cluster, but the stack file still names it, so "
-            "the next update would release it again; change it back in the stack file"
+            f"{deployment}: the failed release was rolled back in the cluster, but the stack file still names it; "
+            "change it back in the stack file, or a later update releases it again"
         )
 
 
@@ -203,5 +280,5 @@ def _run(command: Sequence[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
 
 
-def _error_text(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return str(error.stderr if isinstance(error, subprocess.CalledProcessError) else error).strip()

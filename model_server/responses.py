@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+NOT_BEGUN = b"x-mlops-not-begun"
+"""Header of a response to a request that the server did not begin, so that any client may send it again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +87,9 @@ def too_many(waiting: int, seconds: int) -> Response:
 
 
 def shutting_down() -> Response:
-    """Return 503 for a request that arrives after the order to stop."""
+    """Return 503 for a request that arrives after the order to stop; a router sends it to another pod."""
     body = _error("TEMPORARILY_UNAVAILABLE", "The server is stopping; try again in a second, on another connection.")
-    return Response(status=503, body=body, headers=((b"retry-after", b"1"),), closes=True)
+    return Response(status=503, body=body, headers=((b"retry-after", b"1"), (NOT_BEGUN, b"true")), closes=True)
 
 
 def too_late(seconds: float) -> Response:

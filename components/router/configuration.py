@@ -33,6 +33,8 @@ EXPERIMENT_HEADER = "x-mlops-experiment"
 """Header with the experiment's name, which the router sets on each request that takes part."""
 VERSION_HEADER = "x-model-version"
 """Header by which a client chooses a version, if the stack file allows it."""
+NOT_BEGUN_HEADER = "x-mlops-not-begun"
+"""Header of a response of a pod that began nothing for the request, because it stops."""
 PREDICTIONS = "/invocations"
 CHAMPION, CHALLENGER, SHADOW, ADMIN = "champion", "challenger", "shadow", "admin"
 CHALLENGER_OR_CHAMPION = "challenger-or-champion"
@@ -162,7 +164,8 @@ def _requests(router: Router) -> Json:
         "request_body_buffer_limit": router.max_body_bytes,
         "retry_policy": {
             # A request that a pod may have begun is not sent again: it might be what killed the pod.
-            "retry_on": "connect-failure,refused-stream",
+            "retry_on": "connect-failure,refused-stream,retriable-headers",
+            "retriable_headers": [{"name": NOT_BEGUN_HEADER, "present_match": True}],
             "num_retries": RETRIES,
             "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
             "retry_host_predicate": [

@@ -10,7 +10,16 @@ import pulumi
 import pytest
 from pulumi import ErrorHookArgs
 
-from components.rollout import REVISION, Unready, handle, previous_revision, reasons, unready_deployment
+from components.rollout import (
+    REVISION,
+    Rollout,
+    RolloutError,
+    confirm,
+    handle,
+    previous_revision,
+    reasons,
+    unready_deployment,
+)
 from infra.config import stack
 from tests.deployed import deployed, local
 from tests.infra.config.test_two_versions import VALID
@@ -54,12 +63,12 @@ STUCK = [
 ]
 
 
-def unready(*, has_deadline: bool = True, roll_back: bool = False) -> Unready:
-    return Unready(
+def rollout(*, deadline_seconds: int | None = 55, roll_back: bool = False) -> Rollout:
+    return Rollout(
         name="churn",
         namespace="ml-serving",
         selector={"app.kubernetes.io/instance": "churn"},
-        has_deadline=has_deadline,
+        deadline_seconds=deadline_seconds,
         roll_back=roll_back,
     )
 
@@ -165,39 +174,39 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_cluster_of_the_stack_is_asked_and_not_that_of_the_moments_context(kubectl: Path) -> None:
-    assert not handle(unready(roll_back=True), "ours", None)
+    assert not handle(rollout(roll_back=True), "ours", None)
     assert (
         kubectl.read_text() == "--context ours --namespace ml-serving rollout undo deployment/churn --to-revision=7\n"
     )
 
 
 def test_a_cluster_that_this_program_made_is_reached_by_its_own_kubeconfig(kubectl: Path) -> None:
-    handle(unready(roll_back=True), None, "{made}")
+    handle(rollout(roll_back=True), None, "{made}")
     command, file = kubectl.read_text().splitlines()
     assert command.endswith("--namespace ml-serving rollout undo deployment/churn --to-revision=7")
     assert file == "{made}"
 
 
 def test_a_release_is_only_taken_back_where_that_is_asked_for(kubectl: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert not handle(unready(), "ours", None)
+    assert not handle(rollout(), "ours", None)
     assert not kubectl.exists()
     assert f"churn: container fetch ended with exit code 2: {NO_SUCH_VERSION}" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("reported", "has_deadline", "waits_again"),
+    ("reported", "deadline_seconds", "waits_again"),
     [
-        (deployment("True", "ReplicaSetUpdated"), True, True),
-        (deployment("True", "ReplicaSetUpdated"), False, False),  # Kubernetes' own deadline is 10 minutes
-        (deployment("True", "NewReplicaSetAvailable"), True, False),
-        (deployment("False", "ProgressDeadlineExceeded"), True, False),
+        (deployment("True", "ReplicaSetUpdated"), 55, True),
+        (deployment("True", "ReplicaSetUpdated"), None, False),  # Kubernetes' own deadline is 10 minutes
+        (deployment("True", "NewReplicaSetAvailable"), 55, False),
+        (deployment("False", "ProgressDeadlineExceeded"), 55, False),
     ],
 )
 def test_a_rollout_that_goes_on_is_waited_for_and_not_taken_back(
-    reported: dict[str, Any], has_deadline: bool, waits_again: bool, kubectl: Path
+    reported: dict[str, Any], deadline_seconds: int | None, waits_again: bool, kubectl: Path
 ) -> None:
     kubectl.with_name("listed.json").write_text(json.dumps({"items": [reported, *STUCK[1:]]}))
-    assert handle(unready(has_deadline=has_deadline, roll_back=True), "ours", None) == waits_again
+    assert handle(rollout(deadline_seconds=deadline_seconds, roll_back=True), "ours", None) == waits_again
     assert kubectl.exists() != waits_again
 
 
@@ -205,15 +214,80 @@ def test_a_cluster_that_does_not_answer_costs_a_warning_and_not_the_reason_of_th
     kubectl: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kubectl.with_name("kubectl").write_text("#!/bin/bash\necho the server is away >&2; exit 1\n")
-    assert not handle(unready(roll_back=True), "ours", None)
+    assert not handle(rollout(roll_back=True), "ours", None)
     said = capfd.readouterr().err
     assert "churn: the reason of its pods could not be read with kubectl: the server is away" in said
 
 
 def test_a_first_release_that_fails_stays_as_there_is_nothing_before_it(kubectl: Path) -> None:
     kubectl.with_name("listed.json").write_text(json.dumps({"items": [replica_set(1, 0)]}))
-    handle(unready(roll_back=True), "ours", None)
+    handle(rollout(roll_back=True), "ours", None)
     assert not kubectl.exists()
+
+
+def status(progressing: dict[str, Any], **more: object) -> dict[str, Any]:
+    """Return a Deployment of generation 9 whose autoscaler has asked for two pods."""
+    return {
+        **progressing,
+        "metadata": {"name": "churn", "generation": 9},
+        "spec": {"replicas": 2},
+        "status": {**progressing["status"], "observedGeneration": 9, **more},
+    }
+
+
+FORMER = status(deployment("True", "NewReplicaSetAvailable"), replicas=1, readyReplicas=1)
+"""Status when Kubernetes has seen the new number of pods and not yet begun the rollout of the new template."""
+BEGUN = status(deployment("True", "ReplicaSetUpdated"), replicas=2, updatedReplicas=1)
+ENDED = status(deployment("True", "NewReplicaSetAvailable"), replicas=2, updatedReplicas=2)
+FAILED = status(deployment("False", "ProgressDeadlineExceeded"), replicas=2, updatedReplicas=1)
+
+
+def answer_in_turn(kubectl: Path, *deployments: dict[str, Any]) -> None:
+    """Let kubectl list one of these Deployments after the other, and the last one for ever."""
+    folder = kubectl.parent
+    for number, one in enumerate(deployments):
+        (folder / f"turn-{number}.json").write_text(json.dumps({"items": [one, *STUCK[1:]]}))
+    kubectl.with_name("kubectl").write_text(
+        f"""#!/bin/bash
+        case "$*" in
+          *" get "*) for turn in {folder}/turn-*.json; do break; done
+                     cat $turn; [ $turn = {folder}/turn-{len(deployments) - 1}.json ] || rm $turn;;
+          *) echo "$*" >> {kubectl};;
+        esac
+        """
+    )
+
+
+def test_an_update_ends_when_the_new_pods_are_ready_even_if_the_status_is_still_that_of_the_former(
+    kubectl: Path,
+) -> None:
+    answer_in_turn(kubectl, FORMER, BEGUN, ENDED)
+    confirm(rollout(roll_back=True), "ours", None, every_seconds=0)
+    assert not kubectl.exists()
+    assert [file.name for file in kubectl.parent.glob("turn-*")] == ["turn-2.json"]
+
+
+def test_an_update_that_the_plugin_called_ready_too_early_fails_with_the_reason_and_is_rolled_back(
+    kubectl: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer_in_turn(kubectl, FORMER, FAILED)
+    with pytest.raises(RolloutError, match="churn: the rollout was not complete within its progress deadline"):
+        confirm(rollout(roll_back=True), "ours", None, every_seconds=0)
+    assert f"churn: container fetch ended with exit code 2: {NO_SUCH_VERSION}" in capfd.readouterr().err
+    assert kubectl.read_text().endswith("rollout undo deployment/churn --to-revision=7\n")
+
+
+def test_a_deployment_without_pods_is_complete(kubectl: Path) -> None:
+    answer_in_turn(kubectl, {**FORMER, "spec": {"replicas": 0}})
+    confirm(rollout(), "ours", None, every_seconds=0)
+
+
+def test_an_update_whose_rollout_cannot_be_confirmed_is_not_failed_for_that(
+    kubectl: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kubectl.with_name("kubectl").write_text("#!/bin/bash\necho the server is away >&2; exit 1\n")
+    confirm(rollout(), "ours", None, every_seconds=0)
+    assert "churn: kubectl could not confirm the rollout: the server is away" in capfd.readouterr().err
 
 
 DECLARED = {
@@ -239,5 +313,5 @@ def test_only_an_update_that_came_to_the_cluster_and_did_not_become_ready_is_tak
         "urn", "id", "churn", "Deployment", DECLARED, failed_operation=operation, errors=[error, "an earlier one"]
     )
     found = unready_deployment(args, ["churn"])
-    assert found == (None if rolled_back is None else unready(roll_back=rolled_back))
-    assert not found or unready_deployment(args, []) == unready()
+    assert found == (None if rolled_back is None else rollout(roll_back=rolled_back))
+    assert not found or unready_deployment(args, []) == rollout()
