@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -304,22 +305,61 @@ def stopped(platform: Platform, *workloads: str) -> Generator[None]:
 @pytest.mark.nightly
 def test_a_release_that_fails_is_taken_back_in_the_cluster_where_that_is_asked_for(platform: Platform) -> None:
     before, serving = served(platform), answering(platform)
+    number = version_without_files()
+    with platform.config_restored():
+        platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: number})
+        failed = platform.up(check=False)
+        assert_taken_back(platform, failed, number)
+        wait_until_alone(platform, before)
+    platform.up()
+    assert set[str]() < answering(platform) <= serving  # nothing was started for it
+    assert platform.changes() == {}
+
+
+@pytest.mark.nightly
+def test_a_release_that_fails_is_an_error_even_if_the_number_of_pods_changes_before_kubernetes_begins_it(
+    platform: Platform,
+) -> None:
+    before, number = served(platform), version_without_files()
+    deployment = ("deployment", ENDPOINT, "-n", "ml-serving")
+    former = platform.get(*deployment)
+    pods_before = former["spec"]["replicas"]
+    manager = running("kube-controller-manager")
+    assert manager
+    with platform.config_restored(), ThreadPoolExecutor(1) as engine:
+        platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: number})
+        os.kill(manager.pid, signal.SIGSTOP)
+        try:
+            update = engine.submit(platform.up, check=False)
+            changed = former["metadata"]["generation"]
+            wait_for(
+                "the new template", lambda: platform.get(*deployment)["metadata"]["generation"] > changed, seconds=60
+            )
+            platform.kubectl("scale", *deployment, f"--replicas={pods_before + 1}")
+        finally:
+            os.kill(manager.pid, signal.SIGCONT)
+        assert_taken_back(platform, update.result(), number)
+        wait_until_alone(platform, before)
+    platform.up()
+
+
+def version_without_files() -> str:
+    """Register a version whose files are not in the store, and return its number."""
     made = httpx.post(
         f"{forward.urls()['mlflow']}/api/2.0/mlflow/model-versions/create",
         json={"name": ENDPOINT, "source": "s3://mlops-artifacts/mlflow/nothing"},
         timeout=30,
     )
-    number = made.raise_for_status().json()["model_version"]["version"]
-    with platform.config_restored():
-        platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: number})
-        failed = platform.up(check=False)
-        assert failed.returncode != 0
-        assert f"{ENDPOINT} version {number} has no model at s3://" in failed.stdout + failed.stderr
-        assert "the failed release was rolled back in the cluster" in failed.stdout + failed.stderr
-        wait_until_alone(platform, before)
-    platform.up()
-    assert set[str]() < answering(platform) <= serving  # nothing was started for it
-    assert platform.changes() == {}
+    return made.raise_for_status().json()["model_version"]["version"]
+
+
+def assert_taken_back(platform: Platform, failed: subprocess.CompletedProcess[str], number: str) -> None:
+    """The update failed with the reason of the pods, and the Deployment was rolled back."""
+    said = failed.stdout + failed.stderr
+    print(said)
+    assert failed.returncode != 0
+    assert f"{ENDPOINT} version {number} has no model at s3://" in said
+    assert "the failed release was rolled back in the cluster" in said
 
 
 def wait_until_alone(platform: Platform, version: int) -> None:
