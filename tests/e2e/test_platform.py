@@ -309,7 +309,7 @@ def test_a_release_that_fails_is_taken_back_in_the_cluster_where_that_is_asked_f
     with platform.config_restored():
         platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: number})
         failed = platform.up(check=False)
-        assert_taken_back(platform, failed, number)
+        assert_taken_back(failed, number)
         wait_until_alone(platform, before)
     platform.up()
     assert set[str]() < answering(platform) <= serving  # nothing was started for it
@@ -335,10 +335,10 @@ def test_a_release_that_fails_is_an_error_even_if_the_number_of_pods_changes_bef
             wait_for(
                 "the new template", lambda: platform.get(*deployment)["metadata"]["generation"] > changed, seconds=60
             )
-            platform.kubectl("scale", *deployment, f"--replicas={pods_before + 1}")
+            platform.kubectl("scale", *deployment, f"--replicas={pods_before - 1}")
         finally:
             os.kill(manager.pid, signal.SIGCONT)
-        assert_taken_back(platform, update.result(), number)
+        assert_taken_back(update.result(), number)
         wait_until_alone(platform, before)
     platform.up()
 
@@ -353,7 +353,7 @@ def version_without_files() -> str:
     return made.raise_for_status().json()["model_version"]["version"]
 
 
-def assert_taken_back(platform: Platform, failed: subprocess.CompletedProcess[str], number: str) -> None:
+def assert_taken_back(failed: subprocess.CompletedProcess[str], number: str) -> None:
     """The update failed with the reason of the pods, and the Deployment was rolled back."""
     said = failed.stdout + failed.stderr
     print(said)
