@@ -322,18 +322,19 @@ def test_a_release_that_fails_is_an_error_even_if_the_number_of_pods_changes_bef
 ) -> None:
     before, number = served(platform), version_without_files()
     deployment = ("deployment", ENDPOINT, "-n", "ml-serving")
-    wait_for("two pods", lambda: len(answering(platform)) == 2, seconds=120)
-    former = platform.get(*deployment)
     manager = running("kube-controller-manager")
     assert manager
     with platform.config_restored(), ThreadPoolExecutor(1) as engine:
+        platform.set({f"endpoints.{ENDPOINT}.replicas.min": 2})
+        platform.up()
+        wait_for("two pods", lambda: len(answering(platform)) == 2, seconds=120)
+        former = platform.get(*deployment)["metadata"]["generation"]
         platform.set({f"endpoints.{ENDPOINT}.rollback_on_failure": "true", VERSION: number})
         os.kill(manager.pid, signal.SIGSTOP)
         try:
             update = engine.submit(platform.up, check=False)
-            changed = former["metadata"]["generation"]
             wait_for(
-                "the new template", lambda: platform.get(*deployment)["metadata"]["generation"] > changed, seconds=60
+                "the new template", lambda: platform.get(*deployment)["metadata"]["generation"] > former, seconds=60
             )
             platform.kubectl("scale", *deployment, "--replicas=1")
         finally:
