@@ -8,6 +8,7 @@ gc.disable()
 
 import pulumi
 
+from infra import sdk_cost
 from infra.config.stack import read
 from infra.program import deploy
 
@@ -16,9 +17,11 @@ ERROR_ALREADY_LOGGED = 32
 reports an unhandled error (sdk/python/cmd/pulumi-language-python-exec)."""
 
 try:
+    sdk_cost.avoid()
     deploy(read())
 except pulumi.RunError as error:
     pulumi.log.error(str(error))
     sys.exit(ERROR_ALREADY_LOGGED)
 gc.freeze()
 gc.enable()
+pulumi.run(sdk_cost.settle)

@@ -4,7 +4,8 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -90,6 +91,17 @@ class Watched:
 
         pod = wait_for(f"a pod of {job}", running, seconds=90)
         self.platform.kubectl("delete", "pod", pod, *NAMESPACE, "--grace-period=0", "--force")
+
+    def kill_retraining(self, before: Sequence[str]) -> str:
+        """Kill the container of the next retraining as soon as it runs, and return the name of its Job."""
+
+        def next_one() -> str | None:
+            made = (job["metadata"]["name"] for job in self.retrainings)
+            return next((name for name in made if name not in before), None)
+
+        name = wait_for("a retraining", next_one, seconds=240)
+        self.kill(name)
+        return name
 
     def look(self) -> str:
         return self.ended(self.start(f"{ENDPOINT}-drift"))
@@ -254,10 +266,11 @@ def test_jobs_that_are_killed_in_the_middle_go_on(watched: Watched) -> None:
 
     killed = watched.start(f"{ENDPOINT}-drift")
     watched.kill(killed)
-    watched.look()
+    with ThreadPoolExecutor(1) as beside:  # the training may end before the drift job
+        killing = beside.submit(watched.kill_retraining, before)
+        watched.look()
+        training = killing.result()
     assert watched.tags(served)["drift_windows"] == "1"
-    (training,) = [job["metadata"]["name"] for job in watched.retrainings if job["metadata"]["name"] not in before]
-    watched.kill(training)
     watched.ended(training)
     assert "passed its validation and is proposed" in watched.validated()
     assert len(watched.retrainings) == len(before) + 1

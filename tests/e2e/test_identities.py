@@ -45,7 +45,7 @@ MAY: Mapping[str, set[tuple[str, str]]] = {
     "training": {READ, RUN},
     "validation": {READ, RUN, TAG},
     names.PEOPLE: {READ},
-    names.PROMOTER: {READ, TAG, ALIAS},
+    names.PROMOTER: {READ, RUN, TAG, ALIAS},
 }
 
 

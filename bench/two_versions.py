@@ -1,0 +1,106 @@
+"""Runs an experiment on the lab, from its first preview to the promotion, and draws what the commands print.
+
+    python -m bench.two_versions [MINUTES]
+
+It needs a lab that serves version 1 (`make up`). It trains version 2, declares it as the challenger, sends requests of
+simulated customers for MINUTES (default: 10), and compares and promotes it. The pictures are in docs/pictures. The
+customers are rows of the table that both versions were trained on, so the demo says nothing about the models' quality.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pandas as pd
+
+from bench.experiment_demo import EXPERIMENT, KEY, MODEL, Visit, visits
+from lab.dataset import churn_table
+from tests.e2e.conftest import Platform, wait_for
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+CUSTOMERS, SENDERS = 3500, 4
+SHIPPED = 180  # seconds within which the prediction log has all requests
+ENTRY = f"mlops:endpoints.{MODEL}"
+
+
+def run(*command: str, check: bool = True) -> str:
+    """Run a command of this project and return what it prints in a terminal of 100 columns."""
+    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "100"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def draw(name: str, *command: str) -> None:
+    """Write a picture of what a command prints."""
+    title = "$ " + " ".join(command)
+    draws = [sys.executable, "docs/terminal_picture.py", title]
+    done = subprocess.run(draws, cwd=ROOT, input=run(*command), capture_output=True, text=True, check=True)
+    (PICTURES / f"{name}.svg").write_text(done.stdout)
+    print(f"drawn: {title}", flush=True)
+
+
+def send(url: str, table: pd.DataFrame, todo: Sequence[Visit], seconds: float) -> Mapping[str, int]:
+    """Send the requests, evenly within this time, and return the number of answers of each version."""
+    rows = table.drop(columns="churn")
+    began = time.monotonic()
+
+    def one(place: int) -> str:
+        visit = todo[place]
+        time.sleep(max(0.0, began + place * seconds / len(todo) - time.monotonic()))
+        body = f'{{"dataframe_split": {rows.loc[[visit.number]].to_json(orient="split", index=False)}}}'
+        headers = {"content-type": "application/json", "x-request-id": visit.request_id}
+        headers |= {KEY: visit.key} if visit.key else {}
+        return http.post(url, content=body, headers=headers).raise_for_status().headers["x-model-version"]
+
+    with httpx.Client(timeout=30) as http, ThreadPoolExecutor(SENDERS) as pool:
+        return Counter(pool.map(one, range(len(todo))))
+
+
+def logged(*compare: str) -> int:
+    """Return the number of requests of the experiment in the prediction log."""
+    arms = json.loads(run(*compare, "--json", check=False) or "{}").get("arms", [])
+    return sum(arm["requests"] for arm in arms)
+
+
+def main() -> None:
+    """Run the experiment."""
+    seconds = 60 * float(sys.argv[1] if sys.argv[1:] else 10)
+    lab, table = Platform(), churn_table()
+    run("mlops", "train", "churn", "N_ESTIMATORS=200", "MAX_DEPTH=12")
+    version = str(max(lab.versions()))
+    challenger = {"version": version, "percent": 50, "key": KEY, "experiment": EXPERIMENT}
+    lab.set({f"endpoints.{MODEL}.challenger.{name}": value for name, value in challenger.items()})
+    draw("experiment-preview", "mlops", "preview", "--stack", "local")
+    lab.up()
+    url = f"{lab.endpoint_url()}/invocations"
+    some = [Visit(number=number, key=f"first-{number}", request_id=f"first-{number}") for number in range(50)]
+    wait_for("answers of both versions", lambda: len(send(url, table, some, 5)) > 1, seconds=120)
+    todo = visits(range(CUSTOMERS))
+    answers = send(url, table, todo, seconds)
+    print(f"{len(todo)} requests of {CUSTOMERS} customers in {seconds / 60:.0f} minutes; answers: {dict(answers)}")
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = Path(folder) / "outcomes.csv"
+        made = [(one.request_id, 0, table.churn[one.number]) for one in todo]
+        pd.DataFrame(made, columns=["request_id", "row", "label"]).to_csv(outcomes, index=False)
+        compare = ("mlops", "compare", MODEL, "--stack", "local", "--outcomes", str(outcomes))
+        sent = sum(bool(one.key) for one in todo)
+        wait_for("all requests in the log", lambda: logged(*compare) >= sent, seconds=SHIPPED)
+        draw("experiment-compare", *compare)
+    draw("experiment-promotion", "mlops", "release", MODEL, version, "--stack", "local")
+    lab.up()
+    wait_for("the promoted version alone", lambda: set(send(url, table, some, 5)) == {version}, seconds=120)
+
+
+if __name__ == "__main__":
+    main()
