@@ -291,7 +291,9 @@ def test_a_training_takes_the_rows_that_the_drift_job_joined_with_their_outcomes
         client.delete_model_version_tag(ENDPOINT, str(watched.version), "drift_at")
     assert f"{len(known)} joined rows are written to {table}" in watched.look()
 
+    former = max(platform.versions())
     platform.set({"training.churn.dataset": table})
     platform.up()
+    wait_for("the version of the training", lambda: max(platform.versions()) > former, seconds=120)
     made = watched.tags(max(platform.versions()))
     assert (made["dataset"], made["project"]) == (table, "churn")
