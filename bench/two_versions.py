@@ -77,7 +77,7 @@ def main() -> None:
     """Run the experiment."""
     seconds = 60 * float(sys.argv[1] if sys.argv[1:] else 10)
     lab, table = Platform(), churn_table()
-    run("mlops", "train", "churn", "N_ESTIMATORS=200", "MAX_DEPTH=12")
+    run("mlops", "train", "churn", "N_ESTIMATORS=200", "MAX_DEPTH=8")
     version = str(max(lab.versions()))
     challenger = {"version": version, "percent": 50, "key": KEY, "experiment": EXPERIMENT}
     lab.set({f"endpoints.{MODEL}.challenger.{name}": value for name, value in challenger.items()})
