@@ -76,7 +76,7 @@ class Cost(Frozen):
     @property
     def has_limits(self) -> bool:
         """True if the stack file sets a budget."""
-        return self.budget != Budget()
+        return bool(self.budget.month_usd or self.budget.run_usd or self.budget.retraining)
 
 
 class Report(Frozen):

@@ -65,7 +65,11 @@ def budget_lines(cost: Cost) -> list[str]:
         return ["The stack file sets no budget."]
     if cost.delta is None:
         return ["The budget was not checked."]
-    limits = [("a month", cost.budget.month_usd), ("a run", cost.budget.run_usd)]
+    limits = [
+        ("a month", cost.budget.month_usd),
+        ("a run", cost.budget.run_usd),
+        *((f"a month of retrainings of {one.endpoint}", one.budget_usd) for one in cost.budget.retraining),
+    ]
     return [f"The budget is kept: {', '.join(f'{usd(limit)} for {what}' for what, limit in limits if limit)}."]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from change_report.report import Base, Cost, Outcome
-from cost.budget import Budget
+from change_report.wording import budget_lines
+from cost.budget import Budget, of_document
 from cost.report import delta_of_document
 from model_preview.facts import Change
 from tests.change_report.examples import (
@@ -194,3 +195,14 @@ def test_json_holds_everything_and_is_strict() -> None:
     assert told["infrastructure"]["changes"][0]["op"] == "update"
     assert told["cost"]["delta"]["ceiling_usd"] == pytest.approx(32.85)
     assert told["cost"]["problem"].startswith("month_usd of the budget")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "The stack file sets no budget."),
+        ({"mlops:budget": '{"month_usd": 9000}'}, "The budget is kept: $9,000.00 for a month."),
+    ],
+)
+def test_the_report_names_the_limits_that_are_kept(config: dict[str, str], said: str) -> None:
+    assert budget_lines(cost(of_document({"config": config}))) == [said]
