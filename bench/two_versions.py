@@ -43,7 +43,7 @@ def run(*command: str, check: bool = True) -> str:
 
 def draw(name: str, *command: str) -> None:
     """Write a picture of what a command prints."""
-    title = "$ " + " ".join(command)
+    title = "$ " + " ".join(Path(word).name for word in command)
     draws = [sys.executable, "docs/terminal_picture.py", title]
     done = subprocess.run(draws, cwd=ROOT, input=run(*command), capture_output=True, text=True, check=True)
     (PICTURES / f"{name}.svg").write_text(done.stdout)

@@ -310,7 +310,7 @@ def _next(metric: Metric | None) -> str:
         return "Go on: there is no difference so far."
     units = overall.champion_units + overall.challenger_units
     days = metric.days_to_decide
-    when = f", in about {math.ceil(days):,} days" if days is not None and days < 10_000 else ""
+    when = f", in about {math.ceil(days):,} day{'s' if days > 1 else ''}" if days is not None and days < 10_000 else ""
     return (
         f"Go on: the difference is not certain. If it stays as large as it is, {metric.units_to_decide:,} units with "
         f"outcomes decide ({units:,} now){when}. You may look again at any time."
