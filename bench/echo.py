@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
 
 
 def _refusal() -> bytes:
-    said = responses.shutting_down()
+    said = responses.shutting_down(begun=False)
     fields = (*said.headers, (b"content-length", b"%d" % len(said.body)))
     return b"\r\n".join([b"HTTP/1.1 503 Service Unavailable", *(b": ".join(one) for one in fields), b"", said.body])
 

@@ -2,9 +2,10 @@
 
     python -m bench.two_versions [MINUTES]
 
-It needs a lab that serves version 1 (`make up`). It trains version 2, declares it as the challenger, sends requests of
-simulated customers for MINUTES (default: 10), and compares and promotes it. The pictures are in docs/pictures. The
-customers are rows of the table that both versions were trained on, so the demo says nothing about the models' quality.
+It needs a lab that serves version 1 (`make up`). It trains the next version, declares it as the challenger, sends
+requests of simulated customers for MINUTES (default: 10), and compares and promotes it. Pulumi.local.yaml stays
+changed. The pictures are in docs/pictures. The customers are rows of the table that both versions were trained on, so
+the demo says nothing about the models' quality.
 """
 
 import json
@@ -29,7 +30,6 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 CUSTOMERS, SENDERS = 3500, 4
 SHIPPED = 180  # seconds within which the prediction log has all requests
-ENTRY = f"mlops:endpoints.{MODEL}"
 
 
 def run(*command: str, check: bool = True) -> str:

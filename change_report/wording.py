@@ -68,7 +68,7 @@ def budget_lines(cost: Cost) -> list[str]:
     limits = [
         ("a month", cost.budget.month_usd),
         ("a run", cost.budget.run_usd),
-        *((f"a month of retrainings of {one.endpoint}", one.budget_usd) for one in cost.budget.retraining),
+        *((f"the retrainings of {one.endpoint} in a month", one.budget_usd) for one in cost.budget.retraining),
     ]
     return [f"The budget is kept: {', '.join(f'{usd(limit)} for {what}' for what, limit in limits if limit)}."]
 

@@ -8,15 +8,17 @@ changes the number of pods before Kubernetes has begun the rollout: it then read
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pulumi
 from pulumi import ErrorHook, ErrorHookArgs, ResourceHook, ResourceHookArgs, ResourceHookBinding
@@ -28,6 +30,8 @@ from contract import names
 REVISION = "deployment.kubernetes.io/revision"
 SECONDS = 30
 """Timeout in seconds for one kubectl call."""
+TRIES = 3
+"""Number of kubectl calls in a row that may fail while a rollout is confirmed."""
 DEADLINE_SECONDS = 600
 """Progress deadline in seconds of a Deployment that declares none; the default of Kubernetes."""
 TIMED_OUT = "timed out waiting to be Ready"
@@ -38,10 +42,24 @@ STARTING = ("ContainerCreating", "PodInitializing")
 """Reasons of a waiting container that are part of every start, not a failure."""
 
 
-def watch(access: ClusterAccess, roll_back: Collection[str]) -> ResourceHookBinding | None:
-    """Return hooks for every Deployment of a stack; None in a preview, which waits for nothing.
+_Result = TypeVar("_Result")
+_threads = ThreadPoolExecutor(64, thread_name_prefix="rollout")
 
-    After an update, a hook waits until Kubernetes reports that the rollout is complete, if kubectl is on PATH.
+
+async def _in_thread(call: Callable[[], _Result]) -> _Result:
+    """Run a call in a thread of its own.
+
+    `asyncio.to_thread` takes a thread of Pulumi, which has them all in calls that wait for the engine, and the engine
+    waits for the hook.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_threads, contextvars.copy_context().run, call)
+
+
+def watch(access: ClusterAccess, roll_back: Collection[str]) -> ResourceHookBinding | None:
+    """Return hooks for the Deployments of MLflow and of endpoints; None in a preview, which waits for nothing.
+
+    After an update, a hook waits until Kubernetes reports that the rollout is complete, if kubectl is on PATH. Ctrl-C
+    does not end this wait.
 
     If the `kubernetes` plugin has waited too long, and Kubernetes still reports progress, Pulumi waits once more.
 
@@ -66,11 +84,13 @@ def watch(access: ClusterAccess, roll_back: Collection[str]) -> ResourceHookBind
 
     async def after_update(args: ResourceHookArgs) -> None:
         rollout = declared(args.name, args.new_inputs or {}, roll_back)
-        await asyncio.to_thread(confirm, rollout, access.context, "".join(kubeconfig) or None)
+        await _in_thread(lambda: confirm(rollout, access.context, "".join(kubeconfig) or None))
 
     async def on_error(args: ErrorHookArgs) -> bool:
         rollout = unready_deployment(args, roll_back)
-        return bool(rollout) and await asyncio.to_thread(handle, rollout, access.context, "".join(kubeconfig) or None)
+        if rollout is None:
+            return False
+        return await _in_thread(lambda: handle(rollout, access.context, "".join(kubeconfig) or None))
 
     return ResourceHookBinding(
         after_update=[ResourceHook("rollout-complete", after_update)] if shutil.which("kubectl") else [],
@@ -120,11 +140,7 @@ def unready_deployment(args: ErrorHookArgs, roll_back: Collection[str]) -> Rollo
 def handle(rollout: Rollout, context: str | None, kubeconfig: str | None) -> bool:
     """Log why the Deployment is not ready and roll it back if requested; return whether to wait for it once more."""
     with _kubectl(rollout.namespace, context, kubeconfig) as kubectl:
-        try:
-            listed = _listed(rollout, kubectl)
-        except (subprocess.SubprocessError, OSError) as error:
-            pulumi.log.warn(f"{rollout.name}: the reason of its pods could not be read with kubectl: {_text(error)}")
-            return False
+        listed = _listed(rollout, kubectl)
         if rollout.deadline_seconds and is_progressing(_of_kind("Deployment", listed)):
             return True
         _end(rollout, listed, kubectl)
@@ -135,41 +151,57 @@ def confirm(rollout: Rollout, context: str | None, kubeconfig: str | None, every
     """Wait until Kubernetes reports that the rollout is complete.
 
     Raises:
-        RolloutError: it is not complete within the progress deadline. The reason of the pods was logged, and the
-            Deployment was rolled back if requested.
+        RolloutError: Kubernetes reports that the rollout failed, or reports no progress within the progress deadline,
+            or the Deployment is paused. The reason of the pods was logged, and the Deployment was rolled back if
+            requested.
     """
     seconds = (rollout.deadline_seconds or DEADLINE_SECONDS) + timeouts.MARGIN_SECONDS
-    end = time.monotonic() + seconds
+    end, failed = time.monotonic() + seconds, 0
     with _kubectl(rollout.namespace, context, kubeconfig) as kubectl:
-        try:
-            while not is_complete(_of_kind("Deployment", listed := _listed(rollout, kubectl))):
-                if time.monotonic() > end or is_failed(_of_kind("Deployment", listed)):
-                    _end(rollout, listed, kubectl)
+        while True:
+            try:
+                found = json.loads(_run([*kubectl, "get", "deployment", rollout.name, "--output", "json"]))
+            except (subprocess.SubprocessError, OSError) as error:
+                failed += 1
+                if failed == TRIES:
+                    pulumi.log.warn(f"{rollout.name}: kubectl could not confirm the rollout: {_text(error)}")
+                    return
+            else:
+                failed = 0
+                if is_complete(found):
+                    return
+                if is_progressing([found]):
+                    end = time.monotonic() + seconds
+                elif why := _failure(found, is_late=time.monotonic() > end):
+                    _end(rollout, _listed(rollout, kubectl), kubectl)
                     raise RolloutError(
-                        f"{rollout.name}: the rollout was not complete within its progress deadline, but the state of "
-                        "the stack has the update; correct the stack file, or run `pulumi up --refresh` to try it again"
+                        f"{rollout.name}: {why}, but the state of the stack has the update; correct the stack file, or "
+                        "run `pulumi up --refresh` to try it again"
                     )
-                time.sleep(every_seconds)
-        except (subprocess.SubprocessError, OSError) as error:
-            pulumi.log.warn(f"{rollout.name}: kubectl could not confirm the rollout: {_text(error)}")
+            time.sleep(every_seconds)
 
 
-def is_complete(deployments: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the pods of the newest template are ready.
+def is_complete(deployment: Mapping[str, Any]) -> bool:
+    """Return whether the pods of the Deployment's present template are ready.
 
     A new template has no updated pod until Kubernetes begins its rollout; the conditions are still the former ones.
     """
-    return all(
-        one["status"].get("observedGeneration", 0) >= one["metadata"]["generation"]
-        and (one["status"].get("updatedReplicas", 0) > 0 or one["spec"].get("replicas") == 0)
-        and any(each["status"] == "True" and each.get("reason") == COMPLETE for each in _progress([one]))
-        for one in deployments
+    status: Mapping[str, Any] = deployment.get("status") or {}
+    spec: Mapping[str, Any] = deployment.get("spec") or {}
+    return (
+        status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+        and (status.get("updatedReplicas", 0) > 0 or spec.get("replicas") == 0)
+        and any(each["status"] == "True" and each.get("reason") == COMPLETE for each in _progress([deployment]))
     )
 
 
-def is_failed(deployments: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether Kubernetes reports that a rollout failed."""
-    return any(each["status"] == "False" for each in _progress(deployments))
+def _failure(deployment: Mapping[str, Any], *, is_late: bool) -> str:
+    """Return why a rollout that is not complete failed; empty if it may go on."""
+    if deployment["spec"].get("paused"):
+        return "the Deployment is paused (`kubectl rollout resume` ends that)"
+    if is_late or any(each["status"] == "False" for each in _progress([deployment])):
+        return "the rollout was not complete within its progress deadline"
+    return ""
 
 
 def is_progressing(deployments: Sequence[Mapping[str, Any]]) -> bool:
@@ -178,7 +210,8 @@ def is_progressing(deployments: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _progress(deployments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    conditions = (each for one in deployments for each in one.get("status", {}).get("conditions", []))
+    statuses: list[Mapping[str, Any]] = [one.get("status") or {} for one in deployments]
+    conditions: list[Mapping[str, Any]] = [each for status in statuses for each in status.get("conditions") or ()]
     return [each for each in conditions if each["type"] == "Progressing"]
 
 
@@ -229,8 +262,13 @@ def previous_revision(replica_sets: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def _listed(rollout: Rollout, kubectl: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """Return Deployment, ReplicaSets and pods; log a warning and return nothing if kubectl fails."""
     selector = names.matching(rollout.selector)
-    found = _run([*kubectl, "get", "deployments,replicasets,pods", "--selector", selector, "--output", "json"])
+    try:
+        found = _run([*kubectl, "get", "deployments,replicasets,pods", "--selector", selector, "--output", "json"])
+    except (subprocess.SubprocessError, OSError) as error:
+        pulumi.log.warn(f"{rollout.name}: the reason of its pods could not be read with kubectl: {_text(error)}")
+        return []
     return json.loads(found)["items"]
 
 

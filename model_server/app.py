@@ -175,7 +175,7 @@ class Server:
                     request.unit, request.experiment = self._unit(fields), _experiment(head.get(EXPERIMENT, b""))
                 header_error = _header_error(fields) if b"content-encoding" in head or len(head) < len(fields) else None
                 if shutting_down:
-                    response = self._refuse(request, responses.shutting_down())
+                    response = self._refuse(request, responses.shutting_down(begun=False))
                 elif refusal := self._refusal(int(head.get(b"content-length", b"0"))):
                     # A client that waits for "100 Continue" may or may not send the body, so the connection ends.
                     response = self._refuse(request, replace(refusal, closes=b"expect" in head))
@@ -309,7 +309,7 @@ class Server:
         try:
             return await future
         except asyncio.CancelledError:  # the time for a graceful stop is over
-            return self._refuse(request, responses.shutting_down())
+            return self._refuse(request, responses.shutting_down(begun=True))
         finally:
             timer.cancel()
 

@@ -86,10 +86,11 @@ def too_many(waiting: int, seconds: int) -> Response:
     return Response(status=429, body=body, headers=((b"retry-after", str(seconds).encode()),))
 
 
-def shutting_down() -> Response:
-    """Return 503 for a request that arrives after the order to stop; a router sends it to another pod."""
+def shutting_down(*, begun: bool) -> Response:
+    """Return 503 for a request of a server that stops; a router sends one that was not begun to another pod."""
     body = _error("TEMPORARILY_UNAVAILABLE", "The server is stopping; try again in a second, on another connection.")
-    return Response(status=503, body=body, headers=((b"retry-after", b"1"), (NOT_BEGUN, b"true")), closes=True)
+    headers = ((b"retry-after", b"1"), *(() if begun else ((NOT_BEGUN, b"true"),)))
+    return Response(status=503, body=body, headers=headers, closes=True)
 
 
 def too_late(seconds: float) -> Response:

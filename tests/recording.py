@@ -27,7 +27,8 @@ class Resource:
     """Declared resource; whole numbers in its inputs are int.
 
     `metadata` and `spec` are the inputs of that name, for Kubernetes; `secrets` are the paths of secret inputs.
-    `timeouts` are by operation, as in {"create": "70s"}; `error_hooks` are the names of the hooks.
+    `timeouts` are by operation, as in {"create": "70s"}; `error_hooks` and `update_hooks` are the names of the hooks
+    that run after an error and after an update.
     """
 
     type: str
@@ -45,6 +46,7 @@ class Resource:
     protect: bool
     timeouts: Mapping[str, str]
     error_hooks: tuple[str, ...]
+    update_hooks: tuple[str, ...]
 
 
 @dataclass
@@ -157,6 +159,7 @@ def _resource(request: resource_pb2.RegisterResourceRequest, urn: str) -> Resour
         protect=request.protect,
         timeouts=json_format.MessageToDict(request.customTimeouts),
         error_hooks=tuple(request.hooks.on_error),
+        update_hooks=tuple(request.hooks.after_update),
     )
 
 

@@ -4,12 +4,13 @@ A challenger, a shadow and a batch count as an endpoint here, by the names that 
 only their present release.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pulumi
 
+from components import rollout
 from components.endpoint import experiments, release
 from components.endpoint.experiments import Experiment
 from components.endpoint.release import Files, Release
@@ -116,13 +117,7 @@ def parse(resources: Mapping[str, Mapping[str, Any]]) -> Recorded:
 
 def _is_complete(deployment: Mapping[str, Any]) -> bool:
     """Return whether Kubernetes has replaced all pods of the Deployment since its last change."""
-    status: Mapping[str, Any] = deployment.get("status") or {}
-    metadata: Mapping[str, Any] = deployment.get("metadata") or {}
-    is_seen = "generation" in metadata and status.get("observedGeneration") == metadata["generation"]
-    conditions: Sequence[Mapping[str, Any]] = status.get("conditions") or ()
-    return is_seen and any(
-        (each.get("type"), each.get("reason")) == ("Progressing", "NewReplicaSetAvailable") for each in conditions
-    )
+    return "generation" in (deployment.get("metadata") or {}) and rollout.is_complete(deployment)
 
 
 def _served(name: str, metadata: Mapping[str, Any]) -> Release | None:

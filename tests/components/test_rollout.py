@@ -10,6 +10,7 @@ import pulumi
 import pytest
 from pulumi import ErrorHookArgs
 
+from components import timeouts
 from components.rollout import (
     REVISION,
     Rollout,
@@ -246,12 +247,14 @@ def answer_in_turn(kubectl: Path, *deployments: dict[str, Any]) -> None:
     """Let kubectl list one of these Deployments after the other, and the last one for ever."""
     folder = kubectl.parent
     for number, one in enumerate(deployments):
-        (folder / f"turn-{number}.json").write_text(json.dumps({"items": [one, *STUCK[1:]]}))
+        (folder / f"turn-{number}.json").write_text(json.dumps(one))
     kubectl.with_name("kubectl").write_text(
         f"""#!/bin/bash
         case "$*" in
-          *" get "*) for turn in {folder}/turn-*.json; do break; done
-                     cat $turn; [ $turn = {folder}/turn-{len(deployments) - 1}.json ] || rm $turn;;
+          *" get deployment "*)
+            for turn in {folder}/turn-*.json; do break; done
+            cat $turn; [ $turn = {folder}/turn-{len(deployments) - 1}.json ] || rm $turn;;
+          *" get "*) cat {folder}/listed.json;;
           *) echo "$*" >> {kubectl};;
         esac
         """
@@ -275,6 +278,34 @@ def test_an_update_that_the_plugin_called_ready_too_early_fails_with_the_reason_
         confirm(rollout(roll_back=True), "ours", None, every_seconds=0)
     assert f"churn: container fetch ended with exit code 2: {NO_SUCH_VERSION}" in capfd.readouterr().err
     assert kubectl.read_text().endswith("rollout undo deployment/churn --to-revision=7\n")
+
+
+def test_a_paused_deployment_fails_the_update_with_the_command_that_ends_the_pause(kubectl: Path) -> None:
+    answer_in_turn(kubectl, {**FORMER, "spec": {"replicas": 2, "paused": True}})
+    with pytest.raises(RolloutError, match="the Deployment is paused"):
+        confirm(rollout(), "ours", None, every_seconds=0)
+
+
+def test_a_controller_that_does_not_begin_within_the_deadline_fails_the_update(
+    kubectl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeouts, "MARGIN_SECONDS", -55)
+    answer_in_turn(kubectl, FORMER)
+    with pytest.raises(RolloutError, match="was not complete within its progress deadline"):
+        confirm(rollout(), "ours", None, every_seconds=0)
+
+
+def test_a_rollout_with_progress_may_take_longer_than_one_deadline(
+    kubectl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeouts, "MARGIN_SECONDS", -55)
+    answer_in_turn(kubectl, BEGUN, BEGUN, ENDED)
+    confirm(rollout(), "ours", None, every_seconds=0)
+
+
+def test_every_deployment_that_pulumi_waits_for_is_confirmed_after_an_update() -> None:
+    hooks = {each.name: each.update_hooks for each in local().all(":Deployment")}
+    assert {name for name, several in hooks.items() if "rollout-complete" in several} == {"mlflow", "churn-predictor"}
 
 
 def test_a_deployment_without_pods_is_complete(kubectl: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.long
 CLIENTS = 20
 JSON = {"content-type": "application/json"}
 PATIENCE = 60  # seconds; a process needs 5 of them on an idle machine
+NOT_BEGUN = "x-mlops-not-begun"  # components/router/configuration.py
 
 
 SLEEPER = '''
@@ -73,11 +75,12 @@ def sleepers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Process:
-    """A server process. `log` holds its lines so far."""
+    """A server process. `log` holds its lines so far, `headers` those of the last response to `ask`."""
 
     popen: subprocess.Popen[str]
     port: int
     log: list[str] = field(default_factory=list[str])
+    headers: HTTPMessage = field(default_factory=HTTPMessage)
 
     def ask(self, seconds: float = 0) -> tuple[int, str]:
         """Return status and version of the response to one request on a new connection."""
@@ -86,6 +89,7 @@ class Process:
         answer = connection.getresponse()
         answer.read()
         connection.close()
+        self.headers = answer.headers
         return answer.status, answer.headers["x-model-version"]
 
     def listens(self) -> bool:
@@ -254,6 +258,7 @@ def test_a_request_that_takes_longer_than_a_stopping_server_has_gets_a_response(
 ) -> None:
     server = servers(DRAIN_SECONDS="1").ready()
     assert stopped_amid(server, seconds=20) == (0, [(503, "1")])
+    assert NOT_BEGUN not in server.headers, "a router must not send it again: it may be what stops the server"
 
 
 def test_a_request_that_comes_after_the_order_to_stop_is_sent_elsewhere_and_not_cut(
@@ -267,6 +272,7 @@ def test_a_request_that_comes_after_the_order_to_stop_is_sent_elsewhere_and_not_
     until(lambda: not server.listens())
     status, answer = said_on(connection)
     assert (status, answer.headers["retry-after"], answer.will_close) == (503, "1", True)
+    assert NOT_BEGUN in answer.headers, "a router may send it to another pod"
     assert server.popen.wait(PATIENCE) == 0
     assert (tmp_path / "why").read_text() == ""
 

@@ -37,18 +37,20 @@ def test_a_version_that_was_rolled_out_counts_although_the_update_failed_elsewhe
     text = '{"model": "churn", "version": 9, "source": "s3://b/9", "digest": "d"}'
     status = {
         "observedGeneration": 4.0,
+        "updatedReplicas": 2.0,
         "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}],
     }
     releases = [{"model": "churn", "version": 8.0, "source": "s3://b/8", "digest": "b"}]
 
-    def past(generation: int) -> list[int]:
+    def past(generation: int, **more: float) -> list[int]:
         metadata = {"annotations": {names.RELEASE: text}, "generation": generation}
-        deployment = {"outputs": {"metadata": metadata, "status": status}}
+        deployment = {"outputs": {"metadata": metadata, "status": {**status, **more}}}
         recorded = parse({f"{PARENT}::churn": {"outputs": {"releases": releases}}, DEPLOYMENT: deployment})
         return [one.version for one in recorded.past("churn")]
 
     assert past(generation=4) == [8, 9]
     assert past(generation=5) == [8], "Kubernetes has not seen the last change yet"
+    assert past(generation=4, updatedReplicas=0) == [8], "the conditions are those of the former pods"
 
 
 def test_a_rollback_that_failed_is_unfinished_and_the_version_before_it_is_the_last_that_succeeded() -> None:
