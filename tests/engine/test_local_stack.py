@@ -1,6 +1,8 @@
 """Stack `local` with the real engine and recording plugins."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,16 @@ from tests.projects import Engine, Project, Run
 from tests.stacks import LOCAL, SECRETS
 
 pytestmark = pytest.mark.engine
+COMPLETE = {
+    "metadata": {"generation": 2},
+    "spec": {"replicas": 1},
+    "status": {
+        "observedGeneration": 2,
+        "updatedReplicas": 1,
+        "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}],
+    },
+}
+"""Deployment whose rollout is complete, as kubectl prints it."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +63,27 @@ def test_a_change_of_a_deadline_trains_again_with_a_job_of_its_own(deployed: tup
     assert run.step("churn", "update").type == "kubernetes:batch/v1:CronJob"
     first, *_ = [change for change in run.changes["churn"] if change != "update"]
     assert first == "create-replacement", "the old Job goes when the new one is there"
+
+
+def test_updates_of_deployments_are_confirmed_with_kubectl_and_end_even_one_resource_at_a_time(
+    deployed: tuple[Project, Run], tmp_path: Path
+) -> None:
+    project, _ = deployed
+    file, path = project.folder / "Pulumi.test.yaml", project.environment["PATH"]
+    before = file.read_text()
+    (tmp_path / "kubectl").write_text(f"#!/bin/sh\necho $4 >> {tmp_path}/asked\necho '{json.dumps(COMPLETE)}'\n")
+    (tmp_path / "kubectl").chmod(0o755)
+    project.environment["PATH"] = f"{tmp_path}{os.pathsep}{path}"
+    for image in ("serving", "tracking"):
+        project.pulumi("config", "set", "--path", f"mlops:images.{image}", f"lab.local/{image}:another2")
+    run = project.up("--parallel", "1")
+    assert run.succeeded, run.output
+    assert run.changes.keys() >= {"mlflow", "churn-predictor"}
+    assert "kubectl could not confirm" not in run.messages("warning")
+    assert len((tmp_path / "asked").read_text().splitlines()) == 2
+    project.environment["PATH"] = path
+    file.write_text(before)
+    assert project.up().succeeded
 
 
 def test_an_update_that_needs_a_deleted_namespace_names_the_remedy(
