@@ -84,6 +84,21 @@ def visits(customers: Sequence[int], seed: int = 1) -> list[Visit]:
     return made
 
 
+def write_outcomes(file: Path, table: pd.DataFrame, asked: Sequence[Visit]) -> None:
+    """Write what happened to the customers of these requests, as `mlops compare --outcomes` reads it."""
+    made = [(one.request_id, 0, table.churn[one.number]) for one in asked]
+    pd.DataFrame(made, columns=["request_id", "row", "label"]).to_csv(file, index=False)
+
+
+def bodies(table: pd.DataFrame) -> Mapping[int, str]:
+    """Return the request body for each customer of the table, by its row."""
+    rows = table.drop(columns="churn")
+    return {
+        number: f'{{"dataframe_split": {rows.loc[[number]].to_json(orient="split", index=False)}}}'
+        for number in rows.index
+    }
+
+
 @contextmanager
 def run(folder: Path, customers: int) -> Generator[Demo]:
     """Train, serve and send the requests of this many customers. The log can be read while the block runs."""
@@ -98,8 +113,7 @@ def run(folder: Path, customers: int) -> Generator[Demo]:
             ports = {role: servers.enter_context(_server(folder, models, role, store.environment)) for role in ROLES}
             _send(rest, visits(list(rest.index)), ports)
         outcomes = folder / "outcomes.csv"
-        made = [(one.request_id, 0, rest.churn[one.number]) for one in visits(list(rest.index))]
-        pd.DataFrame(made, columns=["request_id", "row", "label"]).to_csv(outcomes, index=False)
+        write_outcomes(outcomes, rest, visits(list(rest.index)))
         for key, body in store.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(body)
@@ -182,14 +196,10 @@ def _wait(port: int) -> None:
 
 
 def _send(table: pd.DataFrame, todo: Sequence[Visit], ports: Mapping[str, int]) -> None:
-    columns = [name for name in table.columns if name != "churn"]
-    rows = {
-        number: json.loads(table.loc[[number], columns].to_json(orient="split", index=False)) for number in table.index
-    }
+    made = bodies(table)
     with httpx.Client() as http, ThreadPoolExecutor(4) as pool:
 
         def send(visit: Visit) -> None:
-            body = json.dumps({"dataframe_split": rows[visit.number]})
             headers = {"content-type": "application/json", "x-request-id": visit.request_id}
             if visit.key:
                 headers |= {KEY: visit.key, "x-mlops-experiment": EXPERIMENT}
@@ -198,7 +208,7 @@ def _send(table: pd.DataFrame, todo: Sequence[Visit], ports: Mapping[str, int]) 
                 chosen.append("shadow")
             for role in chosen:
                 url = f"http://127.0.0.1:{ports[role]}/invocations"
-                http.post(url, content=body, headers=headers).raise_for_status()
+                http.post(url, content=made[visit.number], headers=headers).raise_for_status()
 
         list(pool.map(send, todo))
 

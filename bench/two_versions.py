@@ -20,9 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import pandas as pd
 
-from bench.experiment_demo import EXPERIMENT, KEY, MODEL, Visit, visits
+from bench.experiment_demo import EXPERIMENT, KEY, MODEL, Visit, bodies, visits, write_outcomes
 from lab.dataset import churn_table
 from tests.e2e.conftest import Platform, wait_for
 
@@ -50,18 +49,16 @@ def draw(name: str, *command: str) -> None:
     print(f"drawn: {title}", flush=True)
 
 
-def send(url: str, table: pd.DataFrame, todo: Sequence[Visit], seconds: float) -> Mapping[str, int]:
+def send(url: str, made: Mapping[int, str], todo: Sequence[Visit], seconds: float) -> Mapping[str, int]:
     """Send the requests, evenly within this time, and return the number of answers of each version."""
-    rows = table.drop(columns="churn")
     began = time.monotonic()
 
     def one(place: int) -> str:
         visit = todo[place]
         time.sleep(max(0.0, began + place * seconds / len(todo) - time.monotonic()))
-        body = f'{{"dataframe_split": {rows.loc[[visit.number]].to_json(orient="split", index=False)}}}'
         headers = {"content-type": "application/json", "x-request-id": visit.request_id}
         headers |= {KEY: visit.key} if visit.key else {}
-        return http.post(url, content=body, headers=headers).raise_for_status().headers["x-model-version"]
+        return http.post(url, content=made[visit.number], headers=headers).raise_for_status().headers["x-model-version"]
 
     with httpx.Client(timeout=30) as http, ThreadPoolExecutor(SENDERS) as pool:
         return Counter(pool.map(one, range(len(todo))))
@@ -76,7 +73,8 @@ def logged(*compare: str) -> int:
 def main() -> None:
     """Run the experiment."""
     seconds = 60 * float(sys.argv[1] if sys.argv[1:] else 10)
-    lab, table = Platform(), churn_table()
+    lab, table = Platform(), churn_table().head(CUSTOMERS)
+    made = bodies(table)
     run("mlops", "train", "churn", "N_ESTIMATORS=200", "MAX_DEPTH=8")
     version = str(max(lab.versions()))
     challenger = {"version": version, "percent": 50, "key": KEY, "experiment": EXPERIMENT}
@@ -85,21 +83,20 @@ def main() -> None:
     lab.up()
     url = f"{lab.endpoint_url()}/invocations"
     some = [Visit(number=number, key=f"first-{number}", request_id=f"first-{number}") for number in range(50)]
-    wait_for("answers of both versions", lambda: len(send(url, table, some, 5)) > 1, seconds=120)
+    wait_for("answers of both versions", lambda: len(send(url, made, some, 5)) > 1, seconds=120)
     todo = visits(range(CUSTOMERS))
-    answers = send(url, table, todo, seconds)
+    answers = send(url, made, todo, seconds)
     print(f"{len(todo)} requests of {CUSTOMERS} customers in {seconds / 60:.0f} minutes; answers: {dict(answers)}")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder) / "outcomes.csv"
-        made = [(one.request_id, 0, table.churn[one.number]) for one in todo]
-        pd.DataFrame(made, columns=["request_id", "row", "label"]).to_csv(outcomes, index=False)
+        write_outcomes(outcomes, table, todo)
         compare = ("mlops", "compare", MODEL, "--stack", "local", "--outcomes", str(outcomes))
         sent = sum(bool(one.key) for one in todo)
         wait_for("all requests in the log", lambda: logged(*compare) >= sent, seconds=SHIPPED)
         draw("experiment-compare", *compare)
     draw("experiment-promotion", "mlops", "release", MODEL, version, "--stack", "local")
     lab.up()
-    wait_for("the promoted version alone", lambda: set(send(url, table, some, 5)) == {version}, seconds=120)
+    wait_for("the promoted version alone", lambda: set(send(url, made, some, 5)) == {version}, seconds=120)
 
 
 if __name__ == "__main__":

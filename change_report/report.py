@@ -73,11 +73,6 @@ class Cost(Frozen):
         """Text about a limit that is exceeded or cannot be checked; empty if the budget is kept."""
         return budgets.check(self.delta.new, self.budget) or "" if self.delta else ""
 
-    @property
-    def has_limits(self) -> bool:
-        """True if the stack file sets a budget."""
-        return bool(self.budget.month_usd or self.budget.run_usd or self.budget.retraining)
-
 
 class Report(Frozen):
     """All that a reviewer of a change sees, and the decision."""

@@ -61,7 +61,7 @@ def budget_lines(cost: Cost) -> list[str]:
     """Return what the check of the budget found."""
     if cost.problem:
         return [cost.problem]
-    if not cost.has_limits:
+    if not cost.budget.has_limits:
         return ["The stack file sets no budget."]
     if cost.delta is None:
         return ["The budget was not checked."]

@@ -141,7 +141,7 @@ def handle(rollout: Rollout, context: str | None, kubeconfig: str | None) -> boo
     """Log why the Deployment is not ready and roll it back if requested; return whether to wait for it once more."""
     with _kubectl(rollout.namespace, context, kubeconfig) as kubectl:
         listed = _listed(rollout, kubectl)
-        if rollout.deadline_seconds and is_progressing(_of_kind("Deployment", listed)):
+        if rollout.deadline_seconds and any(map(is_progressing, _of_kind("Deployment", listed))):
             return True
         _end(rollout, listed, kubectl)
     return False
@@ -170,7 +170,7 @@ def confirm(rollout: Rollout, context: str | None, kubeconfig: str | None, every
                 failed = 0
                 if is_complete(found):
                     return
-                if is_progressing([found]):
+                if is_progressing(found):
                     end = time.monotonic() + seconds
                 elif why := _failure(found, is_late=time.monotonic() > end):
                     _end(rollout, _listed(rollout, kubectl), kubectl)
@@ -191,7 +191,7 @@ def is_complete(deployment: Mapping[str, Any]) -> bool:
     return (
         status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
         and (status.get("updatedReplicas", 0) > 0 or spec.get("replicas") == 0)
-        and any(each["status"] == "True" and each.get("reason") == COMPLETE for each in _progress([deployment]))
+        and any(each["status"] == "True" and each.get("reason") == COMPLETE for each in _progress(deployment))
     )
 
 
@@ -199,20 +199,19 @@ def _failure(deployment: Mapping[str, Any], *, is_late: bool) -> str:
     """Return why a rollout that is not complete failed; empty if it may go on."""
     if deployment["spec"].get("paused"):
         return "the Deployment is paused (`kubectl rollout resume` ends that)"
-    if is_late or any(each["status"] == "False" for each in _progress([deployment])):
+    if is_late or any(each["status"] == "False" for each in _progress(deployment)):
         return "the rollout was not complete within its progress deadline"
     return ""
 
 
-def is_progressing(deployments: Sequence[Mapping[str, Any]]) -> bool:
+def is_progressing(deployment: Mapping[str, Any]) -> bool:
     """Return whether Kubernetes reports progress in a rollout that is not complete."""
-    return any(each["status"] == "True" and each.get("reason") != COMPLETE for each in _progress(deployments))
+    return any(each["status"] == "True" and each.get("reason") != COMPLETE for each in _progress(deployment))
 
 
-def _progress(deployments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    statuses: list[Mapping[str, Any]] = [one.get("status") or {} for one in deployments]
-    conditions: list[Mapping[str, Any]] = [each for status in statuses for each in status.get("conditions") or ()]
-    return [each for each in conditions if each["type"] == "Progressing"]
+def _progress(deployment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    status: Mapping[str, Any] = deployment.get("status") or {}
+    return [each for each in status.get("conditions") or () if each["type"] == "Progressing"]
 
 
 def reasons(listed: Sequence[Mapping[str, Any]]) -> list[str]:

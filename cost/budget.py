@@ -28,6 +28,11 @@ class Budget(Model):
     retraining: Sequence[Retraining] = ()
     """Retrainings with a budget of their own."""
 
+    @property
+    def has_limits(self) -> bool:
+        """True if there is any limit."""
+        return self.month_usd is not None or self.run_usd is not None or bool(self.retraining)
+
 
 def of_document(document: object) -> Budget:
     """Return the budgets of the stack file that a preview was made with. An exported state has no budget.
@@ -55,7 +60,7 @@ def check(estimate: Estimate, budget: Budget) -> str | None:
 def _problems(estimate: Estimate, budget: Budget) -> Iterator[str]:
     ceiling, floor = estimate.ceiling_usd, estimate.floor_usd
     if ceiling is None or floor is None:
-        if budget.month_usd is not None or budget.run_usd is not None or budget.retraining:
+        if budget.has_limits:
             yield (
                 f"the budget cannot be checked, because nothing is estimated: {estimate.reason}; or remove the budget"
             )

@@ -244,7 +244,7 @@ FAILED = status(deployment("False", "ProgressDeadlineExceeded"), replicas=2, upd
 
 
 def answer_in_turn(kubectl: Path, *deployments: dict[str, Any]) -> None:
-    """Let kubectl list one of these Deployments after the other, and the last one for ever."""
+    """Let the first call of kubectl print the first Deployment, the next call the next; all further calls the last."""
     folder = kubectl.parent
     for number, one in enumerate(deployments):
         (folder / f"turn-{number}.json").write_text(json.dumps(one))
@@ -282,23 +282,25 @@ def test_an_update_that_the_plugin_called_ready_too_early_fails_with_the_reason_
 
 def test_a_paused_deployment_fails_the_update_with_the_command_that_ends_the_pause(kubectl: Path) -> None:
     answer_in_turn(kubectl, {**FORMER, "spec": {"replicas": 2, "paused": True}})
-    with pytest.raises(RolloutError, match="the Deployment is paused"):
+    with pytest.raises(RolloutError, match=r"paused \(`kubectl rollout resume` ends that\)"):
         confirm(rollout(), "ours", None, every_seconds=0)
 
 
-def test_a_controller_that_does_not_begin_within_the_deadline_fails_the_update(
-    kubectl: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the limit of a rollout be over at once."""
     monkeypatch.setattr(timeouts, "MARGIN_SECONDS", -55)
+
+
+@pytest.mark.usefixtures("_late")
+def test_a_controller_that_does_not_begin_within_the_deadline_fails_the_update(kubectl: Path) -> None:
     answer_in_turn(kubectl, FORMER)
     with pytest.raises(RolloutError, match="was not complete within its progress deadline"):
         confirm(rollout(), "ours", None, every_seconds=0)
 
 
-def test_a_rollout_with_progress_may_take_longer_than_one_deadline(
-    kubectl: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timeouts, "MARGIN_SECONDS", -55)
+@pytest.mark.usefixtures("_late")
+def test_a_rollout_with_progress_may_take_longer_than_one_deadline(kubectl: Path) -> None:
     answer_in_turn(kubectl, BEGUN, BEGUN, ENDED)
     confirm(rollout(), "ours", None, every_seconds=0)
 
