@@ -59,17 +59,17 @@ def validate(
         dry_run: True to print the Job and create nothing.
         json: True to print JSON.
     """
-    cluster = target.cluster(context)
-    served = endpoints.find_serving(cluster, endpoint, model, version) if endpoint is not None else None
-    if served:
-        model, version = served.model, served.version
+    if endpoint is not None:
+        cluster = target.cluster(context)
+        served = endpoints.find_serving(cluster, endpoint, model, version)
+        return _Commands(cluster, json=json).validate(served.model, served.version, endpoint=served, dry_run=dry_run)
     if model is None or version is None:
         missing = "MODEL and VERSION are" if model is None else "VERSION is"
         raise CommandError(
             f"{missing} missing, because no --endpoint names a version; write mlops validate MODEL VERSION, or "
             "mlops validate --endpoint NAME"
         )
-    return _Commands(cluster, json=json).validate(model, version, endpoint=served, dry_run=dry_run)
+    return _Commands(target.cluster(context), json=json).validate(model, version, endpoint=None, dry_run=dry_run)
 
 
 def follow(job: str, context: str | None) -> int:
