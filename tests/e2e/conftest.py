@@ -33,13 +33,13 @@ OURS = ("mlops-platform", "ml-training", "ml-serving")
 Answer = TypeVar("Answer")
 
 
-def wait_for(what: str, condition: Callable[[], Answer | None], *, seconds: float) -> Answer:
+def wait_for(what: str, condition: Callable[[], Answer | None], *, seconds: float, pause: float = 0.25) -> Answer:
     """The first truthy answer of `condition`; fails with `what` after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if answer := condition():
             return answer
-        time.sleep(0.25)
+        time.sleep(pause)
     pytest.fail(f"waited {seconds:.0f} s in vain for {what}")
 
 
@@ -196,6 +196,9 @@ def fresh_shell() -> dict[str, str]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-minutes", type=float, default=10, help="minutes for which parts of the lab are killed")
     parser.addoption("--chaos-seed", type=int, help="seed of the order in which they are; default: a new one")
+    parser.addoption(
+        "--token-minutes", type=float, default=120, help="minutes for which a client's tokens are replaced"
+    )
     parser.addoption("--keep-lab", action="store_true", help="start from the lab's platform as it is, not from nothing")
 
 

@@ -1,0 +1,91 @@
+"""A batch on the lab: an Indexed Job over Parquet partitions, whose pods are killed, and the endpoint's answers."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import boto3
+import pandas as pd
+import pytest
+
+from contract import names
+from lab import dataset, stores
+from tests.e2e.conftest import ENDPOINT, Platform, wait_for
+
+pytestmark = pytest.mark.e2e
+NAME, WORKERS, PARTITIONS = "customers", 2, 8
+FOLDER, OUTPUT = f"datasets/batch-{NAME}", f"batch/{NAME}"
+COPIES = 3
+"""How often each partition has the churn table: long enough to kill a pod before its last partition."""
+
+
+@pytest.fixture
+def table(platform: Platform) -> Iterator[pd.DataFrame]:
+    """Customers in partitions, and a batch that predicts them."""
+    store = client()
+    customers = dataset.churn_table().drop(columns="churn")
+    for number in range(PARTITIONS):
+        rows = pd.concat([customers] * COPIES, ignore_index=True)
+        body = io.BytesIO()
+        rows.assign(customer=[f"{number}-{place}" for place in range(len(rows))]).to_parquet(body, index=False)
+        put = {"Bucket": names.LOCAL_BUCKET, "Key": f"{FOLDER}/part-{number}.parquet", "Body": body.getvalue()}
+        store.put_object(**put)
+    settings: Mapping[str, str | int] = {
+        "model": ENDPOINT,
+        "version": 1,
+        "input": f"s3://{names.LOCAL_BUCKET}/{FOLDER}/*.parquet",
+        "output": f"s3://{names.LOCAL_BUCKET}/{OUTPUT}",
+        "workers": WORKERS,
+        "cpu": "200m",
+        "memory": "768Mi",
+        "deadline_minutes": 10,
+    }
+    with platform.config_restored():
+        platform.set({f"batch.{NAME}.{key}": value for key, value in settings.items()})
+        platform.up()
+        yield customers
+    platform.up()
+
+
+def client() -> Any:
+    keys = stores.environment()
+    return cast("Any", boto3).client(
+        "s3",
+        endpoint_url=keys["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        region_name=stores.REGION,
+    )
+
+
+def results(store: Any) -> list[str]:
+    """Return the keys of the results."""
+    found = store.list_objects_v2(Bucket=names.LOCAL_BUCKET, Prefix=f"{OUTPUT}/version=1/")
+    return sorted(entry["Key"] for entry in found.get("Contents", []))
+
+
+def test_a_batch_whose_pods_are_lost_predicts_each_row_once_and_as_the_endpoint_does(
+    platform: Platform, table: pd.DataFrame
+) -> None:
+    store, ours = client(), ("-n", names.SERVING, "-l", names.matching({names.INSTANCE: NAME}))
+    for lost in range(1, 3):
+        wait_for("another result", lambda lost=lost: len(results(store)) >= lost, seconds=120)
+        running = [pod for pod in platform.items("pods", *ours) if pod["status"]["phase"] == "Running"]
+        name = running[0]["metadata"]["name"]
+        platform.kubectl("delete", "pod", name, "-n", names.SERVING, "--grace-period=0", "--force")
+    platform.kubectl("wait", "job", *ours, "--for=condition=complete", "--timeout=300s")
+
+    tables = {
+        key: pd.read_parquet(io.BytesIO(store.get_object(Bucket=names.LOCAL_BUCKET, Key=key)["Body"].read()))
+        for key in results(store)
+    }
+    assert len(tables) == PARTITIONS
+    asked: list[dict[str, object]] = json.loads(table.to_json(orient="records"))
+    answered = list[object]()
+    for start in range(0, len(asked), 1000):
+        answered += platform.predict(asked[start : start + 1000]).raise_for_status().json()["predictions"]
+    for number, (key, found) in enumerate(tables.items()):
+        assert key.endswith(f"/part-{number}.parquet")
+        assert found.customer.tolist() == [f"{number}-{place}" for place in range(COPIES * len(table))]
+        assert found.prediction.tolist() == COPIES * answered
