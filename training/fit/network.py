@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -162,7 +163,7 @@ def train(plan: Plan, learn: Table, stop: Table, labels: Sequence[str], checkpoi
         checkpoints: place of the states.
 
     Raises:
-        ProjectError: the pod has GPUs, and PyTorch cannot use them.
+        ProjectError: the pod has GPUs, and PyTorch cannot use them; or the validation loss is no finite number.
     """
     torch = _torch()
     device, name = _device(plan)
@@ -183,6 +184,12 @@ def train(plan: Plan, learn: Table, stop: Table, labels: Sequence[str], checkpoi
         else:
             _launch(work, processes)
         progress = _Progress(**_read(result.read_bytes()))
+    if not isfinite(progress.last):
+        raise ProjectError(
+            f"the validation loss is {progress.last:g} after epoch {progress.epoch}, so the training cannot go on; "
+            f"fill missing features and scale all of them before the training, or lower learning_rate "
+            f"({plan.learning_rate:g})"
+        )
     network = _network(work)
     network.load_state_dict(progress.best)
     if labels:
@@ -262,6 +269,9 @@ def _train(work: _Work, rank: int, world: int) -> None:
             progress.add(float(loss_of(network(held[0]), held[1])), network)
         if rank == 0:
             LOG.info("epoch %d: validation loss %.5f", progress.epoch, progress.last)
+        if not isfinite(progress.last):
+            break
+        if rank == 0:
             states = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
             work.checkpoints.save(_written({**states, "progress": vars(progress), "sizes": work.sizes}))
     if rank == 0:

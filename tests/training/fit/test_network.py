@@ -28,6 +28,7 @@ from training.fit import network
 from training.project import NoCheckpoints
 
 rows = np.random.default_rng(0).normal(size=(10_000, 30))
+rows[:, 2] *= float(sys.argv[3])
 numbers = 4000 + 250 * (rows[:, 0] + rows[:, 1] ** 2)
 labels = (numbers > 4250).astype(int)
 plan = network.Plan(
@@ -35,13 +36,13 @@ plan = network.Plan(
     processes=int(sys.argv[2]),
 )
 if __name__ == "__main__":
-    names = sys.argv[3:]
+    names = sys.argv[4:]
     table = network.Table(features=rows, labels=labels if names else numbers)
     trained = network.train(plan, table, table, names, NoCheckpoints())
     print("score", trained.estimator.score(rows, np.array(names)[labels] if names else numbers))
 """
-"""Script that trains a classifier for the labels in its arguments, or a regressor without any. The training compares
-PyTorch with ONNX on 10,000 rows, within network.TOLERANCE."""
+"""Script that trains a classifier for the labels in its last arguments, or a regressor without any. Its third argument
+multiplies a feature. The training compares PyTorch with ONNX on 10,000 rows, within network.TOLERANCE."""
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +179,27 @@ def test_the_network_in_onnx_gives_the_outputs_of_pytorch(
     script = tmp_path / "alone.py"
     script.write_text(ALONE)
     done = subprocess.run(
-        [python, script, "0", str(processes), *labels], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [python, script, "0", str(processes), "1", *labels], env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert float(done.stdout.split()[-1]) > 0.8
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("factor", ["nan", "1e38"])
+def test_a_training_that_diverges_ends_with_the_reason_and_without_a_model(
+    python: Path, tmp_path: Path, processes: int, factor: str
+) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE)
+    done = subprocess.run(
+        [python, script, "0", str(processes), factor], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "score" not in done.stdout
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("training.project.ProjectError: the validation loss is ")
+    assert said.endswith("scale all of them before the training, or lower learning_rate (0.003)")
 
 
 def test_gpus_that_pytorch_does_not_see_are_an_error(python: Path, server: Server) -> None:
