@@ -2,14 +2,17 @@
 
     python -m bench.two_versions [MINUTES]
 
-It needs a lab that serves version 1 (`make up`). It trains the next version, declares it as the challenger, sends
-requests of simulated customers for MINUTES (default: 10), and compares and promotes it. Pulumi.local.yaml stays
-changed. The pictures are in docs/pictures. The customers are rows of the table that both versions were trained on, so
-the demo says nothing about the models' quality.
+It needs a lab that serves version 1 (`make up`). It deploys monitoring, trains the next version, declares it as the
+challenger, sends requests of simulated customers for MINUTES (default: 10), draws `mlops top` and the endpoint's
+dashboard, and compares and promotes the version. Pulumi.local.yaml stays changed. The pictures are in docs/pictures.
+The customers are rows of the table that both versions were trained on, so the demo says nothing about the models'
+quality.
 """
 
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,7 @@ import httpx
 
 from bench.experiment_demo import EXPERIMENT, KEY, MODEL, Visit, bodies, visits, write_outcomes
 from lab.dataset import churn_table
+from monitoring.boards import uid
 from tests.e2e.conftest import Platform, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +79,7 @@ def main() -> None:
     seconds = 60 * float(sys.argv[1] if sys.argv[1:] else 10)
     lab, table = Platform(), churn_table().head(CUSTOMERS)
     made = bodies(table)
+    run("lab", "up", "--with", "monitoring")
     run("mlops", "train", "churn", "N_ESTIMATORS=200", "MAX_DEPTH=8")
     version = str(max(lab.versions()))
     challenger = {"version": version, "percent": 50, "key": KEY, "experiment": EXPERIMENT}
@@ -86,6 +91,10 @@ def main() -> None:
     wait_for("answers of both versions", lambda: len(send(url, made, some, 5)) > 1, seconds=120)
     todo = visits(range(CUSTOMERS))
     answers = send(url, made, todo, seconds)
+    draw("top", "mlops", "top", "--once")
+    with tempfile.TemporaryDirectory() as folder:
+        print(run("mlops", "boards", folder, "--draw", MODEL, "--minutes", str(math.ceil(seconds / 60))))
+        shutil.copy(Path(folder) / f"{uid('endpoint')}.svg", PICTURES / "board-endpoint.svg")
     print(f"{len(todo)} requests of {CUSTOMERS} customers in {seconds / 60:.0f} minutes; answers: {dict(answers)}")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder) / "outcomes.csv"
