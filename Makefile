@@ -65,10 +65,10 @@ schema: .venv/.ready  ## write the JSON Schemas, and the reference pages of stac
 
 bench: .venv/.ready  ## time of a preview, against a program without components
 	@lab tools --only engine --only kubernetes-plugin
-	@python bench/preview.py
+	@python -m bench.preview
 
 bench-serving: .venv/.ready  ## the model server against others, on a machine with no other load: [QUICK=1]
-	@python bench/serving.py $(if $(QUICK),--quick)
+	@python -m bench.serving $(if $(QUICK),--quick)
 
 # What an image installs: the versions of requirements.lock, on Linux and its Python; the same on x86-64 and arm64.
 LOCK_IMAGE := --python-version 3.11 --python-platform x86_64-manylinux_2_36 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet

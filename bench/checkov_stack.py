@@ -1,6 +1,6 @@
 """Write the prod stack as files that checkov reads: Terraform for AWS, manifests for Kubernetes.
 
-    python bench/checkov_stack.py FOLDER && checkov --directory FOLDER --compact --quiet
+    python -m bench.checkov_stack FOLDER && checkov --directory FOLDER --compact --quiet
 
 The resources come from the program under a mock engine, as in tests. checkov is not in the lock: it pins many packages,
 so install it in a virtual environment of its own.

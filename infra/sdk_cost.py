@@ -1,6 +1,6 @@
 """Two costs of Pulumi's SDK that grow with the number of resources, and how the program avoids them.
 
-`python bench/preview.py` measures both.
+`python -m bench.preview` measures both.
 """
 
 import asyncio
