@@ -265,19 +265,28 @@ def test_a_version_that_does_not_exist_is_refused_before_anything_is_touched(pla
     assert platform.changes() == {}
 
 
+@pytest.mark.parametrize("minutes", [0, pytest.param(10, marks=pytest.mark.nightly)])
 def test_while_mlflow_and_its_database_are_stopped_pods_start_and_a_former_version_goes_live(
-    platform: Platform, versions: tuple[int, int]
+    platform: Platform, versions: tuple[int, int], minutes: int
 ) -> None:
+    body = {"dataframe_records": CUSTOMERS}
     with platform.config_restored():
-        platform.set({VERSION: versions[1]})
+        platform.set({VERSION: versions[1], f"endpoints.{ENDPOINT}.replicas.min": 2})
         platform.up()
-        with stopped(platform, "deployment/mlflow", "statefulset/postgres"):
-            lost = min(answering(platform))
-            platform.kubectl("delete", "pod", lost, "-n", "ml-serving")
-            wait_for("another pod", lambda: answering(platform) - {lost}, seconds=60)
+        wait_for("two pods", lambda: len(answering(platform)) == 2, seconds=120)
+        with (
+            load(f"{platform.endpoint_url()}/invocations", body) as answers,
+            stopped(platform, "deployment/mlflow", "statefulset/postgres"),
+        ):
+            end = time.monotonic() + 60 * minutes
+            lose_a_pod(platform, answers)
             platform.set({VERSION: versions[0]})
             assert "a rollback to a version that this stack has released before" in platform.up().stdout
             wait_until_alone(platform, versions[0])
+            wait_for("the end of the stop", lambda: time.monotonic() >= end, seconds=60 * minutes + 1)
+            lose_a_pod(platform, answers)
+    print(f"{len(answers.all)} answers")
+    assert answers.failures == []
     platform.up()
 
 
