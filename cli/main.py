@@ -95,9 +95,13 @@ app.command(epilog=examples("mlops validate churn-predictor 4", "mlops validate 
 app.command(epilog=examples("mlops mlflow", "mlops mlflow --context prod --port 5005", "mlops mlflow --promoter"))(
     registry_commands.mlflow
 )
-app.command(epilog=examples("mlops notebook", "mlops notebook --tracking-uri sqlite:///mlflow.db --no-browser"))(
-    registry_commands.notebook
-)
+app.command(
+    epilog=examples(
+        "mlops notebook",
+        "mlops notebook --tracking-uri sqlite:///mlflow.db --no-browser",
+        "mlops notebook --training churn-net --minutes 240",
+    )
+)(registry_commands.notebook)
 app.command(
     epilog=examples(
         "mlops models", "mlops models churn-predictor --json", "mlops models --served Pulumi.prod.yaml@prod"

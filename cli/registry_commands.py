@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import target
+from cli.errors import CommandError
 from cli.options import Context, DryRun, Json, Model, TrackingUri, Version
 
 StageName = Literal["none", "staging", "production", "archived"]
@@ -53,6 +54,20 @@ def notebook(
     *,
     port: Annotated[int, typer.Option(min=1, max=65535, metavar="NUMBER", help="Port of this machine.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run JupyterLab in the cluster, in a pod with the image, node pool, GPUs and environment of this "
+            "training job. It needs rights to create Jobs and to enter pods in ml-training.",
+            show_default=False,
+        ),
+    ] = None,
+    minutes: Annotated[
+        int, typer.Option(min=5, max=1440, metavar="NUMBER", help="Minutes after which the pod ends, with --training.")
+    ] = 120,
+    stop: Annotated[bool, typer.Option("--stop", help="End the pod, with --training.")] = False,
+    dry_run: DryRun = False,
     context: Annotated[
         str | None,
         typer.Option(
@@ -69,6 +84,16 @@ def notebook(
     A version that a notebook trains has the tag `notebook`. It passes its validation, and so its promotion and the gate
     of a release, only after a Job has registered a version with the same dataset, parameters and metrics.
     """
+    if training is not None:
+        from cli import pool_notebook
+
+        if tracking_uri:
+            raise CommandError("--training and --tracking-uri exclude each other: the pod uses the MLflow of its stack")
+        raise typer.Exit(
+            pool_notebook.show(training, context, minutes, port, browser=browser, stop=stop, dry_run=dry_run)
+        )
+    if stop or dry_run:
+        raise CommandError(f"{'--stop' if stop else '--dry-run'} needs --training NAME")
     from cli import notebook as notebooks
 
     raise typer.Exit(notebooks.show(context, tracking_uri, port, browser=browser))

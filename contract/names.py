@@ -39,6 +39,7 @@ REFERENCE_PROFILE = "extra_files/reference_profile.json"
 VALIDATION_REPORTS = "validations"
 """Folder of the artifact store's bucket with the reports of validations."""
 VALIDATIONS = {"app.kubernetes.io/component": "validation"}
+NOTEBOOKS = {"app.kubernetes.io/component": "notebook"}
 DRIFT = {"app.kubernetes.io/component": "drift"}
 DRIFT_REPORTS = f"{VALIDATION_REPORTS}/drift"
 """Folder of the artifact store's bucket with the reports of the drift jobs."""

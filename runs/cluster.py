@@ -52,6 +52,14 @@ class Cluster:
         """Create an object and return it as the API server stored it, with its generated name."""
         return json.loads(self._kubectl("create", "--filename", "-", "--output", "json", stdin=json.dumps(manifest)))
 
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an object and its pods."""
+        self._kubectl("delete", kind, name, "--cascade=background")
+
+    def execute(self, pod: str, *command: str, stdin: str = "") -> str:
+        """Run a command in the first container of a pod, and return what it prints."""
+        return self._kubectl("exec", "--stdin", pod, "--", *command, stdin=stdin)
+
     def token(self, account: str) -> str:
         """Return a token by which MLflow knows a service account of its namespace; it is valid for an hour."""
         words = ("create", "token", account, "--audience", names.TRACKING_AUDIENCE)
@@ -76,11 +84,14 @@ class Cluster:
 
     @contextmanager
     def tunnel(
-        self, namespace: str, service: str, port: int, *, pod: str = ""
+        self, namespace: str, service: str, port: int, *, pod: str = "", own: int | None = None
     ) -> Generator[tuple[str, subprocess.Popen[str]]]:
-        """Yield the address as `forwarded` does, with the process of kubectl, which ends when its pod ends."""
+        """Yield the address as `forwarded` does, with the process of kubectl, which ends when its pod ends.
+
+        With `own`, it is this port of the machine.
+        """
         kind, name = ("Pod", pod) if pod else ("Service", service)
-        command = self._command("port-forward", f"{kind.lower()}/{name}", f":{port}", namespace=namespace)
+        command = self._command("port-forward", f"{kind.lower()}/{name}", f"{own or ''}:{port}", namespace=namespace)
         with self._start(command, errors=subprocess.STDOUT) as tunnel, self._ended_in_time(tunnel):
             try:
                 output = ""

@@ -197,6 +197,11 @@ def all_validations(cluster: Cluster, training: str | None = None) -> list[Run]:
     return _runs(cluster, selector(names.VALIDATIONS, training and names.validation(training)))
 
 
+def all_notebooks(cluster: Cluster, training: str) -> list[Run]:
+    """Return the Jobs in the cluster that run the notebook of a training job, the latest last."""
+    return _runs(cluster, selector(names.NOTEBOOKS, training))
+
+
 def _runs(cluster: Cluster, wanted: str) -> list[Run]:
     objects = sorted(cluster.items("jobs,pods", wanted), key=lambda each: each["metadata"]["creationTimestamp"])
     pods = [Pod(pod=each) for each in objects if each["kind"] == "Pod"]

@@ -6,6 +6,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -100,7 +101,21 @@ def port_forward(_: list[str], __: dict[str, str]) -> int:
     return 0
 
 
-VERBS = {"get": get, "create": create, "logs": logs, "port-forward": port_forward}
+def execute(_: list[str], __: dict[str, str]) -> int:
+    """Run the command on this machine, with the folder `pod` in the place of the pod's folder of notebooks."""
+    command = [word.replace("/tmp/notebooks", str(WORLD / "pod")) for word in sys.argv[sys.argv.index("--") + 1 :]]
+    return subprocess.run(command, check=False).returncode
+
+
+def delete(words: list[str], _: dict[str, str]) -> int:
+    (WORLD / "deleted").write_text(" ".join(words))
+    return 0
+
+
+VERBS = {
+    "get": get, "create": create, "logs": logs, "port-forward": port_forward, "exec": execute,
+    "delete": delete,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
