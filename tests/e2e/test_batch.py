@@ -14,24 +14,24 @@ from lab import dataset, stores
 from tests.e2e.conftest import ENDPOINT, Platform, wait_for
 
 pytestmark = pytest.mark.e2e
-NAME, WORKERS, PARTITIONS = "customers", 2, 8
+NAME, WORKERS, PARTITIONS = "customers", 2, 120
 FOLDER, OUTPUT = f"datasets/batch-{NAME}", f"batch/{NAME}"
-COPIES = 15
-"""How often each partition has the churn table of 7,043 rows: all of them have 845,160."""
+COPIES = 10
+"""How often each partition has the churn table of 7,043 rows: all of them have 8,451,600."""
 
 
 @pytest.fixture
 def table(platform: Platform) -> Iterator[pd.DataFrame]:
     """Customers in partitions, and a batch that predicts them when it is started by hand."""
     store = client()
-    for key in results(store):
+    for key in (*keys(store, FOLDER), *keys(store, OUTPUT)):
         store.delete_object(Bucket=names.LOCAL_BUCKET, Key=key)
     customers = dataset.churn_table().drop(columns="churn")
+    rows = pd.concat([customers] * COPIES, ignore_index=True)
     for number in range(PARTITIONS):
-        rows = pd.concat([customers] * COPIES, ignore_index=True)
         body = io.BytesIO()
-        rows.assign(customer=[f"{number}-{place}" for place in range(len(rows))]).to_parquet(body, index=False)
-        put = {"Bucket": names.LOCAL_BUCKET, "Key": f"{FOLDER}/part-{number}.parquet", "Body": body.getvalue()}
+        rows.assign(customer=range(number * len(rows), (number + 1) * len(rows))).to_parquet(body, index=False)
+        put = {"Bucket": names.LOCAL_BUCKET, "Key": f"{FOLDER}/part-{number:03}.parquet", "Body": body.getvalue()}
         store.put_object(**put)
     settings: Mapping[str, str | int] = {
         "model": ENDPOINT,
@@ -63,9 +63,9 @@ def client() -> Any:
     )
 
 
-def results(store: Any) -> list[str]:
-    """Return the keys of the results."""
-    found = store.list_objects_v2(Bucket=names.LOCAL_BUCKET, Prefix=f"{OUTPUT}/version=1/")
+def keys(store: Any, folder: str) -> list[str]:
+    """Return the keys of the objects in a folder of the bucket."""
+    found = store.list_objects_v2(Bucket=names.LOCAL_BUCKET, Prefix=f"{folder}/")
     return sorted(entry["Key"] for entry in found.get("Contents", []))
 
 
@@ -74,24 +74,31 @@ def test_a_batch_whose_pods_are_lost_predicts_each_row_once_and_as_the_endpoint_
 ) -> None:
     store, space = client(), ("-n", names.SERVING)
     platform.kubectl("create", "job", f"--from=cronjob/{NAME}", NAME, *space)
-    for lost in range(1, 3):
-        wait_for("another result", lambda lost=lost: len(results(store)) >= lost, seconds=120)
+    lost = set[str]()
+
+    def at_work() -> set[str]:
         pods = platform.items("pods", *space, "-l", f"batch.kubernetes.io/job-name={NAME}")
-        running = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Running"]
-        platform.kubectl("delete", "pod", running[0], *space, "--grace-period=0", "--force")
-    assert len(results(store)) < PARTITIONS, "both pods were lost before the end"
+        return {pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Running"} - lost
+
+    for _ in range(2):
+        wait_for("pods at work", at_work, seconds=120)
+        before = len(keys(store, OUTPUT))
+        wait_for("another result", lambda before=before: len(keys(store, OUTPUT)) > before, seconds=60)
+        lost |= (found := at_work())
+        platform.kubectl("delete", "pod", *found, *space, "--grace-period=0", "--force", "--wait=false")
+    assert len(keys(store, OUTPUT)) < PARTITIONS, "the pods were lost before the end"
+    assert len(lost) >= 3
     platform.kubectl("wait", "job", NAME, *space, "--for=condition=complete", "--timeout=300s")
 
-    tables = {
-        key: pd.read_parquet(io.BytesIO(store.get_object(Bucket=names.LOCAL_BUCKET, Key=key)["Body"].read()))
-        for key in results(store)
-    }
-    assert len(tables) == PARTITIONS
+    made = keys(store, OUTPUT)
+    assert made == [f"{OUTPUT}/version=1/part-{number:03}.parquet" for number in range(PARTITIONS)]
     asked: list[dict[str, object]] = json.loads(table.to_json(orient="records"))
     answered = list[object]()
     for start in range(0, len(asked), 1000):
         answered += platform.predict(asked[start : start + 1000]).raise_for_status().json()["predictions"]
-    for number, (key, found) in enumerate(tables.items()):
-        assert key.endswith(f"/part-{number}.parquet")
-        assert found.customer.tolist() == [f"{number}-{place}" for place in range(COPIES * len(table))]
+    rows = COPIES * len(table)
+    for number, key in enumerate(made):
+        body = store.get_object(Bucket=names.LOCAL_BUCKET, Key=key)["Body"].read()
+        found = pd.read_parquet(io.BytesIO(body))
+        assert found.customer.tolist() == [*range(number * rows, (number + 1) * rows)]
         assert found.prediction.tolist() == COPIES * answered
