@@ -4,19 +4,19 @@ The pod runs until its deadline, also without this command. The notebooks of the
 are copied into the pod when it starts, and back while the command runs.
 """
 
+import hashlib
 import json
 import secrets
 import shlex
 import subprocess
 import time
 import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path, PurePosixPath
 
-import httpx
 import yaml
 
 from cli import laptop, target
@@ -26,12 +26,13 @@ from contract.exit_codes import ExitCode
 from runs import declared, state
 from runs.cluster import Cluster, Object
 from runs.declared import Declared
-from runs.follow import Follower
 from runs.state import Run
 
-PORT, SAVE_SECONDS, START_SECONDS = 8888, 30, 60
+PORT, SAVE_SECONDS = 8888, 30
 POD_FOLDER = "/tmp/notebooks"
 """Folder of the notebooks in the pod: a container writes below /tmp only."""
+COPIED = ".copied.json"
+"""File in the folder on this machine with the digests of the notebooks that were copied."""
 TOKEN = "JUPYTER_TOKEN"
 """Environment variable from which JupyterLab takes its token."""
 OF_A_JOB = ("JOB_NAME", script.CONTEXT)
@@ -42,9 +43,12 @@ if importlib.util.find_spec("jupyterlab") is None:
     sys.exit("the image of this training job has no JupyterLab; install the package jupyterlab in it, as in "
              "images/training-gpu, and name it in the job's image")
 os.makedirs("{POD_FOLDER}", exist_ok=True)
+# Notebooks import what the training imports from the image's working directory.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
 os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1",
                           "--ServerApp.port={PORT}", "--ServerApp.root_dir={POD_FOLDER}"])
 """
+RESPONDS = f"import socket; socket.create_connection(('127.0.0.1', {PORT}), 1)"
 READ = f"""
 import json, pathlib
 folder = pathlib.Path("{POD_FOLDER}")
@@ -107,6 +111,7 @@ def job(training: Declared, minutes: int) -> Object:
     container = {key: value for key, value in container.items() if key != "args"}
     kept = [entry for entry in container["env"] if entry["name"] not in OF_A_JOB]
     container["command"] = ["python3", "-c", START]
+    container["readinessProbe"] = {"exec": {"command": ["python3", "-c", RESPONDS]}, "periodSeconds": 2}
     container["env"] = [*kept, {"name": TOKEN, "value": secrets.token_hex(16)}]
     return {
         **run,
@@ -149,8 +154,6 @@ class _Notebook:
     job: Object
     folder: Path
     """Folder of the notebooks on this machine."""
-    known: dict[str, str] = field(default_factory=dict[str, str])
-    """Content of each notebook that this machine and the pod both had last."""
 
     @property
     def job_name(self) -> str:
@@ -167,7 +170,6 @@ class _Notebook:
         """Wait for JupyterLab, and forward its port and copy its notebooks until its pod ends."""
         pod = self._started()
         with self.cluster.tunnel(names.TRAINING, "", PORT, pod=pod, own=port) as (address, tunnel):
-            self._wait(address, tunnel)
             self._send(pod)
             page = f"{address}/lab?token={self._token}"
             try:
@@ -190,16 +192,27 @@ class _Notebook:
     def save(self, pod: str) -> None:
         """Copy the notebooks that changed in the pod to this machine. A file that changed here too stays as it is."""
         files: dict[str, str] = json.loads(self.cluster.execute(pod, "python3", "-c", READ))
+        copied = self._copied()
         for name, text in files.items():
             path = self.folder / name
-            if ".." in PurePosixPath(name).parts or self.known.get(name) == text:
+            if ".." in PurePosixPath(name).parts or copied.get(name) == _digest(text):
                 continue
-            if path.exists() and path.read_text() not in {text, self.known.get(name)}:
+            if path.exists() and _digest(path.read_text()) not in {_digest(text), copied.get(name)}:
                 path = path.with_suffix(".pod.ipynb")
                 print(f"{name} changed on this machine too; the pod's copy is {path}", flush=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-            self.known[name] = text
+            copied[name] = _digest(text)
+        self._keep(copied)
+
+    def _copied(self) -> dict[str, str]:
+        """Return the digest of each notebook that this machine and the pod both had last, also in a former command."""
+        file = self.folder / COPIED
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def _keep(self, copied: Mapping[str, str]) -> None:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / COPIED).write_text(json.dumps(copied))
 
     @property
     def _token(self) -> str:
@@ -207,33 +220,35 @@ class _Notebook:
         return next(entry["value"] for entry in container["env"] if entry["name"] == TOKEN)
 
     def _started(self) -> str:
-        """Return the name of the pod when its container runs. Print what it waits for until then."""
-        follower = Follower(
-            cluster=self.cluster, runs=partial(state.all_notebooks, self.cluster, self.name), job=self.job_name,
-            note=partial(print, flush=True), log=partial(print, flush=True),
-        )  # fmt: skip
-        while not (run := follower.poll()).has_ended:
-            if run.status == "Running" and run.pods[-1].has_started:
-                return run.pods[-1].name
+        """Return the name of the pod when JupyterLab responds. Print what it waits for until then."""
+        printed = ""
+        while not (run := self._run()).has_ended:
+            pod = run.pods[-1] if run.pods else None
+            line = f"{pod.name} {pod.summary}" if pod else ": ".join(["no pod yet", *self._warnings()])
+            if line != printed:
+                print(line, flush=True)
+                printed = line
+            if pod and pod.is_ready:
+                return pod.name
             time.sleep(1)
         raise CommandError(f"{run.name} failed: {run.reason}", ExitCode.FAILED)
 
-    def _wait(self, address: str, tunnel: "subprocess.Popen[str]") -> None:
-        """Wait until JupyterLab responds."""
-        end = time.monotonic() + START_SECONDS
-        while tunnel.poll() is None and time.monotonic() < end:
-            try:
-                if httpx.get(f"{address}/api", timeout=5).is_success:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.5)
-        run = next(iter(one for one in state.all_notebooks(self.cluster, self.name) if one.name == self.job_name), None)
-        reason = run.reason if run and run.has_ended else f"JupyterLab did not respond within {START_SECONDS} s"
-        raise CommandError(f"{self.job_name}: {reason}", ExitCode.FAILED)
+    def _run(self) -> Run:
+        found = [run for run in state.all_notebooks(self.cluster, self.name) if run.name == self.job_name]
+        if not found:
+            raise CommandError(f"the Job {self.job_name} was deleted", ExitCode.FAILED)
+        return found[0]
+
+    def _warnings(self) -> list[str]:
+        return self.cluster.warnings(self.job_name)[-1:]
 
     def _send(self, pod: str) -> None:
         """Copy the notebooks of this machine into the pod, unless it has files of these names."""
         files = [file for file in self.folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts]
         given = {str(file.relative_to(self.folder)): file.read_text() for file in files}
         written = self.cluster.execute(pod, "python3", "-c", WRITE, stdin=json.dumps(given)).splitlines()
-        self.known.update({name: given[name] for name in written})
+        self._keep(self._copied() | {name: _digest(given[name]) for name in written})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -41,6 +41,11 @@ class Pod:
         return "running" in self._state or "terminated" in self._state
 
     @property
+    def is_ready(self) -> bool:
+        """True if the container runs and its readiness probe succeeded."""
+        return any(status["ready"] for status in self.pod["status"].get("containerStatuses", []))
+
+    @property
     def exit_code(self) -> int | None:
         """Exit code of the container; None before it ends."""
         return self._terminated.get("exitCode")

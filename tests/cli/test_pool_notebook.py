@@ -4,10 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -42,24 +39,17 @@ def its_pod(phase: str, **status: Any) -> dict[str, Any]:
     return made
 
 
-RUNNING = [CHURN, notebook(), its_pod("Running", **container(running={}))]
+READY = container(running={})
+READY["containerStatuses"][0]["ready"] = True
+RUNNING = [CHURN, notebook(), its_pod("Running", **READY)]
 
 
 @pytest.fixture
-def jupyter(world: World) -> Iterator[World]:
-    """A cluster whose pod has a server in the place of JupyterLab, and an empty folder of notebooks."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
+def jupyter(world: World) -> World:
+    """A cluster whose pod has an empty folder of notebooks."""
     (world.folder / "pod").mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        (world.folder / "mlflow").write_text(f"127.0.0.1:{server.server_port}")
-        yield world
-        server.shutdown()
+    (world.folder / "mlflow").write_text("127.0.0.1:8888")
+    return world
 
 
 def connected(folder: Path, until: str) -> str:
@@ -110,7 +100,7 @@ def test_notebooks_go_to_the_pod_and_come_back_and_a_file_that_changed_on_both_s
     assert (there / "same.ipynb").read_text() == "same"
     assert "lab?token=" in printed
     assert "mine.ipynb changed on this machine too; the pod's copy is churn-notebook/mine.pod.ipynb" in printed
-    assert {file.name: file.read_text() for file in here.iterdir()} == {
+    assert {file.name: file.read_text() for file in here.glob("*.ipynb")} == {
         "same.ipynb": "same", "mine.ipynb": "mine", "mine.pod.ipynb": "of the pod",
     }  # fmt: skip
     assert "churn-notebook-x7k2p continues until " in printed
@@ -125,6 +115,9 @@ def test_a_second_command_connects_to_the_notebook_that_runs(jupyter: World) -> 
     assert "/lab?token=0f\n" in printed
     assert jupyter.created is None
     assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == "made there"
+    (jupyter.folder / "pod" / "made.ipynb").write_text("changed there, while no command ran")
+    connected(jupyter.folder, "notebooks are copied")
+    assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == "changed there, while no command ran"
 
 
 def test_stop_copies_the_notebooks_and_ends_the_pod(
@@ -145,9 +138,12 @@ def test_an_image_without_jupyterlab_is_named_as_the_reason(world: World, mlops:
     assert said.returncode != 0
     over = failed("BackoffLimitExceeded", "Job has reached the specified backoff limit")
     broken = [CHURN, notebook(status=over), its_pod("Failed", **ended(1, said.stderr))]
-    world.scenes([CHURN], [CHURN], broken)
+    starting = container(waiting={"reason": "ContainerCreating"})
+    starting["containerStatuses"][0]["ready"] = False
+    world.scenes([CHURN], [CHURN], [CHURN, notebook(), its_pod("Pending", **starting)], broken)
     code, printed = mlops("notebook", "--training", "churn", "--no-browser")
     assert code == 1
+    assert f"{POD} Pending: ContainerCreating\n" in printed
     assert f"{JOB} failed: the image of this training job has no JupyterLab; install the package" in printed
 
 
