@@ -137,7 +137,7 @@ def _stop(cluster: Cluster, name: str, running: list[Run]) -> int:
         raise CommandError(f"no notebook of {name} runs; start one with: mlops notebook --training {name}")
     for run in running:
         notebook = _Notebook(cluster=cluster, name=name, job=run.job, folder=Path(f"{name}-notebook"))
-        if run.status == "Running":
+        if run.pods and run.pods[-1].is_ready:
             notebook.save(run.pods[-1].name)
         cluster.delete("job", run.name)
         print(f"{run.name} is ended")
@@ -195,7 +195,8 @@ class _Notebook:
         copied = self._copied()
         for name, text in files.items():
             path = self.folder / name
-            if ".." in PurePosixPath(name).parts or copied.get(name) == _digest(text):
+            place = PurePosixPath(name)
+            if place.is_absolute() or ".." in place.parts or copied.get(name) == _digest(text):
                 continue
             if path.exists() and _digest(path.read_text()) not in {_digest(text), copied.get(name)}:
                 path = path.with_suffix(".pod.ipynb")
