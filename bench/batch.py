@@ -116,17 +116,21 @@ def _batch(place: Path, given: pd.DataFrame) -> tuple[float, list[object]]:
             content = io.BytesIO()
             given.iloc[start : start + size].to_parquet(content, index=False)
             store.objects[f"batch/in/{start:09}.parquet"] = content.getvalue()
-        values = {
-            "MODEL": place.parent.name,
-            "MODEL_VERSION": "1",
-            "MODEL_DIR": str(place.parent.parent),
-            "BATCH_INPUT": "s3://bucket/batch/in/*.parquet",
-            "BATCH_OUTPUT": "s3://bucket/batch/out",
-            "THREADS": "1",
-        }
-        took = _timed([sys.executable, "-m", "model_server.batch"], {**store.environment, **values})
+        took = _timed([sys.executable, "-m", "model_server.batch"], {**store.environment, **variables(place)})
         parts = [body for key, body in sorted(store.objects.items()) if key.startswith("batch/out/")]
     return took, [one for body in parts for one in pd.read_parquet(io.BytesIO(body)).prediction.tolist()]
+
+
+def variables(place: Path) -> dict[str, str]:
+    """Return the settings of a batch with the model in MODELS/NAME/1, from `batch/in` of the bucket to `batch/out`."""
+    return {
+        "MODEL": place.parent.name,
+        "MODEL_VERSION": place.name,
+        "MODEL_DIR": str(place.parent.parent),
+        "BATCH_INPUT": "s3://bucket/batch/in/*.parquet",
+        "BATCH_OUTPUT": "s3://bucket/batch/out",
+        "THREADS": "1",
+    }
 
 
 def _mlflow(place: Path, files: dict[str, Path], form: str) -> tuple[float, list[object]]:

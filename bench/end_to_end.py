@@ -18,8 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "docs" / "benchmarks.md"
 LAB = Path(sys.executable).parent / "lab"
-ROTATION, UPGRADE = "tests/e2e/test_token_rotation.py", "tests/e2e/test_upgrade.py"
-"""Tests that run beside the others, for two hours, and after them, because they replace the lab."""
+ROTATION = "tests/e2e/test_token_rotation.py"
+"""Test that takes an hour, so it runs beside the others."""
+UPGRADE = "tests/e2e/test_upgrade.py"
+"""Test that replaces the lab, so it runs after the others."""
 
 
 def seconds(*command: str | Path) -> float:

@@ -16,19 +16,18 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 
 from images import model_image
 from images.base import PACKAGES, BaseImage
 from images.board import Board
-from images.builder import MACHINE_FILES, Images
+from images.builder import Images, machine_volumes
 from images.commands import Commands
 from images.store import ImageStore
 from tests.model_server.pipelines import lines
 
-Made = TypeVar("Made")
 ROOT = Path(__file__).parent.parent
 NEEDS = ("catboost==1.2.10", "onnxruntime==1.27.0", "statsmodels==0.15.0")
 TITLE = "the version"
@@ -44,64 +43,56 @@ def main() -> None:
         import_module("mlflow.sklearn").save_model(
             lines.LogisticRegression().fit([[0.0], [1.0]], [0, 1]), str(model), extra_pip_requirements=[*NEEDS]
         )
-        rows = {"`mlops image`": _ours(model, folder), "`mlflow models build-docker`": _theirs(model, folder)}
-    print("| image | seconds | the same needs again | size |")
-    print("| --- | ---: | ---: | ---: |")
-    for title, (first, again, size) in rows.items():
-        print(f"| {title} | {first:.0f} | {again:.1f} | {size} |")
+        print("| image | seconds | the same needs again | size |")
+        print("| --- | ---: | ---: | ---: |")
+        for title, prepared in (("mlops image", _ours), ("mlflow models build-docker", _theirs)):
+            store, build = prepared(model, folder)
+            (first, ref), (again, _) = _timed(build), _timed(build)
+            print(f"| `{title}` | {first:.0f} | {again:.1f} | {_size(store, ref)} |", flush=True)
 
 
-def _ours(model: Path, folder: Path) -> tuple[float, float, str]:
-    """Return the seconds of a build and of a second one, and the image's size."""
+def _ours(model: Path, folder: Path) -> tuple[ImageStore, Callable[[], str]]:
+    """Return a store with the base image, and the function that builds the image and returns its reference."""
     commands = Commands()
-    store = ImageStore(folder / "ours", commands)
+    store = _store(BaseImage(), commands, folder / "ours")
     images = Images(
-        checkout=ROOT, store=store, commands=commands, board=Board(Console(stderr=True)), logs=folder / "logs",
-        programs=folder,
-    )  # fmt: skip
-    images.logs.mkdir()
-    _make(images.base, commands, store, folder)
-
-    def build() -> str:
-        lines = (model / "requirements.txt").read_text().splitlines()
-        return model_image.build(model_image.resolve(lines, ROOT, TITLE), images)[0]
-
-    first, ref = _timed(build)
-    again, _ = _timed(build)
-    return first, again, _size(store, ref)
+        checkout=ROOT, store=store, commands=commands, board=Board(Console(stderr=True)), logs=folder, programs=folder
+    )
+    needs = (model / "requirements.txt").read_text().splitlines()
+    return store, lambda: model_image.build(model_image.resolve(needs, ROOT, TITLE), images)[0]
 
 
-def _theirs(model: Path, folder: Path) -> tuple[float, float, str]:
-    """Return the seconds of a build and of a second one, and the image's size."""
+def _theirs(model: Path, folder: Path) -> tuple[ImageStore, Callable[[], str]]:
+    """Return a store with the base image, and the function that builds the image and returns its reference."""
     commands = Commands()
-    store = ImageStore(folder / "theirs", commands)
-    _make(WITH_PIP, commands, store, folder)
+    store = _store(WITH_PIP, commands, folder / "theirs")
     context = folder / "context"
     words = ["models", "generate-dockerfile", "-m", str(model), "-d", str(context), "--env-manager", "local"]
     subprocess.run([sys.executable, "-m", "mlflow", *words], check=True, capture_output=True)
     file = context / "Dockerfile"
     base = f"FROM {WITH_PIP.ref}\nENV PIP_BREAK_SYSTEM_PACKAGES=1"
     file.write_text(re.sub(r"(?m)^FROM .*$", base, file.read_text()))
-    volumes = [f"--volume={each.resolve()}:{each}:ro" for each in MACHINE_FILES if each.exists()]
-    words = ["bud", "--layers", "--pull-never", "--tag", THEIRS, *volumes, str(context)]
+    words = store.buildah("bud", "--layers", "--pull-never", "--tag", THEIRS, *machine_volumes(), str(context))
 
-    def build() -> None:
-        commands.watch(store.buildah(*words), log=folder / "theirs.log", env=store.environment())
+    def build() -> str:
+        commands.watch(words, log=folder / "theirs.log", env=store.environment())
+        return THEIRS
 
-    first, _ = _timed(build)
-    again, _ = _timed(build)
-    return first, again, _size(store, THEIRS)
+    return store, build
 
 
-def _make(base: BaseImage, commands: Commands, store: ImageStore, folder: Path) -> None:
-    store.root.mkdir()
-    base.make(commands, store, log=folder / "base.log")
+def _store(base: BaseImage, commands: Commands, root: Path) -> ImageStore:
+    root.mkdir()
+    store = ImageStore(root, commands)
+    base.make(commands, store, log=root / "base.log")
+    return store
 
 
-def _timed(work: Callable[[], Made]) -> tuple[float, Made]:
+def _timed(build: Callable[[], str]) -> tuple[float, str]:
+    """Return the seconds of a build, and the image's reference."""
     began = time.monotonic()
-    made = work()
-    return time.monotonic() - began, made
+    ref = build()
+    return time.monotonic() - began, ref
 
 
 def _size(store: ImageStore, ref: str) -> str:

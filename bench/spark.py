@@ -22,11 +22,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.batch import variables
 from tests.model_server import s3
 from tests.model_server.zoo import COLUMNS, ensembles, save_sklearn, table
 
 PARTITIONS = 4
-MODEL = "forest"
 
 
 def main() -> int:
@@ -40,14 +40,14 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as named:
         folder = Path(named)
-        place, rows, made = folder / MODEL / "1", folder / "rows", folder / "made"
+        place, rows, made = folder / "forest" / "1", folder / "rows", folder / "made"
         save_sklearn(place, ensembles.RandomForestClassifier(100, max_depth=10, random_state=1))
         rows.mkdir()
         whole = table(given.rows)[0].assign(id=range(given.rows))
         size = -(-given.rows // PARTITIONS)
         for start in range(0, given.rows, size):
             whole.iloc[start : start + size].to_parquet(rows / f"{start:09}.parquet", index=False)
-        ours, batch = _batch(folder, rows)
+        ours, batch = _batch(place, rows)
         words = ["--of-spark", *map(str, (place, rows, made))]
         theirs = _timed([sys.executable, "-m", "bench.spark", *words], {})
         spark = _by_id(pd.read_parquet(made))
@@ -58,20 +58,12 @@ def main() -> int:
     return 1 if different or len(spark) != given.rows else 0
 
 
-def _batch(folder: Path, rows: Path) -> tuple[float, "pd.Series[Any]"]:
+def _batch(place: Path, rows: Path) -> tuple[float, "pd.Series[Any]"]:
     """Return the time and the predictions of the platform's batch."""
     with s3.bucket() as store:
         for file in rows.iterdir():
             store.objects[f"batch/in/{file.name}"] = file.read_bytes()
-        values = {
-            "MODEL": MODEL,
-            "MODEL_VERSION": "1",
-            "MODEL_DIR": str(folder),
-            "BATCH_INPUT": "s3://bucket/batch/in/*.parquet",
-            "BATCH_OUTPUT": "s3://bucket/batch/out",
-            "THREADS": "1",
-        }
-        took = _timed([sys.executable, "-m", "model_server.batch"], {**store.environment, **values})
+        took = _timed([sys.executable, "-m", "model_server.batch"], {**store.environment, **variables(place)})
         parts = [body for key, body in store.objects.items() if key.startswith("batch/out/")]
     return took, _by_id(pd.concat(pd.read_parquet(io.BytesIO(body)) for body in parts))
 

@@ -100,7 +100,7 @@ class _Commands:
         training = declared.find(self.cluster, name)
         manifest = training.job(given, _requester(), code)
         if dry_run:
-            _print_manifest(manifest)
+            print_manifest(manifest)
             return ExitCode.DONE
         run, result, fault = self._follow_training(training, self._create(manifest))
         if fault:
@@ -118,7 +118,7 @@ class _Commands:
         template = declared.validation(self.cluster, training)
         job = template.job(version, endpoint, self._image(template.standard_image, model, version))
         if dry_run:
-            _print_manifest(job)
+            print_manifest(job)
             return ExitCode.DONE
         run = self._follow_validation(training, self._create(job))
         if self.json:
@@ -336,7 +336,8 @@ def _print_json(value: object) -> None:
     print(jsons.dumps(value, indent=1))
 
 
-def _print_manifest(manifest: Object) -> None:
+def print_manifest(manifest: Object) -> None:
+    """Print an object as YAML that `kubectl create` reads."""
     sys.stdout.write(yaml.safe_dump(manifest, sort_keys=False))
 
 

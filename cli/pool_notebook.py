@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
-import yaml
-
 from cli import laptop, target
 from cli.errors import CommandError
+from cli.jobs import print_manifest
 from contract import names, script
 from contract.exit_codes import ExitCode
 from runs import declared, state
@@ -81,7 +80,7 @@ def show(name: str, context: str | None, minutes: int, port: int, *, browser: bo
     cluster = target.cluster(context)
     training = declared.find(cluster, name)
     if dry_run:
-        print(yaml.safe_dump(job(training, minutes), sort_keys=False), end="")
+        print_manifest(job(training, minutes))
         return ExitCode.DONE
     running = [run for run in state.all_notebooks(cluster, name) if not run.has_ended]
     if stop:
@@ -225,7 +224,9 @@ class _Notebook:
         printed = ""
         while not (run := self._run()).has_ended:
             pod = run.pods[-1] if run.pods else None
-            line = f"{pod.name} {pod.summary}" if pod else ": ".join(["no pod yet", *self._warnings()])
+            line = (
+                f"{pod.name} {pod.summary}" if pod else ": ".join(["no pod yet", *self.cluster.warnings(run.name)[-1:]])
+            )
             if line != printed:
                 print(line, flush=True)
                 printed = line
@@ -239,9 +240,6 @@ class _Notebook:
         if not found:
             raise CommandError(f"the Job {self.job_name} was deleted", ExitCode.FAILED)
         return found[0]
-
-    def _warnings(self) -> list[str]:
-        return self.cluster.warnings(self.job_name)[-1:]
 
     def _send(self, pod: str) -> None:
         """Copy the notebooks of this machine into the pod, unless it has files of these names."""

@@ -184,10 +184,9 @@ class Images:
     def _build_one(self, recipe: Recipe, ref: str, context: Path | None = None) -> None:
         folder = context or self.checkout
         arguments = [f"--build-arg={name}={value}" for name, value in self._arguments(recipe).items()]
-        volumes = [f"--volume={file.resolve()}:{file}:ro" for file in MACHINE_FILES if file.exists()]
         with self.board.line(f"image {recipe.name}") as progress:
             self._buildah(
-                "bud", "--layers", "--pull-never", "--tag", ref, *arguments, *volumes,
+                "bud", "--layers", "--pull-never", "--tag", ref, *arguments, *machine_volumes(),
                 "--file", str(folder / recipe.dockerfile), str(folder),
                 log=recipe.name, line=lambda text: progress.at(step[1]) if (step := STEP.search(text)) else None,
             )  # fmt: skip
@@ -237,6 +236,11 @@ class Images:
                 f"Building {builds} images needs about {needed} GiB of disk, but {self.store.root} has {free} GiB free:"
                 " free some space, or set LAB_CACHE to a folder on another disk."
             )
+
+
+def machine_volumes() -> list[str]:
+    """Return the options of `buildah bud` by which build steps see MACHINE_FILES."""
+    return [f"--volume={file.resolve()}:{file}:ro" for file in MACHINE_FILES if file.exists()]
 
 
 def _repository(ref: str) -> str:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import boto3
 import httpx
 import pytest
+from botocore.config import Config
 
+from lab import stores
 from lab.cluster import forward
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,6 +44,19 @@ def wait_for(what: str, condition: Callable[[], Answer | None], *, seconds: floa
             return answer
         time.sleep(pause)
     pytest.fail(f"waited {seconds:.0f} s in vain for {what}")
+
+
+def store_client() -> Any:
+    """A client of the lab's artifact store with the keys that the lab gives its user."""
+    keys = stores.environment()
+    return cast("Any", boto3).client(
+        "s3",
+        endpoint_url=keys["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        region_name=stores.REGION,
+        config=Config(s3={"addressing_style": "path"}),
+    )
 
 
 @dataclass(frozen=True)
@@ -196,9 +212,7 @@ def fresh_shell() -> dict[str, str]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-minutes", type=float, default=10, help="minutes for which parts of the lab are killed")
     parser.addoption("--chaos-seed", type=int, help="seed of the order in which they are; default: a new one")
-    parser.addoption(
-        "--token-minutes", type=float, default=120, help="minutes for which a client's tokens are replaced"
-    )
+    parser.addoption("--token-minutes", type=float, default=60, help="minutes for which a client's tokens are replaced")
     parser.addoption("--keep-lab", action="store_true", help="start from the lab's platform as it is, not from nothing")
 
 

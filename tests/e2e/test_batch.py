@@ -3,27 +3,26 @@
 import io
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
-import boto3
 import pandas as pd
 import pytest
 
 from contract import names
-from lab import dataset, stores
-from tests.e2e.conftest import ENDPOINT, Platform, wait_for
+from lab import dataset
+from tests.e2e.conftest import ENDPOINT, Platform, store_client, wait_for
 
 pytestmark = pytest.mark.e2e
 NAME, WORKERS, PARTITIONS = "customers", 2, 120
 FOLDER, OUTPUT = f"datasets/batch-{NAME}", f"batch/{NAME}"
 COPIES = 10
-"""How often each partition has the churn table of 7,043 rows: all of them have 8,451,600."""
+"""Number of copies of the churn table (7,043 rows) in one partition; all partitions together have 8,451,600 rows."""
 
 
 @pytest.fixture
 def table(platform: Platform) -> Iterator[pd.DataFrame]:
     """Customers in partitions, and a batch that predicts them when it is started by hand."""
-    store = client()
+    store = store_client()
     for key in (*keys(store, FOLDER), *keys(store, OUTPUT)):
         store.delete_object(Bucket=names.LOCAL_BUCKET, Key=key)
     customers = dataset.churn_table().drop(columns="churn")
@@ -52,17 +51,6 @@ def table(platform: Platform) -> Iterator[pd.DataFrame]:
     platform.up()
 
 
-def client() -> Any:
-    keys = stores.environment()
-    return cast("Any", boto3).client(
-        "s3",
-        endpoint_url=keys["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        region_name=stores.REGION,
-    )
-
-
 def keys(store: Any, folder: str) -> list[str]:
     """Return the keys of the objects in a folder of the bucket."""
     found = store.list_objects_v2(Bucket=names.LOCAL_BUCKET, Prefix=f"{folder}/")
@@ -72,7 +60,7 @@ def keys(store: Any, folder: str) -> list[str]:
 def test_a_batch_whose_pods_are_lost_predicts_each_row_once_and_as_the_endpoint_does(
     platform: Platform, table: pd.DataFrame
 ) -> None:
-    store, space = client(), ("-n", names.SERVING)
+    store, space = store_client(), ("-n", names.SERVING)
     platform.kubectl("create", "job", f"--from=cronjob/{NAME}", NAME, *space)
     lost = set[str]()
 

@@ -13,17 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
-import boto3
 import pandas as pd
 import pytest
 
 from contract import names
-from lab import stores
 from lab.cluster import node, process
-from tests.e2e.conftest import OURS, Platform, answering, wait_for
+from tests.e2e.conftest import OURS, Platform, answering, store_client, wait_for
 from tests.e2e.load import Answered, Answers, load
 from tests.e2e.models import register
 
@@ -223,14 +221,7 @@ def cause(answer: Answered, blows: list[Blow]) -> bool:
 
 def logged(answers: Answers, blows: list[Blow], versions: list[str]) -> None:
     """Compare the prediction log with the answers: none twice, and none missing but those of killed servers."""
-    keys = stores.environment()
-    client: Any = cast("Any", boto3).client(
-        "s3",
-        endpoint_url=keys["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        region_name=keys["AWS_REGION"],
-    )
+    client = store_client()
     records = Counter[tuple[str, str]]()
     for version in versions:
         place = {"Bucket": names.LOCAL_BUCKET, "Prefix": f"predictions/model={NAME}/version={version}/"}

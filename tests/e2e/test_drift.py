@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import boto3
 import pandas as pd
 import pytest
 import yaml
-from botocore.config import Config
 from mlflow import MlflowClient
 
 from contract.tags import DRIFT_AT, DRIFT_RUN
 from lab import dataset, stores
 from lab.cluster import forward
-from tests.e2e.conftest import ENDPOINT, LAB, Platform, training_jobs, wait_for
+from tests.e2e.conftest import ENDPOINT, LAB, Platform, store_client, training_jobs, wait_for
 from tests.pull_requests.github_double import GitHub, environment, serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
@@ -166,15 +164,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(platform: Platform) -> Iterator[Watched]:
     platform.lab("up", timeout=3000)
-    keys = stores.environment()
-    store = cast("Any", boto3).client(
-        "s3",
-        endpoint_url=keys["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        region_name=stores.REGION,
-        config=Config(s3={"addressing_style": "path"}),
-    )
+    store: _Store = store_client()
     made = Watched(platform, store, store.get_object(Bucket=BUCKET, Key=TABLE)["Body"].read())
     with platform.config_restored():
         endpoint = f"endpoints.{ENDPOINT}"

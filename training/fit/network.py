@@ -187,7 +187,7 @@ def train(plan: Plan, learn: Table, stop: Table, labels: Sequence[str], checkpoi
     if not isfinite(progress.last):
         raise ProjectError(
             f"the validation loss is {progress.last:g} after epoch {progress.epoch}, so the training cannot go on; "
-            f"fill missing features and scale all of them before the training, or lower learning_rate "
+            "fill missing features and scale all of them before the training, or lower learning_rate "
             f"({plan.learning_rate:g})"
         )
     network = _network(work)
