@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -27,8 +28,8 @@ from model_server.predict.scoring import Request, score, score_by_mlflow
 from tests.model_server.pipelines import Made, Maker, lightgbm
 
 SEED = os.environ.get("PIPELINES_SEED", "14")
-# Messages of the libraries about models that cannot be fitted.
-UNFIT = (ValueError, TypeError, lightgbm.basic.LightGBMError)
+# Errors of the libraries: the model cannot be fitted, or cannot predict these numbers.
+LIBRARY_ERRORS = (ValueError, TypeError, lightgbm.basic.LightGBMError)
 FEW, MANY = 60, int(os.environ.get("PIPELINES", "1000"))
 
 
@@ -73,11 +74,16 @@ def apart(loaded: model.Model, content: bytes) -> bool:
         indexes = np.array([words.index(value) if words else 0 for value in column])
         columns.append(Texts(words=words, indexes=indexes) if words else np.array(column, dtype=np.float64))
     fast = loaded.predictors[0]
+    by_rows = outcome(lambda: fast(rows, [len(rows)])[0])
+    return by_rows != UnsureError.__name__ and by_rows != outcome(lambda: fast.by_columns(columns))
+
+
+def outcome(predict: Callable[[], object]) -> str:
+    """Return the predictions, or the class of the exception that the model raises, as for infinite numbers."""
     try:
-        (expected,) = fast(rows, [len(rows)])
-    except UnsureError:
-        return False
-    return repr(fast.by_columns(columns)) != repr(expected)
+        return repr(predict())
+    except (*LIBRARY_ERRORS, UnsureError) as error:
+        return type(error).__name__
 
 
 def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]:
@@ -87,7 +93,7 @@ def check(seed: str, count: int, folder: Path) -> tuple[Counter[str], list[str]]
         place, kind = folder / str(number), "with an example" if number % 2 else "without one"
         try:
             made = Maker(f"{seed}/{number}").save(place)
-        except UNFIT:
+        except LIBRARY_ERRORS:
             continue
         bodies = [body(made, rows) for rows in made.requests]
         if number % 2:
