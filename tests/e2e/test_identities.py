@@ -15,6 +15,7 @@ from contract import names
 from lab.cluster import forward
 from lab.engine import engine_environment
 from runs.cluster import Cluster
+from tests.components.test_mlflow_gateway import documented, routes
 
 from .conftest import ENDPOINT, LAB, Platform, fresh_shell, wait_for
 
@@ -34,19 +35,7 @@ def ask(method, path):
 print(json.dumps([ask(*each) for each in json.loads(sys.argv[2])]))
 """
 API = "/api/2.0/mlflow/"
-READ, RUN, TAG, ALIAS, UPLOAD = REQUESTS = (
-    ("GET", f"{API}experiments/search?max_results=1"),
-    ("POST", f"{API}runs/create"),
-    ("POST", f"{API}model-versions/set-tag"),
-    ("POST", f"{API}registered-models/alias"),
-    ("POST", "/ajax-api/2.0/mlflow/upload-artifact?run_uuid=x&path=y"),
-)
-MAY: Mapping[str, set[tuple[str, str]]] = {
-    "training": {READ, RUN},
-    "validation": {READ, RUN, TAG},
-    names.PEOPLE: {READ},
-    names.PROMOTER: {READ, RUN, TAG, ALIAS},
-}
+ROUTES = routes()
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +48,32 @@ def authenticated(platform: Platform) -> Iterator[Platform]:
     platform.up()
 
 
+def may(identity: str) -> set[tuple[str, str]]:
+    """Return the requests that the documentation allows."""
+    return {route for route in ROUTES if documented(identity, *route)}
+
+
 def allowed(statuses: list[int]) -> set[tuple[str, str]]:
     """Return the requests that reached MLflow, which answers 400 to what lacks its fields."""
-    return {request for request, status in zip(REQUESTS, statuses, strict=True) if status not in {401, 403}}
+    return {route for route, status in zip(ROUTES, statuses, strict=True) if status not in {401, 403}}
 
 
-def token(platform: Platform, account: str, audience: str = names.TRACKING_AUDIENCE) -> str:
-    words = ("create", "token", account, "-n", names.PLATFORM, "--audience", audience)
-    return platform.kubectl(*words).strip()
+def token(
+    platform: Platform, account: str, namespace: str = names.PLATFORM, audience: str = names.TRACKING_AUDIENCE
+) -> str:
+    return platform.kubectl("create", "token", account, "-n", namespace, "--audience", audience).strip()
 
 
 def asked(bearer: str | None) -> list[int]:
     headers = {"Host": names.TRACKING_HOST} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
-    with httpx.Client(base_url=forward.urls()["mlflow"], headers=headers, timeout=20) as http:
-        return [http.request(method, path, json={}).status_code for method, path in REQUESTS]
+    uri = forward.urls()["mlflow"]
+    with httpx.Client(headers=headers, timeout=20) as http:
+        return [
+            http.request(
+                method, httpx.URL(uri, raw_path=path.encode()), json=None if method == "GET" else {}
+            ).status_code
+            for method, path in ROUTES
+        ]
 
 
 def start(platform: Platform, account: str, job: dict[str, Any]) -> str:
@@ -98,30 +99,38 @@ def test_a_pod_is_known_by_its_service_account_without_a_change_of_its_script(
     try:
         uri = "http://localhost:5000"
         words = ("exec", pod, "-n", names.TRAINING, "-c", "train", "--", "python3", "-c", ASK)
-        statuses = json.loads(authenticated.kubectl(*words, uri, json.dumps(REQUESTS)))
-        around = json.loads(authenticated.kubectl(*words, f"http://{names.TRACKING_HOST}", json.dumps(REQUESTS)))
+        statuses = json.loads(authenticated.kubectl(*words, uri, json.dumps(ROUTES)))
+        around = json.loads(authenticated.kubectl(*words, f"http://{names.TRACKING_HOST}", json.dumps(ROUTES)))
     finally:
         authenticated.kubectl("delete", "pod", pod, "-n", names.TRAINING, "--grace-period=1", "--wait=false")
-    assert allowed(statuses) == MAY[account]
-    assert around == [401] * len(REQUESTS), "without the proxy, the pod has no token"
+    assert allowed(statuses) == may(account)
+    assert allowed(around) == may("nobody"), "without the proxy, the pod has no token"
 
 
-@pytest.mark.parametrize("account", [names.PEOPLE, names.PROMOTER])
-def test_people_ask_with_a_token_that_kubectl_gets(authenticated: Platform, account: str) -> None:
-    assert allowed(asked(token(authenticated, account))) == MAY[account]
+@pytest.mark.parametrize("identity", ["people", "promoter"])
+def test_people_ask_with_a_token_that_kubectl_gets(authenticated: Platform, identity: str) -> None:
+    account = mlflow_gateway.IDENTITIES[identity].rpartition(":")[2]
+    assert allowed(asked(token(authenticated, account))) == may(identity)
+
+
+def test_the_accounts_of_a_server_and_of_another_namespace_may_ask_nothing(authenticated: Platform) -> None:
+    server = authenticated.get("deployment", ENDPOINT, "-n", names.SERVING)["spec"]["template"]["spec"]
+    for account, namespace in ((server["serviceAccountName"], names.SERVING), ("default", "default")):
+        assert allowed(asked(token(authenticated, account, namespace))) == may("stranger")
 
 
 def test_no_other_token_is_accepted(authenticated: Platform) -> None:
-    assert asked(None) == [401] * len(REQUESTS)
-    assert set(asked(token(authenticated, names.PEOPLE, "another"))) <= {401, 403}
+    nobody = may("nobody")
+    assert allowed(asked(None)) == nobody
+    assert allowed(asked(token(authenticated, names.PEOPLE, audience="another"))) == nobody
     header, _, signature = token(authenticated, names.PEOPLE).split(".")
     claims = {"aud": ["mlflow"], "sub": mlflow_gateway.IDENTITIES["promoter"], "exp": time.time() + 600}
     forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    assert asked(f"{header}.{forged}.{signature}") == [401] * len(REQUESTS)
+    assert allowed(asked(f"{header}.{forged}.{signature}")) == nobody
 
 
 def test_the_proxy_of_mlflow_counts_requests(authenticated: Platform) -> None:
-    assert asked(None) == [401] * len(REQUESTS)
+    asked(None)
     pod = authenticated.items("pods", "-n", names.PLATFORM, "-l", "app.kubernetes.io/name=mlflow")[0]
     cluster = Cluster(environment=engine_environment())
     port = mlflow_gateway.METRICS_PORT
