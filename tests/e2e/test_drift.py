@@ -12,14 +12,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
 import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
 
+from contract import names
 from contract.tags import DRIFT_AT, DRIFT_RUN
 from lab import dataset, stores
 from lab.cluster import forward
+from lab.engine import engine_environment
+from runs.cluster import Cluster
 from tests.e2e.conftest import ENDPOINT, LAB, Platform, store_client, training_jobs, wait_for
 from tests.pull_requests.github_double import GitHub, environment, serve
 
@@ -163,10 +167,10 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(platform: Platform) -> Iterator[Watched]:
-    platform.lab("up", timeout=3000)
-    store: _Store = store_client()
-    made = Watched(platform, store, store.get_object(Bucket=BUCKET, Key=TABLE)["Body"].read())
     with platform.config_restored():
+        platform.lab("up", "--with", "monitoring", timeout=3000)
+        store: _Store = store_client()
+        made = Watched(platform, store, store.get_object(Bucket=BUCKET, Key=TABLE)["Body"].read())
         endpoint = f"endpoints.{ENDPOINT}"
         drift = {f"{endpoint}.drift.window": "1h", f"{endpoint}.drift.suspend": "true"}
         retrain = {f"{endpoint}.retrain.training": "churn", f"{endpoint}.retrain.after": 1}
@@ -189,6 +193,13 @@ def shifted() -> pd.DataFrame:
     """Return new customers who pay much by the month: the model expects that they leave."""
     customers = dataset.churn_table().drop(columns="churn").head(ROWS)
     return customers.assign(tenure=0, monthly_charges=110.0, contract="Month-to-month")
+
+
+def alerts() -> set[str]:
+    """Names of the alerts that fire in the lab's Prometheus."""
+    with Cluster(environment=engine_environment()).forwarded(names.PLATFORM, "mlops-prometheus", 9090) as address:
+        found = httpx.get(f"{address}/api/v1/alerts", timeout=30).raise_for_status().json()["data"]["alerts"]
+    return {each["labels"]["alertname"] for each in found if each["state"] == "firing"}
 
 
 def propose(watched: Watched, github: GitHub, folder: Path) -> str:
@@ -215,7 +226,7 @@ def test_the_account_of_the_drift_job_creates_no_job_but_that_of_its_template(wa
     assert "the pod is not that of the template" in wait_for("the policy of the drift job", refusal, seconds=60)
 
 
-def test_shifted_requests_end_in_one_pull_request_and_a_release(
+def test_shifted_requests_end_in_an_alert_one_pull_request_and_a_release(
     watched: Watched, github: GitHub, tmp_path: Path
 ) -> None:
     platform, served = watched.platform, watched.version
@@ -228,6 +239,7 @@ def test_shifted_requests_end_in_one_pull_request_and_a_release(
     (job,) = watched.retrainings
     assert all(job["metadata"]["name"] in each for each in said)
     assert watched.tags(served)["drift_windows"] == "1"
+    wait_for("the alert", lambda: "ModelDrift" in alerts(), seconds=120)
     watched.ended(job["metadata"]["name"])
     assert "passed its validation and is proposed" in watched.validated()
     made = max(platform.versions())
@@ -242,6 +254,7 @@ def test_shifted_requests_end_in_one_pull_request_and_a_release(
     assert platform.predict(dataset.customers(1)).headers["x-model-version"] == str(made)
     assert "not retrained: 0 of 1 windows" in watched.look()
     assert len(watched.retrainings) == 1
+    wait_for("the end of the alert", lambda: "ModelDrift" not in alerts(), seconds=120)
 
 
 def test_jobs_that_are_killed_in_the_middle_go_on(watched: Watched) -> None:
