@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from contract import names
 from contract.stages import CHALLENGER, CHAMPION, PREVIOUS
-from contract.tags import DRIFT_AT, DRIFT_STATUS, DRIFT_WINDOWS, PROPOSED, VALIDATION_STATUS
+from contract.tags import DRIFT_AT, DRIFT_STATUS, DRIFT_WINDOWS, MODEL_DIGEST, PROPOSED, VALIDATION_STATUS
 
 LOG = logging.getLogger("exporter")
 PORT = 9464
@@ -73,9 +73,11 @@ HELP: Mapping[str, str] = {
     "endpoint_pods_maximum": "Largest number of pods that the autoscaler chooses",
     "endpoint_version": "Version of the model: declared by the Deployment, or the oldest that a ready pod serves",
     "endpoint_release_stuck": "1 if the release made no progress within its deadline",
+    "endpoint_release_digest": "1 with the digest of the files that were released",
     "model_version": "Number of a model's version with this alias, or of the newest one",
     "model_created_timestamp_seconds": "Time at which the version was registered",
     "model_validation": "1 with the status of the version's validation",
+    "model_digest": "1 with the digest that the registry has for the version's files, or none",
     "model_proposed": "Versions of the model that are proposed for release",
     "certificate_expires_timestamp_seconds": "End of the validity of a server's certificate",
     "model_drift": "1 with the result of the last look for drift that was recorded for the version",
@@ -188,8 +190,11 @@ def releases(deployments: Sequence[Object], pods: Sequence[Object], autoscalers:
         if limit := limits.get(meta["name"]):
             yield Sample("endpoint_pods_minimum", limit.get("minReplicas", 1), here)
             yield Sample("endpoint_pods_maximum", limit["maxReplicas"], here)
-        model = {**here, "model": str(json.loads(meta["annotations"][names.RELEASE])["model"])}
-        yield Sample("endpoint_version", float(meta["labels"][names.VERSION]), {**model, "state": "declared"})
+        release = json.loads(meta["annotations"][names.RELEASE])
+        model, version = {**here, "model": str(release["model"])}, meta["labels"][names.VERSION]
+        yield Sample("endpoint_version", float(version), {**model, "state": "declared"})
+        if digest := release.get("digest"):
+            yield Sample("endpoint_release_digest", 1, {**model, "version": version, "digest": digest})
         wanted = each["spec"]["selector"]["matchLabels"].items()
         ready = [
             int(pod["metadata"]["labels"][names.VERSION])
@@ -256,6 +261,9 @@ def registry(source: Source) -> list[Sample]:
 
 def versions(model: Object, newest_first: Sequence[Object]) -> Iterator[Sample]:
     """Yield the samples of one model: its aliases, and its newest versions."""
+    for each in newest_first:
+        files = {"version": str(each["version"]), "digest": _tags(each).get(MODEL_DIGEST, "none")}
+        yield Sample("model_digest", 1, {"model": model["name"], **files})
     by_number = {str(each["version"]): each for each in newest_first}
     named = {each["alias"]: str(each["version"]) for each in model.get("aliases", ())}
     which = {alias: number for alias, number in named.items() if alias in {CHAMPION, CHALLENGER, PREVIOUS}}

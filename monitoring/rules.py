@@ -404,6 +404,16 @@ def _of_platform() -> list[Alert]:
             action="Run `mlops runs`, then `mlops follow` with the run's name.",
         ),
         Alert(
+            alert="ReleasedVersionReplaced",
+            expr="mlops_endpoint_release_digest unless on (model, version, digest) mlops_model_digest "
+            "and on (model, version) mlops_model_digest",
+            lasts="2m",
+            severity="ticket",
+            summary="{{ $labels.model }} version {{ $labels.version }} in MLflow has other files than "
+            "{{ $labels.endpoint }} released; the released files stay in use.",
+            action="Find out who replaced it, and train the model again; `mlops doctor` shows both digests.",
+        ),
+        Alert(
             alert="ModelDrift",
             # Only what changes predictions; `mlops drift` shows every column that drifted.
             expr='mlops_model_drift_windows{which="champion"} > 0',

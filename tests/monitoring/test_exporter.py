@@ -1,5 +1,6 @@
 """Series of the exporter about objects of Kubernetes and of MLflow."""
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,20 @@ def test_a_release_in_progress_shows_the_declared_and_the_oldest_ready_version()
         f"endpoint_version{{{here},model=churn-predictor,state=declared}}": 2,
         f"endpoint_version{{{here},model=churn-predictor,state=ready}}": 1,
     }
+
+
+def test_the_digest_of_a_release_and_of_each_registered_version_is_shown() -> None:
+    annotations = {names.RELEASE: json.dumps({"model": "churn-predictor", "version": 2, "digest": "a1"})}
+    released = {**cluster.DEPLOYMENT, "metadata": {**cluster.DEPLOYMENT["metadata"], "annotations": annotations}}
+    shown = values(exporter.releases([released], [], []))
+    here = "endpoint=churn-predictor,deployment=churn-predictor,model=churn-predictor"
+    assert shown[f"endpoint_release_digest{{{here},version=2,digest=a1}}"] == 1
+    versions = [cluster.version(3, {}), cluster.version(2, {"model_digest": "b2"})]
+    registered = values(exporter.versions(cluster.model(), versions))
+    assert [name for name in registered if "digest" in name] == [
+        "model_digest{model=churn-predictor,version=3,digest=none}",
+        "model_digest{model=churn-predictor,version=2,digest=b2}",
+    ]
 
 
 def test_a_release_without_progress_is_stuck() -> None:
@@ -105,7 +120,8 @@ def test_a_models_aliases_its_newest_version_and_its_proposals_are_shown() -> No
         cluster.version(2, {"proposed": "false"}),
         cluster.version(1, {"validation_status": "refused"}),
     ]
-    assert values(exporter.versions(cluster.model(champion=1, other=2), newest_first)) == {
+    shown = values(exporter.versions(cluster.model(champion=1, other=2), newest_first))
+    assert {name: value for name, value in shown.items() if "digest" not in name} == {
         "model_version{model=churn-predictor,which=champion}": 1,
         "model_created_timestamp_seconds{model=churn-predictor,which=champion}": 1000,
         "model_validation{model=churn-predictor,which=champion,status=refused}": 1,

@@ -53,6 +53,8 @@ HERE_ONLY = {"endpoint": "churn"}
 DROPPED = f'serving_prediction_log_dropped_total{{{HERE % "champion"},reason="full"}}'
 MODEL = 'model="churn",which="champion"'
 TRAINED = 'kind="training",training="churn"'
+RELEASED = f'{POD},model="churn",version="7",digest="a1"'
+REGISTERED, OTHER = (f'model="churn",version="7",digest="{digest}"' for digest in ("a1", "b2"))
 
 FIRING: dict[str, Case] = {}
 SILENT: dict[str, Case] = {}
@@ -134,6 +136,10 @@ pair("JobFailed", "3m", {f"mlops_job_failed_timestamp_seconds{{{TRAINED}}}": "20
      f"mlops_job_succeeded_timestamp_seconds{{{TRAINED}}}": "100x9"},
      {f"mlops_job_failed_timestamp_seconds{{{TRAINED}}}": "200x9",
      f"mlops_job_succeeded_timestamp_seconds{{{TRAINED}}}": "300x9"}, {"training": "churn"})  # fmt: skip
+pair("ReleasedVersionReplaced", "5m",
+     {f"mlops_endpoint_release_digest{{{RELEASED}}}": "1x9", f"mlops_model_digest{{{OTHER}}}": "1x9"},
+     {f"mlops_endpoint_release_digest{{{RELEASED}}}": "1x9", f"mlops_model_digest{{{REGISTERED}}}": "1x9"},
+     {**HERE_ONLY, "version": "7"})  # fmt: skip
 pair("ModelDrift", "3m", {f"mlops_model_drift_windows{{{MODEL}}}": "2x9"},
      {f"mlops_model_drift_windows{{{MODEL}}}": "0x9"}, {"model": "churn"})  # fmt: skip
 pair("QuotaNearlyUsed", "20m", {'mlops_quota_used_ratio{namespace="n",resource="pods"}': "0.95x40"},
@@ -148,6 +154,8 @@ pair("TrainingLate", "15d", {'mlops_schedule_succeeded_timestamp_seconds{trainin
      interval="1h")  # fmt: skip
 
 MORE = [
+    Case(name="a version that the registry has no longer is not replaced", alert="ReleasedVersionReplaced", at="5m",
+         series={f"mlops_endpoint_release_digest{{{RELEASED}}}": "1x9"}, fires=None),
     Case(name="a shadow's failures fire no alert", alert="EndpointFailing", at="1m", interval="5s",
          series=traffic("0+20x40", "0+180x40", role="shadow"), fires=None),
     Case(name="one failure among few requests fires no alert", alert="EndpointFailing", at="1m", interval="5s",
