@@ -84,7 +84,7 @@ def deploy(stack: Settings) -> None:
     cache = _model_cache(stack, base, opts)
     if pulumi.runtime.is_dry_run():
         token_issuers.warn({name: endpoint.auth for name, endpoint in stack.endpoints.items() if endpoint.auth})
-    gate = ReleaseGate(stack, base.access, tracking.url, CHECKOUT)
+    gate = ReleaseGate(stack, base.access, tracking.url, base.artifact_store.uri, CHECKOUT)
     endpoints = {
         name: ModelEndpoint(name, _endpoint(name, stack, base, gate, cache=cache, on_unready=on_unready), opts)
         for name in stack.endpoints

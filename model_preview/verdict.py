@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | the version does not exist, or is not the one with the digest in the stack file | fails | fails |
 | the registry records an image for it that is not in the repository of `mlops:images.serving` | fails | fails |
+| its files are outside the stack's artifact bucket | fails | fails |
 | its validation refused it | fails | fails |
 | a notebook trained it, and no validation has found the Job that reproduced it | fails | fails |
 | it breaks clients of the served version, without `allow_breaking_signature` | fails | fails |
@@ -45,6 +46,7 @@ class Code(StrEnum):
     MISSING = "missing"
     OTHER_DIGEST = "other_digest"
     OTHER_IMAGE = "other_image"
+    OUTSIDE_BUCKET = "outside_bucket"
     REFUSED = "refused"
     BREAKS_SIGNATURE = "breaks_signature"
     STALE_OVERRIDE = "stale_override"
@@ -64,6 +66,7 @@ ALWAYS_FAIL = frozenset(
         Code.MISSING,
         Code.OTHER_DIGEST,
         Code.OTHER_IMAGE,
+        Code.OUTSIDE_BUCKET,
         Code.REFUSED,
         Code.NOTEBOOK,
         Code.BREAKS_SIGNATURE,
@@ -71,7 +74,9 @@ ALWAYS_FAIL = frozenset(
     }
 )
 """Reasons that fail in every stack."""
-NEVER_OVERRIDDEN = frozenset({Code.MISSING, Code.OTHER_DIGEST, Code.OTHER_IMAGE, Code.STALE_OVERRIDE})
+NEVER_OVERRIDDEN = frozenset(
+    {Code.MISSING, Code.OTHER_DIGEST, Code.OTHER_IMAGE, Code.OUTSIDE_BUCKET, Code.STALE_OVERRIDE}
+)
 """Reasons that an override does not remove, because such a version cannot be served."""
 
 
@@ -92,6 +97,8 @@ class Gate(Frozen):
     """Endpoint's key `image`: a reference, `auto`, or empty for the standard image."""
     standard_image: str = ""
     """Reference of the standard serving image, `mlops:images.serving`; empty if unknown."""
+    bucket: str = ""
+    """s3:// URI of the stack's artifact bucket, the only one that its pods may read; empty if unknown."""
     released: tuple[Reference, ...] = ()
     """Versions that this stack has released before."""
 
@@ -227,10 +234,7 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
     if new is None:
         yield _reason(Code.MISSING, _missing(wanted, facts), _command("models", wanted.model), gate)
         return
-    if wanted.digest and new.digest and _plain(wanted.digest) != _plain(new.digest):
-        stated = _plain(wanted.digest)[:12]
-        said = f"version {new.number} has the digest {new.digest[:12]}, and the stack file says {stated}"
-        yield _reason(Code.OTHER_DIGEST, said, _unset(change, "digest"), gate)
+    yield from _files(change, wanted, new, gate)
     if new.validation_status == REFUSED:
         yield _reason(Code.REFUSED, _refused(new), _command("train", new.training_job or new.model), gate)
     yield from _signature(change, diff, gate)
@@ -250,6 +254,17 @@ def _reasons(change: Change, facts: Facts, diff: ModelDiff, gate: Gate) -> Itera
     if change.needs_profile and (why := new.unknown.get(PROFILE)):
         said = f"version {new.number} has no reference profile ({why}), so its drift cannot be measured"
         yield _reason(Code.NO_PROFILE, _one_line(said), _command("train", new.training_job or new.model), gate)
+
+
+def _files(change: Change, wanted: Reference, new: Version, gate: Gate) -> Iterator[Reason]:
+    """Yield a reason if the version's files are not the stated ones, or no pod may read them."""
+    if wanted.digest and new.digest and _plain(wanted.digest) != _plain(new.digest):
+        stated = _plain(wanted.digest)[:12]
+        said = f"version {new.number} has the digest {new.digest[:12]}, and the stack file says {stated}"
+        yield _reason(Code.OTHER_DIGEST, said, _unset(change, "digest"), gate)
+    if gate.bucket and new.source and not new.source.startswith(f"{gate.bucket}/"):
+        said = f"the files of version {new.number} are in {new.source}, and the stack's pods read only {gate.bucket}"
+        yield _reason(Code.OUTSIDE_BUCKET, _one_line(said), _command("train", new.training_job or new.model), gate)
 
 
 def _missing(wanted: Reference, facts: Facts) -> str:

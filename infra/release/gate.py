@@ -56,9 +56,12 @@ class RefusedReleaseError(Exception):
 class ReleaseGate:
     """Gate of all endpoints and batches of a stack."""
 
-    def __init__(self, stack: Settings, access: ClusterAccess, tracking_url: Input[str], checkout: Path) -> None:
+    def __init__(
+        self, stack: Settings, access: ClusterAccess, tracking_url: Input[str], bucket: Input[str], checkout: Path
+    ) -> None:
         self._stack = stack
         self._tracking_url = Output.from_input(tracking_url)
+        self._bucket = Output.from_input(bucket)
         self._checkout = checkout
         self._environment = settings.read()
         self._route = Route(
@@ -116,7 +119,13 @@ class ReleaseGate:
         from infra.release.verification import verify
 
         plan = await verify(
-            self._stack, recorded, self._environment, self._route, self._tracking_url, checkout=self._checkout
+            self._stack,
+            recorded,
+            self._environment,
+            self._route,
+            self._tracking_url,
+            bucket=self._bucket,
+            checkout=self._checkout,
         )
         for name, found in plan.previews.items():
             if name not in self._stack.releases:  # no hook runs for what is removed

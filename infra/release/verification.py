@@ -30,6 +30,7 @@ async def verify(
     route: Route,
     tracking_url: Output[str],
     *,
+    bucket: Output[str],
     checkout: Path,
 ) -> Plan:
     """Return the plan of the update's releases; write it to a file if the environment names one.
@@ -40,10 +41,12 @@ async def verify(
         environment: environment of this process.
         route: route to MLflow.
         tracking_url: resolves when MLflow is ready.
+        bucket: s3:// URI of the artifact bucket; unknown in the preview that creates it.
         checkout: folder with the lock file of the serving image.
     """
     changes = {name: _change(stack, name, recorded) for name in {**stack.releases, **recorded.served}}
-    gates = {name: _gate(stack, name, recorded, environment) for name in changes}
+    readable = await bucket.future() or ""
+    gates = {name: _gate(stack, name, recorded, environment, readable) for name in changes}
     files = {
         name: found
         for name, change in changes.items()
@@ -110,7 +113,7 @@ def _reference(release: Release) -> Reference:
     return Reference(model=release.model, version=release.version, digest=release.digest)
 
 
-def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment) -> Gate:
+def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environment, bucket: str) -> Gate:
     endpoint, served, wanted = stack.entries.get(name), recorded.served.get(name), stack.releases.get(name)
     return Gate(
         protected=stack.is_protected,
@@ -120,6 +123,7 @@ def _gate(stack: Settings, name: str, recorded: Recorded, environment: Environme
         served_override=served.override if served else "",
         image=wanted.image if wanted else "",
         standard_image=stack.images.serving,
+        bucket=bucket,
         released=tuple(_reference(one) for one in recorded.past(name)),
     )
 

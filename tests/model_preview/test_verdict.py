@@ -39,6 +39,17 @@ def answer(change: Change, found: Facts | Unverified | None, gate: Gate = PROTEC
     return preview.preview(change, found, gate, IMAGE).verdict
 
 
+def test_a_version_with_files_outside_the_artifact_bucket_is_refused_in_every_stack() -> None:
+    gate = Gate(bucket="s3://ours", override="urgent")
+    inside, outside = (
+        answer(release(7, 8), facts(SERVED, NEXT.model_copy(update={"source": source})), gate)
+        for source in ("s3://ours/mlflow/1/models/m-1/artifacts", "s3://ours-too/m-1")
+    )
+    assert not inside.fails
+    assert "the files of version 8 are in s3://ours-too/m-1, and the stack's pods read only s3://ours" in outside.line
+    assert outside.fails
+
+
 def test_a_version_that_passed_against_the_served_champion_passes() -> None:
     found = answer(release(7, 8), facts(SERVED, NEXT))
     assert (found.line, found.kind, found.reasons) == ("churn: version 7 -> 8 passes", Kind.PASSES, ())
