@@ -101,6 +101,11 @@ def deploy(stack: Settings) -> None:
     ingresses = {"mlflow": stack.tracking.ingress, **{name: each.ingress for name, each in stack.endpoints.items()}}
     if outside := {name: ingress.url for name, ingress in ingresses.items() if ingress}:
         pulumi.export("outside", outside)
+    if pulumi.runtime.is_dry_run() and (plain := [url for url in outside.values() if url.startswith("http:")]):
+        pulumi.log.warn(
+            f"{', '.join(plain)}: the load balancer speaks plain HTTP, so everyone in its networks may read requests "
+            "and tokens; write ingress.certificate_arn"
+        )
     for name, fact in base.facts.items():
         pulumi.export(name, fact)
     pulumi.export("artifacts", base.artifact_store.uri)

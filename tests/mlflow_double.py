@@ -44,6 +44,8 @@ class Mlflow:
     """Body of every response, as a proxy in front of MLflow sends it; empty: MLflow responds itself."""
     seconds: float = 0
     """Seconds before each response."""
+    bucket: str = "mlops-artifacts"
+    """Bucket with the files of all versions."""
     asked: list[str] = field(default_factory=list[str])
     """Requests: method and path."""
     uri: str = ""
@@ -86,7 +88,7 @@ class Mlflow:
         _, model, number = run.split(":")
         tags = self.tags(model, int(number)) or {}
         if path == "runs/get":
-            return {"run": {"info": {"artifact_uri": f"s3://mlops-artifacts/validations/{number}/artifacts"}}}
+            return {"run": {"info": {"artifact_uri": f"s3://{self.bucket}/validations/{number}/artifacts"}}}
         against = tags["validated_against"]
         return {
             "model": model,
@@ -103,7 +105,7 @@ class Mlflow:
             signature = self.signatures.get((model, version), SIGNATURE)
             return yaml.safe_dump({"signature": signature}) if given["path"] == "MLmodel" else ""
         if path == "model-versions/get-download-uri":
-            return {"artifact_uri": f"s3://mlops-artifacts/{model}/{version}/{tags.get('model_digest', '')[:1]}"}
+            return {"artifact_uri": f"s3://{self.bucket}/{model}/{version}/{tags.get('model_digest', '')[:1]}"}
         if path == "model-versions/set-tag":
             tags[given["key"]] = given["value"]
         if path == "model-versions/delete-tag":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ import boto3
 from botocore import validate
 
 from doctor.aws.requests import Aws
+from tests.doctor.stacks import CERTIFICATE
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -213,6 +214,21 @@ def manifest(text: str) -> Responses:
 
 
 INDEX = '{"manifests": [{"platform": {"architecture": "amd64"}}, {"platform": {"architecture": "unknown"}}]}'
+
+
+def certificate(**changes: object) -> Responses:
+    found = {
+        "CertificateArn": CERTIFICATE,
+        "Status": "ISSUED",
+        "DomainName": "*.ml.example.com",
+        "SubjectAlternativeNames": ["*.ml.example.com"],
+        "NotAfter": datetime.now(UTC) + timedelta(days=200, hours=1),
+        "RenewalEligibility": "ELIGIBLE",
+        **changes,
+    }
+    return {"acm:DescribeCertificate": {"Certificate": found}}
+
+
 HEALTHY: Responses = {
     **caller(),
     **quotas(),
@@ -220,6 +236,7 @@ HEALTHY: Responses = {
     **offerings(),
     **vpcs({"id": "vpc-default", "cidr": "172.31.0.0/16"}),
     **orderable("16.9", "17.4"),
+    **certificate(),
     **manifest(INDEX),
     "ec2:DescribeRegions": {"Regions": [{"RegionName": REGION, "OptInStatus": "opt-in-not-required"}]},
     "ec2:DescribeInstanceTypes": _instance_types,

@@ -14,7 +14,7 @@ from doctor.stack_file import Stack, read
 from tests.projects import CHECKOUT
 
 ACCOUNT = "123456789012"
-CERTIFICATE = f"arn:aws:acm:eu-west-1:{ACCOUNT}:certificate/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+CERTIFICATE = f"arn:aws:acm:eu-west-1:{ACCOUNT}:certificate/12345678-1234-1234-1234-123456789012"
 THERE: Mapping[str, Any] = {
     "foundation.network": {
         "kind": "existing",

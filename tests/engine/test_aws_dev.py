@@ -1,6 +1,7 @@
 """Stack `dev` with the real engine, the policy pack and recording plugins."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from policy.rules import buckets_are_complete, violations
 from tests.engine.aws_stack import PASSWORD, change, declared, kind_of, name_of, requested
+from tests.mlflow_double import Mlflow, serving
 from tests.projects import CHECKOUT, Engine, Run
 
 pytestmark = pytest.mark.engine
@@ -47,10 +49,17 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def mlflow() -> Iterator[Mlflow]:
+    with serving(Mlflow(bucket="example-mlops-dev")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def story(engine: Engine, mlflow: Mlflow, tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("dev")
     python = str(CHECKOUT / "lab" / "policy-python")
-    project = engine.tracked_stack(folder, "dev", {"database_password": PASSWORD}, PULUMI_PYTHON_CMD=python)
+    variables = {"PULUMI_PYTHON_CMD": python, "MLFLOW_TRACKING_URI": mlflow.uri}
+    project = engine.tracked_stack(folder, "dev", {"database_password": PASSWORD}, **variables)
     pack = ("--policy-pack", str(CHECKOUT / "policy"))
     preview, ground, up = project.preview(*pack), project.up(*GROUND), project.up(*pack)
     right = (folder / "Pulumi.dev.yaml").read_text()

@@ -1,12 +1,13 @@
 """Stack `prod` from the first update to its deletion, with the real engine and recording plugins."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 
 from policy.rules import buckets_are_complete, violations
 from tests.engine.aws_stack import PASSWORD, change, declared, kind_of, name_of, requested
+from tests.mlflow_double import Mlflow, serving
 from tests.projects import Engine, Run
 
 pytestmark = pytest.mark.engine
@@ -47,8 +48,16 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    project = engine.tracked_stack(tmp_path_factory.mktemp("prod"), "prod", {"database_password": PASSWORD})
+def mlflow() -> Iterator[Mlflow]:
+    with serving(Mlflow(bucket="example-mlops-prod")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def story(engine: Engine, mlflow: Mlflow, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("prod")
+    secrets = {"database_password": PASSWORD}
+    project = engine.tracked_stack(folder, "prod", secrets, MLFLOW_TRACKING_URI=mlflow.uri)
     up, again = project.up(), project.up("--refresh")
     state = project.pulumi("stack", "export")
     change(project, "prod", RELEASES)
@@ -85,8 +94,8 @@ def test_one_update_makes_the_whole_platform(story: Story) -> None:
     assert story.up.outputs["kubeconfig_command"] == ("aws eks update-kubeconfig --name mlops-prod --region eu-west-1")
     assert story.up.outputs["artifacts"] == "s3://example-mlops-prod"
     assert story.up.outputs["outside"] == {
-        "mlflow": "http://mlflow.ml.example.com",
-        "churn-predictor": "http://churn.ml.example.com",
+        "mlflow": "https://mlflow.ml.example.com",
+        "churn-predictor": "https://churn.ml.example.com",
     }
     assert set(story.up.outputs["registry"]) == {"tracking", "training", "serving"}
 

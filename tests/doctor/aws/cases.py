@@ -16,6 +16,7 @@ from tests.doctor.aws_double import (
     Responses,
     absent,
     caller,
+    certificate,
     denied,
     manifest,
     offerings,
@@ -67,19 +68,6 @@ def _role(arn: str) -> Mapping[str, Any]:
     return {
         "Role": {"Path": "/", "RoleName": "role", "RoleId": "AROA1234567890123", "Arn": arn, "CreateDate": "2026-11-30"}
     }
-
-
-def certificate(**changes: object) -> Responses:
-    found = {
-        "CertificateArn": CERTIFICATE,
-        "Status": "ISSUED",
-        "DomainName": "*.ml.example.com",
-        "SubjectAlternativeNames": ["*.ml.example.com"],
-        "NotAfter": datetime.now(UTC) + timedelta(days=200, hours=1),
-        "RenewalEligibility": "ELIGIBLE",
-        **changes,
-    }
-    return {"acm:DescribeCertificate": {"Certificate": found}}
 
 
 def cluster(**changes: object) -> Responses:
