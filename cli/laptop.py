@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import json as jsons
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,17 @@ def train(name: str, words: Sequence[str], data: str, *, model: str | None, uri:
         }
         print(jsons.dumps(result, indent=1))
     return failure.code if failure else ExitCode.DONE
+
+
+def listen(port: int) -> socket.socket:
+    """Return a listening socket of this machine; with port 0, a free port. Raise CommandError if it is in use."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise CommandError(
+            f"port {port} of this machine cannot be used: {error.strerror}; write another one with --port",
+            ExitCode.FAILED,
+        ) from None
 
 
 def requester() -> str:

@@ -10,11 +10,9 @@ from typing import Any, TypeAlias
 import httpx
 import uvicorn
 
-from cli import target
-from cli.errors import CommandError
+from cli import laptop, target
 from client.tunnel import Tunnel
 from contract import names
-from contract.exit_codes import ExitCode
 
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-authorization"}
@@ -43,15 +41,8 @@ def show(context: str | None, port: int, *, promoter: bool) -> None:
 @contextmanager
 def server(context: str | None, port: int, account: str) -> Generator[tuple[uvicorn.Server, socket.socket]]:
     """Yield a server of MLflow, with the rights of the account, and the listening socket to run it on."""
-    try:
-        listening = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise CommandError(
-            f"port {port} of this machine cannot be used: {error.strerror}; write another one with --port",
-            ExitCode.FAILED,
-        ) from None
     with (
-        listening,
+        laptop.listen(port) as listening,
         Tunnel(target.cluster(context), names.TRACKING_SERVICE, names.PLATFORM, names.TRACKING_PORT) as tunnel,
     ):
         page = Page(tunnel, account, listening.getsockname()[1])

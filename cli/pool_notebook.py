@@ -4,55 +4,68 @@ The pod runs until its deadline, also without this command. The notebooks of the
 are copied into the pod when it starts, and back while the command runs.
 """
 
-import hashlib
 import json
-import secrets
 import shlex
+import signal
 import subprocess
 import time
 import webbrowser
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NoReturn
 
 from cli import laptop, target
 from cli.errors import CommandError
 from cli.jobs import print_manifest
+from cli.notebook_files import NotebookFiles
 from contract import names, script
 from contract.exit_codes import ExitCode
 from runs import declared, state
 from runs.cluster import Cluster, Object
 from runs.declared import Declared
+from runs.errors import ClusterError
 from runs.state import Run
 
-PORT, SAVE_SECONDS = 8888, 30
+PORT, SAVE_SECONDS, MINUTES = 8888, 30, 120
+PATIENCE = 60
+"""Number of polls in a row that may fail while the pod starts."""
 POD_FOLDER = "/tmp/notebooks"
 """Folder of the notebooks in the pod: a container writes below /tmp only."""
-COPIED = ".copied.json"
-"""File in the folder on this machine with the digests of the notebooks that were copied."""
-TOKEN = "JUPYTER_TOKEN"
-"""Environment variable from which JupyterLab takes its token."""
+TOKEN_FILE = "/tmp/jupyter-token"
+"""File in the pod with the token of JupyterLab. The Job does not have it: more people may read Jobs than enter pods."""
+OWNER = "mlops/requester"
+"""Annotation of the Job with the person whose notebook it is."""
 OF_A_JOB = ("JOB_NAME", script.CONTEXT)
 """Variables by which a run in MLflow counts as that of a Job of the stack."""
 START = f"""
-import importlib.util, os, sys
+import importlib.util, os, secrets, sys
 if importlib.util.find_spec("jupyterlab") is None:
     sys.exit("the image of this training job has no JupyterLab; install the package jupyterlab in it, as in "
              "images/training-gpu, and name it in the job's image")
 os.makedirs("{POD_FOLDER}", exist_ok=True)
+os.environ["JUPYTER_TOKEN"] = secrets.token_hex(16)
+with open(os.open("{TOKEN_FILE}", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+    file.write(os.environ["JUPYTER_TOKEN"])
 # Notebooks import what the training imports from the image's working directory.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
 os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1",
                           "--ServerApp.port={PORT}", "--ServerApp.root_dir={POD_FOLDER}"])
 """
 RESPONDS = f"import socket; socket.create_connection(('127.0.0.1', {PORT}), 1)"
+# JupyterLab empties a notebook before it writes it, so a text that is no JSON is left for the next time.
 READ = f"""
 import json, pathlib
-folder = pathlib.Path("{POD_FOLDER}")
-files = [file for file in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts]
-print(json.dumps({{str(file.relative_to(folder)): file.read_text() for file in files}}))
+folder, found = pathlib.Path("{POD_FOLDER}"), {{}}
+for file in folder.rglob("*.ipynb"):
+    try:
+        text = file.read_text()
+        json.loads(text)
+    except (OSError, ValueError):
+        continue
+    found[str(file.relative_to(folder))] = text
+print(json.dumps(found))
 """
 WRITE = f"""
 import json, pathlib, sys
@@ -61,17 +74,20 @@ for name, text in json.load(sys.stdin).items():
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+    if file.read_text() == text:
         print(name)
 """
 
 
-def show(name: str, context: str | None, minutes: int, port: int, *, browser: bool, stop: bool, dry_run: bool) -> int:
-    """Connect to the notebook of a training job until Ctrl-C, and return the exit code.
+def show(
+    name: str, context: str | None, minutes: int | None, port: int, *, browser: bool, stop: bool, dry_run: bool
+) -> int:
+    """Connect to the caller's notebook of a training job until Ctrl-C, and return the exit code.
 
     Args:
         name: key under mlops:training.
         context: context of the kubeconfig; None for the current one.
-        minutes: deadline of the pod, if none runs yet.
+        minutes: deadline of the pod, if none runs yet; None for MINUTES.
         port: port of this machine.
         browser: True to open a browser.
         stop: True to end the pod instead.
@@ -79,25 +95,36 @@ def show(name: str, context: str | None, minutes: int, port: int, *, browser: bo
     """
     cluster = target.cluster(context)
     training = declared.find(cluster, name)
+    made = job(training, minutes or MINUTES)
     if dry_run:
-        print_manifest(job(training, minutes))
+        print_manifest(made)
         return ExitCode.DONE
-    running = [run for run in state.all_notebooks(cluster, name) if not run.has_ended]
+    files = NotebookFiles(Path(f"{name}-notebook"))
+    running = [run for run in state.all_notebooks(cluster, name) if not run.has_ended and _is_mine(run)]
     if stop:
-        return _stop(cluster, name, running)
-    found = running[-1].job if running else cluster.create(job(training, minutes))
-    notebook = _Notebook(cluster=cluster, name=name, job=found, folder=Path(f"{name}-notebook"))
+        return _stop(cluster, name, files, running)
+    laptop.listen(port).close()
+    files.given()
+    found = running[-1].job if running else cluster.create(made)
+    notebook = _Notebook(cluster=cluster, name=name, job=found, files=files)
     print(f"{notebook.job_name} {'runs already' if running else 'is started'}; it ends at {notebook.end:%H:%M} UTC")
+    in_context = f" --context {shlex.quote(context)}" if context else ""
+    again = f"mlops notebook --training {name}{in_context}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         notebook.connect(port, browser=browser)
     except KeyboardInterrupt:
-        in_context = f" --context {shlex.quote(context)}" if context else ""
-        again = f"mlops notebook --training {name}{in_context}"
         print(
             f"\n{notebook.job_name} continues until {notebook.end:%H:%M} UTC; connect again with: {again}; "
             f"end it with: {again} --stop"
         )
-    return ExitCode.DONE
+        return ExitCode.DONE
+    except ClusterError as error:
+        raise CommandError(
+            f"{notebook.job_name} ended, or the connection to it broke ({error}); what was copied is in "
+            f"{files.folder}; connect again, or start another one, with: {again}",
+            ExitCode.FAILED,
+        ) from error
 
 
 def job(training: Declared, minutes: int) -> Object:
@@ -108,15 +135,21 @@ def job(training: Declared, minutes: int) -> Object:
     pod = run["spec"]["template"]
     (container,) = pod["spec"]["containers"]
     container = {key: value for key, value in container.items() if key != "args"}
-    kept = [entry for entry in container["env"] if entry["name"] not in OF_A_JOB]
     container["command"] = ["python3", "-c", START]
-    container["readinessProbe"] = {"exec": {"command": ["python3", "-c", RESPONDS]}, "periodSeconds": 2}
-    container["env"] = [*kept, {"name": TOKEN, "value": secrets.token_hex(16)}]
+    container["readinessProbe"] = {
+        "exec": {"command": ["python3", "-c", RESPONDS]},
+        "periodSeconds": 5,
+        "timeoutSeconds": 10,
+    }
+    container["env"] = [entry for entry in container["env"] if entry["name"] not in OF_A_JOB]
+    # The pods of a sweep have a deadline of their own, that of the training.
+    of_pod = {key: value for key, value in pod["spec"].items() if key != "activeDeadlineSeconds"}
     return {
         **run,
         "metadata": {
             **metadata,
             "generateName": f"{training.name}-notebook-",
+            "annotations": {**metadata.get("annotations", {}), OWNER: laptop.requester()},
             "labels": {**metadata["labels"], **names.NOTEBOOKS},
         },
         "spec": {
@@ -125,21 +158,38 @@ def job(training: Declared, minutes: int) -> Object:
             "ttlSecondsAfterFinished": 3600,
             "template": {
                 "metadata": {"labels": {**pod["metadata"]["labels"], **names.NOTEBOOKS}},
-                "spec": {**pod["spec"], "containers": [container]},
+                "spec": {**of_pod, "containers": [container]},
             },
         },
     }
 
 
-def _stop(cluster: Cluster, name: str, running: list[Run]) -> int:
+def _is_mine(run: Run) -> bool:
+    mine = laptop.requester()
+    return run.job["metadata"].get("annotations", {}).get(OWNER, mine) == mine
+
+
+def _stop(cluster: Cluster, name: str, files: NotebookFiles, running: list[Run]) -> int:
+    """Copy the notebooks of the pods, and delete their Jobs."""
     if not running:
-        raise CommandError(f"no notebook of {name} runs; start one with: mlops notebook --training {name}")
+        raise CommandError(
+            f"no notebook of {name} that {laptop.requester()} started runs; start one with: "
+            f"mlops notebook --training {name}"
+        )
     for run in running:
-        notebook = _Notebook(cluster=cluster, name=name, job=run.job, folder=Path(f"{name}-notebook"))
-        if run.pods and run.pods[-1].is_ready:
-            notebook.save(run.pods[-1].name)
+        notebook = _Notebook(cluster=cluster, name=name, job=run.job, files=files)
+        if run.pods and run.pods[-1].has_started:
+            files.given()  # makes the folder
+            try:
+                notebook.save(run.pods[-1].name)
+            except ClusterError as error:
+                raise CommandError(
+                    f"{run.name} still runs, because its notebooks cannot be copied ({error}); end it without them: "
+                    f"kubectl delete job {run.name} -n {names.TRAINING}",
+                    ExitCode.FAILED,
+                ) from error
         cluster.delete("job", run.name)
-        print(f"{run.name} is ended")
+        print(f"{run.name} is ended; its notebooks are in {files.folder}")
     return ExitCode.DONE
 
 
@@ -151,8 +201,8 @@ class _Notebook:
     name: str
     """Training job, a key under mlops:training."""
     job: Object
-    folder: Path
-    """Folder of the notebooks on this machine."""
+    files: NotebookFiles
+    """Notebooks on this machine."""
 
     @property
     def job_name(self) -> str:
@@ -165,14 +215,21 @@ class _Notebook:
         start = datetime.fromisoformat(begun) if begun else datetime.now(UTC)
         return start.astimezone(UTC) + timedelta(seconds=self.job["spec"]["activeDeadlineSeconds"])
 
-    def connect(self, port: int, *, browser: bool) -> None:
-        """Wait for JupyterLab, and forward its port and copy its notebooks until its pod ends."""
+    def connect(self, port: int, *, browser: bool) -> NoReturn:
+        """Wait for JupyterLab, and forward its port and copy its notebooks until its pod ends.
+
+        Raise ClusterError when the pod ends, or cannot be reached.
+        """
         pod = self._started()
-        with self.cluster.tunnel(names.TRAINING, "", PORT, pod=pod, own=port) as (address, tunnel):
-            self._send(pod)
-            page = f"{address}/lab?token={self._token}"
+        given = self.files.given()
+        written = self.cluster.execute(pod, "python3", "-c", WRITE, stdin=json.dumps(given)).splitlines()
+        self.files.sent(written, given)
+        for name in sorted(given.keys() - written):
+            print(f"{name} is not copied, because the pod has another one")
+        with self.cluster.tunnel(names.TRAINING, "", PORT, pod=pod, local_port=port) as (address, tunnel):
+            page = f"{address}/lab?token={self.cluster.execute(pod, 'cat', TOKEN_FILE)}"
             try:
-                print(f"JupyterLab: {page}\nnotebooks are copied to {self.folder}", flush=True)
+                print(f"JupyterLab: {page}\nnotebooks are copied to {self.files.folder}", flush=True)
                 if browser:
                     webbrowser.open(page)
                 while tunnel.poll() is None:
@@ -182,72 +239,39 @@ class _Notebook:
             except KeyboardInterrupt:
                 self.save(pod)
                 raise
-        raise CommandError(
-            f"{self.job_name} ended, or the connection to it broke; its notebooks are in {self.folder}; connect again "
-            f"or start another one with: mlops notebook --training {self.name}",
-            ExitCode.FAILED,
-        )
+        raise ClusterError("kubectl port-forward ended")
 
     def save(self, pod: str) -> None:
-        """Copy the notebooks that changed in the pod to this machine. A file that changed here too stays as it is."""
-        files: dict[str, str] = json.loads(self.cluster.execute(pod, "python3", "-c", READ))
-        copied = self._copied()
-        for name, text in files.items():
-            path = self.folder / name
-            place = PurePosixPath(name)
-            if place.is_absolute() or ".." in place.parts or copied.get(name) == _digest(text):
-                continue
-            if path.exists() and _digest(path.read_text()) not in {_digest(text), copied.get(name)}:
-                path = path.with_suffix(".pod.ipynb")
-                print(f"{name} changed on this machine too; the pod's copy is {path}", flush=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            copied[name] = _digest(text)
-        self._keep(copied)
-
-    def _copied(self) -> dict[str, str]:
-        """Return the digest of each notebook that this machine and the pod both had last, also in a former command."""
-        file = self.folder / COPIED
-        return json.loads(file.read_text()) if file.exists() else {}
-
-    def _keep(self, copied: Mapping[str, str]) -> None:
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / COPIED).write_text(json.dumps(copied))
-
-    @property
-    def _token(self) -> str:
-        (container,) = self.job["spec"]["template"]["spec"]["containers"]
-        return next(entry["value"] for entry in container["env"] if entry["name"] == TOKEN)
+        """Copy the notebooks that changed in the pod to this machine."""
+        for line in self.files.save(json.loads(self.cluster.execute(pod, "python3", "-c", READ))):
+            print(line, flush=True)
 
     def _started(self) -> str:
         """Return the name of the pod when JupyterLab responds. Print what it waits for until then."""
-        printed = ""
-        while not (run := self._run()).has_ended:
+        printed, failures = "", 0
+        while True:
+            try:
+                run, failures = self._run(), 0
+            except ClusterError:
+                failures += 1
+                if failures > PATIENCE:
+                    raise
+                time.sleep(1)
+                continue
+            if run.has_ended:
+                raise CommandError(f"{run.name} failed: {run.reason}", ExitCode.FAILED)
             pod = run.pods[-1] if run.pods else None
-            line = (
-                f"{pod.name} {pod.summary}" if pod else ": ".join(["no pod yet", *self.cluster.warnings(run.name)[-1:]])
-            )
+            why = [] if pod else self.cluster.warnings(run.name)[-1:]
+            line = f"{pod.name} {pod.summary}" if pod else ": ".join(["no pod yet", *why])
             if line != printed:
                 print(line, flush=True)
                 printed = line
             if pod and pod.is_ready:
                 return pod.name
             time.sleep(1)
-        raise CommandError(f"{run.name} failed: {run.reason}", ExitCode.FAILED)
 
     def _run(self) -> Run:
         found = [run for run in state.all_notebooks(self.cluster, self.name) if run.name == self.job_name]
         if not found:
             raise CommandError(f"the Job {self.job_name} was deleted", ExitCode.FAILED)
         return found[0]
-
-    def _send(self, pod: str) -> None:
-        """Copy the notebooks of this machine into the pod, unless it has files of these names."""
-        files = [file for file in self.folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts]
-        given = {str(file.relative_to(self.folder)): file.read_text() for file in files}
-        written = self.cluster.execute(pod, "python3", "-c", WRITE, stdin=json.dumps(given)).splitlines()
-        self._keep(self._copied() | {name: _digest(given[name]) for name in written})
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -64,8 +64,15 @@ def notebook(
         ),
     ] = None,
     minutes: Annotated[
-        int, typer.Option(min=5, max=1440, metavar="NUMBER", help="Minutes after which the pod ends, with --training.")
-    ] = 120,
+        int | None,
+        typer.Option(
+            min=5,
+            max=1440,
+            metavar="NUMBER",
+            help="Minutes after which the pod ends, with --training.",
+            show_default="120",
+        ),
+    ] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End the pod, with --training.")] = False,
     dry_run: DryRun = False,
     context: Annotated[
@@ -73,13 +80,13 @@ def notebook(
         typer.Option(
             metavar="NAME",
             help="Use the MLflow of this context's cluster, through kubectl, unless --tracking-uri names one. If that "
-            "MLflow asks for tokens, notebooks can only read there.",
+            "MLflow asks for tokens, notebooks can only read there. With --training: the cluster of the pod.",
             show_default=False,
         ),
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Start JupyterLab in this folder, and let the runs of notebooks go to MLflow, until Ctrl-C.
+    """Start JupyterLab in this folder or in a pod, and let the runs of notebooks go to MLflow, until Ctrl-C.
 
     A version that a notebook trains has the tag `notebook`. It passes its validation, and so its promotion and the gate
     of a release, only after a Job has registered a version with the same dataset, parameters and metrics.
@@ -89,11 +96,14 @@ def notebook(
 
         if tracking_uri:
             raise CommandError("--training and --tracking-uri exclude each other: the pod uses the MLflow of its stack")
+        if stop and dry_run:
+            raise CommandError("--stop and --dry-run exclude each other: --dry-run prints the Job of a new notebook")
         raise typer.Exit(
             pool_notebook.show(training, context, minutes, port, browser=browser, stop=stop, dry_run=dry_run)
         )
-    if stop or dry_run:
-        raise CommandError(f"{'--stop' if stop else '--dry-run'} needs --training NAME")
+    for option, given in (("--stop", stop), ("--dry-run", dry_run), ("--minutes", minutes)):
+        if given:
+            raise CommandError(f"{option} needs --training NAME")
     from cli import notebook as notebooks
 
     raise typer.Exit(notebooks.show(context, tracking_uri, port, browser=browser))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,26 +85,33 @@ class Cluster:
 
     @contextmanager
     def tunnel(
-        self, namespace: str, service: str, port: int, *, pod: str = "", own: int | None = None
+        self, namespace: str, service: str, port: int, *, pod: str = "", local_port: int | None = None
     ) -> Generator[tuple[str, subprocess.Popen[str]]]:
         """Yield the address as `forwarded` does, with the process of kubectl, which ends when its pod ends.
 
-        With `own`, it is this port of the machine.
+        `local_port` is the port of this machine; None for a free one.
         """
         kind, name = ("Pod", pod) if pod else ("Service", service)
-        command = self._command("port-forward", f"{kind.lower()}/{name}", f"{own or ''}:{port}", namespace=namespace)
+        # Without an address, kubectl is content with the port of IPv6 alone.
+        words = (f"{kind.lower()}/{name}", f"{local_port or ''}:{port}", "--address", "127.0.0.1")
+        command = self._command("port-forward", *words, namespace=namespace)
         with self._start(command, errors=subprocess.STDOUT) as tunnel, self._ended_in_time(tunnel):
+            # kubectl prints a line for each connection, and stops when nobody reads them.
+            reader = threading.Thread(target=deque[str], args=(tunnel.stdout, 0))
             try:
                 output = ""
                 for line in tunnel.stdout or ():
                     output += line
                     if found := LISTENING.search(line):
+                        reader.start()
                         yield f"http://{found[1]}", tunnel
                         return
                 reason = output.strip() or "no pod responded in time"
                 raise ClusterError(f"{kind} {name} cannot be reached through kubectl: {reason}")
             finally:
                 tunnel.terminate()
+                if reader.ident:
+                    reader.join()
 
     @contextmanager
     def _ended_in_time(self, process: subprocess.Popen[str]) -> Generator[None]:
@@ -132,9 +140,8 @@ class Cluster:
         except FileNotFoundError as missing:
             raise RunsError(NO_KUBECTL) from missing
         if done.returncode:
-            raise ClusterError(
-                f"`{' '.join(command)}` failed with exit code {done.returncode}: {last_line(done.stderr)}"
-            )
+            shown = " ".join("..." if "\n" in word else word for word in command)  # a word may be a whole program
+            raise ClusterError(f"`{shown}` failed with exit code {done.returncode}: {last_line(done.stderr)}")
         return done.stdout
 
     def _start(self, command: Sequence[str], *, errors: int) -> subprocess.Popen[str]:

@@ -1,7 +1,9 @@
 """`mlops notebook --training`: the Job of the pod, and the notebooks that are copied there and back."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import pool_notebook
+from cli import laptop, pool_notebook
 from contract import names
 from runs.declared import Declared
 from tests.command import Command
@@ -21,16 +23,20 @@ __all__ = ["world"]
 
 CHURN = template()
 JOB, POD = "churn-notebook-x7k2p", "churn-notebook-x7k2p-aaaaa"
-TOKEN = {"name": pool_notebook.TOKEN, "value": "0f"}
 
 
-def notebook(**status: Any) -> dict[str, Any]:
-    """Return the Job of a notebook as the cluster has it."""
-    made = job(CHURN, name=JOB, **status)
+def notebook(*, of: str = "", **status: Any) -> dict[str, Any]:
+    """Return the Job of a notebook as the cluster has it; `of` is another person."""
+    annotations = {pool_notebook.OWNER: of or laptop.requester()}
+    made = job(CHURN, name=JOB, annotations=annotations, **status)
     made["metadata"]["labels"] |= names.NOTEBOOKS
     made["spec"]["activeDeadlineSeconds"] = 7200
-    made["spec"]["template"]["spec"]["containers"][0]["env"].append(TOKEN)
     return made
+
+
+def text(said: str) -> str:
+    """Return the text of a notebook with one cell."""
+    return json.dumps({"cells": [said]})
 
 
 def its_pod(phase: str, **status: Any) -> dict[str, Any]:
@@ -49,6 +55,7 @@ def jupyter(world: World) -> World:
     """A cluster whose pod has an empty folder of notebooks."""
     (world.folder / "pod").mkdir()
     (world.folder / "mlflow").write_text("127.0.0.1:8888")
+    (world.folder / "token").write_text("0f")
     return world
 
 
@@ -84,7 +91,7 @@ def test_the_job_runs_jupyterlab_where_the_training_runs_and_is_no_run_of_it(wor
     assert {key: ours[key] for key in ("image", "resources", "volumeMounts")} == {
         key: theirs[key] for key in ("image", "resources", "volumeMounts")
     }
-    assert not {"JOB_NAME"} & {entry["name"] for entry in ours["env"]}
+    assert not {*pool_notebook.OF_A_JOB} & {entry["name"] for entry in ours["env"]}
     assert not names.TRAINING_JOBS.items() <= made["metadata"]["labels"].items()
     assert "ownerReferences" not in made["metadata"]
 
@@ -94,14 +101,15 @@ def test_notebooks_go_to_the_pod_and_come_back_and_a_file_that_changed_on_both_s
     here, there = jupyter.folder / "churn-notebook", jupyter.folder / "pod"
     here.mkdir()
     for name in ("same", "mine"):
-        (here / f"{name}.ipynb").write_text(name)
-    (there / "mine.ipynb").write_text("of the pod")
+        (here / f"{name}.ipynb").write_text(text(name))
+    (there / "mine.ipynb").write_text(text("of the pod"))
     printed = connected(jupyter.folder, "notebooks are copied")
-    assert (there / "same.ipynb").read_text() == "same"
+    assert (there / "same.ipynb").read_text() == text("same")
+    assert "mine.ipynb is not copied, because the pod has another one" in printed
     assert "lab?token=" in printed
     assert "mine.ipynb changed on this machine too; the pod's copy is churn-notebook/mine.pod.ipynb" in printed
     assert {file.name: file.read_text() for file in here.glob("*.ipynb")} == {
-        "same.ipynb": "same", "mine.ipynb": "mine", "mine.pod.ipynb": "of the pod",
+        "same.ipynb": text("same"), "mine.ipynb": text("mine"), "mine.pod.ipynb": text("of the pod"),
     }  # fmt: skip
     assert "churn-notebook-x7k2p continues until " in printed
     assert "end it with: mlops notebook --training churn --stop" in printed
@@ -109,15 +117,15 @@ def test_notebooks_go_to_the_pod_and_come_back_and_a_file_that_changed_on_both_s
 
 def test_a_second_command_connects_to_the_notebook_that_runs(jupyter: World) -> None:
     jupyter.scenes(RUNNING)
-    (jupyter.folder / "pod" / "made.ipynb").write_text("made there")
+    (jupyter.folder / "pod" / "made.ipynb").write_text(text("made there"))
     printed = connected(jupyter.folder, "notebooks are copied")
     assert printed.startswith(f"{JOB} runs already; it ends at 14:00 UTC")
     assert "/lab?token=0f\n" in printed
     assert jupyter.created is None
-    assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == "made there"
-    (jupyter.folder / "pod" / "made.ipynb").write_text("changed there, while no command ran")
+    assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == text("made there")
+    (jupyter.folder / "pod" / "made.ipynb").write_text(text("changed there, while no command ran"))
     connected(jupyter.folder, "notebooks are copied")
-    assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == "changed there, while no command ran"
+    assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == text("changed there, while no command ran")
 
 
 def test_stop_copies_the_notebooks_and_ends_the_pod(
@@ -125,10 +133,58 @@ def test_stop_copies_the_notebooks_and_ends_the_pod(
 ) -> None:
     monkeypatch.chdir(jupyter.folder)
     jupyter.scenes(RUNNING)
-    (jupyter.folder / "pod" / "made.ipynb").write_text("made there")
-    assert mlops("notebook", "--training", "churn", "--stop") == (0, f"{JOB} is ended\n")
-    assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == "made there"
+    (jupyter.folder / "pod" / "made.ipynb").write_text(text("made there"))
+    said = f"{JOB} is ended; its notebooks are in churn-notebook\n"
+    assert mlops("notebook", "--training", "churn", "--stop") == (0, said)
+    assert (jupyter.folder / "churn-notebook" / "made.ipynb").read_text() == text("made there")
     assert (jupyter.folder / "deleted").read_text() == f"job {JOB}"
+
+
+def test_a_notebook_of_somebody_else_is_left_alone(jupyter: World, mlops: Command) -> None:
+    jupyter.scenes([CHURN, notebook(of="somebody-else"), its_pod("Running", **READY)])
+    code, said = mlops("notebook", "--training", "churn", "--stop")
+    assert code == 2
+    assert said.startswith("mlops: no notebook of churn that ")
+    assert not (jupyter.folder / "deleted").exists()
+
+
+def test_stop_keeps_a_pod_whose_notebooks_cannot_be_copied(
+    jupyter: World, mlops: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(jupyter.folder)
+    jupyter.scenes(RUNNING)
+    (jupyter.folder / "pod").rmdir()
+    code, said = mlops("notebook", "--training", "churn", "--stop")
+    assert code == 1
+    assert f"{JOB} still runs, because its notebooks cannot be copied" in said
+    assert f"end it without them: kubectl delete job {JOB} -n ml-training" in said
+    assert not (jupyter.folder / "deleted").exists()
+
+
+def test_a_pod_that_has_not_started_is_ended_at_once(
+    jupyter: World, mlops: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(jupyter.folder)
+    jupyter.scenes([CHURN, notebook(), its_pod("Pending", **container(waiting={"reason": "ContainerCreating"}))])
+    assert mlops("notebook", "--training", "churn", "--stop")[0] == 0
+    assert (jupyter.folder / "deleted").read_text() == f"job {JOB}"
+
+
+def test_a_port_in_use_is_named_before_a_pod_is_started(world: World, mlops: Command) -> None:
+    world.scenes([CHURN])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, said = mlops("notebook", "--training", "churn", "--port", port)
+    assert (code, world.created) == (1, None)
+    assert said.startswith(f"mlops: port {port} of this machine cannot be used: ")
+
+
+def test_the_notebook_of_a_sweep_runs_as_long_as_asked() -> None:
+    swept = template({"training.churn.sweep": {"points": [{"max_depth": 4}, {"max_depth": 8}], "max_parallel": 2}})
+    spec = pool_notebook.job(Declared(template=swept), 240)["spec"]
+    assert spec["activeDeadlineSeconds"] == 240 * 60
+    assert "activeDeadlineSeconds" not in spec["template"]["spec"]
+    assert "completions" not in spec
 
 
 def test_an_image_without_jupyterlab_is_named_as_the_reason(world: World, mlops: Command) -> None:
@@ -152,9 +208,11 @@ def test_an_image_without_jupyterlab_is_named_as_the_reason(world: World, mlops:
     [
         (["--training", "chrn"], "mlops: there is no training job chrn; the stack has churn; did you mean churn?"),
         (["--training", "churn", "--minutes", "2000"], "mlops: Invalid value for '--minutes'"),
-        (["--training", "churn", "--stop"], "mlops: no notebook of churn runs; start one with: mlops notebook"),
+        (["--training", "churn", "--stop"], "mlops: no notebook of churn that "),
         (["--training", "churn", "--tracking-uri", "http://m"], "mlops: --training and --tracking-uri exclude each"),
         (["--stop"], "mlops: --stop needs --training NAME"),
+        (["--minutes", "30"], "mlops: --minutes needs --training NAME"),
+        (["--training", "churn", "--stop", "--dry-run"], "mlops: --stop and --dry-run exclude each other"),
     ],
 )
 def test_what_cannot_be_done_is_refused(world: World, mlops: Command, words: list[str], said: str) -> None:

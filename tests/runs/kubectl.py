@@ -102,9 +102,14 @@ def port_forward(_: list[str], __: dict[str, str]) -> int:
 
 
 def execute(_: list[str], __: dict[str, str]) -> int:
-    """Run the command on this machine, with the folder `pod` in the place of the pod's folder of notebooks."""
-    command = [word.replace("/tmp/notebooks", str(WORLD / "pod")) for word in sys.argv[sys.argv.index("--") + 1 :]]
-    return subprocess.run(command, check=False).returncode
+    """Run the command on this machine, with files of the world in the place of the pod's; none without a folder."""
+    if not (WORLD / "pod").exists():
+        print("error: unable to upgrade connection: container not found", file=sys.stderr)
+        return 1
+    words, places = sys.argv[sys.argv.index("--") + 1 :], {"/tmp/notebooks": "pod", "/tmp/jupyter-token": "token"}
+    for there, here in places.items():
+        words = [word.replace(there, str(WORLD / here)) for word in words]
+    return subprocess.run(words, check=False).returncode
 
 
 def delete(words: list[str], _: dict[str, str]) -> int:

@@ -184,12 +184,17 @@ def train(plan: Plan, learn: Table, stop: Table, labels: Sequence[str], checkpoi
         else:
             _launch(work, processes)
         progress = _Progress(**_read(result.read_bytes()))
-    if not isfinite(progress.last):
+    if not isfinite(progress.least):
         raise ProjectError(
             f"the validation loss is {progress.last:g} after epoch {progress.epoch}, so the training cannot go on; "
             "fill missing features and scale all of them before the training, or lower learning_rate "
             f"({plan.learning_rate:g})"
         )
+    if not isfinite(progress.last):
+        LOG.warning(
+            "the validation loss is %g after epoch %d; the network of a former epoch is kept, with a loss of %.5f",
+            progress.last, progress.epoch, progress.least,
+        )  # fmt: skip
     network = _network(work)
     network.load_state_dict(progress.best)
     if labels:

@@ -185,6 +185,18 @@ def test_the_network_in_onnx_gives_the_outputs_of_pytorch(
     assert float(done.stdout.split()[-1]) > 0.8
 
 
+def test_a_training_that_diverges_keeps_the_network_of_its_best_epoch(python: Path) -> None:
+    diverging = """
+add = network._Progress.add
+network._Progress.add = lambda self, loss, made: add(self, loss if self.epoch < 3 else float("nan"), made)
+if __name__ =="""
+    command = [python, "-c", ALONE.replace("if __name__ ==", diverging), "0", "1", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the validation loss is nan after epoch 4; the network of a former epoch is kept" in done.stderr
+    assert "score 0." in done.stdout
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("factor", ["nan", "1e38"])
 def test_a_training_that_diverges_ends_with_the_reason_and_without_a_model(
