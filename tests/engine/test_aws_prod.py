@@ -71,7 +71,8 @@ def story(engine: Engine, mlflow: Mlflow, tmp_path_factory: pytest.TempPathFacto
     change(project, "prod", LIFTED)
     lifted = project.up()
     right = file.read_text()
-    change(project, "prod", {"foundation.database.restore_from": "mlops-prod-before-mlflow-0a1b2c3d"})
+    plain = {"endpoints.churn-predictor.ingress": {"host": "churn.ml.example.com"}}
+    change(project, "prod", {"foundation.database.restore_from": "mlops-prod-before-mlflow-0a1b2c3d", **plain})
     restored = project.preview()
     file.write_text(right)
     destroyed = project.destroy()
@@ -198,6 +199,12 @@ CLUSTER_DOWN = (
     ("aws:ec2/vpc:Vpc", "network"),
 )
 """Order of deletion: nodes, cluster, network."""
+
+
+def test_a_preview_names_an_ingress_without_a_certificate(story: Story) -> None:
+    said = "http://churn.ml.example.com: the load balancer speaks plain HTTP"
+    assert said in story.restored.messages("warning")
+    assert "plain HTTP" not in story.again.output
 
 
 def test_once_unprotected_everything_goes_from_the_top_down(story: Story) -> None:
