@@ -83,7 +83,7 @@ def _published(resolved: model_image.Resolved, registry: str | None) -> str:
         logs=paths.logs(), programs=paths.binaries(),
     )  # fmt: skip
     ref, is_new = model_image.build(resolved, images)
-    _say(f"image {ref} {'is built' if is_new else 'exists already: nothing was built'}")
+    _say(f"image {ref} for {model_image.ARCHITECTURE} {'is built' if is_new else 'exists already: nothing was built'}")
     if registry:
         return images.push({SERVING: ref}, registry)[SERVING]
     if paths.kubeconfig().exists():

@@ -164,10 +164,9 @@ def images(kubernetes: Kubernetes, stack: Stack, chosen: LocalFoundation) -> Ite
         for name in cast("list[str] | None", image.get("names")) or []
     }
     wanted = {
-        **stack.platform_images,
+        **stack.images,
         "mlops:foundation.images.postgres": chosen.images.postgres,
         "mlops:foundation.images.s3_gateway": chosen.images.s3_gateway,
-        **{f"mlops:training.{name}.image": job.image for name, job in stack.settings.training.items() if job.image},
     }
     absent = {key: name for key, name in wanted.items() if _plain(name) not in there}
     for key, name in absent.items():

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from contract import project
 from contract.untyped import mapping
-from infra.config import problems
+from infra.config import image_rules, problems
 from infra.config.monitoring import ClusterMonitoring
 from infra.config.problems import PREFIX
 from infra.config.stack import Settings, all_secrets, parse, secrets_of
@@ -46,14 +46,24 @@ class Stack:
         return f"{self.project}-{self.name}"
 
     @property
-    def platform_images(self) -> dict[str, str]:
-        """Images of the platform and of monitoring, by their keys."""
+    def images(self) -> dict[str, str]:
+        """Images that the stack file names, by their keys. `image: auto` of a version is not among them."""
         own = self.settings.images
         keys = ("tracking", "training", "serving", "envoy")
         found = {f"mlops:images.{key}": image for key in keys if (image := getattr(own, key))}
         if isinstance(chosen := self.settings.monitoring, ClusterMonitoring):
             found |= {f"mlops:monitoring.images.{key}": image for key, image in chosen.images.model_dump().items()}
-        return found
+        settings = self.settings
+        named = {
+            **{f"mlops:training.{name}.image": job.image for name, job in settings.training.items()},
+            **{
+                f"mlops:training.{name}.validation.image": image_rules.own(job.validation.image)
+                for name, job in settings.training.items()
+            },
+            **{f"mlops:endpoints.{name}.image": image_rules.own(one.image) for name, one in settings.endpoints.items()},
+            **{f"mlops:batch.{name}.image": image_rules.own(one.image) for name, one in settings.batch.items()},
+        }
+        return found | {key: image for key, image in named.items() if image}
 
     def set_command(self, path: str, value: object, *, text: bool = False) -> str:
         """Return the command that writes a value into the stack file, at a path below `mlops:`."""

@@ -29,6 +29,9 @@ INPUTS = ("contract", "images/uv.lock", "model_server", "onnx_estimators")
 PYTHON = "3.11"
 """Python of the serving images."""
 PLATFORM = "x86_64-manylinux_2_36"
+"""Platform for which uv chooses wheels."""
+ARCHITECTURE = "linux/amd64"
+"""Platform of the images, as container tools write it."""
 OPTIONAL = frozenset({"lightgbm", "xgboost-cpu"})
 """Packages of the standard image that the server needs only for models of these kinds."""
 MLFLOW = frozenset({"mlflow", "mlflow-skinny", "mlflow-tracing"})

@@ -54,9 +54,7 @@ def download(url: str) -> bytes:
 def images(aws: Aws, stack: Stack, chosen: AwsFoundation, fetch: Download = download) -> Iterator[Finding]:
     """Check that each image of the stack file exists, for the architecture of the nodes."""
     wanted = next(pool.architecture for pool in chosen.node_pools.values())
-    names = stack.platform_images
-    names |= {f"mlops:training.{name}.image": job.image for name, job in stack.settings.training.items() if job.image}
-    for key, name in names.items():
+    for key, name in stack.images.items():
         if (found := ECR.fullmatch(name)) is None:
             yield unchecked(
                 f"{key} is {name}: only images in ECR can be looked up", f"run docker manifest inspect {name}"

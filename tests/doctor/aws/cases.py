@@ -114,6 +114,7 @@ def gateways(count: int) -> Responses:
 MANY_VPCS = vpcs(*({"id": f"vpc-{n}", "cidr": f"10.{n}.0.0/16"} for n in range(5)))
 ALARMED: Mapping[str, object] = {"tracking.ingress": {"host": "mlflow.ml.example.com", "certificate_arn": CERTIFICATE}}
 IMAGE = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/mlops-prod/tracking:3.17.2"
+OWN_IMAGE = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/mlops-prod/serving:own-3fe6c49c18f8"
 P4 = {"instance_families": ["p4d"], "capacity": ["spot"], "gpu": {"kind": "nvidia", "max": 8}}
 GPU = "foundation.node_pools.gpu"
 ALL_SHARED: Responses = {**subnets(), **cluster(name="shared")}
@@ -574,6 +575,37 @@ CASES: Mapping[str, Case] = {
         what="mlops:images.serving is for arm64, and the nodes are amd64",
         mend="build the image for linux/amd64",
         responses=manifest('{"manifests": [{"platform": {"architecture": "arm64"}}]}'),
+    ),
+    "an endpoint's own image for the other architecture": Case(
+        check="images",
+        what="mlops:endpoints.churn-predictor.image is for arm64, and the nodes are amd64",
+        mend="write that into mlops:endpoints.churn-predictor.image",
+        stack={"endpoints.churn-predictor.image": OWN_IMAGE},
+        responses=manifest('{"manifests": [{"platform": {"architecture": "arm64"}}]}'),
+    ),
+    "a batch's own image that was not pushed": Case(
+        check="images",
+        what=f"mlops:batch.scores.image does not exist: {OWN_IMAGE}",
+        mend=f"run docker push {OWN_IMAGE}",
+        stack={
+            "batch.scores": {
+                "model": "churn-predictor",
+                "version": 1,
+                "image": OWN_IMAGE,
+                "input": "s3://example-mlops-prod/datasets/customers/*.parquet",
+                "output": "s3://example-mlops-prod/batch/scores",
+                "node_pool": "cpu",
+                "deadline_minutes": 30,
+            }
+        },
+        responses={"ecr:DescribeImages": absent("ImageNotFoundException")},
+    ),
+    "a validation's own image that was not pushed": Case(
+        check="images",
+        what=f"mlops:training.churn.validation.image does not exist: {OWN_IMAGE}",
+        mend=f"run docker push {OWN_IMAGE}",
+        stack={"training.churn.validation.image": OWN_IMAGE},
+        responses={"ecr:DescribeImages": absent("ImageNotFoundException")},
     ),
     "images that the caller may not read": Case(
         check="images",
