@@ -40,6 +40,10 @@ SECONDS_TO_GIVE_UP = 10
 """Seconds to report the failure of a sweep's point; a stopped pod is killed after 30 seconds."""
 EXAMPLE_ROWS, ROWS_SEARCHED = 3, 10_000
 """Number of rows in the model's input example, and number of first rows of the table that may be taken for it."""
+DEVICE, CPU = "device", "cpu"
+"""Fact of a fit that names the device which trained, and its value without a GPU."""
+UNUSED_GPUS = "unused_gpus"
+"""Tag of a version: number of GPUs that its pod had, if the fit used none of them."""
 COLUMNS_LOGGED = 10
 """Largest number of unused columns that the log names."""
 
@@ -136,6 +140,7 @@ class _Run:
             )
         if training_rows.facts:
             LOG.info("facts of the fit: %s", _listed(training_rows.facts))
+        unused = self._unused_gpus(training_rows.facts)
 
         extras = Extras()
         evaluation = evaluate(self.project, model, known, unseen, folder=self.folder / "evaluation", extras=extras)
@@ -152,7 +157,7 @@ class _Run:
         return mlflow_logging.Version(
             model_uri=model_uri,
             description=f"{_listed(parameters)} on {rows} rows of {dataset.uri}: {evaluation}",
-            tags=self._tags(dataset, evaluation) | repeats | extras.tags | {MODEL_DIGEST: digest},
+            tags=self._tags(dataset, evaluation) | repeats | unused | extras.tags | {MODEL_DIGEST: digest},
         )
 
     def _checkpoints(self, digest: str) -> RunCheckpoints:
@@ -204,6 +209,20 @@ class _Run:
             number,
         )
         return {duplicates.DUPLICATE_OF: str(number)}
+
+    def _unused_gpus(self, facts: Mapping[str, str | float]) -> dict[str, str]:
+        """Return the tag of a version whose pod has GPUs that the fit did not use, and log a warning; else empty."""
+        given, device = self.settings.gpus, facts.get(DEVICE)
+        if not given or device not in {None, CPU}:
+            return {}
+        LOG.warning(
+            "GPUs of the pod: %d; data.facts['device'], the device with which `fit` of %s trained, is %s, so they were "
+            "not used; use an image and a project whose libraries find the GPUs, or a node pool without GPUs",
+            given,
+            self.settings.project,
+            device or "missing",
+        )
+        return {UNUSED_GPUS: str(given)}
 
     def _log(
         self, evaluation: Evaluation, facts: Mapping[str, str | float], start: float, extras: Extras

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -268,6 +269,27 @@ def test_what_is_nice_to_have_fails_no_run(
             assert f"{part} could not be made (it broke); the run goes on without it" in log
         assert "facts: " in said["extras_failed"]
     assert "extras_failed" not in version_of(registry, MODEL, 1).tags
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "is_unused"), [(2, "", True), (1, "cpu", True), (1, "gpu", False), (0, "", False)]
+)
+def test_gpus_that_the_fit_did_not_use_are_named_in_the_log_and_with_the_version(
+    run: Training, monkeypatch: pytest.MonkeyPatch, gpus: int, device: str, *, is_unused: bool
+) -> None:
+    def fit(rows: Rows, parameters: churn.Forest) -> Pipeline:
+        if device:
+            rows.facts["device"] = device
+        return churn.fit(rows, parameters)
+
+    monkeypatch.setattr(churn, "PROJECT", replace(churn.PROJECT, fit=fit))
+    model = f"with-{gpus}-{device}-gpus"
+    code, log = run(model=model, gpus=gpus)
+    assert code == 0
+    warned = [line for line in log if line.startswith(f"GPUs of the pod: {gpus};")]
+    assert [f"is {device or 'missing'}, so they were not used" in line for line in warned] == [True] * is_unused
+    version = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_model_version(model, "1")
+    assert version.tags.get("unused_gpus") == (str(gpus) if is_unused else None)
 
 
 def test_a_run_that_is_stopped_while_it_draws_ends(run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
