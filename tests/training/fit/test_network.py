@@ -44,6 +44,35 @@ if __name__ == "__main__":
 """Script that trains a classifier for the labels in its last arguments, or a regressor without any. Its third argument
 multiplies a feature. The training compares PyTorch with ONNX on 10,000 rows, within network.TOLERANCE."""
 
+CHANGED = """
+import logging
+import sys
+import numpy as np
+from training.fit import network
+
+
+class Checkpoints:
+    content = None
+
+    def latest(self):
+        return self.content
+
+    def save(self, content):
+        self.content = content
+
+
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+rows = np.random.default_rng(0).normal(size=(1000, 5))
+table, checkpoints = network.Table(features=rows, labels=(rows[:, 0] > 0).astype(int)), Checkpoints()
+for width in (16, 16, 8):
+    plan = network.Plan(
+        layers=[width], dropout=0.1, learning_rate=0.003, batch_size=200, epochs=2, patience=5, seed=1, gpus=0,
+    )
+    network.train(plan, table, table, ["No", "Yes"], checkpoints)
+    print("trained")
+"""
+"""Script that trains three times with one checkpoint: two networks of one size, and then one of another size."""
+
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -169,6 +198,19 @@ def test_another_job_or_other_parameters_start_with_the_first_epoch(python: Path
     ):
         assert other.end() == 0, other.lines
         assert "epoch 1:" in " ".join(other.lines)
+
+
+def test_code_that_changed_the_size_of_the_network_starts_with_the_first_epoch(python: Path, tmp_path: Path) -> None:
+    script = tmp_path / "changed.py"
+    script.write_text(CHANGED)
+    done = subprocess.run(
+        [python, script], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    _, same, other, _ = done.stdout.split("trained\n")
+    assert "continuing after epoch 2" in same
+    assert "epoch 1:" not in same
+    assert "the checkpoint is that of a network of another size; the training starts with the first epoch" in other
+    assert "epoch 1:" in other
 
 
 @pytest.mark.parametrize("processes", [1, 2])
