@@ -40,6 +40,6 @@ def test_a_notebook_in_an_image_without_jupyterlab_ends_with_the_reason_and_is_n
         assert "notebook" not in listed.stdout
         stopped = mlops("notebook", "--training", "churn", "--stop")
         assert stopped.returncode == 2
-        assert "no notebook of churn runs" in stopped.stderr
+        assert "no notebook of churn that " in stopped.stderr
     finally:
         platform.kubectl("delete", "job", name, "-n", "ml-training")
