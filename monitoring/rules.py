@@ -138,7 +138,7 @@ def _of_every_endpoint() -> list[Alert]:
     by_role = "endpoint, role"
     failed = _rate("serving_requests_total", "1m", FAILED, SERVED, by=by_role)
     dropped = "serving_prediction_log_dropped_total"
-    refused = _rate("serving_requests_total", "5m", REFUSED, SERVED)
+    refused = _rate("serving_requests_total", "5m", REFUSED, SERVED, by=by_role)
     worse = _errors("30m", COMPARED, by=by_role)
     slow = "histogram_quantile(0.95, sum by ({by}, le) (rate(serving_request_seconds_bucket{{{role}}}[30m])))"
     return [
@@ -151,10 +151,11 @@ def _of_every_endpoint() -> list[Alert]:
         ),
         Alert(
             alert="EndpointOverloaded",
-            expr=f"{refused} / {_rate('serving_requests_total', '5m', SERVED)} > 0.01",
+            expr=f"{refused} / {_rate('serving_requests_total', '5m', SERVED, by=by_role)} > 0.01",
             lasts="5m",
             severity="page",
-            summary="{{ $labels.endpoint }} refuses {{ $value | humanizePercentage }} of requests for lack of time.",
+            summary="{{ $labels.endpoint }} ({{ $labels.role }}) refuses {{ $value | humanizePercentage }} of requests for "
+            "lack of time.",
             action="Raise `replicas.max` or `cpu`, or make the clients send less.",
         ),
         Alert(

@@ -77,8 +77,12 @@ def pair(
 
 pair("EndpointFailing", "1m", traffic("0+20x40", "0+180x40"), traffic("0+2x40", "0+198x40"),
      {**HERE_ONLY, "role": "champion", "severity": "page"}, interval="5s")  # fmt: skip
-pair("EndpointOverloaded", "20m", {**traffic("0x40"), requests("429"): "0+60x40"},
-     {**traffic("0x40"), requests("429"): "0+1x40"}, HERE_ONLY)  # fmt: skip
+# The challenger refuses 1 of 6 requests, which is 0.2 % of all requests of the endpoint.
+pair("EndpointOverloaded", "20m", {**traffic("0x40"), **traffic("0x40", "0+5x40", "challenger"),
+                                   requests("429"): "0+1x40", requests("429", "challenger"): "0+1x40"},
+     {**traffic("0x40"), **traffic("0x40", "0+600x40", "challenger"),
+      requests("429"): "0+1x40", requests("429", "challenger"): "0+1x40"},
+     {**HERE_ONLY, "role": "challenger"})  # fmt: skip
 pair("EndpointRefusing", "20m", {**traffic("0x40"), requests("400"): "0+300x40"},
      {**traffic("0x40"), requests("400"): "0+30x40"}, {**HERE_ONLY, "role": "champion"})  # fmt: skip
 pair(
