@@ -26,7 +26,7 @@ import httpx
 
 from bench.experiment_demo import EXPERIMENT, KEY, MODEL, Visit, bodies, visits, write_outcomes
 from lab.dataset import churn_table
-from monitoring.boards import uid
+from monitoring.boards import BOARDS, uid
 from tests.e2e.conftest import Platform, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -94,7 +94,8 @@ def main() -> None:
     draw("top", "mlops", "top", "--once")
     with tempfile.TemporaryDirectory() as folder:
         print(run("mlops", "boards", folder, "--draw", MODEL, "--minutes", str(math.ceil(seconds / 60))))
-        shutil.copy(Path(folder) / f"{uid('endpoint')}.svg", PICTURES / "board-endpoint.svg")
+        for board in BOARDS:
+            shutil.copy(Path(folder) / f"{uid(board)}.svg", PICTURES / f"board-{board}.svg")
     print(f"{len(todo)} requests of {CUSTOMERS} customers in {seconds / 60:.0f} minutes; answers: {dict(answers)}")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder) / "outcomes.csv"
