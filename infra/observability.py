@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pulumi
@@ -20,10 +21,12 @@ from components.monitoring.metrics_adapter import MetricsAdapter, MetricsAdapter
 from components.monitoring.operator_objects import OperatorObjects, OperatorObjectsArgs
 from components.monitoring.operator_objects import boards as board_maps
 from components.monitoring.prometheus import Prometheus, PrometheusArgs
+from components.training.validation import MINUTES_BETWEEN
 from contract import names
 from infra.config import cron, stack
 from infra.config.monitoring import ClusterMonitoring, ManagedMonitoring
 from infra.config.stack import Settings
+from infra.config.validation import Validation
 from monitoring import boards, rules, scrape
 from monitoring.spec import Endpoint, Platform
 
@@ -127,7 +130,18 @@ def platform(settings: Settings) -> Platform:
             for name, each in sorted(settings.training.items())
             if each.schedule and not each.schedule.suspend
         },
+        validated={
+            name: _late_validation(each.validation).total_seconds()
+            for name, each in sorted(settings.training.items())
+            if each.validation.enabled
+        },
     )
+
+
+def _late_validation(validation: Validation) -> timedelta:
+    """Return two of the schedule's longest pauses and a validation's longest duration: a refusal delays it so long."""
+    pause = cron.longest_pause(validation.schedule) if validation.schedule else timedelta(minutes=MINUTES_BETWEEN)
+    return 2 * pause + timedelta(minutes=validation.deadline_minutes)
 
 
 def _open_metrics_of_mlflow(scraper: access.Scraper, namespace: Input[str], opts: ResourceOptions) -> None:

@@ -225,9 +225,11 @@ def runs(jobs: Sequence[Object], cron_jobs: Sequence[Object]) -> Iterator[Sample
         yield Sample("jobs_active", last["active"], labels)
     for each in cron_jobs:
         kind, training = _kind(each)
-        if kind == "training" and not each["spec"].get("suspend"):
+        if not each["spec"].get("suspend"):
             last_time = each.get("status", {}).get("lastSuccessfulTime") or each["metadata"]["creationTimestamp"]
-            yield Sample("schedule_succeeded_timestamp_seconds", _seconds(last_time), {"training": training})
+            yield Sample(
+                "schedule_succeeded_timestamp_seconds", _seconds(last_time), {"kind": kind, "training": training}
+            )
 
 
 def quotas(found: Sequence[Object]) -> Iterator[Sample]:

@@ -154,8 +154,8 @@ def _of_every_endpoint() -> list[Alert]:
             expr=f"{refused} / {_rate('serving_requests_total', '5m', SERVED, by=by_role)} > 0.01",
             lasts="5m",
             severity="page",
-            summary="{{ $labels.endpoint }} ({{ $labels.role }}) refuses {{ $value | humanizePercentage }} of requests for "
-            "lack of time.",
+            summary="{{ $labels.endpoint }} ({{ $labels.role }}) refuses {{ $value | humanizePercentage }} of requests "
+            "for lack of time.",
             action="Raise `replicas.max` or `cpu`, or make the clients send less.",
         ),
         Alert(
@@ -459,13 +459,29 @@ def _of_platform() -> list[Alert]:
 
 
 def _of_schedules(platform: Platform) -> list[Alert]:
-    return [
+    trainings = [
         Alert(
             alert="TrainingLate",
-            expr=f'time() - mlops_schedule_succeeded_timestamp_seconds{{training="{name}"}} > {2 * seconds:.0f}',
+            expr=_late("training", name, 2 * seconds),
             severity="ticket",
             summary=f"No scheduled run of {name} has succeeded for {{{{ $value | humanizeDuration }}}}.",
             action="Run `mlops runs --name` with the training's name.",
         )
         for name, seconds in platform.scheduled.items()
     ]
+    validations = [
+        Alert(
+            alert="ValidationLate",
+            expr=_late("validation", name, seconds),
+            severity="ticket",
+            summary=f"No scheduled validation of {name} has succeeded for {{{{ $value | humanizeDuration }}}}, so new "
+            "versions get no result.",
+            action=f"Read the CronJob's events: kubectl --namespace ml-training describe cronjob {name}-validation.",
+        )
+        for name, seconds in platform.validated.items()
+    ]
+    return [*trainings, *validations]
+
+
+def _late(kind: str, name: str, seconds: float) -> str:
+    return f'time() - mlops_schedule_succeeded_timestamp_seconds{{kind="{kind}",training="{name}"}} > {seconds:.0f}'

@@ -36,3 +36,5 @@ class Platform:
     """Endpoints of the stack."""
     scheduled: Mapping[str, float] = field(default_factory=dict[str, float])
     """Longest time in seconds from one start to the next, by name of the training job with a schedule."""
+    validated: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Seconds without a successful validation after which one is late, by name of the training job."""

@@ -276,3 +276,21 @@ def test_a_schedule_is_watched_unless_it_is_suspended() -> None:
     (late,) = scheduled()
     assert late.endswith(f"> {2 * 7 * 86400}")
     assert scheduled(suspend=True) == []
+
+
+@pytest.mark.parametrize(
+    ("validation", "seconds"),
+    [
+        ({}, [(2 * 15 + 30) * 60]),
+        ({"schedule": "0 * * * *", "deadline_minutes": 45}, [(2 * 60 + 45) * 60]),
+        ({"enabled": False}, []),
+    ],
+)
+def test_validations_are_late_after_two_pauses_and_a_deadline_unless_they_are_switched_off(
+    validation: dict[str, object], seconds: list[int]
+) -> None:
+    read: list[stack.Settings] = []
+    config = changed({"monitoring": OPERATOR, "training.churn.validation": validation})
+    record(lambda: read.append(stack.read()), config=config, secrets=SECRETS)
+    late = [each.expr for each in rules.alerts(observability.platform(read[0])) if each.alert == "ValidationLate"]
+    assert [int(each.rpartition("> ")[2]) for each in late] == seconds

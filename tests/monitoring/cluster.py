@@ -47,9 +47,9 @@ def job(kind: str, end: str = "", at: str = "", *, active: int = 0) -> dict[str,
     }
 
 
-def schedule(*, last: str | None, suspend: bool = False) -> dict[str, Any]:
-    """Return the CronJob of the training job `churn`."""
-    labels = names.labels("training", "churn", "training")
+def schedule(kind: str = "training", *, last: str | None, suspend: bool = False) -> dict[str, Any]:
+    """Return the CronJob that trains the training job `churn`, or validates its versions."""
+    labels = names.labels(kind, "churn" if kind == "training" else "churn-validation", kind)
     return {
         "metadata": {"labels": labels, "creationTimestamp": "2026-11-01T00:00:00Z"},
         "spec": {"suspend": suspend},

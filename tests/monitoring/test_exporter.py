@@ -86,7 +86,12 @@ def test_the_last_end_of_each_kind_of_job_is_shown() -> None:
 
 def test_a_schedule_that_never_succeeded_counts_from_its_creation_and_a_suspended_one_not_at_all() -> None:
     found = exporter.runs([], [cluster.schedule(last=None), cluster.schedule(last=None, suspend=True)])
-    assert values(found) == {"schedule_succeeded_timestamp_seconds{training=churn}": 1_793_491_200}
+    assert values(found) == {"schedule_succeeded_timestamp_seconds{kind=training,training=churn}": 1_793_491_200}
+
+
+def test_a_schedule_of_validations_has_a_series_of_its_own() -> None:
+    found = exporter.runs([], [cluster.schedule("validation", last="2026-11-01T00:00:00Z")])
+    assert values(found) == {"schedule_succeeded_timestamp_seconds{kind=validation,training=churn}": 1_793_491_200}
 
 
 def test_the_used_share_of_a_quota_is_computed_over_units() -> None:

@@ -18,6 +18,7 @@ PLATFORM = Platform(
         Endpoint(name="other"),
     ],
     scheduled={"weekly": 7 * 86400},
+    validated={"weekly": 3600},
 )
 ROUTER = 'envoy_http_downstream_rq_xx{endpoint="churn",pod="r",envoy_http_conn_manager_prefix="requests",%s}'
 TO_CLIENTS = tuple(ROUTER % f'envoy_response_code_class="{each}"' for each in (2, 5))
@@ -52,6 +53,7 @@ POD = 'endpoint="churn",deployment="churn"'
 HERE_ONLY = {"endpoint": "churn"}
 DROPPED = f'serving_prediction_log_dropped_total{{{HERE % "champion"},reason="full"}}'
 MODEL = 'model="churn",which="champion"'
+SUCCEEDED = 'mlops_schedule_succeeded_timestamp_seconds{kind="%s",training="%s"}'
 TRAINED = 'kind="training",training="churn"'
 RELEASED = f'{POD},model="churn",version="7",digest="a1"'
 REGISTERED, OTHER = (f'model="churn",version="7",digest="{digest}"' for digest in ("a1", "b2"))
@@ -153,9 +155,12 @@ pair("CertificateExpires", "70m", {'mlops_certificate_expires_timestamp_seconds{
 pair("GpuPoolFull", "40m", {"mlops_gpu_pods_waiting": "1x60"}, {"mlops_gpu_pods_waiting": "0x60"})
 pair("GpuPoolIdle", "70m", {"mlops_gpus_allocatable": "1x90", "mlops_gpus_requested": "0x90"},
      {"mlops_gpus_allocatable": "1x90", "mlops_gpus_requested": "1x90"})  # fmt: skip
-pair("TrainingLate", "15d", {'mlops_schedule_succeeded_timestamp_seconds{training="weekly"}': "0x400"},
-     {'mlops_schedule_succeeded_timestamp_seconds{training="weekly"}': "0+3600x400"}, {"training": "weekly"},
-     interval="1h")  # fmt: skip
+pair("TrainingLate", "15d", {SUCCEEDED % ("training", "weekly"): "0x400"},
+     {SUCCEEDED % ("training", "weekly"): "0+3600x400", SUCCEEDED % ("validation", "weekly"): "0x400"},
+     {"training": "weekly"}, interval="1h")  # fmt: skip
+pair("ValidationLate", "90m", {SUCCEEDED % ("validation", "weekly"): "0x99"},
+     {SUCCEEDED % ("validation", "weekly"): "0+60x99", SUCCEEDED % ("training", "weekly"): "0x99"},
+     {"training": "weekly"})  # fmt: skip
 
 MORE = [
     Case(name="a version that the registry has no longer is not replaced", alert="ReleasedVersionReplaced", at="5m",
