@@ -202,6 +202,7 @@ def _facts(one: Version) -> dict[str, str]:
         "data digest": (one.dataset_digest or UNKNOWN)[:12],
         "data rows": UNKNOWN if one.rows is None else f"{one.rows:,}",
         "model digest": (one.digest or UNKNOWN)[:12],
+        "files": _end(one.source or UNKNOWN),
         "size": UNKNOWN if one.size_mb is None else f"{one.size_mb:.2f} MB",
         "latency (95 %)": UNKNOWN if one.latency_ms is None else f"{one.latency_ms:.1f} ms",
     }

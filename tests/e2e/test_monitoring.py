@@ -98,6 +98,12 @@ class Monitored:
             answers = [httpx.get(f"{address}/api/v1/query", params={"query": each}, timeout=30) for each in expressions]
         return [each.raise_for_status().json()["data"]["result"] for each in answers]
 
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules of alerts and recordings, with their health and last error."""
+        with self.cluster.forwarded(names.PLATFORM, "mlops-prometheus", 9090) as address:
+            answer = httpx.get(f"{address}/api/v1/rules", timeout=30).raise_for_status()
+        return [rule for group in answer.json()["data"]["groups"] for rule in group["rules"]]
+
     def ask(self, *seconds: float) -> list[int]:
         """The status of a request for each row."""
         url = f"{self.url}/invocations"
@@ -170,6 +176,16 @@ def test_every_panel_shows_something_after_load_and_a_recorded_look(monitored: M
         wait_for("all panels", all_filled, seconds=150)
     finally:
         print(f"{len(panels) - len(empty)} of {len(panels)} queries show something; empty: {empty}")
+
+
+def test_every_rule_is_evaluated_without_an_error(monitored: Monitored) -> None:
+    def all_evaluated() -> list[dict[str, Any]]:
+        found = monitored.rules()
+        assert [rule["lastError"] for rule in found if rule["health"] == "err"] == []
+        return found if all(rule["health"] == "ok" for rule in found) else []
+
+    found = wait_for("the first evaluation of each rule", all_evaluated, seconds=120)
+    print(f"{len(found)} rules are evaluated without an error")
 
 
 @pytest.mark.usefixtures("monitored")
