@@ -20,7 +20,7 @@ from monitoring import rules, scrape
 from monitoring.spec import Platform
 
 PATIENCE = 120  # seconds; on an idle machine a server starts in 5
-INTERVAL = 1
+INTERVAL = 5
 """Seconds between two scrapes."""
 
 

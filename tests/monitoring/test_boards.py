@@ -221,6 +221,7 @@ def test_every_panel_shows_something_after_load_and_a_failing_model_fires_an_ale
     while not query(firing):
         assert time.monotonic() - start < 60
         assert [ask(watched.weak, {"x": x}) for x in [-1.0] + 9 * [1.0]] == [500] + 9 * [200]
+    print(f"the alert fires after {time.monotonic() - start:.0f} s")
     assert {(row.endpoint, row.drift.status if row.drift else "") for row in top.read(query)} == {
         (MODEL, "none"), (MODEL, ""), (WEAK, ""),
     }  # fmt: skip
