@@ -12,7 +12,7 @@ def test_without_an_address_the_endpoint_is_reached_in_the_cluster(
     (world / "address").write_text(f"127.0.0.1:{risk.port}")
     code, said = mlops("predict", "risk", rows, "--out", world / "out.csv", "--context", "prod")
     assert code == 0, said
-    asked = "--context prod --namespace ml-serving port-forward service/risk :80"
+    asked = "--context prod --namespace ml-serving port-forward service/risk :80 --address 127.0.0.1"
     assert (world / "asked").read_text().splitlines() == [asked]
 
 

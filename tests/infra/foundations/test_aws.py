@@ -776,8 +776,11 @@ def test_a_region_without_an_authority_for_its_database_needs_one(monkeypatch: p
     said = r"database.authority is missing: must hold .* of mx-central-1, .* write .*/mx-central-1-bundle.pem"
     with pytest.raises(pulumi.RunError, match=said):
         declared()
-    pem = rds_authorities.root("eu-west-1")
-    recording = declared(database={**DATABASE, "authority": pem})
+    pem, tree = rds_authorities.root("eu-west-1"), tracked()
+    for ingress in (tree["tracking"]["ingress"], tree["endpoints"]["churn-predictor"]["ingress"]):
+        ingress["certificate_arn"] = ingress["certificate_arn"].replace("eu-west-1", "mx-central-1")
+    tree["foundation"]["database"] = {**DATABASE, "authority": pem}
+    recording = run(tree, "prod")
     assert recording.one(":ConfigMap", "mlflow-database-authority").inputs["data"]["ca.crt"] == pem
     with pytest.raises(pulumi.RunError, match=r"database.authority is .*: must hold certificates \(PEM\)"):
         declared(database={**DATABASE, "authority": "rds-ca-rsa2048-g1"})
@@ -1062,6 +1065,7 @@ def test_alarms_watch_database_gateways_and_control_plane_and_notify_one_topic(p
     assert {name.removeprefix("mlops-prod-") for name in alarms} == {
         *("database-storage", "database-cpu", "database-connections", "api-errors", "api-storage"),
         *(f"nat-network-{place}" for place in range(3)),
+        "certificate-123456789012",
     }
     assert {name: each["alarmActions"] == each["okActions"] for name, each in alarms.items()} == dict.fromkeys(
         alarms, True
