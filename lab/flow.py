@@ -23,6 +23,7 @@ from runs.tracking import connected
 MODEL = "churn-predictor"
 DATASET = "s3://mlops-artifacts/datasets/churn.csv"
 TRAINING_JOB, MODEL_ENDPOINT = "mlops:index:TrainingJob", "mlops:index:ModelEndpoint"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 EXPORTER = "mlops:index:Exporter"
 """Component of monitoring that runs in the serving image."""
 
@@ -71,12 +72,13 @@ class Flow:
         bucket of the dataset, and a training run registers the version that is served.
         """
         recover(self.stack.refresh, self.kubectl)
-        deployed = {resource["type"] for resource in checkpoint().get("resources", [])}
-        if TRAINING_JOB not in deployed:
+        resources = checkpoint().get("resources", [])
+        if TRAINING_JOB not in {resource["type"] for resource in resources}:
             self._deploy("platform without training and serving", without=[TRAINING_JOB, MODEL_ENDPOINT, EXPORTER])
             self._put_dataset()
         self.wait_for_images()
-        if MODEL_ENDPOINT not in deployed:
+        # The gate may have refused the endpoint's Deployment, as it does when the registry was deleted.
+        if not any(f"{MODEL_ENDPOINT}${DEPLOYMENT}::" in resource["urn"] for resource in resources):
             self._deploy("platform with training", without=[MODEL_ENDPOINT], replace=self._failed_jobs())
             self._wait_for_training()
             self._serve_newest()

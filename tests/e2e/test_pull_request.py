@@ -125,7 +125,7 @@ def project(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     Afterwards the lab serves again what it served before.
     """
-    platform.up()
+    platform.lab("up", timeout=3000)  # another test may have deleted the registry
     monkeypatch.setenv("PATH", os.pathsep.join([os.environ["PATH"], str(paths.binaries())]))
     clone = tmp_path / "clone"
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout

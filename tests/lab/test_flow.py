@@ -21,7 +21,7 @@ from images.board import Board
 from images.errors import ProgramError
 from lab import dataset, flow, paths
 from lab.errors import LabError
-from lab.flow import EXPORTER, MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
+from lab.flow import DEPLOYMENT, EXPORTER, MODEL, MODEL_ENDPOINT, TRAINING_JOB, Flow, Prediction
 from lab.recovery import engine_arguments, recover
 from lab.stack import Stack
 from runs import follow
@@ -113,10 +113,15 @@ class PlayedStack(Stack):
         self.world.asked.append("refresh")
 
 
-def record(*types: str, pending: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write the engine's record of a stack with components of these types; a TrainingJob has its Job."""
+def record(*types: str, refused: bool = False, pending: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the engine's record of a stack with components of these types.
+
+    A TrainingJob has its Job, and a ModelEndpoint its Deployment, unless the gate has `refused` it.
+    """
     job = [{"type": "Job", "urn": "urn:job", "id": f"{names.TRAINING}/{JOB}"}] if TRAINING_JOB in types else []
-    resources = [*({"type": kind, "urn": f"urn:{kind}"} for kind in types), *job]
+    urn = f"urn:pulumi:local::mlops::{MODEL_ENDPOINT}${DEPLOYMENT}::{MODEL}"
+    deployment = [{"type": DEPLOYMENT, "urn": urn}] if MODEL_ENDPOINT in types and not refused else []
+    resources = [*({"type": kind, "urn": f"urn:{kind}"} for kind in types), *job, *deployment]
     file = paths.pulumi_backend() / ".pulumi" / "stacks" / "mlops" / "local.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     latest = {"resources": resources, "pending_operations": pending}
@@ -196,6 +201,12 @@ def test_from_whatever_an_earlier_run_deployed_it_goes_on_to_a_prediction(
     served = lab_up.up()
     assert world.asked == [*asked, *AVAILABLE, "predict"]
     assert (served.version, served.prediction.value) == (1, "No")
+
+
+def test_an_endpoint_that_the_gate_refused_is_made_after_the_training(world: World, lab_up: Flow) -> None:
+    record(TRAINING_JOB, MODEL_ENDPOINT, refused=True)
+    lab_up.up()
+    assert world.asked == [*IMAGES, *TRAINING, *SET, *ALL, *AVAILABLE, "predict"]
 
 
 def test_no_version_is_chosen_before_the_training_has_ended(world: World, lab_up: Flow) -> None:
