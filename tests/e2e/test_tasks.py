@@ -72,7 +72,7 @@ def trained(platform: Platform) -> Iterator[Platform]:
     platform.lab("up", timeout=3000)
     store = store_client()
     for task in (REGRESSION, MULTICLASS):
-        store.put_object(Bucket=names.LOCAL_BUCKET, Key=task.key, Body=task.rows().to_parquet())
+        store.put_object(Bucket=names.LOCAL_BUCKET, Key=task.key, Body=task.rows().to_parquet(index=False))
     with platform.config_restored():
         for task in (REGRESSION, MULTICLASS):
             dataset = f"s3://{names.LOCAL_BUCKET}/{task.key}"
@@ -108,7 +108,7 @@ def promote(name: str) -> None:
 def predicted(task: Task, folder: Path) -> pd.DataFrame:
     """Return the rows of the table with the predictions of the endpoint."""
     given, out = folder / "rows.parquet", folder / "predictions.parquet"
-    task.rows().to_parquet(given)
+    task.rows().to_parquet(given, index=False)
     code, said = said_by("predict", task.name, str(given), "--out", str(out), "--keep", task.target)
     assert code == 0, said
     return pd.read_parquet(out)

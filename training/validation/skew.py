@@ -8,6 +8,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 STEPS = ("none", "patch", "minor", "any")
+MLFLOW = frozenset({"mlflow", "mlflow-skinny", "mlflow-tracing"})
+"""Packages of MLflow. Images have `mlflow-skinny` in their place, which loads models of other releases too."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ def _differences(requirements: Sequence[str]) -> Iterator[Difference]:
         pinned = next((spec.version for spec in requirement.specifier if spec.operator == "=="), "")
         if requirement.marker and not requirement.marker.evaluate():
             continue
+        is_mlflow = requirement.name in MLFLOW
         try:
-            here = version(requirement.name)
+            here = version("mlflow-skinny" if is_mlflow else requirement.name)
         except PackageNotFoundError:
             yield Difference(requirement.name, pinned or str(requirement.specifier) or "any", "", "any")
             continue
         if not requirement.specifier.contains(here, prereleases=True):
-            yield Difference(requirement.name, pinned or str(requirement.specifier), here, _step(pinned, here))
+            step = "patch" if is_mlflow else _step(pinned, here)
+            yield Difference(requirement.name, pinned or str(requirement.specifier), here, step)
 
 
 def _step(requirement: str, here: str) -> str:

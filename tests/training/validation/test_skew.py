@@ -26,6 +26,17 @@ def test_a_package_that_differs_is_found_and_how_far_off_it_is(line: str, step: 
     assert not skew.beyond([found], step)
 
 
+@pytest.mark.parametrize("name", ["mlflow", "mlflow-skinny", "mlflow-tracing"])
+def test_mlflow_of_another_release_differs_by_a_patch_and_needs_only_its_skinny_package(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"mlflow-skinny": "3.17.2"}
+    monkeypatch.setattr(skew, "version", installed.__getitem__)
+    assert skew.differences([f"{name}==3.17.2"]) == []
+    (found,) = skew.differences([f"{name}==3.1.0"])
+    assert (found.here, found.step) == ("3.17.2", "patch")
+
+
 def test_what_is_as_it_was_is_no_difference() -> None:
     lines = [f"pandas=={PANDAS}", "numpy", "# a comment", "", "pandas==0.1; python_version < '3'"]
     assert skew.differences(lines) == []
