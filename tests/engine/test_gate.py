@@ -177,6 +177,19 @@ def test_a_version_that_was_released_before_goes_live_again_without_mlflow_and_w
     assert history(project) == [1, 2, 1]
 
 
+def test_a_deployment_that_was_lost_with_its_namespace_is_made_again_while_mlflow_is_stopped(
+    project: Project, mlflow: Mlflow
+) -> None:
+    before = release_of(project)
+    (urn,) = [each["urn"] for each in project.state() if each["urn"].endswith(f"apps/v1:Deployment::{MODEL}")]
+    project.pulumi("state", "delete", urn, "--target-dependents", "--yes")
+    mlflow.status = 500
+    configure(project, "gate.mode", "fail")
+    for run in (project.preview(), project.up()):
+        assert run.succeeded, run.output
+    assert release_of(project) == before
+
+
 def test_a_login_page_in_the_place_of_mlflow_does_not_fail_a_rollback(project: Project, mlflow: Mlflow) -> None:
     serve(project, 2)
     assert project.up().succeeded
