@@ -148,6 +148,16 @@ def test_a_feature_that_flaps_starts_no_training(world: World) -> None:
     assert world.cluster.jobs == []
 
 
+def test_a_feature_that_flaps_around_a_drift_of_two_days_ends_in_one_training_and_one_proposal(world: World) -> None:
+    for number in range(8):
+        world.day(number, shifted=number % 3 != 2)
+        world.run(number)
+        world.run(number)
+    assert len(world.cluster.jobs) == 1
+    proposed = [each for each in world.client.search_model_versions(f"name='{world.model}'") if PROPOSED in each.tags]
+    assert [int(each.version) for each in proposed] == [2]
+
+
 def test_a_run_that_was_killed_before_it_wrote_the_window_counts_it_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
