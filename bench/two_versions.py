@@ -35,20 +35,22 @@ CUSTOMERS, SENDERS = 3500, 4
 SHIPPED = 180  # seconds within which the prediction log has all requests
 
 
-def run(*command: str, check: bool = True) -> str:
-    """Run a command of this project and return what it prints in a terminal of 100 columns."""
-    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "100"}
+def run(*command: str, check: bool = True, columns: int = 100) -> str:
+    """Run a command of this project and return what it prints in a terminal of this width."""
+    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(columns)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if check and done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done.stdout
 
 
-def draw(name: str, *command: str) -> None:
+def draw(name: str, *command: str, columns: int = 100) -> None:
     """Write a picture of what a command prints."""
     title = "$ " + " ".join(Path(word).name for word in command)
     draws = [sys.executable, "docs/terminal_picture.py", title]
-    done = subprocess.run(draws, cwd=ROOT, input=run(*command), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        draws, cwd=ROOT, input=run(*command, columns=columns), capture_output=True, text=True, check=True
+    )
     (PICTURES / f"{name}.svg").write_text(done.stdout)
     print(f"drawn: {title}", flush=True)
 
@@ -91,7 +93,7 @@ def main() -> None:
     wait_for("answers of both versions", lambda: len(send(url, made, some, 5)) > 1, seconds=120)
     todo = visits(range(CUSTOMERS))
     answers = send(url, made, todo, seconds)
-    draw("top", "mlops", "top", "--once")
+    draw("top", "mlops", "top", "--once", columns=120)
     with tempfile.TemporaryDirectory() as folder:
         print(run("mlops", "boards", folder, "--draw", MODEL, "--minutes", str(math.ceil(seconds / 60))))
         for board in BOARDS:

@@ -59,12 +59,12 @@ while True:
         print(ask(), issued, file=file)
     time.sleep({SECONDS})
 """
-# Asks the gateway itself with a token, and prints the status.
+# Asks the gateway at a host with a token, and prints the status.
 REPLAY = f"""
 import sys, urllib.error, urllib.request
 headers = {{"Authorization": "Bearer " + sys.argv[1]}}
 try:
-    request = urllib.request.Request("http://mlflow.{SPACE}:{names.TRACKING_PORT}{PATH}", headers=headers)
+    request = urllib.request.Request("http://" + sys.argv[2] + ":{names.TRACKING_PORT}{PATH}", headers=headers)
     print(urllib.request.urlopen(request, timeout=20).status)
 except urllib.error.HTTPError as error:
     print(error.code)
@@ -128,7 +128,7 @@ def pod(name: str, images: dict[str, str], script: str, source: dict[str, Any]) 
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(name), "spec": spec}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A gateway, and a client's pod that asks every SECONDS through its proxy."""
     stack: Any = yaml.safe_load((platform.root / "Pulumi.local.yaml").read_text())
@@ -156,14 +156,24 @@ def client(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
         platform.kubectl("delete", "namespace", SPACE, "--wait=false")
 
 
-def in_client(platform: Platform, *words: str) -> str | None:
-    """Return the output of a command in the client's pod, or None while the cluster cannot run it."""
-    done = platform.lab("kubectl", "exec", "client", "-n", SPACE, "-c", "script", "--", *words, check=False)
+def run(platform: Platform, pod: str, *words: str) -> str | None:
+    """Return the output of a command in a pod, or None while the cluster cannot run it."""
+    done = platform.lab("kubectl", "exec", pod, "-n", SPACE, "-c", "script", "--", *words, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def token_of(platform: Platform) -> str:
+    return wait_for("a token", lambda: run(platform, "client", "cat", f"{mlflow_gateway.TOKENS}/token"), seconds=60)
+
+
+def replayed(platform: Platform, token: str) -> str:
+    """Return the status that the gateway gives to whoever has the token, here to a process beside it."""
+    words = ("mlflow", "python3", "-c", REPLAY, token, "localhost")
+    return wait_for("the gateway", lambda: run(platform, *words), seconds=60)
+
+
 def asked(platform: Platform) -> list[Asked]:
-    text = in_client(platform, "cat", "/tmp/asked")
+    text = run(platform, "client", "cat", "/tmp/asked")
     return [Asked(*map(int, line.split())) for line in (text or "").splitlines() if len(line.split()) == 2]
 
 
@@ -173,8 +183,8 @@ def test_a_client_is_known_for_hours_although_each_token_lasts_ten_minutes(
     options: Any = request.config.option
     minutes: float = options.token_minutes
     wait_for("an answer", lambda: any(one.status == 200 for one in asked(client)), seconds=60)
-    token = wait_for("a token", lambda: in_client(client, "cat", f"{mlflow_gateway.TOKENS}/token"), seconds=20)
-    assert in_client(client, "python3", "-c", REPLAY, token) == "200"
+    token = token_of(client)
+    assert replayed(client, token) == "200"
     number = int(minutes * 60 / SECONDS * 0.98)
 
     def all_asked() -> list[Asked]:
@@ -190,4 +200,12 @@ def test_a_client_is_known_for_hours_although_each_token_lasts_ten_minutes(
     assert statuses[200] >= 0.9 * len(found)
     assert len(tokens) >= minutes * 60 / pods.SHORT_TOKEN_SECONDS
     if minutes * 60 > pods.SHORT_TOKEN_SECONDS:
-        assert in_client(client, "python3", "-c", REPLAY, token) == "401"
+        assert replayed(client, token) == "401"
+
+
+def test_a_token_is_refused_ten_minutes_after_it_was_issued_also_if_its_pod_is_gone(client: Platform) -> None:
+    token = token_of(client)
+    client.kubectl("delete", "pod", "client", "-n", SPACE, "--now")
+    assert replayed(client, token) == "200", "the gateway knows the time of a token's end, and not its pod"
+    seconds = pods.SHORT_TOKEN_SECONDS + 60
+    wait_for("the end of the token", lambda: replayed(client, token) == "401", seconds=seconds, pause=20)
