@@ -13,16 +13,18 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 WIDTH = 100
-"""Columns of the picture."""
+"""Columns of the picture, unless a line is longer."""
 FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 """Font that a browser would load from another host; without it, the reader's own font is used."""
 
 
 def main() -> None:
     """Read the output of a program from stdin and write a picture of it in SVG to stdout."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO())
     text = sys.stdin.read()
-    console.print(Markdown(text) if "--markdown" in sys.argv[2:] else Text.from_ansi(text))
+    plain, is_markdown = Text.from_ansi(text), "--markdown" in sys.argv[2:]
+    width = WIDTH if is_markdown else max(WIDTH, *(line.cell_len for line in plain.split()))
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(Markdown(text) if is_markdown else plain)
     print(FONT.sub("", console.export_svg(title=sys.argv[1])))
 
 
