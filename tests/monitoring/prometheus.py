@@ -20,8 +20,6 @@ from monitoring import rules, scrape
 from monitoring.spec import Platform
 
 PATIENCE = 120  # seconds; on an idle machine a server starts in 5
-INTERVAL = 5
-"""Seconds between two scrapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +105,13 @@ def model_server(models: Path, model: str, version: int, folder: Path, **more: s
 
 @contextmanager
 def prometheus(
-    platform: Platform, targets: Sequence[Target], folder: Path, alertmanagers: Sequence[str] = ()
+    platform: Platform, targets: Sequence[Target], folder: Path, alertmanagers: Sequence[str] = (), *, seconds: int = 1
 ) -> Generator[Prometheus]:
-    """Yield a Prometheus with the platform's rules and scrape jobs.
+    """Yield a Prometheus with the platform's rules and scrape jobs; `seconds` are between two scrapes.
 
     Only the discovery differs from the cluster's: the targets are named, with the labels that discovery would give.
     """
-    config = scrape.config(rule_files=["rules.yml"], alertmanagers=alertmanagers, interval_seconds=INTERVAL)
+    config = scrape.config(rule_files=["rules.yml"], alertmanagers=alertmanagers, interval_seconds=seconds)
     for job in config["scrape_configs"]:
         del job["kubernetes_sd_configs"]
         job["static_configs"] = [_discovered(each) for each in targets if each.job == job["job_name"]]

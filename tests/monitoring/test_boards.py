@@ -145,7 +145,7 @@ def watched(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
             Target(job=SERVERS, endpoint=WEAK, port=weak[1]),
             Target(job=EXPORTER, endpoint="mlops-exporter", port=port),
         ]
-        running = stack.enter_context(prometheus(PLATFORM, targets, folder))
+        running = stack.enter_context(prometheus(PLATFORM, targets, folder, seconds=5))
         until(lambda: len(running.query("up == 1")) == len(targets), "all targets are scraped")
         yield Watched(running, envoy.port, tracking.uri, champion[0], challenger[0], weak[0])
     server.shutdown()
